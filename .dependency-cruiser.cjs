@@ -1,0 +1,73 @@
+/**
+ * Imports run one way: each folder of src/ is a stage of the data's way and knows only the stages
+ * before it. The list below is that order; a file at the top of src/ is a stage of its own.
+ */
+const stages = [
+  "errors.ts",
+  "tensor/",
+  "graph/",
+  "autodiff/",
+  "layers/",
+  "checkpoints/",
+  "backbones/",
+  "adapter/",
+  "model/",
+  "media/",
+  "runtime/",
+  "generation/",
+  "training/",
+  "fedmae/",
+  "pipeline.ts",
+  "index.ts",
+  "wire.ts",
+  "server/",
+  "sdk/",
+  "cli/",
+];
+
+const forward = stages.slice(0, -1).map((stage, index) => ({
+  name: `one-way:${stage}`,
+  comment: `src/${stage} knows only the stages before it.`,
+  severity: "error",
+  from: { path: `^src/${stage}` },
+  to: { path: `^src/(${stages.slice(index + 1).join("|")})` },
+}));
+
+/** A package that only one folder may import, so that what it does has one place. */
+const confined = (name, packages, path) => ({
+  name,
+  severity: "error",
+  from: { path: "^src/", pathNot: path },
+  to: { path: packages },
+});
+
+module.exports = {
+  forbidden: [
+    ...forward,
+    { name: "no-circular", severity: "error", from: {}, to: { circular: true } },
+    {
+      name: "known-stage",
+      severity: "error",
+      from: {},
+      to: { path: "^src/", pathNot: `^src/(${stages.join("|")})` },
+    },
+    {
+      name: "serving-without-training",
+      comment: "Serving code never imports training or autodiff.",
+      severity: "error",
+      from: { path: "^src/(pipeline.ts|generation/|runtime/|server/|sdk/)" },
+      to: { path: "^src/(autodiff|training|fedmae)/" },
+    },
+    confined("only-runtime-runs-onnx", "node_modules/onnxruntime-", "^src/runtime/"),
+    confined("only-media-decodes", "node_modules/(sharp|ffmpeg-static|@ffmpeg-installer)", "^src/media/"),
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    doNotFollow: { path: "node_modules" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default", "types"],
+    },
+  },
+};

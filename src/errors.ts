@@ -1,0 +1,57 @@
+/**
+ * The one catalogue of errors: what went wrong, as a stable code, and the HTTP status that says so.
+ * Messages say where, what was expected and what was got; they are written for the user who reads them.
+ */
+
+const catalogue = {
+  /** An argument, option or request field has a value that cannot be used. */
+  invalid_option: 400,
+  /** The named file, folder, model, adapter or task does not exist. */
+  not_found: 404,
+  /** The input is larger than a stated limit. */
+  too_large: 413,
+  /** The bytes are of no media type that can be read. */
+  unsupported_media: 415,
+  /** The bytes claim a media type but cannot be decoded. */
+  invalid_media: 422,
+  /** A checkpoint file is damaged, or is not what its name says. */
+  invalid_checkpoint: 422,
+  /** A checkpoint is whole, but of an architecture or a setting that is not supported. */
+  unsupported_architecture: 422,
+  /** An adapter file is damaged or does not fit the model folder. */
+  invalid_adapter: 422,
+  /** A model folder is damaged, incomplete or of another version. */
+  invalid_model: 422,
+  /** A graph violates its own types or shapes; always a fault of the code that built it. */
+  invalid_graph: 500,
+  /** A download failed, was cut short, or is switched off. */
+  download_failed: 502,
+  /** The caller took the request back. */
+  aborted: 499,
+  /** The runtime or a worker thread failed. */
+  internal: 500,
+} as const;
+
+export type ErrorCode = keyof typeof catalogue;
+
+/** Every error that epalm throws on purpose. */
+export class EpalmError extends Error {
+  override readonly name = "EpalmError";
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** The HTTP status that says the same. */
+  get status(): number {
+    return catalogue[this.code];
+  }
+}
+
+/** The message of anything that was thrown, on one line. */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/\s+/g, " ").trim();
+}

@@ -1,0 +1,117 @@
+import { EpalmError } from "../errors.js";
+
+/** Element types of tensors in checkpoints and graphs. */
+export type ElementType =
+  | "float64"
+  | "float32"
+  | "float16"
+  | "bfloat16"
+  | "int64"
+  | "int32"
+  | "int16"
+  | "int8"
+  | "uint8"
+  | "bool";
+
+/** Where 16-bit floats are kept as raw bits; `toFloat32` makes numbers of them. */
+export type TypedArray =
+  | Float64Array
+  | Float32Array
+  | Uint16Array
+  | BigInt64Array
+  | Int32Array
+  | Int16Array
+  | Int8Array
+  | Uint8Array;
+
+export const elementSize: Readonly<Record<ElementType, number>> = {
+  float64: 8,
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int64: 8,
+  int32: 4,
+  int16: 2,
+  int8: 1,
+  uint8: 1,
+  bool: 1,
+};
+
+export type Shape = readonly number[];
+
+/** Values in memory, row-major. */
+export interface Tensor {
+  readonly type: ElementType;
+  readonly shape: Shape;
+  readonly data: TypedArray;
+}
+
+/**
+ * A tensor that stays where it is (in a file, or as a recipe over other sources) until it is read.
+ * Each `read` makes a fresh array that the caller owns, so that a model is built one tensor at a time.
+ */
+export interface TensorSource {
+  readonly type: ElementType;
+  readonly shape: Shape;
+  read(): TypedArray;
+}
+
+/** The number of elements; 1 for a scalar. */
+export function elementCount(shape: Shape): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}
+
+export function sameShape(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((dim, index) => dim === b[index]);
+}
+
+/** `[2, 3]` as text, for messages. */
+export function formatShape(shape: readonly (number | string)[]): string {
+  return `[${shape.join(", ")}]`;
+}
+
+/** Looks at bytes as elements; copies only where the alignment forces it. */
+export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
+  const size = elementSize[type];
+  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  const count = aligned.byteLength / size;
+  if (!Number.isInteger(count)) {
+    throw new EpalmError(
+      "internal",
+      `${aligned.byteLength} bytes are not a whole number of ${type} elements`,
+    );
+  }
+  const { buffer, byteOffset } = aligned;
+  switch (type) {
+    case "float64":
+      return new Float64Array(buffer, byteOffset, count);
+    case "float32":
+      return new Float32Array(buffer, byteOffset, count);
+    case "float16":
+    case "bfloat16":
+      return new Uint16Array(buffer, byteOffset, count);
+    case "int64":
+      return new BigInt64Array(buffer, byteOffset, count);
+    case "int32":
+      return new Int32Array(buffer, byteOffset, count);
+    case "int16":
+      return new Int16Array(buffer, byteOffset, count);
+    case "int8":
+      return new Int8Array(buffer, byteOffset, count);
+    case "uint8":
+    case "bool":
+      return new Uint8Array(buffer, byteOffset, count);
+    default:
+      return type satisfies never;
+  }
+}
+
+/** The bytes of an array, without a copy. */
+export function bytesOf(data: TypedArray): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** A source over values that are in memory already. */
+export function constantSource(type: ElementType, shape: Shape, data: TypedArray): TensorSource {
+  return { type, shape, read: () => data.slice() };
+}
