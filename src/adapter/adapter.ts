@@ -1,0 +1,101 @@
+import { EpalmError } from "../errors.js";
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+import { formatShape, type Shape, sameShape, type Tensor } from "../tensor/tensor.js";
+import type { InjectionSettings } from "./injection-plan.js";
+
+/** Everything that is trained, and how it is meant: the settings of the method and a few named tensors. */
+export interface Adapter {
+  readonly settings: AdapterSettings;
+  /** By their published names (`connector.N.weight`, `prompt_module.prefix_embedding.…`), float32. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+export interface AdapterSettings extends InjectionSettings {
+  /** One projection for all K states, or one for each. */
+  readonly sharedConnector: boolean;
+  /** P: soft tokens before the text. */
+  readonly promptLength: number;
+  /** The soft tokens stand in a table, or are table -> linear -> tanh -> linear. */
+  readonly promptForm: "table" | "mlp";
+}
+
+/** Widths on both sides of an adapter. */
+export interface AdapterWidths {
+  /** dv */
+  readonly encoder: number;
+  /** d */
+  readonly decoder: number;
+  /** E: the width of soft tokens. */
+  readonly embedding: number;
+}
+
+export const PROMPT = "prompt_module.prefix_embedding";
+
+/** Names and shapes of an adapter's tensors; a linear's weight is [out, in], as published. */
+export function adapterShapes(settings: AdapterSettings, widths: AdapterWidths): ReadonlyMap<string, Shape> {
+  const shapes = new Map<string, Shape>();
+  const linear = (name: string, inputs: number, outputs: number) => {
+    shapes.set(`${name}.weight`, [outputs, inputs]);
+    shapes.set(`${name}.bias`, [outputs]);
+  };
+  const connectors = settings.sharedConnector ? 1 : settings.injectedStates;
+  for (let index = 0; index < connectors; index++) linear(`connector.${index}`, widths.encoder, widths.decoder);
+  shapes.set(`${PROMPT}.0.weight`, [settings.promptLength, widths.embedding]);
+  if (settings.promptForm === "mlp") {
+    for (const part of [1, 3]) linear(`${PROMPT}.${part}`, widths.embedding, widths.embedding);
+  }
+  return shapes;
+}
+
+/** Throws `invalid_adapter` where a tensor is missing, surplus or of another shape than the widths ask for. */
+export function checkAdapter({ settings, tensors }: Adapter, widths: AdapterWidths, where: string): void {
+  const expected = adapterShapes(settings, widths);
+  for (const [name, shape] of expected) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new EpalmError("invalid_adapter", `${where}: tensor ${name} is missing`);
+    if (!sameShape(tensor.shape, shape)) {
+      throw new EpalmError(
+        "invalid_adapter",
+        `${where}: tensor ${name}: expected ${formatShape(shape)}, got ${formatShape(tensor.shape)}`,
+      );
+    }
+  }
+  for (const name of tensors.keys()) {
+    if (!expected.has(name)) throw new EpalmError("invalid_adapter", `${where}: surplus tensor ${name}`);
+  }
+}
+
+/** An adapter's tensors as values of a graph: weights when it is used, inputs when it is trained. */
+export type AdapterValues = (name: string) => Value;
+
+function project(g: GraphBuilder, x: Value, values: AdapterValues, name: string): Value {
+  const product = g.matmul(x, g.transpose(values(`${name}.weight`), [1, 0]));
+  return g.add(product, values(`${name}.bias`));
+}
+
+/**
+ * All [CLS] states of an encoder [B, depth, dv] -> the last K, each through its projection: [B, K, d],
+ * shallow state first; `connector.0` belongs to the shallowest.
+ */
+export function perception(
+  g: GraphBuilder,
+  states: Value,
+  values: AdapterValues,
+  { injectedStates, sharedConnector }: AdapterSettings,
+): Value {
+  const last = g.slice(states, 1, -injectedStates);
+  if (sharedConnector) return project(g, last, values, "connector.0");
+  const parts = g.split(last, new Array(injectedStates).fill(1), 1);
+  return g.concat(
+    parts.map((state, index) => project(g, state, values, `connector.${index}`)),
+    1,
+  );
+}
+
+/** The soft tokens [P, E]. */
+export function softPrompt(g: GraphBuilder, values: AdapterValues, { promptForm }: AdapterSettings): Value {
+  const table = values(`${PROMPT}.0.weight`);
+  if (promptForm === "table") return table;
+  return project(g, g.tanh(project(g, table, values, `${PROMPT}.1`)), values, `${PROMPT}.3`);
+}

@@ -1,0 +1,114 @@
+import type { DecoderBackbone } from "../backbones/backbone.js";
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Graph, Value } from "../graph/ir.js";
+
+/**
+ * One graph for prompts and for next tokens, for any adapter and any mix of rows (DESIGN, section 4).
+ *
+ * Each row of a step is a run of tokens that the cache does not hold yet: the perceptual slot, soft tokens,
+ * text, padding. Perception and soft tokens are inputs, and so is who may attend to whom; so rows of one
+ * step may be at different places, use different adapters, or none.
+ *
+ * Inputs (B `batch`, T `step`, C `past`, L layers, G key heads):
+ * - `input_ids` [B, T] int64: text tokens below V; V + j is soft token j; anything at the perceptual slot.
+ * - `position_ids` [B, T] int64: places of text tokens, from zero.
+ * - `visible` [B, T, C + T] bool: whether a token of this step attends to a key, cached keys first.
+ * - `perception_keys` [B, C + T] bool: which keys are the perceptual slot's.
+ * - `perception_visible` [B, L] bool: at which layers the slot exists; below, it is no key for anyone.
+ * - `perception_overwrites` [B, L] bool: at which layers the slot is overwritten on entering.
+ * - `perception_states` [B, L, d]: what with.
+ * - `soft_prompt` [`soft`, E]: the soft tokens of all rows.
+ * - `past_keys.I`, `past_values.I` [B, G, C, headSize], for each layer I. C may be 0.
+ * - `scored_rows` [`scored`] int64: which tokens (row * T + column) get logits.
+ * - `target_ids` [`scored`] int64: a token of interest for each of them.
+ * - `top_count` [1] int64: how many best tokens are put out.
+ *
+ * Outputs:
+ * - `top_logits`, `top_ids` [`scored`, `top`]: the best, best first.
+ * - `log_normalizer` [`scored`]: log-sum-exp of all logits; a logit minus it is a log-probability.
+ * - `target_logits` [`scored`]
+ * - `logits` [`scored`, V]
+ * - `new_keys_values` [B, 2 * L * G, T, headSize]: keys of layer 0, its values, keys of layer 1, …
+ */
+export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph {
+  const { layers, width, embeddingWidth, attention, vocabulary } = backbone.shape;
+  const ids = g.input("input_ids", "int64", ["batch", "step"]);
+  const positions = g.input("position_ids", "int64", ["batch", "step"]);
+  const visible = g.input("visible", "bool", ["batch", "step", "past+step"]);
+  const perceptionKeys = g.input("perception_keys", "bool", ["batch", "past+step"]);
+  const perceptionVisible = g.input("perception_visible", "bool", ["batch", layers]);
+  const overwrites = g.input("perception_overwrites", "bool", ["batch", layers]);
+  const states = g.input("perception_states", "float32", ["batch", layers, width]);
+  const prompt = g.input("soft_prompt", "float32", ["soft", embeddingWidth]);
+  const cacheShape = ["batch", attention.keyHeads, "past", attention.headSize];
+  const past = Array.from({ length: layers }, (_, layer) => ({
+    keys: g.input(`past_keys.${layer}`, "float32", cacheShape),
+    values: g.input(`past_values.${layer}`, "float32", cacheShape),
+  }));
+
+  const isText = g.less(ids, g.integer(vocabulary));
+  const sizes = g.concat([g.sizeOf(past[0]?.keys ?? ids, 2), g.sizeOf(ids, 1)], 0);
+  const biases = attentionBiases(g, visible, perceptionKeys, attention.heads / attention.keyHeads);
+  const each = new Array<number>(layers).fill(1);
+  const existsAt = g.split(g.unsqueeze(perceptionVisible, 2, 3), each, 1);
+  const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1) as [Value, Value];
+  const overwriteAt = g.split(g.and(g.unsqueeze(slot, 2), g.unsqueeze(overwrites, 1)), each, 2);
+  const stateAt = g.split(states, each, 1);
+  const angles = backbone.angles?.(positions);
+
+  let hidden = backbone.enter(embedTokens(g, backbone, ids, isText, prompt), positions, isText);
+  const cache: Value[] = [];
+  for (let layer = 0; layer < layers; layer++) {
+    g.scope(`layers.${layer}`, () => {
+      const entering = g.where(overwriteAt[layer] as Value, stateAt[layer] as Value, hidden);
+      const bias = g.where(existsAt[layer] as Value, biases.withPerception, biases.withoutPerception);
+      const { keys, values } = past[layer] as { keys: Value; values: Value };
+      const output = backbone.layer(layer, entering, { bias, past: { keys, values, sizes }, angles });
+      cache.push(output.keysValues.keys, output.keysValues.values);
+      hidden = output.hidden;
+    });
+  }
+  g.output("new_keys_values", g.concat(cache, 1));
+  scoreTokens(g, backbone, hidden);
+  return g.finish();
+}
+
+/** Text tokens from the table, soft tokens from the prompt: [B, T, E] */
+function embedTokens(g: GraphBuilder, backbone: DecoderBackbone, ids: Value, isText: Value, prompt: Value): Value {
+  const first = g.integer(backbone.shape.vocabulary);
+  const text = backbone.embed(g.where(isText, ids, g.integer(0)));
+  const soft = g.gather(prompt, g.maximum(g.subtract(ids, first), g.integer(0)));
+  return g.where(g.unsqueeze(isText, 2), text, soft);
+}
+
+/** float32's lowest number: added to a score, it leaves no weight after the softmax. */
+const HIDDEN = -3.4028234663852886e38;
+
+/**
+ * What is added to the scores where the perceptual slot exists, and where it does not yet:
+ * [B, 1, R * T, C + T], rows repeated for the R query heads that share a key head.
+ */
+function attentionBiases(g: GraphBuilder, visible: Value, perceptionKeys: Value, repeats: number) {
+  const bias = (mask: Value) => {
+    const numbers = g.unsqueeze(g.where(mask, g.number(0), g.number(HIDDEN)), 1);
+    return g.concat(new Array<Value>(repeats).fill(numbers), 2);
+  };
+  return {
+    withPerception: bias(visible),
+    withoutPerception: bias(g.and(visible, g.not(g.unsqueeze(perceptionKeys, 1)))),
+  };
+}
+
+/** Logits of the tokens that were asked for, and what is chosen among them. */
+function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value): void {
+  const rows = g.input("scored_rows", "int64", ["scored"]);
+  const targets = g.input("target_ids", "int64", ["scored"]);
+  const count = g.input("top_count", "int64", [1]);
+  const logits = backbone.head(g.gather(g.reshape(hidden, [-1, backbone.shape.width]), rows));
+  const top = g.topK(logits, count);
+  g.output("logits", logits);
+  g.output("top_logits", top.values);
+  g.output("top_ids", top.indices);
+  g.output("log_normalizer", g.logSumExp(logits));
+  g.output("target_logits", g.squeeze(g.gatherColumns(logits, g.unsqueeze(targets, 1)), 1));
+}

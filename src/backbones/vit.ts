@@ -1,0 +1,188 @@
+import { z } from "zod";
+import { EpalmError } from "../errors.js";
+import type { Value } from "../graph/ir.js";
+import { activate, activationName } from "../layers/activation.js";
+import { attention, splitHeads } from "../layers/attention.js";
+import { type LinearParameters, linear } from "../layers/linear.js";
+import { layerNorm } from "../layers/norm.js";
+import { reshaped, transposed } from "../tensor/source-recipes.js";
+import type { EncoderBackbone } from "./backbone.js";
+import { count, parseConfig } from "./config.js";
+import type { ParameterReader } from "./parameters.js";
+
+/**
+ * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (its distillation token attends like
+ * any other), and the encoder of a masked auto-encoder. As in timm's `vision_transformer.py`, whose tensor
+ * names are used here; transformers' names (`modeling_vit.py`, `modeling_deit.py`, `modeling_vit_mae.py`) are
+ * turned into them by `vitName`.
+ */
+
+export const vitConfig = z.object({
+  model_type: z.enum(["vit", "deit", "vit_mae"]),
+  hidden_size: count,
+  num_hidden_layers: count,
+  num_attention_heads: count,
+  intermediate_size: count,
+  image_size: count,
+  patch_size: count,
+  num_channels: z.literal(3).default(3),
+  hidden_act: z.string().default("gelu"),
+  layer_norm_eps: z.number().positive(),
+  qkv_bias: z.boolean().default(true),
+});
+
+export type VitConfig = z.infer<typeof vitConfig>;
+
+/** timm's epsilon: its checkpoints state none. */
+const TIMM_EPSILON = 1e-6;
+
+/** Every ViT that was published in timm, but for a few, has heads of this size. */
+const USUAL_HEAD_SIZE = 64;
+
+/** transformers' names of what is not in a block, with timm's. */
+const outerNames: Readonly<Record<string, string>> = {
+  "embeddings.cls_token": "cls_token",
+  "embeddings.distillation_token": "dist_token",
+  "embeddings.position_embeddings": "pos_embed",
+  "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
+  "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
+  "layernorm.weight": "norm.weight",
+  "layernorm.bias": "norm.bias",
+};
+
+/** transformers' names of a block's parts, with timm's; queries, keys and values are joined when read. */
+const blockNames: Readonly<Record<string, string>> = {
+  layernorm_before: "norm1",
+  layernorm_after: "norm2",
+  "attention.attention.query": "attn.q",
+  "attention.attention.key": "attn.k",
+  "attention.attention.value": "attn.v",
+  "attention.output.dense": "attn.proj",
+  "intermediate.dense": "mlp.fc1",
+  "output.dense": "mlp.fc2",
+};
+
+/** What a backbone has no use for: heads for classes and for distillation, poolers, the decoder of an MAE. */
+const unused = /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|mask_token)\b/;
+
+/** timm's name of a tensor; undefined for what is no part of the backbone. */
+export function vitName(name: string): string | undefined {
+  const plain = name.replace(/^(vit|deit|model|module|encoder_model)\.(?!encoder_)/, "");
+  const block = /^encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
+  const [, index, part = "", kind] = block ?? [];
+  if (block) return `blocks.${index}.${blockNames[part] ?? part}.${kind}`;
+  const outer = outerNames[plain];
+  if (outer) return outer;
+  return unused.test(plain) ? undefined : plain;
+}
+
+/** What a timm checkpoint does not say of itself. */
+export interface TimmSettings {
+  readonly heads?: number | undefined;
+  /** Pixels. */
+  readonly imageSize?: number | undefined;
+  /** `layer_norm_eps`; timm's models use 1e-6. */
+  readonly epsilon?: number | undefined;
+}
+
+/** A config made from the shapes of timm-named tensors. */
+export function vitConfigFromTensors(
+  shapeOf: (name: string) => readonly number[] | undefined,
+  settings: TimmSettings = {},
+): VitConfig {
+  const need = (name: string, rank: number) => {
+    const shape = shapeOf(name);
+    if (shape?.length === rank) return shape;
+    throw new EpalmError("invalid_checkpoint", `a vision transformer needs tensor ${name} of ${rank} axes`);
+  };
+  const [width = 0, , patch = 0] = need("patch_embed.proj.weight", 4);
+  const [, tokens = 0] = need("pos_embed", 3);
+  const [inner = 0] = need("blocks.0.mlp.fc1.weight", 2);
+  let depth = 0;
+  while (shapeOf(`blocks.${depth}.norm1.weight`)) depth++;
+  const special = shapeOf("dist_token") ? 2 : 1;
+  return parseConfig(
+    vitConfig,
+    {
+      model_type: special === 2 ? "deit" : "vit",
+      hidden_size: width,
+      num_hidden_layers: depth,
+      num_attention_heads: settings.heads ?? width / USUAL_HEAD_SIZE,
+      intermediate_size: inner,
+      image_size: settings.imageSize ?? Math.sqrt(tokens - special) * patch,
+      patch_size: patch,
+      layer_norm_eps: settings.epsilon ?? TIMM_EPSILON,
+      qkv_bias: shapeOf("blocks.0.attn.qkv.bias") !== undefined,
+    },
+    "vision transformer",
+  );
+}
+
+export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone {
+  const config = parseConfig(vitConfig, json, "ViT");
+  const { g, weights } = parameters;
+  const { hidden_size: d, num_attention_heads: heads, patch_size: patch, layer_norm_eps: epsilon } = config;
+  const headSize = d / heads;
+  const layout = { heads, keyHeads: heads, headSize };
+  const side = config.image_size / patch;
+  if (!Number.isInteger(side) || !Number.isInteger(headSize)) {
+    throw new EpalmError(
+      "unsupported_architecture",
+      `ViT: image_size ${config.image_size} / patch_size ${patch} and hidden_size ${d} / heads ${heads} must be whole`,
+    );
+  }
+  const activation = activationName(config.hidden_act, "hidden_act");
+  const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
+  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, epsilon));
+  const dense = (name: string, x: Value, outputs: number) =>
+    linear(g, x, parameters.linear(name, Number(x.shape.at(-1)), outputs, { bias: true }));
+
+  /** timm keeps queries, keys and values as one tensor, transformers as three. */
+  function qkv(name: string): LinearParameters {
+    const options = { bias: config.qkv_bias };
+    if (weights.has(`${name}.qkv.weight`)) return parameters.linear(`${name}.qkv`, d, 3 * d, options);
+    const parts = ["q", "k", "v"].map((part) => `${name}.${part}`);
+    return parameters.joined(`${name}.qkv`, parts, d, [d, d, d], options);
+  }
+
+  /** pixels [B, 3, H, W] -> patches [B, N, 3 * patch^2] -> [B, N, d]; a convolution whose steps do not overlap. */
+  function embedPatches(pixels: Value): Value {
+    const cut = g.reshape(pixels, [0, 3, side, patch, side, patch]);
+    const patches = g.reshape(g.transpose(cut, [0, 2, 4, 1, 3, 5]), [0, side * side, 3 * patch * patch]);
+    const kernel = weights.take("patch_embed.proj.weight", [d, 3, patch, patch]);
+    return linear(g, patches, {
+      weight: g.weight("patch_embed.proj.weight", transposed(reshaped(kernel, [d, 3 * patch * patch]))),
+      bias: parameters.tensor("patch_embed.proj.bias", [d]),
+    });
+  }
+
+  function block(index: number, x: Value): Value {
+    const name = `blocks.${index}`;
+    const joined = linear(g, norm(`${name}.norm1`, x), qkv(`${name}.attn`));
+    const [q, k, v] = g.split(joined, [d, d, d], -1) as [Value, Value, Value];
+    const keysValues = { keys: splitHeads(g, k, heads, headSize), values: splitHeads(g, v, heads, headSize) };
+    const attended = g.add(x, dense(`${name}.attn.proj`, attention(g, q, keysValues, layout), d));
+    const inner = dense(`${name}.mlp.fc1`, norm(`${name}.norm2`, attended), config.intermediate_size);
+    return g.add(attended, dense(`${name}.mlp.fc2`, activate(g, activation, inner), d));
+  }
+
+  return {
+    architecture: config.model_type,
+    modality: "image",
+    inputShape: [3, config.image_size, config.image_size],
+    depth: config.num_hidden_layers,
+    width: d,
+    states(pixels) {
+      const patches = embedPatches(pixels);
+      const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
+      const positions = parameters.tensor("pos_embed", [1, side * side + special.length, d]);
+      let x = g.add(g.concat([...tokens, patches], 1), positions);
+      const states: Value[] = [];
+      for (let index = 0; index < config.num_hidden_layers; index++) {
+        x = block(index, x);
+        states.push(norm("norm", g.slice(x, 1, 0, 1)));
+      }
+      return g.concat(states, 1);
+    },
+  };
+}

@@ -1,0 +1,334 @@
+import { EpalmError } from "../errors.js";
+import { constantSource, type ElementType, formatShape, type TensorSource } from "../tensor/tensor.js";
+import { checkGraph, inferNode } from "./check-graph.js";
+import {
+  type Attributes,
+  type Dim,
+  float,
+  type Graph,
+  int,
+  ints,
+  type Node,
+  type OperatorDomain,
+  string,
+  type Value,
+} from "./ir.js";
+import { onnxTypes } from "./operators.js";
+
+/** An end for `slice` that lies behind every axis. */
+const TO_THE_END = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Builds a graph node by node. Each method is one ONNX operator and checks types and shapes at once, so
+ * that a wrong wire is reported where it is drawn. Names are made from the scope: `layers.3/MatMul_2`.
+ */
+export class GraphBuilder {
+  readonly #name: string;
+  readonly #inputs: Value[] = [];
+  readonly #outputs: Value[] = [];
+  readonly #nodes: Node[] = [];
+  readonly #initializers = new Map<string, TensorSource>();
+  readonly #values = new Map<string, Value>();
+  readonly #counters = new Map<string, number>();
+  #scope = "";
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /** Puts the nodes that `build` adds under a name; scopes nest with dots. */
+  scope<T>(name: string, build: () => T): T {
+    const outer = this.#scope;
+    this.#scope = outer ? `${outer}.${name}` : name;
+    try {
+      return build();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  input(name: string, type: ElementType, shape: readonly Dim[]): Value {
+    const value = this.#add({ name, type, shape });
+    this.#inputs.push(value);
+    return value;
+  }
+
+  /** A weight under its own name. The same name may be asked for again only with the same source. */
+  weight(name: string, source: TensorSource): Value {
+    const known = this.#values.get(name);
+    if (known && this.#initializers.get(name) === source) return known;
+    this.#initializers.set(name, source);
+    return this.#add({ name, type: source.type, shape: source.shape });
+  }
+
+  /** Puts a value out of the graph under a stable name. */
+  output(name: string, value: Value): Value {
+    const node = this.#node("Identity", [value], {}, [name]);
+    this.#outputs.push(node);
+    return node;
+  }
+
+  finish(): Graph {
+    const graph: Graph = {
+      name: this.#name,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      nodes: this.#nodes,
+      initializers: this.#initializers,
+      values: this.#values,
+    };
+    checkGraph(graph);
+    return graph;
+  }
+
+  // Constants. Equal constants are one initializer.
+
+  /** int64 numbers of shape [n]. */
+  integers(values: readonly number[]): Value {
+    return this.#constant(`integers ${values.join(" ")}`, () =>
+      constantSource("int64", [values.length], BigInt64Array.from(values, BigInt)),
+    );
+  }
+
+  /** One int64 number, without axes. */
+  integer(value: number): Value {
+    return this.#constant(`integer ${value}`, () => constantSource("int64", [], BigInt64Array.of(BigInt(value))));
+  }
+
+  /** One float32 number, without axes. */
+  number(value: number): Value {
+    return this.#constant(`number ${value}`, () => constantSource("float32", [], Float32Array.of(value)));
+  }
+
+  // Arithmetic, element by element.
+
+  add(a: Value, b: Value): Value {
+    return this.#one("Add", [a, b]);
+  }
+  subtract(a: Value, b: Value): Value {
+    return this.#one("Sub", [a, b]);
+  }
+  multiply(a: Value, b: Value): Value {
+    return this.#one("Mul", [a, b]);
+  }
+  divide(a: Value, b: Value): Value {
+    return this.#one("Div", [a, b]);
+  }
+  power(a: Value, exponent: Value): Value {
+    return this.#one("Pow", [a, exponent]);
+  }
+  maximum(a: Value, b: Value): Value {
+    return this.#one("Max", [a, b]);
+  }
+  minimum(a: Value, b: Value): Value {
+    return this.#one("Min", [a, b]);
+  }
+  negate(x: Value): Value {
+    return this.#one("Neg", [x]);
+  }
+  squareRoot(x: Value): Value {
+    return this.#one("Sqrt", [x]);
+  }
+  reciprocal(x: Value): Value {
+    return this.#one("Reciprocal", [x]);
+  }
+  cosine(x: Value): Value {
+    return this.#one("Cos", [x]);
+  }
+  sine(x: Value): Value {
+    return this.#one("Sin", [x]);
+  }
+  cast(x: Value, type: ElementType): Value {
+    return x.type === type ? x : this.#one("Cast", [x], { to: int(onnxTypes[type]) });
+  }
+
+  // Activations.
+
+  relu(x: Value): Value {
+    return this.#one("Relu", [x]);
+  }
+  tanh(x: Value): Value {
+    return this.#one("Tanh", [x]);
+  }
+  sigmoid(x: Value): Value {
+    return this.#one("Sigmoid", [x]);
+  }
+  /** Exact (`none`), or by its tanh approximation. */
+  gelu(x: Value, approximate: "none" | "tanh"): Value {
+    return this.#one("Gelu", [x], { approximate: string(approximate) });
+  }
+  /** Over the last axis. */
+  softmax(x: Value): Value {
+    return this.#one("Softmax", [x], { axis: int(-1) });
+  }
+
+  // Comparisons and choice.
+
+  less(a: Value, b: Value): Value {
+    return this.#one("Less", [a, b]);
+  }
+  and(a: Value, b: Value): Value {
+    return this.#one("And", [a, b]);
+  }
+  or(a: Value, b: Value): Value {
+    return this.#one("Or", [a, b]);
+  }
+  not(x: Value): Value {
+    return this.#one("Not", [x]);
+  }
+  where(condition: Value, yes: Value, no: Value): Value {
+    return this.#one("Where", [condition, yes, no]);
+  }
+
+  // Products.
+
+  /** [..., M, K] x [..., K, N] -> [..., M, N] */
+  matmul(a: Value, b: Value): Value {
+    return this.#one("MatMul", [a, b]);
+  }
+  /** a [M, K] x b^T, where b is [N, K] -> [M, N]; for tied embeddings, which are kept once, as [N, K]. */
+  matmulTransposed(a: Value, b: Value): Value {
+    return this.#one("Gemm", [a, b], { transB: int(1) });
+  }
+
+  // Normalisation and reduction.
+
+  /** Over the last axis; scale and bias are [n]. */
+  layerNorm(x: Value, scale: Value, bias: Value, epsilon: number): Value {
+    return this.#one("LayerNormalization", [x, scale, bias], { axis: int(-1), epsilon: float(epsilon) });
+  }
+  /** Mean over one axis, which stays with size 1. */
+  mean(x: Value, axis: number): Value {
+    return this.#one("ReduceMean", [x, this.integers([axis])], { keepdims: int(1) });
+  }
+  /** log(sum(exp(x))) over the last axis, which goes. */
+  logSumExp(x: Value): Value {
+    return this.#one("ReduceLogSumExp", [x, this.integers([-1])], { keepdims: int(0) });
+  }
+  /** The k largest along the last axis, largest first; k is an int64 of shape [1]. */
+  topK(x: Value, k: Value): { values: Value; indices: Value } {
+    const [values, indices] = this.#many("TopK", [x, k], { axis: int(-1), largest: int(1), sorted: int(1) }, 2);
+    return { values: values as Value, indices: indices as Value };
+  }
+
+  // Shapes and places.
+
+  /** 0 keeps the size at that place, -1 is what is left. */
+  reshape(x: Value, shape: readonly number[]): Value {
+    return this.#one("Reshape", [x, this.integers(shape)]);
+  }
+  transpose(x: Value, order: readonly number[]): Value {
+    return this.#one("Transpose", [x], { perm: ints(order) });
+  }
+  unsqueeze(x: Value, ...axes: number[]): Value {
+    return this.#one("Unsqueeze", [x, this.integers(axes)]);
+  }
+  squeeze(x: Value, ...axes: number[]): Value {
+    return this.#one("Squeeze", [x, this.integers(axes)]);
+  }
+  concat(parts: readonly Value[], axis: number): Value {
+    const [only] = parts;
+    return only && parts.length === 1 ? only : this.#one("Concat", parts, { axis: int(axis) });
+  }
+  split(x: Value, sizes: readonly number[], axis: number): Value[] {
+    return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes.length);
+  }
+  /**
+   * Cuts one axis into parts whose sizes only a run knows: `sizes` is int64 [n], and `names` are what the
+   * parts' sizes are called.
+   */
+  splitDynamic(x: Value, sizes: Value, names: readonly string[], axis: number): Value[] {
+    const parts = this.#many("Split", [x, sizes], { axis: int(axis) }, names.length);
+    return parts.map((part, index) => this.#rename(part, part.shape.with(axis, names[index] ?? "")));
+  }
+  /** The size of one axis, as int64 [1]. */
+  sizeOf(x: Value, axis: number): Value {
+    return this.#one("Shape", [x], { start: int(axis), end: int(axis + 1) });
+  }
+  /** x [1, ...] -> [B, ...]: the same for each entry of `like` [B, ...]. */
+  repeatFor(x: Value, like: Value): Value {
+    const sizes = this.concat([this.sizeOf(like, 0), this.integers(x.shape.slice(1).map(() => 1))], 0);
+    return this.#rename(this.#one("Expand", [x, sizes]), x.shape.with(0, like.shape[0] ?? 1));
+  }
+  /** Elements start (included) to end (excluded) along one axis; negative counts from the end. */
+  slice(x: Value, axis: number, start: number, end = TO_THE_END): Value {
+    return this.#one("Slice", [x, this.integers([start]), this.integers([end]), this.integers([axis])]);
+  }
+  /** Entries of `data` along an axis, by number. */
+  gather(data: Value, indices: Value, axis = 0): Value {
+    return this.#one("Gather", [data, indices], { axis: int(axis) });
+  }
+  /** data [N, M], indices [N, k] -> [N, k]: from each row, those columns. */
+  gatherColumns(data: Value, indices: Value): Value {
+    return this.#one("GatherElements", [data, indices], { axis: int(1) });
+  }
+
+  /** Any other operator that the checker knows; `outputs` is how many values it puts out. */
+  operator(op: string, inputs: readonly Value[], attributes: Attributes, outputs = 1, domain: OperatorDomain = ""): Value[] {
+    return this.#many(op, inputs, attributes, outputs, domain);
+  }
+
+  #one(op: string, inputs: readonly Value[], attributes: Attributes = {}): Value {
+    return this.#node(op, inputs, attributes, [this.#fresh(op)]);
+  }
+
+  #many(op: string, inputs: readonly Value[], attributes: Attributes, count: number, domain: OperatorDomain = ""): Value[] {
+    const name = this.#fresh(op);
+    const outputs = count === 1 ? [name] : Array.from({ length: count }, (_, index) => `${name}.${index}`);
+    this.#node(op, inputs, attributes, outputs, domain);
+    return outputs.map((output) => this.#values.get(output) as Value);
+  }
+
+  /** Adds a node and returns its first output. */
+  #node(
+    op: string,
+    inputs: readonly Value[],
+    attributes: Attributes,
+    outputs: readonly string[],
+    domain: OperatorDomain = "",
+  ): Value {
+    const node: Node = {
+      name: outputs[0] ?? op,
+      op,
+      domain,
+      inputs: inputs.map((value) => value.name),
+      outputs,
+      attributes,
+    };
+    const types = inferNode(node, this.#values, this.#initializers);
+    this.#nodes.push(node);
+    outputs.forEach((name, index) => {
+      const type = types[index];
+      if (!type) throw new EpalmError("invalid_graph", `${op} '${node.name}': has no output ${index}`);
+      this.#add({ name, ...type });
+    });
+    return this.#values.get(node.name) as Value;
+  }
+
+  #constant(key: string, make: () => TensorSource): Value {
+    const name = `constant ${key}`;
+    return this.#values.get(name) ?? this.weight(name, make());
+  }
+
+  #add(value: Value): Value {
+    if (this.#values.has(value.name)) {
+      throw new EpalmError("invalid_graph", `'${value.name}' ${formatShape(value.shape)} is made twice`);
+    }
+    this.#values.set(value.name, value);
+    return value;
+  }
+
+  /** Calls the unknown sizes of a value by names that say what they are. */
+  #rename(value: Value, shape: readonly Dim[]): Value {
+    const renamed = { ...value, shape };
+    this.#values.set(value.name, renamed);
+    return renamed;
+  }
+
+  #fresh(op: string): string {
+    const base = this.#scope ? `${this.#scope}/${op}` : op;
+    const count = this.#counters.get(base) ?? 0;
+    this.#counters.set(base, count + 1);
+    return count === 0 ? base : `${base}_${count}`;
+  }
+}

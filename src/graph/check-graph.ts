@@ -1,0 +1,75 @@
+import { EpalmError } from "../errors.js";
+import { elementCount, formatShape, type TensorSource } from "../tensor/tensor.js";
+import { compatibleDims } from "./dims.js";
+import type { Graph, Node, TensorType, Value } from "./ir.js";
+import { inferTypes } from "./operators.js";
+
+/** The longest constant that shape rules look into: shapes, axes and parts are far shorter. */
+const MAX_SHAPE_CONSTANT = 1024;
+
+/** Whole numbers of a small int64 constant; undefined for anything else. */
+export function constantNumbers(source: TensorSource | undefined): readonly number[] | undefined {
+  if (source?.type !== "int64" || elementCount(source.shape) > MAX_SHAPE_CONSTANT) return undefined;
+  return Array.from(source.read(), Number);
+}
+
+/** Types of a node's outputs, from the values and constants that are known before it. */
+export function inferNode(
+  node: Node,
+  values: ReadonlyMap<string, Value>,
+  initializers: ReadonlyMap<string, TensorSource>,
+): readonly TensorType[] {
+  const where = `${node.op} '${node.name}'`;
+  const types = node.inputs.map((name) => {
+    if (name === "") return undefined;
+    const value = values.get(name);
+    if (!value) throw new EpalmError("invalid_graph", `${where}: input '${name}' is not made before it`);
+    return value;
+  });
+  return inferTypes(node.domain === "" ? node.op : `${node.domain}.${node.op}`, {
+    where,
+    types,
+    attributes: node.attributes,
+    constant: (index) => constantNumbers(initializers.get(node.inputs[index] ?? "")),
+  });
+}
+
+/**
+ * Goes through a whole graph, however it was made, and throws at the first node whose inputs are not
+ * there yet, or whose types or shapes are not what its operator makes of them.
+ */
+export function checkGraph(graph: Graph): void {
+  const made = new Map<string, Value>();
+  const add = (value: Value, where: string) => {
+    if (made.has(value.name)) throw new EpalmError("invalid_graph", `${where}: '${value.name}' is made twice`);
+    made.set(value.name, value);
+  };
+  for (const input of graph.inputs) add(input, "input");
+  for (const [name, source] of graph.initializers) add({ name, type: source.type, shape: source.shape }, "weight");
+  for (const node of graph.nodes) {
+    const types = inferNode(node, made, graph.initializers);
+    node.outputs.forEach((name, index) => {
+      const [inferred, declared] = [types[index], graph.values.get(name)];
+      if (!inferred || !declared) {
+        throw new EpalmError("invalid_graph", `${node.op} '${node.name}': output '${name}' has no type`);
+      }
+      expectSame(declared, inferred, `${node.op} '${node.name}': output '${name}'`);
+      add({ ...inferred, name }, node.name);
+    });
+  }
+  for (const output of graph.outputs) {
+    const value = made.get(output.name);
+    if (!value) throw new EpalmError("invalid_graph", `output '${output.name}' is not made by any node`);
+    expectSame(output, value, `output '${output.name}'`);
+  }
+}
+
+function expectSame(declared: TensorType, inferred: TensorType, where: string): void {
+  const fits =
+    declared.type === inferred.type &&
+    declared.shape.length === inferred.shape.length &&
+    declared.shape.every((dim, index) => compatibleDims(dim, inferred.shape[index] ?? 1));
+  if (fits) return;
+  const format = (type: TensorType) => `${type.type} ${formatShape(type.shape)}`;
+  throw new EpalmError("invalid_graph", `${where}: expected ${format(declared)}, got ${format(inferred)}`);
+}

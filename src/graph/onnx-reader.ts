@@ -1,0 +1,133 @@
+import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { EpalmError, messageOf } from "../errors.js";
+import { elementCount, elementSize, type TensorSource, typedArray } from "../tensor/tensor.js";
+import { checkGraph } from "./check-graph.js";
+import type { Attribute, Dim, Graph, Node, OperatorDomain, Value } from "./ir.js";
+import {
+  type AttributeMessage,
+  attributeTypes,
+  decodeModel,
+  EXTERNAL,
+  type ModelMessage,
+  type NodeMessage,
+  type TensorMessage,
+  type ValueInfoMessage,
+} from "./onnx-schema.js";
+import { elementTypeOf } from "./operators.js";
+
+/** A graph file holds no weights; the largest that epalm writes (hundreds of layers) is far smaller. */
+const MAX_GRAPH_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Reads a graph that epalm wrote; weights stay in their files. The graph is checked again, node by node.
+ * Throws `invalid_model`, naming the file and the cause.
+ */
+export function readOnnx(path: string): Graph {
+  try {
+    const { size } = statSync(path);
+    if (size > MAX_GRAPH_BYTES) throw new EpalmError("invalid_model", `${size} bytes are more than ${MAX_GRAPH_BYTES}`);
+    const graph = graphOf(decodeModel(readFileSync(path)), dirname(path));
+    checkGraph(graph);
+    return graph;
+  } catch (error) {
+    throw new EpalmError("invalid_model", `${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function graphOf(model: ModelMessage, folder: string): Graph {
+  const { graph } = model;
+  if (!graph) throw new EpalmError("invalid_model", "holds no graph");
+  const inputs = (graph.input ?? []).map(valueOf);
+  const outputs = (graph.output ?? []).map(valueOf);
+  const initializers = new Map((graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]));
+  const values = new Map<string, Value>();
+  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(valueOf)]) values.set(value.name, value);
+  for (const [name, { type, shape }] of initializers) values.set(name, { name, type, shape });
+  return { name: graph.name ?? "", inputs, outputs, nodes: (graph.node ?? []).map(nodeOf), initializers, values };
+}
+
+function valueOf(info: ValueInfoMessage): Value {
+  const tensor = info.type?.tensorType;
+  const type = elementTypeOf(tensor?.elemType ?? 0);
+  if (!type) throw new EpalmError("invalid_model", `value '${info.name}' has no element type that is known`);
+  const shape = (tensor?.shape?.dim ?? []).map((dim): Dim => dim.dimParam ?? dim.dimValue ?? 0);
+  return { name: info.name, type, shape };
+}
+
+function nodeOf(message: NodeMessage): Node {
+  const domain = message.domain ?? "";
+  if (domain !== "" && domain !== "com.microsoft") {
+    throw new EpalmError("invalid_model", `node '${message.name}': unknown operator domain '${domain}'`);
+  }
+  return {
+    name: message.name ?? "",
+    op: message.opType,
+    domain: domain satisfies OperatorDomain,
+    inputs: message.input ?? [],
+    outputs: message.output ?? [],
+    attributes: Object.fromEntries((message.attribute ?? []).map((item) => [item.name, attributeOf(item)])),
+  };
+}
+
+function attributeOf({ name, type, f, i, s, ints }: AttributeMessage): Attribute {
+  switch (type) {
+    case attributeTypes.float:
+      return { kind: "float", value: f ?? 0 };
+    case attributeTypes.int:
+      return { kind: "int", value: i ?? 0 };
+    case attributeTypes.string:
+      return { kind: "string", value: new TextDecoder().decode(s) };
+    case attributeTypes.ints:
+      return { kind: "ints", value: ints ?? [] };
+    default:
+      throw new EpalmError("invalid_model", `attribute '${name}': unknown kind ${type}`);
+  }
+}
+
+function sourceOf(tensor: TensorMessage, folder: string): TensorSource {
+  const type = elementTypeOf(tensor.dataType);
+  if (!type) throw new EpalmError("invalid_model", `weight '${tensor.name}': unknown element type ${tensor.dataType}`);
+  const shape = tensor.dims ?? [];
+  const length = elementCount(shape) * elementSize[type];
+  if (tensor.dataLocation === EXTERNAL) return { type, shape, read: externalReader(tensor, folder, length, type) };
+  const raw = tensor.rawData ?? new Uint8Array();
+  if (raw.length !== length) {
+    throw new EpalmError("invalid_model", `weight '${tensor.name}': expected ${length} bytes, got ${raw.length}`);
+  }
+  return { type, shape, read: () => typedArray(type, raw.slice()) };
+}
+
+function externalReader(tensor: TensorMessage, folder: string, length: number, type: TensorSource["type"]) {
+  const entries = new Map((tensor.externalData ?? []).map(({ key, value }) => [key, value]));
+  const location = entries.get("location") ?? "";
+  const offset = Number(entries.get("offset") ?? 0);
+  const where = `weight '${tensor.name}'`;
+  if (location === "" || basename(location) !== location) {
+    throw new EpalmError("invalid_model", `${where}: data file '${location}' is not beside the graph`);
+  }
+  if (Number(entries.get("length") ?? length) !== length) {
+    throw new EpalmError("invalid_model", `${where}: expected ${length} bytes, got ${entries.get("length")}`);
+  }
+  const path = join(folder, location);
+  const { size } = statSync(path);
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size) {
+    throw new EpalmError("invalid_model", `${where}: lies outside ${location}, which has ${size} bytes`);
+  }
+  return () => typedArray(type, readRange(path, offset, length));
+}
+
+function readRange(path: string, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const descriptor = openSync(path, "r");
+  try {
+    for (let done = 0; done < length; ) {
+      const got = readSync(descriptor, bytes, done, length - done, offset + done);
+      if (got === 0) throw new EpalmError("invalid_model", `${path}: ends before byte ${offset + length}`);
+      done += got;
+    }
+    return bytes;
+  } finally {
+    closeSync(descriptor);
+  }
+}

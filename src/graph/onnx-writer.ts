@@ -1,0 +1,199 @@
+import { createHash, type Hash } from "node:crypto";
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
+import type { Attribute, Dim, Graph, Value } from "./ir.js";
+import {
+  type AttributeMessage,
+  attributeTypes,
+  EXTERNAL,
+  encodeModel,
+  type ModelMessage,
+  type TensorMessage,
+  type ValueInfoMessage,
+} from "./onnx-schema.js";
+import { onnxTypes } from "./operators.js";
+
+/** The newest that every runtime in use reads: ONNX 1.16 of 2024; onnxruntime-node 1.30 reads newer ones. */
+const IR_VERSION = 10;
+const OPSET = 21;
+
+/** Smaller tensors stand in the graph file itself: shapes and single numbers must, for shape inference. */
+const INLINE_BYTES = 1024;
+
+/** Weights begin at whole pages, so that a runtime can map them from the file. */
+const ALIGNMENT = 4096;
+
+/** Below the 2 GB that some file systems and tools can handle. */
+const DEFAULT_SHARD_BYTES = 1 << 30;
+
+export interface WriteOptions {
+  /** The most bytes that one data file may have; a larger single tensor gets a file of its own. */
+  readonly shardBytes?: number;
+}
+
+export interface WrittenFile {
+  /** Name beside the graph file. */
+  readonly name: string;
+  readonly bytes: number;
+  /** sha256, in hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/**
+ * Writes `graph` to `path` (`….onnx`) and its weights beside it (`….data`, `….data.1`, …), one tensor at a
+ * time: no more than one weight is in memory. Files get their names only once they are whole.
+ */
+export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}): WrittenFile[] {
+  mkdirSync(dirname(path), { recursive: true });
+  const stem = basename(path).replace(/\.onnx$/, "");
+  const shards = new ShardWriter(dirname(path), `${stem}.data`, options.shardBytes ?? DEFAULT_SHARD_BYTES);
+  try {
+    const initializers = Array.from(graph.initializers, ([name, source]) =>
+      isInline(source) ? inlineTensor(name, source) : shards.append(name, source),
+    );
+    const files = shards.finish();
+    const bytes = encodeModel(modelMessage(graph, initializers));
+    writeFileSync(`${path}.part`, bytes);
+    for (const file of files) renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
+    renameSync(`${path}.part`, path);
+    return [{ name: basename(path), bytes: bytes.length, sha256: sha256(bytes) }, ...files];
+  } catch (error) {
+    shards.discard();
+    rmSync(`${path}.part`, { force: true });
+    throw error;
+  }
+}
+
+/** The whole graph, weights included, as one file's bytes; for small graphs that live in memory only. */
+export function encodeOnnx(graph: Graph): Uint8Array {
+  return encodeModel(modelMessage(graph, Array.from(graph.initializers, ([name, source]) => inlineTensor(name, source))));
+}
+
+/** Appends tensors to data files and remembers where each one stands. */
+class ShardWriter {
+  readonly #files: { name: string; descriptor: number; bytes: number; hash: Hash }[] = [];
+
+  constructor(
+    readonly folder: string,
+    readonly name: string,
+    readonly limit: number,
+  ) {}
+
+  append(name: string, source: TensorSource): TensorMessage {
+    const length = byteLength(source);
+    const file = this.#fileFor(length);
+    this.#write(file, new Uint8Array((ALIGNMENT - (file.bytes % ALIGNMENT)) % ALIGNMENT));
+    const offset = file.bytes;
+    this.#write(file, bytesOf(source.read()));
+    const entries = { location: file.name, offset: String(offset), length: String(length) };
+    return {
+      ...tensorHeader(name, source),
+      dataLocation: EXTERNAL,
+      externalData: Object.entries(entries).map(([key, value]) => ({ key, value })),
+    };
+  }
+
+  finish(): WrittenFile[] {
+    return this.#files.map(({ name, descriptor, bytes, hash }) => {
+      fsyncSync(descriptor);
+      closeSync(descriptor);
+      return { name, bytes, sha256: hash.digest("hex") };
+    });
+  }
+
+  discard(): void {
+    for (const { name, descriptor } of this.#files) {
+      try {
+        closeSync(descriptor);
+      } catch {
+        // It was closed already: what matters is that the file goes.
+      }
+      rmSync(join(this.folder, `${name}.part`), { force: true });
+    }
+  }
+
+  #fileFor(length: number) {
+    const last = this.#files.at(-1);
+    if (last && (last.bytes === 0 || last.bytes + ALIGNMENT + length <= this.limit)) return last;
+    const name = last ? `${this.name}.${this.#files.length}` : this.name;
+    const file = { name, descriptor: openSync(join(this.folder, `${name}.part`), "w"), bytes: 0, hash: createHash("sha256") };
+    this.#files.push(file);
+    return file;
+  }
+
+  #write(file: { descriptor: number; bytes: number; hash: Hash }, bytes: Uint8Array): void {
+    file.hash.update(bytes);
+    for (let done = 0; done < bytes.length; ) done += writeSync(file.descriptor, bytes, done);
+    file.bytes += bytes.length;
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function byteLength(source: TensorSource): number {
+  return elementCount(source.shape) * elementSize[source.type];
+}
+
+function isInline(source: TensorSource): boolean {
+  return byteLength(source) <= INLINE_BYTES;
+}
+
+function tensorHeader(name: string, source: TensorSource): TensorMessage {
+  return { name, dims: source.shape, dataType: onnxTypes[source.type] };
+}
+
+function inlineTensor(name: string, source: TensorSource): TensorMessage {
+  return { ...tensorHeader(name, source), rawData: bytesOf(source.read()) };
+}
+
+function modelMessage(graph: Graph, initializer: readonly TensorMessage[]): ModelMessage {
+  const outside = new Set([...graph.inputs, ...graph.outputs].map((value) => value.name));
+  const inside = graph.nodes.flatMap((node) => node.outputs).filter((name) => !outside.has(name));
+  return {
+    irVersion: IR_VERSION,
+    producerName: "epalm",
+    opsetImport: [
+      { domain: "", version: OPSET },
+      { domain: "com.microsoft", version: 1 },
+    ],
+    graph: {
+      name: graph.name,
+      input: graph.inputs.map(valueInfo),
+      output: graph.outputs.map(valueInfo),
+      valueInfo: inside.map((name) => valueInfo(graph.values.get(name) as Value)),
+      initializer,
+      node: graph.nodes.map((node) => ({
+        name: node.name,
+        opType: node.op,
+        domain: node.domain,
+        input: node.inputs,
+        output: node.outputs,
+        attribute: Object.entries(node.attributes).map(([name, value]) => attributeMessage(name, value)),
+      })),
+    },
+  };
+}
+
+function valueInfo({ name, type, shape }: Value): ValueInfoMessage {
+  const dim = shape.map((size: Dim) => (typeof size === "number" ? { dimValue: size } : { dimParam: size }));
+  return { name, type: { tensorType: { elemType: onnxTypes[type], shape: { dim } } } };
+}
+
+function attributeMessage(name: string, attribute: Attribute): AttributeMessage {
+  const type = attributeTypes[attribute.kind];
+  switch (attribute.kind) {
+    case "int":
+      return { name, type, i: attribute.value };
+    case "ints":
+      return { name, type, ints: attribute.value };
+    case "float":
+      return { name, type, f: attribute.value };
+    case "string":
+      return { name, type, s: new TextEncoder().encode(attribute.value) };
+    default:
+      return attribute satisfies never;
+  }
+}

@@ -1,0 +1,374 @@
+import { EpalmError } from "../errors.js";
+import { type ElementType, formatShape } from "../tensor/tensor.js";
+import { addDims, broadcastShapes, remainingDim } from "./dims.js";
+import type { Attribute, Attributes, Dim, TensorType } from "./ir.js";
+
+/**
+ * What each operator makes of the types and shapes it is given: one rule per operator, named as in the
+ * ONNX operator list (opset 21) and ONNX Runtime's contrib operators. A graph may use no others.
+ */
+
+/** What a rule sees of its node. */
+export interface Inputs {
+  /** The node, for messages: operator and name. */
+  readonly where: string;
+  readonly types: readonly (TensorType | undefined)[];
+  readonly attributes: Attributes;
+  /** Whole numbers of a small constant input, where it is one. */
+  constant(index: number): readonly number[] | undefined;
+}
+
+type Rule = (node: Inputs) => readonly TensorType[];
+
+function fail(node: Inputs, message: string): EpalmError {
+  return new EpalmError("invalid_graph", `${node.where}: ${message}`);
+}
+
+function input(node: Inputs, index: number): TensorType {
+  const type = node.types[index];
+  if (!type) throw fail(node, `input ${index} is missing`);
+  return type;
+}
+
+function attribute<K extends Attribute["kind"]>(node: Inputs, name: string, kind: K) {
+  const found = node.attributes[name];
+  if (found === undefined) return undefined;
+  if (found.kind !== kind) throw fail(node, `attribute ${name}: expected ${kind}, got ${found.kind}`);
+  return found.value as Extract<Attribute, { kind: K }>["value"];
+}
+
+function needConstant(node: Inputs, index: number): readonly number[] {
+  const values = node.constant(index);
+  if (!values) throw fail(node, `input ${index} must be a constant`);
+  return values;
+}
+
+/** A negative axis counts from the end, as in ONNX. */
+function axisOf(node: Inputs, axis: number, rank: number): number {
+  const index = axis < 0 ? axis + rank : axis;
+  if (index < 0 || index >= rank) throw fail(node, `axis ${axis} is outside rank ${rank}`);
+  return index;
+}
+
+function expectType(node: Inputs, index: number, ...allowed: ElementType[]): TensorType {
+  const type = input(node, index);
+  if (!allowed.includes(type.type)) {
+    throw fail(node, `input ${index}: expected ${allowed.join(" or ")}, got ${type.type}`);
+  }
+  return type;
+}
+
+function sameTypes(node: Inputs, a: TensorType, b: TensorType): void {
+  if (a.type !== b.type) throw fail(node, `inputs differ in type: ${a.type} and ${b.type}`);
+}
+
+const dimAt = (shape: readonly Dim[], index: number): Dim => shape[index] ?? 1;
+
+const unary: Rule = (node) => [input(node, 0)];
+
+const floatUnary: Rule = (node) => [expectType(node, 0, "float32")];
+
+const binary: Rule = (node) => {
+  const [a, b] = [input(node, 0), input(node, 1)];
+  sameTypes(node, a, b);
+  return [{ type: a.type, shape: broadcastShapes(a.shape, b.shape, node.where) }];
+};
+
+const comparison: Rule = (node) => [{ ...(binary(node)[0] as TensorType), type: "bool" }];
+
+const logical: Rule = (node) => {
+  expectType(node, 0, "bool");
+  expectType(node, 1, "bool");
+  return binary(node);
+};
+
+/** [..., M, K] x [..., K, N] -> [..., M, N] */
+function matmulShape(node: Inputs, a: readonly Dim[], b: readonly Dim[]): Dim[] {
+  if (a.length < 2 || b.length < 2) throw fail(node, `expected matrices, got ${formatShape(a)} and ${formatShape(b)}`);
+  if (a.at(-1) !== b.at(-2)) {
+    throw fail(node, `${formatShape(a)} x ${formatShape(b)}: inner sizes ${a.at(-1)} and ${b.at(-2)} differ`);
+  }
+  const batch = broadcastShapes(a.slice(0, -2), b.slice(0, -2), node.where);
+  return [...batch, dimAt(a, a.length - 2), dimAt(b, b.length - 1)];
+}
+
+/** Operators that fold some axes; the axes are input 1 (ONNX 18 and later). */
+const reduction: Rule = (node) => {
+  const x = expectType(node, 0, "float32");
+  const keep = (attribute(node, "keepdims", "int") ?? 1) === 1;
+  const given = node.types[1] ? needConstant(node, 1) : x.shape.map((_, index) => index);
+  const axes = given.map((axis) => axisOf(node, axis, x.shape.length));
+  const shape = x.shape.flatMap((dim, index) => (axes.includes(index) ? (keep ? [1] : []) : [dim]));
+  return [{ type: x.type, shape }];
+};
+
+function concat(node: Inputs): readonly TensorType[] {
+  const first = input(node, 0);
+  const axis = axisOf(node, attribute(node, "axis", "int") ?? 0, first.shape.length);
+  let joined: Dim = 0;
+  node.types.forEach((_, index) => {
+    const part = input(node, index);
+    sameTypes(node, first, part);
+    const fits =
+      part.shape.length === first.shape.length &&
+      part.shape.every((dim, at) => at === axis || dim === first.shape[at]);
+    if (!fits) throw fail(node, `input ${index}: ${formatShape(part.shape)} does not join ${formatShape(first.shape)}`);
+    joined = addDims(joined, dimAt(part.shape, axis));
+  });
+  return [{ type: first.type, shape: first.shape.with(axis, joined) }];
+}
+
+function split(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const axis = axisOf(node, attribute(node, "axis", "int") ?? 0, x.shape.length);
+  const total = dimAt(x.shape, axis);
+  const count = attribute(node, "num_outputs", "int");
+  if (count !== undefined) {
+    if (typeof total !== "number" || total % count !== 0) throw fail(node, `${total} does not split into ${count}`);
+    return Array.from({ length: count }, () => ({ type: x.type, shape: x.shape.with(axis, total / count) }));
+  }
+  const parts = node.constant(1);
+  if (!parts) return partsOfUnknownSize(node, x, axis);
+  const sum = parts.reduce((a, b) => a + b, 0);
+  if (sum !== total) throw fail(node, `parts ${formatShape(parts)} do not add up to ${total}`);
+  return parts.map((part) => ({ type: x.type, shape: x.shape.with(axis, part) }));
+}
+
+/** Parts whose sizes are computed in each run: as many as the sizes input has entries. */
+function partsOfUnknownSize(node: Inputs, x: TensorType, axis: number): readonly TensorType[] {
+  const count = expectType(node, 1, "int64").shape[0];
+  if (typeof count !== "number") throw fail(node, "an unknown number of parts");
+  return Array.from({ length: count }, (_, index) => ({ type: x.type, shape: x.shape.with(axis, `part${index}`) }));
+}
+
+function reshape(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const target = needConstant(node, 1);
+  const open = target.filter((dim) => dim === -1).length;
+  if (open > 1) throw fail(node, "more than one size is left open");
+  const copied = target.map((dim, index) => (dim === 0 ? dimAt(x.shape, index) : dim));
+  const known = copied.filter((dim) => dim !== -1);
+  const rest = remainingDim(x.shape, known, node.where);
+  if (open === 0 && rest !== 1) {
+    throw fail(node, `${formatShape(x.shape)} cannot be reshaped to ${formatShape(copied)}`);
+  }
+  return [{ type: x.type, shape: copied.map((dim) => (dim === -1 ? rest : dim)) }];
+}
+
+function transpose(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const order = attribute(node, "perm", "ints") ?? x.shape.map((_, index) => x.shape.length - 1 - index);
+  if ([...order].sort((a, b) => a - b).some((axis, index) => axis !== index) || order.length !== x.shape.length) {
+    throw fail(node, `perm ${formatShape(order)} is no order of ${x.shape.length} axes`);
+  }
+  return [{ type: x.type, shape: order.map((axis) => dimAt(x.shape, axis)) }];
+}
+
+/** Starts, ends, axes and steps are inputs 1 to 4; only constants, so that shapes stay known. */
+function slice(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const [starts, ends, axes] = [needConstant(node, 1), needConstant(node, 2), needConstant(node, 3)];
+  if (node.types[4] && needConstant(node, 4).some((step) => step !== 1)) throw fail(node, "steps other than 1");
+  const shape = [...x.shape];
+  axes.forEach((given, index) => {
+    const axis = axisOf(node, given, shape.length);
+    shape[axis] = slicedDim(node, dimAt(shape, axis), starts[index] ?? 0, ends[index] ?? 0);
+  });
+  return [{ type: x.type, shape }];
+}
+
+function slicedDim(node: Inputs, dim: Dim, start: number, end: number): Dim {
+  if (typeof dim === "number") {
+    const at = (index: number) => Math.min(Math.max(index < 0 ? index + dim : index, 0), dim);
+    return Math.max(0, at(end) - at(start));
+  }
+  if (start >= 0 && end > start && end < 2 ** 31) return end - start;
+  if (start === 0) return dim;
+  if (start < 0 && end >= 2 ** 31) return -start;
+  throw fail(node, `a slice from ${start} to ${end} of an axis of unknown size ${dim}`);
+}
+
+function gather(node: Inputs): readonly TensorType[] {
+  const [data, indices] = [input(node, 0), expectType(node, 1, "int64", "int32")];
+  const axis = axisOf(node, attribute(node, "axis", "int") ?? 0, data.shape.length);
+  return [
+    { type: data.type, shape: [...data.shape.slice(0, axis), ...indices.shape, ...data.shape.slice(axis + 1)] },
+  ];
+}
+
+function unsqueeze(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const given = needConstant(node, 1);
+  const rank = x.shape.length + given.length;
+  const axes = given.map((axis) => axisOf(node, axis, rank));
+  const rest = [...x.shape];
+  return [{ type: x.type, shape: Array.from({ length: rank }, (_, i) => (axes.includes(i) ? 1 : (rest.shift() ?? 1))) }];
+}
+
+function squeeze(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const axes = needConstant(node, 1).map((axis) => axisOf(node, axis, x.shape.length));
+  for (const axis of axes) if (x.shape[axis] !== 1) throw fail(node, `axis ${axis} has size ${x.shape[axis]}`);
+  return [{ type: x.type, shape: x.shape.filter((_, index) => !axes.includes(index)) }];
+}
+
+function normalization(node: Inputs): readonly TensorType[] {
+  const x = expectType(node, 0, "float32");
+  for (const index of [1, 2]) {
+    const part = node.types[index];
+    if (part && part.shape[0] !== x.shape.at(-1)) {
+      throw fail(node, `input ${index}: expected [${x.shape.at(-1)}], got ${formatShape(part.shape)}`);
+    }
+  }
+  return [x];
+}
+
+/** A [M, K] (or its transpose) x B [K, N] (or its transpose) + C */
+function gemm(node: Inputs): readonly TensorType[] {
+  const flip = (type: TensorType, name: string) =>
+    attribute(node, name, "int") === 1 ? type.shape.toReversed() : type.shape;
+  const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+  const shape = matmulShape(node, flip(a, "transA"), flip(b, "transB"));
+  const c = node.types[2];
+  if (c) broadcastShapes(shape, c.shape, node.where);
+  return [{ type: a.type, shape }];
+}
+
+/** A [..., K] float x B packed by blocks of K -> [..., N] */
+function matmulNBits(node: Inputs): readonly TensorType[] {
+  const a = expectType(node, 0, "float32");
+  const [k, n] = [attribute(node, "K", "int"), attribute(node, "N", "int")];
+  if (a.shape.at(-1) !== k || n === undefined) throw fail(node, `expected rows of ${k}, got ${formatShape(a.shape)}`);
+  return [{ type: a.type, shape: a.shape.with(-1, n) }];
+}
+
+/** Repeats axes of size 1; where only a run knows how often, the sizes get names of their own. */
+function expand(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const target = node.constant(1);
+  if (target) return [{ type: x.type, shape: broadcastShapes(x.shape, target, node.where) }];
+  const rank = expectType(node, 1, "int64").shape[0];
+  if (rank !== x.shape.length) throw fail(node, `expected ${x.shape.length} sizes, got ${rank}`);
+  return [{ type: x.type, shape: x.shape.map((dim, axis) => (dim === 1 ? `expanded${axis}` : dim)) }];
+}
+
+/** The sizes of axes start (included) to end (excluded), as int64. */
+function shapeOf(node: Inputs): readonly TensorType[] {
+  const { shape } = input(node, 0);
+  const part = shape.slice(attribute(node, "start", "int") ?? 0, attribute(node, "end", "int") ?? shape.length);
+  return [{ type: "int64", shape: [part.length] }];
+}
+
+function topK(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const shape = x.shape.with(-1, node.constant(1)?.[0] ?? "top");
+  return [
+    { type: x.type, shape },
+    { type: "int64", shape },
+  ];
+}
+
+function gatherElements(node: Inputs): readonly TensorType[] {
+  return [{ type: input(node, 0).type, shape: expectType(node, 1, "int64").shape }];
+}
+
+function where(node: Inputs): readonly TensorType[] {
+  const condition = expectType(node, 0, "bool");
+  const [a, b] = [input(node, 1), input(node, 2)];
+  sameTypes(node, a, b);
+  const shape = broadcastShapes(condition.shape, broadcastShapes(a.shape, b.shape, node.where), node.where);
+  return [{ type: a.type, shape }];
+}
+
+/** ONNX's numbers for element types (onnx.proto, TensorProto.DataType). */
+export const onnxTypes: Readonly<Record<ElementType, number>> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int16: 5,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+};
+
+export function elementTypeOf(onnxType: number): ElementType | undefined {
+  return (Object.keys(onnxTypes) as ElementType[]).find((name) => onnxTypes[name] === onnxType);
+}
+
+function cast(node: Inputs): readonly TensorType[] {
+  const type = elementTypeOf(attribute(node, "to", "int") ?? 0);
+  if (!type) throw fail(node, "attribute to: unknown element type");
+  return [{ type, shape: input(node, 0).shape }];
+}
+
+const rules: Readonly<Record<string, Rule>> = {
+  Add: binary,
+  And: logical,
+  Cast: cast,
+  Clip: unary,
+  Concat: concat,
+  Cos: floatUnary,
+  Div: binary,
+  DynamicQuantizeLinear: (node) => [
+    { type: "uint8", shape: expectType(node, 0, "float32").shape },
+    { type: "float32", shape: [] },
+    { type: "uint8", shape: [] },
+  ],
+  Equal: comparison,
+  Exp: floatUnary,
+  Expand: expand,
+  Gather: gather,
+  GatherElements: gatherElements,
+  Gelu: floatUnary,
+  Gemm: gemm,
+  GreaterOrEqual: comparison,
+  Identity: unary,
+  LayerNormalization: normalization,
+  Less: comparison,
+  MatMul: (node) => {
+    const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+    return [{ type: a.type, shape: matmulShape(node, a.shape, b.shape) }];
+  },
+  MatMulInteger: (node) => {
+    const [a, b] = [expectType(node, 0, "uint8", "int8"), expectType(node, 1, "uint8", "int8")];
+    return [{ type: "int32", shape: matmulShape(node, a.shape, b.shape) }];
+  },
+  Max: binary,
+  Min: binary,
+  Mul: binary,
+  Neg: unary,
+  Not: (node) => [expectType(node, 0, "bool")],
+  Or: logical,
+  Pow: binary,
+  Reciprocal: floatUnary,
+  ReduceLogSumExp: reduction,
+  ReduceMean: reduction,
+  ReduceSum: reduction,
+  Relu: floatUnary,
+  Reshape: reshape,
+  Shape: shapeOf,
+  Sigmoid: floatUnary,
+  Sin: floatUnary,
+  Slice: slice,
+  Softmax: floatUnary,
+  Split: split,
+  Sqrt: floatUnary,
+  Squeeze: squeeze,
+  Sub: binary,
+  Tanh: floatUnary,
+  TopK: topK,
+  Transpose: transpose,
+  Unsqueeze: unsqueeze,
+  Where: where,
+  "com.microsoft.MatMulNBits": matmulNBits,
+};
+
+/** Types and shapes of what an operator puts out; an error names the node and what does not fit. */
+export function inferTypes(operator: string, node: Inputs): readonly TensorType[] {
+  const rule = rules[operator];
+  if (!rule) throw new EpalmError("invalid_graph", `${node.where}: no rule for operator ${operator}`);
+  return rule(node);
+}

@@ -1,0 +1,196 @@
+import { transposed } from "../tensor/source-recipes.js";
+import type { TensorSource } from "../tensor/tensor.js";
+import { checkGraph, inferNode } from "./check-graph.js";
+import { type Attributes, type Graph, int, ints, type Node, type OperatorDomain, type Value } from "./ir.js";
+import { onnxTypes } from "./operators.js";
+import { type Int8Matrix, int4Blocks, int8Columns } from "./quantized-weights.js";
+
+export interface QuantizationOptions {
+  readonly precision: "int8" | "int4";
+  /** Keep int8 weights to 7 bits, for CPUs without VNNI, where full ones saturate. Default false. */
+  readonly reduceRange?: boolean | undefined;
+}
+
+/** Numbers of a column that share a 4-bit scale: smaller blocks are closer and larger. */
+const INT4_BLOCK = 64;
+
+/** MatMulNBits multiplies in 8-bit integers: several times faster than in floats, and close. */
+const INT4_ACCURACY_LEVEL = 4;
+
+/** Matrices of fewer numbers stay float32: they cost no time, and their rounding would. */
+const SMALLEST_MATRIX = 1024;
+
+/**
+ * Replaces products with weight matrices by products in integers, in the forms that ONNX Runtime runs fastest.
+ * int8: activations are quantized as they come, per tensor. int4: weights only, in blocks; embeddings and heads
+ * in int8. An embedding that is also the head stays one tensor.
+ */
+export function quantizeGraph(graph: Graph, options: QuantizationOptions): Graph {
+  const rewriter = new Rewriter(graph, options);
+  for (const node of graph.nodes) rewriter.visit(node);
+  return rewriter.finish();
+}
+
+class Rewriter {
+  readonly #graph: Graph;
+  readonly #options: QuantizationOptions;
+  readonly #nodes: Node[] = [];
+  readonly #initializers: Map<string, TensorSource>;
+  readonly #values: Map<string, Value>;
+  /** Matrices in integers, by the name of the weight that they replace. */
+  readonly #matrices = new Map<string, { values: string; scales: string }>();
+  /** Quantized activations, by name: parallel products share one. */
+  readonly #activations = new Map<string, { values: string; scale: string; zero: string }>();
+
+  constructor(graph: Graph, options: QuantizationOptions) {
+    this.#graph = graph;
+    this.#options = options;
+    this.#initializers = new Map(graph.initializers);
+    this.#values = new Map(Array.from(graph.values).filter(([name]) => this.#isGiven(name)));
+  }
+
+  visit(node: Node): void {
+    const [first = "", second = ""] = node.inputs;
+    const weight = this.#matrix(node.op === "Gather" ? first : second);
+    if (node.op === "MatMul" && weight) {
+      if (this.#options.precision === "int8") this.#int8Product(node, first, this.#int8(second, weight));
+      else this.#int4Product(node, first, second, weight);
+    } else if (node.op === "Gemm" && weight && node.inputs.length === 2) {
+      this.#int8Product(node, first, this.#int8Turned(second, weight));
+    } else if (node.op === "Gather" && weight && this.#isEmbedding(first)) {
+      this.#embedding(node, first, weight);
+    } else {
+      this.#add(node);
+    }
+  }
+
+  finish(): Graph {
+    const used = new Set(this.#nodes.flatMap((node) => node.inputs));
+    const initializers = new Map(Array.from(this.#initializers).filter(([name]) => used.has(name)));
+    const values = new Map(Array.from(this.#values).filter(([name]) => used.has(name) || !this.#initializers.has(name)));
+    const graph = { ...this.#graph, nodes: this.#nodes, initializers, values };
+    checkGraph(graph);
+    return graph;
+  }
+
+  #isGiven(name: string): boolean {
+    return this.#initializers.has(name) || this.#graph.inputs.some((input) => input.name === name);
+  }
+
+  /** The weight of that name, if it is a matrix that is worth it. */
+  #matrix(name: string): TensorSource | undefined {
+    const source = this.#graph.initializers.get(name);
+    const [rows = 0, columns = 0] = source?.shape ?? [];
+    const fits = source?.type === "float32" && source.shape.length === 2 && rows * columns >= SMALLEST_MATRIX;
+    return fits ? source : undefined;
+  }
+
+  /** A table that a head multiplies with as well; positions, and tables of untied models, stay float32. */
+  #isEmbedding(name: string): boolean {
+    return this.#graph.nodes.some((node) => node.op === "Gemm" && node.inputs[1] === name);
+  }
+
+  /** y = (x quantized) (W in int8), scaled back: [.., K] x [K, N] */
+  #int8Product(node: Node, x: string, weight: { values: string; scales: string }): void {
+    const activation = this.#quantized(x);
+    const name = node.name;
+    const sum = this.#emit("MatMulInteger", [activation.values, weight.values, activation.zero], `${name}/sum`);
+    const real = this.#emit("Cast", [sum], `${name}/float`, { to: int(onnxTypes.float32) });
+    const scale = this.#emit("Mul", [activation.scale, weight.scales], `${name}/scale`);
+    this.#emit("Mul", [real, scale], node.outputs[0] ?? name);
+  }
+
+  #int4Product(node: Node, x: string, name: string, weight: TensorSource): void {
+    const matrix = int4Blocks(weight, INT4_BLOCK);
+    const [k = 0, n = 0] = weight.shape;
+    const values = this.#weight(`${name}.int4`, matrix.values);
+    const scales = this.#weight(`${name}.scales`, matrix.scales);
+    const attributes = {
+      K: int(k),
+      N: int(n),
+      bits: int(4),
+      block_size: int(matrix.block),
+      accuracy_level: int(INT4_ACCURACY_LEVEL),
+    };
+    this.#emit("MatMulNBits", [x, values, scales], node.outputs[0] ?? node.name, attributes, "com.microsoft");
+  }
+
+  /** Rows of a table that is kept turned, [d, V] in int8, for the head: gathered as columns, then scaled. */
+  #embedding(node: Node, name: string, weight: TensorSource): void {
+    const table = this.#int8Turned(name, weight);
+    const ids = node.inputs[1] ?? "";
+    const rank = this.#values.get(ids)?.shape.length ?? 0;
+    const prefix = node.name;
+    const columns = this.#emit("Gather", [table.values, ids], `${prefix}/columns`, { axis: int(1) });
+    const order = [...Array.from({ length: rank }, (_, axis) => axis + 1), 0];
+    const rows = this.#emit("Transpose", [columns], `${prefix}/rows`, { perm: ints(order) });
+    const real = this.#emit("Cast", [rows], `${prefix}/float`, { to: int(onnxTypes.float32) });
+    const scale = this.#emit("Gather", [table.scales, ids], `${prefix}/scale`, { axis: int(0) });
+    const axis = this.#weight("constant last axis", lastAxis);
+    const spread = this.#emit("Unsqueeze", [scale, axis], `${prefix}/scale_per_row`);
+    this.#emit("Mul", [real, spread], node.outputs[0] ?? prefix);
+  }
+
+  #quantized(x: string): { values: string; scale: string; zero: string } {
+    const known = this.#activations.get(x);
+    if (known) return known;
+    const made = { values: `${x}/int8`, scale: `${x}/int8_scale`, zero: `${x}/int8_zero` };
+    this.#add({
+      name: made.values,
+      op: "DynamicQuantizeLinear",
+      domain: "",
+      inputs: [x],
+      outputs: [made.values, made.scale, made.zero],
+      attributes: {},
+    });
+    this.#activations.set(x, made);
+    return made;
+  }
+
+  #int8(name: string, weight: TensorSource): { values: string; scales: string } {
+    const known = this.#matrices.get(name);
+    if (known) return known;
+    const matrix: Int8Matrix = int8Columns(weight, this.#options.reduceRange ? 63 : 127);
+    const made = {
+      values: this.#weight(`${name}.int8`, matrix.values),
+      scales: this.#weight(`${name}.scales`, matrix.scales),
+    };
+    this.#matrices.set(name, made);
+    return made;
+  }
+
+  /** [V, d] as int8 [d, V] with a scale per row of the table. */
+  #int8Turned(name: string, weight: TensorSource): { values: string; scales: string } {
+    return this.#int8(name, transposed(weight));
+  }
+
+  #weight(name: string, source: TensorSource): string {
+    this.#initializers.set(name, source);
+    this.#values.set(name, { name, type: source.type, shape: source.shape });
+    return name;
+  }
+
+  #emit(
+    op: string,
+    inputs: readonly string[],
+    output: string,
+    attributes: Attributes = {},
+    domain: OperatorDomain = "",
+  ): string {
+    this.#add({ name: output, op, domain, inputs, outputs: [output], attributes });
+    return output;
+  }
+
+  #add(node: Node): void {
+    const types = inferNode(node, this.#values, this.#initializers);
+    this.#nodes.push(node);
+    node.outputs.forEach((name, index) => {
+      const inferred = types[index];
+      // Names that were given to unknown sizes are kept.
+      const value = this.#graph.values.get(name) ?? (inferred && { name, ...inferred });
+      if (value) this.#values.set(name, value);
+    });
+  }
+}
+
+const lastAxis: TensorSource = { type: "int64", shape: [1], read: () => BigInt64Array.of(-1n) };

@@ -1,0 +1,25 @@
+import { EpalmError } from "../errors.js";
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+
+/** Element-wise functions, by the names that `config.json` files use. */
+const activations = {
+  relu: (g: GraphBuilder, x: Value) => g.relu(x),
+  gelu: (g: GraphBuilder, x: Value) => g.gelu(x, "none"),
+  gelu_new: (g: GraphBuilder, x: Value) => g.gelu(x, "tanh"),
+  gelu_pytorch_tanh: (g: GraphBuilder, x: Value) => g.gelu(x, "tanh"),
+  silu: (g: GraphBuilder, x: Value) => g.multiply(x, g.sigmoid(x)),
+} as const;
+
+export type ActivationName = keyof typeof activations;
+
+/** Refuses a name that is not in the table; `where` is the config key that named it. */
+export function activationName(name: string, where: string): ActivationName {
+  if (Object.hasOwn(activations, name)) return name as ActivationName;
+  const known = Object.keys(activations).join(", ");
+  throw new EpalmError("unsupported_architecture", `${where}: expected one of ${known}, got '${name}'`);
+}
+
+export function activate(g: GraphBuilder, name: ActivationName, x: Value): Value {
+  return activations[name](g, x);
+}

@@ -1,0 +1,31 @@
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+
+export interface LayerNormParameters {
+  /** [d] */
+  readonly scale: Value;
+  /** [d] */
+  readonly bias: Value;
+  readonly epsilon: number;
+}
+
+/** x [..., d]: each vector to mean 0 and variance 1, then scaled and shifted. */
+export function layerNorm(g: GraphBuilder, x: Value, { scale, bias, epsilon }: LayerNormParameters): Value {
+  return g.layerNorm(x, scale, bias, epsilon);
+}
+
+export interface RmsNormParameters {
+  /** [d] */
+  readonly scale: Value;
+  readonly epsilon: number;
+}
+
+/**
+ * x [..., d]: each vector divided by its root mean square, then scaled (Zhang and Sennrich 2019).
+ * Written out in plain operators; ONNX Runtime makes one kernel of this form.
+ */
+export function rmsNorm(g: GraphBuilder, x: Value, { scale, epsilon }: RmsNormParameters): Value {
+  const meanSquare = g.mean(g.power(x, g.number(2)), -1);
+  const root = g.squareRoot(g.add(meanSquare, g.number(epsilon)));
+  return g.multiply(g.divide(x, root), scale);
+}

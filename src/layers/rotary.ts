@@ -1,0 +1,78 @@
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+import { constantSource } from "../tensor/tensor.js";
+
+/** How fast each pair of channels turns; from `rope_theta` and `rope_scaling` of a `config.json`. */
+export type RotaryScaling =
+  | { readonly kind: "none" }
+  /** Positions are divided by a factor (Chen et al. 2023). */
+  | { readonly kind: "linear"; readonly factor: number }
+  /** Slow frequencies are divided, fast ones kept, those between blended (Llama 3.1). */
+  | {
+      readonly kind: "llama3";
+      readonly factor: number;
+      readonly lowFrequencyFactor: number;
+      readonly highFrequencyFactor: number;
+      readonly originalPositions: number;
+    };
+
+export interface RotaryOptions {
+  readonly headSize: number;
+  readonly theta: number;
+  readonly scaling: RotaryScaling;
+}
+
+/** Cosines and signed sines per token: [B, T, 1, headSize] each. */
+export interface RotaryAngles {
+  readonly cosines: Value;
+  readonly sines: Value;
+}
+
+/** Angles per position and pair: theta^(-2 i / headSize), scaled. */
+function frequencies({ headSize, theta, scaling }: RotaryOptions): number[] {
+  const plain = Array.from({ length: headSize / 2 }, (_, i) => theta ** ((-2 * i) / headSize));
+  switch (scaling.kind) {
+    case "none":
+      return plain;
+    case "linear":
+      return plain.map((frequency) => frequency / scaling.factor);
+    case "llama3":
+      return plain.map((frequency) => {
+        const turns = (scaling.originalPositions * frequency) / (2 * Math.PI);
+        const { lowFrequencyFactor: low, highFrequencyFactor: high } = scaling;
+        const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+        return frequency * (kept + (1 - kept) / scaling.factor);
+      });
+    default:
+      return scaling satisfies never;
+  }
+}
+
+/**
+ * Cosines and sines for positions [B, T] (int64). The sines of a head's first half are negated, by turning
+ * the other way, so that `rotate` only has to swap the halves.
+ */
+export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryOptions): RotaryAngles {
+  const rates = frequencies(options);
+  const shape = [options.headSize];
+  const forward = constantSource("float32", shape, Float32Array.from([...rates, ...rates]));
+  const signed = constantSource("float32", shape, Float32Array.from([...rates.map((rate) => -rate), ...rates]));
+  const place = g.unsqueeze(g.cast(positions, "float32"), 2, 3);
+  return {
+    cosines: g.cosine(g.multiply(place, g.weight("rotary.rates", forward))),
+    sines: g.sine(g.multiply(place, g.weight("rotary.signed_rates", signed))),
+  };
+}
+
+/**
+ * Turns each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, T, heads * headSize] -> same shape
+ * (Su et al. 2021, in the half-split order of Llama's public checkpoints).
+ */
+export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles, headSize: number): Value {
+  const width = Number(x.shape.at(-1));
+  const heads = g.reshape(x, [0, 0, width / headSize, headSize]);
+  const [first, second] = g.split(heads, [headSize / 2, headSize / 2], -1) as [Value, Value];
+  const swapped = g.concat([second, first], -1);
+  const turned = g.add(g.multiply(heads, cosines), g.multiply(swapped, sines));
+  return g.reshape(turned, [0, 0, width]);
+}
