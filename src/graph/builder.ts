@@ -300,7 +300,7 @@ export class GraphBuilder {
     outputs.forEach((name, index) => {
       const type = types[index];
       if (!type) throw new EpalmError("invalid_graph", `${op} '${node.name}': has no output ${index}`);
-      this.#add({ name, ...type });
+      this.#add({ ...type, name });
     });
     return this.#values.get(node.name) as Value;
   }

@@ -54,7 +54,8 @@ export function checkGraph(graph: Graph): void {
         throw new EpalmError("invalid_graph", `${node.op} '${node.name}': output '${name}' has no type`);
       }
       expectSame(declared, inferred, `${node.op} '${node.name}': output '${name}'`);
-      add({ ...inferred, name }, node.name);
+      // Names that the builder gave to unknown sizes stay: later nodes were built with them.
+      add({ ...declared, name }, node.name);
     });
   }
   for (const output of graph.outputs) {

@@ -35,20 +35,23 @@ export function addDims(a: Dim, b: Dim): Dim {
  * Names cancel against the same names; what is left must be a whole number, or names only.
  */
 export function remainingDim(from: readonly Dim[], known: readonly Dim[], where: string): Dim {
-  const names = from.filter((dim) => typeof dim === "string");
-  for (const dim of known) {
-    if (typeof dim !== "string") continue;
-    const index = names.indexOf(dim);
+  const [all, taken] = [factors(from), factors(known)];
+  for (const name of taken.names) {
+    const index = all.names.indexOf(name);
     if (index < 0) throw misfit(from, known, where);
-    names.splice(index, 1);
+    all.names.splice(index, 1);
   }
-  const size = product(from) / product(known);
+  const size = all.product / taken.product;
   if (!Number.isInteger(size)) throw misfit(from, known, where);
-  return names.length === 0 ? size : [...names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
+  return all.names.length === 0 ? size : [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
 }
 
-function product(dims: readonly Dim[]): number {
-  return dims.reduce<number>((total, dim) => (typeof dim === "number" ? total * dim : total), 1);
+/** A product of sizes, as names and a number: `step*3` counts as `step` and 3. */
+function factors(dims: readonly Dim[]): { names: string[]; product: number } {
+  const parts = dims.flatMap((dim) => String(dim).split("*"));
+  const isName = (part: string) => Number.isNaN(Number(part));
+  const product = parts.reduce((total, part) => (isName(part) ? total : total * Number(part)), 1);
+  return { names: parts.filter(isName), product };
 }
 
 function misfit(from: readonly Dim[], known: readonly Dim[], where: string): EpalmError {

@@ -95,7 +95,7 @@ function sourceOf(tensor: TensorMessage, folder: string): TensorSource {
   if (raw.length !== length) {
     throw new EpalmError("invalid_model", `weight '${tensor.name}': expected ${length} bytes, got ${raw.length}`);
   }
-  return { type, shape, read: () => typedArray(type, raw.slice()) };
+  return { type, shape, read: () => typedArray(type, new Uint8Array(raw)) };
 }
 
 function externalReader(tensor: TensorMessage, folder: string, length: number, type: TensorSource["type"]) {

@@ -242,14 +242,14 @@ function matmulNBits(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
 }
 
-/** Repeats axes of size 1; where only a run knows how often, the sizes get names of their own. */
+/** Repeats axes of size 1. Only of the first axis may a run decide how often. */
 function expand(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const target = node.constant(1);
   if (target) return [{ type: x.type, shape: broadcastShapes(x.shape, target, node.where) }];
   const rank = expectType(node, 1, "int64").shape[0];
   if (rank !== x.shape.length) throw fail(node, `expected ${x.shape.length} sizes, got ${rank}`);
-  return [{ type: x.type, shape: x.shape.map((dim, axis) => (dim === 1 ? `expanded${axis}` : dim)) }];
+  return [{ type: x.type, shape: x.shape.with(0, "repeated") }];
 }
 
 /** The sizes of axes start (included) to end (excluded), as int64. */

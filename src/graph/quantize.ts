@@ -187,7 +187,7 @@ class Rewriter {
     node.outputs.forEach((name, index) => {
       const inferred = types[index];
       // Names that were given to unknown sizes are kept.
-      const value = this.#graph.values.get(name) ?? (inferred && { name, ...inferred });
+      const value = this.#graph.values.get(name) ?? (inferred && { ...inferred, name });
       if (value) this.#values.set(name, value);
     });
   }

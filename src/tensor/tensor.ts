@@ -73,7 +73,8 @@ export function formatShape(shape: readonly (number | string)[]): string {
 /** Looks at bytes as elements; copies only where the alignment forces it. */
 export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
   const size = elementSize[type];
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  // Not `slice`: that of a Buffer copies nothing.
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   const count = aligned.byteLength / size;
   if (!Number.isInteger(count)) {
     throw new EpalmError(

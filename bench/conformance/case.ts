@@ -1,0 +1,50 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { openSafetensors } from "../../src/checkpoints/safetensors.js";
+import { EpalmError } from "../../src/errors.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+
+/** Settings of a case, as `case.json` has them. */
+const caseSchema = z.object({
+  injected_hidden_states: z.int(),
+  start_layer_idx: z.int(),
+  end_layer_idx: z.int(),
+  perception_sees: z.enum(["everything", "itself"]),
+  encoder: z.string(),
+  encoder_heads: z.int(),
+});
+
+/** A folder of public files, with what the reference made of them. */
+export interface Case {
+  readonly name: string;
+  readonly folder: string;
+  readonly settings: z.infer<typeof caseSchema>;
+  /** Tensors of `golden.safetensors`. */
+  golden(name: string): Tensor;
+  has(name: string): boolean;
+}
+
+export function openCase(folder: string, name: string): Case {
+  const settings = caseSchema.parse(JSON.parse(readFileSync(join(folder, "case.json"), "utf8")));
+  const golden = openSafetensors(join(folder, "golden.safetensors"));
+  return {
+    name,
+    folder,
+    settings,
+    has: (key) => golden.tensors.has(key),
+    golden(key) {
+      const source = golden.tensors.get(key);
+      if (!source) throw new EpalmError("not_found", `${folder}: golden.safetensors has no ${key}`);
+      return { type: source.type, shape: source.shape, data: source.read() };
+    },
+  };
+}
+
+/** What of a case's files this version cannot use yet; undefined if it can. */
+export function notYet(folder: string): string | undefined {
+  if (existsSync(join(folder, "mae"))) return "masked auto-encoder";
+  if (!existsSync(join(folder, "case.json"))) return "audio encoder";
+  const { encoder } = caseSchema.parse(JSON.parse(readFileSync(join(folder, "case.json"), "utf8")));
+  return encoder === "vit" ? undefined : `${encoder} encoder`;
+}

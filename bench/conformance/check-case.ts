@@ -1,0 +1,215 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { RowContext } from "../../src/generation/row.js";
+import { adapterGraph } from "../../src/adapter/adapter-graph.js";
+import { type InjectionPlan, injectionPlan } from "../../src/adapter/injection-plan.js";
+import { createStrategy } from "../../src/generation/create-strategy.js";
+import { Decoder } from "../../src/generation/decoder.js";
+import { Engine } from "../../src/generation/engine.js";
+import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
+import { GenerationJob } from "../../src/generation/job.js";
+import { statesByLayer } from "../../src/generation/row.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { buildModel } from "../../src/model/build-model.js";
+import type { Manifest } from "../../src/model/manifest.js";
+import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
+import { openSession, type Session } from "../../src/runtime/session.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { paddedBatchFeeds } from "../../src/training/padded-batch.js";
+import type { Case } from "./case.js";
+
+/** One line of the table. */
+export interface Check {
+  readonly what: string;
+  readonly passed: boolean;
+  /** The difference, or what came instead. */
+  readonly found: string;
+}
+
+/** Largest difference over the largest expected number. */
+const TOLERANCE = 1e-4;
+
+/** Public forms of the same model; each must give the same numbers. */
+const forms = [
+  { encoder: "encoder", adapter: "adapter.pth" },
+  { encoder: "encoder.timm.safetensors", adapter: "adapter.safetensors" },
+] as const;
+
+/** Builds a case from its own files, in every form, and compares all that the reference wrote down. */
+export async function checkCase(golden: Case): Promise<Check[]> {
+  const checks: Check[] = [];
+  for (const form of forms) {
+    const folder = mkdtempSync(join(tmpdir(), "epalm-conformance-"));
+    try {
+      const output = join(folder, "model");
+      const manifest = await buildCase(golden, form, output);
+      const label = `${form.encoder.includes("timm") ? "timm" : "HF"} + ${form.adapter.split(".")[1]}`;
+      for (const check of await checkModel(golden, output, manifest)) {
+        checks.push({ ...check, what: `${check.what} (${label})` });
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  return checks;
+}
+
+function buildCase({ folder, settings }: Case, form: (typeof forms)[number], output: string): Promise<Manifest> {
+  const source = (name: string) => ({ path: join(folder, name), given: join(folder, name) });
+  return buildModel({
+    output,
+    encoder: {
+      ...source(form.encoder),
+      precision: "fp32",
+      preprocessing: "published",
+      heads: settings.encoder_heads,
+    },
+    decoder: { ...source("decoder"), precision: "fp32" },
+    adapters: [
+      {
+        name: "case",
+        path: join(folder, form.adapter),
+        tasks: ["caption", "vqa"],
+        settings: {
+          injectedStates: settings.injected_hidden_states,
+          startLayer: settings.start_layer_idx,
+          endLayer: settings.end_layer_idx,
+          perceptionSees: settings.perception_sees,
+        },
+      },
+    ],
+  });
+}
+
+async function checkModel(golden: Case, folder: string, manifest: Manifest): Promise<Check[]> {
+  const adapter = await loadAdapter({ path: folder, manifest }, "case");
+  const { shape } = manifest.decoder;
+  const plan = injectionPlan(adapter.settings, shape.layers);
+  const encoder = await openSession(join(folder, manifest.encoder.graph));
+  const projector = await openSession(encodeOnnx(adapterGraph(adapter, adapterWidths(manifest), manifest.encoder.depth)));
+  const session = await openSession(join(folder, manifest.decoder.graph));
+  try {
+    const states = output(await encoder.run({ pixels: golden.golden("pixels") }, ["cls_states"]), "cls_states");
+    const projected = await projector.run({ cls_states: states }, ["perception", "soft_prompt"]);
+    const [perception, prompt] = [output(projected, "perception"), output(projected, "soft_prompt")];
+    return [
+      closeTo("states", states, golden.golden("states")),
+      closeTo("perception", perception, golden.golden("perception")),
+      closeTo("soft prompt", prompt, golden.golden("soft_prompt")),
+      ...(await checkLogits(golden, session, manifest, { perception, prompt, plan })),
+      ...(await checkTokens(golden, session, manifest, { perception, prompt, plan })),
+    ];
+  } finally {
+    for (const open of [encoder, projector, session]) await open.close();
+  }
+}
+
+/** What the decoder hears of a batch. */
+interface Heard {
+  readonly perception: Tensor;
+  readonly prompt: Tensor;
+  readonly plan: InjectionPlan;
+}
+
+async function checkLogits(
+  golden: Case,
+  session: Session,
+  { decoder: { shape } }: Manifest,
+  { perception, prompt, plan }: Heard,
+): Promise<Check[]> {
+  const texts = { ids: golden.golden("input_ids"), mask: golden.golden("attention_mask") };
+  const feeds = paddedBatchFeeds(texts, perception, prompt, plan, shape);
+  const results = await session.run(feeds, ["logits", "log_normalizer", "target_logits"]);
+  const [normalizers, targets] = [output(results, "log_normalizer"), output(results, "target_logits")];
+  const [batch = 0, length = 0] = texts.ids.shape;
+  const lead = 1 + (prompt.shape[0] ?? 0);
+  const losses = Float32Array.from({ length: batch }, (_, row) => {
+    let loss = 0;
+    for (let place = 1; place < length; place++) {
+      if (texts.mask.data[row * length + place] === 0n) continue;
+      const at = row * (lead + length) + lead + place - 1;
+      loss += Number(normalizers.data[at]) - Number(targets.data[at]);
+    }
+    return loss;
+  });
+  return [
+    closeTo("logits", output(results, "logits"), golden.golden("logits")),
+    closeTo("loss per example", { type: "float32", shape: [batch], data: losses }, golden.golden("loss")),
+  ];
+}
+
+/** Cached generation, as the service does it, against the reference's full recomputation. */
+async function checkTokens(
+  golden: Case,
+  session: Session,
+  { decoder }: Manifest,
+  { perception, prompt, plan }: Heard,
+): Promise<Check[]> {
+  const engine = new Engine(new Decoder(session, decoder.shape));
+  const generate = (context: RowContext, text: readonly number[], options: GenerationOptions) =>
+    generateTokens(engine, context, text, options, decoder.endTokens);
+  const checks: Check[] = [];
+  const [batch = 0, states = 0, width = 0] = perception.shape;
+  for (let row = 0; row < batch && golden.has(`greedy.${row}.prompt`); row++) {
+    const own = perception.data.subarray(row * states * width, (row + 1) * states * width);
+    const context = {
+      perception: { plan, states: statesByLayer({ type: "float32", shape: [states, width], data: own }, plan) },
+      softPrompt: prompt,
+    };
+    const expected = numbers(golden.golden(`greedy.${row}.new`));
+    // The reference stops after 12 tokens, as its script has it.
+    const found = await generate(context, numbers(golden.golden(`greedy.${row}.prompt`)), { maxNewTokens: 12 });
+    checks.push(sameTokens(`greedy tokens, row ${row}`, found, expected));
+  }
+  if (golden.has("beam3_text_only.prompt")) {
+    const expected = numbers(golden.golden("beam3_text_only.new"));
+    const text = numbers(golden.golden("beam3_text_only.prompt"));
+    const found = await generate({}, text, { beams: 3, maxNewTokens: 10 });
+    checks.push(sameTokens("3-beam tokens, text only", found, expected));
+  }
+  return checks;
+}
+
+async function generateTokens(
+  engine: Engine,
+  context: RowContext,
+  prompt: readonly number[],
+  options: GenerationOptions,
+  endTokens: readonly number[],
+): Promise<number[]> {
+  const strategy = createStrategy(parseGenerationOptions(options), {
+    endTokens: new Set(endTokens),
+    decode: () => "",
+  });
+  await engine.run(new GenerationJob(context, prompt, strategy));
+  const [best] = strategy.hypotheses();
+  return [...(best?.tokens ?? []), ...(best?.finish === "end" ? endTokens.slice(0, 1) : [])];
+}
+
+function output(results: Readonly<Record<string, Tensor>>, name: string): Tensor {
+  return results[name] as Tensor;
+}
+
+function numbers({ data }: Tensor): number[] {
+  return Array.from(data as ArrayLike<number | bigint>, Number);
+}
+
+function closeTo(what: string, found: Tensor, expected: Tensor): Check {
+  if (found.data.length !== expected.data.length) {
+    return { what, passed: false, found: `[${found.shape}], expected [${expected.shape}]` };
+  }
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < expected.data.length; i++) {
+    const [a, b] = [Number(found.data[i]), Number(expected.data[i])];
+    difference = Math.max(difference, Number.isNaN(a - b) ? Number.POSITIVE_INFINITY : Math.abs(a - b));
+    largest = Math.max(largest, Math.abs(b));
+  }
+  const relative = difference / largest;
+  return { what, passed: relative <= TOLERANCE, found: relative.toExponential(1) };
+}
+
+function sameTokens(what: string, found: readonly number[], expected: readonly number[]): Check {
+  const passed = found.length === expected.length && found.every((token, index) => token === expected[index]);
+  return { what, passed, found: passed ? "identical" : `[${found}], expected [${expected}]` };
+}

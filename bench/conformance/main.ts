@@ -1,0 +1,56 @@
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../src/errors.js";
+import { notYet, openCase } from "./case.js";
+import { type Check, checkCase } from "./check-case.js";
+
+/**
+ * npm run conformance -- DIR
+ *
+ * Builds every case under DIR from its public files and compares what comes out with what the torch reference wrote
+ * down. Prints a table; exits with 1 if anything differs, with 2 if there is nothing to check.
+ */
+
+interface Line extends Omit<Check, "passed"> {
+  readonly name: string;
+  readonly state: "ok" | "FAIL" | "not yet";
+}
+
+const folder = process.argv[2];
+if (folder === undefined || !existsSync(folder)) {
+  console.error("usage: npm run conformance -- DIR   (a folder of cases, such as test/fixtures/goldens)");
+  process.exit(2);
+}
+
+/** Other files that hold expected numbers, and what they wait for. */
+const files: Readonly<Record<string, string>> = {
+  "caption-metrics.json": "caption metrics",
+  "vqa-answers.json": "VQA accuracy",
+};
+
+async function linesOf(name: string, path: string): Promise<Line[]> {
+  if (statSync(path).isFile()) {
+    const what = files[name];
+    return what ? [{ name, what, state: "not yet", found: "" }] : [];
+  }
+  if (!existsSync(join(path, "golden.safetensors"))) return [];
+  const missing = notYet(path);
+  if (missing) return [{ name, what: missing, state: "not yet", found: "" }];
+  try {
+    const checks = await checkCase(openCase(path, name));
+    const lines = checks.map(({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }));
+    return [...lines, { name, what: "gradients and AdamW steps", state: "not yet", found: "" }];
+  } catch (error) {
+    return [{ name, what: "runs", state: "FAIL", found: messageOf(error) }];
+  }
+}
+
+const lines: Line[] = [];
+for (const name of readdirSync(folder).sort()) lines.push(...(await linesOf(name, join(folder, name))));
+const [names, whats] = [Math.max(...lines.map((line) => line.name.length)), Math.max(...lines.map((line) => line.what.length))];
+for (const { name, what, state, found } of lines) {
+  console.log(`${name.padEnd(names)}  ${what.padEnd(whats)}  ${state.padEnd(7)}  ${found}`);
+}
+const count = (state: Line["state"]) => lines.filter((line) => line.state === state).length;
+console.log(`\n${count("ok")} ok, ${count("FAIL")} failed, ${count("not yet")} not yet`);
+process.exit(count("FAIL") > 0 ? 1 : count("ok") === 0 ? 2 : 0);

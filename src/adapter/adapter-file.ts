@@ -1,0 +1,147 @@
+import { z } from "zod";
+import type { Checkpoint } from "../checkpoints/checkpoint.js";
+import { openCheckpoint } from "../checkpoints/open-checkpoint.js";
+import { writeSafetensors } from "../checkpoints/safetensors.js";
+import { EpalmError } from "../errors.js";
+import { toFloat32 } from "../tensor/float-conversion.js";
+import { constantSource, type Tensor } from "../tensor/tensor.js";
+import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";
+
+/**
+ * Adapter files. Ours are safetensors with the settings of the method in the header, so that a file says all
+ * about itself. The published ones (`.pth`: `model`, `config`, `epoch`, …) are read, and so are bare tensors
+ * whose settings the user gives.
+ */
+
+/** The key of our settings in a safetensors header's `__metadata__`. */
+const SETTINGS_KEY = "epalm.adapter";
+
+/** K is at most the encoder's depth; the deepest public ones have below 100 blocks. */
+const MAX_STATES = 1024;
+
+/** Soft tokens stand in every prompt; the published checkpoints have 10. */
+const MAX_PROMPT_LENGTH = 1024;
+
+const settingsSchema = z.strictObject({
+  injectedStates: z.int().min(1).max(MAX_STATES),
+  startLayer: z.int().min(0),
+  endLayer: z.int().min(1),
+  perceptionSees: z.enum(["everything", "itself"]),
+  sharedConnector: z.boolean(),
+  promptLength: z.int().min(1).max(MAX_PROMPT_LENGTH),
+  promptForm: z.enum(["table", "mlp"]),
+});
+
+/** The keys of the published `config` that say how an adapter is meant; the rest is about training. */
+const publishedConfig = z.object({
+  injected_hidden_states: z.int().min(1).max(MAX_STATES).optional(),
+  start_layer_idx: z.int().min(0).optional(),
+  end_layer_idx: z.int().min(1).optional(),
+  perception_sees: z.enum(["everything", "itself"]).optional(),
+});
+
+/** Settings that a file may not tell by itself; what the tensors show is never asked for. */
+export type GivenSettings = Partial<
+  Pick<AdapterSettings, "injectedStates" | "startLayer" | "endLayer" | "perceptionSees">
+>;
+
+/**
+ * Reads an adapter from our safetensors, a published `.pth`, or bare tensors in either form. `given` fills in what
+ * the file leaves open; where the file says otherwise, that is an error.
+ *
+ * @throws invalid_adapter, invalid_checkpoint or not_found, naming the file
+ */
+export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, source] of checkpoint.tensors) {
+      tensors.set(name, { type: "float32", shape: source.shape, data: toFloat32(source.type, source.read()) });
+    }
+    return { settings: settingsOf(checkpoint, tensors, given), tensors };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+/** Writes our form: whole or not at all. */
+export function writeAdapter(path: string, { settings, tensors }: Adapter): void {
+  const sources = Array.from(
+    tensors,
+    ([name, { type, shape, data }]) => [name, constantSource(type, shape, data)] as const,
+  );
+  writeSafetensors(path, sources, { format: "pt", [SETTINGS_KEY]: JSON.stringify(settings) });
+}
+
+function settingsOf(
+  checkpoint: Checkpoint,
+  tensors: ReadonlyMap<string, Tensor>,
+  given: GivenSettings,
+): AdapterSettings {
+  const header = checkpoint.metadata[SETTINGS_KEY];
+  const stated = header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
+  for (const [key, value] of Object.entries(given)) {
+    const own = stated[key as keyof GivenSettings];
+    if (value !== undefined && own !== undefined && own !== value) {
+      throw invalid(checkpoint.path, `'${key}': the file says ${own}, the option ${value}`);
+    }
+  }
+  const defined = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const result = settingsSchema.safeParse({
+    // What the published implementation does, and says nowhere.
+    perceptionSees: "everything",
+    ...stated,
+    ...defined,
+  });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw invalid(checkpoint.path, `setting '${issue?.path.join(".")}': ${issue?.message}`);
+}
+
+function ownSettings(header: string, path: string): Partial<AdapterSettings> {
+  try {
+    return settingsSchema.parse(JSON.parse(header));
+  } catch {
+    throw invalid(path, `the header's '${SETTINGS_KEY}' is not the settings of an adapter`);
+  }
+}
+
+/** What tensors show by their names and shapes, and what a published `config` says besides. */
+function foreignSettings(checkpoint: Checkpoint, tensors: ReadonlyMap<string, Tensor>): Partial<AdapterSettings> {
+  const connectors = Array.from(tensors.keys()).filter((name) => /^connector\.\d+\.weight$/.test(name)).length;
+  const [promptLength = 0] = tensors.get(`${PROMPT}.0.weight`)?.shape ?? [];
+  if (connectors === 0 || promptLength === 0) {
+    throw invalid(checkpoint.path, `expected tensors connector.0.weight and ${PROMPT}.0.weight`);
+  }
+  const config = publishedSettings(checkpoint);
+  const sharedConnector = connectors === 1 && (config.injectedStates ?? 2) > 1;
+  return {
+    ...config,
+    ...(connectors > 1 ? { injectedStates: connectors } : {}),
+    sharedConnector,
+    promptLength,
+    promptForm: tensors.has(`${PROMPT}.1.weight`) ? "mlp" : "table",
+  };
+}
+
+function publishedSettings({ root, path }: Checkpoint): GivenSettings {
+  const config = root instanceof Map ? root.get("config") : undefined;
+  if (!(config instanceof Map)) return {};
+  const result = publishedConfig.safeParse(Object.fromEntries(config));
+  if (!result.success) {
+    const [issue] = result.error.issues;
+    throw invalid(path, `config '${issue?.path.join(".")}': ${issue?.message}`);
+  }
+  const { injected_hidden_states, start_layer_idx, end_layer_idx, perception_sees } = result.data;
+  const settings = {
+    injectedStates: injected_hidden_states,
+    startLayer: start_layer_idx,
+    endLayer: end_layer_idx,
+    perceptionSees: perception_sees,
+  };
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+}
+
+function invalid(path: string, cause: string): EpalmError {
+  return new EpalmError("invalid_adapter", `${path}: ${cause}`);
+}

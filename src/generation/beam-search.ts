@@ -1,0 +1,108 @@
+import { bestChoices, expectRows, rowAt } from "./row-output.js";
+import { byScore, emptySequence, extend, hypothesisOf, penalisedScore, type Sequence } from "./sequence.js";
+import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
+import type { Continuation, Hypothesis, RowOutput, Strategy } from "./strategy.js";
+
+/**
+ * When to stop with as many finished hypotheses as beams. `true`: at once. `false`: when the best beam, scored as if
+ * it ended here, is no better than the worst of them. `"never"`: when it cannot become better; with a length penalty
+ * above 0 it is then scored as if it were `maxNewTokens` long.
+ */
+export type EarlyStopping = boolean | "never";
+
+export interface BeamSettings {
+  /** How many sequences are followed at once; at least 2. */
+  readonly beams: number;
+  /** How many hypotheses are returned; at most `beams`. */
+  readonly sequences: number;
+  /** See `penalisedScore`. */
+  readonly lengthPenalty: number;
+  readonly earlyStopping: EarlyStopping;
+}
+
+/**
+ * Beam search as Hugging Face has it: transformers 5.18, generation/utils.py, `_beam_search` without sampling, for
+ * one prompt. Equal for vocabularies that hold `beams * max(2, 1 + end tokens)` tokens. There, beams that cannot go
+ * on stay with a score of -1e9; here they are gone. Equal scores: the better beam, then the better token goes first.
+ */
+export function beamSearch(settings: BeamSettings, rules: StopRules): Strategy {
+  return new BeamSearch(settings, rules);
+}
+
+/** A sequence with one token more than the row `parent`. */
+interface Candidate {
+  readonly parent: number;
+  readonly token: number;
+  readonly sequence: Sequence;
+}
+
+class BeamSearch implements Strategy {
+  readonly candidates: number;
+  readonly maxRows: number;
+  readonly #settings: BeamSettings;
+  readonly #rules: StopRules;
+  /** `beams_to_keep`: with so many candidates, `beams` of them go on even if all end tokens rank above them. */
+  readonly #keep: number;
+  #beams: readonly Sequence[] = [emptySequence];
+  #finished: readonly Hypothesis[] = [];
+
+  constructor(settings: BeamSettings, rules: StopRules) {
+    this.#settings = settings;
+    this.#rules = rules;
+    this.#keep = settings.beams * Math.max(2, 1 + rules.endTokens.size);
+    this.candidates = this.#keep + barredCount(rules);
+    this.maxRows = settings.beams;
+  }
+
+  advance(rows: readonly RowOutput[]): readonly Continuation[] {
+    expectRows(rows, this.#beams.length);
+    const { beams, lengthPenalty } = this.#settings;
+    const candidates = this.#bestCandidates(rows).map((candidate) => ({
+      ...candidate,
+      finish: finishReason(candidate.sequence.tokens, this.#rules),
+    }));
+    // Beyond the first `beams`, candidates only stand in for those that end: they do not end themselves.
+    const ended = candidates
+      .slice(0, beams)
+      .flatMap(({ sequence, finish }) =>
+        finish === undefined ? [] : [hypothesisOf(sequence, finish, lengthPenalty)],
+      );
+    const running = candidates.filter(({ finish }) => finish === undefined).slice(0, beams);
+    this.#finished = [...this.#finished, ...ended].sort(byScore).slice(0, beams);
+    const next = this.#canImprove(running[0]?.sequence) ? running : [];
+    this.#beams = next.map(({ sequence }) => sequence);
+    return next.map(({ parent, token }) => ({ parent, token }));
+  }
+
+  hypotheses(): readonly Hypothesis[] {
+    return this.#finished.slice(0, this.#settings.sequences);
+  }
+
+  settledTokens(): undefined {
+    return undefined;
+  }
+
+  /** `_get_top_k_continuations`: the best of all continuations of all rows. */
+  #bestCandidates(rows: readonly RowOutput[]): Candidate[] {
+    return this.#beams
+      .flatMap((beam, parent) => {
+        const row = allowedNext(rowAt(rows, parent), beam.tokens.length, this.#rules);
+        return bestChoices(row, this.#keep).map((choice) => ({ parent, beam, choice }));
+      })
+      .sort((a, b) => b.beam.logProb + b.choice.logProb - (a.beam.logProb + a.choice.logProb))
+      .slice(0, this.#keep)
+      .map(({ parent, beam, choice }) => ({ parent, token: choice.token, sequence: extend(beam, choice) }));
+  }
+
+  /** `_check_early_stop_heuristic` and `_beam_search_has_unfinished_sequences`. */
+  #canImprove(best: Sequence | undefined): boolean {
+    const { beams, earlyStopping, lengthPenalty } = this.#settings;
+    if (best === undefined) return false;
+    const worst = this.#finished[beams - 1];
+    if (worst === undefined) return true;
+    if (earlyStopping === true) return false;
+    const growsBetter = earlyStopping === "never" && lengthPenalty > 0;
+    const length = growsBetter ? this.#rules.maxNewTokens : best.tokens.length;
+    return penalisedScore(best.logProb, length, lengthPenalty) > worst.score;
+  }
+}

@@ -1,0 +1,47 @@
+import { EpalmError } from "../errors.js";
+import type { DecoderShape } from "../backbones/backbone.js";
+import { loadTokenizer } from "../model/tokenizer.js";
+import { serveThread } from "../runtime/serve-thread.js";
+import { openSession, type SessionOptions } from "../runtime/session.js";
+import { Decoder } from "./decoder.js";
+import { Engine } from "./engine.js";
+import type { GenerationOptions } from "./generation-options.js";
+import type { RankingOptions } from "./ranking.js";
+import { type TextBounds, TextGenerator, type TextRequest } from "./text-generator.js";
+
+/** The thread behind `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
+
+export interface OpenDecoder {
+  readonly graph: string;
+  readonly tokenizer: string;
+  readonly shape: DecoderShape;
+  readonly bounds: TextBounds;
+  readonly session: SessionOptions;
+}
+
+let generator: TextGenerator | undefined;
+
+function opened(): TextGenerator {
+  if (generator) return generator;
+  throw new EpalmError("internal", "the decoder is not open");
+}
+
+serveThread({
+  async open({ graph, tokenizer, shape, bounds, session }: OpenDecoder) {
+    const engine = new Engine(new Decoder(await openSession(graph, session), shape));
+    generator = new TextGenerator(engine, await loadTokenizer(tokenizer), bounds);
+  },
+  generate(
+    { request, options, streams }: { request: TextRequest; options: GenerationOptions; streams: boolean },
+    { signal, emit },
+  ) {
+    return opened().generate(request, options, { signal, onText: streams ? emit : undefined });
+  },
+  rank(
+    { request, candidates, options }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
+    { signal },
+  ) {
+    return opened().rank(request, candidates, { ...options, signal });
+  },
+  scoreText: ({ text }: { text: string }) => opened().scoreText(text),
+});

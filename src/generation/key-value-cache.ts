@@ -1,0 +1,164 @@
+import type { DecoderShape } from "../backbones/backbone.js";
+import type { Tensor } from "../tensor/tensor.js";
+
+/** Time grows by blocks: each growth copies the cache, and each unused place costs a masked score. */
+const TIME_BLOCK = 64;
+
+/** Which columns of a step's new keys and values are kept, and where they go. */
+export interface KeptColumns {
+  /** Row of the cache. */
+  readonly row: number;
+  /** Row of the step. */
+  readonly stepRow: number;
+  /** Columns from (included) to (excluded) of the step. */
+  readonly from: number;
+  readonly to: number;
+  /** Time of the first one in the cache. */
+  readonly at: number;
+}
+
+/** Keys and values of one layer, [rows, key heads, capacity, head size] each. */
+interface LayerBuffers {
+  keys: Float32Array;
+  values: Float32Array;
+}
+
+/**
+ * Keys and values of all running rows. Rows lie one behind the other, so that any run of rows is a view that
+ * ONNX Runtime reads without a copy; each row fills its own time from zero.
+ */
+export class KeyValueCache {
+  readonly #shape: DecoderShape;
+  #layers: LayerBuffers[];
+  #rowRoom = 0;
+  #capacity = 0;
+  #views = new Map<string, Readonly<Record<string, Tensor>>>();
+
+  constructor(shape: DecoderShape) {
+    this.#shape = shape;
+    this.#layers = Array.from({ length: shape.layers }, () => ({
+      keys: new Float32Array(),
+      values: new Float32Array(),
+    }));
+  }
+
+  /** Bytes held now. */
+  get bytes(): number {
+    return this.#layers.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0);
+  }
+
+  /** Makes room for `rows` rows of `time` elements; what is there stays. */
+  reserve(rows: number, time: number): void {
+    const rowRoom = Math.max(rows, this.#rowRoom);
+    const capacity = Math.max(Math.ceil(time / TIME_BLOCK) * TIME_BLOCK, this.#capacity);
+    if (rowRoom === this.#rowRoom && capacity === this.#capacity) return;
+    const { keyHeads, headSize } = this.#shape.attention;
+    const [oldRun, newRun] = [this.#capacity * headSize, capacity * headSize];
+    const grow = (old: Float32Array) => {
+      const grown = new Float32Array(rowRoom * keyHeads * newRun);
+      for (let run = 0; run < this.#rowRoom * keyHeads; run++) {
+        grown.set(old.subarray(run * oldRun, (run + 1) * oldRun), run * newRun);
+      }
+      return grown;
+    };
+    this.#layers = this.#layers.map(({ keys, values }) => ({ keys: grow(keys), values: grow(values) }));
+    this.#rowRoom = rowRoom;
+    this.#capacity = capacity;
+    this.#views.clear();
+  }
+
+  /** Gives the memory back; every row is forgotten. */
+  clear(): void {
+    this.#layers = this.#layers.map(() => ({ keys: new Float32Array(), values: new Float32Array() }));
+    this.#rowRoom = 0;
+    this.#capacity = 0;
+    this.#views.clear();
+  }
+
+  /** Graph inputs `past_keys.I` and `past_values.I` for rows [first, first + count); no time if `empty`. */
+  feeds(first: number, count: number, empty: boolean): Readonly<Record<string, Tensor>> {
+    const key = empty ? `empty ${count}` : `${first} ${count}`;
+    const known = this.#views.get(key);
+    if (known) return known;
+    const { keyHeads, headSize } = this.#shape.attention;
+    const time = empty ? 0 : this.#capacity;
+    const run = keyHeads * time * headSize;
+    const view = (data: Float32Array): Tensor => ({
+      type: "float32",
+      shape: [count, keyHeads, time, headSize],
+      data: data.subarray(first * run, (first + count) * run),
+    });
+    const feeds: Record<string, Tensor> = {};
+    this.#layers.forEach(({ keys, values }, layer) => {
+      feeds[`past_keys.${layer}`] = view(keys);
+      feeds[`past_values.${layer}`] = view(values);
+    });
+    this.#views.set(key, feeds);
+    return feeds;
+  }
+
+  /** Time of the views that `feeds` makes. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** Stores columns of `new_keys_values` [step rows, 2 * layers * key heads, columns, head size]. */
+  append(fresh: Tensor, kept: readonly KeptColumns[]): void {
+    const { keyHeads, headSize } = this.#shape.attention;
+    const [, heads = 0, columns = 0] = fresh.shape;
+    const source = fresh.data as Float32Array;
+    for (const { row, stepRow, from, to, at } of kept) {
+      const length = (to - from) * headSize;
+      for (let index = 0; index < heads; index++) {
+        const layer = this.#layers[Math.floor(index / (2 * keyHeads))] as LayerBuffers;
+        const target = index % (2 * keyHeads) < keyHeads ? layer.keys : layer.values;
+        const start = ((stepRow * heads + index) * columns + from) * headSize;
+        const end = ((row * keyHeads + (index % keyHeads)) * this.#capacity + at) * headSize;
+        // Runs are short (one head of one token when decoding): a loop is faster than a view and `set`.
+        for (let i = 0; i < length; i++) target[end + i] = source[start + i] as number;
+      }
+    }
+  }
+
+  /**
+   * Rearranges rows: row i becomes what row `sources[i]` was, undefined for a row that begins empty. The first
+   * `times[i]` elements are carried over.
+   */
+  reorder(sources: readonly (number | undefined)[], times: readonly number[]): void {
+    const pending = new Map<number, number>();
+    sources.forEach((source, row) => {
+      if (source !== undefined && source !== row) pending.set(row, source);
+    });
+    if (pending.size === 0) return;
+    this.reserve(Math.max(sources.length, 1 + Math.max(...pending.values())) + 1, 0);
+    // A row may be written once nobody reads it any more; a ring is opened by moving one row aside.
+    const spare = this.#rowRoom - 1;
+    while (pending.size > 0) {
+      const needed = new Set(pending.values());
+      const free = Array.from(pending.keys()).filter((row) => !needed.has(row));
+      if (free.length === 0) {
+        const row = pending.keys().next().value as number;
+        this.#copyRow(row, spare, Math.max(...times));
+        for (const [target, source] of pending) if (source === row) pending.set(target, spare);
+        continue;
+      }
+      for (const row of free) {
+        this.#copyRow(pending.get(row) as number, row, times[row] ?? 0);
+        pending.delete(row);
+      }
+    }
+  }
+
+  #copyRow(from: number, to: number, time: number): void {
+    const { keyHeads, headSize } = this.#shape.attention;
+    const run = this.#capacity * headSize;
+    for (const { keys, values } of this.#layers) {
+      for (const data of [keys, values]) {
+        for (let head = 0; head < keyHeads; head++) {
+          const source = (from * keyHeads + head) * run;
+          data.copyWithin((to * keyHeads + head) * run, source, source + time * headSize);
+        }
+      }
+    }
+  }
+}

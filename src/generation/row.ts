@@ -1,0 +1,59 @@
+import type { InjectionPlan } from "../adapter/injection-plan.js";
+import type { Tensor } from "../tensor/tensor.js";
+
+/** What a row hears of the world: the same for all rows of a request. */
+export interface RowContext {
+  readonly perception?: RowPerception | undefined;
+  /** Soft tokens [P, E] before the text. */
+  readonly softPrompt?: Tensor | undefined;
+}
+
+export interface RowPerception {
+  readonly plan: InjectionPlan;
+  /** [layers, d]: what the slot is overwritten with at each layer; anything where it is not. */
+  readonly states: Float32Array;
+}
+
+/**
+ * One sequence in the making. Its elements are the perceptual slot (where it is kept in the cache), the soft
+ * tokens and the text, in this order; the cache holds the first `cached` of them.
+ */
+export interface Row {
+  readonly context: RowContext;
+  readonly text: readonly number[];
+  readonly cached: number;
+}
+
+/** Spreads the K states [K, d] of an image over the layers of a decoder: [layers, d]. */
+export function statesByLayer(states: Tensor, plan: InjectionPlan): Float32Array {
+  const width = states.shape.at(-1) ?? 0;
+  const data = states.data as Float32Array;
+  const spread = new Float32Array(plan.stateAt.length * width);
+  plan.stateAt.forEach((state, layer) => {
+    if (state !== undefined) spread.set(data.subarray(state * width, (state + 1) * width), layer * width);
+  });
+  return spread;
+}
+
+/**
+ * A slot that attends to itself alone never changes and is cached like any token. One that sees everything
+ * changes with each new token: it is computed again in every step, and never cached.
+ */
+export function slotIsCached({ perception }: RowContext): boolean {
+  return perception?.plan.perceptionSees === "itself";
+}
+
+/** How many elements stand before the text. */
+export function leadLength(context: RowContext): number {
+  return (slotIsCached(context) ? 1 : 0) + (context.softPrompt?.shape[0] ?? 0);
+}
+
+/** Elements that the next step must compute. */
+export function pendingCount(row: Row): number {
+  return leadLength(row.context) + row.text.length - row.cached;
+}
+
+/** Whether what the cache holds stays right when text follows. */
+export function isCacheable({ perception }: RowContext): boolean {
+  return perception?.plan.cacheable ?? true;
+}

@@ -1,0 +1,45 @@
+import type { Choice } from "./row-output.js";
+import type { FinishReason, Hypothesis } from "./strategy.js";
+
+/** The new tokens of one row, an end token included. A value: extending copies, so that beams can share a past. */
+export interface Sequence {
+  readonly tokens: readonly number[];
+  /** Natural log-probability of each token under the model. */
+  readonly logProbs: readonly number[];
+  /** Sum of `logProbs`. */
+  readonly logProb: number;
+}
+
+export const emptySequence: Sequence = { tokens: [], logProbs: [], logProb: 0 };
+
+export function extend(sequence: Sequence, { token, logProb }: Choice): Sequence {
+  return {
+    tokens: [...sequence.tokens, token],
+    logProbs: [...sequence.logProbs, logProb],
+    logProb: sequence.logProb + logProb,
+  };
+}
+
+/**
+ * A sum of log-probabilities, weighed against the length it was summed over. Log-probabilities are negative: a
+ * penalty above 0 favours long sequences, below 0 short ones. Source: transformers 5.18, generation/utils.py,
+ * `_update_finished_beams`: the length counts new tokens with the end token, without the prompt.
+ */
+export function penalisedScore(logProb: number, length: number, lengthPenalty: number): number {
+  return logProb / length ** lengthPenalty;
+}
+
+export function hypothesisOf(sequence: Sequence, finish: FinishReason, lengthPenalty: number): Hypothesis {
+  const { tokens, logProbs, logProb } = sequence;
+  return {
+    tokens: finish === "end" ? tokens.slice(0, -1) : tokens,
+    logProbs,
+    score: penalisedScore(logProb, tokens.length, lengthPenalty),
+    finish,
+  };
+}
+
+/** Best first; a stable order, so that the earlier of two equals stays ahead. */
+export function byScore(a: Hypothesis, b: Hypothesis): number {
+  return b.score - a.score;
+}

@@ -1,0 +1,227 @@
+import type { DecoderShape } from "../backbones/backbone.js";
+import { EpalmError } from "../errors.js";
+import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
+import { leadLength, pendingCount, type Row, slotIsCached } from "./row.js";
+
+/** A row's part in a step. */
+export interface StepRow {
+  readonly row: Row;
+  /** False where a row only lies between two others: it computes nothing. */
+  readonly active: boolean;
+  readonly asks: Ask;
+}
+
+/** What a row wants to know of its step. */
+export type Ask =
+  /** So many best next tokens after the last element, or the whole distribution. */
+  | { readonly kind: "next"; readonly count: number | "all" }
+  /** The log-probability of one given token after each pending element. */
+  | { readonly kind: "targets"; readonly tokens: readonly number[] };
+
+/** Where a row's elements stand in a step: columns [first, end) are elements, column 0 may be the slot alone. */
+export interface Columns {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** The columns of a row: the slot that sees everything is computed in every step, before the pending elements. */
+export function columnsOf({ row, active }: StepRow): Columns {
+  if (!active) return { first: 0, end: 0 };
+  const first = row.context.perception && !slotIsCached(row.context) ? 1 : 0;
+  return { first, end: first + pendingCount(row) };
+}
+
+export interface StepInputs {
+  readonly feeds: Readonly<Record<string, Tensor>>;
+  /** How many scored tokens each row has. */
+  readonly scoredCounts: readonly number[];
+}
+
+/**
+ * The inputs of the decoder graph for some rows, but for the cache (see adapter/decoder-graph.ts).
+ *
+ * @param capacity time of the cache views, 0 where no row has anything cached
+ * @param topCount how many best tokens are put out per scored token
+ */
+export function stepInputs(
+  rows: readonly StepRow[],
+  shape: DecoderShape,
+  capacity: number,
+  topCount: number,
+): StepInputs {
+  const step = new StepArrays(rows, shape, capacity);
+  rows.forEach((row, index) => {
+    if (row.active) step.place(row, index);
+  });
+  return { feeds: step.feeds(topCount), scoredCounts: step.scoredCounts };
+}
+
+/** Fills the arrays of a step, row by row. B rows, T columns, C cached places. */
+class StepArrays {
+  readonly scoredCounts: number[];
+  readonly #ids: BigInt64Array;
+  readonly #positions: BigInt64Array;
+  readonly #visible: Uint8Array;
+  readonly #perceptionKeys: Uint8Array;
+  readonly #perceptionVisible: Uint8Array;
+  readonly #overwrites: Uint8Array;
+  readonly #states: Float32Array;
+  readonly #prompts: Tensor[] = [];
+  readonly #promptStarts = new Map<Tensor, number>();
+  readonly #scored: number[] = [];
+  readonly #targets: number[] = [];
+  readonly #width: number;
+
+  constructor(
+    readonly rows: readonly StepRow[],
+    readonly shape: DecoderShape,
+    readonly capacity: number,
+  ) {
+    const count = rows.length;
+    this.#width = Math.max(...rows.map((row) => columnsOf(row).end));
+    const keys = capacity + this.#width;
+    this.scoredCounts = new Array(count).fill(0);
+    this.#ids = new BigInt64Array(count * this.#width);
+    this.#positions = new BigInt64Array(count * this.#width);
+    this.#visible = new Uint8Array(count * this.#width * keys);
+    this.#perceptionKeys = new Uint8Array(count * keys);
+    this.#perceptionVisible = new Uint8Array(count * shape.layers);
+    this.#overwrites = new Uint8Array(count * shape.layers);
+    const hasSlot = rows.some(({ row, active }) => active && row.context.perception);
+    this.#states = hasSlot ? new Float32Array(count * shape.layers * shape.width) : emptyStates(count, shape);
+  }
+
+  place(stepRow: StepRow, index: number): void {
+    this.#placeTokens(stepRow.row, columnsOf(stepRow), index);
+    this.#placeVisibility(stepRow.row, columnsOf(stepRow), index);
+    this.#placePerception(stepRow.row, columnsOf(stepRow), index);
+    this.#placeScored(stepRow, columnsOf(stepRow), index);
+  }
+
+  feeds(topCount: number): Readonly<Record<string, Tensor>> {
+    const [count, width, keys] = [this.rows.length, this.#width, this.capacity + this.#width];
+    const { layers, width: d, embeddingWidth } = this.shape;
+    const prompts = this.#prompts.length > 0 ? this.#prompts : [noPrompt(embeddingWidth)];
+    return {
+      input_ids: tensor("int64", [count, width], this.#ids),
+      position_ids: tensor("int64", [count, width], this.#positions),
+      visible: tensor("bool", [count, width, keys], this.#visible),
+      perception_keys: tensor("bool", [count, keys], this.#perceptionKeys),
+      perception_visible: tensor("bool", [count, layers], this.#perceptionVisible),
+      perception_overwrites: tensor("bool", [count, layers], this.#overwrites),
+      perception_states: tensor("float32", [count, layers, d], this.#states),
+      soft_prompt: joinPrompts(prompts, embeddingWidth),
+      scored_rows: tensor("int64", [this.#scored.length], BigInt64Array.from(this.#scored, BigInt)),
+      target_ids: tensor("int64", [this.#targets.length], BigInt64Array.from(this.#targets, BigInt)),
+      top_count: tensor("int64", [1], BigInt64Array.of(BigInt(topCount))),
+    };
+  }
+
+  #placeTokens(row: Row, { first, end }: Columns, index: number): void {
+    const lead = leadLength(row.context);
+    const slots = slotIsCached(row.context) ? 1 : 0;
+    for (let column = first; column < end; column++) {
+      const element = row.cached + column - first;
+      const at = index * this.#width + column;
+      if (element >= lead) {
+        this.#ids[at] = BigInt(row.text[element - lead] ?? 0);
+        this.#positions[at] = BigInt(element - lead);
+      } else if (element >= slots && row.context.softPrompt) {
+        this.#ids[at] = BigInt(
+          this.shape.vocabulary + this.#promptStart(row.context.softPrompt) + element - slots,
+        );
+      }
+    }
+  }
+
+  /** Every element sees the cached ones, those before it in the step, and itself. */
+  #placeVisibility(row: Row, { end }: Columns, index: number): void {
+    const keys = this.capacity + this.#width;
+    for (let column = 0; column < end; column++) {
+      const start = (index * this.#width + column) * keys;
+      const open = this.#seenFrom(row, column, end);
+      this.#visible.fill(1, start, start + (open.past ? row.cached : 0));
+      this.#visible.fill(1, start + this.capacity + open.from, start + this.capacity + open.to);
+    }
+  }
+
+  #seenFrom(row: Row, column: number, end: number): { past: boolean; from: number; to: number } {
+    const isSlot =
+      column === 0 &&
+      row.context.perception !== undefined &&
+      (row.cached === 0 || !slotIsCached(row.context));
+    if (!isSlot) return { past: true, from: 0, to: column + 1 };
+    return slotIsCached(row.context) ? { past: false, from: 0, to: 1 } : { past: true, from: 0, to: end };
+  }
+
+  #placePerception(row: Row, { end }: Columns, index: number): void {
+    const { perception } = row.context;
+    if (!perception || end === 0) return;
+    const { layers, width } = this.shape;
+    const keys = this.capacity + this.#width;
+    const slotWasCached = slotIsCached(row.context) && row.cached > 0;
+    this.#perceptionKeys[index * keys + (slotWasCached ? 0 : this.capacity)] = 1;
+    perception.plan.visible.forEach((visible, layer) => {
+      this.#perceptionVisible[index * layers + layer] = Number(visible);
+    });
+    if (slotWasCached) return;
+    perception.plan.stateAt.forEach((state, layer) => {
+      this.#overwrites[index * layers + layer] = Number(state !== undefined);
+    });
+    this.#states.set(perception.states, index * layers * width);
+  }
+
+  #placeScored({ asks }: StepRow, { first, end }: Columns, index: number): void {
+    // The best next tokens come after the last element; the graph wants a target all the same.
+    const [start, targets] = asks.kind === "targets" ? [first, asks.tokens] : [end - 1, [0]];
+    if (start + targets.length !== end) {
+      throw new EpalmError("internal", `expected ${end - start} targets, got ${targets.length}`);
+    }
+    targets.forEach((target, at) => {
+      this.#scored.push(index * this.#width + start + at);
+      this.#targets.push(target);
+    });
+    this.scoredCounts[index] = targets.length;
+  }
+
+  #promptStart(prompt: Tensor): number {
+    const known = this.#promptStarts.get(prompt);
+    if (known !== undefined) return known;
+    const start = this.#prompts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
+    this.#prompts.push(prompt);
+    this.#promptStarts.set(prompt, start);
+    return start;
+  }
+}
+
+function tensor(type: ElementType, shape: readonly number[], data: TypedArray): Tensor {
+  return { type, shape, data };
+}
+
+/** Soft tokens that no id refers to: a table must have a row. */
+function noPrompt(width: number): Tensor {
+  return tensor("float32", [1, width], new Float32Array(width));
+}
+
+function joinPrompts(prompts: readonly Tensor[], width: number): Tensor {
+  const [only] = prompts;
+  if (only && prompts.length === 1) return only;
+  const rows = prompts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
+  const data = new Float32Array(rows * width);
+  let at = 0;
+  for (const prompt of prompts) {
+    data.set(prompt.data as Float32Array, at);
+    at += prompt.data.length;
+  }
+  return tensor("float32", [rows, width], data);
+}
+
+/** Zeros for steps without a slot, made once per size: they are never written. */
+const emptyStateArrays = new Map<number, Float32Array>();
+
+function emptyStates(count: number, { layers, width }: DecoderShape): Float32Array {
+  const size = count * layers * width;
+  const known = emptyStateArrays.get(size) ?? new Float32Array(size);
+  emptyStateArrays.set(size, known);
+  return known;
+}

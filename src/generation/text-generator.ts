@@ -1,0 +1,201 @@
+import { EpalmError } from "../errors.js";
+import type { InjectionPlan } from "../adapter/injection-plan.js";
+import type { TemplatePart, Tokenizer } from "../model/tokenizer.js";
+import { TextStream } from "../model/tokenizer.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { createStrategy } from "./create-strategy.js";
+import type { Engine } from "./engine.js";
+import { type GenerationOptions, parseGenerationOptions } from "./generation-options.js";
+import { GenerationJob, ScoringJob } from "./job.js";
+import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
+import { type RowContext, statesByLayer } from "./row.js";
+import { cutAtStop, streamableText } from "./stop-rules.js";
+import type { FinishReason, Hypothesis, Strategy } from "./strategy.js";
+
+/** What a text is about: projected states of one medium, and the soft tokens of the same adapter. */
+export interface Grounding {
+  /** [K, d], and where they go; absent when a text is made blind. */
+  readonly perception?: { readonly states: Tensor; readonly plan: InjectionPlan } | undefined;
+  /** [P, E] */
+  readonly softPrompt?: Tensor | undefined;
+}
+
+/** Plain data, so that it can cross to another thread. */
+export interface TextRequest {
+  readonly prompt: readonly TemplatePart[];
+  /** What the task puts between prompt and answer; see the manifest. */
+  readonly answerPrefix: string;
+  readonly grounding: Grounding;
+}
+
+export interface GeneratedText {
+  readonly text: string;
+  /** New tokens, without the end token. */
+  readonly tokens: readonly number[];
+  /** Natural log-probability of each token, the end token's last where the text ended with one. */
+  readonly logProbs: readonly number[];
+  readonly score: number;
+  readonly finish: FinishReason;
+}
+
+export interface Generation {
+  /** Best first. */
+  readonly texts: readonly GeneratedText[];
+  readonly promptTokens: number;
+  /** Of all texts together. */
+  readonly newTokens: number;
+}
+
+export interface RankedText extends RankedAnswer {
+  readonly text: string;
+}
+
+export interface GenerateOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Gets the text piece by piece; for one text without beams, else all of it at the end. */
+  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+/** What a text generator must know of its decoder's text. */
+export interface TextBounds {
+  readonly startToken: number;
+  readonly endTokens: readonly number[];
+}
+
+/** Candidate answers of one request; each is some rows' work. */
+export const MAX_CANDIDATES = 4096;
+
+/** Text in, text out, on one engine. */
+export class TextGenerator {
+  readonly #engine: Engine;
+  readonly #tokenizer: Tokenizer;
+  readonly #bounds: TextBounds;
+
+  constructor(engine: Engine, tokenizer: Tokenizer, bounds: TextBounds) {
+    this.#engine = engine;
+    this.#tokenizer = tokenizer;
+    this.#bounds = bounds;
+  }
+
+  /** @throws invalid_option, too_large, aborted */
+  async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
+    const plan = parseGenerationOptions(options);
+    const prompt = this.promptTokens(request);
+    this.#expectRoom(prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
+    const strategy = createStrategy(plan, {
+      endTokens: new Set(this.#bounds.endTokens),
+      decode: (tokens) => this.#tokenizer.decode(tokens),
+    });
+    const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
+    const job = new GenerationJob(contextOf(request), prompt, strategy);
+    await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
+    const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
+    streamed.finish(texts[0]?.text ?? "");
+    const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
+    return { texts, promptTokens: prompt.length, newTokens };
+  }
+
+  /**
+   * Ranks given answers by their probability after the prompt, best first. An answer is what the model would write,
+   * the end token included, so that "a dog" is not the better for being the beginning of "a dog house".
+   */
+  async rank(
+    request: TextRequest,
+    candidates: readonly string[],
+    options: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<RankedText[]> {
+    if (candidates.length === 0 || candidates.length > MAX_CANDIDATES) {
+      throw new EpalmError("invalid_option", `candidates: expected 1 to ${MAX_CANDIDATES}, got ${candidates.length}`);
+    }
+    const prompt = this.promptTokens(request);
+    const [end = 0] = this.#bounds.endTokens;
+    const answers = candidates.map((text, index) => {
+      const tokens = this.#answerTokens(request, prompt, text);
+      if (tokens.length === 0) throw new EpalmError("invalid_option", `candidates[${index}]: expected a text, got none`);
+      this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
+      return [...tokens, end];
+    });
+    const job = new ScoringJob(contextOf(request), prompt, answers);
+    await this.#engine.run(job, { signal: options.signal });
+    return rankAnswers(job.logProbs, options).map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" }));
+  }
+
+  /** Log-probability of each token of a text but the first, with no prompt before it: for measuring models. */
+  async scoreText(text: string): Promise<number[]> {
+    const [first = this.#bounds.startToken, ...rest] = this.#tokenizer.encode(text);
+    if (rest.length === 0) return [];
+    this.#expectRoom(1, rest.length, "text");
+    const job = new ScoringJob({}, [first], [rest]);
+    await this.#engine.run(job);
+    return job.logProbs[0] ?? [];
+  }
+
+  /** The prompt's ids; the start token alone where it has none. */
+  promptTokens({ prompt }: TextRequest): number[] {
+    const tokens = this.#tokenizer.encodeTemplate(prompt);
+    return tokens.length > 0 ? tokens : [this.#bounds.startToken];
+  }
+
+  /** An answer's ids as they stand behind the prompt's. */
+  #answerTokens({ prompt, answerPrefix }: TextRequest, promptTokens: readonly number[], answer: string): number[] {
+    const whole = this.#tokenizer.encodeTemplate([...prompt, { literal: answerPrefix }, { user: answer }]);
+    const follows = promptTokens.every((token, index) => whole[index] === token);
+    return follows ? whole.slice(promptTokens.length) : whole;
+  }
+
+  #expectRoom(promptTokens: number, newTokens: number, field: string): void {
+    const { positions } = this.#engine.decoder.shape;
+    if (promptTokens + newTokens <= positions) return;
+    throw new EpalmError(
+      "too_large",
+      `${field}: the prompt's ${promptTokens} tokens and ${newTokens} more are above the model's limit of ${positions}`,
+    );
+  }
+
+  #textOf({ tokens, logProbs, score, finish }: Hypothesis, stop: readonly string[]): GeneratedText {
+    const text = cutAtStop(this.#tokenizer.decode(tokens), stop).trim();
+    return { text, tokens, logProbs, score, finish };
+  }
+}
+
+function contextOf({ grounding: { perception, softPrompt } }: TextRequest): RowContext {
+  return {
+    softPrompt,
+    perception: perception && { plan: perception.plan, states: statesByLayer(perception.states, perception.plan) },
+  };
+}
+
+/** Gives out a text while it grows: only what cannot change any more, and exactly the final text in the end. */
+class StreamedText {
+  readonly #stream: TextStream;
+  readonly #stop: readonly string[];
+  readonly #onText: ((piece: string) => void) | undefined;
+  #read = 0;
+  #text = "";
+  #given = 0;
+
+  constructor(tokenizer: Tokenizer, stop: readonly string[], onText: ((piece: string) => void) | undefined) {
+    this.#stream = new TextStream(tokenizer);
+    this.#stop = stop;
+    this.#onText = onText;
+  }
+
+  follow(strategy: Strategy): void {
+    const tokens = this.#onText && strategy.settledTokens();
+    if (!tokens) return;
+    for (const token of tokens.slice(this.#read)) this.#text += this.#stream.push(token);
+    this.#read = tokens.length;
+    // White space at the end may turn out to be the last, and the final text has none there.
+    this.#give(streamableText(this.#text, this.#stop).trimEnd().trimStart());
+  }
+
+  finish(text: string): void {
+    this.#give(text);
+  }
+
+  #give(text: string): void {
+    if (text.length <= this.#given) return;
+    this.#onText?.(text.slice(this.#given));
+    this.#given = text.length;
+  }
+}

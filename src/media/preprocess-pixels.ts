@@ -1,0 +1,42 @@
+import type { ImagePreprocessing, ImageSize, Resize } from "../model/image-preprocessing.js";
+import { type RgbImage, resample } from "./resample.js";
+
+/**
+ * An encoder's input of decoded pixels: resize, cut the middle out, rescale, normalise. Returns `[3, H, W]`, row-major,
+ * `H` and `W` being `preprocessing.size`. Works on the calling thread; `image` should be of the size that is needed,
+ * not of the size that a camera makes.
+ */
+export function preprocessPixels(image: RgbImage, preprocessing: ImagePreprocessing): Float32Array {
+  const resized = resample(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
+  return normalize(resized, preprocessing);
+}
+
+/** What a picture of `size` is resized to, before the crop; the longer side is rounded down, as Hugging Face has it. */
+export function resizedSize({ height, width }: ImageSize, resize: Resize): ImageSize {
+  if (resize.mode === "squash") return { height: resize.height, width: resize.width };
+  const { length } = resize;
+  return height <= width
+    ? { height: length, width: Math.floor((length * width) / height) }
+    : { height: Math.floor((length * height) / width), width: length };
+}
+
+/** `[H', W', 3]` bytes -> `[3, H, W]` floats; an odd border is one pixel thicker at the right and at the bottom. */
+function normalize(image: RgbImage, { size, rescaleFactor, mean, std }: ImagePreprocessing): Float32Array {
+  const top = Math.floor((image.height - size.height) / 2);
+  const left = Math.floor((image.width - size.width) / 2);
+  const plane = size.height * size.width;
+  const output = new Float32Array(3 * plane);
+  for (const channel of [0, 1, 2] as const) {
+    const levels = Float32Array.from({ length: 256 }, (_, byte) => {
+      return (byte * rescaleFactor - mean[channel]) / std[channel];
+    });
+    let at = channel * plane;
+    for (let y = 0; y < size.height; y++) {
+      const row = (top + y) * image.width + left;
+      for (let x = 0; x < size.width; x++, at++) {
+        output[at] = levels[image.data[(row + x) * 3 + channel] ?? 0] ?? 0;
+      }
+    }
+  }
+  return output;
+}

@@ -1,0 +1,46 @@
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { EpalmError, messageOf } from "../errors.js";
+
+/** Where media come from: the path of a file, or its content. */
+export type MediaInput = string | Uint8Array;
+
+/** What errors call a medium. */
+export function mediaName(input: MediaInput): string {
+  return typeof input === "string" ? input : "media";
+}
+
+/**
+ * The bytes of a medium; a path must lead to a regular file. Throws `not_found`, `invalid_media` (cannot be read, or
+ * is empty), `too_large` (more than `maxBytes`).
+ */
+export async function readMedia(input: MediaInput, maxBytes: number): Promise<Uint8Array> {
+  const bytes = typeof input === "string" ? await readRegularFile(input, maxBytes) : input;
+  checkLength(bytes.length, maxBytes, mediaName(input));
+  if (bytes.length === 0) throw new EpalmError("invalid_media", `${mediaName(input)}: is empty`);
+  return bytes;
+}
+
+async function readRegularFile(path: string, maxBytes: number): Promise<Uint8Array> {
+  let file: FileHandle | undefined;
+  try {
+    // Without O_NONBLOCK, opening a pipe would wait for its other end.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = await file.stat();
+    if (!stat.isFile()) throw new EpalmError("invalid_media", `${path}: is not a regular file`);
+    checkLength(stat.size, maxBytes, path);
+    return await file.readFile();
+  } catch (error) {
+    if (error instanceof EpalmError) throw error;
+    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (missing) throw new EpalmError("not_found", `${path}: no such file`);
+    throw new EpalmError("invalid_media", `${path}: cannot be read: ${messageOf(error)}`);
+  } finally {
+    await file?.close();
+  }
+}
+
+function checkLength(length: number, maxBytes: number, where: string): void {
+  if (length <= maxBytes) return;
+  throw new EpalmError("too_large", `${where}: expected at most ${maxBytes} bytes, got ${length}`);
+}

@@ -1,0 +1,177 @@
+import type { ImageSize, Resample } from "../model/image-preprocessing.js";
+
+/** Pixels in memory: `[height, width, 3]`, row-major, red, green, blue. */
+export interface RgbImage extends ImageSize {
+  readonly data: Uint8Array;
+}
+
+const CHANNELS = 3;
+
+/**
+ * Resizes to `size`, equal to Pillow's `Image.resize` bit by bit (libImaging/Resample.c, Geometry.c): a filter that
+ * widens as the picture shrinks, first along rows, then along columns, in 22-bit fixed point with a rounding to bytes
+ * in between. libvips would be faster, but where it enlarges it is shifted by half a pixel of the result (measured
+ * against Pillow on photographs from 100 to 224 pixels: 5 of 255 in the mean, 80 at most).
+ */
+export function resample(image: RgbImage, size: ImageSize, method: Resample): RgbImage {
+  if (method === "nearest") return pickNearest(image, size);
+  const filter = filters[method];
+  const narrowed = image.width === size.width ? image : filterRows(image, size.width, filter);
+  return image.height === size.height ? narrowed : filterColumns(narrowed, size.height, filter);
+}
+
+interface Filter {
+  /** Half the width in source pixels, where nothing shrinks. */
+  readonly support: number;
+  readonly weight: (x: number) => number;
+}
+
+const filters: Readonly<Record<Exclude<Resample, "nearest">, Filter>> = {
+  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  bicubic: { support: 2, weight: cubic },
+  lanczos: { support: 3, weight: (x) => (Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0) },
+};
+
+/** Keys' cubic convolution with a = -0.5 (Catmull-Rom). */
+function cubic(distance: number): number {
+  const a = -0.5;
+  const x = Math.abs(distance);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+function sinc(x: number): number {
+  if (x === 0) return 1;
+  const angle = x * Math.PI;
+  return Math.sin(angle) / angle;
+}
+
+/** Bits after the point of a weight: 32, less 8 for the value and 2 for weights beyond 1. */
+const PRECISION = 22;
+const ROUND = 1 << (PRECISION - 1);
+
+/** For each position of the result: where in the source its weights begin, and the weights, `taps` apart. */
+interface Weights {
+  readonly taps: number;
+  readonly first: Int32Array;
+  readonly count: Int32Array;
+  readonly values: Int32Array;
+}
+
+function weightsOf(from: number, to: number, { support, weight }: Filter): Weights {
+  const scale = from / to;
+  const widening = Math.max(scale, 1);
+  const reach = support * widening;
+  const taps = Math.ceil(reach) * 2 + 1;
+  const first = new Int32Array(to);
+  const count = new Int32Array(to);
+  const values = new Int32Array(to * taps);
+  for (let position = 0; position < to; position++) {
+    const center = (position + 0.5) * scale;
+    const start = Math.max(0, Math.trunc(center - reach + 0.5));
+    const end = Math.min(from, Math.trunc(center + reach + 0.5));
+    const raw = Array.from({ length: end - start }, (_, tap) =>
+      weight((tap + start - center + 0.5) * (1 / widening)),
+    );
+    const sum = raw.reduce((total, value) => total + value, 0);
+    first[position] = start;
+    count[position] = end - start;
+    values.set(
+      raw.map((value) => fixedPoint(value / sum)),
+      position * taps,
+    );
+  }
+  return { taps, first, count, values };
+}
+
+function fixedPoint(value: number): number {
+  return Math.trunc(value * (1 << PRECISION) + (value < 0 ? -0.5 : 0.5));
+}
+
+/** `[H, W, 3]` -> `[H, width, 3]`. */
+function filterRows(image: RgbImage, width: number, filter: Filter): RgbImage {
+  const { height } = image;
+  const weights = weightsOf(image.width, width, filter);
+  const data = new Uint8Array(height * width * CHANNELS);
+  for (let x = 0; x < width; x++) {
+    const window = windowAt(weights, x);
+    for (let y = 0; y < height; y++) {
+      const source = (y * image.width + window.first) * CHANNELS;
+      weigh(image.data, source, CHANNELS, window.values, data, (y * width + x) * CHANNELS);
+    }
+  }
+  return { height, width, data };
+}
+
+/** `[H, W, 3]` -> `[height, W, 3]`. */
+function filterColumns(image: RgbImage, height: number, filter: Filter): RgbImage {
+  const { width } = image;
+  const weights = weightsOf(image.height, height, filter);
+  const row = width * CHANNELS;
+  const data = new Uint8Array(height * row);
+  for (let y = 0; y < height; y++) {
+    const window = windowAt(weights, y);
+    for (let x = 0; x < row; x += CHANNELS) {
+      weigh(image.data, window.first * row + x, row, window.values, data, y * row + x);
+    }
+  }
+  return { height, width, data };
+}
+
+function windowAt({ taps, first, count, values }: Weights, position: number) {
+  const start = position * taps;
+  return { first: first[position] ?? 0, values: values.subarray(start, start + (count[position] ?? 0)) };
+}
+
+/** One pixel: the three channels at `at`, each the weighted sum of values that stand `step` apart from `start` on. */
+function weigh(
+  source: Uint8Array,
+  start: number,
+  step: number,
+  weights: Int32Array,
+  target: Uint8Array,
+  at: number,
+): void {
+  let red = ROUND;
+  let green = ROUND;
+  let blue = ROUND;
+  for (let tap = 0, index = start; tap < weights.length; tap++, index += step) {
+    const weight = weights[tap] ?? 0;
+    red += weight * (source[index] ?? 0);
+    green += weight * (source[index + 1] ?? 0);
+    blue += weight * (source[index + 2] ?? 0);
+  }
+  target[at] = toByte(red);
+  target[at + 1] = toByte(green);
+  target[at + 2] = toByte(blue);
+}
+
+function toByte(fixed: number): number {
+  return Math.min(255, Math.max(0, fixed >> PRECISION));
+}
+
+function pickNearest(image: RgbImage, { height, width }: ImageSize): RgbImage {
+  const rows = nearestIndices(image.height, height);
+  const columns = nearestIndices(image.width, width);
+  const data = new Uint8Array(height * width * CHANNELS);
+  let at = 0;
+  for (const y of rows) {
+    for (const x of columns) {
+      const from = (y * image.width + x) * CHANNELS;
+      data.set(image.data.subarray(from, from + CHANNELS), at);
+      at += CHANNELS;
+    }
+  }
+  return { height, width, data };
+}
+
+/** Pillow adds the step up instead of multiplying it; so do we, since the last bit decides between neighbours. */
+function nearestIndices(from: number, to: number): number[] {
+  const step = from / to;
+  let position = step * 0.5;
+  return Array.from({ length: to }, () => {
+    const index = Math.min(from - 1, Math.trunc(position));
+    position += step;
+    return index;
+  });
+}

@@ -1,0 +1,340 @@
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
+import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
+import { decoderGraph } from "../adapter/decoder-graph.js";
+import { injectionPlan } from "../adapter/injection-plan.js";
+import { encoderGraph } from "../backbones/encoder-graph.js";
+import { ParameterReader } from "../backbones/parameters.js";
+import { decoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
+import { vitConfigFromTensors } from "../backbones/vit.js";
+import { Weights } from "../checkpoints/weights.js";
+import { EpalmError } from "../errors.js";
+import { GraphBuilder } from "../graph/builder.js";
+import type { Graph } from "../graph/ir.js";
+import { writeOnnx } from "../graph/onnx-writer.js";
+import { quantizeGraph } from "../graph/quantize.js";
+import { elementCount } from "../tensor/tensor.js";
+import {
+  type ImagePreprocessing,
+  parsePreprocessorConfig,
+  parseTimmConfig,
+  publishedPreprocessing,
+} from "./image-preprocessing.js";
+import {
+  type AdapterManifest,
+  type DecoderManifest,
+  type EncoderManifest,
+  MANIFEST_FILE,
+  type Manifest,
+  manifestSchema,
+  type Precision,
+  type TaskName,
+} from "./manifest.js";
+import { fileSha256 } from "./model-folder.js";
+import { openSource, readJson, type Source } from "./source-folder.js";
+import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
+import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "./tokenizer-files.js";
+
+/** A public checkpoint: where it is on disk, and what the user called it. */
+export interface SourceReference {
+  /** A folder, or a bare file of weights. */
+  readonly path: string;
+  /** For the record: a hub id, or the path. */
+  readonly given: string;
+  /** The hub's commit. */
+  readonly revision?: string | undefined;
+}
+
+export interface EncoderOptions extends SourceReference {
+  readonly precision: Precision;
+  /** `source`: as the checkpoint's own files say, else as published. `published`: as eP-ALM does it, always. */
+  readonly preprocessing: "source" | "published";
+  /** Attention heads, where the files do not tell; default: width / 64, as in all of timm's usual models. */
+  readonly heads?: number | undefined;
+}
+
+export interface DecoderOptions extends SourceReference {
+  readonly precision: Precision;
+}
+
+export interface AdapterOptions {
+  readonly name: string;
+  readonly path: string;
+  readonly tasks: readonly TaskName[];
+  /** What the file itself leaves open. */
+  readonly settings?: GivenSettings | undefined;
+}
+
+export interface BuildOptions {
+  /** The model folder that is made; must not exist. */
+  readonly output: string;
+  /** Default: the last part of `output`. */
+  readonly name?: string | undefined;
+  readonly encoder: EncoderOptions;
+  readonly decoder: DecoderOptions;
+  readonly adapters: readonly AdapterOptions[];
+  /** 7-bit instead of 8-bit weights, for CPUs without VNNI. */
+  readonly reduceRange?: boolean | undefined;
+  /** The most bytes of one data file. */
+  readonly shardBytes?: number | undefined;
+  /** Told what is being done. */
+  readonly onStage?: ((stage: string) => void) | undefined;
+}
+
+/**
+ * Makes a model folder from public checkpoints. Weights go from file to file, one tensor at a time. The folder gets
+ * its name only when it is whole.
+ *
+ * @throws invalid_checkpoint, unsupported_architecture, invalid_adapter, not_found, invalid_option
+ */
+export async function buildModel(options: BuildOptions): Promise<Manifest> {
+  const { output } = options;
+  if (existsSync(output)) throw new EpalmError("invalid_option", `output: ${output} exists already`);
+  const folder = `${output}.part`;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  try {
+    const manifest = await new ModelBuilder(folder, options).build();
+    writeFileSync(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, undefined, 2)}\n`);
+    renameSync(folder, output);
+    return manifest;
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+class ModelBuilder {
+  readonly #folder: string;
+  readonly #options: BuildOptions;
+  readonly #files: Manifest["files"] = {};
+
+  constructor(folder: string, options: BuildOptions) {
+    this.#folder = folder;
+    this.#options = options;
+  }
+
+  async build(): Promise<Manifest> {
+    const encoder = await this.#encoder(this.#options.encoder);
+    const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
+    const adapters: Record<string, AdapterManifest> = {};
+    for (const adapter of this.#options.adapters) {
+      adapters[adapter.name] = await this.#adapter(adapter, encoder, decoder);
+    }
+    return manifestSchema.parse({
+      format: "epalm-model",
+      version: 1,
+      name: this.#options.name ?? basename(this.#options.output),
+      encoder,
+      decoder,
+      tasks: publishedTasks(hasAnswerToken),
+      adapters,
+      files: this.#files,
+    } satisfies Manifest);
+  }
+
+  async #encoder(options: EncoderOptions): Promise<EncoderManifest> {
+    this.#stage(`encoder ${options.given}`);
+    const source = await openSource(options.path, options.given, options.revision);
+    try {
+      const modelType = source.config?.["model_type"];
+      // timm's folders have a config.json of another kind, bare files none: both are vision transformers.
+      const architecture = encoderArchitecture(
+        typeof modelType === "string" ? modelType : "vit",
+        source.path,
+      );
+      const weights = new Weights(source.checkpoint, { rename: architecture.rename });
+      const config =
+        modelType === undefined
+          ? vitConfigFromTensors((name) => weights.shapeOf(name), { heads: options.heads })
+          : source.config;
+      const g = new GraphBuilder("encoder");
+      const backbone = architecture.build(config, new ParameterReader(g, weights));
+      const graph = encoderGraph(g, backbone);
+      weights.finish();
+      const path = "encoder/model.onnx";
+      await this.#write(graph, path, options.precision);
+      const [, side = 0] = backbone.inputShape;
+      return {
+        architecture: backbone.architecture,
+        modality: "image",
+        graph: path,
+        precision: options.precision,
+        parameters: parameterCount(weights),
+        inputShape: [...backbone.inputShape],
+        depth: backbone.depth,
+        width: backbone.width,
+        preprocessing: preprocessingOf(source, options, side),
+        origin: source.origin,
+      };
+    } finally {
+      source.checkpoint.close();
+    }
+  }
+
+  async #decoder(options: DecoderOptions): Promise<{ decoder: DecoderManifest; hasAnswerToken: boolean }> {
+    this.#stage(`decoder ${options.given}`);
+    const source = await openSource(options.path, options.given, options.revision);
+    try {
+      if (!source.config)
+        throw new EpalmError("not_found", `${source.path}: a decoder needs its config.json`);
+      const architecture = decoderArchitecture(String(source.config["model_type"]), source.path);
+      const weights = new Weights(source.checkpoint, { rename: architecture.rename });
+      const g = new GraphBuilder("decoder");
+      const backbone = architecture.build(source.config, new ParameterReader(g, weights));
+      const graph = decoderGraph(g, backbone);
+      weights.finish();
+      const hasAnswerToken = await this.#tokenizer(source, backbone.shape.vocabulary);
+      const path = "decoder/model.onnx";
+      await this.#write(graph, path, options.precision);
+      const decoder = {
+        architecture: backbone.architecture,
+        graph: path,
+        precision: options.precision,
+        parameters: parameterCount(weights),
+        shape: backbone.shape as DecoderManifest["shape"],
+        tokenizer: "tokenizer",
+        ...textBounds(source),
+        origin: source.origin,
+      };
+      return { decoder, hasAnswerToken };
+    } finally {
+      source.checkpoint.close();
+    }
+  }
+
+  /** Writes the tokenizer, with `</a>` where the embedding table has a row for it; returns whether it has. */
+  async #tokenizer(source: Source, rows: number): Promise<boolean> {
+    const { tokenizerJson, tokenizerConfig } = prepareTokenizer(source.folder);
+    const id = firstFreeToken(tokenizerJson);
+    if (id > rows) {
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `${source.folder}: the tokenizer has ${id} tokens, the model ${rows}`,
+      );
+    }
+    const hasRoom = id < rows;
+    const json: TokenizerJson = hasRoom ? addAnswerToken(tokenizerJson, ANSWER_TOKEN, id) : tokenizerJson;
+    mkdirSync(join(this.#folder, "tokenizer"));
+    for (const [name, content] of [
+      ["tokenizer/tokenizer.json", json],
+      ["tokenizer/tokenizer_config.json", tokenizerConfig],
+    ] as const) {
+      writeFileSync(join(this.#folder, name), JSON.stringify(content));
+      await this.#record(name);
+    }
+    return hasRoom;
+  }
+
+  async #adapter(
+    { name, path, tasks, settings }: AdapterOptions,
+    encoder: EncoderManifest,
+    decoder: DecoderManifest,
+  ): Promise<AdapterManifest> {
+    this.#stage(`adapter ${name}`);
+    const adapter = await readAdapter(path, settings);
+    const widths = {
+      encoder: encoder.width,
+      decoder: decoder.shape.width,
+      embedding: decoder.shape.embeddingWidth,
+    };
+    checkFits(adapter, widths, encoder.depth, decoder.shape.layers, path);
+    const file = `adapters/${name}.safetensors`;
+    mkdirSync(join(this.#folder, "adapters"), { recursive: true });
+    writeAdapter(join(this.#folder, file), adapter);
+    await this.#record(file);
+    const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
+    return { file, tasks: [...tasks], parameters: parameters.reduce((sum, count) => sum + count, 0) };
+  }
+
+  async #write(graph: Graph, path: string, precision: Precision): Promise<void> {
+    const { shardBytes, reduceRange } = this.#options;
+    const final = precision === "fp32" ? graph : quantizeGraph(graph, { precision, reduceRange });
+    const folder = path.slice(0, path.lastIndexOf("/"));
+    for (const file of writeOnnx(
+      final,
+      join(this.#folder, path),
+      shardBytes === undefined ? {} : { shardBytes },
+    )) {
+      this.#files[`${folder}/${file.name}`] = { bytes: file.bytes, sha256: file.sha256 };
+    }
+  }
+
+  async #record(name: string): Promise<void> {
+    const path = join(this.#folder, name);
+    this.#files[name] = { bytes: statSync(path).size, sha256: await fileSha256(path) };
+  }
+
+  #stage(stage: string): void {
+    this.#options.onStage?.(stage);
+  }
+}
+
+/** Throws `invalid_adapter` where tensors, depth or layers are not those of the backbones. */
+function checkFits(
+  adapter: Adapter,
+  widths: AdapterWidths,
+  depth: number,
+  layers: number,
+  where: string,
+): void {
+  checkAdapter(adapter, widths, where);
+  injectionPlan(adapter.settings, layers);
+  if (adapter.settings.injectedStates > depth) {
+    throw new EpalmError(
+      "invalid_adapter",
+      `${where}: injects ${adapter.settings.injectedStates} states, the encoder has ${depth} blocks`,
+    );
+  }
+}
+
+/** All tensors of a checkpoint that belong to the backbone. */
+function parameterCount(weights: Weights): number {
+  return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce(
+    (a, b) => a + b,
+    0,
+  );
+}
+
+function preprocessingOf(source: Source, options: EncoderOptions, side: number): ImagePreprocessing {
+  const published = publishedPreprocessing(side);
+  if (options.preprocessing === "published") return published;
+  const path = join(source.folder, "preprocessor_config.json");
+  const processor = source.config && readJson(path);
+  const own = processor
+    ? parsePreprocessorConfig(processor, path)
+    : source.config?.["pretrained_cfg"] !== undefined
+      ? parseTimmConfig(source.config, join(source.folder, "config.json"))
+      : published;
+  if (own.size.height === side && own.size.width === side) return own;
+  throw new EpalmError(
+    "invalid_checkpoint",
+    `${source.folder}: pictures are prepared at ${own.size.height} x ${own.size.width}, the encoder takes ${side} x ${side}`,
+  );
+}
+
+const tokenIds = z.union([
+  z
+    .int()
+    .min(0)
+    .transform((id) => [id]),
+  z.array(z.int().min(0)).min(1),
+]);
+const textConfig = z.object({ bos_token_id: tokenIds.nullish(), eos_token_id: tokenIds.nullish() });
+
+/** Where texts start and end: what the generation config says goes before the model's config. */
+function textBounds({ folder, config }: Source): Pick<DecoderManifest, "startToken" | "endTokens"> {
+  const merged = { ...config, ...readJson(join(folder, "generation_config.json")) };
+  const result = textConfig.safeParse(merged);
+  const endTokens = result.data?.eos_token_id;
+  if (!endTokens) {
+    throw new EpalmError(
+      "invalid_checkpoint",
+      `${folder}: 'eos_token_id': expected a token id, or a list of them`,
+    );
+  }
+  const [startToken = 0] = result.data?.bos_token_id ?? endTokens;
+  return { startToken, endTokens };
+}

@@ -1,0 +1,146 @@
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { EpalmError, messageOf } from "../errors.js";
+import { imagePreprocessingSchema } from "./image-preprocessing.js";
+
+/**
+ * `epalm.json`, which makes a folder a model folder: what the graphs are, what goes around them, and the size
+ * and checksum of every file. Keys that are not known are errors.
+ */
+
+export const MANIFEST_FILE = "epalm.json";
+
+/** Raised when a folder of the old form can no longer be read. */
+const VERSION = 1;
+
+/** A manifest is a few kilobytes; thousands of adapters still stay far below. */
+const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
+
+const size = z.int().min(1);
+
+/** A path inside the folder. */
+const file = z
+  .string()
+  .regex(/^(?!.*(^|\/)\.\.?(\/|$))[\w.@-]+(\/[\w.@-]+)*$/, "expected a path inside the folder");
+
+const precision = z.enum(["fp32", "int8", "int4"]);
+
+/** Where frozen weights came from, and under which terms. */
+const origin = z.strictObject({
+  /** What the build was given: a hub id or the last part of a path. */
+  source: z.string(),
+  /** The hub's commit. */
+  revision: z.string().optional(),
+  license: z.string().optional(),
+});
+
+const encoder = z.strictObject({
+  architecture: z.string(),
+  modality: z.literal("image"),
+  graph: file,
+  precision,
+  /** Frozen parameters. */
+  parameters: size,
+  /** One example's input, without the batch. */
+  inputShape: z.array(size),
+  /** Blocks, and [CLS] states. */
+  depth: size,
+  /** Width of a state. */
+  width: size,
+  preprocessing: imagePreprocessingSchema,
+  origin,
+});
+
+const decoder = z.strictObject({
+  architecture: z.string(),
+  graph: file,
+  precision,
+  parameters: size,
+  shape: z.strictObject({
+    layers: size,
+    width: size,
+    embeddingWidth: size,
+    attention: z.strictObject({ heads: size, keyHeads: size, headSize: size }),
+    vocabulary: size,
+    positions: size,
+  }),
+  /** Folder with `tokenizer.json` and `tokenizer_config.json`. */
+  tokenizer: file,
+  /** Where a text that has no tokens of its own starts from. */
+  startToken: z.int().min(0),
+  /** Any of them ends a text. */
+  endTokens: z.array(z.int().min(0)).min(1),
+  origin,
+});
+
+/** How a task's text is made, and how its answer is decoded if the request says nothing else. */
+const task = z.strictObject({
+  /** Text before the answer; `{question}` stands for what was asked, without its question mark. */
+  prompt: z.string(),
+  /** What stands between the prompt and the answer's own text: nothing, or a space after a prompt in words. */
+  answerPrefix: z.string(),
+  generation: z.strictObject({
+    maxNewTokens: size.optional(),
+    beams: size.optional(),
+    lengthPenalty: z.number().optional(),
+  }),
+});
+
+const taskName = z.enum(["caption", "vqa"]);
+
+const adapter = z.strictObject({
+  file,
+  /** The tasks that it was trained for; a request that names no adapter gets the first that fits. */
+  tasks: z.array(taskName).min(1),
+  /** Trained parameters. */
+  parameters: size,
+});
+
+export const manifestSchema = z.strictObject({
+  format: z.literal("epalm-model"),
+  version: z.literal(VERSION),
+  name: z.string().min(1),
+  encoder,
+  decoder,
+  tasks: z.strictObject({ caption: task, vqa: task }),
+  adapters: z.record(z.string().regex(/^[\w.-]+$/), adapter),
+  /** Every file but this one. */
+  files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type EncoderManifest = z.infer<typeof encoder>;
+export type DecoderManifest = z.infer<typeof decoder>;
+export type Origin = z.infer<typeof origin>;
+export type Precision = z.infer<typeof precision>;
+export type TaskName = z.infer<typeof taskName>;
+export type TaskManifest = z.infer<typeof task>;
+export type AdapterManifest = z.infer<typeof adapter>;
+
+/** The manifest's JSON schema, for editors and other programs; `models/manifest.schema.json` holds it. */
+export function manifestJsonSchema(): object {
+  return z.toJSONSchema(manifestSchema);
+}
+
+/** Reads and checks `epalm.json` of a folder; throws `not_found` or `invalid_model`, naming the key. */
+export function readManifest(folder: string): Manifest {
+  const path = join(folder, MANIFEST_FILE);
+  const result = manifestSchema.safeParse(parseJson(path));
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new EpalmError("invalid_model", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
+}
+
+function parseJson(path: string): unknown {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file; a model folder has one`);
+  if (stats.size > MAX_MANIFEST_BYTES) {
+    throw new EpalmError("invalid_model", `${path}: ${stats.size} bytes are more than ${MAX_MANIFEST_BYTES}`);
+  }
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new EpalmError("invalid_model", `${path}: ${messageOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,67 @@
+import { createHash } from "node:crypto";
+import { createReadStream, statSync } from "node:fs";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
+import { readAdapter } from "../adapter/adapter-file.js";
+import { EpalmError } from "../errors.js";
+import { type Manifest, readManifest } from "./manifest.js";
+
+/** A model folder whose files are known to be those that its manifest names. */
+export interface ModelFolder {
+  readonly path: string;
+  readonly manifest: Manifest;
+}
+
+export interface OpenOptions {
+  /** Read every file once and compare its checksum; sizes are always compared. Default true. */
+  readonly checksums?: boolean | undefined;
+}
+
+/**
+ * Opens a model folder and checks its files before anything of them is used.
+ *
+ * @throws not_found, or invalid_model naming the file that is missing, cut short or changed
+ */
+export async function openModelFolder(
+  path: string,
+  { checksums = true }: OpenOptions = {},
+): Promise<ModelFolder> {
+  const manifest = readManifest(path);
+  for (const [name, expected] of Object.entries(manifest.files)) {
+    const file = join(path, name);
+    const bytes = statSync(file, { throwIfNoEntry: false })?.size;
+    if (bytes === undefined) throw new EpalmError("invalid_model", `${file}: is missing`);
+    if (bytes !== expected.bytes) {
+      throw new EpalmError("invalid_model", `${file}: expected ${expected.bytes} bytes, got ${bytes}`);
+    }
+    if (checksums && (await fileSha256(file)) !== expected.sha256) {
+      throw new EpalmError("invalid_model", `${file}: is damaged: its sha256 is not the manifest's`);
+    }
+  }
+  return { path, manifest };
+}
+
+export async function fileSha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest("hex");
+}
+
+/** Widths that an adapter of this model has. */
+export function adapterWidths({ encoder, decoder }: Manifest): AdapterWidths {
+  return { encoder: encoder.width, decoder: decoder.shape.width, embedding: decoder.shape.embeddingWidth };
+}
+
+/** Reads one adapter of a folder and checks that it fits; throws `not_found` with the names that there are. */
+export async function loadAdapter({ path, manifest }: ModelFolder, name: string): Promise<Adapter> {
+  const entry = Object.hasOwn(manifest.adapters, name) ? manifest.adapters[name] : undefined;
+  if (!entry) {
+    const known = Object.keys(manifest.adapters).join(", ") || "none";
+    throw new EpalmError("not_found", `adapter '${name}': expected one of ${known}`);
+  }
+  const file = join(path, entry.file);
+  const adapter = await readAdapter(file);
+  checkAdapter(adapter, adapterWidths(manifest), file);
+  return adapter;
+}

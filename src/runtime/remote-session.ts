@@ -1,0 +1,29 @@
+import type { Feeds, Results, Session, SessionOptions } from "./session.js";
+import { Thread } from "./thread.js";
+
+/** A thread in which sessions run, so that the caller's event loop stays free. */
+export class SessionThread {
+  readonly #thread = new Thread(new URL("./session-thread.js", import.meta.url));
+
+  /** As `openSession`, in the thread. */
+  async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+    const thread = this.#thread;
+    const opened = await thread.call("open", { model, options });
+    const { id, inputNames, outputNames } = opened as { id: number; inputNames: string[]; outputNames: string[] };
+    return {
+      inputNames,
+      outputNames,
+      run: async (feeds: Feeds, fetches: readonly string[]) => {
+        const results = await thread.call("run", { id, feeds, fetches });
+        return results as Results;
+      },
+      close: async () => {
+        await thread.call("close", { id });
+      },
+    };
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
+  }
+}

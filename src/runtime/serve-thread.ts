@@ -1,0 +1,42 @@
+import { parentPort } from "node:worker_threads";
+import { EpalmError, messageOf } from "../errors.js";
+import type { FromThread, ToThread } from "./thread.js";
+
+export interface MethodContext {
+  /** Fires when the caller takes the call back. */
+  readonly signal: AbortSignal;
+  /** Sends something to the caller before the result. */
+  emit(event: unknown): void;
+}
+
+export type Methods = Readonly<Record<string, (payload: never, context: MethodContext) => unknown>>;
+
+/** Answers the calls of the `Thread` that started this thread, several at a time. */
+export function serveThread(methods: Methods): void {
+  const port = parentPort;
+  if (!port) throw new EpalmError("internal", "serveThread runs in a worker thread only");
+  const post = (message: FromThread) => port.postMessage(message);
+  const running = new Map<number, AbortController>();
+
+  async function answer({ id, method, payload }: Extract<ToThread, { kind: "call" }>): Promise<void> {
+    const controller = new AbortController();
+    running.set(id, controller);
+    try {
+      const handler = methods[method];
+      if (!handler) throw new EpalmError("internal", `a thread has no method '${method}'`);
+      const emit = (event: unknown) => post({ kind: "event", id, event });
+      const result = await handler(payload as never, { signal: controller.signal, emit });
+      post({ kind: "result", id, result });
+    } catch (error) {
+      const code = error instanceof EpalmError ? error.code : "internal";
+      post({ kind: "error", id, code, message: messageOf(error) });
+    } finally {
+      running.delete(id);
+    }
+  }
+
+  port.on("message", (message: ToThread) => {
+    if (message.kind === "call") void answer(message);
+    else running.get(message.id)?.abort();
+  });
+}

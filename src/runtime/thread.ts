@@ -1,0 +1,88 @@
+import { Worker } from "node:worker_threads";
+import { EpalmError, type ErrorCode, messageOf } from "../errors.js";
+
+/** What goes to a thread, and what comes back. Ids tell calls apart. */
+export type ToThread =
+  | { readonly kind: "call"; readonly id: number; readonly method: string; readonly payload: unknown }
+  | { readonly kind: "abort"; readonly id: number };
+
+export type FromThread =
+  | { readonly kind: "event"; readonly id: number; readonly event: unknown }
+  | { readonly kind: "result"; readonly id: number; readonly result: unknown }
+  | { readonly kind: "error"; readonly id: number; readonly code: ErrorCode; readonly message: string };
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called for each event that the method emits before its result. */
+  readonly onEvent?: ((event: unknown) => void) | undefined;
+  /** Buffers that are handed over instead of copied. */
+  readonly transfer?: readonly ArrayBuffer[] | undefined;
+}
+
+interface Call {
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onEvent: ((event: unknown) => void) | undefined;
+}
+
+/**
+ * A worker thread whose methods are called like functions (see `serveThread`). Errors come back with their codes.
+ * If the thread dies, every call that waits is rejected, and so is every later one.
+ */
+export class Thread {
+  readonly #worker: Worker;
+  readonly #calls = new Map<number, Call>();
+  #nextId = 0;
+  #failure: EpalmError | undefined;
+
+  /** @param entry module that calls `serveThread` */
+  constructor(entry: URL) {
+    this.#worker = new Worker(entry);
+    this.#worker.on("message", (message: FromThread) => this.#receive(message));
+    this.#worker.on("error", (error) => this.#fail(messageOf(error)));
+    this.#worker.on("exit", (code) => this.#fail(`ended with code ${code}`));
+    // A thread that has nothing to do must not keep a finished program alive.
+    this.#worker.unref();
+  }
+
+  call(method: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
+    const { signal, onEvent, transfer = [] } = options;
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (signal?.aborted) return Promise.reject(new EpalmError("aborted", "the request was taken back"));
+    const id = this.#nextId++;
+    const abort = () => this.#post({ kind: "abort", id });
+    return new Promise<unknown>((resolve, reject) => {
+      this.#calls.set(id, { resolve, reject, onEvent });
+      this.#worker.ref();
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#post({ kind: "call", id, method, payload }, transfer);
+    }).finally(() => {
+      signal?.removeEventListener("abort", abort);
+      this.#calls.delete(id);
+      if (this.#calls.size === 0) this.#worker.unref();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#fail("was closed");
+    await this.#worker.terminate();
+  }
+
+  #post(message: ToThread, transfer: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #receive(message: FromThread): void {
+    const call = this.#calls.get(message.id);
+    if (!call) return;
+    if (message.kind === "event") call.onEvent?.(message.event);
+    else if (message.kind === "result") call.resolve(message.result);
+    else call.reject(new EpalmError(message.code, message.message));
+  }
+
+  #fail(reason: string): void {
+    this.#failure ??= new EpalmError("internal", `worker thread ${reason}`);
+    for (const { reject } of this.#calls.values()) reject(this.#failure);
+    this.#calls.clear();
+  }
+}

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { EarlyStopping } from "../../src/generation/beam-search.js";
+import { beamSearch } from "../../src/generation/beam-search.js";
+import { createStrategy } from "../../src/generation/create-strategy.js";
+import { parseGenerationOptions } from "../../src/generation/generation-options.js";
+import type { FinishReason } from "../../src/generation/strategy.js";
+import { readFixture, rowOutput, run, type TableModel } from "./table-model.js";
+
+/** See make-beam-fixture.py. */
+interface Fixture {
+  readonly letters: string;
+  readonly logits: readonly (readonly number[])[];
+  readonly cases: readonly Case[];
+}
+
+type Case = readonly [
+  prompt: string,
+  beams: number,
+  lengthPenalty: number,
+  earlyStopping: EarlyStopping,
+  sequences: number,
+  minNewTokens: number,
+  maxNewTokens: number,
+  endTokens: readonly number[],
+  stop: readonly string[],
+  answers: readonly (readonly [text: string, finish: FinishReason, score: number | null])[],
+];
+
+const { letters, logits, cases } = readFixture<Fixture>("beam-search.json");
+
+const model: TableModel = {
+  vocabulary: letters.length,
+  logitsAfter: (tokens) => {
+    const row = logits[(tokens.at(-2) ?? 0) * letters.length + (tokens.at(-1) ?? 0)] ?? [];
+    return row.map((logit) => logit / 64);
+  },
+};
+const encode = (text: string) => Array.from(text, (letter) => letters.indexOf(letter));
+const decode = (tokens: readonly number[]) => tokens.map((token) => letters[token]).join("");
+
+describe("beam search", () => {
+  it("answers as transformers does", () => {
+    for (const [index, testCase] of cases.entries()) compare(testCase, `case ${index}: ${testCase}`);
+  });
+
+  it("follows no more rows than it announces", () => {
+    const strategy = createStrategy(parseGenerationOptions({ beams: 4, maxNewTokens: 10 }), {
+      endTokens: new Set([3]),
+      decode,
+    });
+    const { rows } = run(strategy, model, [1]);
+    assert.ok(rows.every((count) => count <= strategy.maxRows));
+    assert.equal(rows[0], 4);
+  });
+
+  it("settles no token before the end", () => {
+    const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
+    const strategy = beamSearch({ beams: 2, sequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
+    assert.ok(run(strategy, model, [1]).settled.every((tokens) => tokens === undefined));
+  });
+
+  it("refuses outputs of other rows than it asked for", () => {
+    const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
+    const strategy = beamSearch({ beams: 2, sequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
+    const output = rowOutput(model.logitsAfter([1]));
+    strategy.advance([output]);
+    assert.throws(() => strategy.advance([output]), {
+      code: "internal",
+      message: /outputs of 2 rows, got 1/,
+    });
+  });
+});
+
+function compare(testCase: Case, name: string): void {
+  const [prompt, beams, lengthPenalty, earlyStopping, sequences, ...limits] = testCase;
+  const [minNewTokens, maxNewTokens, endTokens, stop, answers] = limits;
+  const search = beams > 1 ? { beams, lengthPenalty, earlyStopping, sequences } : {};
+  const plan = parseGenerationOptions({ ...search, minNewTokens, maxNewTokens, stop });
+  const strategy = createStrategy(plan, { endTokens: new Set(endTokens), decode });
+  const { hypotheses } = run(strategy, model, encode(prompt));
+  assert.deepEqual(
+    hypotheses.map(({ tokens, finish }) => [decode(tokens), finish]),
+    answers.map(([text, finish]) => [text, finish]),
+    name,
+  );
+  for (const [rank, { score }] of hypotheses.entries()) {
+    const expected = answers[rank]?.[2];
+    if (typeof expected !== "number") continue; // greedy: transformers gives no score
+    assert.ok(
+      Math.abs(score - expected) <= 1e-5 * Math.max(1, Math.abs(expected)),
+      `${name}: score ${score}`,
+    );
+  }
+}

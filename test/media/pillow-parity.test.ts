@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, it } from "node:test";
+import { decodeImage } from "../../src/media/image.js";
+import type { ImagePreprocessing, ImageSize, Resample } from "../../src/model/image-preprocessing.js";
+import { parsePreprocessorConfig } from "../../src/model/image-preprocessing.js";
+
+const fixtures = "test/fixtures/media";
+
+/** Bytes as they are: what comes out can be compared with Pillow's. */
+const untouched = (size: ImageSize, resample: Resample): ImagePreprocessing => ({
+  size,
+  resize: { mode: "squash", ...size },
+  resample,
+  rescaleFactor: 1,
+  mean: [0, 0, 0],
+  std: [1, 1, 1],
+});
+
+/** `[H, W, 3]` bytes -> `[3, H, W]` numbers. */
+function planes(pixels: Uint8Array): number[] {
+  return [0, 1, 2].flatMap((channel) => [...pixels].filter((_, index) => index % 3 === channel));
+}
+
+function differences(got: ArrayLike<number>, expected: ArrayLike<number>) {
+  assert.equal(got.length, expected.length);
+  const all = Array.from(got, (value, index) => Math.abs(value - (expected[index] ?? Number.NaN)));
+  return { max: Math.max(...all), mean: all.reduce((sum, value) => sum + value, 0) / all.length };
+}
+
+describe("decodeImage beside Pillow", () => {
+  const sizes = [
+    { width: 32, height: 32 },
+    { width: 70, height: 90 },
+  ];
+  for (const resample of ["nearest", "bilinear", "bicubic", "lanczos"] as const) {
+    for (const size of sizes) {
+      it(`is equal for ${resample} from 64 x 48 to ${size.width} x ${size.height}`, async () => {
+        const got = await decodeImage(`${fixtures}/photo-64x48.png`, untouched(size, resample));
+        const file = `${fixtures}/photo-64x48.${resample}-${size.width}x${size.height}.rgb`;
+        assert.deepEqual([...got], planes(readFileSync(file)));
+      });
+    }
+  }
+
+  it("stays within 2/255 where libvips reduces a large JPEG first", async () => {
+    const preprocessing = untouched({ width: 48, height: 48 }, "bicubic");
+    const got = await decodeImage(`${fixtures}/photo-640x480.jpg`, preprocessing);
+    const expected = planes(readFileSync(`${fixtures}/photo-640x480.bicubic-48x48.rgb`));
+    const { max, mean } = differences(got, expected);
+    assert.ok(max <= 2 && mean < 0.5, `max ${max}, mean ${mean}`);
+  });
+
+  it("resizes by the shorter side, crops and normalises as CLIPImageProcessor", async () => {
+    const config = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 41 }, crop_size: 32 };
+    const preprocessing = parsePreprocessorConfig(config, "config");
+    const got = await decodeImage(`${fixtures}/photo-64x48.png`, preprocessing);
+    const bytes = readFileSync(`${fixtures}/photo-64x48.clip-41-32.f32`);
+    const expected = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
+    assert.ok(differences(got, expected).max < 1e-6);
+  });
+});
