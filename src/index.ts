@@ -15,6 +15,6 @@ export {
   type LoadOptions,
   load,
   type Model,
-  type RankOptions,
   type Ranking,
+  type RankOptions,
 } from "./pipeline.js";

@@ -177,7 +177,12 @@ export class Model {
     await Promise.all([this.#thread.close(), this.#generator.close()]);
   }
 
-  async #answer(task: TaskName, image: ImageInput, question: string | undefined, options: AskOptions): Promise<Answer> {
+  async #answer(
+    task: TaskName,
+    image: ImageInput,
+    question: string | undefined,
+    options: AskOptions,
+  ): Promise<Answer> {
     const { adapter: adapterName, signal, onText, ...given } = options;
     const request = this.#request(task, question);
     const adapter = await this.#adapter(task, adapterName);
@@ -210,7 +215,10 @@ export class Model {
     return { maxNewTokens, ...(draws ? {} : { beams }), ...(searches ? { lengthPenalty } : {}), ...given };
   }
 
-  async #perceive(image: ImageInput, adapter: ReadyAdapter): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder"> }> {
+  async #perceive(
+    image: ImageInput,
+    adapter: ReadyAdapter,
+  ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder"> }> {
     const started = performance.now();
     const pixels = await this.#pixels(image);
     const decoded = performance.now();

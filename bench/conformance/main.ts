@@ -38,7 +38,9 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
   if (missing) return [{ name, what: missing, state: "not yet", found: "" }];
   try {
     const checks = await checkCase(openCase(path, name));
-    const lines = checks.map(({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }));
+    const lines = checks.map(
+      ({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }),
+    );
     return [...lines, { name, what: "gradients and AdamW steps", state: "not yet", found: "" }];
   } catch (error) {
     return [{ name, what: "runs", state: "FAIL", found: messageOf(error) }];
@@ -47,7 +49,10 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
 
 const lines: Line[] = [];
 for (const name of readdirSync(folder).sort()) lines.push(...(await linesOf(name, join(folder, name))));
-const [names, whats] = [Math.max(...lines.map((line) => line.name.length)), Math.max(...lines.map((line) => line.what.length))];
+const [names, whats] = [
+  Math.max(...lines.map((line) => line.name.length)),
+  Math.max(...lines.map((line) => line.what.length)),
+];
 for (const { name, what, state, found } of lines) {
   console.log(`${name.padEnd(names)}  ${what.padEnd(whats)}  ${state.padEnd(7)}  ${found}`);
 }

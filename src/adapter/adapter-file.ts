@@ -56,7 +56,11 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
   try {
     const tensors = new Map<string, Tensor>();
     for (const [name, source] of checkpoint.tensors) {
-      tensors.set(name, { type: "float32", shape: source.shape, data: toFloat32(source.type, source.read()) });
+      tensors.set(name, {
+        type: "float32",
+        shape: source.shape,
+        data: toFloat32(source.type, source.read()),
+      });
     }
     return { settings: settingsOf(checkpoint, tensors, given), tensors };
   } finally {
@@ -79,7 +83,8 @@ function settingsOf(
   given: GivenSettings,
 ): AdapterSettings {
   const header = checkpoint.metadata[SETTINGS_KEY];
-  const stated = header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
+  const stated =
+    header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
   for (const [key, value] of Object.entries(given)) {
     const own = stated[key as keyof GivenSettings];
     if (value !== undefined && own !== undefined && own !== value) {
@@ -107,8 +112,13 @@ function ownSettings(header: string, path: string): Partial<AdapterSettings> {
 }
 
 /** What tensors show by their names and shapes, and what a published `config` says besides. */
-function foreignSettings(checkpoint: Checkpoint, tensors: ReadonlyMap<string, Tensor>): Partial<AdapterSettings> {
-  const connectors = Array.from(tensors.keys()).filter((name) => /^connector\.\d+\.weight$/.test(name)).length;
+function foreignSettings(
+  checkpoint: Checkpoint,
+  tensors: ReadonlyMap<string, Tensor>,
+): Partial<AdapterSettings> {
+  const connectors = Array.from(tensors.keys()).filter((name) =>
+    /^connector\.\d+\.weight$/.test(name),
+  ).length;
   const [promptLength = 0] = tensors.get(`${PROMPT}.0.weight`)?.shape ?? [];
   if (connectors === 0 || promptLength === 0) {
     throw invalid(checkpoint.path, `expected tensors connector.0.weight and ${PROMPT}.0.weight`);

@@ -13,7 +13,10 @@ export function adapterGraph({ settings, tensors }: Adapter, widths: AdapterWidt
   const values = (name: string) => {
     const tensor = tensors.get(name);
     // Absent tensors were refused by checkAdapter; an empty source makes the shape rules name the tensor.
-    return g.weight(name, constantSource("float32", tensor?.shape ?? [], (tensor?.data ?? new Float32Array()).slice()));
+    return g.weight(
+      name,
+      constantSource("float32", tensor?.shape ?? [], (tensor?.data ?? new Float32Array()).slice()),
+    );
   };
   g.output("perception", perception(g, states, values, settings));
   g.output("soft_prompt", softPrompt(g, values, settings));

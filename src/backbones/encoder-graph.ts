@@ -1,6 +1,6 @@
+import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
 import type { EncoderBackbone } from "./backbone.js";
-import type { GraphBuilder } from "../graph/builder.js";
 
 /** `pixels` [batch, 3, height, width] -> `cls_states` [batch, depth, dv]; first block first, each normed. */
 export function encoderGraph(g: GraphBuilder, backbone: EncoderBackbone): Graph {

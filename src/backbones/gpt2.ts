@@ -43,7 +43,8 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
   const activation = activationName(config.activation_function, "activation_function");
 
   const embedding = () => parameters.tensor("wte.weight", [vocabulary, d]);
-  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, config.layer_norm_epsilon));
+  const norm = (name: string, x: Value) =>
+    layerNorm(g, x, parameters.layerNorm(name, d, config.layer_norm_epsilon));
   const conv1d = (name: string, x: Value, outputs: number) =>
     linear(g, x, {
       weight: parameters.tensor(`${name}.weight`, [Number(x.shape.at(-1)), outputs]),
@@ -51,8 +52,9 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
     });
 
   function selfAttention(name: string, x: Value, { bias, past }: LayerContext): LayerOutput {
-    const [q, k, v] = g.split(conv1d(`${name}.c_attn`, x, 3 * d), [d, d, d], -1) as [Value, Value, Value];
-    const keysValues = { keys: splitHeads(g, k, heads, headSize), values: splitHeads(g, v, heads, headSize) };
+    const joined = splitHeads(g, conv1d(`${name}.c_attn`, x, 3 * d), headSize);
+    const [q, keys, values] = g.split(joined, [heads, heads, heads], 1) as [Value, Value, Value];
+    const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);
     return { hidden: conv1d(`${name}.c_proj`, mixed, d), keysValues };
   }

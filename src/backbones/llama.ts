@@ -60,7 +60,10 @@ function rotaryScaling(rope: z.infer<typeof ropeScaling> | null | undefined): Ro
   const kind = rope?.rope_type ?? rope?.type ?? "default";
   const need = (value: number | undefined, key: string) => {
     if (value !== undefined) return value;
-    throw new EpalmError("unsupported_architecture", `Llama config.json: rope_scaling '${kind}' needs '${key}'`);
+    throw new EpalmError(
+      "unsupported_architecture",
+      `Llama config.json: rope_scaling '${kind}' needs '${key}'`,
+    );
   };
   switch (kind) {
     case "default":
@@ -110,12 +113,12 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
     const widths = [queryWidth, keyWidth, keyWidth];
     const hasBias = { bias: qwen || config.attention_bias };
     const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, d, widths, hasBias));
-    const [qk, v] = g.split(joined, [queryWidth + keyWidth, keyWidth], -1) as [Value, Value];
-    const [q, k] = g.split(rotate(g, qk, angles, headSize), [queryWidth, keyWidth], -1) as [Value, Value];
-    const keysValues = {
-      keys: splitHeads(g, k, keyHeads, headSize),
-      values: splitHeads(g, v, keyHeads, headSize),
-    };
+    const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1) as [
+      Value,
+      Value,
+    ];
+    const [q, keys] = g.split(rotate(g, qk, angles), [heads, keyHeads], 1) as [Value, Value];
+    const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);
     const out = parameters.linear(`${name}.o_proj`, queryWidth, d, { bias: config.attention_bias });
     return { hidden: linear(g, mixed, out), keysValues };

@@ -61,8 +61,12 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
   function selfAttention(name: string, x: Value, { bias, past }: LayerContext): LayerOutput {
     const parts = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.${part}`);
     const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, d, [d, d, d], { bias: true }));
-    const [q, k, v] = g.split(joined, [d, d, d], -1) as [Value, Value, Value];
-    const keysValues = { keys: splitHeads(g, k, heads, headSize), values: splitHeads(g, v, heads, headSize) };
+    const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
+      Value,
+      Value,
+      Value,
+    ];
+    const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);
     return { hidden: dense(`${name}.out_proj`, mixed, d), keysValues };
   }
@@ -99,7 +103,10 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
       );
       const sum = g.add(x, attended.hidden);
       const middle = preNorm ? sum : norm(`${name}.self_attn_layer_norm`, sum);
-      const fed = g.add(middle, feedForward(name, preNorm ? norm(`${name}.final_layer_norm`, middle) : middle));
+      const fed = g.add(
+        middle,
+        feedForward(name, preNorm ? norm(`${name}.final_layer_norm`, middle) : middle),
+      );
       return {
         hidden: preNorm ? fed : norm(`${name}.final_layer_norm`, fed),
         keysValues: attended.keysValues,
@@ -114,4 +121,3 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
     },
   };
 }
-

@@ -31,7 +31,9 @@ export class ParameterReader {
   ): LinearParameters {
     const weight = this.#once(`${name}.weight`, () =>
       transposed(
-        concatenatedRows(parts.map((part, i) => this.weights.take(`${part}.weight`, [outputs[i] ?? 0, inputs]))),
+        concatenatedRows(
+          parts.map((part, i) => this.weights.take(`${part}.weight`, [outputs[i] ?? 0, inputs])),
+        ),
       ),
     );
     if (!options.bias) return { weight };

@@ -43,4 +43,3 @@ export function decoderArchitecture(modelType: string, where: string): Architect
 export function encoderArchitecture(modelType: string, where: string): Architecture<EncoderBackbone> {
   return find(encoders, "encoder", modelType, where);
 }
-

@@ -63,7 +63,8 @@ const blockNames: Readonly<Record<string, string>> = {
 };
 
 /** What a backbone has no use for: heads for classes and for distillation, poolers, the decoder of an MAE. */
-const unused = /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|mask_token)\b/;
+const unused =
+  /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|mask_token)\b/;
 
 /** timm's name of a tensor; undefined for what is no part of the backbone. */
 export function vitName(name: string): string | undefined {
@@ -159,9 +160,13 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
   function block(index: number, x: Value): Value {
     const name = `blocks.${index}`;
     const joined = linear(g, norm(`${name}.norm1`, x), qkv(`${name}.attn`));
-    const [q, k, v] = g.split(joined, [d, d, d], -1) as [Value, Value, Value];
-    const keysValues = { keys: splitHeads(g, k, heads, headSize), values: splitHeads(g, v, heads, headSize) };
-    const attended = g.add(x, dense(`${name}.attn.proj`, attention(g, q, keysValues, layout), d));
+    const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
+      Value,
+      Value,
+      Value,
+    ];
+    const mixed = attention(g, q, { keys, values }, layout);
+    const attended = g.add(x, dense(`${name}.attn.proj`, mixed, d));
     const inner = dense(`${name}.mlp.fc1`, norm(`${name}.norm2`, attended), config.intermediate_size);
     return g.add(attended, dense(`${name}.mlp.fc2`, activate(g, activation, inner), d));
   }

@@ -1,5 +1,5 @@
-import { EpalmError } from "../errors.js";
 import type { DecoderShape } from "../backbones/backbone.js";
+import { EpalmError } from "../errors.js";
 import { loadTokenizer } from "../model/tokenizer.js";
 import { serveThread } from "../runtime/serve-thread.js";
 import { openSession, type SessionOptions } from "../runtime/session.js";
@@ -38,7 +38,11 @@ serveThread({
     return opened().generate(request, options, { signal, onText: streams ? emit : undefined });
   },
   rank(
-    { request, candidates, options }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
+    {
+      request,
+      candidates,
+      options,
+    }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
     { signal },
   ) {
     return opened().rank(request, candidates, { ...options, signal });

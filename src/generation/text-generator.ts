@@ -1,5 +1,5 @@
-import { EpalmError } from "../errors.js";
 import type { InjectionPlan } from "../adapter/injection-plan.js";
+import { EpalmError } from "../errors.js";
 import type { TemplatePart, Tokenizer } from "../model/tokenizer.js";
 import { TextStream } from "../model/tokenizer.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -78,7 +78,11 @@ export class TextGenerator {
   }
 
   /** @throws invalid_option, too_large, aborted */
-  async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
+  async generate(
+    request: TextRequest,
+    options: GenerationOptions,
+    control: GenerateOptions = {},
+  ): Promise<Generation> {
     const plan = parseGenerationOptions(options);
     const prompt = this.promptTokens(request);
     this.#expectRoom(prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
@@ -105,19 +109,26 @@ export class TextGenerator {
     options: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<RankedText[]> {
     if (candidates.length === 0 || candidates.length > MAX_CANDIDATES) {
-      throw new EpalmError("invalid_option", `candidates: expected 1 to ${MAX_CANDIDATES}, got ${candidates.length}`);
+      throw new EpalmError(
+        "invalid_option",
+        `candidates: expected 1 to ${MAX_CANDIDATES}, got ${candidates.length}`,
+      );
     }
     const prompt = this.promptTokens(request);
     const [end = 0] = this.#bounds.endTokens;
     const answers = candidates.map((text, index) => {
       const tokens = this.#answerTokens(request, prompt, text);
-      if (tokens.length === 0) throw new EpalmError("invalid_option", `candidates[${index}]: expected a text, got none`);
+      if (tokens.length === 0)
+        throw new EpalmError("invalid_option", `candidates[${index}]: expected a text, got none`);
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });
     const job = new ScoringJob(contextOf(request), prompt, answers);
     await this.#engine.run(job, { signal: options.signal });
-    return rankAnswers(job.logProbs, options).map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" }));
+    return rankAnswers(job.logProbs, options).map((answer) => ({
+      ...answer,
+      text: candidates[answer.index] ?? "",
+    }));
   }
 
   /** Log-probability of each token of a text but the first, with no prompt before it: for measuring models. */
@@ -137,7 +148,11 @@ export class TextGenerator {
   }
 
   /** An answer's ids as they stand behind the prompt's. */
-  #answerTokens({ prompt, answerPrefix }: TextRequest, promptTokens: readonly number[], answer: string): number[] {
+  #answerTokens(
+    { prompt, answerPrefix }: TextRequest,
+    promptTokens: readonly number[],
+    answer: string,
+  ): number[] {
     const whole = this.#tokenizer.encodeTemplate([...prompt, { literal: answerPrefix }, { user: answer }]);
     const follows = promptTokens.every((token, index) => whole[index] === token);
     return follows ? whole.slice(promptTokens.length) : whole;
@@ -161,7 +176,10 @@ export class TextGenerator {
 function contextOf({ grounding: { perception, softPrompt } }: TextRequest): RowContext {
   return {
     softPrompt,
-    perception: perception && { plan: perception.plan, states: statesByLayer(perception.states, perception.plan) },
+    perception: perception && {
+      plan: perception.plan,
+      states: statesByLayer(perception.states, perception.plan),
+    },
   };
 }
 

@@ -92,7 +92,9 @@ export class GraphBuilder {
 
   /** One int64 number, without axes. */
   integer(value: number): Value {
-    return this.#constant(`integer ${value}`, () => constantSource("int64", [], BigInt64Array.of(BigInt(value))));
+    return this.#constant(`integer ${value}`, () =>
+      constantSource("int64", [], BigInt64Array.of(BigInt(value))),
+    );
   }
 
   /** One float32 number, without axes. */
@@ -131,6 +133,9 @@ export class GraphBuilder {
   }
   reciprocal(x: Value): Value {
     return this.#one("Reciprocal", [x]);
+  }
+  logarithm(x: Value): Value {
+    return this.#one("Log", [x]);
   }
   cosine(x: Value): Value {
     return this.#one("Cos", [x]);
@@ -201,13 +206,14 @@ export class GraphBuilder {
   mean(x: Value, axis: number): Value {
     return this.#one("ReduceMean", [x, this.integers([axis])], { keepdims: int(1) });
   }
-  /** log(sum(exp(x))) over the last axis, which goes. */
-  logSumExp(x: Value): Value {
-    return this.#one("ReduceLogSumExp", [x, this.integers([-1])], { keepdims: int(0) });
-  }
   /** The k largest along the last axis, largest first; k is an int64 of shape [1]. */
   topK(x: Value, k: Value): { values: Value; indices: Value } {
-    const [values, indices] = this.#many("TopK", [x, k], { axis: int(-1), largest: int(1), sorted: int(1) }, 2);
+    const [values, indices] = this.#many(
+      "TopK",
+      [x, k],
+      { axis: int(-1), largest: int(1), sorted: int(1) },
+      2,
+    );
     return { values: values as Value, indices: indices as Value };
   }
 
@@ -264,7 +270,13 @@ export class GraphBuilder {
   }
 
   /** Any other operator that the checker knows; `outputs` is how many values it puts out. */
-  operator(op: string, inputs: readonly Value[], attributes: Attributes, outputs = 1, domain: OperatorDomain = ""): Value[] {
+  operator(
+    op: string,
+    inputs: readonly Value[],
+    attributes: Attributes,
+    outputs = 1,
+    domain: OperatorDomain = "",
+  ): Value[] {
     return this.#many(op, inputs, attributes, outputs, domain);
   }
 
@@ -272,7 +284,13 @@ export class GraphBuilder {
     return this.#node(op, inputs, attributes, [this.#fresh(op)]);
   }
 
-  #many(op: string, inputs: readonly Value[], attributes: Attributes, count: number, domain: OperatorDomain = ""): Value[] {
+  #many(
+    op: string,
+    inputs: readonly Value[],
+    attributes: Attributes,
+    count: number,
+    domain: OperatorDomain = "",
+  ): Value[] {
     const name = this.#fresh(op);
     const outputs = count === 1 ? [name] : Array.from({ length: count }, (_, index) => `${name}.${index}`);
     this.#node(op, inputs, attributes, outputs, domain);

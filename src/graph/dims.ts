@@ -10,7 +10,10 @@ export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: str
     const right = b[index - rank + b.length] ?? 1;
     if (left === right || right === 1) return left;
     if (left === 1) return right;
-    throw new EpalmError("invalid_graph", `${where}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`);
+    throw new EpalmError(
+      "invalid_graph",
+      `${where}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`,
+    );
   });
 }
 
@@ -43,7 +46,9 @@ export function remainingDim(from: readonly Dim[], known: readonly Dim[], where:
   }
   const size = all.product / taken.product;
   if (!Number.isInteger(size)) throw misfit(from, known, where);
-  return all.names.length === 0 ? size : [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
+  return all.names.length === 0
+    ? size
+    : [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
 }
 
 /** A product of sizes, as names and a number: `step*3` counts as `step` and 3. */
@@ -55,7 +60,10 @@ function factors(dims: readonly Dim[]): { names: string[]; product: number } {
 }
 
 function misfit(from: readonly Dim[], known: readonly Dim[], where: string): EpalmError {
-  return new EpalmError("invalid_graph", `${where}: ${formatShape(from)} cannot be reshaped to hold ${formatShape(known)}`);
+  return new EpalmError(
+    "invalid_graph",
+    `${where}: ${formatShape(from)} cannot be reshaped to hold ${formatShape(known)}`,
+  );
 }
 
 /** Whether a declared and an inferred size can be the same at run time. */

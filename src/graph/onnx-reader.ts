@@ -26,7 +26,8 @@ const MAX_GRAPH_BYTES = 256 * 1024 * 1024;
 export function readOnnx(path: string): Graph {
   try {
     const { size } = statSync(path);
-    if (size > MAX_GRAPH_BYTES) throw new EpalmError("invalid_model", `${size} bytes are more than ${MAX_GRAPH_BYTES}`);
+    if (size > MAX_GRAPH_BYTES)
+      throw new EpalmError("invalid_model", `${size} bytes are more than ${MAX_GRAPH_BYTES}`);
     const graph = graphOf(decodeModel(readFileSync(path)), dirname(path));
     checkGraph(graph);
     return graph;
@@ -40,11 +41,21 @@ function graphOf(model: ModelMessage, folder: string): Graph {
   if (!graph) throw new EpalmError("invalid_model", "holds no graph");
   const inputs = (graph.input ?? []).map(valueOf);
   const outputs = (graph.output ?? []).map(valueOf);
-  const initializers = new Map((graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]));
+  const initializers = new Map(
+    (graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]),
+  );
   const values = new Map<string, Value>();
-  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(valueOf)]) values.set(value.name, value);
+  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(valueOf)])
+    values.set(value.name, value);
   for (const [name, { type, shape }] of initializers) values.set(name, { name, type, shape });
-  return { name: graph.name ?? "", inputs, outputs, nodes: (graph.node ?? []).map(nodeOf), initializers, values };
+  return {
+    name: graph.name ?? "",
+    inputs,
+    outputs,
+    nodes: (graph.node ?? []).map(nodeOf),
+    initializers,
+    values,
+  };
 }
 
 function valueOf(info: ValueInfoMessage): Value {
@@ -87,13 +98,18 @@ function attributeOf({ name, type, f, i, s, ints }: AttributeMessage): Attribute
 
 function sourceOf(tensor: TensorMessage, folder: string): TensorSource {
   const type = elementTypeOf(tensor.dataType);
-  if (!type) throw new EpalmError("invalid_model", `weight '${tensor.name}': unknown element type ${tensor.dataType}`);
+  if (!type)
+    throw new EpalmError("invalid_model", `weight '${tensor.name}': unknown element type ${tensor.dataType}`);
   const shape = tensor.dims ?? [];
   const length = elementCount(shape) * elementSize[type];
-  if (tensor.dataLocation === EXTERNAL) return { type, shape, read: externalReader(tensor, folder, length, type) };
+  if (tensor.dataLocation === EXTERNAL)
+    return { type, shape, read: externalReader(tensor, folder, length, type) };
   const raw = tensor.rawData ?? new Uint8Array();
   if (raw.length !== length) {
-    throw new EpalmError("invalid_model", `weight '${tensor.name}': expected ${length} bytes, got ${raw.length}`);
+    throw new EpalmError(
+      "invalid_model",
+      `weight '${tensor.name}': expected ${length} bytes, got ${raw.length}`,
+    );
   }
   return { type, shape, read: () => typedArray(type, new Uint8Array(raw)) };
 }

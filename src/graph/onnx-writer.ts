@@ -1,5 +1,14 @@
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
 import type { Attribute, Dim, Graph, Value } from "./ir.js";
@@ -55,7 +64,8 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
     const files = shards.finish();
     const bytes = encodeModel(modelMessage(graph, initializers));
     writeFileSync(`${path}.part`, bytes);
-    for (const file of files) renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
+    for (const file of files)
+      renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
     renameSync(`${path}.part`, path);
     return [{ name: basename(path), bytes: bytes.length, sha256: sha256(bytes) }, ...files];
   } catch (error) {
@@ -67,7 +77,12 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
 
 /** The whole graph, weights included, as one file's bytes; for small graphs that live in memory only. */
 export function encodeOnnx(graph: Graph): Uint8Array {
-  return encodeModel(modelMessage(graph, Array.from(graph.initializers, ([name, source]) => inlineTensor(name, source))));
+  return encodeModel(
+    modelMessage(
+      graph,
+      Array.from(graph.initializers, ([name, source]) => inlineTensor(name, source)),
+    ),
+  );
 }
 
 /** Appends tensors to data files and remembers where each one stands. */
@@ -117,7 +132,12 @@ class ShardWriter {
     const last = this.#files.at(-1);
     if (last && (last.bytes === 0 || last.bytes + ALIGNMENT + length <= this.limit)) return last;
     const name = last ? `${this.name}.${this.#files.length}` : this.name;
-    const file = { name, descriptor: openSync(join(this.folder, `${name}.part`), "w"), bytes: 0, hash: createHash("sha256") };
+    const file = {
+      name,
+      descriptor: openSync(join(this.folder, `${name}.part`), "w"),
+      bytes: 0,
+      hash: createHash("sha256"),
+    };
     this.#files.push(file);
     return file;
   }

@@ -84,7 +84,8 @@ const logical: Rule = (node) => {
 
 /** [..., M, K] x [..., K, N] -> [..., M, N] */
 function matmulShape(node: Inputs, a: readonly Dim[], b: readonly Dim[]): Dim[] {
-  if (a.length < 2 || b.length < 2) throw fail(node, `expected matrices, got ${formatShape(a)} and ${formatShape(b)}`);
+  if (a.length < 2 || b.length < 2)
+    throw fail(node, `expected matrices, got ${formatShape(a)} and ${formatShape(b)}`);
   if (a.at(-1) !== b.at(-2)) {
     throw fail(node, `${formatShape(a)} x ${formatShape(b)}: inner sizes ${a.at(-1)} and ${b.at(-2)} differ`);
   }
@@ -112,7 +113,11 @@ function concat(node: Inputs): readonly TensorType[] {
     const fits =
       part.shape.length === first.shape.length &&
       part.shape.every((dim, at) => at === axis || dim === first.shape[at]);
-    if (!fits) throw fail(node, `input ${index}: ${formatShape(part.shape)} does not join ${formatShape(first.shape)}`);
+    if (!fits)
+      throw fail(
+        node,
+        `input ${index}: ${formatShape(part.shape)} does not join ${formatShape(first.shape)}`,
+      );
     joined = addDims(joined, dimAt(part.shape, axis));
   });
   return [{ type: first.type, shape: first.shape.with(axis, joined) }];
@@ -124,7 +129,8 @@ function split(node: Inputs): readonly TensorType[] {
   const total = dimAt(x.shape, axis);
   const count = attribute(node, "num_outputs", "int");
   if (count !== undefined) {
-    if (typeof total !== "number" || total % count !== 0) throw fail(node, `${total} does not split into ${count}`);
+    if (typeof total !== "number" || total % count !== 0)
+      throw fail(node, `${total} does not split into ${count}`);
     return Array.from({ length: count }, () => ({ type: x.type, shape: x.shape.with(axis, total / count) }));
   }
   const parts = node.constant(1);
@@ -138,7 +144,10 @@ function split(node: Inputs): readonly TensorType[] {
 function partsOfUnknownSize(node: Inputs, x: TensorType, axis: number): readonly TensorType[] {
   const count = expectType(node, 1, "int64").shape[0];
   if (typeof count !== "number") throw fail(node, "an unknown number of parts");
-  return Array.from({ length: count }, (_, index) => ({ type: x.type, shape: x.shape.with(axis, `part${index}`) }));
+  return Array.from({ length: count }, (_, index) => ({
+    type: x.type,
+    shape: x.shape.with(axis, `part${index}`),
+  }));
 }
 
 function reshape(node: Inputs): readonly TensorType[] {
@@ -158,7 +167,10 @@ function reshape(node: Inputs): readonly TensorType[] {
 function transpose(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const order = attribute(node, "perm", "ints") ?? x.shape.map((_, index) => x.shape.length - 1 - index);
-  if ([...order].sort((a, b) => a - b).some((axis, index) => axis !== index) || order.length !== x.shape.length) {
+  if (
+    [...order].sort((a, b) => a - b).some((axis, index) => axis !== index) ||
+    order.length !== x.shape.length
+  ) {
     throw fail(node, `perm ${formatShape(order)} is no order of ${x.shape.length} axes`);
   }
   return [{ type: x.type, shape: order.map((axis) => dimAt(x.shape, axis)) }];
@@ -168,7 +180,8 @@ function transpose(node: Inputs): readonly TensorType[] {
 function slice(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const [starts, ends, axes] = [needConstant(node, 1), needConstant(node, 2), needConstant(node, 3)];
-  if (node.types[4] && needConstant(node, 4).some((step) => step !== 1)) throw fail(node, "steps other than 1");
+  if (node.types[4] && needConstant(node, 4).some((step) => step !== 1))
+    throw fail(node, "steps other than 1");
   const shape = [...x.shape];
   axes.forEach((given, index) => {
     const axis = axisOf(node, given, shape.length);
@@ -192,7 +205,10 @@ function gather(node: Inputs): readonly TensorType[] {
   const [data, indices] = [input(node, 0), expectType(node, 1, "int64", "int32")];
   const axis = axisOf(node, attribute(node, "axis", "int") ?? 0, data.shape.length);
   return [
-    { type: data.type, shape: [...data.shape.slice(0, axis), ...indices.shape, ...data.shape.slice(axis + 1)] },
+    {
+      type: data.type,
+      shape: [...data.shape.slice(0, axis), ...indices.shape, ...data.shape.slice(axis + 1)],
+    },
   ];
 }
 
@@ -202,13 +218,19 @@ function unsqueeze(node: Inputs): readonly TensorType[] {
   const rank = x.shape.length + given.length;
   const axes = given.map((axis) => axisOf(node, axis, rank));
   const rest = [...x.shape];
-  return [{ type: x.type, shape: Array.from({ length: rank }, (_, i) => (axes.includes(i) ? 1 : (rest.shift() ?? 1))) }];
+  return [
+    {
+      type: x.type,
+      shape: Array.from({ length: rank }, (_, i) => (axes.includes(i) ? 1 : (rest.shift() ?? 1))),
+    },
+  ];
 }
 
 function squeeze(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const axes = needConstant(node, 1).map((axis) => axisOf(node, axis, x.shape.length));
-  for (const axis of axes) if (x.shape[axis] !== 1) throw fail(node, `axis ${axis} has size ${x.shape[axis]}`);
+  for (const axis of axes)
+    if (x.shape[axis] !== 1) throw fail(node, `axis ${axis} has size ${x.shape[axis]}`);
   return [{ type: x.type, shape: x.shape.filter((_, index) => !axes.includes(index)) }];
 }
 
@@ -238,7 +260,8 @@ function gemm(node: Inputs): readonly TensorType[] {
 function matmulNBits(node: Inputs): readonly TensorType[] {
   const a = expectType(node, 0, "float32");
   const [k, n] = [attribute(node, "K", "int"), attribute(node, "N", "int")];
-  if (a.shape.at(-1) !== k || n === undefined) throw fail(node, `expected rows of ${k}, got ${formatShape(a.shape)}`);
+  if (a.shape.at(-1) !== k || n === undefined)
+    throw fail(node, `expected rows of ${k}, got ${formatShape(a.shape)}`);
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
 }
 
@@ -255,7 +278,10 @@ function expand(node: Inputs): readonly TensorType[] {
 /** The sizes of axes start (included) to end (excluded), as int64. */
 function shapeOf(node: Inputs): readonly TensorType[] {
   const { shape } = input(node, 0);
-  const part = shape.slice(attribute(node, "start", "int") ?? 0, attribute(node, "end", "int") ?? shape.length);
+  const part = shape.slice(
+    attribute(node, "start", "int") ?? 0,
+    attribute(node, "end", "int") ?? shape.length,
+  );
   return [{ type: "int64", shape: [part.length] }];
 }
 
@@ -328,6 +354,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Identity: unary,
   LayerNormalization: normalization,
   Less: comparison,
+  Log: floatUnary,
   MatMul: (node) => {
     const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
     return [{ type: a.type, shape: matmulShape(node, a.shape, b.shape) }];
@@ -344,7 +371,6 @@ const rules: Readonly<Record<string, Rule>> = {
   Or: logical,
   Pow: binary,
   Reciprocal: floatUnary,
-  ReduceLogSumExp: reduction,
   ReduceMean: reduction,
   ReduceSum: reduction,
   Relu: floatUnary,

@@ -67,7 +67,9 @@ class Rewriter {
   finish(): Graph {
     const used = new Set(this.#nodes.flatMap((node) => node.inputs));
     const initializers = new Map(Array.from(this.#initializers).filter(([name]) => used.has(name)));
-    const values = new Map(Array.from(this.#values).filter(([name]) => used.has(name) || !this.#initializers.has(name)));
+    const values = new Map(
+      Array.from(this.#values).filter(([name]) => used.has(name) || !this.#initializers.has(name)),
+    );
     const graph = { ...this.#graph, nodes: this.#nodes, initializers, values };
     checkGraph(graph);
     return graph;
@@ -94,7 +96,11 @@ class Rewriter {
   #int8Product(node: Node, x: string, weight: { values: string; scales: string }): void {
     const activation = this.#quantized(x);
     const name = node.name;
-    const sum = this.#emit("MatMulInteger", [activation.values, weight.values, activation.zero], `${name}/sum`);
+    const sum = this.#emit(
+      "MatMulInteger",
+      [activation.values, weight.values, activation.zero],
+      `${name}/sum`,
+    );
     const real = this.#emit("Cast", [sum], `${name}/float`, { to: int(onnxTypes.float32) });
     const scale = this.#emit("Mul", [activation.scale, weight.scales], `${name}/scale`);
     this.#emit("Mul", [real, scale], node.outputs[0] ?? name);

@@ -87,7 +87,14 @@ export function int4Blocks(matrix: TensorSource, block: number): Int4Matrix {
         for (let n = 0; n < columns; n++) {
           for (let k = 0; k < rows; k += block) {
             const scale = scaleOf(data, n, k);
-            packBlock(data, values, { scale, columns, column: n, start: k, end: Math.min(k + block, rows), at: (n * blocks * block) / 2 });
+            packBlock(data, values, {
+              scale,
+              columns,
+              column: n,
+              start: k,
+              end: Math.min(k + block, rows),
+              at: (n * blocks * block) / 2,
+            });
           }
         }
         return values;
@@ -116,7 +123,11 @@ interface Block {
   readonly at: number;
 }
 
-function packBlock(data: Float32Array, packed: Uint8Array, { scale, columns, column, start, end, at }: Block): void {
+function packBlock(
+  data: Float32Array,
+  packed: Uint8Array,
+  { scale, columns, column, start, end, at }: Block,
+): void {
   for (let k = start; k < end; k++) {
     const steps = Math.round((data[k * columns + column] as number) / scale) + INT4_ZERO;
     const number = Math.min(15, Math.max(0, steps));

@@ -22,7 +22,7 @@ export interface RotaryOptions {
   readonly scaling: RotaryScaling;
 }
 
-/** Cosines and signed sines per token: [B, T, 1, headSize] each. */
+/** Cosines and signed sines per token: [B, 1, T, headSize] each. */
 export interface RotaryAngles {
   readonly cosines: Value;
   readonly sines: Value;
@@ -56,8 +56,12 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
   const rates = frequencies(options);
   const shape = [options.headSize];
   const forward = constantSource("float32", shape, Float32Array.from([...rates, ...rates]));
-  const signed = constantSource("float32", shape, Float32Array.from([...rates.map((rate) => -rate), ...rates]));
-  const place = g.unsqueeze(g.cast(positions, "float32"), 2, 3);
+  const signed = constantSource(
+    "float32",
+    shape,
+    Float32Array.from([...rates.map((rate) => -rate), ...rates]),
+  );
+  const place = g.unsqueeze(g.cast(positions, "float32"), 1, 3);
   return {
     cosines: g.cosine(g.multiply(place, g.weight("rotary.rates", forward))),
     sines: g.sine(g.multiply(place, g.weight("rotary.signed_rates", signed))),
@@ -65,14 +69,11 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
 }
 
 /**
- * Turns each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, T, heads * headSize] -> same shape
+ * Turns each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, heads, T, headSize] -> same shape
  * (Su et al. 2021, in the half-split order of Llama's public checkpoints).
  */
-export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles, headSize: number): Value {
-  const width = Number(x.shape.at(-1));
-  const heads = g.reshape(x, [0, 0, width / headSize, headSize]);
-  const [first, second] = g.split(heads, [headSize / 2, headSize / 2], -1) as [Value, Value];
-  const swapped = g.concat([second, first], -1);
-  const turned = g.add(g.multiply(heads, cosines), g.multiply(swapped, sines));
-  return g.reshape(turned, [0, 0, width]);
+export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles): Value {
+  const half = Number(x.shape.at(-1)) / 2;
+  const [first, second] = g.split(x, [half, half], -1) as [Value, Value];
+  return g.add(g.multiply(x, cosines), g.multiply(g.concat([second, first], -1), sines));
 }

@@ -9,7 +9,11 @@ export class SessionThread {
   async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
     const thread = this.#thread;
     const opened = await thread.call("open", { model, options });
-    const { id, inputNames, outputNames } = opened as { id: number; inputNames: string[]; outputNames: string[] };
+    const { id, inputNames, outputNames } = opened as {
+      id: number;
+      inputNames: string[];
+      outputNames: string[];
+    };
     return {
       inputNames,
       outputNames,

@@ -37,7 +37,8 @@ export function paddedBatchFeeds(
   for (let row = 0; row < batch; row++) {
     const start = row * width;
     perceptionKeys[start] = 1;
-    for (let soft = 0; soft < softTokens; soft++) inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
+    for (let soft = 0; soft < softTokens; soft++)
+      inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
     let position = -1n;
     for (let place = 0; place < length; place++) {
       const id = ids.data[row * length + place] as bigint;
@@ -50,7 +51,8 @@ export function paddedBatchFeeds(
     const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
     for (let token = 0; token < width; token++) {
       for (let key = 0; key < width; key++) {
-        const sees = token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
+        const sees =
+          token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
         visible[(start + token) * width + key] = Number(sees);
       }
     }
@@ -67,7 +69,11 @@ export function paddedBatchFeeds(
     ),
     perception_states: spreadStates(perception, plan),
     soft_prompt: prompt,
-    scored_rows: tensor("int64", [batch * width], BigInt64Array.from({ length: batch * width }, (_, i) => BigInt(i))),
+    scored_rows: tensor(
+      "int64",
+      [batch * width],
+      BigInt64Array.from({ length: batch * width }, (_, i) => BigInt(i)),
+    ),
     target_ids: tensor("int64", [batch * width], targets),
     top_count: tensor("int64", [1], BigInt64Array.of(1n)),
     ...emptyCache(batch, shape),
@@ -88,12 +94,19 @@ function spreadStates(perception: Tensor, plan: InjectionPlan): Tensor {
 
 function perLayer(batch: number, values: readonly boolean[]): Tensor {
   const row = values.map(Number);
-  return tensor("bool", [batch, values.length], Uint8Array.from(Array.from({ length: batch }, () => row).flat()));
+  return tensor(
+    "bool",
+    [batch, values.length],
+    Uint8Array.from(Array.from({ length: batch }, () => row).flat()),
+  );
 }
 
 function emptyCache(batch: number, { layers, attention }: DecoderShape): Record<string, Tensor> {
   const nothing = tensor("float32", [batch, attention.keyHeads, 0, attention.headSize], new Float32Array());
-  const names = Array.from({ length: layers }, (_, layer) => [`past_keys.${layer}`, `past_values.${layer}`]).flat();
+  const names = Array.from({ length: layers }, (_, layer) => [
+    `past_keys.${layer}`,
+    `past_values.${layer}`,
+  ]).flat();
   return Object.fromEntries(names.map((name) => [name, nothing]));
 }
 
