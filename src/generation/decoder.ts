@@ -3,17 +3,9 @@ import type { Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
 import { isCacheable, leadLength } from "./row.js";
-import type { StepPlan } from "./scheduler.js";
-import { columnsOf, type StepRow, stepInputs } from "./step-inputs.js";
+import type { StepOutput, StepPlan, StepRow } from "./step.js";
+import { columnsOf, stepInputs } from "./step-inputs.js";
 import type { RowOutput } from "./strategy.js";
-
-/** What a step says about one row. */
-export interface StepOutput {
-  /** The best tokens after the row's last element; empty where targets were asked for. */
-  readonly next: RowOutput;
-  /** Natural log-probability of each target. */
-  readonly targetLogProbs: readonly number[];
-}
 
 /** The decoder graph with its cache: runs the steps that a scheduler plans. */
 export class Decoder {
@@ -42,7 +34,7 @@ export class Decoder {
     const feeds = { ...inputs.feeds, ...this.#cache.feeds(first, rows.length, empty) };
     const results = await this.#session.run(feeds, fetches);
     this.#cache.append(
-      results["new_keys_values"] as Tensor,
+      results.new_keys_values as Tensor,
       rows.flatMap((row, index) => keptColumns(row, index, first)),
     );
     return this.#outputs(rows, inputs.scoredCounts, results, top);
@@ -66,7 +58,7 @@ export class Decoder {
       numbers("log_normalizer"),
       numbers("target_logits"),
     ];
-    const ids = results["top_ids"]?.data as BigInt64Array;
+    const ids = results.top_ids?.data as BigInt64Array;
     let at = 0;
     return rows.flatMap((row, index) => {
       const start = at;

@@ -21,6 +21,8 @@ export class Engine {
   readonly decoder: Decoder;
   readonly #scheduler: Scheduler;
   readonly #jobs = new Map<Job, Waiting>();
+  /** Jobs that are done or were taken back; the scheduler forgets them before its next plan. */
+  readonly #settled = new Set<Job>();
   #loop: Promise<void> | undefined;
 
   constructor(decoder: Decoder, limits: SchedulerLimits = defaultLimits) {
@@ -38,11 +40,17 @@ export class Engine {
     return new Promise<void>((resolve, reject) => {
       this.#scheduler.add(job);
       const onAbort = () => this.#settle(job, (waiting) => waiting.reject(aborted()));
-      const done = () => signal?.removeEventListener("abort", onAbort);
+      const forget = () => signal?.removeEventListener("abort", onAbort);
       this.#jobs.set(job, {
         onProgress,
-        resolve: () => (done(), resolve()),
-        reject: (error) => (done(), reject(error)),
+        resolve() {
+          forget();
+          resolve();
+        },
+        reject(error) {
+          forget();
+          reject(error);
+        },
       });
       signal?.addEventListener("abort", onAbort);
       this.#loop ??= this.#work();
@@ -63,8 +71,8 @@ export class Engine {
   }
 
   async #step(): Promise<void> {
-    for (const job of Array.from(this.#abandoned)) this.#scheduler.remove(job);
-    this.#abandoned.clear();
+    for (const job of Array.from(this.#settled)) this.#scheduler.remove(job);
+    this.#settled.clear();
     const plan = this.#scheduler.plan();
     if (!plan) return;
     const outputs = await this.decoder.step(plan);
@@ -74,14 +82,11 @@ export class Engine {
     }
   }
 
-  /** Jobs that were taken back; the scheduler forgets them before its next plan. */
-  readonly #abandoned = new Set<Job>();
-
   #settle(job: Job, tell: (waiting: Waiting) => void): void {
     const waiting = this.#jobs.get(job);
     if (!waiting) return;
     this.#jobs.delete(job);
-    this.#abandoned.add(job);
+    this.#settled.add(job);
     tell(waiting);
   }
 }

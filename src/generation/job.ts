@@ -1,7 +1,6 @@
 import { EpalmError } from "../errors.js";
-import type { StepOutput } from "./decoder.js";
 import { isCacheable, leadLength, type Row, type RowContext } from "./row.js";
-import type { Ask } from "./step-inputs.js";
+import type { Ask, StepOutput } from "./step.js";
 import type { Strategy } from "./strategy.js";
 
 /** A row that a scheduler runs: what it is, what it asks for, and where the cache holds it. */
@@ -93,10 +92,7 @@ export class ScoringJob implements Job {
 
   advance(computed: readonly RunningRow[], outputs: readonly StepOutput[]): void {
     if (this.#prompt.asks) this.#readFirstTokens(outputs[0]);
-    else
-      outputs.forEach(({ targetLogProbs }, at) =>
-        this.logProbs[this.#running[at] ?? 0]?.push(...targetLogProbs),
-      );
+    else this.#readTargets(outputs);
     this.#prompt = { ...rowOf(computed, 0), asks: undefined };
     this.#running = this.#waiting.splice(0, ANSWERS_AT_ONCE);
     const forks = this.#running.map((index) => {
@@ -104,6 +100,12 @@ export class ScoringJob implements Job {
       return continued(this.#prompt, answer.slice(0, -1), { kind: "targets", tokens: answer.slice(1) });
     });
     this.rows = forks.length > 0 ? [this.#prompt, ...forks] : [];
+  }
+
+  #readTargets(outputs: readonly StepOutput[]): void {
+    outputs.forEach(({ targetLogProbs }, at) => {
+      this.logProbs[this.#running[at] ?? 0]?.push(...targetLogProbs);
+    });
   }
 
   #readFirstTokens(output: StepOutput | undefined): void {

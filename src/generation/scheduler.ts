@@ -1,8 +1,7 @@
 import { EpalmError } from "../errors.js";
-import type { StepOutput } from "./decoder.js";
 import { afterStep, type Job, type RunningRow } from "./job.js";
 import { pendingCount } from "./row.js";
-import type { StepRow } from "./step-inputs.js";
+import type { StepOutput, StepPlan } from "./step.js";
 
 export interface SchedulerLimits {
   /** The most rows that run at once, over all jobs; more wait. */
@@ -12,17 +11,6 @@ export interface SchedulerLimits {
 }
 
 export const defaultLimits: SchedulerLimits = { rows: 64, stepTokens: 4096 };
-
-/** What the next step computes. Plain data: a decoder carries it out, tests look at it. */
-export interface StepPlan {
-  /** For each row that runs now: the cache row it was before; undefined for one that begins. */
-  readonly sources: readonly (number | undefined)[];
-  /** For each row that runs now: how many elements the cache holds of it. */
-  readonly times: readonly number[];
-  /** The step covers the rows from here on, without a gap. */
-  readonly first: number;
-  readonly rows: readonly StepRow[];
-}
 
 /** A running row, and what a step said about it, kept until all rows of its job have been computed. */
 interface Entry {

@@ -2,21 +2,7 @@ import type { DecoderShape } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 import { leadLength, pendingCount, type Row, slotIsCached } from "./row.js";
-
-/** A row's part in a step. */
-export interface StepRow {
-  readonly row: Row;
-  /** False where a row only lies between two others: it computes nothing. */
-  readonly active: boolean;
-  readonly asks: Ask;
-}
-
-/** What a row wants to know of its step. */
-export type Ask =
-  /** So many best next tokens after the last element, or the whole distribution. */
-  | { readonly kind: "next"; readonly count: number | "all" }
-  /** The log-probability of one given token after each pending element. */
-  | { readonly kind: "targets"; readonly tokens: readonly number[] };
+import type { StepRow } from "./step.js";
 
 /** Where a row's elements stand in a step: columns [first, end) are elements, column 0 may be the slot alone. */
 export interface Columns {

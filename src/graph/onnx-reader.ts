@@ -39,13 +39,13 @@ export function readOnnx(path: string): Graph {
 function graphOf(model: ModelMessage, folder: string): Graph {
   const { graph } = model;
   if (!graph) throw new EpalmError("invalid_model", "holds no graph");
-  const inputs = (graph.input ?? []).map(valueOf);
-  const outputs = (graph.output ?? []).map(valueOf);
+  const inputs = (graph.input ?? []).map(readValue);
+  const outputs = (graph.output ?? []).map(readValue);
   const initializers = new Map(
     (graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]),
   );
   const values = new Map<string, Value>();
-  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(valueOf)])
+  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(readValue)])
     values.set(value.name, value);
   for (const [name, { type, shape }] of initializers) values.set(name, { name, type, shape });
   return {
@@ -58,7 +58,7 @@ function graphOf(model: ModelMessage, folder: string): Graph {
   };
 }
 
-function valueOf(info: ValueInfoMessage): Value {
+function readValue(info: ValueInfoMessage): Value {
   const tensor = info.type?.tensorType;
   const type = elementTypeOf(tensor?.elemType ?? 0);
   if (!type) throw new EpalmError("invalid_model", `value '${info.name}' has no element type that is known`);

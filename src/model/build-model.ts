@@ -139,7 +139,7 @@ class ModelBuilder {
     this.#stage(`encoder ${options.given}`);
     const source = await openSource(options.path, options.given, options.revision);
     try {
-      const modelType = source.config?.["model_type"];
+      const modelType = source.config?.model_type;
       // timm's folders have a config.json of another kind, bare files none: both are vision transformers.
       const architecture = encoderArchitecture(
         typeof modelType === "string" ? modelType : "vit",
@@ -180,7 +180,7 @@ class ModelBuilder {
     try {
       if (!source.config)
         throw new EpalmError("not_found", `${source.path}: a decoder needs its config.json`);
-      const architecture = decoderArchitecture(String(source.config["model_type"]), source.path);
+      const architecture = decoderArchitecture(String(source.config.model_type), source.path);
       const weights = new Weights(source.checkpoint, { rename: architecture.rename });
       const g = new GraphBuilder("decoder");
       const backbone = architecture.build(source.config, new ParameterReader(g, weights));
@@ -305,7 +305,7 @@ function preprocessingOf(source: Source, options: EncoderOptions, side: number):
   const processor = source.config && readJson(path);
   const own = processor
     ? parsePreprocessorConfig(processor, path)
-    : source.config?.["pretrained_cfg"] !== undefined
+    : source.config?.pretrained_cfg !== undefined
       ? parseTimmConfig(source.config, join(source.folder, "config.json"))
       : published;
   if (own.size.height === side && own.size.width === side) return own;
