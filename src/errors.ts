@@ -24,6 +24,8 @@ const catalogue = {
   invalid_model: 422,
   /** A graph violates its own types or shapes; always a fault of the code that built it. */
   invalid_graph: 500,
+  /** A graph cannot be differentiated: an operator has no gradient rule. */
+  missing_gradient: 500,
   /** A download failed, was cut short, or is switched off. */
   download_failed: 502,
   /** The caller took the request back. */

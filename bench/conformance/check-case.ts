@@ -19,17 +19,8 @@ import { openSession, type Session } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { paddedBatchFeeds } from "../../src/training/padded-batch.js";
 import type { Case } from "./case.js";
-
-/** One line of the table. */
-export interface Check {
-  readonly what: string;
-  readonly passed: boolean;
-  /** The difference, or what came instead. */
-  readonly found: string;
-}
-
-/** Largest difference over the largest expected number. */
-const TOLERANCE = 1e-4;
+import { checkTraining } from "./check-training.js";
+import { type Check, closeTo, sameTokens } from "./compare.js";
 
 /** Public forms of the same model; each must give the same numbers. */
 const forms = [
@@ -109,6 +100,7 @@ async function checkModel(golden: Case, folder: string, manifest: Manifest): Pro
       closeTo("soft prompt", prompt, await expectedPrompt(golden)),
       ...(await checkLogits(golden, session, manifest, { perception, prompt, plan })),
       ...(await checkTokens(golden, session, manifest, { perception, prompt, plan })),
+      ...(await checkTraining(golden, adapter, manifest)),
     ];
   } finally {
     for (const open of [encoder, projector, session]) await open.close();
@@ -228,23 +220,4 @@ function output(results: Readonly<Record<string, Tensor>>, name: string): Tensor
 
 function numbers({ data }: Tensor): number[] {
   return Array.from(data as ArrayLike<number | bigint>, Number);
-}
-
-function closeTo(what: string, found: Tensor, expected: Tensor): Check {
-  if (found.data.length !== expected.data.length) {
-    return { what, passed: false, found: `[${found.shape}], expected [${expected.shape}]` };
-  }
-  let [difference, largest] = [0, 0];
-  for (let i = 0; i < expected.data.length; i++) {
-    const [a, b] = [Number(found.data[i]), Number(expected.data[i])];
-    difference = Math.max(difference, Number.isNaN(a - b) ? Number.POSITIVE_INFINITY : Math.abs(a - b));
-    largest = Math.max(largest, Math.abs(b));
-  }
-  const relative = difference / largest;
-  return { what, passed: relative <= TOLERANCE, found: relative.toExponential(1) };
-}
-
-function sameTokens(what: string, found: readonly number[], expected: readonly number[]): Check {
-  const passed = found.length === expected.length && found.every((token, index) => token === expected[index]);
-  return { what, passed, found: passed ? "identical" : `[${found}], expected [${expected}]` };
 }

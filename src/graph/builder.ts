@@ -1,6 +1,6 @@
 import { EpalmError } from "../errors.js";
 import { constantSource, type ElementType, formatShape, type TensorSource } from "../tensor/tensor.js";
-import { checkGraph, inferNode } from "./check-graph.js";
+import { checkGraph, constantNumbers, inferNode } from "./check-graph.js";
 import {
   type Attributes,
   type Dim,
@@ -34,6 +34,30 @@ export class GraphBuilder {
 
   constructor(name: string) {
     this.#name = name;
+  }
+
+  /** A builder that goes on from a graph; its inputs and outputs stay. Names of new nodes begin with `scope`. */
+  static extending(graph: Graph, scope: string): GraphBuilder {
+    const builder = new GraphBuilder(graph.name);
+    builder.#inputs.push(...graph.inputs);
+    builder.#outputs.push(...graph.outputs);
+    builder.#nodes.push(...graph.nodes);
+    for (const [name, source] of graph.initializers) builder.#initializers.set(name, source);
+    for (const [name, value] of graph.values) builder.#values.set(name, value);
+    builder.#scope = scope;
+    return builder;
+  }
+
+  /** A value that the graph has already. */
+  value(name: string): Value {
+    const value = this.#values.get(name);
+    if (!value) throw new EpalmError("invalid_graph", `there is no value '${name}'`);
+    return value;
+  }
+
+  /** Whole numbers of a small constant; undefined for anything else. */
+  constantOf(value: Value): readonly number[] | undefined {
+    return constantNumbers(this.#initializers.get(value.name));
   }
 
   /** Puts the nodes that `build` adds under a name; scopes nest with dots. */
@@ -167,6 +191,14 @@ export class GraphBuilder {
     return this.#one("Softmax", [x], { axis: int(-1) });
   }
 
+  exponential(x: Value): Value {
+    return this.#one("Exp", [x]);
+  }
+  /** The error function. */
+  erf(x: Value): Value {
+    return this.#one("Erf", [x]);
+  }
+
   // Comparisons and choice.
 
   less(a: Value, b: Value): Value {
@@ -196,6 +228,12 @@ export class GraphBuilder {
     return this.#one("Gemm", [a, b], { transB: int(1) });
   }
 
+  /** a x b, either with its last two axes swapped, without a copy of the swapped one. */
+  fusedMatmul(a: Value, b: Value, swap: { readonly a?: boolean; readonly b?: boolean }): Value {
+    const attributes = { transA: int(Number(swap.a ?? false)), transB: int(Number(swap.b ?? false)) };
+    return this.#many("FusedMatMul", [a, b], attributes, 1, "com.microsoft")[0] as Value;
+  }
+
   // Normalisation and reduction.
 
   /** Over the last axis; scale and bias are [n]. */
@@ -205,6 +243,17 @@ export class GraphBuilder {
   /** Mean over one axis, which stays with size 1. */
   mean(x: Value, axis: number): Value {
     return this.#one("ReduceMean", [x, this.integers([axis])], { keepdims: int(1) });
+  }
+  /** Sum over some axes, which stay with size 1 or go. */
+  sum(x: Value, axes: readonly number[], keep: boolean): Value {
+    return this.#one("ReduceSum", [x, this.integers(axes)], { keepdims: int(Number(keep)) });
+  }
+  /**
+   * Cross-entropy of scores [N, V] against ids [N]: the loss of each row [N], and all log-probabilities [N, V].
+   */
+  crossEntropy(scores: Value, ids: Value): { loss: Value; logProbabilities: Value } {
+    const outputs = this.#many("SoftmaxCrossEntropyLoss", [scores, ids], { reduction: string("none") }, 2);
+    return { loss: outputs[0] as Value, logProbabilities: outputs[1] as Value };
   }
   /** The k largest along the last axis, largest first; k is an int64 of shape [1]. */
   topK(x: Value, k: Value): { values: Value; indices: Value } {
@@ -267,6 +316,62 @@ export class GraphBuilder {
   /** data [N, M], indices [N, k] -> [N, k]: from each row, those columns. */
   gatherColumns(data: Value, indices: Value): Value {
     return this.#one("GatherElements", [data, indices], { axis: int(1) });
+  }
+
+  /** The sizes of all axes, as int64. */
+  shapeOf(x: Value): Value {
+    return this.#one("Shape", [x]);
+  }
+  /** To the shape of `like`, however many of its sizes only a run knows. */
+  reshapeLike(x: Value, like: Value): Value {
+    return this.#rename(this.#one("Reshape", [x, this.shapeOf(like)]), like.shape);
+  }
+  /** To the shape of `like`: axes of size 1 are repeated. */
+  expandLike(x: Value, like: Value): Value {
+    return this.#rename(this.#one("Expand", [x, this.shapeOf(like)]), like.shape);
+  }
+  /** Zeros around: `before` and `after` along one axis. */
+  pad(x: Value, axis: number, before: number, after: number): Value {
+    const rank = x.shape.length;
+    const pads = new Array<number>(2 * rank)
+      .fill(0)
+      .with(axis, before)
+      .with(rank + axis, after);
+    return this.#one("Pad", [x, this.integers(pads)]);
+  }
+  /** Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. */
+  scatterAddRows(data: Value, indices: Value, updates: Value): Value {
+    return this.#one("ScatterND", [data, this.unsqueeze(indices, indices.shape.length), updates], {
+      reduction: string("add"),
+    });
+  }
+  /** Adds `updates` [N, k] to the columns `indices` [N, k] of `data` [N, M]. */
+  scatterAddColumns(data: Value, indices: Value, updates: Value): Value {
+    return this.#one("ScatterElements", [data, indices, updates], { axis: int(1), reduction: string("add") });
+  }
+
+  /** How many elements a value has, as a float32 number. */
+  elementCount(x: Value): Value {
+    const known = x.shape.every((dim) => typeof dim === "number");
+    if (known) return this.number(x.shape.reduce<number>((count, dim) => count * Number(dim), 1));
+    return this.cast(this.#one("Size", [x]), "float32");
+  }
+
+  /** Asks a node of this graph for an output that it left out so far, and for those before it. */
+  extendOutputs(name: string, index: number): Value {
+    const at = this.#nodes.findIndex((node) => node.name === name);
+    const node = this.#nodes[at];
+    if (!node) throw new EpalmError("invalid_graph", `there is no node '${name}'`);
+    const types = inferNode(node, this.#values, this.#initializers);
+    const count = Math.max(index + 1, node.outputs.length);
+    const more = Array.from({ length: count }, (_, i) => node.outputs[i] ?? `${name}.${i}`);
+    this.#nodes[at] = { ...node, outputs: more };
+    more.forEach((output, i) => {
+      const type = types[i];
+      if (!type) throw new EpalmError("invalid_graph", `${node.op} '${name}': has no output ${i}`);
+      if (!this.#values.has(output)) this.#add({ ...type, name: output });
+    });
+    return this.value(more[index] ?? "");
   }
 
   /** Any other operator that the checker knows; `outputs` is how many values it puts out. */

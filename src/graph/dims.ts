@@ -2,6 +2,8 @@ import { EpalmError } from "../errors.js";
 import { formatShape } from "../tensor/tensor.js";
 import type { Dim } from "./ir.js";
 
+/** Arithmetic of sizes, some of which are names: `text+1`, `step*3`, `batch*step`. */
+
 /** The shape of `a op b` under ONNX's (numpy's) broadcasting. */
 export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: string): Dim[] {
   const rank = Math.max(a.length, b.length);
@@ -19,23 +21,37 @@ export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: str
 
 /** `a + b`; equal names are counted and all are sorted, so that equal sums have equal names. */
 export function addDims(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number") return a + b;
-  const counts = new Map<string, number>();
-  for (const term of `${a}+${b}`.split("+")) {
+  return joinTerms([...termsOf(a), ...termsOf(b)]);
+}
+
+/** A term of a sum: so many times a name, or a number where the name is empty. */
+interface Term {
+  readonly name: string;
+  readonly times: number;
+}
+
+/** `step*3+1` is 3 times `step`, and 1. */
+function termsOf(dim: Dim): Term[] {
+  if (typeof dim === "number") return [{ name: "", times: dim }];
+  return dim.split("+").map((term) => {
     const [, name = "", times = "1"] = /^(.*?)(?:\*(\d+))?$/.exec(term) ?? [];
-    const known = Number(name);
-    if (Number.isNaN(known)) counts.set(name, (counts.get(name) ?? 0) + Number(times));
-    else counts.set("", (counts.get("") ?? 0) + known);
-  }
+    return Number.isNaN(Number(name)) ? { name, times: Number(times) } : { name: "", times: Number(name) };
+  });
+}
+
+function joinTerms(terms: readonly Term[]): Dim {
+  const counts = new Map<string, number>();
+  for (const { name, times } of terms) counts.set(name, (counts.get(name) ?? 0) + times);
   const known = counts.get("") ?? 0;
   counts.delete("");
+  if (counts.size === 0) return known;
   const names = Array.from(counts, ([name, times]) => (times === 1 ? name : `${name}*${times}`)).sort();
   return [...names, ...(known ? [String(known)] : [])].join("+");
 }
 
 /**
  * The one size that is left open in a reshape: the product of `from` over the product of `known`.
- * Names cancel against the same names; what is left must be a whole number, or names only.
+ * Names cancel against the same names; what is left must be a whole number, or names and a whole number.
  */
 export function remainingDim(from: readonly Dim[], known: readonly Dim[], where: string): Dim {
   const [all, taken] = [factors(from), factors(known)];
@@ -46,17 +62,30 @@ export function remainingDim(from: readonly Dim[], known: readonly Dim[], where:
   }
   const size = all.product / taken.product;
   if (!Number.isInteger(size)) throw misfit(from, known, where);
-  return all.names.length === 0
-    ? size
-    : [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
+  const [only] = all.names;
+  if (only === undefined) return size;
+  if (all.names.length > 1) return [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
+  return joinTerms(termsOf(only).map(({ name, times }) => ({ name, times: times * size })));
 }
 
-/** A product of sizes, as names and a number: `step*3` counts as `step` and 3. */
+/**
+ * A product of sizes, as names and a number: `step*3` counts as `step` and 3, and `step*3+3` as `step+1` and 3.
+ */
 function factors(dims: readonly Dim[]): { names: string[]; product: number } {
-  const parts = dims.flatMap((dim) => String(dim).split("*"));
-  const isName = (part: string) => Number.isNaN(Number(part));
-  const product = parts.reduce((total, part) => (isName(part) ? total : total * Number(part)), 1);
-  return { names: parts.filter(isName), product };
+  const names: string[] = [];
+  let product = 1;
+  for (const dim of dims) {
+    const terms = termsOf(dim);
+    const common = terms.map(({ times }) => times).reduce(greatestCommonDivisor);
+    product *= common;
+    const rest = joinTerms(terms.map(({ name, times }) => ({ name, times: common && times / common })));
+    if (typeof rest === "string") names.push(...(rest.includes("+") ? [rest] : rest.split("*")));
+  }
+  return { names, product };
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? Math.abs(a) : greatestCommonDivisor(b, a % b);
 }
 
 function misfit(from: readonly Dim[], known: readonly Dim[], where: string): EpalmError {
@@ -66,7 +95,13 @@ function misfit(from: readonly Dim[], known: readonly Dim[], where: string): Epa
   );
 }
 
+/** The name of a size that only a run knows, and that no rule can tell; a builder may know better. */
+export function unknownDim(label: string): Dim {
+  return `?${label}`;
+}
+
 /** Whether a declared and an inferred size can be the same at run time. */
-export function compatibleDims(a: Dim, b: Dim): boolean {
-  return a === b || (typeof a === "string" && typeof b === "string");
+export function compatibleDims(declared: Dim, inferred: Dim): boolean {
+  if (declared === inferred) return true;
+  return typeof inferred === "string" && (typeof declared === "string" || inferred.startsWith("?"));
 }

@@ -1,6 +1,6 @@
 import { EpalmError } from "../errors.js";
 import { type ElementType, formatShape } from "../tensor/tensor.js";
-import { addDims, broadcastShapes, remainingDim } from "./dims.js";
+import { addDims, broadcastShapes, remainingDim, unknownDim } from "./dims.js";
 import type { Attribute, Attributes, Dim, TensorType } from "./ir.js";
 
 /**
@@ -146,13 +146,14 @@ function partsOfUnknownSize(node: Inputs, x: TensorType, axis: number): readonly
   if (typeof count !== "number") throw fail(node, "an unknown number of parts");
   return Array.from({ length: count }, (_, index) => ({
     type: x.type,
-    shape: x.shape.with(axis, `part${index}`),
+    shape: x.shape.with(axis, unknownDim(`part${index}`)),
   }));
 }
 
 function reshape(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
-  const target = needConstant(node, 1);
+  const target = node.constant(1);
+  if (!target) return [{ type: x.type, shape: unknownSizes(node, 1) }];
   const open = target.filter((dim) => dim === -1).length;
   if (open > 1) throw fail(node, "more than one size is left open");
   const copied = target.map((dim, index) => (dim === 0 ? dimAt(x.shape, index) : dim));
@@ -196,7 +197,8 @@ function slicedDim(node: Inputs, dim: Dim, start: number, end: number): Dim {
     return Math.max(0, at(end) - at(start));
   }
   if (start >= 0 && end > start && end < 2 ** 31) return end - start;
-  if (start === 0) return dim;
+  if (start >= 0 && end >= 2 ** 31) return addDims(dim, -start);
+  if (start >= 0 && end < 0) return addDims(dim, end - start);
   if (start < 0 && end >= 2 ** 31) return -start;
   throw fail(node, `a slice from ${start} to ${end} of an axis of unknown size ${dim}`);
 }
@@ -242,7 +244,9 @@ function normalization(node: Inputs): readonly TensorType[] {
       throw fail(node, `input ${index}: expected [${x.shape.at(-1)}], got ${formatShape(part.shape)}`);
     }
   }
-  return [x];
+  // Mean and inverse deviation of each vector are further outputs, for those who ask.
+  const perVector: TensorType = { type: "float32", shape: x.shape.with(-1, 1) };
+  return [x, perVector, perVector];
 }
 
 /** A [M, K] (or its transpose) x B [K, N] (or its transpose) + C */
@@ -265,14 +269,29 @@ function matmulNBits(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
 }
 
-/** Repeats axes of size 1. Only of the first axis may a run decide how often. */
+/** Repeats axes of size 1. */
 function expand(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const target = node.constant(1);
   if (target) return [{ type: x.type, shape: broadcastShapes(x.shape, target, node.where) }];
-  const rank = expectType(node, 1, "int64").shape[0];
-  if (rank !== x.shape.length) throw fail(node, `expected ${x.shape.length} sizes, got ${rank}`);
-  return [{ type: x.type, shape: x.shape.with(0, "repeated") }];
+  const sizes = unknownSizes(node, 1);
+  const extra = sizes.length - x.shape.length;
+  if (extra < 0) throw fail(node, `expected at least ${x.shape.length} sizes, got ${sizes.length}`);
+  return [
+    {
+      type: x.type,
+      shape: sizes.map((size, axis) =>
+        (x.shape[axis - extra] ?? 1) === 1 ? size : dimAt(x.shape, axis - extra),
+      ),
+    },
+  ];
+}
+
+/** As many sizes, known only to a run, as a shape input has entries. */
+function unknownSizes(node: Inputs, index: number): readonly Dim[] {
+  const rank = expectType(node, index, "int64").shape[0];
+  if (typeof rank !== "number") throw fail(node, "an unknown number of axes");
+  return Array.from({ length: rank }, (_, axis) => unknownDim(`size${axis}`));
 }
 
 /** The sizes of axes start (included) to end (excluded), as int64. */
@@ -285,9 +304,45 @@ function shapeOf(node: Inputs): readonly TensorType[] {
   return [{ type: "int64", shape: [part.length] }];
 }
 
+/** Zeros around every axis: input 1 is [before of each axis, after of each axis]. */
+function pad(node: Inputs): readonly TensorType[] {
+  const x = input(node, 0);
+  const pads = needConstant(node, 1);
+  const shape = x.shape.map((dim, axis) =>
+    addDims(dim, (pads[axis] ?? 0) + (pads[axis + x.shape.length] ?? 0)),
+  );
+  return [{ type: x.type, shape }];
+}
+
+/** A [..., M, K] x B [..., K, N], either with its last two axes swapped. */
+function fusedMatMul(node: Inputs): readonly TensorType[] {
+  const flip = (type: TensorType, name: string) =>
+    attribute(node, name, "int") === 1
+      ? [
+          ...type.shape.slice(0, -2),
+          dimAt(type.shape, type.shape.length - 1),
+          dimAt(type.shape, type.shape.length - 2),
+        ]
+      : type.shape;
+  const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+  return [{ type: a.type, shape: matmulShape(node, flip(a, "transA"), flip(b, "transB")) }];
+}
+
+/** Scores [N, V] against ids [N] -> the loss of each row [N], all log-probabilities [N, V]. */
+function crossEntropy(node: Inputs): readonly TensorType[] {
+  const [scores, ids] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
+  if (scores.shape.length !== 2 || ids.shape.length !== 1 || scores.shape[0] !== ids.shape[0]) {
+    throw fail(
+      node,
+      `expected [N, V] and [N], got ${formatShape(scores.shape)} and ${formatShape(ids.shape)}`,
+    );
+  }
+  return [{ type: scores.type, shape: ids.shape }, scores];
+}
+
 function topK(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
-  const shape = x.shape.with(-1, node.constant(1)?.[0] ?? "top");
+  const shape = x.shape.with(-1, node.constant(1)?.[0] ?? unknownDim("top"));
   return [
     { type: x.type, shape },
     { type: "int64", shape },
@@ -344,6 +399,7 @@ const rules: Readonly<Record<string, Rule>> = {
     { type: "uint8", shape: [] },
   ],
   Equal: comparison,
+  Erf: floatUnary,
   Exp: floatUnary,
   Expand: expand,
   Gather: gather,
@@ -369,17 +425,22 @@ const rules: Readonly<Record<string, Rule>> = {
   Neg: unary,
   Not: (node) => [expectType(node, 0, "bool")],
   Or: logical,
+  Pad: pad,
   Pow: binary,
   Reciprocal: floatUnary,
   ReduceMean: reduction,
   ReduceSum: reduction,
   Relu: floatUnary,
   Reshape: reshape,
+  ScatterElements: unary,
+  ScatterND: unary,
   Shape: shapeOf,
   Sigmoid: floatUnary,
   Sin: floatUnary,
+  Size: () => [{ type: "int64", shape: [] }],
   Slice: slice,
   Softmax: floatUnary,
+  SoftmaxCrossEntropyLoss: crossEntropy,
   Split: split,
   Sqrt: floatUnary,
   Squeeze: squeeze,
@@ -389,6 +450,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Transpose: transpose,
   Unsqueeze: unsqueeze,
   Where: where,
+  "com.microsoft.FusedMatMul": fusedMatMul,
   "com.microsoft.MatMulNBits": matmulNBits,
 };
 

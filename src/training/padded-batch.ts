@@ -32,7 +32,6 @@ export function paddedBatchFeeds(
   const inputIds = new BigInt64Array(batch * width);
   const positions = new BigInt64Array(batch * width);
   const targets = new BigInt64Array(batch * width);
-  const visible = new Uint8Array(batch * width * width);
   const perceptionKeys = new Uint8Array(batch * width);
   for (let row = 0; row < batch; row++) {
     const start = row * width;
@@ -48,19 +47,11 @@ export function paddedBatchFeeds(
       positions[start + lead + place] = isText ? position : -1n;
       targets[start + lead + place - 1] = id;
     }
-    const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
-    for (let token = 0; token < width; token++) {
-      for (let key = 0; key < width; key++) {
-        const sees =
-          token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
-        visible[(start + token) * width + key] = Number(sees);
-      }
-    }
   }
   return {
     input_ids: tensor("int64", [batch, width], inputIds),
     position_ids: tensor("int64", [batch, width], positions),
-    visible: tensor("bool", [batch, width, width], visible),
+    visible: whoSeesWhom(mask, softTokens, plan),
     perception_keys: tensor("bool", [batch, width], perceptionKeys),
     perception_visible: perLayer(batch, plan.visible),
     perception_overwrites: perLayer(
@@ -78,6 +69,34 @@ export function paddedBatchFeeds(
     top_count: tensor("int64", [1], BigInt64Array.of(1n)),
     ...emptyCache(batch, shape),
   };
+}
+
+/**
+ * Which token of `[slot, P soft tokens, T text tokens]` sees which: bool [B, 1 + P + T, 1 + P + T]. As published, a slot
+ * that sees everything sees padding too.
+ *
+ * @param mask int64 [B, T]: 1 for text, 0 for padding
+ */
+export function whoSeesWhom(
+  mask: Tensor,
+  softTokens: number,
+  plan: Pick<InjectionPlan, "perceptionSees">,
+): Tensor {
+  const [batch = 0, length = 0] = mask.shape;
+  const lead = 1 + softTokens;
+  const width = lead + length;
+  const visible = new Uint8Array(batch * width * width);
+  for (let row = 0; row < batch; row++) {
+    const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
+    for (let token = 0; token < width; token++) {
+      for (let key = 0; key < width; key++) {
+        const sees =
+          token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
+        visible[(row * width + token) * width + key] = Number(sees);
+      }
+    }
+  }
+  return tensor("bool", [batch, width, width], visible);
 }
 
 /** [B, K, d] -> [B, layers, d] */

@@ -1,0 +1,31 @@
+import type { Tensor } from "../../src/tensor/tensor.js";
+
+/** One line of the table. */
+export interface Check {
+  readonly what: string;
+  readonly passed: boolean;
+  /** The difference, or what came instead. */
+  readonly found: string;
+}
+
+/** Largest difference over the largest expected number. */
+const TOLERANCE = 1e-4;
+
+export function closeTo(what: string, found: Tensor, expected: Tensor): Check {
+  if (found.data.length !== expected.data.length) {
+    return { what, passed: false, found: `[${found.shape}], expected [${expected.shape}]` };
+  }
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < expected.data.length; i++) {
+    const [a, b] = [Number(found.data[i]), Number(expected.data[i])];
+    difference = Math.max(difference, Number.isNaN(a - b) ? Number.POSITIVE_INFINITY : Math.abs(a - b));
+    largest = Math.max(largest, Math.abs(b));
+  }
+  const relative = difference / largest;
+  return { what, passed: relative <= TOLERANCE, found: relative.toExponential(1) };
+}
+
+export function sameTokens(what: string, found: readonly number[], expected: readonly number[]): Check {
+  const passed = found.length === expected.length && found.every((token, index) => token === expected[index]);
+  return { what, passed, found: passed ? "identical" : `[${found}], expected [${expected}]` };
+}

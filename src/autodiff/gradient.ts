@@ -1,0 +1,126 @@
+import { EpalmError } from "../errors.js";
+import { GraphBuilder } from "../graph/builder.js";
+import type { Graph, Node, Value } from "../graph/ir.js";
+import { formatShape, sameShape } from "../tensor/tensor.js";
+import { rules } from "./rules.js";
+
+/**
+ * Reverse-mode differentiation: a graph with a scalar loss becomes a graph that also puts out the loss's gradient with
+ * respect to some of its values. The result is plain data like any other graph, and passes the same checker.
+ */
+
+/** The name of a gradient output: `gradient of NAME`. */
+export function gradientName(name: string): string {
+  return `gradient of ${name}`;
+}
+
+/**
+ * Adds outputs `gradient of NAME` for each of `names`, with the shape of NAME. Only nodes between those values and the
+ * loss are differentiated: frozen weights get no gradient, and no work is done for them.
+ *
+ * @param loss a float32 value without axes
+ * @throws missing_gradient, naming operator and node, where there is no rule; invalid_graph where the loss does not
+ *   depend on a value
+ */
+export function gradient(graph: Graph, loss: string, names: readonly string[]): Graph {
+  return new Walker(graph, loss, names).run();
+}
+
+class Walker {
+  readonly #graph: Graph;
+  readonly #g: GraphBuilder;
+  readonly #loss: string;
+  readonly #names: readonly string[];
+  readonly #gradients = new Map<string, Value>();
+
+  constructor(graph: Graph, loss: string, names: readonly string[]) {
+    this.#graph = graph;
+    this.#loss = loss;
+    this.#names = names;
+    this.#g = GraphBuilder.extending(graph, "gradient");
+  }
+
+  run(): Graph {
+    const loss = this.#g.value(this.#loss);
+    if (loss.shape.length !== 0) {
+      throw new EpalmError(
+        "invalid_graph",
+        `loss '${loss.name}': expected no axes, got ${formatShape(loss.shape)}`,
+      );
+    }
+    const depends = dependents(this.#graph, this.#names);
+    this.#gradients.set(loss.name, this.#g.number(1));
+    for (const node of this.#graph.nodes.toReversed()) {
+      if (node.outputs.some((name) => this.#gradients.has(name) && depends.has(name)))
+        this.#visit(node, depends);
+    }
+    for (const name of this.#names) {
+      const found = this.#gradients.get(name);
+      if (!found)
+        throw new EpalmError("invalid_graph", `the loss '${this.#loss}' does not depend on '${name}'`);
+      this.#g.output(gradientName(name), found);
+    }
+    return this.#g.finish();
+  }
+
+  #visit(node: Node, depends: ReadonlySet<string>): void {
+    const operator = node.domain === "" ? node.op : `${node.domain}.${node.op}`;
+    const rule = rules[operator];
+    if (!rule)
+      throw new EpalmError(
+        "missing_gradient",
+        `operator ${operator} of node '${node.name}' has no gradient rule`,
+      );
+    const inputs = node.inputs.map((name) => this.#g.value(name));
+    const found = rule({
+      g: this.#g,
+      node,
+      inputs,
+      outputs: node.outputs.map((name) => this.#g.value(name)),
+      upstream: node.outputs.map((name) => this.#gradients.get(name)),
+      wants: node.inputs.map((name) => depends.has(name)),
+      extraOutput: (index) => this.#g.extendOutputs(node.name, index),
+    });
+    inputs.forEach((input, index) => {
+      const part = found[index];
+      if (part && depends.has(input.name)) this.#accumulate(input, part);
+    });
+  }
+
+  #accumulate(input: Value, part: Value): void {
+    const own = unbroadcast(this.#g, part, input);
+    const sum = this.#gradients.get(input.name);
+    this.#gradients.set(input.name, sum ? this.#g.add(sum, own) : own);
+  }
+}
+
+/** All values that change when one of `names` does, those themselves included. */
+function dependents(graph: Graph, names: readonly string[]): ReadonlySet<string> {
+  const found = new Set(names);
+  for (const node of graph.nodes) {
+    if (node.inputs.some((name) => found.has(name))) for (const output of node.outputs) found.add(output);
+  }
+  return found;
+}
+
+/** Sums a gradient over the axes along which its value was repeated. */
+function unbroadcast(g: GraphBuilder, gradient: Value, value: Value): Value {
+  if (sameShape(gradient.shape, value.shape)) return gradient;
+  const extra = gradient.shape.length - value.shape.length;
+  if (extra < 0) {
+    throw new EpalmError(
+      "invalid_graph",
+      `gradient of '${value.name}': expected ${formatShape(value.shape)}, got ${formatShape(gradient.shape)}`,
+    );
+  }
+  const leading =
+    extra > 0
+      ? g.sum(
+          gradient,
+          Array.from({ length: extra }, (_, axis) => axis),
+          false,
+        )
+      : gradient;
+  const repeated = value.shape.flatMap((dim, axis) => (dim === 1 && leading.shape[axis] !== 1 ? [axis] : []));
+  return repeated.length > 0 ? g.sum(leading, repeated, true) : leading;
+}
