@@ -1,16 +1,37 @@
-import type { Weights } from "../checkpoints/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { LinearParameters } from "../layers/linear.js";
 import type { LayerNormParameters } from "../layers/norm.js";
 import { concatenatedRows, transposed } from "../tensor/source-recipes.js";
+import type { Shape, TensorSource } from "../tensor/tensor.js";
+
+/** Tensors by name; `Weights` of a checkpoint is one. */
+export interface WeightSource {
+  has(name: string): boolean;
+  /** As float32; throws if the tensor is missing or of another shape. */
+  take(name: string, shape: Shape): TensorSource;
+  takeIfPresent(name: string, shape: Shape): TensorSource | undefined;
+}
+
+/** Linears over the same input that are computed as one. */
+export interface JoinedLinears {
+  readonly name: string;
+  /** Names in a checkpoint, in the order of their outputs. */
+  readonly parts: readonly string[];
+  readonly inputs: number;
+  readonly outputs: readonly number[];
+}
 
 /** Reads parameters by their checkpoint names into a graph; names in the graph are the same. */
 export class ParameterReader {
-  constructor(
-    readonly g: GraphBuilder,
-    readonly weights: Weights,
-  ) {}
+  readonly g: GraphBuilder;
+  readonly weights: WeightSource;
+  readonly #values = new Map<string, Value>();
+
+  constructor(g: GraphBuilder, weights: WeightSource) {
+    this.g = g;
+    this.weights = weights;
+  }
 
   tensor(name: string, shape: readonly number[]): Value {
     return this.#once(name, () => this.weights.take(name, shape));
@@ -29,18 +50,21 @@ export class ParameterReader {
     outputs: readonly number[],
     options: { bias: boolean },
   ): LinearParameters {
-    const weight = this.#once(`${name}.weight`, () =>
-      transposed(
-        concatenatedRows(
-          parts.map((part, i) => this.weights.take(`${part}.weight`, [outputs[i] ?? 0, inputs])),
-        ),
-      ),
-    );
+    const linears = { name, parts, inputs, outputs };
+    const weight = this.#once(`${name}.weight`, () => this.joinedWeight(linears));
     if (!options.bias) return { weight };
-    const bias = this.#once(`${name}.bias`, () =>
-      concatenatedRows(parts.map((part, i) => this.weights.take(`${part}.bias`, [outputs[i] ?? 0]))),
-    );
-    return { weight, bias };
+    return { weight, bias: this.#once(`${name}.bias`, () => this.joinedBias(linears)) };
+  }
+
+  /** [in, all outputs], of parts that a checkpoint keeps as [out, in]. */
+  protected joinedWeight({ parts, inputs, outputs }: JoinedLinears): TensorSource {
+    const sources = parts.map((part, i) => this.weights.take(`${part}.weight`, [outputs[i] ?? 0, inputs]));
+    return transposed(concatenatedRows(sources));
+  }
+
+  /** [all outputs] */
+  protected joinedBias({ parts, outputs }: JoinedLinears): TensorSource {
+    return concatenatedRows(parts.map((part, i) => this.weights.take(`${part}.bias`, [outputs[i] ?? 0])));
   }
 
   layerNorm(name: string, width: number, epsilon: number): LayerNormParameters {
@@ -51,9 +75,7 @@ export class ParameterReader {
     };
   }
 
-  readonly #values = new Map<string, Value>();
-
-  #once(name: string, read: () => Parameters<GraphBuilder["weight"]>[1]): Value {
+  #once(name: string, read: () => TensorSource): Value {
     const known = this.#values.get(name) ?? this.g.weight(name, read());
     this.#values.set(name, known);
     return known;

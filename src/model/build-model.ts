@@ -1,10 +1,8 @@
 import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { z } from "zod";
-import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
-import { injectionPlan } from "../adapter/injection-plan.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
@@ -23,6 +21,7 @@ import {
   publishedPreprocessing,
 } from "./image-preprocessing.js";
 import {
+  ADAPTER_NAME,
   type AdapterManifest,
   type DecoderManifest,
   type EncoderManifest,
@@ -32,7 +31,7 @@ import {
   type Precision,
   type TaskName,
 } from "./manifest.js";
-import { fileSha256 } from "./model-folder.js";
+import { checkFits, fileSha256 } from "./model-folder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "./tokenizer-files.js";
@@ -90,7 +89,8 @@ export interface BuildOptions {
  * @throws invalid_checkpoint, unsupported_architecture, invalid_adapter, not_found, invalid_option
  */
 export async function buildModel(options: BuildOptions): Promise<Manifest> {
-  const { output } = options;
+  checkNames(options);
+  const output = resolve(options.output);
   if (existsSync(output)) throw new EpalmError("invalid_option", `output: ${output} exists already`);
   const folder = `${output}.part`;
   rmSync(folder, { recursive: true, force: true });
@@ -103,6 +103,21 @@ export async function buildModel(options: BuildOptions): Promise<Manifest> {
   } catch (error) {
     rmSync(folder, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** What would become a manifest that is refused, or a file outside the folder. */
+function checkNames({ name, adapters }: BuildOptions): void {
+  const refuse = (message: string) => new EpalmError("invalid_option", message);
+  if (name === "") throw refuse("name: expected a text, got none");
+  const names = new Set<string>();
+  for (const adapter of adapters) {
+    if (!ADAPTER_NAME.test(adapter.name)) {
+      throw refuse(`adapter '${adapter.name}': expected a name of letters, digits, '.', '_' and '-'`);
+    }
+    if (names.has(adapter.name)) throw refuse(`adapter '${adapter.name}': is there twice`);
+    if (adapter.tasks.length === 0) throw refuse(`adapter '${adapter.name}': expected a task, got none`);
+    names.add(adapter.name);
   }
 }
 
@@ -126,7 +141,7 @@ class ModelBuilder {
     return manifestSchema.parse({
       format: "epalm-model",
       version: 1,
-      name: this.#options.name ?? basename(this.#options.output),
+      name: this.#options.name ?? basename(resolve(this.#options.output)),
       encoder,
       decoder,
       tasks: publishedTasks(hasAnswerToken),
@@ -195,6 +210,7 @@ class ModelBuilder {
         precision: options.precision,
         parameters: parameterCount(weights),
         shape: backbone.shape as DecoderManifest["shape"],
+        config: { ...source.config },
         tokenizer: "tokenizer",
         ...textBounds(source),
         origin: source.origin,
@@ -235,12 +251,7 @@ class ModelBuilder {
   ): Promise<AdapterManifest> {
     this.#stage(`adapter ${name}`);
     const adapter = await readAdapter(path, settings);
-    const widths = {
-      encoder: encoder.width,
-      decoder: decoder.shape.width,
-      embedding: decoder.shape.embeddingWidth,
-    };
-    checkFits(adapter, widths, encoder.depth, decoder.shape.layers, path);
+    checkFits(adapter, { encoder, decoder }, path);
     const file = `adapters/${name}.safetensors`;
     mkdirSync(join(this.#folder, "adapters"), { recursive: true });
     writeAdapter(join(this.#folder, file), adapter);
@@ -269,24 +280,6 @@ class ModelBuilder {
 
   #stage(stage: string): void {
     this.#options.onStage?.(stage);
-  }
-}
-
-/** Throws `invalid_adapter` where tensors, depth or layers are not those of the backbones. */
-function checkFits(
-  adapter: Adapter,
-  widths: AdapterWidths,
-  depth: number,
-  layers: number,
-  where: string,
-): void {
-  checkAdapter(adapter, widths, where);
-  injectionPlan(adapter.settings, layers);
-  if (adapter.settings.injectedStates > depth) {
-    throw new EpalmError(
-      "invalid_adapter",
-      `${where}: injects ${adapter.settings.injectedStates} states, the encoder has ${depth} blocks`,
-    );
   }
 }
 

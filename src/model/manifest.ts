@@ -19,6 +19,9 @@ const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 const size = z.int().min(1);
 
+/** Adapters are named in requests, and their files after them. */
+export const ADAPTER_NAME = /^[A-Za-z0-9][\w.-]*$/;
+
 /** A path inside the folder. */
 const file = z
   .string()
@@ -65,6 +68,8 @@ const decoder = z.strictObject({
     vocabulary: size,
     positions: size,
   }),
+  /** The public `config.json` that the graph was built from: training builds its own graph from it. */
+  config: z.record(z.string(), z.unknown()),
   /** Folder with `tokenizer.json` and `tokenizer_config.json`. */
   tokenizer: file,
   /** Where a text that has no tokens of its own starts from. */
@@ -104,7 +109,7 @@ export const manifestSchema = z.strictObject({
   encoder,
   decoder,
   tasks: z.strictObject({ caption: task, vqa: task }),
-  adapters: z.record(z.string().regex(/^[\w.-]+$/), adapter),
+  adapters: z.record(z.string().regex(ADAPTER_NAME), adapter),
   /** Every file but this one. */
   files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
+import { injectionPlan } from "../adapter/injection-plan.js";
 import { EpalmError } from "../errors.js";
 import { type Manifest, readManifest } from "./manifest.js";
 
@@ -28,12 +29,16 @@ export async function openModelFolder(
   { checksums = true }: OpenOptions = {},
 ): Promise<ModelFolder> {
   const manifest = readManifest(path);
+  for (const name of usedFiles(manifest)) {
+    if (Object.hasOwn(manifest.files, name)) continue;
+    throw new EpalmError("invalid_model", `${join(path, name)}: is used, but not among the manifest's 'files'`);
+  }
   for (const [name, expected] of Object.entries(manifest.files)) {
     const file = join(path, name);
-    const bytes = statSync(file, { throwIfNoEntry: false })?.size;
-    if (bytes === undefined) throw new EpalmError("invalid_model", `${file}: is missing`);
-    if (bytes !== expected.bytes) {
-      throw new EpalmError("invalid_model", `${file}: expected ${expected.bytes} bytes, got ${bytes}`);
+    const stats = statSync(file, { throwIfNoEntry: false });
+    if (!stats?.isFile()) throw new EpalmError("invalid_model", `${file}: is missing`);
+    if (stats.size !== expected.bytes) {
+      throw new EpalmError("invalid_model", `${file}: expected ${expected.bytes} bytes, got ${stats.size}`);
     }
     if (checksums && (await fileSha256(file)) !== expected.sha256) {
       throw new EpalmError("invalid_model", `${file}: is damaged: its sha256 is not the manifest's`);
@@ -42,15 +47,41 @@ export async function openModelFolder(
   return { path, manifest };
 }
 
+function usedFiles({ encoder, decoder, adapters }: Manifest): string[] {
+  return [
+    encoder.graph,
+    decoder.graph,
+    `${decoder.tokenizer}/tokenizer.json`,
+    ...Object.values(adapters).map(({ file }) => file),
+  ];
+}
+
 export async function fileSha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
   return hash.digest("hex");
 }
 
+/** Both sides of an adapter. */
+type Backbones = Pick<Manifest, "encoder" | "decoder">;
+
 /** Widths that an adapter of this model has. */
-export function adapterWidths({ encoder, decoder }: Manifest): AdapterWidths {
+export function adapterWidths({ encoder, decoder }: Backbones): AdapterWidths {
   return { encoder: encoder.width, decoder: decoder.shape.width, embedding: decoder.shape.embeddingWidth };
+}
+
+/** Throws `invalid_adapter` where tensors, depth or layers are not those of the backbones. */
+export function checkFits(adapter: Adapter, backbones: Backbones, where: string): void {
+  const { encoder, decoder } = backbones;
+  const { injectedStates } = adapter.settings;
+  checkAdapter(adapter, adapterWidths(backbones), where);
+  injectionPlan(adapter.settings, decoder.shape.layers);
+  if (injectedStates > encoder.depth) {
+    throw new EpalmError(
+      "invalid_adapter",
+      `${where}: injects ${injectedStates} states, the encoder has ${encoder.depth} blocks`,
+    );
+  }
 }
 
 /** Reads one adapter of a folder and checks that it fits; throws `not_found` with the names that there are. */
@@ -62,6 +93,6 @@ export async function loadAdapter({ path, manifest }: ModelFolder, name: string)
   }
   const file = join(path, entry.file);
   const adapter = await readAdapter(file);
-  checkAdapter(adapter, adapterWidths(manifest), file);
+  checkFits(adapter, manifest, file);
   return adapter;
 }

@@ -42,13 +42,17 @@ export function promptParts(
   return [{ literal: before }, ...after.flatMap((literal) => [{ user: asked }, { literal }])];
 }
 
-/** Without the white space and the question marks around it: the template has its own. */
-function bareQuestion(question: string | undefined): string {
-  const bare = question?.trim().replace(/[?\s]+$/, "") ?? "";
+/** Without the white space around it and the question marks behind it: the template has its own. */
+function bareQuestion(question = ""): string {
+  const trimmed = question.trim();
+  // Before the expression runs, whose time grows with the square of the length.
+  if (trimmed.length > MAX_QUESTION_LENGTH) {
+    throw new EpalmError(
+      "too_large",
+      `question: expected at most ${MAX_QUESTION_LENGTH} characters, got ${trimmed.length}`,
+    );
+  }
+  const bare = trimmed.replace(/[?\s]+$/, "");
   if (bare === "") throw new EpalmError("invalid_option", "question: expected a text, got none");
-  if (bare.length <= MAX_QUESTION_LENGTH) return bare;
-  throw new EpalmError(
-    "too_large",
-    `question: expected at most ${MAX_QUESTION_LENGTH} characters, got ${bare.length}`,
-  );
+  return bare;
 }

@@ -1,0 +1,136 @@
+import { readFileSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { parse } from "yaml";
+import { z } from "zod";
+import { EpalmError, messageOf } from "../errors.js";
+
+/**
+ * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.
+ * docs/training.md says what each key does and which name the published recipes have for it.
+ */
+
+/** Configs are written by hand. */
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+const positive = z.number().positive();
+const share = z.number().min(0).max(1);
+const count = z.int().min(1);
+
+const dataSet = z.strictObject({
+  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of pictures with texts. */
+  path: z.string(),
+  /** VQA v2: the annotations that belong to the questions. */
+  annotations: z.string().optional(),
+  /** COCO and VQA v2: where the pictures are. Default: beside the file. */
+  media: z.string().optional(),
+});
+
+const adapter = z.strictObject({
+  name: z.string().regex(/^[\w.-]+$/).default("main"),
+  tasks: z.array(z.enum(["caption", "vqa"])).min(1).optional(),
+  /** K. Published: 6. */
+  injectedStates: count,
+  startLayer: z.int().min(0),
+  endLayer: count,
+  sharedConnector: z.boolean().default(true),
+  /** P. Published: 10; the paper's smallest setting: 1. */
+  promptLength: count.default(1),
+  promptForm: z.enum(["table", "mlp"]).default("table"),
+  /** Published: everything. `itself` never sees the future when it is trained. */
+  perceptionSees: z.enum(["everything", "itself"]).default("itself"),
+  /** An adapter file to go on from, of the same settings. */
+  initial: z.string().optional(),
+});
+
+const loss = z.strictObject({
+  /** The summed cross-entropy of a text is multiplied by it. */
+  scale: positive.default(0.1),
+  /** `text`: every token but the first counts, as published. `answer`: those behind the prompt. */
+  on: z.enum(["text", "answer"]).default("text"),
+  labelSmoothing: z.number().min(0).lt(1).default(0),
+});
+
+const optimizer = z.strictObject({
+  learningRate: positive.default(2e-5),
+  /** Of the soft prompt. Default: `learningRate`. */
+  promptLearningRate: positive.optional(),
+  weightDecay: z.number().min(0).default(0.02),
+  beta1: share.default(0.9),
+  beta2: share.default(0.999),
+  epsilon: positive.default(1e-8),
+  /** Gradients whose norm, over all tensors, is larger are scaled down to it. Default: never. */
+  clipNorm: positive.optional(),
+});
+
+const schedule = z.strictObject({
+  warmupEpochs: z.number().min(0).default(0),
+  /** Share of the learning rate at the start of the warm-up and at the end of the run. */
+  startShare: share.default(0.5),
+  endShare: share.default(0.05),
+});
+
+export const trainingConfigSchema = z.strictObject({
+  model: z.string(),
+  output: z.string(),
+  data: z.strictObject({ train: dataSet, validation: dataSet.optional() }),
+  adapter,
+  loss: loss.prefault({}),
+  optimizer: optimizer.prefault({}),
+  schedule: schedule.prefault({}),
+  epochs: count.default(8),
+  batchSize: count.default(16),
+  /** Batches whose gradients are added before each step of the optimizer. */
+  accumulation: count.default(1),
+  seed: z.int().min(0).default(0),
+  /** Pictures are seen without change, or each in so many ways, cropped and mirrored. */
+  augmentations: z.int().min(0).default(0),
+  /** Optimizer steps between checkpoints: what a killed run loses at most. */
+  checkpointEvery: count.default(100),
+  /** Examples of the validation set that are scored after each epoch. Default: all. */
+  validationExamples: count.optional(),
+  /** Train without the medium: the same run, blind. What pictures add is the difference. */
+  blind: z.boolean().default(false),
+});
+
+export type TrainingConfig = z.infer<typeof trainingConfigSchema>;
+
+/** Reads a config file; throws `not_found` or `invalid_option` with file, key and cause. */
+export function readTrainingConfig(path: string): TrainingConfig {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file`);
+  if (stats.size > MAX_CONFIG_BYTES) {
+    throw new EpalmError("invalid_option", `${path}: ${stats.size} bytes are more than ${MAX_CONFIG_BYTES}`);
+  }
+  const result = trainingConfigSchema.safeParse(parseText(path));
+  if (!result.success) {
+    const [issue] = result.error.issues;
+    throw new EpalmError("invalid_option", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
+  }
+  return withAbsolutePaths(result.data, dirname(path));
+}
+
+function parseText(path: string): unknown {
+  try {
+    return parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new EpalmError("invalid_option", `${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConfig {
+  const at = (path: string) => resolve(folder, path);
+  const dataSetAt = (set: z.infer<typeof dataSet>) => ({
+    path: at(set.path),
+    ...(set.annotations === undefined ? {} : { annotations: at(set.annotations) }),
+    ...(set.media === undefined ? {} : { media: at(set.media) }),
+  });
+  const { train, validation } = config.data;
+  const { initial, ...rest } = config.adapter;
+  return {
+    ...config,
+    model: at(config.model),
+    output: at(config.output),
+    data: { train: dataSetAt(train), ...(validation ? { validation: dataSetAt(validation) } : {}) },
+    adapter: { ...rest, ...(initial === undefined ? {} : { initial: at(initial) }) },
+  };
+}
