@@ -26,8 +26,14 @@ const dataSet = z.strictObject({
 });
 
 const adapter = z.strictObject({
-  name: z.string().regex(/^[\w.-]+$/).default("main"),
-  tasks: z.array(z.enum(["caption", "vqa"])).min(1).optional(),
+  name: z
+    .string()
+    .regex(/^[\w.-]+$/)
+    .default("main"),
+  tasks: z
+    .array(z.enum(["caption", "vqa"]))
+    .min(1)
+    .optional(),
   /** K. Published: 6. */
   injectedStates: count,
   startLayer: z.int().min(0),

@@ -1,7 +1,7 @@
 import { join } from "node:path";
+import type { DecoderBackbone } from "../backbones/backbone.js";
 import { type JoinedLinears, ParameterReader, type WeightSource } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
-import type { DecoderBackbone } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
@@ -18,7 +18,10 @@ import { formatShape, type Shape, sameShape, type TensorSource } from "../tensor
 export function frozenDecoder({ path, manifest }: ModelFolder, g: GraphBuilder): DecoderBackbone {
   const { decoder } = manifest;
   if (decoder.precision === "int4") {
-    throw new EpalmError("invalid_option", `${path}: a decoder of int4 cannot be trained against; build one of int8 or fp32`);
+    throw new EpalmError(
+      "invalid_option",
+      `${path}: a decoder of int4 cannot be trained against; build one of int8 or fp32`,
+    );
   }
   const graph = readOnnx(join(path, decoder.graph));
   const parameters = new FolderParameterReader(g, new GraphWeights(graph, path));
@@ -80,7 +83,10 @@ class GraphWeights implements WeightSource {
       shape: integers.shape,
       read() {
         const factors = scales.read() as Float32Array;
-        return Float32Array.from(integers.read() as Int8Array, (value, at) => value * (factors[at % columns] as number));
+        return Float32Array.from(
+          integers.read() as Int8Array,
+          (value, at) => value * (factors[at % columns] as number),
+        );
       },
     };
     return sameShape(integers.shape, shape) ? floats : transposed(floats);
