@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { messageOf } from "../../src/errors.js";
 import { notYet, openCase } from "./case.js";
 import { checkCase } from "./check-case.js";
+import { checkCaptionMetrics, checkVqaAnswers } from "./check-metrics.js";
 import type { Check } from "./compare.js";
 
 /**
@@ -23,22 +24,26 @@ if (folder === undefined || !existsSync(folder)) {
   process.exit(2);
 }
 
-/** Other files that hold expected numbers, and what they wait for. */
-const files: Readonly<Record<string, string>> = {
-  "caption-metrics.json": "caption metrics",
-  "vqa-answers.json": "VQA accuracy",
-};
+/** Files of expected numbers that need no model. */
+const fileChecks: ReadonlyMap<string, (path: string) => Check[]> = new Map([
+  ["caption-metrics.json", checkCaptionMetrics],
+  ["vqa-answers.json", checkVqaAnswers],
+]);
 
 async function linesOf(name: string, path: string): Promise<Line[]> {
   if (statSync(path).isFile()) {
-    const what = files[name];
-    return what ? [{ name, what, state: "not yet", found: "" }] : [];
+    const check = fileChecks.get(name);
+    return check ? linesFrom(name, () => check(path)) : [];
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
   const missing = notYet(path);
   if (missing) return [{ name, what: missing, state: "not yet", found: "" }];
+  return linesFrom(name, () => checkCase(openCase(path, name)));
+}
+
+async function linesFrom(name: string, check: () => Check[] | Promise<Check[]>): Promise<Line[]> {
   try {
-    const checks = await checkCase(openCase(path, name));
+    const checks = await check();
     return checks.map(
       ({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }),
     );

@@ -1,0 +1,44 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { EpalmError, messageOf } from "../src/errors.js";
+import type { BuildOptions } from "../src/model/build-model.js";
+import type { LoadOptions } from "../src/pipeline.js";
+
+/** Work whose time and memory are measured in a process of its own. */
+export type Task =
+  | { readonly kind: "build"; readonly options: Omit<BuildOptions, "onStage"> }
+  | { readonly kind: "load"; readonly path: string; readonly options: LoadOptions };
+
+const cost = z.strictObject({
+  /** Of the work alone, without the start of the process. */
+  milliseconds: z.number(),
+  /** The most resident memory that the whole process ever had. */
+  peakBytes: z.number(),
+  /** Resident memory when the work was done. */
+  residentBytes: z.number(),
+});
+export type Cost = z.infer<typeof cost>;
+
+export function runInFreshProcess(task: Task): Promise<Cost> {
+  const entry = fileURLToPath(new URL("./fresh-process-main.js", import.meta.url));
+  return new Promise((resolve, reject) => {
+    execFile(process.execPath, [entry, JSON.stringify(task)], (error, stdout, stderr) => {
+      if (!error) return resolve(cost.parse(JSON.parse(stdout)));
+      const reason = stderr.trim() || messageOf(error);
+      reject(new EpalmError("internal", `${task.kind} in a fresh process: ${reason}`, { cause: error }));
+    });
+  });
+}
+
+/**
+ * The most resident memory that this process ever had. On Linux not `resourceUsage().maxRSS`: that is inherited, a
+ * child begins with the peak of the process that started it.
+ */
+export function peakResidentBytes(): number {
+  if (process.platform !== "linux") return process.resourceUsage().maxRSS * 1024;
+  const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+  if (kibibytes === undefined) throw new EpalmError("internal", "/proc/self/status: has no VmHWM");
+  return Number(kibibytes) * 1024;
+}

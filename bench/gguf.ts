@@ -1,0 +1,145 @@
+import { writeWhole } from "../src/checkpoints/write-whole.js";
+import { EpalmError } from "../src/errors.js";
+import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
+
+/**
+ * Writes llama.cpp's file format, version 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), as far as a
+ * comparison needs it: three kinds of metadata, tensors of two types.
+ */
+
+const MAGIC = "GGUF";
+const VERSION = 3;
+/** Tensors begin at multiples of it: the format's default. */
+const ALIGNMENT = 32;
+
+export type GgufValue =
+  | { readonly kind: "uint32"; readonly value: number }
+  | { readonly kind: "float32"; readonly value: number }
+  | { readonly kind: "string"; readonly value: string };
+
+export type GgufTensorType = "F32" | "Q8_0";
+
+/** Numbers that the format gives to kinds and types. */
+const kindNumbers = { uint32: 4, float32: 6, string: 8 } as const;
+const typeNumbers = { F32: 0, Q8_0: 8 } as const;
+
+/** Q8_0: 32 numbers of a row share a scale; a float16 and 32 bytes each. */
+const BLOCK = 32;
+const BLOCK_BYTES = 2 + BLOCK;
+
+export interface GgufTensor {
+  readonly type: GgufTensorType;
+  /** float32, row-major. */
+  readonly source: TensorSource;
+}
+
+/** Writes a whole file, one tensor in memory at a time. */
+export function writeGguf(
+  path: string,
+  metadata: ReadonlyMap<string, GgufValue>,
+  tensors: ReadonlyMap<string, GgufTensor>,
+): void {
+  writeWhole(path, chunks(metadata, tensors));
+}
+
+function* chunks(
+  metadata: ReadonlyMap<string, GgufValue>,
+  tensors: ReadonlyMap<string, GgufTensor>,
+): Generator<Uint8Array> {
+  const header = encodeHeader(metadata, tensors);
+  yield header;
+  yield new Uint8Array(paddingAfter(header.length));
+  for (const { type, source } of tensors.values()) {
+    const bytes = encodeTensor(type, source);
+    yield bytes;
+    yield new Uint8Array(paddingAfter(bytes.length));
+  }
+}
+
+function encodeHeader(
+  metadata: ReadonlyMap<string, GgufValue>,
+  tensors: ReadonlyMap<string, GgufTensor>,
+): Uint8Array {
+  const parts: Uint8Array[] = [
+    Buffer.from(MAGIC),
+    uint32(VERSION),
+    uint64(tensors.size),
+    uint64(metadata.size),
+  ];
+  for (const [key, value] of metadata) parts.push(text(key), encodeValue(value));
+  let offset = 0;
+  for (const [name, { type, source }] of tensors) {
+    // Sizes stand innermost first.
+    const sizes = source.shape.toReversed().map(uint64);
+    parts.push(text(name), uint32(sizes.length), ...sizes, uint32(typeNumbers[type]), uint64(offset));
+    const bytes = byteCount(type, source.shape);
+    offset += bytes + paddingAfter(bytes);
+  }
+  return Buffer.concat(parts);
+}
+
+function encodeValue(item: GgufValue): Uint8Array {
+  const kind = uint32(kindNumbers[item.kind]);
+  switch (item.kind) {
+    case "uint32":
+      return Buffer.concat([kind, uint32(item.value)]);
+    case "float32":
+      return Buffer.concat([kind, bytesOf(Float32Array.of(item.value))]);
+    case "string":
+      return Buffer.concat([kind, text(item.value)]);
+    default:
+      return item satisfies never;
+  }
+}
+
+const uint32 = (value: number) => bytesOf(Int32Array.of(value));
+const uint64 = (value: number) => bytesOf(BigInt64Array.of(BigInt(value)));
+
+function text(value: string): Uint8Array {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([uint64(bytes.length), bytes]);
+}
+
+function paddingAfter(bytes: number): number {
+  return (ALIGNMENT - (bytes % ALIGNMENT)) % ALIGNMENT;
+}
+
+function byteCount(type: GgufTensorType, shape: Shape): number {
+  if (type === "F32") return 4 * elementCount(shape);
+  const width = shape.at(-1) ?? 0;
+  if (width % BLOCK === 0) return (elementCount(shape) / BLOCK) * BLOCK_BYTES;
+  throw new EpalmError("internal", `Q8_0 needs rows of whole blocks of ${BLOCK}, got ${formatShape(shape)}`);
+}
+
+function encodeTensor(type: GgufTensorType, source: TensorSource): Uint8Array {
+  const numbers = source.read();
+  if (!(numbers instanceof Float32Array)) {
+    throw new EpalmError("internal", `GGUF tensors are made from float32, got ${source.type}`);
+  }
+  return type === "F32" ? bytesOf(numbers) : quantizeQ8(numbers, source.shape);
+}
+
+/** Like ggml's quantize_row_q8_0: scale = largest magnitude / 127. */
+function quantizeQ8(numbers: Float32Array, shape: Shape): Uint8Array {
+  const bytes = new Uint8Array(byteCount("Q8_0", shape));
+  for (let block = 0; block < numbers.length / BLOCK; block++) {
+    const [from, to] = [block * BLOCK, block * BLOCK_BYTES];
+    let largest = 0;
+    for (let i = 0; i < BLOCK; i++) largest = Math.max(largest, Math.abs(numbers[from + i] as number));
+    const scale = largest / 127;
+    const bits = float16Bits(scale);
+    bytes[to] = bits & 0xff;
+    bytes[to + 1] = bits >> 8;
+    for (let i = 0; i < BLOCK; i++) {
+      bytes[to + 2 + i] = scale === 0 ? 0 : Math.round((numbers[from + i] as number) / scale);
+    }
+  }
+  return bytes;
+}
+
+/** The bits of a float16 next to `value`, which is from 0 to 65504. */
+function float16Bits(value: number): number {
+  const exponent = Math.max(Math.floor(Math.log2(value)), -14);
+  // A fraction that rounds up to 1 carries into the exponent, as it should; below 2^-14 there is no leading 1.
+  return ((exponent + 14) << 10) + Math.round((value / 2 ** exponent) * 1024);
+}

@@ -1,0 +1,89 @@
+import type { DecoderShape } from "../src/backbones/backbone.js";
+import { createStrategy } from "../src/generation/create-strategy.js";
+import { Decoder } from "../src/generation/decoder.js";
+import { parseGenerationOptions } from "../src/generation/generation-options.js";
+import { GenerationJob } from "../src/generation/job.js";
+import { Scheduler } from "../src/generation/scheduler.js";
+import type { Feeds, Results, Session } from "../src/runtime/session.js";
+
+/** Tokens of every prompt. */
+export const PROMPT_TOKENS = 24;
+
+/** One step, in milliseconds. */
+export interface StepTime {
+  readonly total: number;
+  /** What of it was not spent inside ONNX Runtime. */
+  readonly outside: number;
+}
+
+export interface GreedyRun {
+  /** The step that computes the prompts and the first new tokens. */
+  readonly prefill: StepTime;
+  /** The steps after it, of one new token per row. */
+  readonly steps: readonly StepTime[];
+  /** New tokens of the first row. */
+  readonly tokens: readonly number[];
+}
+
+/** A session that knows how long it has been running graphs. */
+export class ClockedSession implements Session {
+  readonly #session: Session;
+  milliseconds = 0;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  get inputNames(): readonly string[] {
+    return this.#session.inputNames;
+  }
+
+  get outputNames(): readonly string[] {
+    return this.#session.outputNames;
+  }
+
+  async run(feeds: Feeds, fetches: readonly string[]): Promise<Results> {
+    const started = performance.now();
+    const results = await this.#session.run(feeds, fetches);
+    this.milliseconds += performance.now() - started;
+    return results;
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+}
+
+/** Ids of a prompt that every tokenizer here has; rows differ. */
+export function promptOf(row: number): number[] {
+  return Array.from({ length: PROMPT_TOKENS }, (_, place) => 3 + ((place * 7 + row) % 250));
+}
+
+/** Lets `batch` rows write `newTokens` tokens each, in this thread, without an adapter: plan, compute, commit. */
+export async function runGreedy(
+  session: ClockedSession,
+  shape: DecoderShape,
+  batch: number,
+  newTokens: number,
+): Promise<GreedyRun> {
+  const decoder = new Decoder(session, shape);
+  const scheduler = new Scheduler();
+  const plan = parseGenerationOptions({ maxNewTokens: newTokens });
+  const strategies = Array.from({ length: batch }, () =>
+    createStrategy(plan, { endTokens: new Set(), decode: () => "" }),
+  );
+  strategies.forEach((strategy, row) => {
+    scheduler.add(new GenerationJob({}, promptOf(row), strategy));
+  });
+  const times: StepTime[] = [];
+  for (;;) {
+    const [started, startedInside] = [performance.now(), session.milliseconds];
+    const step = scheduler.plan();
+    if (!step) break;
+    scheduler.commit(await decoder.step(step));
+    const total = performance.now() - started;
+    times.push({ total, outside: total - (session.milliseconds - startedInside) });
+  }
+  const [prefill = { total: Number.NaN, outside: Number.NaN }, ...steps] = times;
+  return { prefill, steps, tokens: strategies[0]?.hypotheses()[0]?.tokens ?? [] };
+}

@@ -1,0 +1,77 @@
+import sharp from "sharp";
+import { load, type Model, type Timings } from "../src/pipeline.js";
+import { type Context, type Measurement, precisions } from "./measurement.js";
+import { median } from "./median.js";
+import { modelFolder } from "./models.js";
+
+const ROUNDS = 11;
+const NEW_TOKENS = 16;
+const [WIDTH, HEIGHT] = [640, 480];
+
+export const latency: Measurement = {
+  summary: "milliseconds per stage of a caption, in each precision",
+  async run(context) {
+    const image = await testImage();
+    const opened = await openModels(context);
+    try {
+      context.say(`measuring: latency, ${ROUNDS} rounds`);
+      // The first caption of a model opens its adapter and warms up; it does not count.
+      for (const { model } of opened) await caption(model, image);
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const { model, timings } of opened) timings.push(await caption(model, image));
+      }
+    } finally {
+      await Promise.all(opened.map(({ model }) => model.close()));
+    }
+    return [
+      {
+        title: `latency: caption by ViT-B/16 + opt-125m, ms, medians of ${ROUNDS}`,
+        columns: [
+          { key: "precision", title: "precision" },
+          ...stages.map((key) => ({ key, title: key, digits: 1 })),
+        ],
+        rows: opened.map(({ precision, timings }) => ({ precision, ...medians(timings) })),
+        notes: [
+          `JPEG of ${WIDTH} x ${HEIGHT}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,
+        ],
+      },
+    ];
+  },
+};
+
+const stages = ["media", "encoder", "adapter", "decoder", "total"] as const;
+type StageTimes = Timings & { readonly total: number };
+
+async function openModels(context: Context) {
+  const opened: { precision: string; model: Model; timings: StageTimes[] }[] = [];
+  for (const precision of precisions) {
+    const model = await load(await modelFolder(context, "opt", precision));
+    opened.push({ precision, model, timings: [] });
+  }
+  return opened;
+}
+
+/** Without beams, and without an early end. */
+async function caption(model: Model, image: Uint8Array): Promise<StageTimes> {
+  const started = performance.now();
+  const options = { beams: 1, maxNewTokens: NEW_TOKENS, minNewTokens: NEW_TOKENS };
+  const { timings } = await model.caption(image, options);
+  return { ...timings, total: performance.now() - started };
+}
+
+function medians(timings: readonly StageTimes[]): Record<string, number> {
+  return Object.fromEntries(stages.map((stage) => [stage, median(timings.map((times) => times[stage]))]));
+}
+
+/** Soft shapes with a fine texture: compresses like a photograph, which flat colours or noise would not. */
+function testImage(): Promise<Buffer> {
+  const pixels = Uint8Array.from({ length: WIDTH * HEIGHT * 3 }, (_, index) => {
+    const [place, channel] = [Math.floor(index / 3), index % 3];
+    const [x, y] = [place % WIDTH, Math.floor(place / WIDTH)];
+    const shapes = Math.sin(x / (23 + 7 * channel)) + Math.cos(y / (31 - 5 * channel) + x / 90);
+    return 128 + 45 * shapes + 8 * Math.sin(x * y);
+  });
+  return sharp(pixels, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
+    .jpeg({ quality: 90 })
+    .toBuffer();
+}

@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseConfig } from "../src/backbones/config.js";
+import { llamaConfig } from "../src/backbones/llama.js";
+import type { Checkpoint } from "../src/checkpoints/checkpoint.js";
+import { openSafetensors } from "../src/checkpoints/safetensors.js";
+import { EpalmError } from "../src/errors.js";
+import type { TensorSource } from "../src/tensor/tensor.js";
+import { type GgufTensor, type GgufTensorType, type GgufValue, writeGguf } from "./gguf.js";
+
+type LlamaConfig = ReturnType<typeof llamaConfig.parse>;
+
+/** llama.cpp's names of a layer's matrices and norms, by those of transformers. */
+const layerNames = {
+  input_layernorm: "attn_norm",
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+  post_attention_layernorm: "ffn_norm",
+  "mlp.gate_proj": "ffn_gate",
+  "mlp.up_proj": "ffn_up",
+  "mlp.down_proj": "ffn_down",
+} as const;
+
+/** The same weights for llama.cpp: matrices in the given type, norms in F32. The head must be tied. */
+export function writeLlamaGguf(folder: string, path: string, type: GgufTensorType): void {
+  const json: unknown = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  const config = parseConfig(llamaConfig, json, "Llama");
+  const checkpoint = openSafetensors(join(folder, "model.safetensors"));
+  try {
+    writeGguf(path, metadataOf(config), tensorsOf(config, checkpoint, type));
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function metadataOf(config: LlamaConfig): Map<string, GgufValue> {
+  const keyHeads = config.num_key_value_heads ?? config.num_attention_heads;
+  const counts = {
+    "llama.context_length": config.max_position_embeddings,
+    "llama.embedding_length": config.hidden_size,
+    "llama.block_count": config.num_hidden_layers,
+    "llama.feed_forward_length": config.intermediate_size,
+    "llama.attention.head_count": config.num_attention_heads,
+    "llama.attention.head_count_kv": keyHeads,
+    "llama.rope.dimension_count": config.head_dim ?? config.hidden_size / config.num_attention_heads,
+    "llama.vocab_size": config.vocab_size,
+  };
+  const numbers = {
+    "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+    "llama.rope.freq_base": config.rope_theta ?? 10_000,
+  };
+  // Token ids go in and come out: no vocabulary is needed.
+  const names = { "general.architecture": "llama", "tokenizer.ggml.model": "no_vocab" };
+  return new Map<string, GgufValue>([
+    ...Object.entries(names).map(([key, value]) => [key, { kind: "string", value }] as const),
+    ...Object.entries(counts).map(([key, value]) => [key, { kind: "uint32", value }] as const),
+    ...Object.entries(numbers).map(([key, value]) => [key, { kind: "float32", value }] as const),
+  ]);
+}
+
+function tensorsOf(
+  config: LlamaConfig,
+  checkpoint: Checkpoint,
+  type: GgufTensorType,
+): Map<string, GgufTensor> {
+  const weight = (name: string): GgufTensor => {
+    const source = checkpoint.tensors.get(`${name}.weight`);
+    if (!source) throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: has no ${name}.weight`);
+    return { type: source.shape.length === 1 ? "F32" : type, source };
+  };
+  const tensors = new Map([["token_embd.weight", weight("model.embed_tokens")]]);
+  const keyHeads = config.num_key_value_heads ?? config.num_attention_heads;
+  const headsOf: Readonly<Record<string, number>> = { attn_q: config.num_attention_heads, attn_k: keyHeads };
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    for (const [from, to] of Object.entries(layerNames)) {
+      const tensor = weight(`model.layers.${layer}.${from}`);
+      const heads = headsOf[to];
+      const source = heads === undefined ? tensor.source : neighbouringPairs(tensor.source, heads);
+      tensors.set(`blk.${layer}.${to}.weight`, { ...tensor, source });
+    }
+  }
+  return tensors.set("output_norm.weight", weight("model.norm"));
+}
+
+/**
+ * Rotary positions turn pairs of numbers: row i of a head with row i + size / 2 in transformers, neighbours in
+ * llama.cpp. Rows [heads, 2, size / 2] become [heads, size / 2, 2].
+ */
+function neighbouringPairs(source: TensorSource, heads: number): TensorSource {
+  const [rows = 0, width = 0] = source.shape;
+  const half = rows / heads / 2;
+  return {
+    ...source,
+    read() {
+      const from = source.read() as Float32Array;
+      const to = new Float32Array(from.length);
+      for (let row = 0; row < rows; row++) {
+        const [head, side, pair] = [Math.floor(row / (2 * half)), Math.floor(row / half) % 2, row % half];
+        const target = (head * half + pair) * 2 + side;
+        to.set(from.subarray(row * width, (row + 1) * width), target * width);
+      }
+      return to;
+    },
+  };
+}

@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { Thread } from "../src/runtime/thread.js";
+import type { BandwidthTask } from "./bandwidth-thread.js";
+import { median } from "./median.js";
+import type { Table } from "./table.js";
+
+/** What the numbers of a run depend on. */
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly node: string;
+  readonly onnxruntime: string;
+  /** Bytes per second that all cores together read from memory. */
+  readonly readBandwidth: number;
+}
+
+/** Two of them are compared per core: far more than caches hold. */
+const BUFFER_BYTES = 256 * 2 ** 20;
+/** Where cores are many and memory is not, buffers shrink, so that all of them take at most this share. */
+const MEMORY_SHARE = 0.25;
+const ROUNDS = 9;
+/** Comparisons per round: a message to a thread must not count. */
+const REPEATS = 4;
+
+export async function describeMachine(): Promise<Machine> {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? "unknown",
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    node: process.version,
+    onnxruntime: versionOf("onnxruntime-node"),
+    readBandwidth: await measureReadBandwidth(),
+  };
+}
+
+export function machineTable(machine: Machine): Table {
+  const rows = [
+    ["cpu", `${machine.cpu}, ${machine.cores} cores`],
+    ["memory", `${(machine.memoryBytes / 2 ** 30).toFixed(1)} GiB`],
+    ["reads", `${(machine.readBandwidth / 1e9).toFixed(1)} GB/s, all cores`],
+    ["node", machine.node],
+    ["onnxruntime", machine.onnxruntime],
+  ] as const;
+  return {
+    title: "machine",
+    columns: [
+      { key: "what", title: "" },
+      { key: "value", title: "" },
+    ],
+    rows: rows.map(([what, value]) => ({ what, value })),
+  };
+}
+
+function versionOf(name: string): string {
+  const entry = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  const { version } = JSON.parse(readFileSync(entry, "utf8")) as { version?: unknown };
+  return String(version);
+}
+
+/** Each core compares two equal buffers, which is a native loop that does nothing but read. */
+async function measureReadBandwidth(): Promise<number> {
+  const cores = availableParallelism();
+  const bytes = Math.min(BUFFER_BYTES, Math.floor((MEMORY_SHARE * freemem()) / (2 * cores)));
+  const entry = new URL("./bandwidth-thread.js", import.meta.url);
+  const threads = Array.from({ length: cores }, () => new Thread(entry));
+  const task: BandwidthTask = { bytes, repeats: REPEATS };
+  const all = (method: string) => Promise.all(threads.map((thread) => thread.call(method, task)));
+  try {
+    await all("allocate");
+    const rates: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const started = performance.now();
+      await all("compare");
+      rates.push((2 * bytes * REPEATS * cores) / ((performance.now() - started) / 1000));
+    }
+    return median(rates);
+  } finally {
+    await Promise.all(threads.map((thread) => thread.close()));
+  }
+}

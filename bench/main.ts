@@ -1,0 +1,83 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { EpalmError, messageOf } from "../src/errors.js";
+import { build } from "./build.js";
+import { decoding } from "./decoding.js";
+import { latency } from "./latency.js";
+import { llamaCpp } from "./llama-cpp.js";
+import { describeMachine, machineTable } from "./machine.js";
+import type { Context, Measurement } from "./measurement.js";
+import { folderBytes } from "./models.js";
+import { formatTable, type Table } from "./table.js";
+
+/**
+ * npm run bench -- [NAME ...] [--json FILE]
+ *
+ * Measures models of public shapes with random weights and prints tables.
+ */
+
+const measurements: ReadonlyMap<string, Measurement> = new Map([
+  ["build", build],
+  ["latency", latency],
+  ["decoding", decoding],
+  ["llama-cpp", llamaCpp],
+]);
+
+const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
+
+function help(): string {
+  const width = Math.max(...Array.from(measurements.keys(), (name) => name.length));
+  return [
+    "usage: npm run bench -- [NAME ...] [--json FILE]",
+    "",
+    ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
+    "",
+    "Without a NAME: all of them. --json FILE: write all numbers, unrounded, as well.",
+    "Models, about 5 GB, are made by the first run and kept in the folder that EPALM_BENCH_FOLDER names,",
+    `else in ${folder}`,
+  ].join("\n");
+}
+
+function selected(names: readonly string[]): [string, Measurement][] {
+  if (names.length === 0) return Array.from(measurements);
+  return names.map((name) => {
+    const measurement = measurements.get(name);
+    if (measurement) return [name, measurement];
+    const known = Array.from(measurements.keys()).join(", ");
+    throw new EpalmError("invalid_option", `NAME: expected ${known}, got '${name}'`);
+  });
+}
+
+async function main(): Promise<void> {
+  const options = { json: { type: "string" }, help: { type: "boolean", short: "h" } } as const;
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  if (values.help) {
+    console.log(help());
+    return;
+  }
+  const chosen = selected(positionals);
+  mkdirSync(folder, { recursive: true });
+  const machine = await describeMachine();
+  const print = (table: Table) => console.log(`${formatTable(table)}\n`);
+  print(machineTable(machine));
+  const context: Context = { machine, folder, say: (what) => console.error(what) };
+  const results: Record<string, readonly Table[]> = {};
+  for (const [name, measurement] of chosen) {
+    const tables = await measurement.run(context);
+    for (const table of tables) print(table);
+    results[name] = tables;
+  }
+  console.error(`models are kept in ${folder}: ${(folderBytes(folder) / 1e9).toFixed(1)} GB`);
+  if (values.json !== undefined) {
+    writeFileSync(values.json, `${JSON.stringify({ machine, results }, undefined, 2)}\n`);
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`bench: ${messageOf(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,106 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { BuildOptions } from "../src/model/build-model.js";
+import type { Precision } from "../src/model/manifest.js";
+import { runInFreshProcess } from "./fresh-process.js";
+import type { Context } from "./measurement.js";
+import { writeOpt125m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
+
+/** The models that are measured: made when first asked for, then kept in the folder of the benchmark. */
+
+const sources = { opt: writeOpt125m, smol: writeSmolLm135m, vit: writeVitBase } as const;
+type SourceName = keyof typeof sources;
+
+/** Adapters inject six states into the upper layers, as the published recipes do. */
+const decoders = {
+  opt: { title: "opt-125m", width: 768, startLayer: 5, endLayer: 11 },
+  smol: { title: "SmolLM2-135M", width: 576, startLayer: 19, endLayer: 29 },
+} as const;
+export type DecoderName = keyof typeof decoders;
+
+const ENCODER_WIDTH = 768;
+const INJECTED_STATES = 6;
+
+/** How the decoder's shape is called in public. */
+export function decoderTitle(name: DecoderName): string {
+  return decoders[name].title;
+}
+
+/** A checkpoint with random weights, in its public format. */
+export function sourceFolder({ folder, say }: Context, name: SourceName): string {
+  const path = join(folder, name);
+  if (existsSync(path)) return path;
+  say(`making random weights: ${path}`);
+  const part = `${path}.part`;
+  rmSync(part, { recursive: true, force: true });
+  sources[name](part);
+  renameSync(part, path);
+  return path;
+}
+
+/** How ViT-B/16 and a decoder are built in one precision. */
+export function buildOptions(
+  context: Context,
+  name: DecoderName,
+  precision: Precision,
+  output: string,
+): Omit<BuildOptions, "onStage"> {
+  const { width, startLayer, endLayer } = decoders[name];
+  const adapter = join(context.folder, `adapter-${name}.safetensors`);
+  const [vit, decoder] = [sourceFolder(context, "vit"), sourceFolder(context, name)];
+  if (!existsSync(adapter)) writeRandomAdapter(adapter, ENCODER_WIDTH, width);
+  const settings = {
+    injectedStates: INJECTED_STATES,
+    startLayer,
+    endLayer,
+    perceptionSees: "itself",
+  } as const;
+  return {
+    output,
+    encoder: { path: vit, given: "vit", precision, preprocessing: "published" },
+    decoder: { path: decoder, given: name, precision },
+    adapters: [{ name: "random", path: adapter, tasks: ["caption", "vqa"], settings }],
+  };
+}
+
+/** A model folder that the present code built; those that other code built are removed. */
+export async function modelFolder(
+  context: Context,
+  name: DecoderName,
+  precision: Precision,
+): Promise<string> {
+  const prefix = `model-${name}-${precision}-`;
+  const path = join(context.folder, prefix + builderDigest());
+  if (existsSync(path)) return path;
+  mkdirSync(context.folder, { recursive: true });
+  for (const other of readdirSync(context.folder)) {
+    if (other.startsWith(prefix)) rmSync(join(context.folder, other), { recursive: true });
+  }
+  const options = buildOptions(context, name, precision, path);
+  context.say(`building: ${path}`);
+  await runInFreshProcess({ kind: "build", options });
+  return path;
+}
+
+/** Compiled folders of `src/` that decide what a model folder holds. */
+const builderFolders = ["tensor", "graph", "layers", "checkpoints", "backbones", "adapter", "model"];
+
+/** Short, and changes with the code that builds model folders: an old graph must not pass for the present one. */
+function builderDigest(): string {
+  const root = fileURLToPath(new URL("../src/", import.meta.url));
+  const hash = createHash("sha256");
+  for (const folder of builderFolders) {
+    for (const name of readdirSync(join(root, folder)).sort()) {
+      if (name.endsWith(".js")) hash.update(readFileSync(join(root, folder, name)));
+    }
+  }
+  return hash.digest("hex").slice(0, 8);
+}
+
+/** Bytes of all files in a folder. */
+export function folderBytes(path: string): number {
+  const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
+}

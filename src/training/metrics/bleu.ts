@@ -1,0 +1,63 @@
+import { countNgrams, ORDERS } from "./ngrams.js";
+import type { TokenizedPicture } from "./tokenized-picture.js";
+
+/**
+ * BLEU (Papineni et al. 2002) in the form of the COCO caption evaluation: `bleu/bleu_scorer.py` of
+ * https://github.com/salaniz/pycocoevalcap, with its option "closest".
+ */
+
+/** BLEU-1 to BLEU-4, each from 0 to 1. */
+export type Bleu = readonly [number, number, number, number];
+
+/**
+ * The published constants against division by zero. They keep a perfect score 1e-9 or so below 1, and give a caption
+ * too short to have n-grams of some order a precision of TINY / SMALL there.
+ */
+const TINY = 1e-15;
+const SMALL = 1e-9;
+
+/**
+ * BLEU over all pictures together: matches and lengths are summed first. One picture's own score is that of a list
+ * of one. An empty candidate scores 0.
+ */
+export function bleu(pictures: readonly TokenizedPicture[]): Bleu {
+  const precisions = ORDERS.map((order) => precision(pictures, order));
+  const penalty = brevityPenalty(pictures);
+  const upTo = (order: number) =>
+    precisions.slice(0, order).reduce((product, factor) => product * factor, 1) ** (1 / order) * penalty;
+  return [upTo(1), upTo(2), upTo(3), upTo(4)];
+}
+
+/** The share of the candidates' n-grams which the references have, too. */
+function precision(pictures: readonly TokenizedPicture[], order: number): number {
+  let [correct, total] = [0, 0];
+  for (const { candidate, references } of pictures) {
+    const allowed = references.map((reference) => countNgrams(reference, order));
+    for (const [ngram, count] of countNgrams(candidate, order)) {
+      // No n-gram counts more often than in the reference that has it most.
+      correct += Math.min(count, Math.max(...allowed.map((counts) => counts.get(ngram) ?? 0)));
+      total += count;
+    }
+  }
+  return (correct + TINY) / (total + SMALL);
+}
+
+function brevityPenalty(pictures: readonly TokenizedPicture[]): number {
+  let [found, expected] = [0, 0];
+  for (const { candidate, references } of pictures) {
+    found += candidate.length;
+    expected += closestLength(candidate.length, references);
+  }
+  const ratio = (found + TINY) / (expected + SMALL);
+  return ratio < 1 ? Math.exp(1 - 1 / ratio) : 1;
+}
+
+/** Of two references equally near in length, the shorter counts. */
+function closestLength(length: number, references: TokenizedPicture["references"]): number {
+  return references
+    .map((reference) => reference.length)
+    .reduce((best, other) => {
+      const gain = Math.abs(best - length) - Math.abs(other - length);
+      return gain > 0 || (gain === 0 && other < best) ? other : best;
+    });
+}

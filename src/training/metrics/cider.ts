@@ -1,0 +1,81 @@
+import { mean } from "./mean.js";
+import { countNgrams, ORDERS } from "./ngrams.js";
+import type { TokenizedPicture } from "./tokenized-picture.js";
+
+/**
+ * CIDEr and CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726), as `cider/` and `ciderD/` of
+ * https://github.com/vrama91/cider compute them. What the COCO caption evaluation calls CIDEr is CIDEr-D.
+ *
+ * Cosine similarity of tf-idf weighted n-grams, mean over the references and over n = 1 … 4, times 10. The idf comes
+ * from the references of all pictures scored together, so that a picture's score depends on its company. Pictures
+ * which all share an n-gram give it no weight: a picture scored alone always has 0.
+ */
+export interface Cider {
+  /** From 0 to 10. */
+  readonly cider: number;
+  /** The same with clipped counts and a penalty for another length, which repeated words cannot game. */
+  readonly ciderD: number;
+}
+
+/** Factor of the published scores. */
+const SCALE = 10;
+/** Width of CIDEr-D's Gaussian length penalty, in tokens. */
+const SIGMA = 6;
+
+/** A caption as weights of its n-grams of one order. */
+interface NgramVector {
+  readonly weights: ReadonlyMap<string, number>;
+  readonly norm: number;
+  /** In tokens. */
+  readonly length: number;
+}
+
+/** The scores of each picture; for all of them it is their mean. An empty candidate scores 0. */
+export function cider(pictures: readonly TokenizedPicture[]): Cider[] {
+  const sums = pictures.map(() => ({ cider: 0, ciderD: 0 }));
+  for (const order of ORDERS) {
+    const vectorOf = weighting(pictures, order);
+    for (const [index, sum] of sums.entries()) {
+      const { candidate, references } = pictures[index] as TokenizedPicture;
+      const vector = vectorOf(candidate);
+      const found = references.map((reference) => similarity(vector, vectorOf(reference)));
+      sum.cider += mean(found.map((each) => each.cider));
+      sum.ciderD += mean(found.map((each) => each.ciderD));
+    }
+  }
+  const factor = SCALE / ORDERS.length;
+  return sums.map((sum) => ({ cider: sum.cider * factor, ciderD: sum.ciderD * factor }));
+}
+
+/** Makes vectors whose weights are count × log(pictures / pictures whose references have the n-gram). */
+function weighting(pictures: readonly TokenizedPicture[], order: number) {
+  const frequencies = new Map<string, number>();
+  for (const { references } of pictures) {
+    const ngrams = new Set(references.flatMap((reference) => [...countNgrams(reference, order).keys()]));
+    for (const ngram of ngrams) frequencies.set(ngram, (frequencies.get(ngram) ?? 0) + 1);
+  }
+  return (tokens: readonly string[]): NgramVector => {
+    const weights = new Map<string, number>();
+    let squares = 0;
+    for (const [ngram, count] of countNgrams(tokens, order)) {
+      // An n-gram of no reference weighs as one of a single picture's.
+      const weight = count * (Math.log(pictures.length) - Math.log(frequencies.get(ngram) ?? 1));
+      weights.set(ngram, weight);
+      squares += weight ** 2;
+    }
+    return { weights, norm: Math.sqrt(squares), length: tokens.length };
+  };
+}
+
+function similarity(candidate: NgramVector, reference: NgramVector): Cider {
+  const norms = candidate.norm * reference.norm;
+  if (norms === 0) return { cider: 0, ciderD: 0 };
+  let [product, clipped] = [0, 0];
+  for (const [ngram, weight] of candidate.weights) {
+    const expected = reference.weights.get(ngram) ?? 0;
+    product += weight * expected;
+    clipped += Math.min(weight, expected) * expected;
+  }
+  const lengthPenalty = Math.exp(-((candidate.length - reference.length) ** 2) / (2 * SIGMA ** 2));
+  return { cider: product / norms, ciderD: (clipped / norms) * lengthPenalty };
+}
