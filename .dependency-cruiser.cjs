@@ -4,6 +4,7 @@
  */
 const stages = [
   "errors.ts",
+  "environment.ts",
   "tensor/",
   "graph/",
   "autodiff/",

@@ -89,20 +89,19 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const { encoder, decoder } = folder.manifest;
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
+  const opening = RemoteTextGenerator.open({
+    graph: join(path, decoder.graph),
+    tokenizer: join(path, decoder.tokenizer),
+    shape: decoder.shape,
+    bounds: decoder,
+    session,
+  });
   try {
-    const [encoderSession, generator] = await Promise.all([
-      thread.open(join(path, encoder.graph), session),
-      RemoteTextGenerator.open({
-        graph: join(path, decoder.graph),
-        tokenizer: join(path, decoder.tokenizer),
-        shape: decoder.shape,
-        bounds: decoder,
-        session,
-      }),
-    ]);
-    return new Model(folder, thread, encoderSession, generator, options);
+    const encoderSession = thread.open(join(path, encoder.graph), session);
+    const [opened, generator] = await Promise.all([encoderSession, opening]);
+    return new Model(folder, thread, opened, generator, options);
   } catch (error) {
-    await thread.close();
+    await Promise.allSettled([thread.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
 }

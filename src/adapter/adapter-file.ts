@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Checkpoint } from "../checkpoints/checkpoint.js";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.js";
 import { writeSafetensors } from "../checkpoints/safetensors.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError, messageOf } from "../errors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";
@@ -92,23 +92,25 @@ function settingsOf(
     }
   }
   const defined = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  const result = settingsSchema.safeParse({
-    // What the published implementation does, and says nowhere.
-    perceptionSees: "everything",
-    ...stated,
-    ...defined,
-  });
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw invalid(checkpoint.path, `setting '${issue?.path.join(".")}': ${issue?.message}`);
+  // What the published implementation does, and says nowhere.
+  return parseSettings({ perceptionSees: "everything", ...stated, ...defined }, checkpoint.path);
 }
 
-function ownSettings(header: string, path: string): Partial<AdapterSettings> {
+function ownSettings(header: string, path: string): AdapterSettings {
+  let settings: unknown;
   try {
-    return settingsSchema.parse(JSON.parse(header));
-  } catch {
-    throw invalid(path, `the header's '${SETTINGS_KEY}' is not the settings of an adapter`);
+    settings = JSON.parse(header);
+  } catch (error) {
+    throw invalid(path, `the header's '${SETTINGS_KEY}': ${messageOf(error)}`);
   }
+  return parseSettings(settings, path);
+}
+
+function parseSettings(settings: unknown, path: string): AdapterSettings {
+  const result = settingsSchema.safeParse(settings);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw invalid(path, `setting '${issue?.path.join(".")}': ${issue?.message}`);
 }
 
 /** What tensors show by their names and shapes, and what a published `config` says besides. */
@@ -124,6 +126,13 @@ function foreignSettings(
     throw invalid(checkpoint.path, `expected tensors connector.0.weight and ${PROMPT}.0.weight`);
   }
   const config = publishedSettings(checkpoint);
+  const { injectedStates = connectors } = config;
+  if (connectors > 1 && injectedStates !== connectors) {
+    throw invalid(
+      checkpoint.path,
+      `config 'injected_hidden_states': expected ${connectors}, the number of connectors, got ${injectedStates}`,
+    );
+  }
   const sharedConnector = connectors === 1 && (config.injectedStates ?? 2) > 1;
   return {
     ...config,

@@ -42,17 +42,17 @@ class Walker {
 
   run(): Graph {
     const loss = this.#g.value(this.#loss);
-    if (loss.shape.length !== 0) {
+    if (loss.type !== "float32" || loss.shape.length !== 0) {
       throw new EpalmError(
         "invalid_graph",
-        `loss '${loss.name}': expected no axes, got ${formatShape(loss.shape)}`,
+        `loss '${loss.name}': expected float32 [], got ${loss.type} ${formatShape(loss.shape)}`,
       );
     }
     const depends = dependents(this.#graph, this.#names);
     this.#gradients.set(loss.name, this.#g.number(1));
     for (const node of this.#graph.nodes.toReversed()) {
-      if (node.outputs.some((name) => this.#gradients.has(name) && depends.has(name)))
-        this.#visit(node, depends);
+      const carries = node.inputs.some((name) => depends.has(name));
+      if (carries && node.outputs.some((name) => this.#gradients.has(name))) this.#visit(node, depends);
     }
     for (const name of this.#names) {
       const found = this.#gradients.get(name);
@@ -106,21 +106,16 @@ function dependents(graph: Graph, names: readonly string[]): ReadonlySet<string>
 /** Sums a gradient over the axes along which its value was repeated. */
 function unbroadcast(g: GraphBuilder, gradient: Value, value: Value): Value {
   if (sameShape(gradient.shape, value.shape)) return gradient;
-  const extra = gradient.shape.length - value.shape.length;
-  if (extra < 0) {
+  const extra = Math.max(0, gradient.shape.length - value.shape.length);
+  const leading = Array.from({ length: extra }, (_, axis) => axis);
+  const inner = leading.length > 0 ? g.sum(gradient, leading, false) : gradient;
+  const repeated = value.shape.flatMap((dim, axis) => (dim === 1 && inner.shape[axis] !== 1 ? [axis] : []));
+  const sum = repeated.length > 0 ? g.sum(inner, repeated, true) : inner;
+  if (!sameShape(sum.shape, value.shape)) {
     throw new EpalmError(
       "invalid_graph",
       `gradient of '${value.name}': expected ${formatShape(value.shape)}, got ${formatShape(gradient.shape)}`,
     );
   }
-  const leading =
-    extra > 0
-      ? g.sum(
-          gradient,
-          Array.from({ length: extra }, (_, axis) => axis),
-          false,
-        )
-      : gradient;
-  const repeated = value.shape.flatMap((dim, axis) => (dim === 1 && leading.shape[axis] !== 1 ? [axis] : []));
-  return repeated.length > 0 ? g.sum(leading, repeated, true) : leading;
+  return sum;
 }

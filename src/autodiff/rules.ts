@@ -1,6 +1,6 @@
 import { EpalmError } from "../errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
-import type { Value } from "../graph/ir.js";
+import type { Dim, Node, Value } from "../graph/ir.js";
 import type { Backward, Rule } from "./rule.js";
 
 /**
@@ -80,10 +80,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   Sigmoid: unary(({ g, y, dy }) => g.multiply(dy, g.multiply(y, g.subtract(g.number(1), y)))),
   Sin: unary(({ g, x, dy }) => g.multiply(dy, g.cosine(x))),
   Slice: slice,
-  Softmax: unary(({ g, y, dy }) => {
-    const weighted = g.multiply(dy, y);
-    return g.subtract(weighted, g.multiply(y, g.sum(weighted, [-1], true)));
-  }),
+  Softmax: softmax,
   SoftmaxCrossEntropyLoss: crossEntropy,
   Split: split,
   Sqrt: unary(({ g, y, dy }) => g.divide(dy, g.multiply(g.number(2), y))),
@@ -106,7 +103,8 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
   const [a, b, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
   const da = wants[0] ? g.fusedMatmul(dy, b, { b: true }) : undefined;
   if (!wants[1]) return [da, undefined];
-  if (b.shape.length > 2) return [da, g.fusedMatmul(a, dy, { a: true })];
+  const isWeight = b.shape.length === 2 && b.shape.every((dim) => typeof dim === "number");
+  if (!isWeight) return [da, g.fusedMatmul(a, dy, { a: true })];
   const rows = (x: Value) => g.reshape(x, [-1, numberAt(x, -1)]);
   return [da, g.fusedMatmul(rows(a), rows(dy), { a: true })];
 }
@@ -114,10 +112,10 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
 /** a b^T without a third input: the form that heads have. */
 function gemm(backward: Backward): readonly (Value | undefined)[] {
   const { g, node, wants } = backward;
+  const { transA, transB, alpha } = node.attributes;
   const isHead =
-    node.attributes.transB?.value === 1 && !node.attributes.transA?.value && node.inputs.length === 2;
-  if (!isHead)
-    throw new EpalmError("missing_gradient", `Gemm of node '${node.name}': only a b^T has a gradient rule`);
+    transB?.value === 1 && !transA?.value && (alpha?.value ?? 1) === 1 && node.inputs.length === 2;
+  if (!isHead) throw unsupported(node, "only a b^T has a gradient rule");
   const [a, b, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
   return [wants[0] ? g.matmul(dy, b) : undefined, wants[1] ? g.fusedMatmul(dy, a, { a: true }) : undefined];
 }
@@ -126,8 +124,10 @@ function gemm(backward: Backward): readonly (Value | undefined)[] {
 
 /** With n = (x - mean) / deviation: dx = (dn - mean(dn) - n mean(dn n)) / deviation. */
 function layerNormalization(backward: Backward): readonly (Value | undefined)[] {
-  const { g, wants } = backward;
+  const { g, node, wants } = backward;
   const [x, scale, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
+  if (axisOf(node.attributes.axis?.value ?? -1, x) !== x.shape.length - 1)
+    throw unsupported(node, "only over the last axis");
   const inverse = backward.extraOutput(2);
   const normed = g.multiply(g.subtract(x, backward.extraOutput(1)), inverse);
   const dNormed = g.multiply(dy, scale);
@@ -140,6 +140,15 @@ function layerNormalization(backward: Backward): readonly (Value | undefined)[] 
     wants[1] ? g.multiply(dy, normed) : undefined,
     wants[2] ? dy : undefined,
   ];
+}
+
+/** y (dy - sum(dy y)) */
+function softmax(backward: Backward): readonly (Value | undefined)[] {
+  const { g, node } = backward;
+  const y = first(backward.outputs);
+  const axis = axisOf(node.attributes.axis?.value ?? -1, y);
+  const weighted = g.multiply(upstream(backward), y);
+  return [g.subtract(weighted, g.multiply(y, g.sum(weighted, [axis], true)))];
 }
 
 function gelu({ g, node, inputs, upstream: [dy] }: Backward): readonly (Value | undefined)[] {
@@ -176,11 +185,10 @@ function tanhGeluSlope(g: GraphBuilder, x: Value): Value {
 function crossEntropy(backward: Backward): readonly (Value | undefined)[] {
   const {
     g,
-    outputs,
     upstream: [dLoss, dLogs],
   } = backward;
   const ids = at(backward.inputs, 1);
-  const probabilities = g.exponential(at(outputs, 1));
+  const probabilities = g.exponential(backward.extraOutput(1));
   const parts: Value[] = [];
   if (dLoss) {
     const perRow = g.unsqueeze(dLoss, 1);
@@ -217,14 +225,11 @@ function spreadBack({ g, node, inputs }: Backward, dy: Value): Value {
 
 // Shapes and places.
 
-function transpose({ g, node, upstream: [dy] }: Backward): readonly (Value | undefined)[] {
-  const order = (node.attributes.perm?.value ?? []) as readonly number[];
-  return [
-    g.transpose(
-      dy as Value,
-      order.map((_, axis) => order.indexOf(axis)),
-    ),
-  ];
+function transpose({ g, node, inputs, upstream: [dy] }: Backward): readonly (Value | undefined)[] {
+  const axes = first(inputs).shape.map((_, axis) => axis);
+  const order = (node.attributes.perm?.value ?? axes.toReversed()) as readonly number[];
+  const back = axes.map((axis) => order.indexOf(axis));
+  return [g.transpose(dy as Value, back)];
 }
 
 /** Back to the shape of `like`; the sizes that are written down say enough in all but rare cases. */
@@ -245,10 +250,7 @@ function concat(backward: Backward): readonly (Value | undefined)[] {
   const sizes = inputs.map((input) => input.shape[axis]);
   const unknown = sizes.findIndex((size) => typeof size === "string");
   if (sizes.filter((size) => typeof size === "string").length > 1) {
-    throw new EpalmError(
-      "missing_gradient",
-      `Concat of node '${node.name}': more than one part of unknown size`,
-    );
+    throw unsupported(node, "more than one part of unknown size");
   }
   const sum = (list: readonly unknown[]) => list.reduce<number>((total, size) => total + Number(size), 0);
   return inputs.map((_, index) => {
@@ -265,43 +267,56 @@ function concat(backward: Backward): readonly (Value | undefined)[] {
 function split(backward: Backward): readonly (Value | undefined)[] {
   const { g, node, outputs, upstream: gradients } = backward;
   const axis = axisOf(node.attributes.axis?.value, first(backward.inputs));
-  const parts = outputs.map((output, index) => gradients[index] ?? g.expandLike(g.number(0), output));
+  const parts = outputs.map((output, index) => gradients[index] ?? zerosLike(g, output));
   return [g.concat(parts, axis)];
 }
 
+/** What was cut away gets zeros, along each of the axes that were cut. */
 function slice(backward: Backward): readonly (Value | undefined)[] {
   const { g, inputs, node } = backward;
-  const [x, starts, ends, axes] = inputs as [Value, Value, Value, Value];
-  const [start = 0] = g.constantOf(starts) ?? [];
-  const [end = 0] = g.constantOf(ends) ?? [];
-  const axis = axisOf(g.constantOf(axes)?.[0], x);
-  const size = x.shape[axis];
-  if (typeof size === "string" && (start < 0 || (end >= 0 && end < 2 ** 31))) {
-    throw new EpalmError(
-      "missing_gradient",
-      `Slice of node '${node.name}': cut from an axis of unknown size ${size}`,
-    );
+  const [x, starts = [], ends = [], axes = []] = [
+    first(inputs),
+    ...inputs.slice(1).map((input) => g.constantOf(input)),
+  ];
+  const whole = axes.reduce((part, given, index) => {
+    const axis = axisOf(given, x);
+    const cut = cutAway(x.shape[axis] ?? 1, starts[index] ?? 0, ends[index] ?? 0);
+    if (!cut) throw unsupported(node, `cut from an axis of unknown size ${x.shape[axis]}`);
+    return g.pad(part, axis, cut.before, cut.after);
+  }, upstream(backward));
+  return [whole];
+}
+
+/** How much of an axis a slice leaves out on either side; undefined where only a run knows. */
+function cutAway(size: Dim, start: number, end: number): { before: number; after: number } | undefined {
+  const toTheEnd = end >= 2 ** 31;
+  if (typeof size === "string") {
+    return start < 0 || (end >= 0 && !toTheEnd) ? undefined : { before: start, after: toTheEnd ? 0 : -end };
   }
-  const length = Number(size);
-  const before = start < 0 ? Math.max(0, start + length) : start;
-  const after = end >= 2 ** 31 ? 0 : end < 0 ? -end : Math.max(0, length - end);
-  return [g.pad(upstream(backward), axis, before, after)];
+  const place = (index: number) => Math.min(Math.max(index < 0 ? index + size : index, 0), size);
+  return { before: place(start), after: size - Math.max(place(start), place(end)) };
 }
 
 /** Rows that were taken more than once get the sum of their gradients. */
 function gather(backward: Backward): readonly (Value | undefined)[] {
-  const { g, node, inputs } = backward;
-  const [data, indices] = inputs as [Value, Value];
-  if (axisOf(node.attributes.axis?.value ?? 0, data) !== 0) {
-    throw new EpalmError("missing_gradient", `Gather of node '${node.name}': only along the first axis`);
-  }
-  return [g.scatterAddRows(g.expandLike(g.number(0), data), indices, upstream(backward))];
+  const { g, node } = backward;
+  const [data, indices] = [first(backward.inputs), at(backward.inputs, 1)];
+  if (axisOf(node.attributes.axis?.value, data) !== 0) throw unsupported(node, "only along the first axis");
+  const inner = data.shape.slice(1);
+  const flat = indices.shape.length === 1;
+  if (!flat && inner.some((dim) => typeof dim === "string"))
+    throw unsupported(node, "rows of unknown size, not in a list");
+  const rows = flat ? upstream(backward) : g.reshape(upstream(backward), [-1, ...inner.map(Number)]);
+  const places = flat ? indices : g.reshape(indices, [-1]);
+  return [g.scatterAddRows(zerosLike(g, data), places, rows)];
 }
 
 function gatherElements(backward: Backward): readonly (Value | undefined)[] {
-  const { g, inputs } = backward;
-  const [data, indices] = inputs as [Value, Value];
-  return [g.scatterAddColumns(g.expandLike(g.number(0), data), indices, upstream(backward))];
+  const { g, node } = backward;
+  const [data, indices] = [first(backward.inputs), at(backward.inputs, 1)];
+  if (data.shape.length !== 2 || axisOf(node.attributes.axis?.value, data) !== 1)
+    throw unsupported(node, "only columns of a matrix");
+  return [g.scatterAddColumns(zerosLike(g, data), indices, upstream(backward))];
 }
 
 function where(backward: Backward): readonly (Value | undefined)[] {
@@ -313,6 +328,15 @@ function where(backward: Backward): readonly (Value | undefined)[] {
     wants[1] ? g.where(condition, dy, zero) : undefined,
     wants[2] ? g.where(condition, zero, dy) : undefined,
   ];
+}
+
+function zerosLike(g: GraphBuilder, like: Value): Value {
+  return g.expandLike(g.number(0), like);
+}
+
+/** Of an operator that has a rule, a form that the rule does not cover. */
+function unsupported(node: Node, what: string): EpalmError {
+  return new EpalmError("missing_gradient", `${node.op} of node '${node.name}': ${what}`);
 }
 
 // Access to a node's values, which the forward checker has counted.

@@ -76,9 +76,16 @@ export class Engine {
     const plan = this.#scheduler.plan();
     if (!plan) return;
     const outputs = await this.decoder.step(plan);
-    for (const job of this.#scheduler.commit(outputs)) {
+    for (const job of this.#scheduler.commit(outputs)) this.#tellProgress(job);
+  }
+
+  /** What a caller's own function throws is that caller's alone. */
+  #tellProgress(job: Job): void {
+    try {
       this.#jobs.get(job)?.onProgress();
       if (job.rows.length === 0) this.#settle(job, ({ resolve }) => resolve());
+    } catch (error) {
+      this.#settle(job, ({ reject }) => reject(error));
     }
   }
 

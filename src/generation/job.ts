@@ -1,5 +1,5 @@
 import { EpalmError } from "../errors.js";
-import { isCacheable, leadLength, type Row, type RowContext } from "./row.js";
+import { isCacheable, leadLength, type Row, type RowContext, slotIsCached } from "./row.js";
 import type { Ask, StepOutput } from "./step.js";
 import type { Strategy } from "./strategy.js";
 
@@ -68,7 +68,8 @@ const ANSWERS_AT_ONCE = 16;
 
 /**
  * Log-probabilities of given answers after a prompt. The prompt is computed once; its row stays while answers
- * fork from it, some at a time.
+ * fork from it, some at a time. An answer's tokens are computed together, unless the perceptual slot sees
+ * everything: through it each would see those that follow, which the model does not when it writes.
  */
 export class ScoringJob implements Job {
   readonly maxRows: number;
@@ -76,6 +77,8 @@ export class ScoringJob implements Job {
   /** Per answer, the log-probability of each of its tokens; complete when the job is done. */
   readonly logProbs: number[][];
   readonly #answers: readonly (readonly number[])[];
+  /** Of one answer. */
+  readonly #tokensPerStep: number;
   #prompt: RunningRow;
   /** The answers that the rows behind the prompt's stand for. */
   #running: readonly number[] = [];
@@ -83,6 +86,7 @@ export class ScoringJob implements Job {
 
   constructor(context: RowContext, prompt: readonly number[], answers: readonly (readonly number[])[]) {
     this.#answers = answers;
+    this.#tokensPerStep = context.perception && !slotIsCached(context) ? 1 : Number.POSITIVE_INFINITY;
     this.#prompt = firstRow(context, prompt, { kind: "next", count: "all" });
     this.rows = [this.#prompt];
     this.logProbs = answers.map(() => []);
@@ -94,12 +98,27 @@ export class ScoringJob implements Job {
     if (this.#prompt.asks) this.#readFirstTokens(outputs[0]);
     else this.#readTargets(outputs);
     this.#prompt = { ...rowOf(computed, 0), asks: undefined };
-    this.#running = this.#waiting.splice(0, ANSWERS_AT_ONCE);
-    const forks = this.#running.map((index) => {
-      const answer = this.#answers[index] ?? [];
-      return continued(this.#prompt, answer.slice(0, -1), { kind: "targets", tokens: answer.slice(1) });
-    });
-    this.rows = forks.length > 0 ? [this.#prompt, ...forks] : [];
+    const begun = this.#running.flatMap((index, at) =>
+      this.#isScored(index) ? [] : [{ index, row: rowOf(computed, at + 1) }],
+    );
+    const next = this.#waiting.splice(0, ANSWERS_AT_ONCE - begun.length);
+    const going = [...begun, ...next.map((index) => ({ index, row: this.#prompt }))];
+    this.#running = going.map(({ index }) => index);
+    const rows = going.map(({ index, row }) => this.#goOn(index, row));
+    this.rows = rows.length > 0 ? [this.#prompt, ...rows] : [];
+  }
+
+  #isScored(index: number): boolean {
+    return this.logProbs[index]?.length === this.#answers[index]?.length;
+  }
+
+  /** The row with the last token that has a score, and those to be scored but the last. */
+  #goOn(index: number, row: RunningRow): RunningRow {
+    const answer = this.#answers[index] ?? [];
+    const known = this.logProbs[index]?.length ?? 0;
+    const end = Math.min(known + this.#tokensPerStep, answer.length);
+    const asks: Ask = { kind: "targets", tokens: answer.slice(known, end) };
+    return continued(row, answer.slice(known - 1, end - 1), asks);
   }
 
   #readTargets(outputs: readonly StepOutput[]): void {

@@ -159,9 +159,10 @@ class StepArrays {
 
   #placeScored({ asks }: StepRow, { first, end }: Columns, index: number): void {
     // The best next tokens come after the last element; the graph wants a target all the same.
-    const [start, targets] = asks.kind === "targets" ? [first, asks.tokens] : [end - 1, [0]];
-    if (start + targets.length !== end) {
-      throw new EpalmError("internal", `expected ${end - start} targets, got ${targets.length}`);
+    const targets = asks.kind === "targets" ? asks.tokens : [0];
+    const start = end - targets.length;
+    if (start < first) {
+      throw new EpalmError("internal", `expected at most ${end - first} targets, got ${targets.length}`);
     }
     targets.forEach((target, at) => {
       this.#scored.push(index * this.#width + start + at);

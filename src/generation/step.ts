@@ -7,7 +7,7 @@ import type { RowOutput } from "./strategy.js";
 export type Ask =
   /** So many best next tokens after the last element, or the whole distribution. */
   | { readonly kind: "next"; readonly count: number | "all" }
-  /** The log-probability of one given token after each pending element. */
+  /** The log-probability of one given token after each of the last pending elements. */
   | { readonly kind: "targets"; readonly tokens: readonly number[] };
 
 /** A row's part in a step. */

@@ -154,8 +154,11 @@ export class TextGenerator {
     answer: string,
   ): number[] {
     const whole = this.#tokenizer.encodeTemplate([...prompt, { literal: answerPrefix }, { user: answer }]);
-    const follows = promptTokens.every((token, index) => whole[index] === token);
-    return follows ? whole.slice(promptTokens.length) : whole;
+    if (promptTokens.every((token, index) => whole[index] === token)) return whole.slice(promptTokens.length);
+    // The prompt is the start token alone, or its last word and the answer's first would make other tokens.
+    return this.#tokenizer.encodeTemplate([{ literal: answerPrefix }, { user: answer }], {
+      addSpecialTokens: false,
+    });
   }
 
   #expectRoom(promptTokens: number, newTokens: number, field: string): void {

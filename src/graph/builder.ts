@@ -339,9 +339,16 @@ export class GraphBuilder {
       .with(rank + axis, after);
     return this.#one("Pad", [x, this.integers(pads)]);
   }
-  /** Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. */
+  /**
+   * Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. Not with ScatterND: that of
+   * ONNX Runtime adds with several threads at once, and loses sums where entries repeat (issue 23396).
+   */
   scatterAddRows(data: Value, indices: Value, updates: Value): Value {
-    return this.#one("ScatterND", [data, this.unsqueeze(indices, indices.shape.length), updates], {
+    const inner = updates.shape.slice(1).map((_, axis) => axis + 1);
+    const column = inner.length > 0 ? this.unsqueeze(indices, ...inner) : indices;
+    const everywhere = this.expandLike(this.cast(column, "int64"), updates);
+    return this.#one("ScatterElements", [data, everywhere, updates], {
+      axis: int(0),
       reduction: string("add"),
     });
   }

@@ -1,3 +1,4 @@
+import { EpalmError } from "../errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /**
@@ -31,7 +32,7 @@ export class AdamW {
   readonly #moments: Map<string, Moments>;
   #steps: number;
 
-  /** @param state steps done and moments so far, where a run goes on */
+  /** @param state steps done and moments so far, where a run goes on; moments are copied */
   constructor(
     options: AdamWOptions = torchDefaults,
     state: { readonly steps: number; readonly moments: ReadonlyMap<string, Moments> } = {
@@ -41,31 +42,41 @@ export class AdamW {
   ) {
     this.#options = options;
     this.#steps = state.steps;
-    this.#moments = new Map(state.moments);
+    this.#moments = new Map(
+      Array.from(state.moments, ([name, { mean, square }]) => [
+        name,
+        { mean: mean.slice(), square: square.slice() },
+      ]),
+    );
   }
 
   get steps(): number {
     return this.#steps;
   }
 
+  /** The next step changes these arrays. */
   get moments(): ReadonlyMap<string, Moments> {
     return this.#moments;
   }
 
-  /** Changes the weights in place. */
+  /**
+   * Changes the weights in place.
+   *
+   * @throws internal where a gradient or its moments are not as long as the tensor
+   */
   step(
     weights: ReadonlyMap<string, Tensor>,
     gradientOf: (name: string) => Float32Array,
     sizeOf: (name: string) => StepSize,
   ): void {
     this.#steps++;
-    for (const [name, tensor] of weights) {
-      this.#update(
-        tensor.data as Float32Array,
-        gradientOf(name),
-        this.#momentsOf(name, tensor.data.length),
-        sizeOf(name),
-      );
+    for (const [name, { data }] of weights) {
+      const [gradient, moments] = [gradientOf(name), this.#momentsOf(name, data.length)];
+      for (const { length } of [gradient, moments.mean, moments.square]) {
+        if (length !== data.length)
+          throw new EpalmError("internal", `AdamW: ${name}: expected ${data.length} numbers, got ${length}`);
+      }
+      this.#update(data as Float32Array, gradient, moments, sizeOf(name));
     }
   }
 

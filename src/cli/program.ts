@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { z } from "zod";
+import { addBuildCommand } from "./build.js";
+import { addCaptionCommand } from "./caption.js";
+import type { CliContext } from "./context.js";
+import { addInspectCommand } from "./inspect.js";
+import { addMeasureCommand } from "./measure.js";
+import { addVqaCommand } from "./vqa.js";
+
+const notes = `
+Exit codes:
+  0    all went well
+  1    something failed: a file, a download, one of several pictures
+  2    the command line cannot be used: an unknown option, a value out of its limits
+  130  Ctrl-C
+
+Environment:
+  HF_TOKEN     token for models of the hub that are private or gated
+  HF_ENDPOINT  another address of the hub
+  EPALM_CACHE  where downloads are kept (default: HF_HOME/epalm, else ~/.cache/epalm/hub)
+  EPALM_DEBUG  1: errors say where in the code they arose
+
+Examples:
+  epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
+    --adapter coco=caption.pth --output captioner
+  epalm caption cat.jpg --model captioner`;
+
+/** All commands, ready to parse; errors of parsing are told in one line and thrown as `CommanderError`. */
+export function createProgram(context: CliContext): Command {
+  const program = new Command("epalm")
+    .description("Lets a frozen language model talk about what a frozen encoder sees (eP-ALM).")
+    .version(packageVersion(), "-V, --version", "print the version")
+    .configureOutput({ outputError: (text, write) => write(`epalm: ${asOneLine(text)}\n`) })
+    // Commands inherit it, and the above; they must be added after it.
+    .exitOverride()
+    .addHelpText("after", notes);
+  for (const add of [
+    addBuildCommand,
+    addInspectCommand,
+    addCaptionCommand,
+    addVqaCommand,
+    addMeasureCommand,
+  ]) {
+    add(program, context);
+  }
+  return program;
+}
+
+function asOneLine(text: string): string {
+  return text
+    .replace(/^error: /, "")
+    .replace(/\s+/g, " ")
+    .trim();
+}
+
+/** From `package.json`, which is three folders above the compiled file. */
+function packageVersion(): string {
+  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
+}

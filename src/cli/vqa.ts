@@ -1,0 +1,96 @@
+import { type Command, Option } from "commander";
+import { EpalmError, type Model } from "../index.js";
+import { type AnswerFlags, type Ask, addAnswerOptions, answerImages } from "./answer-images.js";
+import type { CliContext } from "./context.js";
+import {
+  addGenerationOptions,
+  type GenerationFlags,
+  generationOptions,
+  givenGenerationFlags,
+} from "./generation-flags.js";
+import { each, someText } from "./option-values.js";
+import { streamOption } from "./stream-option.js";
+import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "./with-model.js";
+
+interface VqaFlags extends ModelFlags, AnswerFlags, GenerationFlags {
+  readonly question: string;
+  readonly candidate?: string[];
+  readonly rankBy?: "sum" | "mean";
+  readonly adapter?: string;
+}
+
+const examples = `
+With candidates, the model ranks them instead of writing; the best is printed, or with --scores all of them, each
+with its probability among them.
+
+Examples:
+  epalm vqa cat.jpg --question "What colour is the cat?" --model captioner
+  epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores`;
+
+/** `epalm vqa`: answers to a question about pictures. */
+export function addVqaCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command("vqa")
+    .summary("answer a question about pictures")
+    .description("Answers a question about each picture.")
+    .requiredOption("-q, --question <text>", "what is asked", someText)
+    .option("--candidate <text>", "an answer to choose from; may be repeated", each(someText))
+    .addOption(
+      new Option(
+        "--rank-by <score>",
+        "of candidates' tokens: sum or mean of log-probabilities (default: sum)",
+      ).choices(["sum", "mean"]),
+    );
+  addModelOption(command);
+  addAnswerOptions(command).addOption(streamOption().conflicts("candidate"));
+  addThreadsOption(command);
+  addGenerationOptions(command);
+  command
+    .addHelpText("after", examples)
+    .action((images: string[], flags: VqaFlags) => vqa(images, flags, context));
+}
+
+async function vqa(images: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
+  refuseMixedModes(flags);
+  await withModel(flags, context, (model) =>
+    answerImages(images, flags, context, asking(model, flags, context)),
+  );
+}
+
+/** Options of the one way to an answer mean nothing on the other. */
+function refuseMixedModes(flags: VqaFlags): void {
+  const [decoding] = givenGenerationFlags(flags);
+  if (flags.candidate && decoding !== undefined) {
+    throw new EpalmError(
+      "invalid_option",
+      `--candidate: expected no options of decoding beside it, got ${decoding}`,
+    );
+  }
+  if (!flags.candidate && flags.rankBy) {
+    throw new EpalmError("invalid_option", "--rank-by: expected --candidate beside it");
+  }
+}
+
+function asking(model: Model, flags: VqaFlags, { signal }: CliContext): Ask {
+  const { question, candidate, adapter } = flags;
+  if (candidate === undefined) {
+    return async (image, onText) => {
+      const answer = await model.vqa(image, question, {
+        ...generationOptions(flags),
+        adapter,
+        signal,
+        onText,
+      });
+      return { texts: answer.texts, whole: { question, ...answer } };
+    };
+  }
+  return async (image) => {
+    const ranking = await model.rank(image, question, candidate, {
+      ...(flags.rankBy ? { normalisation: flags.rankBy } : {}),
+      adapter,
+      signal,
+    });
+    const ranked = ranking.answers.map(({ text, probability }) => ({ text, score: probability }));
+    return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole: { question, ...ranking } };
+  };
+}

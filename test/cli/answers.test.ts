@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import sharp from "sharp";
+import { buildTiny, epalm, temporaryFolder } from "./cli-process.js";
+
+const folder = temporaryFolder();
+const model = join(folder, "tiny");
+const [red, blue, broken] = ["red.png", "blue.png", "broken.png"].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string,
+];
+const onModel = ["--model", model];
+const few = [...onModel, "--max-tokens", "6"];
+
+before(async () => {
+  for (const [path, background] of [
+    [red, { r: 200, g: 30, b: 30 }],
+    [blue, { r: 20, g: 40, b: 220 }],
+  ] as const) {
+    await sharp({ create: { width: 40, height: 30, channels: 3, background } })
+      .png()
+      .toFile(path);
+  }
+  writeFileSync(broken, readFileSync(red).subarray(0, 60));
+  const built = await buildTiny(model);
+  assert.equal(built.code, 0, built.stderr);
+});
+
+/** The one text that a command prints. */
+async function textOf(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await epalm(args);
+  assert.deepEqual([code, stderr], [0, ""]);
+  return stdout.replace(/\n$/, "");
+}
+
+describe("epalm caption", { concurrency: true }, () => {
+  it("prints the text alone for one picture", async () => {
+    const text = await textOf("caption", red, ...few);
+    const { stdout } = await epalm(["caption", red, ...few, "--json"]);
+    const answer = JSON.parse(stdout);
+    assert.equal(answer.text, text);
+    assert.deepEqual([answer.image, answer.model, answer.adapter], [red, "tiny", "a"]);
+    assert.equal(answer.usage.newTokens, 6);
+  });
+
+  it("reads a picture from standard input", async () => {
+    const { code, stdout } = await epalm(["caption", "-", ...few], { input: readFileSync(red) });
+    assert.equal(code, 0);
+    assert.equal(stdout, `${await textOf("caption", red, ...few)}\n`);
+  });
+
+  it("prints a line for each of several pictures, and is not stopped by a bad one", async () => {
+    const { code, stdout, stderr } = await epalm(["caption", red, broken, "nowhere.png", blue, ...few]);
+    assert.equal(code, 1);
+    const lines = stdout.trimEnd().split("\n");
+    assert.deepEqual(
+      lines.map((line) => line.split("\t")[0]),
+      [red, blue],
+    );
+    const [cut, missing, ...others] = stderr.trimEnd().split("\n");
+    assert.match(cut ?? "", /^epalm: .*broken\.png: /);
+    assert.equal(missing, "epalm: nowhere.png: no such file");
+    assert.deepEqual(others, []);
+  });
+
+  it("prints a JSON object for each of several pictures", async () => {
+    const { stdout } = await epalm(["caption", red, blue, ...few, "--json"]);
+    const images = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line).image);
+    assert.deepEqual(images, [red, blue]);
+  });
+
+  it("streams the same text that it prints whole", async () => {
+    const greedy = ["caption", red, ...few, "--beams", "1"];
+    assert.equal(await textOf(...greedy, "--stream"), await textOf(...greedy));
+  });
+
+  it("draws the same texts with the same seed, best first, with scores", async () => {
+    const args = [
+      "caption",
+      red,
+      ...few,
+      "--temperature",
+      "1",
+      "--top-k",
+      "20",
+      "--sequences",
+      "3",
+      "--scores",
+    ];
+    const drawn = await textOf(...args, "--seed", "7");
+    assert.equal(drawn, await textOf(...args, "--seed", "7"));
+    assert.notEqual(drawn, await textOf(...args, "--seed", "8"));
+  });
+
+  it("ends with 130 on Ctrl-C, with what was answered before", async () => {
+    const args = ["caption", red, "-", ...few];
+    const { code, stdout, stderr } = await epalm(args, { input: "open", signalWhenBusy: "SIGINT" });
+    assert.deepEqual([code, stderr], [130, "epalm: interrupted\n"]);
+    assert.match(stdout, /^[^\n]*red\.png\t[^\n]*\n$/);
+  });
+
+  it("names the flag when options mean nothing together", async () => {
+    const { code, stderr } = await epalm(["caption", red, ...onModel, "--top-k", "5"]);
+    assert.deepEqual([code, stderr], [2, "epalm: --top-k: expected no value with beams above 1, got 5\n"]);
+  });
+
+  it("refuses an adapter that the folder has not, once", async () => {
+    const { code, stdout, stderr } = await epalm(["caption", red, blue, ...onModel, "--adapter", "b"]);
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.equal(stderr, "epalm: adapter 'b': expected one of a\n");
+  });
+
+  it("refuses a folder that is no model", async () => {
+    const { code, stderr } = await epalm(["caption", red, "--model", folder]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^epalm: .*epalm\.json: no such file; a model folder has one\n$/);
+  });
+
+  it("shows where an error arose only for those who debug", async () => {
+    const { code, stderr } = await epalm(["caption", red, "--model", folder], { env: { EPALM_DEBUG: "1" } });
+    assert.equal(code, 1);
+    assert.match(stderr, /\n +at .*manifest\.js/);
+  });
+});
+
+describe("epalm vqa", { concurrency: true }, () => {
+  const question = ["--question", "what colour is it?"];
+
+  it("answers a question", async () => {
+    const { code, stdout } = await epalm(["vqa", red, ...question, ...few, "--json"]);
+    assert.equal(code, 0);
+    const answer = JSON.parse(stdout);
+    assert.equal(answer.question, "what colour is it?");
+    assert.ok(answer.usage.promptTokens > 1);
+    assert.equal(await textOf("vqa", red, ...question, ...few), answer.text);
+  });
+
+  it("ranks candidates: the best, or all with their probabilities", async () => {
+    const candidates = ["red", "blue", "green"].flatMap((text) => ["--candidate", text]);
+    const ask = ["vqa", red, ...question, ...onModel, ...candidates];
+    const rows = (await textOf(...ask, "--scores")).split("\n").map((line) => line.split("\t"));
+    const probabilities = rows.map(([probability]) => Number(probability));
+    assert.deepEqual(rows.map(([, text]) => text).sort(), ["blue", "green", "red"]);
+    assert.deepEqual(
+      probabilities,
+      probabilities.toSorted((a, b) => b - a),
+    );
+    assert.ok(Math.abs(probabilities.reduce((sum, value) => sum + value, 0) - 1) < 2e-4);
+    assert.equal(await textOf(...ask), rows[0]?.[1]);
+  });
+
+  it("refuses a question that asks nothing", async () => {
+    const { code, stderr } = await epalm(["vqa", red, blue, "--question", " ?", ...onModel]);
+    assert.deepEqual([code, stderr], [2, "epalm: question: expected a text, got none\n"]);
+  });
+});

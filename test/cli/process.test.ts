@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { readEnvironment } from "../../src/environment.js";
+import { GOLDEN } from "./cli-process.js";
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+
+describe("epalm | head", () => {
+  it("ends quietly when nobody reads its output", async () => {
+    const child = spawn(process.execPath, [MAIN, "inspect", join(GOLDEN, "decoder")]);
+    child.stdout.destroy();
+    let stderr = "";
+    child.stderr.on("data", (text) => {
+      stderr += text;
+    });
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    assert.deepEqual([code, stderr], [0, ""]);
+  });
+});
+
+describe("readEnvironment", () => {
+  it("takes EPALM_CACHE, else a folder in HF_HOME, and empty variables as absent", () => {
+    const cacheOf = (variables: NodeJS.ProcessEnv) => readEnvironment(variables).hub.cacheFolder;
+    assert.equal(cacheOf({ EPALM_CACHE: "/cache", HF_HOME: "/home" }), "/cache");
+    assert.equal(cacheOf({ EPALM_CACHE: "", HF_HOME: "/home" }), join("/home", "epalm"));
+    assert.equal(cacheOf({}), undefined);
+    assert.equal(readEnvironment({ HF_TOKEN: "" }).hub.token, undefined);
+    assert.equal(readEnvironment({ EPALM_DEBUG: "1" }).debug, true);
+    assert.equal(readEnvironment({}).debug, false);
+  });
+});
