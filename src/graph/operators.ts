@@ -196,7 +196,8 @@ function slicedDim(node: Inputs, dim: Dim, start: number, end: number): Dim {
     const at = (index: number) => Math.min(Math.max(index < 0 ? index + dim : index, 0), dim);
     return Math.max(0, at(end) - at(start));
   }
-  if (start >= 0 && end > start && end < 2 ** 31) return end - start;
+  const sameSide = start < 0 === end < 0;
+  if (sameSide && end > start && end < 2 ** 31) return end - start;
   if (start >= 0 && end >= 2 ** 31) return addDims(dim, -start);
   if (start >= 0 && end < 0) return addDims(dim, end - start);
   if (start < 0 && end >= 2 ** 31) return -start;

@@ -31,7 +31,10 @@ export async function openModelFolder(
   const manifest = readManifest(path);
   for (const name of usedFiles(manifest)) {
     if (Object.hasOwn(manifest.files, name)) continue;
-    throw new EpalmError("invalid_model", `${join(path, name)}: is used, but not among the manifest's 'files'`);
+    throw new EpalmError(
+      "invalid_model",
+      `${join(path, name)}: is used, but not among the manifest's 'files'`,
+    );
   }
   for (const [name, expected] of Object.entries(manifest.files)) {
     const file = join(path, name);

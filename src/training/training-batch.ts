@@ -1,4 +1,5 @@
 import type { PerceptionSees } from "../adapter/injection-plan.js";
+import { EpalmError } from "../errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 import { type PaddedTexts, whoSeesWhom } from "./padded-batch.js";
 
@@ -12,6 +13,7 @@ export interface LossWeights {
  * Inputs of a training graph for whole texts, but for the trained tensors. Only targets of weight above 0 are scored.
  *
  * @param states [B, depth, dv]: the encoder's states of each row's medium
+ * @throws invalid_option where no target counts: there is no loss then
  */
 export function trainingFeeds(
   { ids, mask }: PaddedTexts,
@@ -39,6 +41,8 @@ export function trainingFeeds(
       scored.push({ row: BigInt(before), target: ids.data[row * length + place] as bigint, weight });
     }
   }
+  if (scored.length === 0)
+    throw new EpalmError("invalid_option", `batch: no token of its ${batch} texts is scored`);
   return {
     cls_states: states,
     input_ids: ids,
