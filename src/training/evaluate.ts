@@ -3,7 +3,12 @@ import { vqaAccuracy } from "./metrics/vqa-accuracy.js";
 
 /** An example with what is expected, and a name for it in messages and files. */
 export type ScoredExample =
-  | { readonly kind: "caption"; readonly id: string; readonly media: string; readonly references: readonly string[] }
+  | {
+      readonly kind: "caption";
+      readonly id: string;
+      readonly media: string;
+      readonly references: readonly string[];
+    }
   | {
       readonly kind: "vqa";
       readonly id: string;
@@ -60,7 +65,9 @@ export function score(predictions: readonly Prediction[]): EvaluationScores {
       captions.length === 0
         ? undefined
         : {
-            ...captionScores(captions.map(({ prediction, references }) => ({ candidate: prediction, references }))).overall,
+            ...captionScores(
+              captions.map(({ prediction, references }) => ({ candidate: prediction, references })),
+            ).overall,
             examples: captions.length,
           },
     answers:
