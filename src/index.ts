@@ -1,13 +1,28 @@
 /** What a library user imports: build a model folder, load it, ask it about pictures. */
 
 export type { AdapterSettings } from "./adapter/adapter.js";
-export { readAdapter, writeAdapter } from "./adapter/adapter-file.js";
+export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
+export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
+export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
+export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
 export type { GenerationOptions } from "./generation/generation-options.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
-export { type AdapterOptions, type BuildOptions, buildModel } from "./model/build-model.js";
-export { type Manifest, manifestJsonSchema, readManifest } from "./model/manifest.js";
-export { openModelFolder } from "./model/model-folder.js";
+export {
+  type AdapterOptions,
+  type BuildOptions,
+  buildModel,
+  type SourceReference,
+} from "./model/build-model.js";
+export {
+  MANIFEST_FILE,
+  type Manifest,
+  manifestJsonSchema,
+  type Precision,
+  readManifest,
+  type TaskName,
+} from "./model/manifest.js";
+export { loadAdapter, openModelFolder } from "./model/model-folder.js";
 export {
   type Answer,
   type AskOptions,

@@ -182,7 +182,8 @@ export class Model {
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: adapterName, signal, onText, ...given } = options;
+    const { adapter: adapterName, signal, onText, ...rest } = options;
+    const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
     const adapter = await this.#adapter(task, adapterName);
     const { grounding, timings } = await this.#perceive(image, adapter);
@@ -285,4 +286,9 @@ export class Model {
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
     return { name, plan, session, softPrompt };
   }
+}
+
+/** An option that is undefined is one that was not given. */
+function definedOnly<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }

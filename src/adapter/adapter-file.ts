@@ -110,7 +110,12 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
   const result = settingsSchema.safeParse(settings);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  throw invalid(path, `setting '${issue?.path.join(".")}': ${issue?.message}`);
+  const name = issue?.path.join(".") ?? "";
+  const isOpen = settings !== null && typeof settings === "object" && !Object.hasOwn(settings, name);
+  throw invalid(
+    path,
+    `setting '${name}': ${isOpen ? "the file does not say it: it must be given" : issue?.message}`,
+  );
 }
 
 /** What tensors show by their names and shapes, and what a published `config` says besides. */

@@ -14,7 +14,7 @@ export async function buildInThread(options: BuildOptions, signal: AbortSignal):
   try {
     await untilAborted(thread.call("build", plain, { onEvent }), signal);
   } finally {
-    await thread.close();
+    await thread.terminate();
     // A thread that was ended could not clean up; `buildModel` works in this folder.
     if (signal.aborted) rmSync(`${options.output}.part`, { recursive: true, force: true });
   }

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
+import type { Adapter } from "../adapter/adapter.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
@@ -132,11 +133,15 @@ class ModelBuilder {
   }
 
   async build(): Promise<Manifest> {
+    // Adapters are small, backbones are not: what is wrong with the former is said before the latter are written.
+    const read = await Promise.all(
+      this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)),
+    );
     const encoder = await this.#encoder(this.#options.encoder);
     const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
     const adapters: Record<string, AdapterManifest> = {};
-    for (const adapter of this.#options.adapters) {
-      adapters[adapter.name] = await this.#adapter(adapter, encoder, decoder);
+    for (const [index, options] of this.#options.adapters.entries()) {
+      adapters[options.name] = await this.#adapter(options, read[index] as Adapter, encoder, decoder);
     }
     return manifestSchema.parse({
       format: "epalm-model",
@@ -245,12 +250,12 @@ class ModelBuilder {
   }
 
   async #adapter(
-    { name, path, tasks, settings }: AdapterOptions,
+    { name, path, tasks }: AdapterOptions,
+    adapter: Adapter,
     encoder: EncoderManifest,
     decoder: DecoderManifest,
   ): Promise<AdapterManifest> {
     this.#stage(`adapter ${name}`);
-    const adapter = await readAdapter(path, settings);
     checkFits(adapter, { encoder, decoder }, path);
     const file = `adapters/${name}.safetensors`;
     mkdirSync(join(this.#folder, "adapters"), { recursive: true });

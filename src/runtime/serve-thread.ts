@@ -36,7 +36,20 @@ export function serveThread(methods: Methods): void {
   }
 
   port.on("message", (message: ToThread) => {
-    if (message.kind === "call") void answer(message);
-    else running.get(message.id)?.abort();
+    switch (message.kind) {
+      case "call":
+        void answer(message);
+        return;
+      case "abort":
+        running.get(message.id)?.abort();
+        return;
+      case "close":
+        for (const controller of running.values()) controller.abort();
+        // Without the port nothing keeps the thread alive but what still computes.
+        port.close();
+        return;
+      default:
+        message satisfies never;
+    }
   });
 }

@@ -4,7 +4,9 @@ import { EpalmError, type ErrorCode, messageOf } from "../errors.js";
 /** What goes to a thread, and what comes back. Ids tell calls apart. */
 export type ToThread =
   | { readonly kind: "call"; readonly id: number; readonly method: string; readonly payload: unknown }
-  | { readonly kind: "abort"; readonly id: number };
+  | { readonly kind: "abort"; readonly id: number }
+  /** Take all calls back, finish what computes, end. */
+  | { readonly kind: "close" };
 
 export type FromThread =
   | { readonly kind: "event"; readonly id: number; readonly event: unknown }
@@ -18,6 +20,9 @@ export interface CallOptions {
   /** Buffers that are handed over instead of copied. */
   readonly transfer?: readonly ArrayBuffer[] | undefined;
 }
+
+/** The longest that a closing thread may go on: far above any single step, so that only a hang meets it. */
+const CLOSE_MILLISECONDS = 60_000;
 
 interface Call {
   readonly resolve: (result: unknown) => void;
@@ -34,13 +39,17 @@ export class Thread {
   readonly #calls = new Map<number, Call>();
   #nextId = 0;
   #failure: EpalmError | undefined;
+  #hasEnded = false;
 
   /** @param entry module that calls `serveThread` */
   constructor(entry: URL) {
     this.#worker = new Worker(entry);
     this.#worker.on("message", (message: FromThread) => this.#receive(message));
     this.#worker.on("error", (error) => this.#fail(messageOf(error)));
-    this.#worker.on("exit", (code) => this.#fail(`ended with code ${code}`));
+    this.#worker.on("exit", (code) => {
+      this.#hasEnded = true;
+      this.#fail(`ended with code ${code}`);
+    });
     // A thread that has nothing to do must not keep a finished program alive.
     this.#worker.unref();
   }
@@ -59,12 +68,28 @@ export class Thread {
     }).finally(() => {
       signal?.removeEventListener("abort", abort);
       this.#calls.delete(id);
-      if (this.#calls.size === 0) this.#worker.unref();
+      if (this.#calls.size === 0 && !this.#failure) this.#worker.unref();
     });
   }
 
+  /**
+   * Takes all calls back and ends the thread. What computes is finished first: a thread that is ended in the middle of
+   * ONNX Runtime's work can take the whole process with it.
+   */
   async close(): Promise<void> {
+    if (this.#hasEnded) return;
+    const ended = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
     this.#fail("was closed");
+    this.#worker.ref();
+    this.#post({ kind: "close" });
+    const patience = setTimeout(() => void this.#worker.terminate(), CLOSE_MILLISECONDS);
+    await ended;
+    clearTimeout(patience);
+  }
+
+  /** Ends the thread in the middle of what it does; only for threads that run no graphs (see `close`). */
+  async terminate(): Promise<void> {
+    this.#fail("was ended");
     await this.#worker.terminate();
   }
 

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { Engine } from "../../src/generation/engine.js";
+import type { GenerationOptions } from "../../src/generation/generation-options.js";
+import { ScoringJob } from "../../src/generation/job.js";
+import type { RowContext } from "../../src/generation/row.js";
+import type { Hypothesis } from "../../src/generation/strategy.js";
+import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
+
+/** Log-probabilities of two orders of summation in float32. */
+const TOLERANCE = 1e-3;
+
+function assertSame(found: readonly number[], expected: readonly number[], what: string): void {
+  assert.equal(found.length, expected.length, what);
+  expected.forEach((value, index) => {
+    assert.ok(
+      Math.abs((found[index] ?? 0) - value) <= TOLERANCE,
+      `${what} ${index}: ${found[index]}, expected ${value}`,
+    );
+  });
+}
+
+/** Every token's log-probability when the whole text before it is computed anew, nothing being cached. */
+async function recomputed(
+  { decoder }: GoldenDecoder,
+  context: RowContext,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): Promise<number[]> {
+  const logProbs: number[] = [];
+  for (let known = 0; known < tokens.length; known++) {
+    const text = [...prompt, ...tokens.slice(0, known)];
+    const row = {
+      row: { context, text, cached: 0 },
+      active: true,
+      asks: { kind: "next", count: "all" } as const,
+    };
+    const [output] = await decoder.step({ sources: [undefined], times: [0], first: 0, rows: [row] });
+    const at = Array.from(output?.next.tokens ?? []).indexOf(tokens[known] ?? -1);
+    logProbs.push(output?.next.logProbs[at] ?? Number.NaN);
+    decoder.clear();
+  }
+  return logProbs;
+}
+
+async function write(
+  golden: GoldenDecoder,
+  engine: Engine,
+  context: RowContext,
+  prompt: readonly number[],
+  options: GenerationOptions,
+): Promise<readonly Hypothesis[]> {
+  const { job, hypotheses } = writingJob(context, prompt, options, golden.endTokens);
+  await engine.run(job);
+  return hypotheses();
+}
+
+/** An engine looks for more work once more before it gives the cache back; a decoder has one engine at a time. */
+async function untilIdle(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await setImmediate();
+}
+
+for (const name of goldens) {
+  describe(`decoding with a cache: ${name}`, () => {
+    let golden: GoldenDecoder;
+    before(async () => {
+      golden = await openGolden(name);
+    });
+    after(() => golden.close());
+
+    const settings: [string, (index: number) => RowContext][] = [
+      ["as the adapter has it", (index) => golden.context(index)],
+      ["a slot that sees itself", (index) => golden.context(index, { perceptionSees: "itself" })],
+      ["a slot that sees everything", (index) => golden.context(index, { perceptionSees: "everything" })],
+      [
+        "a slot left alone early",
+        (index) => golden.context(index, { perceptionSees: "everything", startLayer: 1, endLayer: 3 }),
+      ],
+      ["text alone", () => ({})],
+    ];
+
+    for (const [what, contextOf] of settings) {
+      it(`equals full recomputation: ${what}`, async () => {
+        const engine = new Engine(golden.decoder);
+        for (const [index, prompt] of golden.prompts.entries()) {
+          const [best] = await write(golden, engine, contextOf(index), prompt, { maxNewTokens: 8 });
+          assert.ok(best);
+          const tokens = [...best.tokens, ...(best.finish === "end" ? golden.endTokens.slice(0, 1) : [])];
+          assertSame(
+            best.logProbs,
+            await recomputed(golden, contextOf(index), prompt, tokens),
+            `row ${index}, token`,
+          );
+        }
+      });
+    }
+
+    it("gives each of many ragged rows what it gives the row alone", async () => {
+      const requests = golden.prompts.flatMap((prompt, index) =>
+        settings.map(([, contextOf], kind) => ({
+          context: contextOf(index),
+          prompt: prompt.slice(0, 1 + ((index * 5 + kind * 3) % prompt.length)),
+          options: [
+            { maxNewTokens: 6 },
+            { beams: 3, maxNewTokens: 5 },
+            { temperature: 1, seed: kind, sequences: 2, maxNewTokens: 4 },
+          ][(index + kind) % 3] as GenerationOptions,
+        })),
+      );
+      const alone: (readonly Hypothesis[])[] = [];
+      const single = new Engine(golden.decoder);
+      for (const { context, prompt, options } of requests) {
+        alone.push(await write(golden, single, context, prompt, options));
+      }
+      await untilIdle();
+      // Few rows and tokens at once: jobs wait, join and leave while others run.
+      const engine = new Engine(golden.decoder, { rows: 12, stepTokens: 40 });
+      const together = await Promise.all(
+        requests.map(({ context, prompt, options }) => write(golden, engine, context, prompt, options)),
+      );
+      together.forEach((hypotheses, request) => {
+        const expected = alone[request] ?? [];
+        assert.deepEqual(
+          hypotheses.map(({ tokens }) => tokens),
+          expected.map(({ tokens }) => tokens),
+          `request ${request}`,
+        );
+        for (const [at, { logProbs }] of hypotheses.entries()) {
+          assertSame(logProbs, expected[at]?.logProbs ?? [], `request ${request}, token`);
+        }
+      });
+      await untilIdle();
+      assert.equal(golden.decoder.cacheBytes, 0, "the cache is given back");
+    });
+
+    it("scores given answers as it would score them one token at a time", async () => {
+      const engine = new Engine(golden.decoder);
+      const prompt = golden.prompts[0] ?? [];
+      const answers = [
+        [5],
+        [7, 9, 11],
+        [20, 21],
+        ...Array.from({ length: 20 }, (_, i) => [30 + i, 40 + i, 50]),
+      ];
+      for (const [what, contextOf] of settings) {
+        const job = new ScoringJob(contextOf(0), prompt, answers);
+        await engine.run(job);
+        await untilIdle();
+        for (const [index, answer] of answers.slice(0, 4).entries()) {
+          assertSame(
+            job.logProbs[index] ?? [],
+            await recomputed(golden, contextOf(0), prompt, answer),
+            `${what}, answer ${index}, token`,
+          );
+        }
+        assert.ok(job.logProbs.every((logProbs, index) => logProbs.length === answers[index]?.length));
+      }
+    });
+  });
+}
+
+describe("an engine", () => {
+  let golden: GoldenDecoder;
+  before(async () => {
+    golden = await openGolden("opt-shared-1token");
+  });
+  after(() => golden.close());
+
+  it("gives up a job at once when it is taken back, and goes on with the others", async () => {
+    const engine = new Engine(golden.decoder);
+    const [prompt = []] = golden.prompts;
+    const controller = new AbortController();
+    const long = writingJob(golden.context(0), prompt, { maxNewTokens: 40 }, []);
+    let steps = 0;
+    const taken = engine.run(long.job, {
+      signal: controller.signal,
+      onProgress: () => {
+        if (++steps === 3) controller.abort();
+      },
+    });
+    const other = write(golden, engine, golden.context(1), golden.prompts[1] ?? [], { maxNewTokens: 10 });
+    await assert.rejects(taken, { code: "aborted" });
+    assert.equal(steps, 3);
+    const alone = await write(
+      golden,
+      new Engine(golden.decoder),
+      golden.context(1),
+      golden.prompts[1] ?? [],
+      { maxNewTokens: 10 },
+    );
+    assert.deepEqual(found[0]?.tokens, alone[0]?.tokens);
+    await assert.rejects(engine.run(long.job, { signal: controller.signal }), { code: "aborted" });
+  });
+
+  it("rejects what it runs when a step fails, and works again afterwards", async () => {
+    await untilIdle();
+    const engine = new Engine(golden.decoder);
+    const [prompt = []] = golden.prompts;
+    const wrong = writingJob(golden.context(0), [1e6], { maxNewTokens: 3 }, []);
+    // An id far behind the vocabulary is a soft token that no table has.
+    await assert.rejects(engine.run(wrong.job), { code: "internal" });
+    const [best] = await write(golden, engine, golden.context(0), prompt, { maxNewTokens: 3 });
+    assert.equal(best?.logProbs.length, 3);
+  });
+});
