@@ -182,6 +182,8 @@ describe("an engine", () => {
     const other = write(golden, engine, golden.context(1), golden.prompts[1] ?? [], { maxNewTokens: 10 });
     await assert.rejects(taken, { code: "aborted" });
     assert.equal(steps, 3);
+    const found = await other;
+    await untilIdle();
     const alone = await write(
       golden,
       new Engine(golden.decoder),

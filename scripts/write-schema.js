@@ -1,0 +1,5 @@
+// Writes models/manifest.schema.json from the manifest's definition: npm run schema
+import { writeFileSync } from "node:fs";
+import { manifestJsonSchema } from "../dist/src/index.js";
+
+writeFileSync("models/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), undefined, 2)}\n`);
