@@ -147,7 +147,7 @@ describe("a model folder", () => {
         assert.equal(pieces.join(""), streamed.text);
         assert.equal((await model.caption(file, { beams: 1 })).text, streamed.text);
         const [one, two] = await Promise.all([
-          model.vqa(picture, "what is this?"),
+          () => model.vqa(picture, "what is this?"),
           model.vqa(picture, "what is this"),
         ]);
         assert.equal(one.text, two.text);
@@ -172,7 +172,7 @@ describe("a model folder", () => {
         [() => model.vqa(picture, "  ??"), /question: expected a text/],
         [() => model.vqa(picture, "x".repeat(3000)), /question: expected at most 2000 characters, got 3000/],
         [
-          model.caption({ pixels: new Float32Array(3) }),
+          () => model.caption({ pixels: new Float32Array(3) }),
           /pixels: expected 3072 numbers, \[3, 32, 32\], got 3/,
         ],
         [() => model.caption(Buffer.from("no picture")), /media/],
