@@ -147,7 +147,7 @@ describe("a model folder", () => {
         assert.equal(pieces.join(""), streamed.text);
         assert.equal((await model.caption(file, { beams: 1 })).text, streamed.text);
         const [one, two] = await Promise.all([
-          () => model.vqa(picture, "what is this?"),
+          model.vqa(picture, "what is this?"),
           model.vqa(picture, "what is this"),
         ]);
         assert.equal(one.text, two.text);
