@@ -1,5 +1,5 @@
 import { EpalmError } from "../errors.js";
-import { type ElementType, formatShape } from "../tensor/tensor.js";
+import { type ElementType, formatShape, sameShape } from "../tensor/tensor.js";
 import { addDims, broadcastShapes, remainingDim, unknownDim } from "./dims.js";
 import type { Attribute, Attributes, Dim, TensorType } from "./ir.js";
 
@@ -156,6 +156,9 @@ function reshape(node: Inputs): readonly TensorType[] {
   if (!target) return [{ type: x.type, shape: unknownSizes(node, 1) }];
   const open = target.filter((dim) => dim === -1).length;
   if (open > 1) throw fail(node, "more than one size is left open");
+  if (target.some((dim, index) => dim < -1 || (dim === 0 && index >= x.shape.length))) {
+    throw fail(node, `${formatShape(target)} is no shape for ${formatShape(x.shape)}`);
+  }
   const copied = target.map((dim, index) => (dim === 0 ? dimAt(x.shape, index) : dim));
   const known = copied.filter((dim) => dim !== -1);
   const rest = remainingDim(x.shape, known, node.where);
@@ -220,6 +223,7 @@ function unsqueeze(node: Inputs): readonly TensorType[] {
   const given = needConstant(node, 1);
   const rank = x.shape.length + given.length;
   const axes = given.map((axis) => axisOf(node, axis, rank));
+  if (new Set(axes).size < axes.length) throw fail(node, `axes ${formatShape(given)} repeat`);
   const rest = [...x.shape];
   return [
     {
@@ -239,9 +243,9 @@ function squeeze(node: Inputs): readonly TensorType[] {
 
 function normalization(node: Inputs): readonly TensorType[] {
   const x = expectType(node, 0, "float32");
-  for (const index of [1, 2]) {
-    const part = node.types[index];
-    if (part && part.shape[0] !== x.shape.at(-1)) {
+  for (const index of node.types[2] ? [1, 2] : [1]) {
+    const part = expectType(node, index, "float32");
+    if (part.shape.length !== 1 || part.shape[0] !== x.shape.at(-1)) {
       throw fail(node, `input ${index}: expected [${x.shape.at(-1)}], got ${formatShape(part.shape)}`);
     }
   }
@@ -255,18 +259,40 @@ function gemm(node: Inputs): readonly TensorType[] {
   const flip = (type: TensorType, name: string) =>
     attribute(node, name, "int") === 1 ? type.shape.toReversed() : type.shape;
   const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+  if (a.shape.length !== 2 || b.shape.length !== 2) {
+    throw fail(node, `expected two matrices, got ${formatShape(a.shape)} and ${formatShape(b.shape)}`);
+  }
   const shape = matmulShape(node, flip(a, "transA"), flip(b, "transB"));
-  const c = node.types[2];
-  if (c) broadcastShapes(shape, c.shape, node.where);
+  if (node.types[2] && !repeatsTo(expectType(node, 2, "float32").shape, shape)) {
+    throw fail(
+      node,
+      `input 2: ${formatShape(input(node, 2).shape)} does not repeat to ${formatShape(shape)}`,
+    );
+  }
   return [{ type: a.type, shape }];
+}
+
+/** Whether `from` fills `to` by repetition alone; `to` itself stays as it is. */
+function repeatsTo(from: readonly Dim[], to: readonly Dim[]): boolean {
+  const missing = to.length - from.length;
+  return missing >= 0 && from.every((dim, axis) => dim === 1 || dim === to[axis + missing]);
 }
 
 /** A [..., K] float x B packed by blocks of K -> [..., N] */
 function matmulNBits(node: Inputs): readonly TensorType[] {
   const a = expectType(node, 0, "float32");
   const [k, n] = [attribute(node, "K", "int"), attribute(node, "N", "int")];
-  if (a.shape.at(-1) !== k || n === undefined)
+  const [bits = 4, block = 0] = [attribute(node, "bits", "int"), attribute(node, "block_size", "int")];
+  if (k === undefined || n === undefined || a.shape.at(-1) !== k)
     throw fail(node, `expected rows of ${k}, got ${formatShape(a.shape)}`);
+  const blocks = Math.ceil(k / block);
+  const packed = [n, blocks, (block * bits) / 8];
+  const values = expectType(node, 1, "uint8").shape;
+  if (!sameShape(values, packed))
+    throw fail(node, `input 1: expected ${formatShape(packed)}, got ${formatShape(values)}`);
+  const scales = expectType(node, 2, "float32").shape;
+  if (!sameShape(scales, [n * blocks]))
+    throw fail(node, `input 2: expected [${n * blocks}], got ${formatShape(scales)}`);
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
 }
 
@@ -309,6 +335,12 @@ function shapeOf(node: Inputs): readonly TensorType[] {
 function pad(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const pads = needConstant(node, 1);
+  if (pads.length !== 2 * x.shape.length || pads.some((pad) => pad < 0)) {
+    throw fail(
+      node,
+      `expected two numbers from 0 on for each of ${x.shape.length} axes, got ${formatShape(pads)}`,
+    );
+  }
   const shape = x.shape.map((dim, axis) =>
     addDims(dim, (pads[axis] ?? 0) + (pads[axis + x.shape.length] ?? 0)),
   );
@@ -342,16 +374,43 @@ function crossEntropy(node: Inputs): readonly TensorType[] {
 }
 
 function topK(node: Inputs): readonly TensorType[] {
-  const x = input(node, 0);
-  const shape = x.shape.with(-1, node.constant(1)?.[0] ?? unknownDim("top"));
+  const [x, count] = [input(node, 0), expectType(node, 1, "int64")];
+  if (x.shape.length === 0 || !sameShape(count.shape, [1])) {
+    throw fail(
+      node,
+      `expected an axis and a count [1], got ${formatShape(x.shape)} and ${formatShape(count.shape)}`,
+    );
+  }
+  const [k = unknownDim("top")] = node.constant(1) ?? [];
+  const all = dimAt(x.shape, x.shape.length - 1);
+  if (typeof k === "number" && (k < 0 || (typeof all === "number" && k > all)))
+    throw fail(node, `the best ${k} of ${all}`);
+  const shape = x.shape.with(-1, k);
   return [
     { type: x.type, shape },
     { type: "int64", shape },
   ];
 }
 
+/** Data and indices of as many axes -> of the shape of the indices. */
 function gatherElements(node: Inputs): readonly TensorType[] {
-  return [{ type: input(node, 0).type, shape: expectType(node, 1, "int64").shape }];
+  const [data, indices] = [input(node, 0), expectType(node, 1, "int64", "int32")];
+  axisOf(node, attribute(node, "axis", "int") ?? 0, data.shape.length);
+  if (data.shape.length !== indices.shape.length) {
+    throw fail(node, `${formatShape(data.shape)} and indices ${formatShape(indices.shape)} differ in axes`);
+  }
+  return [{ type: data.type, shape: indices.shape }];
+}
+
+/** Data, indices of as many axes, and an update for each index -> of the shape of the data. */
+function scatterElements(node: Inputs): readonly TensorType[] {
+  const [{ shape }] = gatherElements(node) as [TensorType];
+  const [data, updates] = [input(node, 0), input(node, 2)];
+  sameTypes(node, data, updates);
+  if (!sameShape(shape, updates.shape)) {
+    throw fail(node, `updates ${formatShape(updates.shape)} for indices ${formatShape(shape)}`);
+  }
+  return [data];
 }
 
 function where(node: Inputs): readonly TensorType[] {
@@ -433,7 +492,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ReduceSum: reduction,
   Relu: floatUnary,
   Reshape: reshape,
-  ScatterElements: unary,
+  ScatterElements: scatterElements,
   ScatterND: unary,
   Shape: shapeOf,
   Sigmoid: floatUnary,
@@ -457,7 +516,7 @@ const rules: Readonly<Record<string, Rule>> = {
 
 /** Types and shapes of what an operator puts out; an error names the node and what does not fit. */
 export function inferTypes(operator: string, node: Inputs): readonly TensorType[] {
-  const rule = rules[operator];
+  const rule = Object.hasOwn(rules, operator) ? rules[operator] : undefined;
   if (!rule) throw new EpalmError("invalid_graph", `${node.where}: no rule for operator ${operator}`);
   return rule(node);
 }
