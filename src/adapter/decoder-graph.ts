@@ -1,6 +1,7 @@
 import type { DecoderBackbone } from "../backbones/backbone.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
+import { visibilityBias } from "../layers/attention.js";
 
 /**
  * One graph for prompts and for next tokens, for any adapter and any mix of rows (DESIGN, section 4).
@@ -48,7 +49,9 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
 
   const isText = g.less(ids, g.integer(vocabulary));
   const sizes = g.concat([g.sizeOf(past[0]?.keys ?? ids, 2), g.sizeOf(ids, 1)], 0);
-  const biases = attentionBiases(g, visible, perceptionKeys, attention.heads / attention.keyHeads);
+  const withPerception = visibilityBias(g, visible, attention);
+  const onlyOthers = g.and(visible, g.not(g.unsqueeze(perceptionKeys, 1)));
+  const withoutPerception = visibilityBias(g, onlyOthers, attention);
   const each = new Array<number>(layers).fill(1);
   const existsAt = g.split(g.unsqueeze(perceptionVisible, 2, 3), each, 1);
   const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1) as [Value, Value];
@@ -61,7 +64,7 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   for (let layer = 0; layer < layers; layer++) {
     g.scope(`layers.${layer}`, () => {
       const entering = g.where(overwriteAt[layer] as Value, stateAt[layer] as Value, hidden);
-      const bias = g.where(existsAt[layer] as Value, biases.withPerception, biases.withoutPerception);
+      const bias = g.where(existsAt[layer] as Value, withPerception, withoutPerception);
       const { keys, values } = past[layer] as { keys: Value; values: Value };
       const output = backbone.layer(layer, entering, { bias, past: { keys, values, sizes }, angles });
       cache.push(output.keysValues.keys, output.keysValues.values);
@@ -85,24 +88,6 @@ function embedTokens(
   const text = backbone.embed(g.where(isText, ids, g.integer(0)));
   const soft = g.gather(prompt, g.maximum(g.subtract(ids, first), g.integer(0)));
   return g.where(g.unsqueeze(isText, 2), text, soft);
-}
-
-/** float32's lowest number: added to a score, it leaves no weight after the softmax. */
-const HIDDEN = -3.4028234663852886e38;
-
-/**
- * What is added to the scores where the perceptual slot exists, and where it does not yet:
- * [B, 1, R * T, C + T], rows repeated for the R query heads that share a key head.
- */
-function attentionBiases(g: GraphBuilder, visible: Value, perceptionKeys: Value, repeats: number) {
-  const bias = (mask: Value) => {
-    const numbers = g.unsqueeze(g.where(mask, g.number(0), g.number(HIDDEN)), 1);
-    return g.concat(new Array<Value>(repeats).fill(numbers), 2);
-  };
-  return {
-    withPerception: bias(visible),
-    withoutPerception: bias(g.and(visible, g.not(g.unsqueeze(perceptionKeys, 1)))),
-  };
 }
 
 /** Logits of the tokens that were asked for, and what is chosen among them. */

@@ -64,7 +64,7 @@ const blockNames: Readonly<Record<string, string>> = {
 
 /** What a backbone has no use for: heads for classes and for distillation, poolers, the decoder of an MAE. */
 const unused =
-  /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|mask_token)\b/;
+  /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|(embeddings\.)?mask_token)\b/;
 
 /** timm's name of a tensor; undefined for what is no part of the backbone. */
 export function vitName(name: string): string | undefined {

@@ -30,6 +30,7 @@ function weightsOf(folder: string): string {
 
 async function openFile(path: string): Promise<Checkpoint> {
   const start = firstBytes(path);
+  if (path.endsWith(".json")) return await openSharded(path);
   // First, as a header's length may begin with the very bytes that other formats begin with.
   const looksLikeSafetensors = String.fromCharCode(start[MAGIC_BYTES - 1] ?? 0) === "{";
   if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);

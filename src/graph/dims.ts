@@ -64,8 +64,18 @@ export function remainingDim(from: readonly Dim[], known: readonly Dim[], where:
   if (!Number.isInteger(size)) throw misfit(from, known, where);
   const [only] = all.names;
   if (only === undefined) return size;
-  if (all.names.length > 1) return [...all.names.sort(), ...(size === 1 ? [] : [String(size)])].join("*");
-  return joinTerms(termsOf(only).map(({ name, times }) => ({ name, times: times * size })));
+  return all.names.reduce<Dim>(multiplyDims, size);
+}
+
+/** `a * b`; sums are multiplied out, and names of a product are sorted. */
+function multiplyDims(a: Dim, b: Dim): Dim {
+  const names = (left: Term, right: Term) =>
+    [left.name, right.name].flatMap((name) => (name === "" ? [] : name.split("*"))).sort();
+  return joinTerms(
+    termsOf(a).flatMap((left) =>
+      termsOf(b).map((right) => ({ name: names(left, right).join("*"), times: left.times * right.times })),
+    ),
+  );
 }
 
 /**

@@ -126,7 +126,9 @@ function externalReader(tensor: TensorMessage, folder: string, length: number, t
     throw new EpalmError("invalid_model", `${where}: expected ${length} bytes, got ${entries.get("length")}`);
   }
   const path = join(folder, location);
-  const { size } = statSync(path);
+  const file = statSync(path);
+  if (!file.isFile()) throw new EpalmError("invalid_model", `${where}: data file '${location}' is no file`);
+  const { size } = file;
   if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size) {
     throw new EpalmError("invalid_model", `${where}: lies outside ${location}, which has ${size} bytes`);
   }

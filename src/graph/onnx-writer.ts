@@ -10,6 +10,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { EpalmError } from "../errors.js";
 import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
 import type { Attribute, Dim, Graph, Value } from "./ir.js";
 import {
@@ -100,7 +101,7 @@ class ShardWriter {
     const file = this.#fileFor(length);
     this.#write(file, new Uint8Array((ALIGNMENT - (file.bytes % ALIGNMENT)) % ALIGNMENT));
     const offset = file.bytes;
-    this.#write(file, bytesOf(source.read()));
+    this.#write(file, bytesOfSource(name, source));
     const entries = { location: file.name, offset: String(offset), length: String(length) };
     return {
       ...tensorHeader(name, source),
@@ -157,6 +158,16 @@ function byteLength(source: TensorSource): number {
   return elementCount(source.shape) * elementSize[source.type];
 }
 
+/** A source that gives more or less than its shape says would shift what is read back. */
+function bytesOfSource(name: string, source: TensorSource): Uint8Array {
+  const bytes = bytesOf(source.read());
+  if (bytes.length === byteLength(source)) return bytes;
+  throw new EpalmError(
+    "internal",
+    `weight '${name}': expected ${byteLength(source)} bytes, its source gave ${bytes.length}`,
+  );
+}
+
 function isInline(source: TensorSource): boolean {
   return byteLength(source) <= INLINE_BYTES;
 }
@@ -166,7 +177,7 @@ function tensorHeader(name: string, source: TensorSource): TensorMessage {
 }
 
 function inlineTensor(name: string, source: TensorSource): TensorMessage {
-  return { ...tensorHeader(name, source), rawData: bytesOf(source.read()) };
+  return { ...tensorHeader(name, source), rawData: bytesOfSource(name, source) };
 }
 
 function modelMessage(graph: Graph, initializer: readonly TensorMessage[]): ModelMessage {

@@ -493,7 +493,6 @@ const rules: Readonly<Record<string, Rule>> = {
   Relu: floatUnary,
   Reshape: reshape,
   ScatterElements: scatterElements,
-  ScatterND: unary,
   Shape: shapeOf,
   Sigmoid: floatUnary,
   Sin: floatUnary,

@@ -55,7 +55,7 @@ class Rewriter {
     if (node.op === "MatMul" && weight) {
       if (this.#options.precision === "int8") this.#int8Product(node, first, this.#int8(second, weight));
       else this.#int4Product(node, first, second, weight);
-    } else if (node.op === "Gemm" && weight && node.inputs.length === 2) {
+    } else if (isTableProduct(node) && weight) {
       this.#int8Product(node, first, this.#int8Turned(second, weight));
     } else if (node.op === "Gather" && weight && this.#isEmbedding(first)) {
       this.#embedding(node, first, weight);
@@ -89,7 +89,7 @@ class Rewriter {
 
   /** A table that a head multiplies with as well; positions, and tables of untied models, stay float32. */
   #isEmbedding(name: string): boolean {
-    return this.#graph.nodes.some((node) => node.op === "Gemm" && node.inputs[1] === name);
+    return this.#graph.nodes.some((node) => isTableProduct(node) && node.inputs[1] === name);
   }
 
   /** y = (x quantized) (W in int8), scaled back: [.., K] x [K, N] */
@@ -197,6 +197,12 @@ class Rewriter {
       if (value) this.#values.set(name, value);
     });
   }
+}
+
+/** x [N, d] times the transpose of a table [V, d]: how heads use embeddings. */
+function isTableProduct({ op, inputs, attributes: { transA, transB, ...others } }: Node): boolean {
+  const turnsTable = (transA?.value ?? 0) === 0 && transB?.value === 1;
+  return op === "Gemm" && inputs.length === 2 && turnsTable && Object.keys(others).length === 0;
 }
 
 const lastAxis: TensorSource = { type: "int64", shape: [1], read: () => BigInt64Array.of(-1n) };

@@ -57,6 +57,15 @@ export function attention(
   return joinHeads(g, heads === keyHeads ? sums : g.reshape(sums, [0, heads, -1, headSize]));
 }
 
+/** float32's lowest number: added to a score, it leaves no weight after the softmax. */
+const HIDDEN = -3.4028234663852886e38;
+
+/** Who sees whom, bool [B, T, keys], as a bias of scores: [B, 1, R * T, keys], the same for the R heads of a key head. */
+export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHeads }: HeadLayout): Value {
+  const numbers = g.unsqueeze(g.where(visible, g.number(0), g.number(HIDDEN)), 1);
+  return g.concat(new Array<Value>(heads / keyHeads).fill(numbers), 2);
+}
+
 /** Attention weights over [past, new] keys, times the values of both. */
 function sumWithPast(g: GraphBuilder, weights: Value, values: Value, past: PastKeysValues): Value {
   const [onPast, onNew] = g.splitDynamic(weights, past.sizes, ["past", "step"], -1) as [Value, Value];

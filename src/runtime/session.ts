@@ -74,9 +74,9 @@ class LocalSession implements Session {
   }
 
   async run(feeds: Feeds, fetches: readonly string[]): Promise<Results> {
-    const inputs: Record<string, OrtTensor> = {};
-    for (const [name, tensor] of Object.entries(feeds)) inputs[name] = this.#wrap(tensor);
     try {
+      const inputs: Record<string, OrtTensor> = {};
+      for (const [name, tensor] of Object.entries(feeds)) inputs[name] = this.#wrap(tensor);
       const outputs = await this.#session.run(inputs, [...fetches]);
       return Object.fromEntries(fetches.map((name) => [name, unwrap(outputs[name], name)]));
     } catch (error) {

@@ -5,6 +5,7 @@ import type { DecoderBackbone } from "../backbones/backbone.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import { addDims } from "../graph/dims.js";
 import type { Graph, Value } from "../graph/ir.js";
+import { visibilityBias } from "../layers/attention.js";
 import type { Shape } from "../tensor/tensor.js";
 
 /** Sizes of the encoder whose states a training graph takes. */
@@ -68,11 +69,10 @@ function injectedLayers(
   const positions = g.input("position_ids", "int64", ["batch", below]);
   const isText = g.input("is_text", "bool", ["batch", below]);
   const visible = g.input("visible", "bool", ["batch", addDims(below, 1), addDims(below, 1)]);
-  const repeats = shape.attention.heads / shape.attention.keyHeads;
   const angles = backbone.angles?.(g.pad(positions, 1, 1, 0));
-  const withSlot = { bias: attentionBias(g, visible, repeats), angles };
+  const withSlot = { bias: visibilityBias(g, visible, shape.attention), angles };
   const withoutSlot = {
-    bias: attentionBias(g, g.slice(g.slice(visible, 1, 1), 2, 1), repeats),
+    bias: visibilityBias(g, g.slice(g.slice(visible, 1, 1), 2, 1), shape.attention),
     angles: angles && { cosines: g.slice(angles.cosines, 2, 1), sines: g.slice(angles.sines, 2, 1) },
   };
   const text = backbone.embed(ids);
@@ -88,14 +88,6 @@ function injectedLayers(
     });
   }
   return hidden;
-}
-
-/** As in the decoder graph; the lowest number that float32 has leaves no weight after the softmax. */
-const HIDDEN = -3.4028234663852886e38;
-
-function attentionBias(g: GraphBuilder, visible: Value, repeats: number): Value {
-  const numbers = g.unsqueeze(g.where(visible, g.number(0), g.number(HIDDEN)), 1);
-  return g.concat(new Array<Value>(repeats).fill(numbers), 2);
 }
 
 function weightedLoss(

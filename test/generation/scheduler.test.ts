@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { createStrategy } from "../../src/generation/create-strategy.js";
+import { parseGenerationOptions } from "../../src/generation/generation-options.js";
+import { GenerationJob } from "../../src/generation/job.js";
+import { pendingCount } from "../../src/generation/row.js";
+import { chooseRows, Scheduler } from "../../src/generation/scheduler.js";
+import type { StepPlan } from "../../src/generation/step.js";
+
+describe("chooseRows", () => {
+  const cases: [string, number[], boolean, number, boolean[]][] = [
+    ["all next tokens at once", [1, 1, 0, 1], false, 100, [true, true, false, true]],
+    ["a prompt before next tokens", [1, 5, 1], false, 100, [false, true, false]],
+    ["next tokens after a prompt, even if another waits", [1, 5, 1], true, 100, [true, false, true]],
+    ["prompts together up to the limit", [5, 5, 5], false, 10, [true, true, false]],
+    ["one prompt that is above the limit by itself", [50, 5], false, 10, [true, false]],
+    ["prompts again where nothing else waits", [5, 0], true, 100, [true, false]],
+  ];
+  for (const [what, pending, longWasLast, stepTokens, expected] of cases) {
+    it(`takes ${what}`, () =>
+      assert.deepEqual(chooseRows(pending, longWasLast, stepTokens).active, expected));
+  }
+});
+
+describe("Scheduler", () => {
+  /** The cache as lists of tokens: what `sources` and the step's columns make of it. */
+  function apply(cache: number[][], plan: StepPlan): number[][] {
+    const moved = plan.sources.map((source, row) =>
+      source === undefined ? [] : (cache[source] ?? []).slice(0, plan.times[row]),
+    );
+    plan.rows.forEach(({ row, active }, index) => {
+      const at = plan.first + index;
+      assert.deepEqual(moved[at], row.text.slice(0, row.cached), "the cache holds the row's own tokens");
+      if (active) moved[at] = [...row.text];
+    });
+    return moved;
+  }
+
+  it("ends every job, and never mixes up what the cache holds", () => {
+    const request = fc.record({
+      prompt: fc.integer({ min: 1, max: 9 }),
+      beams: fc.integer({ min: 1, max: 4 }),
+      tokens: fc.integer({ min: 1, max: 6 }),
+      begins: fc.nat(10),
+      leaves: fc.option(fc.nat(15)),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(request, { minLength: 1, maxLength: 8 }),
+        fc.integer({ min: 4, max: 10 }),
+        (requests, rows) => {
+          const scheduler = new Scheduler({ rows, stepTokens: 12 });
+          const jobs = requests.map(({ prompt, beams, tokens }, id) => {
+            const options = beams > 1 ? { beams, maxNewTokens: tokens } : { maxNewTokens: tokens };
+            const strategy = createStrategy(parseGenerationOptions(options), {
+              endTokens: new Set(),
+              decode: () => "",
+            });
+            return new GenerationJob(
+              {},
+              Array.from({ length: prompt }, (_, i) => 100 * (id + 1) + i),
+              strategy,
+            );
+          });
+          let cache: number[][] = [];
+          for (let step = 0; step < 400; step++) {
+            requests.forEach(({ begins, leaves }, id) => {
+              const job = jobs[id] as GenerationJob;
+              if (begins === step) scheduler.add(job);
+              if (leaves !== null && leaves === step) scheduler.remove(job);
+            });
+            const plan = scheduler.plan();
+            if (!plan) {
+              if (step > 15 && scheduler.idle) return;
+              continue;
+            }
+            assert.ok(plan.sources.length <= rows);
+            cache = apply(cache, plan);
+            const outputs = plan.rows
+              .filter(({ active }) => active)
+              .map(({ row }) => {
+                assert.ok(pendingCount(row) > 0);
+                const best = Array.from(
+                  { length: 12 },
+                  (_, i) => ((row.text.at(-1) ?? 0) * 7 + i * 5 + step) % 90,
+                );
+                return {
+                  targetLogProbs: [],
+                  next: { tokens: best, logProbs: best.map((_, rank) => -1 - rank) },
+                };
+              });
+            scheduler.commit(outputs);
+          }
+          assert.fail("not idle after 400 steps");
+        },
+      ),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it("refuses a job that needs more rows than there are", () => {
+    const strategy = createStrategy(parseGenerationOptions({ beams: 5 }), {
+      endTokens: new Set(),
+      decode: () => "",
+    });
+    const scheduler = new Scheduler({ rows: 4, stepTokens: 10 });
+    assert.throws(() => scheduler.add(new GenerationJob({}, [1], strategy)), { code: "invalid_option" });
+  });
+});

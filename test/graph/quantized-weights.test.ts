@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { quantizeGraph } from "../../src/graph/quantize.js";
+import { int4Blocks, int8Columns } from "../../src/graph/quantized-weights.js";
+import { openSession } from "../../src/runtime/session.js";
+import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
+
+function matrix(rows: number, columns: number, numberAt: (k: number, n: number) => number): TensorSource {
+  const data = Float32Array.from({ length: rows * columns }, (_, i) =>
+    numberAt(Math.floor(i / columns), i % columns),
+  );
+  return constantSource("float32", [rows, columns], data);
+}
+
+const sizes = fc.record({
+  rows: fc.integer({ min: 1, max: 70 }),
+  columns: fc.integer({ min: 1, max: 9 }),
+  seed: fc.nat(),
+});
+
+/** Numbers of very different size, and a column of zeros. */
+const wild = (seed: number) => (k: number, n: number) =>
+  n === 0 ? 0 : Math.sin(seed + 7 * k + 3 * n) * 10 ** (n % 4);
+
+describe("weights in integers", () => {
+  it("are within half a step of what they were, in 8 bits and in 7", () => {
+    fc.assert(
+      fc.property(sizes, fc.constantFrom(127, 63), ({ rows, columns, seed }, largest) => {
+        const source = matrix(rows, columns, wild(seed));
+        const { values, scales } = int8Columns(source, largest);
+        const [floats, integers, factors] = [source.read(), values.read(), scales.read()];
+        integers.forEach((integer: number | bigint, i: number) => {
+          const scale = Number(factors[i % columns]);
+          assert.ok(Math.abs(Number(integer)) <= largest);
+          assert.ok(Math.abs(Number(integer) * scale - Number(floats[i])) <= scale * 0.5001);
+        });
+      }),
+      { numRuns: 50, seed: 1 },
+    );
+  });
+
+  it("in 4 bits multiply as ONNX Runtime unpacks them, whatever the sizes", async () => {
+    for (const [rows, columns] of [
+      [64, 32],
+      [100, 24],
+      [33, 40],
+    ] as const) {
+      const source = matrix(rows, columns, wild(rows));
+      const g = new GraphBuilder("product");
+      g.output("y", g.matmul(g.input("x", "float32", ["batch", rows]), g.weight("w", source)));
+      const session = await openSession(encodeOnnx(quantizeGraph(g.finish(), { precision: "int4" })));
+      // Each row of the identity reads one row of the matrix back.
+      const identity = Float32Array.from({ length: rows * rows }, (_, i) => Number(i % (rows + 1) === 0));
+      const { y } = await session.run({ x: { type: "float32", shape: [rows, rows], data: identity } }, ["y"]);
+      await session.close();
+      const scales = int4Blocks(source, 64).scales.read();
+      const blocks = Math.ceil(rows / 64);
+      source.read().forEach((value: number | bigint, i: number) => {
+        const step = Math.abs(
+          Number(scales[(i % columns) * blocks + Math.floor(Math.floor(i / columns) / 64)]),
+        );
+        // The range has one step less on one side, and activations are 8-bit.
+        assert.ok(Math.abs(Number(y?.data[i]) - Number(value)) <= step * 1.1, `${rows}x${columns}: ${i}`);
+      });
+    }
+  });
+
+  it("keep an embedding that is also the head as one tensor", () => {
+    const g = new GraphBuilder("tied");
+    const table = g.weight("table", matrix(60, 32, wild(3)));
+    const rows = g.gather(table, g.input("ids", "int64", ["tokens"]));
+    g.output("scores", g.matmulTransposed(rows, table));
+    const tied = quantizeGraph(g.finish(), { precision: "int8" });
+    const large = Array.from(tied.initializers.values()).filter(({ shape }) => shape.length === 2);
+    assert.deepEqual(
+      large.map(({ type, shape }) => ({ type, shape })),
+      [{ type: "int8", shape: [32, 60] }],
+    );
+  });
+});
