@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { EpalmError } from "../errors.js";
+import type { HeadLayout } from "../layers/attention.js";
 
 /**
  * The largest size that a config may state. The widest public models stay below 300,000 (vocabularies);
@@ -19,4 +20,24 @@ export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, archi
   if (result.success) return result.data;
   const causes = result.error.issues.map(({ path, message }) => `'${path.join(".")}': ${message}`);
   throw new EpalmError("unsupported_architecture", `${architecture} config.json: ${causes.join("; ")}`);
+}
+
+export interface HeadSizes {
+  readonly width: number;
+  readonly heads: number;
+  /** Default: as many as heads. */
+  readonly keyHeads?: number | undefined;
+  /** Default: the width, divided by the heads. */
+  readonly headSize?: number | null | undefined;
+}
+
+/** How a config divides its attention; sizes that do not divide each other are refused under the key of the heads. */
+export function headLayout(architecture: string, key: string, sizes: HeadSizes): HeadLayout {
+  const { width, heads, keyHeads = heads } = sizes;
+  const headSize = sizes.headSize ?? width / heads;
+  const refuse = (message: string) =>
+    new EpalmError("unsupported_architecture", `${architecture} config.json: '${key}': ${message}`);
+  if (!Number.isInteger(headSize)) throw refuse(`${heads} heads do not divide the width of ${width}`);
+  if (heads % keyHeads !== 0) throw refuse(`${keyHeads} key heads do not divide ${heads} heads`);
+  return { heads, keyHeads, headSize };
 }

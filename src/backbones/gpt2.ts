@@ -5,7 +5,7 @@ import { attention, splitHeads } from "../layers/attention.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, parseConfig } from "./config.js";
+import { count, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -38,8 +38,7 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
   const config = parseConfig(gpt2Config, json, "GPT-2");
   const { g } = parameters;
   const { n_embd: d, n_head: heads, vocab_size: vocabulary } = config;
-  const headSize = d / heads;
-  const layout = { heads, keyHeads: heads, headSize };
+  const layout = headLayout("GPT-2", "n_head", { width: d, heads });
   const activation = activationName(config.activation_function, "activation_function");
 
   const embedding = () => parameters.tensor("wte.weight", [vocabulary, d]);
@@ -52,7 +51,7 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
     });
 
   function selfAttention(name: string, x: Value, { bias, past }: LayerContext): LayerOutput {
-    const joined = splitHeads(g, conv1d(`${name}.c_attn`, x, 3 * d), headSize);
+    const joined = splitHeads(g, conv1d(`${name}.c_attn`, x, 3 * d), layout.headSize);
     const [q, keys, values] = g.split(joined, [heads, heads, heads], 1) as [Value, Value, Value];
     const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);

@@ -7,7 +7,7 @@ import { linear } from "../layers/linear.js";
 import { rmsNorm } from "../layers/norm.js";
 import { type RotaryScaling, rotaryAngles, rotate } from "../layers/rotary.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, parseConfig } from "./config.js";
+import { count, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -25,6 +25,7 @@ const ropeScaling = z.object({
   low_freq_factor: z.number().positive().optional(),
   high_freq_factor: z.number().positive().optional(),
   original_max_position_embeddings: count.optional(),
+  partial_rotary_factor: z.literal(1).optional(),
 });
 
 export const llamaConfig = z.object({
@@ -90,9 +91,19 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   const config = parseConfig(llamaConfig, json, "Llama");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary } = config;
-  const keyHeads = config.num_key_value_heads ?? heads;
-  const headSize = config.head_dim ?? d / heads;
-  const layout = { heads, keyHeads, headSize };
+  const layout = headLayout("Llama", "num_attention_heads", {
+    width: d,
+    heads,
+    keyHeads: config.num_key_value_heads,
+    headSize: config.head_dim,
+  });
+  const { keyHeads, headSize } = layout;
+  if (headSize % 2 !== 0) {
+    throw new EpalmError(
+      "unsupported_architecture",
+      `Llama config.json: 'head_dim': rotary positions turn pairs, got ${headSize}`,
+    );
+  }
   const [queryWidth, keyWidth] = [heads * headSize, keyHeads * headSize];
   const activation = activationName(config.hidden_act, "hidden_act");
   const rope = config.rope_parameters ?? config.rope_scaling;

@@ -5,7 +5,7 @@ import { attention, splitHeads } from "../layers/attention.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, parseConfig } from "./config.js";
+import { count, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -46,8 +46,7 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary } = config;
   const embeddingWidth = config.word_embed_proj_dim ?? d;
-  const headSize = d / heads;
-  const layout = { heads, keyHeads: heads, headSize };
+  const layout = headLayout("OPT", "num_attention_heads", { width: d, heads });
   const preNorm = config.do_layer_norm_before;
   const projected = embeddingWidth !== d;
   const activation = activationName(config.activation_function, "activation_function");
@@ -61,7 +60,7 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
   function selfAttention(name: string, x: Value, { bias, past }: LayerContext): LayerOutput {
     const parts = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.${part}`);
     const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, d, [d, d, d], { bias: true }));
-    const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
+    const [q, keys, values] = g.split(splitHeads(g, joined, layout.headSize), [heads, heads, heads], 1) as [
       Value,
       Value,
       Value,

@@ -7,7 +7,7 @@ import { type LinearParameters, linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import { reshaped, transposed } from "../tensor/source-recipes.js";
 import type { EncoderBackbone } from "./backbone.js";
-import { count, parseConfig } from "./config.js";
+import { count, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -123,13 +123,12 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
   const { hidden_size: d, num_attention_heads: heads, patch_size: patch, layer_norm_eps: epsilon } = config;
-  const headSize = d / heads;
-  const layout = { heads, keyHeads: heads, headSize };
+  const layout = headLayout("ViT", "num_attention_heads", { width: d, heads });
   const side = config.image_size / patch;
-  if (!Number.isInteger(side) || !Number.isInteger(headSize)) {
+  if (!Number.isInteger(side)) {
     throw new EpalmError(
       "unsupported_architecture",
-      `ViT: image_size ${config.image_size} / patch_size ${patch} and hidden_size ${d} / heads ${heads} must be whole`,
+      `ViT config.json: 'image_size': patches of ${patch} do not divide ${config.image_size}`,
     );
   }
   const activation = activationName(config.hidden_act, "hidden_act");
@@ -160,7 +159,7 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
   function block(index: number, x: Value): Value {
     const name = `blocks.${index}`;
     const joined = linear(g, norm(`${name}.norm1`, x), qkv(`${name}.attn`));
-    const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
+    const [q, keys, values] = g.split(splitHeads(g, joined, layout.headSize), [heads, heads, heads], 1) as [
       Value,
       Value,
       Value,

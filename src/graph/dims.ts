@@ -62,8 +62,6 @@ export function remainingDim(from: readonly Dim[], known: readonly Dim[], where:
   }
   const size = all.product / taken.product;
   if (!Number.isInteger(size)) throw misfit(from, known, where);
-  const [only] = all.names;
-  if (only === undefined) return size;
   return all.names.reduce<Dim>(multiplyDims, size);
 }
 

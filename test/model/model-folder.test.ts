@@ -150,7 +150,9 @@ describe("a model folder", () => {
           model.vqa(picture, "what is this?"),
           model.vqa(picture, "what is this"),
         ]);
-        assert.equal(one.text, two.text);
+        // In integers, rows that share a step share a scale: see docs/decisions/0004.
+        if (precision === "fp32") assert.equal(one.text, two.text);
+        assert.ok(one.usage.newTokens > 0 && two.usage.newTokens > 0);
         const { answers } = await model.rank(picture, "is it red?", ["yes", "no", "two dogs"]);
         assert.ok(Math.abs(answers.reduce((sum, { probability }) => sum + probability, 0) - 1) < 1e-9);
       } finally {
