@@ -4,7 +4,7 @@ import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } fro
 
 /**
  * Writes llama.cpp's file format, version 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), as far as a
- * comparison needs it: three kinds of metadata, tensors of two types.
+ * comparison needs it: four kinds of metadata, tensors of two types.
  */
 
 const MAGIC = "GGUF";
@@ -15,12 +15,13 @@ const ALIGNMENT = 32;
 export type GgufValue =
   | { readonly kind: "uint32"; readonly value: number }
   | { readonly kind: "float32"; readonly value: number }
-  | { readonly kind: "string"; readonly value: string };
+  | { readonly kind: "string"; readonly value: string }
+  | { readonly kind: "strings"; readonly value: readonly string[] };
 
 export type GgufTensorType = "F32" | "Q8_0";
 
 /** Numbers that the format gives to kinds and types. */
-const kindNumbers = { uint32: 4, float32: 6, string: 8 } as const;
+const kindNumbers = { uint32: 4, float32: 6, string: 8, strings: 9 } as const;
 const typeNumbers = { F32: 0, Q8_0: 8 } as const;
 
 /** Q8_0: 32 numbers of a row share a scale; a float16 and 32 bytes each. */
@@ -87,6 +88,13 @@ function encodeValue(item: GgufValue): Uint8Array {
       return Buffer.concat([kind, bytesOf(Float32Array.of(item.value))]);
     case "string":
       return Buffer.concat([kind, text(item.value)]);
+    case "strings":
+      return Buffer.concat([
+        kind,
+        uint32(kindNumbers.string),
+        uint64(item.value.length),
+        ...item.value.map(text),
+      ]);
     default:
       return item satisfies never;
   }

@@ -51,10 +51,21 @@ function metadataOf(config: LlamaConfig): Map<string, GgufValue> {
     "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
     "llama.rope.freq_base": config.rope_theta ?? 10_000,
   };
-  // Token ids go in and come out: no vocabulary is needed.
-  const names = { "general.architecture": "llama", "tokenizer.ggml.model": "no_vocab" };
+  const names = {
+    "general.architecture": "llama",
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "default",
+  };
+  // Token ids go in and come out; llama.cpp wants a vocabulary all the same, with an end of line among its bytes.
+  const lists = {
+    "tokenizer.ggml.tokens": Array.from({ length: config.vocab_size }, (_, id) =>
+      id === 0 ? "\u010a" : `<${id}>`,
+    ),
+    "tokenizer.ggml.merges": ["< >"],
+  };
   return new Map<string, GgufValue>([
     ...Object.entries(names).map(([key, value]) => [key, { kind: "string", value }] as const),
+    ...Object.entries(lists).map(([key, value]) => [key, { kind: "strings", value }] as const),
     ...Object.entries(counts).map(([key, value]) => [key, { kind: "uint32", value }] as const),
     ...Object.entries(numbers).map(([key, value]) => [key, { kind: "float32", value }] as const),
   ]);

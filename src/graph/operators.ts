@@ -513,6 +513,9 @@ const rules: Readonly<Record<string, Rule>> = {
   "com.microsoft.MatMulNBits": matmulNBits,
 };
 
+/** Every operator that a graph may use. */
+export const operatorNames: readonly string[] = Object.keys(rules);
+
 /** Types and shapes of what an operator puts out; an error names the node and what does not fit. */
 export function inferTypes(operator: string, node: Inputs): readonly TensorType[] {
   const rule = Object.hasOwn(rules, operator) ? rules[operator] : undefined;

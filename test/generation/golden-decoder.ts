@@ -11,9 +11,11 @@ import { type GenerationOptions, parseGenerationOptions } from "../../src/genera
 import { GenerationJob } from "../../src/generation/job.js";
 import { type RowContext, statesByLayer } from "../../src/generation/row.js";
 import type { Hypothesis } from "../../src/generation/strategy.js";
+import type { Grounding, TextBounds } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
+import { loadTokenizer, type Tokenizer } from "../../src/model/tokenizer.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
@@ -30,9 +32,13 @@ export interface GoldenDecoder {
   readonly decoder: Decoder;
   readonly session: Session;
   readonly endTokens: readonly number[];
+  readonly bounds: TextBounds;
+  readonly tokenizer: Tokenizer;
   /** The case's texts, as ids. */
   readonly prompts: readonly (readonly number[])[];
   /** What row `index` of the case hears; with other settings of where perception goes, on request. */
+  grounding(index: number, change?: Partial<AdapterSettings>): Required<Grounding>;
+  /** The same, as the scheduler's rows have it. */
   context(index: number, change?: Partial<AdapterSettings>): RowContext;
   close(): Promise<void>;
 }
@@ -59,25 +65,34 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   ]);
   await projector.close();
   const session = await openSession(join(output, manifest.decoder.graph));
+  const tokenizer = await loadTokenizer(join(output, manifest.decoder.tokenizer));
   rmSync(temporary, { recursive: true, force: true });
   const { shape } = manifest.decoder;
   const [, states = 0, width = 0] = projected.perception?.shape ?? [];
   const ids = golden.golden("input_ids");
   const length = ids.shape[1] ?? 0;
+  const grounding = (index: number, change: Partial<AdapterSettings> = {}) => {
+    const plan = injectionPlan({ ...adapter.settings, ...change }, shape.layers);
+    const data = projected.perception?.data.slice(index * states * width, (index + 1) * states * width);
+    const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
+    return { perception: { states: own, plan }, softPrompt: projected.soft_prompt };
+  };
   return {
     decoder: new Decoder(session, shape),
     session,
     endTokens: manifest.decoder.endTokens,
+    bounds: manifest.decoder,
+    tokenizer,
     prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, row) =>
       Array.from(ids.data.slice(row * length, (row + 1) * length) as BigInt64Array, Number).filter(
         (id) => id !== 1,
       ),
     ),
-    context(index, change = {}) {
-      const plan = injectionPlan({ ...adapter.settings, ...change }, shape.layers);
-      const data = projected.perception?.data.slice(index * states * width, (index + 1) * states * width);
-      const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
-      return { perception: { plan, states: statesByLayer(own, plan) }, softPrompt: projected.soft_prompt };
+    grounding,
+    context(index, change) {
+      const { perception, softPrompt } = grounding(index, change);
+      const { states: own, plan } = perception;
+      return { perception: { plan, states: statesByLayer(own, plan) }, softPrompt };
     },
     close: () => session.close(),
   };
