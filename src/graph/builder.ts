@@ -370,6 +370,9 @@ export class GraphBuilder {
     const node = this.#nodes[at];
     if (!node) throw new EpalmError("invalid_graph", `there is no node '${name}'`);
     const types = inferNode(node, this.#values, this.#initializers);
+    if (index >= types.length) {
+      throw new EpalmError("invalid_graph", `${node.op} '${name}': has no output ${index}`);
+    }
     const count = Math.max(index + 1, node.outputs.length);
     const more = Array.from({ length: count }, (_, i) => node.outputs[i] ?? `${name}.${i}`);
     this.#nodes[at] = { ...node, outputs: more };

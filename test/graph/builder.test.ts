@@ -127,9 +127,9 @@ describe("graph builder", () => {
     assert.equal(deviation.name, "LayerNormalization.2");
     assert.deepEqual(deviation.shape, ["batch", 1]);
     assert.equal(g.extendOutputs(normed.name, 2), deviation);
-    assert.throws(() => g.extendOutputs(normed.name, 3), /LayerNormalization': has no output 3/);
-    assert.throws(() => g.extendOutputs("nowhere", 1), /there is no node 'nowhere'/);
     g.output("y", normed);
     checkGraph(g.finish());
+    assert.throws(() => g.extendOutputs(normed.name, 3), /LayerNormalization': has no output 3/);
+    assert.throws(() => g.extendOutputs("nowhere", 1), /there is no node 'nowhere'/);
   });
 });

@@ -11,7 +11,7 @@ type Sizes = Readonly<Record<string, number>>;
 const NAMES = ["batch", "past", "step"] as const;
 
 /** A size as a run computes it: `step*3+1` with step 4 is 13. */
-function valueOf(dim: Dim, sizes: Sizes): number {
+function sizeOf(dim: Dim, sizes: Sizes): number {
   const factor = (text: string) => sizes[text] ?? Number(text);
   const product = (text: string) => text.split("*").reduce((total, part) => total * factor(part), 1);
   return String(dim)
@@ -29,13 +29,13 @@ const sum = fc.array(plain, { minLength: 1, maxLength: 3 }).map((dims) => dims.r
 const shape = fc.array(sum, { maxLength: 4 });
 
 const volume = (dims: readonly Dim[], at: Sizes) =>
-  dims.reduce<number>((all, dim) => all * valueOf(dim, at), 1);
+  dims.reduce<number>((all, dim) => all * sizeOf(dim, at), 1);
 
 describe("sizes that have names", () => {
   it("add up as the numbers that they stand for", () => {
     fc.assert(
       fc.property(sum, sum, sizes, (a, b, at) => {
-        assert.equal(valueOf(addDims(a, b), at), valueOf(a, at) + valueOf(b, at));
+        assert.equal(sizeOf(addDims(a, b), at), sizeOf(a, at) + sizeOf(b, at));
       }),
       { seed: 1 },
     );
@@ -60,7 +60,7 @@ describe("sizes that have names", () => {
       fc.property(shape, fc.nat(3), sizes, (from, count, at) => {
         const known = from.slice(0, count);
         const rest = remainingDim(from, known, "test");
-        assert.equal(valueOf(rest, at) * volume(known, at), volume(from, at));
+        assert.equal(sizeOf(rest, at) * volume(known, at), volume(from, at));
       }),
       { seed: 1 },
     );
@@ -71,7 +71,7 @@ describe("sizes that have names", () => {
       fc.property(shape, shape, sizes, (from, known, at) => {
         try {
           const rest = remainingDim(from, known, "Reshape 'r'");
-          assert.equal(valueOf(rest, at) * volume(known, at), volume(from, at));
+          assert.equal(sizeOf(rest, at) * volume(known, at), volume(from, at));
         } catch (error) {
           assert.ok(error instanceof EpalmError, String(error));
           assert.match(error.message, /^Reshape 'r': \[.*\] cannot be reshaped to hold/);
