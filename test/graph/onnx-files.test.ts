@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,8 +18,10 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { readOnnx } from "../../src/graph/onnx-reader.js";
 import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
+import { quantizeGraph } from "../../src/graph/quantize.js";
 import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
+import { goldenDecoder, goldenEncoder } from "./golden-graphs.js";
 
 /** Weights of 32 x 40 floats: large enough to stand in a data file. */
 function ramp(step: number): TensorSource {
@@ -85,6 +88,33 @@ describe("ONNX files", () => {
     }
   });
 
+  it("come back the same of every kind of backbone, quantized too", () => {
+    const graphs = [
+      goldenDecoder("opt-post-norm-projected").graph,
+      goldenDecoder("llama-shared-1token").graph,
+      goldenEncoder("opt-shared-1token").graph,
+    ];
+    const all = graphs.flatMap((graph) => [
+      graph,
+      quantizeGraph(graph, { precision: "int8" }),
+      quantizeGraph(graph, { precision: "int4" }),
+    ]);
+    for (const graph of all) {
+      const path = join(folder, "backbone.onnx");
+      const again = join(folder, "again.onnx");
+      writeOnnx(graph, path);
+      writeOnnx(readOnnx(path), again);
+      const back = readOnnx(again);
+      assert.deepEqual(
+        back.nodes.map(({ name, op, inputs, outputs }) => ({ name, op, inputs, outputs })),
+        graph.nodes.map(({ name, op, inputs, outputs }) => ({ name, op, inputs, outputs })),
+      );
+      for (const [name, source] of graph.initializers) {
+        assert.deepEqual(back.initializers.get(name)?.read(), source.read(), name);
+      }
+    }
+  });
+
   it("run, from files and from memory, with the same result", async () => {
     const path = join(folder, "run.onnx");
     writeOnnx(twoWeights(), path);
@@ -120,6 +150,16 @@ describe("ONNX files", () => {
     );
   });
 
+  it("are not written from a source that gives more or less than its shape says", () => {
+    const graph = twoWeights();
+    const short: TensorSource = { type: "float32", shape: [32, 40], read: () => new Float32Array(1279) };
+    const initializers = new Map(graph.initializers).set("w2", short);
+    const message = /weight 'w2': expected 5120 bytes, its source gave 5116/;
+    assert.throws(() => writeOnnx({ ...graph, initializers }, join(folder, "short.onnx")), { message });
+    assert.throws(() => encodeOnnx({ ...graph, initializers }), { code: "internal", message });
+    assert.ok(!existsSync(join(folder, "short.onnx")) && !existsSync(join(folder, "short.data.part")));
+  });
+
   it("are refused by name when the data file is cut, missing or elsewhere", () => {
     const path = join(folder, "cut.onnx");
     writeOnnx(twoWeights(), path);
@@ -137,6 +177,19 @@ describe("ONNX files", () => {
     );
     writeFileSync(path, moved);
     assert.throws(() => readOnnx(path), { code: "invalid_model", message: /is not beside the graph/ });
+  });
+
+  it("are refused when weights lie in something that is no file", () => {
+    const path = join(folder, "up.onnx");
+    writeOnnx(twoWeights(), path);
+    // As long as the name that it replaces, so that lengths in the file stay right.
+    const placed = readFileSync(path).toString("latin1").replaceAll("up.data", "up.fold");
+    writeFileSync(path, Buffer.from(placed, "latin1"));
+    mkdirSync(join(folder, "up.fold"));
+    assert.throws(() => readOnnx(path), {
+      code: "invalid_model",
+      message: /data file 'up\.fold' is no file/,
+    });
   });
 
   it("never give anything but a clear error when damaged", () => {

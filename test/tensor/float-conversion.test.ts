@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { describe, it } from "node:test";
+import { float32Source, toFloat32 } from "../../src/tensor/float-conversion.js";
+import { bytesOf, constantSource } from "../../src/tensor/tensor.js";
+
+/** What torch makes of 16-bit floats; test/fixtures/tensor/make_float_fixture.py wrote it. */
+const torch = JSON.parse(readFileSync("test/fixtures/tensor/float-conversion.json", "utf8")) as Record<
+  "float16" | "bfloat16",
+  { special: [bits: number, number: string][]; sha256: string }
+>;
+
+describe("16-bit floats as float32", () => {
+  for (const type of ["float16", "bfloat16"] as const) {
+    it(`have torch's numbers for zeros, subnormals, limits and what is no number: ${type}`, () => {
+      const { special } = torch[type];
+      const numbers = toFloat32(
+        type,
+        Uint16Array.from(special, ([bits]) => bits),
+      );
+      special.forEach(([bits, expected], i) => {
+        assert.ok(
+          Object.is(numbers[i], Number(expected)),
+          `${bits.toString(16)}: ${numbers[i]}, not ${expected}`,
+        );
+      });
+    });
+
+    it(`have torch's numbers for every pattern: ${type}`, () => {
+      const numbers = toFloat32(
+        type,
+        Uint16Array.from({ length: 1 << 16 }, (_, bits) => bits),
+      );
+      const patterns = new Uint32Array(numbers.buffer);
+      numbers.forEach((number, i) => {
+        if (Number.isNaN(number)) patterns[i] = 0x7fc00000;
+      });
+      assert.equal(createHash("sha256").update(bytesOf(numbers)).digest("hex"), torch[type].sha256);
+    });
+  }
+});
+
+describe("other elements as float32", () => {
+  it("are rounded from float64, and left as they are in float32", () => {
+    assert.deepEqual(toFloat32("float64", Float64Array.of(0.1, 1e300)), Float32Array.of(0.1, Infinity));
+    const floats = Float32Array.of(1, 2);
+    assert.equal(toFloat32("float32", floats), floats);
+  });
+
+  it("are refused where they are whole numbers", () => {
+    const message = /expected a tensor of floats, got int32/;
+    assert.throws(() => toFloat32("int32", Int32Array.of(1)), { code: "invalid_checkpoint", message });
+  });
+
+  it("are converted only when a source is read", () => {
+    const source = constantSource("bfloat16", [2], Uint16Array.of(0x3f80, 0xc000));
+    const converted = float32Source(source);
+    assert.deepEqual({ type: converted.type, shape: converted.shape }, { type: "float32", shape: [2] });
+    assert.deepEqual(converted.read(), Float32Array.of(1, -2));
+    const floats = constantSource("float32", [0], new Float32Array());
+    assert.equal(float32Source(floats), floats);
+  });
+});
