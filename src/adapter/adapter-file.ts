@@ -110,11 +110,12 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
   const result = settingsSchema.safeParse(settings);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  const name = issue?.path.join(".") ?? "";
-  const isOpen = settings !== null && typeof settings === "object" && !Object.hasOwn(settings, name);
+  const [key] = issue?.path ?? [];
+  if (key === undefined) throw invalid(path, `settings: ${issue?.message}`);
+  const isOpen = !Object.hasOwn(Object(settings), key);
   throw invalid(
     path,
-    `setting '${name}': ${isOpen ? "the file does not say it: it must be given" : issue?.message}`,
+    `setting '${String(key)}': ${isOpen ? "the file does not say it: it must be given" : issue?.message}`,
   );
 }
 

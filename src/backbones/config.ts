@@ -11,6 +11,11 @@ const MAX_COUNT = 1_000_000;
 /** A size: a positive whole number. */
 export const count = z.int().min(1).max(MAX_COUNT);
 
+/** The deepest public models have some 130 layers; each one costs nodes and inputs before its weights are looked for. */
+const MAX_LAYERS = 1000;
+
+export const layerCount = z.int().min(1).max(MAX_LAYERS);
+
 /**
  * Reads the known keys of a public `config.json`; keys that mean nothing here are passed over, values that
  * are not supported are refused by key (`unsupported_architecture`).

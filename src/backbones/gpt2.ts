@@ -5,7 +5,7 @@ import { attention, splitHeads } from "../layers/attention.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, headLayout, parseConfig } from "./config.js";
+import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -16,7 +16,7 @@ import type { ParameterReader } from "./parameters.js";
 export const gpt2Config = z.object({
   model_type: z.literal("gpt2"),
   n_embd: count,
-  n_layer: count,
+  n_layer: layerCount,
   n_head: count,
   n_inner: count.nullish(),
   n_positions: count,

@@ -7,7 +7,7 @@ import { linear } from "../layers/linear.js";
 import { rmsNorm } from "../layers/norm.js";
 import { type RotaryScaling, rotaryAngles, rotate } from "../layers/rotary.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, headLayout, parseConfig } from "./config.js";
+import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -32,7 +32,7 @@ export const llamaConfig = z.object({
   model_type: z.enum(["llama", "qwen2"]),
   hidden_size: count,
   intermediate_size: count,
-  num_hidden_layers: count,
+  num_hidden_layers: layerCount,
   num_attention_heads: count,
   num_key_value_heads: count.optional(),
   head_dim: count.nullish(),

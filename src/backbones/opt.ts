@@ -5,7 +5,7 @@ import { attention, splitHeads } from "../layers/attention.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, headLayout, parseConfig } from "./config.js";
+import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -22,7 +22,7 @@ const LAYER_NORM_EPSILON = 1e-5;
 export const optConfig = z.object({
   model_type: z.literal("opt"),
   hidden_size: count,
-  num_hidden_layers: count,
+  num_hidden_layers: layerCount,
   num_attention_heads: count,
   ffn_dim: count,
   vocab_size: count,

@@ -32,14 +32,14 @@ function find<T>(table: Readonly<Record<string, T>>, role: string, modelType: st
   const known = Object.keys(table).join(", ");
   throw new EpalmError(
     "unsupported_architecture",
-    `${where}: 'model_type': expected a ${role} (${known}), got '${modelType}'`,
+    `${where}: 'model_type': expected ${role} (${known}), got '${modelType}'`,
   );
 }
 
 export function decoderArchitecture(modelType: string, where: string): Architecture<DecoderBackbone> {
-  return find(decoders, "decoder", modelType, where);
+  return find(decoders, "a decoder", modelType, where);
 }
 
 export function encoderArchitecture(modelType: string, where: string): Architecture<EncoderBackbone> {
-  return find(encoders, "encoder", modelType, where);
+  return find(encoders, "an encoder", modelType, where);
 }

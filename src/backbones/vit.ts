@@ -7,7 +7,7 @@ import { type LinearParameters, linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import { reshaped, transposed } from "../tensor/source-recipes.js";
 import type { EncoderBackbone } from "./backbone.js";
-import { count, headLayout, parseConfig } from "./config.js";
+import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
@@ -20,7 +20,7 @@ import type { ParameterReader } from "./parameters.js";
 export const vitConfig = z.object({
   model_type: z.enum(["vit", "deit", "vit_mae"]),
   hidden_size: count,
-  num_hidden_layers: count,
+  num_hidden_layers: layerCount,
   num_attention_heads: count,
   intermediate_size: count,
   image_size: count,
@@ -60,6 +60,11 @@ const blockNames: Readonly<Record<string, string>> = {
   "attention.output.dense": "attn.proj",
   "intermediate.dense": "mlp.fc1",
   "output.dense": "mlp.fc2",
+  // As transformers 5 calls them where it is told not to keep the names above.
+  "attention.q_proj": "attn.q",
+  "attention.k_proj": "attn.k",
+  "attention.v_proj": "attn.v",
+  "attention.o_proj": "attn.proj",
 };
 
 /** What a backbone has no use for: heads for classes and for distillation, poolers, the decoder of an MAE. */
@@ -69,7 +74,7 @@ const unused =
 /** timm's name of a tensor; undefined for what is no part of the backbone. */
 export function vitName(name: string): string | undefined {
   const plain = name.replace(/^(vit|deit|model|module|encoder_model)\.(?!encoder_)/, "");
-  const block = /^encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
+  const block = /^(?:encoder\.layer|layers)\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
   const [, index, part = "", kind] = block ?? [];
   if (block) return `blocks.${index}.${blockNames[part] ?? part}.${kind}`;
   const outer = outerNames[plain];

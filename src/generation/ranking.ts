@@ -23,7 +23,7 @@ export interface RankedAnswer {
  * Ranks candidate answers, best first; of equals, the one given first.
  *
  * @param answers per answer, the natural log-probability of each of its tokens
- * @throws invalid_option if there is no answer or an answer has no token; internal if a number is not finite
+ * @throws invalid_option if there is no answer, an answer has no token, or the normalisation is unknown; internal if a number is not finite
  */
 export function rankAnswers(
   answers: readonly (readonly number[])[],
@@ -31,6 +31,9 @@ export function rankAnswers(
 ): RankedAnswer[] {
   if (answers.length === 0)
     throw new EpalmError("invalid_option", "answers: expected at least one, got none");
+  if (normalisation !== "sum" && normalisation !== "mean") {
+    throw new EpalmError("invalid_option", `normalisation: expected sum or mean, got '${normalisation}'`);
+  }
   const scored = answers.map((logProbs, index) => {
     const logProb = sumOf(logProbs, index);
     return { index, logProb, score: normalisation === "mean" ? logProb / logProbs.length : logProb };

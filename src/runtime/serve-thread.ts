@@ -22,7 +22,7 @@ export function serveThread(methods: Methods): void {
     const controller = new AbortController();
     running.set(id, controller);
     try {
-      const handler = methods[method];
+      const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
       if (!handler) throw new EpalmError("internal", `a thread has no method '${method}'`);
       const emit = (event: unknown) => post({ kind: "event", id, event });
       const result = await handler(payload as never, { signal: controller.signal, emit });

@@ -6,6 +6,7 @@ import type { GenerationOptions } from "../../src/generation/generation-options.
 import { ScoringJob } from "../../src/generation/job.js";
 import type { RowContext } from "../../src/generation/row.js";
 import type { Hypothesis } from "../../src/generation/strategy.js";
+import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
 
 /** Log-probabilities of two orders of summation in float32. */
@@ -56,6 +57,16 @@ async function write(
   return hypotheses();
 }
 
+/** Three soft tokens that no golden adapter has. */
+function waves({ decoder }: GoldenDecoder): Tensor {
+  const shape = [3, decoder.shape.embeddingWidth];
+  return {
+    type: "float32",
+    shape,
+    data: Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(i)),
+  };
+}
+
 /** An engine looks for more work once more before it gives the cache back; a decoder has one engine at a time. */
 async function untilIdle(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await setImmediate();
@@ -77,6 +88,8 @@ for (const name of goldens) {
         "a slot left alone early",
         (index) => golden.context(index, { perceptionSees: "everything", startLayer: 1, endLayer: 3 }),
       ],
+      ["another adapter's soft prompt", (index) => ({ ...golden.context(index), softPrompt: waves(golden) })],
+      ["a soft prompt without a picture", () => ({ softPrompt: waves(golden) })],
       ["text alone", () => ({})],
     ];
 
@@ -193,6 +206,33 @@ describe("an engine", () => {
     );
     assert.deepEqual(found[0]?.tokens, alone[0]?.tokens);
     await assert.rejects(engine.run(long.job, { signal: controller.signal }), { code: "aborted" });
+  });
+
+  it("keeps what a caller's own function throws from the others", async () => {
+    await untilIdle();
+    const engine = new Engine(golden.decoder);
+    const [prompt = []] = golden.prompts;
+    const careless = writingJob(golden.context(0), prompt, { maxNewTokens: 5 }, []);
+    const failing = engine.run(careless.job, {
+      onProgress() {
+        throw new RangeError("careless");
+      },
+    });
+    const other = write(golden, engine, golden.context(1), prompt, { maxNewTokens: 5 });
+    await assert.rejects(failing, { message: "careless" });
+    assert.ok((await other)[0]);
+    await untilIdle();
+    assert.equal(golden.decoder.cacheBytes, 0);
+  });
+
+  it("is not hurt by a signal that fires too late", async () => {
+    const engine = new Engine(golden.decoder);
+    const controller = new AbortController();
+    const { job } = writingJob(golden.context(0), golden.prompts[0] ?? [], { maxNewTokens: 2 }, []);
+    await engine.run(job, { signal: controller.signal });
+    controller.abort();
+    await untilIdle();
+    assert.equal(golden.decoder.cacheBytes, 0);
   });
 
   it("rejects what it runs when a step fails, and works again afterwards", async () => {

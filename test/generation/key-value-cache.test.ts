@@ -149,7 +149,7 @@ describe("KeyValueCache", () => {
       fc.property(fc.array(step, { minLength: 1, maxLength: 12 }), (steps) => {
         const cache = new KeyValueCache(shape);
         let model: number[][] = [];
-        let fresh = 0;
+        let unused = 0;
         for (const { sources, cut, appended } of steps) {
           const chosen = sources.map((at) =>
             at === null || model.length === 0 ? undefined : at % model.length,
@@ -164,7 +164,7 @@ describe("KeyValueCache", () => {
           );
           const added = kept.map((row) => ({
             at: row.length,
-            elements: Array.from({ length: appended }, () => fresh++),
+            elements: Array.from({ length: appended }, () => unused++),
           }));
           model = kept.map((row, index) => [...row, ...(added[index]?.elements ?? [])]);
           cache.reserve(model.length, Math.max(...model.map((row) => row.length)));

@@ -8,9 +8,12 @@ import {
   type BuildOptions,
   buildModel,
   load,
+  loadAdapter,
   type Manifest,
   manifestJsonSchema,
   openModelFolder,
+  readAdapter,
+  writeAdapter,
 } from "../../src/index.js";
 
 const golden = "test/fixtures/goldens/opt-shared-1token";
@@ -119,6 +122,61 @@ describe("a model folder", () => {
     const encoder = { ...options(output).encoder, path: join(golden, "decoder") };
     await assert.rejects(buildModel(options(output, { encoder })), { name: "EpalmError" });
     assert.ok(!existsSync(output) && !existsSync(`${output}.part`));
+  });
+
+  it("is refused where a file that it uses has no checksum", async () => {
+    const damaged = copy("unlisted");
+    const { [manifest.decoder.graph]: _, ...files } = manifest.files;
+    writeFileSync(join(damaged, "epalm.json"), JSON.stringify({ ...manifest, files }));
+    await assert.rejects(openModelFolder(damaged), {
+      code: "invalid_model",
+      message: /model\.onnx: is used, but not among the manifest's 'files'/,
+    });
+  });
+
+  it("is not built with names that its manifest could not have", async () => {
+    const [adapter] = options(folder).adapters;
+    assert.ok(adapter);
+    const output = join(temporary, "misnamed");
+    const wrong: [Partial<BuildOptions>, RegExp][] = [
+      [{ name: "" }, /^name: /],
+      [{ adapters: [{ ...adapter, name: "../evil" }] }, /^adapter '\.\.\/evil': expected a name of letters/],
+      [{ adapters: [{ ...adapter, name: "__proto__" }] }, /^adapter '__proto__': expected a name of letters/],
+      [{ adapters: [adapter, adapter] }, /^adapter 'main': is there twice/],
+      [{ adapters: [{ ...adapter, tasks: [] }] }, /^adapter 'main': expected a task, got none/],
+    ];
+    for (const [change, message] of wrong) {
+      await assert.rejects(buildModel(options(output, change)), { code: "invalid_option", message });
+    }
+    assert.ok(!existsSync(output));
+  });
+
+  it("is built where a path with a slash at its end says", async () => {
+    const output = join(temporary, "slash");
+    const built = await buildModel(options(`${output}/`));
+    assert.equal(built.name, "slash");
+    assert.deepEqual(filesBelow(output), filesBelow(folder));
+  });
+
+  it("is refused with an adapter that takes more states than its encoder has", async () => {
+    const [adapter] = options(folder).adapters;
+    assert.ok(adapter);
+    const path = join(golden, "adapter.safetensors");
+    const settings = { injectedStates: 5, startLayer: 1, endLayer: 6 };
+    await assert.rejects(
+      buildModel(options(join(temporary, "deep"), { adapters: [{ ...adapter, path, settings }] })),
+      {
+        code: "invalid_adapter",
+        message: /adapter\.safetensors: injects 5 states, the encoder has 4 blocks/,
+      },
+    );
+    const large = copy("deep");
+    const { file } = manifest.adapters.main ?? assert.fail("the folder has its adapter");
+    writeAdapter(join(large, file), await readAdapter(path, settings));
+    await assert.rejects(loadAdapter({ path: large, manifest }, "main"), {
+      code: "invalid_adapter",
+      message: /injects 5 states/,
+    });
   });
 
   it("says which setting a bare adapter needs", async () => {

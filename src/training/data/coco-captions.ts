@@ -1,0 +1,48 @@
+import { resolve } from "node:path";
+import { z } from "zod";
+import { badExample, type Finding } from "./example.js";
+import { causeOf, MAX_TEXTS, pathField, textField } from "./fields.js";
+import { readJson } from "./read-json.js";
+
+const fileSchema = z.object({ images: z.array(z.unknown()), annotations: z.array(z.unknown()) });
+const imageSchema = z.object({ id: z.int(), file_name: pathField });
+const annotationSchema = z.object({ image_id: z.int(), caption: textField });
+
+/**
+ * COCO's captions (https://cocodataset.org/#format-data): one example per image, with all of its captions. Keys that
+ * captions do not need are not read.
+ *
+ * @param folder of the images
+ */
+export async function* readCocoCaptions(path: string, folder: string): AsyncGenerator<Finding> {
+  const { images, annotations } = await readJson(path, fileSchema);
+  const captions = new Map<number, string[]>();
+  for (const [index, json] of annotations.entries()) {
+    const { data, error } = annotationSchema.safeParse(json);
+    if (error) yield badExample(`${path}: annotations[${index}]`, causeOf(error));
+    else captions.set(data.image_id, [...(captions.get(data.image_id) ?? []), data.caption]);
+  }
+  const seen = new Set<number>();
+  for (const [index, json] of images.entries()) {
+    const { data, error } = imageSchema.safeParse(json);
+    if (error) {
+      yield badExample(`${path}: images[${index}]`, causeOf(error));
+      continue;
+    }
+    const { id, file_name } = data;
+    const where = `${path}: image ${id}`;
+    if (seen.has(id)) yield badExample(where, "comes a second time");
+    else yield exampleOf(where, resolve(folder, file_name), captions.get(id) ?? []);
+    seen.add(id);
+  }
+  for (const id of captions.keys()) {
+    if (!seen.has(id)) yield badExample(`${path}: image ${id}`, "has captions, but is not among the images");
+  }
+}
+
+function exampleOf(where: string, path: string, captions: readonly string[]): Finding {
+  if (captions.length === 0 || captions.length > MAX_TEXTS) {
+    return badExample(where, `expected 1 to ${MAX_TEXTS} captions, got ${captions.length}`);
+  }
+  return { kind: "caption", where, media: { modality: "image", path }, captions };
+}

@@ -1,0 +1,68 @@
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import { messageOf } from "../../errors.js";
+import { badExample, type Finding, modalities } from "./example.js";
+import { causeOf, MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
+import { readLines } from "./read-lines.js";
+
+const oneOrMore = z.union([textField.transform((text) => [text]), z.array(textField).min(1).max(MAX_TEXTS)], {
+  error: `expected a text, or a list of 1 to ${MAX_TEXTS}, none of them empty`,
+});
+
+const lineSchema = z.strictObject({
+  image: pathField.optional(),
+  audio: pathField.optional(),
+  video: pathField.optional(),
+  caption: oneOrMore.optional(),
+  question: questionField.optional(),
+  answer: oneOrMore.optional(),
+});
+
+type Fields = z.infer<typeof lineSchema>;
+
+/**
+ * Our own format: a JSON object per line, with one of `image`, `audio`, `video` (a path, relative to the file) and
+ * either `caption` or `question` and `answer`; captions and answers are texts or lists of texts. Empty lines say
+ * nothing; other keys are errors.
+ */
+export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
+  const folder = dirname(path);
+  for await (const line of readLines(path)) {
+    const where = `${path}:${line.number}`;
+    if (line.kind === "bad") yield badExample(where, line.cause);
+    else if (line.text.trim() !== "") yield parseLine(line.text, where, folder);
+  }
+}
+
+function parseLine(text: string, where: string, folder: string): Finding {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    return badExample(where, `is not JSON: ${messageOf(error)}`);
+  }
+  const { data, error } = lineSchema.safeParse(json);
+  return error ? badExample(where, causeOf(error)) : exampleOf(data, where, folder);
+}
+
+function exampleOf(fields: Fields, where: string, folder: string): Finding {
+  const named = modalities.flatMap((modality) => {
+    const path = fields[modality];
+    return path === undefined ? [] : [{ modality, path: resolve(folder, path) }];
+  });
+  const [media] = named;
+  if (media === undefined || named.length > 1) {
+    return badExample(where, `expected one of 'image', 'audio', 'video', got ${named.length}`);
+  }
+  const { caption, question, answer } = fields;
+  if (caption && question === undefined && !answer)
+    return { kind: "caption", where, media, captions: caption };
+  if (!caption && question !== undefined && answer) {
+    return { kind: "vqa", where, media, question, answers: answer };
+  }
+  const got = (["caption", "question", "answer"] as const).filter((key) => fields[key] !== undefined);
+  return badExample(
+    where,
+    `expected 'caption', or 'question' and 'answer', got ${got.map((key) => `'${key}'`).join(", ") || "neither"}`,
+  );
+}

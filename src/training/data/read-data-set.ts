@@ -1,0 +1,164 @@
+import { stat } from "node:fs/promises";
+import { dirname, extname } from "node:path";
+import { EpalmError } from "../../errors.js";
+import { refuseBadExamples, type SkipOptions } from "./bad-examples.js";
+import { MediaCheck } from "./check-media.js";
+import { readCocoCaptions } from "./coco-captions.js";
+import { type BadExample, badExample, type Example, type Finding, type Modality } from "./example.js";
+import { readJsonLines } from "./json-lines.js";
+import { readTextFolder } from "./text-folder.js";
+import { readVqaV2 } from "./vqa-v2.js";
+
+/** All of them are held in memory, at about a kilobyte each. */
+const MAX_EXAMPLES = 5_000_000;
+
+/** Media looked at side by side: enough to hide the latency of a disk, few enough for any limit of open files. */
+const CHECKED_AT_ONCE = 64;
+
+export const dataSetFormats = ["json-lines", "coco-captions", "vqa-v2", "text-folder"] as const;
+
+export type DataSetFormat = (typeof dataSetFormats)[number];
+
+export interface DataSetSource {
+  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of media with texts. */
+  readonly path: string;
+  /** VQA v2: the annotations that belong to the questions. */
+  readonly annotations?: string | undefined;
+  /** COCO and VQA v2: folder of the images. Default: the file's own. */
+  readonly media?: string | undefined;
+  /** VQA v2: names of the images; see `VqaFiles`. */
+  readonly imagePattern?: string | undefined;
+  /** Default: told by what `path` is, and by whether there are annotations. */
+  readonly format?: DataSetFormat | undefined;
+}
+
+export interface ReadOptions extends SkipOptions {
+  /** What the encoder takes; examples with other media are bad. Default: any. */
+  readonly modality?: Modality | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** In the order of the files. */
+export interface DataSet {
+  readonly examples: readonly Example[];
+  readonly skipped: readonly BadExample[];
+}
+
+/**
+ * Reads a data set and checks all of it, the media included, so that training does not meet a bad example.
+ *
+ * @throws not_found; invalid_option (settings that the format does not have); invalid_data (names the bad examples);
+ * too_large; aborted
+ */
+export async function readDataSet(source: DataSetSource, options: ReadOptions = {}): Promise<DataSet> {
+  const format = await formatOf(source);
+  const check = new MediaCheck();
+  const examples: Example[] = [];
+  const skipped: BadExample[] = [];
+  for await (const findings of chunksOf(readFormat(format, source), CHECKED_AT_ONCE)) {
+    if (options.signal?.aborted) throw new EpalmError("aborted", "reading the data set was stopped");
+    for (const finding of await Promise.all(findings.map((one) => checked(one, check, options.modality)))) {
+      if (finding.kind === "bad") skipped.push(finding);
+      else examples.push(finding);
+    }
+    if (examples.length + skipped.length > MAX_EXAMPLES) {
+      throw new EpalmError(
+        "too_large",
+        `${source.path}: expected at most ${MAX_EXAMPLES} examples, got more`,
+      );
+    }
+  }
+  refuseBadExamples(source.path, examples.length, skipped, options);
+  return { examples, skipped };
+}
+
+async function formatOf(source: DataSetSource): Promise<DataSetFormat> {
+  const isFolder = await isFolderNotFile(source.path);
+  const format = source.format ?? guess(source, isFolder);
+  if (isFolder !== (format === "text-folder")) {
+    const [expected, got] = isFolder ? ["file", "folder"] : ["folder", "file"];
+    throw new EpalmError(
+      "invalid_option",
+      `${source.path}: expected a ${expected} for ${format}, got a ${got}`,
+    );
+  }
+  const isVqa = format === "vqa-v2";
+  if (isVqa && source.annotations === undefined) {
+    throw new EpalmError("invalid_option", `${source.path}: VQA v2 needs 'annotations', too`);
+  }
+  refuseSetting(source, "annotations", format, isVqa);
+  refuseSetting(source, "imagePattern", format, isVqa);
+  refuseSetting(source, "media", format, isVqa || format === "coco-captions");
+  if (source.annotations !== undefined) await isFolderNotFile(source.annotations);
+  return format;
+}
+
+function guess({ path, annotations }: DataSetSource, isFolder: boolean): DataSetFormat {
+  if (annotations !== undefined) return "vqa-v2";
+  if (isFolder) return "text-folder";
+  const extension = extname(path).toLowerCase();
+  if (extension === ".jsonl" || extension === ".ndjson") return "json-lines";
+  if (extension === ".json") return "coco-captions";
+  throw new EpalmError(
+    "invalid_option",
+    `${path}: expected .jsonl, .json or a folder, or a named format: ${dataSetFormats.join(", ")}`,
+  );
+}
+
+function refuseSetting(
+  source: DataSetSource,
+  key: "annotations" | "imagePattern" | "media",
+  format: DataSetFormat,
+  isKnown: boolean,
+): void {
+  if (isKnown || source[key] === undefined) return;
+  throw new EpalmError("invalid_option", `${source.path}: '${key}' is no setting of ${format}`);
+}
+
+async function isFolderNotFile(path: string): Promise<boolean> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) throw new EpalmError("not_found", `${path}: no such file or folder`);
+  if (stats.isDirectory() || stats.isFile()) return stats.isDirectory();
+  throw new EpalmError("invalid_data", `${path}: is not a regular file`);
+}
+
+function readFormat(format: DataSetFormat, source: DataSetSource): AsyncIterable<Finding> {
+  const { path, annotations = path, media = dirname(path), imagePattern } = source;
+  switch (format) {
+    case "json-lines":
+      return readJsonLines(path);
+    case "coco-captions":
+      return readCocoCaptions(path, media);
+    case "vqa-v2":
+      return readVqaV2({ questions: path, annotations, folder: media, imagePattern });
+    case "text-folder":
+      return readTextFolder(path);
+    default:
+      return format satisfies never;
+  }
+}
+
+async function checked(
+  finding: Finding,
+  check: MediaCheck,
+  modality: Modality | undefined,
+): Promise<Finding> {
+  if (finding.kind === "bad") return finding;
+  const { media, where } = finding;
+  if (modality !== undefined && media.modality !== modality) {
+    return badExample(where, `expected '${modality}', which the encoder takes, got '${media.modality}'`);
+  }
+  const cause = await check.causeAgainst(media);
+  return cause === undefined ? finding : badExample(where, `'${media.modality}': ${cause}`);
+}
+
+async function* chunksOf<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+  let chunk: T[] = [];
+  for await (const item of items) {
+    chunk.push(item);
+    if (chunk.length < size) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
+}

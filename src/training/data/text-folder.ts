@@ -1,0 +1,82 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, extname, join, resolve, sep } from "node:path";
+import { messageOf } from "../../errors.js";
+import { badExample, type Finding, type MediaReference, type Modality } from "./example.js";
+import { causeOf, textField } from "./fields.js";
+import { MAX_LINE_BYTES } from "./read-lines.js";
+
+const extensions: Readonly<Record<Modality, readonly string[]>> = {
+  image: [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif", ".svg"],
+  audio: [".wav", ".mp3", ".flac", ".ogg", ".m4a"],
+  video: [".mp4", ".webm", ".mov", ".mkv", ".avi"],
+};
+
+const modalityOf = new Map(
+  (Object.keys(extensions) as Modality[]).flatMap((modality) =>
+    extensions[modality].map((extension) => [extension, modality] as const),
+  ),
+);
+
+/** Files of one name. */
+interface Pair {
+  readonly media: MediaReference[];
+  readonly texts: string[];
+}
+
+/**
+ * A folder, with the folders in it: `name.png` (or another medium) and `name.txt` beside it, each line of which is a
+ * caption. Files of other kinds, and hidden ones, are none of ours.
+ */
+export async function* readTextFolder(folder: string): AsyncGenerator<Finding> {
+  const names = (await readdir(folder, { recursive: true })).filter(isVisible).sort();
+  const pairs = new Map<string, Pair>();
+  for (const name of names) {
+    const extension = extname(name).toLowerCase();
+    const modality = modalityOf.get(extension);
+    if (modality === undefined && extension !== ".txt") continue;
+    const stem = name.slice(0, -extension.length);
+    const pair = pairs.get(stem) ?? { media: [], texts: [] };
+    pairs.set(stem, pair);
+    if (modality === undefined) pair.texts.push(join(folder, name));
+    else pair.media.push({ modality, path: resolve(folder, name) });
+  }
+  for (const [stem, pair] of pairs) yield await exampleOf(join(folder, stem), pair);
+}
+
+function isVisible(name: string): boolean {
+  return !name.split(sep).some((part) => part.startsWith("."));
+}
+
+async function exampleOf(stem: string, { media: allMedia, texts }: Pair): Promise<Finding> {
+  const [media, ...moreMedia] = allMedia;
+  const [text, ...moreTexts] = texts;
+  if (media === undefined) return badExample(text ?? stem, "has no medium of its name beside it");
+  if (text === undefined) return badExample(media.path, `has no ${basename(stem)}.txt beside it`);
+  if (moreMedia.length > 0 || moreTexts.length > 0) {
+    const names = [...allMedia.map(({ path }) => path), ...texts].map((path) => basename(path));
+    return badExample(text, `expected one medium and one text of a name, got ${names.join(", ")}`);
+  }
+  try {
+    return await captionsOf(text, media);
+  } catch (error) {
+    return badExample(text, `cannot be read: ${messageOf(error)}`);
+  }
+}
+
+async function captionsOf(text: string, media: MediaReference): Promise<Finding> {
+  const stats = await stat(text);
+  if (!stats.isFile()) return badExample(text, "is not a regular file");
+  if (stats.size > MAX_LINE_BYTES) {
+    return badExample(text, `expected at most ${MAX_LINE_BYTES} bytes, got ${stats.size}`);
+  }
+  const content = new TextDecoder("utf-8", { fatal: true }).decode(await readFile(text));
+  const captions: string[] = [];
+  for (const [index, line] of content.split("\n").entries()) {
+    if (line.trim() === "") continue;
+    const { data, error } = textField.safeParse(line);
+    if (error) return badExample(`${text}:${index + 1}`, causeOf(error));
+    captions.push(data);
+  }
+  if (captions.length === 0) return badExample(text, "expected a caption, got an empty file");
+  return { kind: "caption", where: text, media, captions };
+}

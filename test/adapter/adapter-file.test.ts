@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { openCase } from "../../bench/conformance/case.js";
+import { type GivenSettings, readAdapter, writeAdapter } from "../../src/adapter/adapter-file.js";
+import { writeSafetensors } from "../../src/checkpoints/safetensors.js";
+import { constantSource, elementCount, type Shape } from "../../src/tensor/tensor.js";
+
+const goldens = "test/fixtures/goldens";
+const names = [
+  "opt-shared-1token",
+  "opt-6states-mlp10",
+  "opt-post-norm-projected",
+  "opt-causal-perception",
+  "llama-shared-1token",
+];
+
+/** What a case says of its adapter beside the files. */
+function statedSettings(name: string): Required<GivenSettings> {
+  const { settings } = openCase(join(goldens, name), name);
+  return {
+    injectedStates: settings.injected_hidden_states,
+    startLayer: settings.start_layer_idx,
+    endLayer: settings.end_layer_idx,
+    perceptionSees: settings.perception_sees,
+  };
+}
+
+describe("adapter files", () => {
+  let folder: string;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), "epalm-adapter-"));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  for (const name of names) {
+    it(`are read the same from both public forms: ${name}`, async () => {
+      const published = await readAdapter(join(goldens, name, "adapter.pth"));
+      const bare = await readAdapter(join(goldens, name, "adapter.safetensors"), statedSettings(name));
+      assert.deepEqual(published.settings, bare.settings);
+      assert.deepEqual(published.settings, { ...published.settings, ...statedSettings(name) });
+      assert.deepEqual(new Map([...published.tensors].sort()), new Map([...bare.tensors].sort()));
+    });
+
+    it(`are read as they were written: ${name}`, async () => {
+      const adapter = await readAdapter(join(goldens, name, "adapter.pth"));
+      const path = join(folder, `${name}.safetensors`);
+      writeAdapter(path, adapter);
+      assert.deepEqual(await readAdapter(path), adapter);
+    });
+  }
+
+  const bare = join(goldens, "opt-shared-1token", "adapter.safetensors");
+  const given = { injectedStates: 3, startLayer: 2, endLayer: 5 };
+  const refused: [string, string, GivenSettings, RegExp][] = [
+    [
+      "no number of states",
+      bare,
+      { startLayer: 2, endLayer: 5 },
+      /setting 'injectedStates': .* must be given/,
+    ],
+    ["no first layer", bare, { injectedStates: 3, endLayer: 5 }, /setting 'startLayer': .* must be given/],
+    ["no last layer", bare, { injectedStates: 3, startLayer: 2 }, /setting 'endLayer': .* must be given/],
+    ["no whole number", bare, { ...given, endLayer: 4.5 }, /setting 'endLayer': .*int/],
+    ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*>=0/],
+    ["a number beyond any encoder", bare, { ...given, injectedStates: 5000 }, /setting 'injectedStates'/],
+    [
+      "an option that is none",
+      bare,
+      { ...given, layers: 3 } as GivenSettings,
+      /settings: Unrecognized key: "layers"/,
+    ],
+    [
+      "another number than that of the connectors",
+      join(goldens, "opt-6states-mlp10", "adapter.safetensors"),
+      { ...given, injectedStates: 6 },
+      /'injectedStates': the file says 3, the option 6/,
+    ],
+    [
+      "another layer than the published config's",
+      join(goldens, "opt-shared-1token", "adapter.pth"),
+      { startLayer: 1 },
+      /'startLayer': the file says 2, the option 1/,
+    ],
+    [
+      "weights of something else",
+      join(goldens, "opt-shared-1token", "encoder"),
+      given,
+      /expected tensors connector\.0\.weight and prompt_module\.prefix_embedding\.0\.weight/,
+    ],
+  ];
+  for (const [what, path, options, message] of refused) {
+    it(`are refused with ${what}`, async () => {
+      await assert.rejects(readAdapter(path, options), { code: "invalid_adapter", message });
+    });
+  }
+
+  const tensors: readonly (readonly [string, Shape])[] = [
+    ["connector.0.weight", [4, 2]],
+    ["connector.0.bias", [4]],
+    ["prompt_module.prefix_embedding.0.weight", [1, 4]],
+  ];
+  const own = {
+    ...given,
+    perceptionSees: "itself",
+    sharedConnector: true,
+    promptLength: 1,
+    promptForm: "table",
+  };
+  const headers: [string, string, RegExp][] = [
+    ["no JSON", "{", /'epalm\.adapter': .*JSON/],
+    ["no object", "null", /settings: .*expected object/],
+    ["a missing setting", JSON.stringify({ ...own, promptForm: undefined }), /setting 'promptForm'/],
+    ["a wrong setting", JSON.stringify({ ...own, perceptionSees: "nothing" }), /setting 'perceptionSees'/],
+    ["an unknown setting", JSON.stringify({ ...own, secret: 1 }), /settings: Unrecognized key: "secret"/],
+  ];
+  for (const [what, header, message] of headers) {
+    it(`are refused with a header that has ${what}`, async () => {
+      const path = join(folder, "own.safetensors");
+      const sources = tensors.map(
+        ([name, shape]) =>
+          [name, constantSource("float32", shape, new Float32Array(elementCount(shape)))] as const,
+      );
+      writeSafetensors(path, sources, { "epalm.adapter": header });
+      await assert.rejects(readAdapter(path), { code: "invalid_adapter", message });
+    });
+  }
+
+  it("that do not exist are not found", async () => {
+    await assert.rejects(readAdapter(join(folder, "none.pth")), { code: "not_found" });
+  });
+});

@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { vitConfigFromTensors } from "../../src/backbones/vit.js";
+import type { TensorSource } from "../../src/tensor/tensor.js";
+import {
+  buildDecoder,
+  buildEncoder,
+  type Config,
+  changed,
+  openWeights,
+  readConfig,
+  zeros,
+} from "./tiny-models.js";
+
+const isEncoder = (name: string) => name.startsWith("vit") || name === "deit";
+
+function build(name: string, weights: Readonly<Record<string, TensorSource | undefined>>, config: Config) {
+  const checkpoint = changed(openWeights(name), weights);
+  const whole = { ...readConfig(name), ...config };
+  return isEncoder(name) ? buildEncoder(checkpoint, whole) : buildDecoder(checkpoint, whole);
+}
+
+const misfits: readonly (readonly [string, Record<string, TensorSource | undefined>, RegExp])[] = [
+  [
+    "gpt2",
+    { "transformer.h.1.mlp.c_fc.bias": undefined },
+    /model\.safetensors: tensor h\.1\.mlp\.c_fc\.bias is missing/,
+  ],
+  ["gpt2", { "transformer.h.9.extra": zeros(3) }, /surplus tensor transformer\.h\.9\.extra/],
+  [
+    "gpt2",
+    { "transformer.h.0.attn.c_attn.weight": zeros(3, 5) },
+    /transformer\.h\.0\.attn\.c_attn\.weight: expected shape \[32, 96\], got \[3, 5\]/,
+  ],
+  [
+    "opt-gelu",
+    { "model.decoder.final_layer_norm.bias": undefined },
+    /tensor final_layer_norm\.bias is missing/,
+  ],
+  [
+    "opt-post-norm",
+    { "model.decoder.final_layer_norm.bias": zeros(32) },
+    /surplus tensor .*final_layer_norm\.bias/,
+  ],
+  ["qwen2-tied", { "model.layers.0.self_attn.q_proj.bias": undefined }, /self_attn\.q_proj\.bias is missing/],
+  ["qwen2-untied", { "lm_head.weight": undefined }, /tensor lm_head\.weight is missing/],
+  [
+    "qwen2-tied",
+    { "lm_head.weight": zeros(60, 32) },
+    /lm_head\.weight: expected shape \[64, 32\], got \[60, 32\]/,
+  ],
+  ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /surplus tensor .*q_proj\.bias/],
+  ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
+  ["vit", { "vit.encoder.layer.0.layer_scale.lambda": zeros(32) }, /surplus tensor .*layer_scale/],
+  [
+    "deit",
+    { "embeddings.position_embeddings": zeros(1, 17, 32) },
+    /embeddings\.position_embeddings: expected shape \[1, 18, 32\], got \[1, 17, 32\]/,
+  ],
+];
+
+describe("checkpoints that do not fit", () => {
+  for (const [name, weights, message] of misfits) {
+    it(`are refused by the tensor's name: ${name}, ${message.source}`, () => {
+      assert.throws(() => build(name, weights, {}), { name: "EpalmError", message });
+    });
+  }
+});
+
+const unsupported: readonly (readonly [what: string, name: string, Config, RegExp])[] = [
+  [
+    "unknown decoder",
+    "gpt2",
+    { model_type: "mamba" },
+    /'model_type': expected a decoder \(.*\), got 'mamba'/,
+  ],
+  ["unknown encoder", "vit", { model_type: "swin" }, /'model_type': expected an encoder \(.*\), got 'swin'/],
+  ["no architecture", "gpt2", { model_type: "toString" }, /got 'toString'/],
+  ["unknown activation, GPT-2", "gpt2", { activation_function: "swish9" }, /activation_function: .*'swish9'/],
+  ["unknown activation, OPT", "opt-gelu", { activation_function: "constructor" }, /got 'constructor'/],
+  ["unknown activation, Llama", "llama3-scaling", { hidden_act: "xielu" }, /hidden_act: .*got 'xielu'/],
+  ["unknown activation, ViT", "vit", { hidden_act: "mish" }, /hidden_act: .*got 'mish'/],
+  ["attention scaled by layer", "gpt2", { scale_attn_by_inverse_layer_idx: true }, /'scale_attn_by_inverse/],
+  ["attention that is not scaled", "gpt2", { scale_attn_weights: false }, /'scale_attn_weights'/],
+  ["an untied GPT-2", "gpt2", { tie_word_embeddings: false }, /'tie_word_embeddings'/],
+  ["an untied OPT", "opt-gelu", { tie_word_embeddings: false }, /'tie_word_embeddings'/],
+  ["an OPT without biases", "opt-gelu", { enable_bias: false }, /'enable_bias'/],
+  ["norms without scales", "opt-gelu", { layer_norm_elementwise_affine: false }, /'layer_norm_elementwise/],
+  ["a sliding window", "qwen2-tied", { use_sliding_window: true }, /'use_sliding_window'/],
+  [
+    "unknown rotary scaling",
+    "llama3-scaling",
+    { rope_parameters: { rope_type: "yarn", factor: 2 } },
+    /got 'yarn'/,
+  ],
+  [
+    "unknown rotary scaling of transformers 4",
+    "llama3-scaling",
+    { rope_parameters: undefined, rope_scaling: { type: "dynamic", factor: 2 } },
+    /rope_scaling: expected .*, got 'dynamic'/,
+  ],
+  [
+    "scaling without its factor",
+    "llama3-scaling",
+    { rope_parameters: { rope_type: "linear" } },
+    /needs 'factor'/,
+  ],
+  [
+    "rotation of a part of each head",
+    "llama3-scaling",
+    { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } },
+    /'rope_parameters\.partial_rotary_factor'/,
+  ],
+  ["pictures of one colour", "vit", { num_channels: 1 }, /'num_channels'/],
+  [
+    "patches that do not fill a picture",
+    "vit",
+    { image_size: 30 },
+    /'image_size': patches of 8 do not divide 30/,
+  ],
+  ["pictures that are no squares", "vit", { image_size: [32, 64] }, /'image_size'/],
+  [
+    "heads that do not divide the width, GPT-2",
+    "gpt2",
+    { n_head: 5 },
+    /'n_head': 5 heads do not divide .* 32/,
+  ],
+  [
+    "heads that do not divide the width, OPT",
+    "opt-gelu",
+    { num_attention_heads: 3 },
+    /'num_attention_heads': 3/,
+  ],
+  ["heads that do not divide the width, ViT", "vit", { num_attention_heads: 7 }, /'num_attention_heads': 7/],
+  [
+    "key heads that do not divide heads",
+    "qwen2-tied",
+    { num_key_value_heads: 3 },
+    /3 key heads do not divide 4 heads/,
+  ],
+  ["heads of an odd size", "llama3-scaling", { head_dim: 7 }, /'head_dim': .* got 7/],
+  ["absurd sizes", "opt-gelu", { hidden_size: 1e12 }, /'hidden_size'/],
+  ["absurd depth", "opt-gelu", { num_hidden_layers: 1_000_000 }, /'num_hidden_layers'/],
+  ["sizes that are no numbers", "vit", { hidden_size: "32" }, /'hidden_size'/],
+  ["sizes that are missing", "llama3-scaling", { vocab_size: undefined }, /'vocab_size'/],
+  ["sizes below one", "gpt2", { n_layer: 0 }, /'n_layer'/],
+];
+
+describe("configs that are not supported", () => {
+  for (const [what, name, config, message] of unsupported) {
+    it(`are refused by the key: ${what}`, () => {
+      assert.throws(() => build(name, {}, config), { code: "unsupported_architecture", message });
+    });
+  }
+});
+
+describe("bare files that do not tell a vision transformer", () => {
+  const shapes: Readonly<Record<string, readonly number[]>> = {
+    "patch_embed.proj.weight": [128, 3, 4, 4],
+    pos_embed: [1, 17, 128],
+    "blocks.0.mlp.fc1.weight": [32, 128],
+    "blocks.0.norm1.weight": [128],
+  };
+  const cases: readonly (readonly [string, Record<string, readonly number[] | undefined>, RegExp])[] = [
+    [
+      "patches are missing",
+      { "patch_embed.proj.weight": undefined },
+      /needs tensor patch_embed\.proj\.weight of 4 axes/,
+    ],
+    ["positions are flat", { pos_embed: [17, 128] }, /needs tensor pos_embed of 3 axes/],
+    [
+      "no block is there",
+      { "blocks.0.mlp.fc1.weight": undefined },
+      /needs tensor blocks\.0\.mlp\.fc1\.weight/,
+    ],
+    ["positions fill no square", { pos_embed: [1, 16, 128] }, /'image_size'/],
+    [
+      "heads of the usual size do not divide the width",
+      { "patch_embed.proj.weight": [96, 3, 4, 4] },
+      /'num_attention_heads'/,
+    ],
+  ];
+  for (const [what, change, message] of cases) {
+    it(`are refused when ${what}`, () => {
+      const all = { ...shapes, ...change };
+      assert.throws(() => vitConfigFromTensors((name) => all[name]), { name: "EpalmError", message });
+    });
+  }
+
+  it("are taken with settings for what they do not say", () => {
+    const config = vitConfigFromTensors((name) => shapes[name], { heads: 4, epsilon: 1e-5, imageSize: 16 });
+    assert.equal(config.num_attention_heads, 4);
+    assert.equal(config.layer_norm_eps, 1e-5);
+    assert.equal(config.qkv_bias, false);
+  });
+});

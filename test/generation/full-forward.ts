@@ -1,0 +1,43 @@
+import type { Grounding } from "../../src/generation/text-generator.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { paddedBatchFeeds } from "../../src/training/padded-batch.js";
+import type { GoldenDecoder } from "./golden-decoder.js";
+
+/**
+ * Log-probabilities of all tokens after a text, from one run over the whole of it with the feeds of the training:
+ * no code of cache or scheduler has a part in it.
+ */
+export async function nextLogProbs(
+  { decoder: { shape }, session }: GoldenDecoder,
+  { perception, softPrompt }: Required<Grounding>,
+  text: readonly number[],
+): Promise<Float32Array> {
+  if (!perception || !softPrompt) throw new RangeError("a full forward is for grounded texts");
+  const { states, plan } = perception;
+  const row = (data: readonly number[]): Tensor => ({
+    type: "int64",
+    shape: [1, data.length],
+    data: BigInt64Array.from(data, BigInt),
+  });
+  const texts = { ids: row(text), mask: row(text.map(() => 1)) };
+  const feeds = paddedBatchFeeds(texts, { ...states, shape: [1, ...states.shape] }, softPrompt, plan, shape);
+  const { logits, log_normalizer } = await session.run(feeds, ["logits", "log_normalizer"]);
+  const normalizer = Number(log_normalizer?.data.at(-1));
+  const ofAll = logits?.data as Float32Array;
+  return ofAll.slice(-shape.vocabulary).map((logit) => logit - normalizer);
+}
+
+/** Log-probability of each token of an answer, each from a run of its own over all that stands before it. */
+export async function answerLogProbs(
+  golden: GoldenDecoder,
+  grounding: Required<Grounding>,
+  prompt: readonly number[],
+  answer: readonly number[],
+): Promise<number[]> {
+  const logProbs: number[] = [];
+  for (const [known, token] of answer.entries()) {
+    const after = await nextLogProbs(golden, grounding, [...prompt, ...answer.slice(0, known)]);
+    logProbs.push(after[token] ?? Number.NaN);
+  }
+  return logProbs;
+}

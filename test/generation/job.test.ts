@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { createStrategy } from "../../src/generation/create-strategy.js";
+import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
+import { GenerationJob, type Job, ScoringJob } from "../../src/generation/job.js";
+import { pendingCount, type RowContext } from "../../src/generation/row.js";
+import { Scheduler } from "../../src/generation/scheduler.js";
+import { contextOf, drain, LabelDecoder } from "./label-decoder.js";
+import { run, waveModel } from "./table-model.js";
+
+const model = waveModel(12, 3);
+const noEnd = { endTokens: new Set<number>(), decode: () => "" };
+
+const contexts: readonly RowContext[] = [
+  {},
+  contextOf(3),
+  contextOf(2, { perceptionSees: "itself", cacheable: true }),
+  contextOf(1, { perceptionSees: "everything", cacheable: true }),
+  contextOf(2, { perceptionSees: "everything", cacheable: false }),
+];
+
+/** A job, and how to see that it gave what it gives alone. */
+interface Request {
+  readonly job: Job;
+  assertRight(decoder: LabelDecoder): void;
+}
+
+function writing(context: RowContext, prompt: readonly number[], options: GenerationOptions): Request {
+  const strategy = () => createStrategy(parseGenerationOptions(options), noEnd);
+  const job = new GenerationJob(context, prompt, strategy());
+  return {
+    job,
+    assertRight() {
+      assert.deepEqual(job.strategy.hypotheses(), run(strategy(), model, prompt).hypotheses);
+    },
+  };
+}
+
+function scoring(
+  context: RowContext,
+  prompt: readonly number[],
+  answers: readonly (readonly number[])[],
+): Request {
+  const job = new ScoringJob(context, prompt, answers);
+  return {
+    job,
+    assertRight(decoder) {
+      const expected = answers.map((answer) =>
+        answer.map((token, at) => decoder.logProb([...prompt, ...answer.slice(0, at)], token)),
+      );
+      assert.deepEqual(job.logProbs, expected);
+    },
+  };
+}
+
+const token = fc.integer({ min: 0, max: 11 });
+const prompts = fc.array(token, { minLength: 1, maxLength: 9 });
+const anyContext = fc.constantFrom(...contexts);
+const maxNewTokens = fc.integer({ min: 1, max: 6 });
+const options = fc.oneof(
+  fc.record({ maxNewTokens }),
+  fc.record({ maxNewTokens, beams: fc.integer({ min: 2, max: 4 }) }),
+  fc.record({
+    maxNewTokens,
+    temperature: fc.constant(1),
+    sequences: fc.integer({ min: 1, max: 3 }),
+    seed: fc.nat(99),
+  }),
+);
+const answers = fc.array(fc.array(token, { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 20 });
+const request = fc.oneof(
+  fc.tuple(anyContext, prompts, options).map((parts) => () => writing(...parts)),
+  fc.tuple(anyContext, prompts, answers).map((parts) => () => scoring(...parts)),
+);
+
+describe("jobs on one scheduler", () => {
+  it("end with what each gives alone, whenever they come and whichever leave", () => {
+    const arrival = fc.record({ request, begins: fc.nat(12), leaves: fc.option(fc.nat(20), { freq: 3 }) });
+    fc.assert(
+      fc.property(fc.array(arrival, { minLength: 1, maxLength: 8 }), fc.nat(40), (arrivals, more) => {
+        const limits = { rows: 17 + more, stepTokens: 5 + more };
+        const [scheduler, decoder] = [new Scheduler(limits), new LabelDecoder(model)];
+        const jobs = arrivals.map((one) => ({ ...one, ...one.request() }));
+        for (let step = 0; step <= 20; step++) {
+          for (const { job, begins, leaves } of jobs) {
+            if (begins === step) scheduler.add(job);
+            if (leaves === step) scheduler.remove(job);
+          }
+          const plan = scheduler.plan();
+          if (!plan) continue;
+          assert.ok(plan.sources.length <= limits.rows);
+          const active = plan.rows.filter((row) => row.active);
+          const width = Math.max(...active.map(({ row }) => pendingCount(row)));
+          assert.ok(width === 1 || active.length === 1 || width * active.length <= limits.stepTokens);
+          scheduler.commit(decoder.step(plan));
+        }
+        assert.ok(drain(scheduler, decoder) < 1000 && scheduler.idle);
+        for (const { leaves, assertRight } of jobs) if (leaves === null) assertRight(decoder);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("wait for room in the order in which they came, a small one behind a large one too", () => {
+    const [scheduler, decoder] = [new Scheduler({ rows: 5, stepTokens: 100 }), new LabelDecoder(model)];
+    const ended: string[] = [];
+    const jobs = new Map<Job, string>();
+    for (const [name, beams] of [
+      ["first", 3],
+      ["large", 4],
+      ["small", 1],
+    ] as const) {
+      const { job } = writing({}, [1, 2], { beams, maxNewTokens: name === "small" ? 1 : 6 });
+      jobs.set(job, name);
+      scheduler.add(job);
+    }
+    assert.equal(scheduler.waiting, 3);
+    for (let plan = scheduler.plan(); plan; plan = scheduler.plan()) {
+      if (ended.length === 0) assert.equal(scheduler.waiting, 2, "the small one does not overtake");
+      for (const job of scheduler.commit(decoder.step(plan))) {
+        if (job.rows.length === 0) ended.push(jobs.get(job) ?? "");
+      }
+    }
+    assert.deepEqual(ended, ["first", "small", "large"]);
+  });
+
+  it("get next tokens every other step at least, however many prompts come", () => {
+    const [scheduler, decoder] = [new Scheduler({ rows: 8, stepTokens: 8 }), new LabelDecoder(model)];
+    const { job } = writing({}, [1], { maxNewTokens: 20 });
+    scheduler.add(job);
+    let steps = 0;
+    for (; job.rows.length > 0; steps++) {
+      scheduler.add(writing({}, [1, 2, 3, 4, 5], { maxNewTokens: 1 }).job);
+      const plan = scheduler.plan();
+      if (plan) scheduler.commit(decoder.step(plan));
+    }
+    assert.ok(steps <= 2 * 20, `${steps} steps`);
+  });
+
+  it("get their prompt computed at once, however many wait for next tokens", () => {
+    const [scheduler, decoder] = [new Scheduler({ rows: 8, stepTokens: 8 }), new LabelDecoder(model)];
+    for (let others = 0; others < 7; others++) scheduler.add(writing({}, [1], { maxNewTokens: 50 }).job);
+    scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
+    const { job } = writing({}, new Array(30).fill(2), { maxNewTokens: 2 });
+    scheduler.add(job);
+    scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
+    assert.equal(job.rows[0]?.text.length, 31);
+  });
+
+  it("can leave while they wait, before their first step, and between steps", () => {
+    const [scheduler, decoder] = [new Scheduler({ rows: 2, stepTokens: 8 }), new LabelDecoder(model)];
+    const [first, second, third] = [1, 2, 3].map((id) => writing({}, [id], { beams: 2, maxNewTokens: 4 }));
+    assert.ok(first && second && third);
+    for (const { job } of [first, second, third]) scheduler.add(job);
+    scheduler.remove(second.job);
+    scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
+    scheduler.remove(first.job);
+    assert.equal(scheduler.waiting, 1);
+    drain(scheduler, decoder);
+    third.assertRight(decoder);
+    scheduler.remove(third.job);
+    assert.ok(scheduler.idle);
+  });
+});
+
+describe("ScoringJob", () => {
+  const [seesItself, seesEverything] = [contexts[2] ?? {}, contexts[3] ?? {}];
+
+  it("computes an answer at once, but token by token where the slot would see what follows", () => {
+    for (const [context, steps] of [
+      [{}, 2],
+      [seesItself, 2],
+      [seesEverything, 5],
+    ] as const) {
+      const [scheduler, decoder] = [new Scheduler(), new LabelDecoder(model)];
+      const request = scoring(context, [1, 2], [[3, 4, 5, 6, 7], [8]]);
+      scheduler.add(request.job);
+      assert.equal(drain(scheduler, decoder), steps);
+      request.assertRight(decoder);
+    }
+  });
+
+  it("needs no rows beside the prompt's for answers of one token", () => {
+    const job = new ScoringJob({}, [1], [[2], [3], [4]]);
+    assert.equal(job.maxRows, 1);
+  });
+});

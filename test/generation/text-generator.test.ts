@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { Engine } from "../../src/generation/engine.js";
+import type { GenerationOptions } from "../../src/generation/generation-options.js";
+import { TextGenerator, type TextRequest } from "../../src/generation/text-generator.js";
+import { answerLogProbs } from "./full-forward.js";
+import { type GoldenDecoder, goldens, openGolden } from "./golden-decoder.js";
+
+const TOLERANCE = 1e-4;
+
+const questions = ["what is it", "wh", "the color of the car", "dogs, dogs, dogs", "äöü 🐕"];
+
+function question(golden: GoldenDecoder, text: string, row = 0): TextRequest {
+  return {
+    prompt: [{ literal: "" }, { user: text }, { literal: "?</a>" }],
+    answerPrefix: "",
+    grounding: golden.grounding(row),
+  };
+}
+
+describe("TextGenerator", () => {
+  let golden: GoldenDecoder;
+  let generator: TextGenerator;
+  before(async () => {
+    golden = await openGolden("opt-6states-mlp10");
+    generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.bounds);
+  });
+  after(() => golden.close());
+
+  async function streamed(
+    request: TextRequest,
+    options: GenerationOptions,
+  ): Promise<{ pieces: string[]; text: string }> {
+    const pieces: string[] = [];
+    const { texts } = await generator.generate(request, options, { onText: (piece) => pieces.push(piece) });
+    return { pieces, text: texts[0]?.text ?? "" };
+  }
+
+  it("streams pieces that join to the final text, broken characters included", async () => {
+    for (const text of questions) {
+      for (let seed = 0; seed < 12; seed++) {
+        const options = { temperature: seed % 2 === 0 ? 2 : 0.7, seed, maxNewTokens: 20 };
+        const { pieces, text: final } = await streamed(question(golden, text), options);
+        assert.equal(pieces.join(""), final, `'${text}', seed ${seed}`);
+        assert.ok(pieces.every((piece) => piece !== ""));
+      }
+    }
+  });
+
+  it("streams beams, or several texts, all at once at the end", async () => {
+    for (const options of [{ beams: 3 }, { temperature: 1, sequences: 2 }]) {
+      const { pieces, text } = await streamed(question(golden, "what"), { ...options, maxNewTokens: 6 });
+      assert.deepEqual(pieces, text === "" ? [] : [text]);
+    }
+  });
+
+  it("stops at a stop string wherever tokens break it, and streams none of it", async () => {
+    let [spanned, stopped] = [0, 0];
+    for (let seed = 0; seed < 10; seed++) {
+      const options = { temperature: 1.5, seed, maxNewTokens: 16 };
+      const request = question(golden, "what");
+      const { texts } = await generator.generate(request, options);
+      const [{ text, tokens } = { text: "", tokens: [] }] = texts;
+      for (let start = 1; start + 3 < text.length; start += 4) {
+        const stop = text.slice(start, start + 3);
+        const { pieces, text: cut } = await streamed(request, { ...options, stop: ["never seen", stop] });
+        assert.equal(cut, text.slice(0, text.indexOf(stop)).trim(), `seed ${seed}, stop '${stop}'`);
+        assert.equal(pieces.join(""), cut);
+        stopped++;
+        if (!tokens.some((token) => golden.tokenizer.decode([token]).includes(stop))) spanned++;
+      }
+    }
+    assert.ok(
+      stopped > 20 && spanned > 10,
+      `${stopped} stop strings, ${spanned} of them over several tokens`,
+    );
+  });
+
+  it("draws the same with the same seed, and else something else", async () => {
+    const draw = async (seed: number) =>
+      (await generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 }))
+        .texts[0]?.tokens;
+    assert.deepEqual(await draw(7), await draw(7));
+    assert.notDeepEqual(await draw(7), await draw(8));
+  });
+
+  it("gives several texts, and counts the tokens of all", async () => {
+    const options = { temperature: 1, sequences: 3, maxNewTokens: 5 };
+    const { texts, newTokens, promptTokens } = await generator.generate(question(golden, "what"), options);
+    assert.equal(texts.length, 3);
+    assert.equal(
+      newTokens,
+      texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0),
+    );
+    assert.equal(promptTokens, generator.promptTokens(question(golden, "what")).length);
+  });
+
+  it("refuses a text that the model has no positions for, naming the field", async () => {
+    const request = question(golden, "what");
+    const { positions } = golden.decoder.shape;
+    const room = positions - generator.promptTokens(request).length;
+    assert.equal((await generator.generate(request, { maxNewTokens: room })).texts.length, 1);
+    const tooLarge = (field: string) => ({
+      code: "too_large",
+      message: new RegExp(`^${field}: .* limit of ${positions}$`),
+    });
+    await assert.rejects(generator.generate(request, { maxNewTokens: room + 1 }), tooLarge("maxNewTokens"));
+    await assert.rejects(generator.rank(request, ["yes", "no ".repeat(100)]), tooLarge("candidates\\[1\\]"));
+    await assert.rejects(generator.scoreText("no ".repeat(100)), tooLarge("text"));
+  });
+
+  it("refuses candidates that are no texts", async () => {
+    const refused = { code: "invalid_option", message: /^candidates/ };
+    await assert.rejects(generator.rank(question(golden, "what"), []), refused);
+    await assert.rejects(generator.rank(question(golden, "what"), ["yes", ""]), refused);
+    await assert.rejects(generator.rank(question(golden, "what"), new Array(5000).fill("a")), refused);
+  });
+
+  it("ranks more candidates than fit side by side", async () => {
+    const candidates = Array.from({ length: 50 }, (_, index) => `answer ${index}`);
+    const request = question(golden, "what");
+    const ranked = await generator.rank(request, candidates);
+    assert.deepEqual(ranked.map(({ text }) => text).sort(), candidates.toSorted());
+    const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
+    assert.ok(Math.abs(total - 1) < 1e-9);
+    const few = await generator.rank(request, candidates.slice(0, 2));
+    for (const { text, logProb } of few) {
+      const among = ranked.find((answer) => answer.text === text)?.logProb ?? Number.NaN;
+      assert.ok(Math.abs(among - logProb) < TOLERANCE, text);
+    }
+  });
+
+  it("scores an answer's own tokens where the prompt's last word would merge with its first", async () => {
+    const words = golden.tokenizer;
+    const grounding = golden.grounding(0);
+    for (const [prompt, answer] of [
+      ["a red ", "apple"],
+      ["a r", "ed apple"],
+    ] as const) {
+      const request = { prompt: [{ literal: prompt }], answerPrefix: "", grounding };
+      const ids = generator.promptTokens(request);
+      const whole = words.encode(prompt + answer);
+      assert.notDeepEqual(whole.slice(0, ids.length), ids, `'${prompt}|${answer}' merges`);
+      const [{ logProb } = { logProb: Number.NaN }] = await generator.rank(request, [answer]);
+      const tokens = [...words.encode(answer, { addSpecialTokens: false }), ...golden.endTokens.slice(0, 1)];
+      const expected = await answerLogProbs(golden, grounding, ids, tokens);
+      assert.ok(Math.abs(logProb - expected.reduce((a, b) => a + b)) < TOLERANCE);
+    }
+  });
+
+  it("scores a text without picture or prompt", async () => {
+    const text = "two dogs run in the park";
+    const logProbs = await generator.scoreText(text);
+    assert.equal(logProbs.length, golden.tokenizer.encode(text).length - 1);
+    assert.ok(logProbs.every((logProb) => logProb < 0));
+    assert.deepEqual(await generator.scoreText(""), []);
+  });
+});
+
+describe("ranking", () => {
+  for (const name of goldens) {
+    it(`gives the log-probabilities of runs over the whole text: ${name}`, async () => {
+      const golden = await openGolden(name);
+      try {
+        const generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.bounds);
+        const changes = [
+          {},
+          { perceptionSees: "everything", startLayer: 1, endLayer: 3 },
+          { perceptionSees: "itself" },
+        ] as const;
+        for (const change of changes) {
+          const grounding = golden.grounding(1, change);
+          for (const prompt of ["", "what is the color?</a>"]) {
+            const request = { prompt: [{ literal: prompt }], answerPrefix: "", grounding };
+            const ids = generator.promptTokens(request);
+            const ranked = await generator.rank(request, ["red", "a white plate", "🐕"]);
+            for (const { text, logProb } of ranked) {
+              const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
+              const tokens = [...answer, ...golden.endTokens.slice(0, 1)];
+              const expected = (await answerLogProbs(golden, grounding, ids, tokens)).reduce((a, b) => a + b);
+              assert.ok(Math.abs(logProb - expected) < tokens.length * TOLERANCE, `'${prompt}' '${text}'`);
+            }
+          }
+        }
+      } finally {
+        await golden.close();
+      }
+    });
+  }
+});

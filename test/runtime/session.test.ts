@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
+import { SessionThread } from "../../src/runtime/remote-session.js";
+import { openSession, type Session } from "../../src/runtime/session.js";
+import { type GoldenRun, goldenDecoder, goldenEncoder } from "../graph/golden-graphs.js";
+
+/** The ways to open a session; all must behave alike. */
+const thread = new SessionThread();
+const ways: readonly (readonly [string, typeof openSession])[] = [
+  ["in the calling thread", openSession],
+  ["in a thread of its own", (model, options) => thread.open(model, options)],
+];
+
+let folder: string;
+const path = (name: string) => join(folder, name);
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "epalm-session-"));
+  writeOnnx(goldenEncoder("opt-shared-1token").graph, path("encoder.onnx"));
+});
+after(async () => {
+  await thread.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function runAll(session: Session, { feeds, output }: GoldenRun) {
+  const results = await session.run(feeds, [output]);
+  await session.close();
+  return results[output];
+}
+
+for (const [way, open] of ways) {
+  describe(`session ${way}`, () => {
+    const files: [string, () => void, RegExp][] = [
+      ["missing.onnx", () => undefined, /missing\.onnx: /],
+      ["text.onnx", () => writeFileSync(path("text.onnx"), "this is no graph"), /text\.onnx: /],
+      ["empty.onnx", () => writeFileSync(path("empty.onnx"), ""), /empty\.onnx: /],
+      [
+        "cut.onnx",
+        () => writeFileSync(path("cut.onnx"), readFileSync(path("encoder.onnx")).subarray(0, 3000)),
+        /cut\.onnx: /,
+      ],
+      [
+        "lone.onnx",
+        () => {
+          const elsewhere = readFileSync(path("encoder.onnx"), "latin1").replaceAll(
+            "encoder.data",
+            "elsewhe.data",
+          );
+          writeFileSync(path("lone.onnx"), elsewhere, "latin1");
+        },
+        /lone\.onnx: .*elsewhe\.data/,
+      ],
+    ];
+    for (const [name, make, message] of files) {
+      it(`refuses what cannot be run, by the file's name: ${name}`, async () => {
+        make();
+        await assert.rejects(open(path(name)), { name: "EpalmError", code: "invalid_model", message });
+      });
+    }
+
+    it("refuses a data file that was cut short", async () => {
+      copyFileSync(path("encoder.onnx"), path("short.onnx"));
+      const text = readFileSync(path("short.onnx"), "latin1").replaceAll("encoder.data", "shorter.data");
+      writeFileSync(path("short.onnx"), text, "latin1");
+      writeFileSync(path("shorter.data"), readFileSync(path("encoder.data")).subarray(0, 5000));
+      await assert.rejects(open(path("short.onnx")), { code: "invalid_model", message: /short\.onnx: / });
+    });
+
+    it("refuses bytes that are no graph", async () => {
+      const message = /^graph in memory: /;
+      await assert.rejects(open(Uint8Array.of(1, 2, 3)), { code: "invalid_model", message });
+    });
+
+    it("tells the graph's inputs and outputs", async () => {
+      const session = await open(path("encoder.onnx"));
+      assert.deepEqual(session.inputNames, ["pixels"]);
+      assert.deepEqual(session.outputNames, ["cls_states"]);
+      await session.close();
+    });
+
+    const feeds: [string, Record<string, unknown>, RegExp][] = [
+      ["an input is missing", {}, /pixels/],
+      [
+        "a shape is wrong",
+        { type: "float32", shape: [1, 3, 4, 4], data: new Float32Array(48) },
+        /ONNX Runtime: /,
+      ],
+      ["a type is wrong", { type: "int64", shape: [1], data: BigInt64Array.of(1n) }, /ONNX Runtime: /],
+      [
+        "numbers are missing",
+        { type: "float32", shape: [1, 3, 32, 32], data: new Float32Array(5) },
+        /ONNX Runtime: /,
+      ],
+    ];
+    for (const [what, pixels, message] of feeds) {
+      it(`says so when ${what}, and stays open`, async () => {
+        const { feeds: right, output } = goldenEncoder("opt-shared-1token");
+        const session = await open(path("encoder.onnx"));
+        const wrong = Object.keys(pixels).length > 0 ? { pixels: pixels as never } : {};
+        await assert.rejects(session.run(wrong, [output]), { name: "EpalmError", code: "internal", message });
+        assert.ok((await session.run(right, [output]))[output]);
+        await session.close();
+      });
+    }
+
+    it("refuses runs after it was closed", async () => {
+      const { feeds: right, output } = goldenEncoder("opt-shared-1token");
+      const session = await open(path("encoder.onnx"));
+      await session.close();
+      await assert.rejects(session.run(right, [output]), { name: "EpalmError", code: "internal" });
+    });
+  });
+}
+
+describe("sessions of both kinds", () => {
+  for (const [what, run] of [
+    ["encoder", goldenEncoder("opt-shared-1token")],
+    ["decoder", goldenDecoder("llama-shared-1token")],
+  ] as const) {
+    it(`give the same numbers: ${what}`, async () => {
+      const model = encodeOnnx(run.graph);
+      const [local, remote] = [await openSession(model), await thread.open(model)];
+      const expected = await runAll(local, run);
+      assert.ok(expected);
+      assert.deepEqual(await runAll(remote, run), expected);
+    });
+  }
+
+  const settings = [{ threads: 1 }, { optimize: false }, { mapWeights: true }] as const;
+  for (const options of settings) {
+    it(`give nearly the same numbers with ${JSON.stringify(options)}`, async () => {
+      const run = goldenEncoder("opt-shared-1token");
+      const expected = await runAll(await openSession(path("encoder.onnx")), run);
+      const found = await runAll(await openSession(path("encoder.onnx"), options), run);
+      assert.ok(expected && found);
+      found.data.forEach((value: number | bigint, i: number) => {
+        // float32 in another order of summation; states are normed, near 1.
+        assert.ok(Math.abs(Number(value) - Number(expected.data[i])) < 1e-5);
+      });
+    });
+  }
+
+  it("keep results of several sessions apart in one thread", async () => {
+    const [encoder, decoder] = [goldenEncoder("opt-shared-1token"), goldenDecoder("opt-shared-1token")];
+    const sessions = [
+      await thread.open(encodeOnnx(encoder.graph)),
+      await thread.open(encodeOnnx(decoder.graph)),
+    ];
+    const results = await Promise.all(
+      [encoder, decoder].map(({ feeds, output }, i) => sessions[i]?.run(feeds, [output])),
+    );
+    assert.deepEqual(
+      results.map((result) => Object.keys(result ?? {})),
+      [["cls_states"], ["logits"]],
+    );
+    for (const session of sessions) await session.close();
+  });
+});

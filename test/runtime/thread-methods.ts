@@ -1,0 +1,42 @@
+import { EpalmError } from "../../src/errors.js";
+import { type MethodContext, serveThread } from "../../src/runtime/serve-thread.js";
+
+/** A thread for tests of `Thread`: each method does one thing that a thread can do. */
+serveThread({
+  echo: (payload: unknown) => payload,
+  refuse() {
+    throw new EpalmError("too_large", "41 tokens are more than 40");
+  },
+  stumble() {
+    throw new TypeError("no function\n  at all");
+  },
+  unclonable: () => () => "a function",
+  async count(to: number, { emit }: MethodContext) {
+    for (let i = 0; i < to; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      emit(i);
+    }
+    return to;
+  },
+  untilAborted: (_: unknown, { signal, emit }: MethodContext) =>
+    new Promise((_resolve, reject) => {
+      const idle = setInterval(() => undefined, 1000);
+      signal.addEventListener("abort", () => {
+        clearInterval(idle);
+        reject(new EpalmError("aborted", "the method heard it"));
+      });
+      emit("waiting");
+    }),
+  /** Goes on for a while, whatever is asked. */
+  async compute(milliseconds: number) {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    return "done";
+  },
+  die: () => process.exit(3),
+  crash() {
+    setImmediate(() => {
+      throw new RangeError("far out");
+    });
+    return new Promise(() => undefined);
+  },
+});

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { afterEach, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Thread } from "../../src/runtime/thread.js";
+
+const methods = new URL("./thread-methods.js", import.meta.url);
+
+/** Far longer than the program takes: what is still there then would stay for ever. */
+const HANG_MILLISECONDS = 10_000;
+
+describe("thread", () => {
+  const threads: Thread[] = [];
+  const open = () => {
+    const thread = new Thread(methods);
+    threads.push(thread);
+    return thread;
+  };
+  afterEach(async () => {
+    for (const thread of threads.splice(0)) await thread.terminate();
+  });
+
+  it("answers several calls at a time, each with its own result", async () => {
+    const thread = open();
+    const payloads = ["a", { b: Float32Array.of(1, 2) }, undefined, 4];
+    const slow = thread.call("compute", 20);
+    assert.deepEqual(await Promise.all(payloads.map((payload) => thread.call("echo", payload))), payloads);
+    assert.equal(await slow, "done");
+  });
+
+  it("takes buffers over instead of copying them", async () => {
+    const data = Float32Array.of(1, 2, 3);
+    const result = await open().call("echo", data, { transfer: [data.buffer] });
+    assert.deepEqual(result, Float32Array.of(1, 2, 3));
+    assert.equal(data.length, 0);
+  });
+
+  const failures: [string, string, string, RegExp][] = [
+    ["of the catalogue", "refuse", "too_large", /^41 tokens are more than 40$/],
+    ["of any other kind", "stumble", "internal", /^no function at all$/],
+    ["for a result that cannot be sent", "unclonable", "internal", /could not be cloned/],
+    ["for a method that is not there", "nowhere", "internal", /no method 'nowhere'/],
+    ["for a method that every object has", "toString", "internal", /no method 'toString'/],
+  ];
+  for (const [what, method, code, message] of failures) {
+    it(`brings errors back with code and message, ${what}, and goes on`, async () => {
+      const thread = open();
+      await assert.rejects(thread.call(method, undefined), { name: "EpalmError", code, message });
+      assert.equal(await thread.call("echo", 1), 1);
+    });
+  }
+
+  it("hands events to the call they belong to, in order, before its result", async () => {
+    const thread = open();
+    const heard: Record<string, unknown[]> = { a: [], b: [] };
+    const results = await Promise.all(
+      Object.entries(heard).map(([name, events], i) =>
+        thread
+          .call("count", 5 + i, { onEvent: (event) => events.push(event) })
+          .then((result) => [name, result, events.length]),
+      ),
+    );
+    assert.deepEqual(results, [
+      ["a", 5, 5],
+      ["b", 6, 6],
+    ]);
+    assert.deepEqual(heard, { a: [0, 1, 2, 3, 4], b: [0, 1, 2, 3, 4, 5] });
+  });
+
+  it("tells the method when its call is taken back, and no other", async () => {
+    const thread = open();
+    const abort = new AbortController();
+    const other = thread.call("compute", 30);
+    const call = thread.call("untilAborted", undefined, {
+      signal: abort.signal,
+      onEvent: () => abort.abort(),
+    });
+    await assert.rejects(call, { code: "aborted", message: "the method heard it" });
+    assert.equal(await other, "done");
+  });
+
+  it("does not begin a call that was taken back before", async () => {
+    const call = open().call("echo", 1, { signal: AbortSignal.abort() });
+    await assert.rejects(call, { code: "aborted" });
+  });
+
+  const deaths: [string, string, RegExp][] = [
+    ["ends itself", "die", /worker thread ended with code 3/],
+    ["is ended by an error", "crash", /worker thread far out/],
+  ];
+  for (const [what, method, message] of deaths) {
+    it(`rejects what waits and all that comes later when it ${what}`, async () => {
+      const thread = open();
+      const waiting = thread.call("untilAborted", undefined);
+      const fatal = thread.call(method, undefined);
+      await Promise.all([
+        assert.rejects(waiting, { code: "internal", message }),
+        assert.rejects(fatal, { code: "internal", message }),
+      ]);
+      await assert.rejects(thread.call("echo", 1), { code: "internal", message });
+      await thread.close();
+    });
+  }
+
+  it("rejects all calls when its module cannot be loaded", async () => {
+    const thread = new Thread(new URL("./nowhere.js", import.meta.url));
+    await assert.rejects(thread.call("echo", 1), { code: "internal", message: /nowhere\.js/ });
+    await thread.close();
+  });
+
+  it("takes calls back when it closes, and lets what computes come to its end", async () => {
+    const thread = open();
+    await thread.call("echo", 1);
+    const calls = [thread.call("untilAborted", undefined), thread.call("compute", 50)];
+    const rejected = calls.map((call) => assert.rejects(call, { code: "internal", message: /was closed/ }));
+    const start = performance.now();
+    await Promise.all([...rejected, thread.close(), thread.close()]);
+    assert.ok(performance.now() - start >= 45, "the thread ended before its work");
+    await assert.rejects(thread.call("echo", 1), { message: /was closed/ });
+    await thread.close();
+  });
+
+  it("keeps a program alive while a call is open, and not a moment longer", async () => {
+    const program = fileURLToPath(new URL("./thread-program.js", import.meta.url));
+    const child = spawn(process.execPath, [program], { timeout: HANG_MILLISECONDS });
+    let output = "";
+    child.stdout.on("data", (text) => {
+      output += text;
+    });
+    const [code] = await once(child, "close");
+    assert.deepEqual({ code, output }, { code: 0, output: "done\n" });
+  });
+});
