@@ -19,6 +19,8 @@ const stages = [
   "training/",
   "fedmae/",
   "pipeline.ts",
+  "evaluate-model.ts",
+  "train-model.ts",
   "index.ts",
   "wire.ts",
   "server/",

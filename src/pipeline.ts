@@ -10,7 +10,7 @@ import type { GeneratedText, Grounding, RankedText, TextRequest } from "./genera
 import { encodeOnnx } from "./graph/onnx-writer.js";
 import { decodeImage, type ImageLimits } from "./media/image.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
-import { adapterWidths, loadAdapter, type ModelFolder, openModelFolder } from "./model/model-folder.js";
+import { adapterWidths, checkFits, loadAdapter, type ModelFolder, openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Session } from "./runtime/session.js";
@@ -33,6 +33,8 @@ export interface LoadOptions {
 export interface AskOptions extends GenerationOptions {
   /** Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
+  /** Leaves the picture out: its states are zeros. What it adds is the difference. Default false. */
+  readonly blind?: boolean | undefined;
   /** Takes the request back; it then rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
   /** Gets the text as it grows. With beams or several texts: all at once, at the end. */
@@ -182,11 +184,11 @@ export class Model {
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: adapterName, signal, onText, ...rest } = options;
+    const { adapter: adapterName, blind = false, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
     const adapter = await this.#adapter(task, adapterName);
-    const { grounding, timings } = await this.#perceive(image, adapter);
+    const { grounding, timings } = await this.#perceive(image, adapter, blind);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
     const result = await this.#generator.generate({ ...request, grounding }, generation, { signal, onText });
@@ -218,11 +220,12 @@ export class Model {
   async #perceive(
     image: ImageInput,
     adapter: ReadyAdapter,
+    blind = false,
   ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder"> }> {
     const started = performance.now();
-    const pixels = await this.#pixels(image);
+    const pixels = blind ? undefined : await this.#pixels(image);
     const decoded = performance.now();
-    const { batched } = await this.#encode(pixels);
+    const batched = pixels ? (await this.#encode(pixels)).batched : this.#noStates();
     const encoded = performance.now();
     const { perception } = await adapter.session.run({ cls_states: batched }, ["perception"]);
     const [, ...shape] = perception?.shape ?? [];
@@ -259,6 +262,12 @@ export class Model {
     return { batched, states: { ...batched, shape: [depth, width] } };
   }
 
+  /** Zeros: [1, depth, dv] */
+  #noStates(): Tensor {
+    const { depth, width } = this.manifest.encoder;
+    return { type: "float32", shape: [1, depth, width], data: new Float32Array(depth * width) };
+  }
+
   #adapter(task: TaskName, name: string | undefined): Promise<ReadyAdapter> {
     const entries = Object.entries(this.manifest.adapters);
     const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
@@ -271,18 +280,27 @@ export class Model {
     return known;
   }
 
+  /**
+   * Takes an adapter that stands in no folder, under a name that requests can give; one of the same name is replaced
+   * for requests to come.
+   *
+   * @throws invalid_adapter if it does not fit the model
+   */
+  async useAdapter(name: string, adapter: Adapter): Promise<void> {
+    checkFits(adapter, this.manifest, `adapter '${name}'`);
+    this.#adapters.set(name, Promise.resolve(await this.#ready(name, adapter)));
+  }
+
   async #openAdapter(name: string): Promise<ReadyAdapter> {
-    const adapter: Adapter = await loadAdapter(this.#folder, name);
+    return this.#ready(name, await loadAdapter(this.#folder, name));
+  }
+
+  async #ready(name: string, adapter: Adapter): Promise<ReadyAdapter> {
     const { encoder, decoder } = this.manifest;
     const plan = injectionPlan(adapter.settings, decoder.shape.layers);
     const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
     const session = await this.#thread.open(encodeOnnx(graph));
-    const anyStates: Tensor = {
-      type: "float32",
-      shape: [1, encoder.depth, encoder.width],
-      data: new Float32Array(encoder.depth * encoder.width),
-    };
-    const { soft_prompt: softPrompt } = await session.run({ cls_states: anyStates }, ["soft_prompt"]);
+    const { soft_prompt: softPrompt } = await session.run({ cls_states: this.#noStates() }, ["soft_prompt"]);
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
     return { name, plan, session, softPrompt };
   }

@@ -1,5 +1,6 @@
 import type { InjectionPlan } from "../adapter/injection-plan.js";
 import { EpalmError } from "../errors.js";
+import { answerTokens, promptTokens } from "../model/request-tokens.js";
 import type { TemplatePart, Tokenizer } from "../model/tokenizer.js";
 import { TextStream } from "../model/tokenizer.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -117,7 +118,7 @@ export class TextGenerator {
     const prompt = this.promptTokens(request);
     const [end = 0] = this.#bounds.endTokens;
     const answers = candidates.map((text, index) => {
-      const tokens = this.#answerTokens(request, prompt, text);
+      const tokens = answerTokens(this.#tokenizer, request, prompt, text);
       if (tokens.length === 0)
         throw new EpalmError("invalid_option", `candidates[${index}]: expected a text, got none`);
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
@@ -142,23 +143,8 @@ export class TextGenerator {
   }
 
   /** The prompt's ids; the start token alone where it has none. */
-  promptTokens({ prompt }: TextRequest): number[] {
-    const tokens = this.#tokenizer.encodeTemplate(prompt);
-    return tokens.length > 0 ? tokens : [this.#bounds.startToken];
-  }
-
-  /** An answer's ids as they stand behind the prompt's. */
-  #answerTokens(
-    { prompt, answerPrefix }: TextRequest,
-    promptTokens: readonly number[],
-    answer: string,
-  ): number[] {
-    const whole = this.#tokenizer.encodeTemplate([...prompt, { literal: answerPrefix }, { user: answer }]);
-    if (promptTokens.every((token, index) => whole[index] === token)) return whole.slice(promptTokens.length);
-    // The prompt is the start token alone, or its last word and the answer's first would make other tokens.
-    return this.#tokenizer.encodeTemplate([{ literal: answerPrefix }, { user: answer }], {
-      addSpecialTokens: false,
-    });
+  promptTokens(request: TextRequest): number[] {
+    return promptTokens(this.#tokenizer, request, this.#bounds.startToken);
   }
 
   #expectRoom(promptTokens: number, newTokens: number, field: string): void {

@@ -12,6 +12,9 @@ import { EpalmError, messageOf } from "../errors.js";
 /** Configs are written by hand. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
 
+/** Each costs a run of the encoder per picture, and its states on disk. */
+const MAX_AUGMENTATIONS = 100;
+
 const positive = z.number().positive();
 const share = z.number().min(0).max(1);
 const count = z.int().min(1);
@@ -23,6 +26,8 @@ const dataSet = z.strictObject({
   annotations: z.string().optional(),
   /** COCO and VQA v2: where the pictures are. Default: beside the file. */
   media: z.string().optional(),
+  /** VQA v2: how pictures are named. Default: `COCO_{split}_{id:012d}.jpg`. */
+  imagePattern: z.string().optional(),
 });
 
 const adapter = z.strictObject({
@@ -88,8 +93,16 @@ export const trainingConfigSchema = z.strictObject({
   /** Batches whose gradients are added before each step of the optimizer. */
   accumulation: count.default(1),
   seed: z.int().min(0).default(0),
-  /** Pictures are seen without change, or each in so many ways, cropped and mirrored. */
-  augmentations: z.int().min(0).default(0),
+  /** Pictures are seen without change, or, where it is above 0, each in so many ways. */
+  augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
+  /** Whether augmented pictures may be mirrored, too: not where texts speak of left and right. */
+  mirror: z.boolean().default(false),
+  /** Folder of the encoder's states, computed once; runs may share it. Default: `states` in the output. */
+  cache: z.string().optional(),
+  /** Leave bad examples out, and list them, instead of refusing the data set. */
+  skipBad: z.boolean().default(false),
+  /** Put the trained adapter into the model folder when the run is over. */
+  install: z.boolean().default(true),
   /** Optimizer steps between checkpoints: what a killed run loses at most. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */
@@ -129,6 +142,7 @@ function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConf
     path: at(set.path),
     ...(set.annotations === undefined ? {} : { annotations: at(set.annotations) }),
     ...(set.media === undefined ? {} : { media: at(set.media) }),
+    ...(set.imagePattern === undefined ? {} : { imagePattern: set.imagePattern }),
   });
   const { train, validation } = config.data;
   const { initial, ...rest } = config.adapter;
@@ -136,6 +150,7 @@ function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConf
     ...config,
     model: at(config.model),
     output: at(config.output),
+    cache: config.cache === undefined ? undefined : at(config.cache),
     data: { train: dataSetAt(train), ...(validation ? { validation: dataSetAt(validation) } : {}) },
     adapter: { ...rest, ...(initial === undefined ? {} : { initial: at(initial) }) },
   };

@@ -1,0 +1,46 @@
+import { mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Adapter } from "../adapter/adapter.js";
+import { writeAdapter } from "../adapter/adapter-file.js";
+import { EpalmError } from "../errors.js";
+import { elementCount } from "../tensor/tensor.js";
+import { ADAPTER_NAME, MANIFEST_FILE, type Manifest, readManifest, type TaskName } from "./manifest.js";
+import { checkFits, fileSha256 } from "./model-folder.js";
+
+/**
+ * Puts an adapter into a model folder; one of the same name is replaced. The manifest changes last and at once, so that
+ * the folder can be opened at any moment but the one between the two renames.
+ *
+ * @throws invalid_adapter if it does not fit, invalid_option for a name that is none
+ */
+export async function installAdapter(
+  folder: string,
+  name: string,
+  adapter: Adapter,
+  tasks: readonly TaskName[],
+): Promise<Manifest> {
+  if (!ADAPTER_NAME.test(name)) {
+    throw new EpalmError("invalid_option", `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`);
+  }
+  const manifest = readManifest(folder);
+  checkFits(adapter, manifest, `adapter '${name}'`);
+  const file = `adapters/${name}.safetensors`;
+  const path = join(folder, file);
+  mkdirSync(join(folder, "adapters"), { recursive: true });
+  writeAdapter(`${path}.part`, adapter);
+  const entry = { bytes: statSync(`${path}.part`).size, sha256: await fileSha256(`${path}.part`) };
+  const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
+  const changed: Manifest = {
+    ...manifest,
+    adapters: {
+      ...manifest.adapters,
+      [name]: { file, tasks: [...tasks], parameters: parameters.reduce((sum, count) => sum + count, 0) },
+    },
+    files: { ...manifest.files, [file]: entry },
+  };
+  const manifestPath = join(folder, MANIFEST_FILE);
+  writeFileSync(`${manifestPath}.part`, `${JSON.stringify(changed, undefined, 2)}\n`);
+  renameSync(`${path}.part`, path);
+  renameSync(`${manifestPath}.part`, manifestPath);
+  return changed;
+}

@@ -1,0 +1,124 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { EpalmError } from "../../errors.js";
+import { randomStreams } from "../../generation/random.js";
+import { augmentPixels } from "../../media/augment-pixels.js";
+import { decodeImage } from "../../media/image.js";
+import type { ModelFolder } from "../../model/model-folder.js";
+import { openSession, type Session } from "../../runtime/session.js";
+import { elementCount, type Tensor } from "../../tensor/tensor.js";
+
+/** One look at a medium: as it is, or changed in the way that the number stands for. */
+export interface View {
+  readonly path: string;
+  /** 0: unchanged. */
+  readonly augmentation: number;
+}
+
+export interface StatesOptions {
+  /** Where states are kept; runs may share it. */
+  readonly cache: string;
+  readonly mirror: boolean;
+  /** Of the augmentations. */
+  readonly seed: number;
+}
+
+/**
+ * The frozen encoder's states of pictures, `[depth, dv]`: computed once for each view, and kept on disk under a hash of
+ * the picture's bytes, the encoder's files and the preprocessing, so that nothing stale is ever read.
+ */
+export class EncoderStates {
+  readonly #folder: ModelFolder;
+  readonly #options: StatesOptions;
+  readonly #encoderKey: string;
+  readonly #contentKeys = new Map<string, string>();
+  readonly #bytes: number;
+
+  constructor(folder: ModelFolder, options: StatesOptions) {
+    this.#folder = folder;
+    this.#options = options;
+    const { encoder, files } = folder.manifest;
+    const prefix = `${dirname(encoder.graph)}/`;
+    const own = Object.entries(files).filter(([name]) => name.startsWith(prefix));
+    const graph = own.map(([name, { sha256 }]) => [name, sha256]).sort();
+    this.#encoderKey = sha256(JSON.stringify([graph, encoder.preprocessing]));
+    this.#bytes = encoder.depth * encoder.width * Float32Array.BYTES_PER_ELEMENT;
+  }
+
+  /** Computes what the cache does not hold; afterwards `read` finds every one of the views. */
+  async prepare(
+    views: readonly View[],
+    hooks: { readonly signal?: AbortSignal | undefined; readonly onView?: ((done: number) => void) | undefined } = {},
+  ): Promise<void> {
+    let session: Session | undefined;
+    try {
+      for (const [index, view] of views.entries()) {
+        if (hooks.signal?.aborted) {
+          throw new EpalmError("aborted", "stopped while the encoder's states were computed; they are kept");
+        }
+        const file = await this.#file(view);
+        if (!existsSync(file)) {
+          session ??= await openSession(join(this.#folder.path, this.#folder.manifest.encoder.graph));
+          write(file, await this.#compute(session, view));
+        }
+        hooks.onView?.(index + 1);
+      }
+    } finally {
+      await session?.close();
+    }
+  }
+
+  /** @throws internal if the view was not prepared, or its file was removed since */
+  async read(view: View): Promise<Float32Array> {
+    const file = await this.#file(view);
+    const bytes = await readFile(file).catch(() => undefined);
+    if (bytes?.length !== this.#bytes) {
+      throw new EpalmError("internal", `${file}: expected ${this.#bytes} bytes of states of ${view.path}`);
+    }
+    return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+  }
+
+  async #file({ path, augmentation }: View): Promise<string> {
+    const content = this.#contentKeys.get(path) ?? sha256(await readFile(path));
+    this.#contentKeys.set(path, content);
+    const { cache, mirror, seed } = this.#options;
+    const change = augmentation === 0 ? "" : JSON.stringify([augmentation, mirror, seed]);
+    const key = sha256(`${this.#encoderKey} ${content} ${change}`);
+    return join(cache, key.slice(0, 2), `${key}.f32`);
+  }
+
+  async #compute(session: Session, { path, augmentation }: View): Promise<Float32Array> {
+    const { inputShape, preprocessing, depth, width } = this.#folder.manifest.encoder;
+    const data = await decodeImage(path, preprocessing);
+    const [, rows = 0, columns = 0] = inputShape;
+    const pixels = augmentation === 0 ? data : this.#augmented(data, rows, columns, path, augmentation);
+    const input: Tensor = { type: "float32", shape: [1, ...inputShape], data: pixels };
+    const { cls_states: states } = await session.run({ pixels: input }, ["cls_states"]);
+    if (states?.data.length !== elementCount([depth, width])) {
+      throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`);
+    }
+    return states.data as Float32Array;
+  }
+
+  /** The change depends on the picture and the number alone, not on the order in which views come. */
+  #augmented(data: Float32Array, height: number, width: number, path: string, augmentation: number): Float32Array {
+    const { mirror, seed } = this.#options;
+    const content = Number.parseInt(this.#contentKeys.get(path)?.slice(0, 8) ?? "0", 16);
+    const [random = Math.random] = randomStreams((seed * 101 + augmentation) * 0x1_0000_0000 % 2 ** 52 + content, 1);
+    return augmentPixels({ data, height, width }, { random, mirror });
+  }
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+/** Whole, or not at all. */
+function write(file: string, { buffer, byteOffset, byteLength }: Float32Array): void {
+  mkdirSync(dirname(file), { recursive: true });
+  const part = `${file}.${process.pid}.part`;
+  writeFileSync(part, new Uint8Array(buffer, byteOffset, byteLength));
+  renameSync(part, file);
+}

@@ -1,0 +1,117 @@
+import { type Random, randomStreams } from "../../generation/random.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import type { BatchSource, TrainingBatch } from "../trainer.js";
+import type { EncoderStates, View } from "./encoder-states.js";
+import type { TrainingExample, TrainingText } from "./training-texts.js";
+
+/** Batches within which texts are sorted by length: padding nearly vanishes, and order stays random. */
+const BUCKET_BATCHES = 50;
+
+export interface TrainingBatchOptions {
+  readonly batchSize: number;
+  readonly seed: number;
+  /** 0: pictures as they are; above: each in so many ways. */
+  readonly augmentations: number;
+  /** Zeros instead of the encoder's states. */
+  readonly blind: boolean;
+  /** Of the encoder: [depth, dv] */
+  readonly statesShape: readonly [number, number];
+}
+
+/** What a row of a batch is made of. */
+interface Item {
+  readonly view: View;
+  readonly text: TrainingText;
+}
+
+/**
+ * The batches of a run, each from its epoch and number alone. In an epoch every caption comes once, and every question
+ * once, with one of its answers: what several people said comes as much more often.
+ */
+export class TrainingBatches implements BatchSource {
+  readonly batchesPerEpoch: number;
+  readonly #examples: readonly TrainingExample[];
+  readonly #states: EncoderStates;
+  readonly #options: TrainingBatchOptions;
+  #planned: { readonly epoch: number; readonly batches: readonly (readonly Item[])[] } | undefined;
+
+  constructor(examples: readonly TrainingExample[], states: EncoderStates, options: TrainingBatchOptions) {
+    this.#examples = examples;
+    this.#states = states;
+    this.#options = options;
+    const rows = examples.reduce((sum, { example, texts }) => sum + (example.kind === "vqa" ? 1 : texts.length), 0);
+    this.batchesPerEpoch = Math.ceil(rows / options.batchSize);
+  }
+
+  async batch(epoch: number, index: number): Promise<TrainingBatch> {
+    if (this.#planned?.epoch !== epoch) this.#planned = { epoch, batches: this.#plan(epoch) };
+    return this.#assemble(this.#planned.batches[index] ?? []);
+  }
+
+  #plan(epoch: number): Item[][] {
+    const { batchSize, seed } = this.#options;
+    const [random = Math.random] = randomStreams(seed * 1_000_003 + epoch, 1);
+    const items = shuffled(this.#examples.flatMap((example) => this.#items(example, random)), random);
+    const batches: Item[][] = [];
+    for (let start = 0; start < items.length; start += BUCKET_BATCHES * batchSize) {
+      const bucket = items.slice(start, start + BUCKET_BATCHES * batchSize);
+      bucket.sort((a, b) => a.text.tokens.length - b.text.tokens.length);
+      for (let at = 0; at < bucket.length; at += batchSize) batches.push(bucket.slice(at, at + batchSize));
+    }
+    return shuffled(batches, random);
+  }
+
+  #items({ example, texts }: TrainingExample, random: Random): Item[] {
+    const { augmentations } = this.#options;
+    const item = (text: TrainingText): Item => ({
+      view: {
+        path: example.media.path,
+        augmentation: augmentations === 0 ? 0 : 1 + Math.floor(random() * augmentations),
+      },
+      text,
+    });
+    if (example.kind === "caption") return texts.map(item);
+    const chosen = texts[Math.floor(random() * texts.length)];
+    return chosen ? [item(chosen)] : [];
+  }
+
+  async #assemble(items: readonly Item[]): Promise<TrainingBatch> {
+    const [depth, width] = this.#options.statesShape;
+    const states = new Float32Array(items.length * depth * width);
+    if (!this.#options.blind) {
+      for (const [row, { view }] of items.entries()) states.set(await this.#states.read(view), row * depth * width);
+    }
+    const length = Math.max(0, ...items.map(({ text }) => text.tokens.length));
+    const ids = new BigInt64Array(items.length * length);
+    const mask = new BigInt64Array(items.length * length);
+    for (const [row, { text }] of items.entries()) {
+      for (const [place, token] of text.tokens.entries()) {
+        ids[row * length + place] = BigInt(token);
+        mask[row * length + place] = 1n;
+      }
+    }
+    const integers = (data: BigInt64Array): Tensor => ({ type: "int64", shape: [items.length, length], data });
+    return {
+      texts: { ids: integers(ids), mask: integers(mask) },
+      states: { type: "float32", shape: [items.length, depth, width], data: states },
+      answerStarts: items.map(({ text }) => text.answerStart),
+    };
+  }
+}
+
+/** Every view that batches may ask for. */
+export function viewsOf(examples: readonly TrainingExample[], augmentations: number): View[] {
+  const paths = Array.from(new Set(examples.map(({ example }) => example.media.path)));
+  const numbers = augmentations === 0 ? [0] : Array.from({ length: augmentations }, (_, index) => index + 1);
+  return paths.flatMap((path) => numbers.map((augmentation) => ({ path, augmentation })));
+}
+
+/** Fisher and Yates. */
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const result = items.slice();
+  for (let last = result.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [result[last], result[other]] = [result[other] as T, result[last] as T];
+  }
+  return result;
+}

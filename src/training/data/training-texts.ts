@@ -1,0 +1,62 @@
+import { EpalmError } from "../../errors.js";
+import type { Manifest } from "../../model/manifest.js";
+import { answerTokens, promptTokens } from "../../model/request-tokens.js";
+import { promptParts } from "../../model/tasks.js";
+import type { Tokenizer } from "../../model/tokenizer.js";
+import { type BadExample, badExample, type Example } from "./example.js";
+
+/** One text of an example as the decoder sees it: prompt, answer, end token. */
+export interface TrainingText {
+  readonly tokens: readonly number[];
+  /** The first place of the answer. */
+  readonly answerStart: number;
+}
+
+/** An example with the texts that it can be trained with: a caption each, or an answer each. */
+export interface TrainingExample {
+  readonly example: Example;
+  readonly texts: readonly TrainingText[];
+}
+
+/**
+ * The texts of examples through the model's own templates, exactly as they will be asked for.
+ */
+export function trainingTexts(
+  examples: readonly Example[],
+  tokenizer: Tokenizer,
+  manifest: Manifest,
+): { readonly good: TrainingExample[]; readonly bad: BadExample[] } {
+  const good: TrainingExample[] = [];
+  const bad: BadExample[] = [];
+  for (const example of examples) {
+    try {
+      good.push({ example, texts: textsOf(example, tokenizer, manifest) });
+    } catch (error) {
+      if (!(error instanceof EpalmError)) throw error;
+      bad.push(badExample(example.where, error.message));
+    }
+  }
+  return { good, bad };
+}
+
+function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest): TrainingText[] {
+  const { decoder, tasks } = manifest;
+  const [end = 0] = decoder.endTokens;
+  const question = example.kind === "vqa" ? example.question : undefined;
+  const template = {
+    prompt: promptParts(manifest, example.kind, question),
+    answerPrefix: tasks[example.kind].answerPrefix,
+  };
+  const prompt = promptTokens(tokenizer, template, decoder.startToken);
+  const answers = example.kind === "vqa" ? example.answers : example.captions;
+  return answers.map((answer) => {
+    const tokens = [...prompt, ...answerTokens(tokenizer, template, prompt, answer), end];
+    if (tokens.length > decoder.shape.positions) {
+      throw new EpalmError(
+        "too_large",
+        `its text has ${tokens.length} tokens, the model takes ${decoder.shape.positions}`,
+      );
+    }
+    return { tokens, answerStart: prompt.length };
+  });
+}
