@@ -6,6 +6,7 @@ export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
+export { type Evaluation, type EvaluationOptions, evaluateModel, namedScores } from "./evaluate-model.js";
 export type { GenerationOptions } from "./generation/generation-options.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
 export {
@@ -14,6 +15,7 @@ export {
   buildModel,
   type SourceReference,
 } from "./model/build-model.js";
+export { installAdapter } from "./model/install-adapter.js";
 export {
   MANIFEST_FILE,
   type Manifest,
@@ -33,3 +35,11 @@ export {
   type Ranking,
   type RankOptions,
 } from "./pipeline.js";
+export {
+  readEvaluationData,
+  type TrainHooks,
+  type TrainingPlan,
+  type TrainingResult,
+  trainModel,
+} from "./train-model.js";
+export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/config.js";

@@ -10,7 +10,13 @@ import type { GeneratedText, Grounding, RankedText, TextRequest } from "./genera
 import { encodeOnnx } from "./graph/onnx-writer.js";
 import { decodeImage, type ImageLimits } from "./media/image.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
-import { adapterWidths, checkFits, loadAdapter, type ModelFolder, openModelFolder } from "./model/model-folder.js";
+import {
+  adapterWidths,
+  checkFits,
+  loadAdapter,
+  type ModelFolder,
+  openModelFolder,
+} from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Session } from "./runtime/session.js";

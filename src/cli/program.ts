@@ -4,8 +4,10 @@ import { z } from "zod";
 import { addBuildCommand } from "./build.js";
 import { addCaptionCommand } from "./caption.js";
 import type { CliContext } from "./context.js";
+import { addEvalCommand } from "./eval.js";
 import { addInspectCommand } from "./inspect.js";
 import { addMeasureCommand } from "./measure.js";
+import { addTrainCommand } from "./train.js";
 import { addVqaCommand } from "./vqa.js";
 
 const notes = `
@@ -41,6 +43,8 @@ export function createProgram(context: CliContext): Command {
     addCaptionCommand,
     addVqaCommand,
     addMeasureCommand,
+    addTrainCommand,
+    addEvalCommand,
   ]) {
     add(program, context);
   }

@@ -20,7 +20,10 @@ const RATIO = { least: 3 / 4, most: 4 / 3 };
  * A random crop, resized to the whole again (bilinear), perhaps mirrored: random-resized-crop of Szegedy et al. 2015
  * on pixels that are prepared already, with a milder range than classifiers are trained with.
  */
-export function augmentPixels({ data, height, width }: Pixels, { random, mirror }: AugmentOptions): Float32Array {
+export function augmentPixels(
+  { data, height, width }: Pixels,
+  { random, mirror }: AugmentOptions,
+): Float32Array {
   const between = ({ least, most }: typeof AREA) => least + (most - least) * random();
   const [area, ratio] = [between(AREA), Math.sqrt(between(RATIO))];
   const cropHeight = Math.min(1, Math.sqrt(area) / ratio) * height;

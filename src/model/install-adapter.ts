@@ -20,7 +20,10 @@ export async function installAdapter(
   tasks: readonly TaskName[],
 ): Promise<Manifest> {
   if (!ADAPTER_NAME.test(name)) {
-    throw new EpalmError("invalid_option", `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`);
+    throw new EpalmError(
+      "invalid_option",
+      `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`,
+    );
   }
   const manifest = readManifest(folder);
   checkFits(adapter, manifest, `adapter '${name}'`);

@@ -50,7 +50,10 @@ export class EncoderStates {
   /** Computes what the cache does not hold; afterwards `read` finds every one of the views. */
   async prepare(
     views: readonly View[],
-    hooks: { readonly signal?: AbortSignal | undefined; readonly onView?: ((done: number) => void) | undefined } = {},
+    hooks: {
+      readonly signal?: AbortSignal | undefined;
+      readonly onView?: ((done: number) => void) | undefined;
+    } = {},
   ): Promise<void> {
     let session: Session | undefined;
     try {
@@ -97,16 +100,28 @@ export class EncoderStates {
     const input: Tensor = { type: "float32", shape: [1, ...inputShape], data: pixels };
     const { cls_states: states } = await session.run({ pixels: input }, ["cls_states"]);
     if (states?.data.length !== elementCount([depth, width])) {
-      throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`);
+      throw new EpalmError(
+        "invalid_model",
+        `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`,
+      );
     }
     return states.data as Float32Array;
   }
 
   /** The change depends on the picture and the number alone, not on the order in which views come. */
-  #augmented(data: Float32Array, height: number, width: number, path: string, augmentation: number): Float32Array {
+  #augmented(
+    data: Float32Array,
+    height: number,
+    width: number,
+    path: string,
+    augmentation: number,
+  ): Float32Array {
     const { mirror, seed } = this.#options;
     const content = Number.parseInt(this.#contentKeys.get(path)?.slice(0, 8) ?? "0", 16);
-    const [random = Math.random] = randomStreams((seed * 101 + augmentation) * 0x1_0000_0000 % 2 ** 52 + content, 1);
+    const [random = Math.random] = randomStreams(
+      (((seed * 101 + augmentation) * 0x1_0000_0000) % 2 ** 52) + content,
+      1,
+    );
     return augmentPixels({ data, height, width }, { random, mirror });
   }
 }

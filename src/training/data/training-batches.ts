@@ -39,7 +39,10 @@ export class TrainingBatches implements BatchSource {
     this.#examples = examples;
     this.#states = states;
     this.#options = options;
-    const rows = examples.reduce((sum, { example, texts }) => sum + (example.kind === "vqa" ? 1 : texts.length), 0);
+    const rows = examples.reduce(
+      (sum, { example, texts }) => sum + (example.kind === "vqa" ? 1 : texts.length),
+      0,
+    );
     this.batchesPerEpoch = Math.ceil(rows / options.batchSize);
   }
 
@@ -51,7 +54,10 @@ export class TrainingBatches implements BatchSource {
   #plan(epoch: number): Item[][] {
     const { batchSize, seed } = this.#options;
     const [random = Math.random] = randomStreams(seed * 1_000_003 + epoch, 1);
-    const items = shuffled(this.#examples.flatMap((example) => this.#items(example, random)), random);
+    const items = shuffled(
+      this.#examples.flatMap((example) => this.#items(example, random)),
+      random,
+    );
     const batches: Item[][] = [];
     for (let start = 0; start < items.length; start += BUCKET_BATCHES * batchSize) {
       const bucket = items.slice(start, start + BUCKET_BATCHES * batchSize);
@@ -79,7 +85,8 @@ export class TrainingBatches implements BatchSource {
     const [depth, width] = this.#options.statesShape;
     const states = new Float32Array(items.length * depth * width);
     if (!this.#options.blind) {
-      for (const [row, { view }] of items.entries()) states.set(await this.#states.read(view), row * depth * width);
+      for (const [row, { view }] of items.entries())
+        states.set(await this.#states.read(view), row * depth * width);
     }
     const length = Math.max(0, ...items.map(({ text }) => text.tokens.length));
     const ids = new BigInt64Array(items.length * length);
@@ -90,7 +97,11 @@ export class TrainingBatches implements BatchSource {
         mask[row * length + place] = 1n;
       }
     }
-    const integers = (data: BigInt64Array): Tensor => ({ type: "int64", shape: [items.length, length], data });
+    const integers = (data: BigInt64Array): Tensor => ({
+      type: "int64",
+      shape: [items.length, length],
+      data,
+    });
     return {
       texts: { ids: integers(ids), mask: integers(mask) },
       states: { type: "float32", shape: [items.length, depth, width], data: states },

@@ -1,0 +1,95 @@
+import { closeSync, openSync, writeSync } from "node:fs";
+import type { Command } from "commander";
+import { type Evaluation, evaluateModel, namedScores, readAdapter, readEvaluationData } from "../index.js";
+import type { CliContext } from "./context.js";
+import { addGenerationOptions, type GenerationFlags, generationOptions } from "./generation-flags.js";
+import { integer } from "./option-values.js";
+import { formatCount, formatTable, note, print } from "./output.js";
+import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "./with-model.js";
+
+interface EvalFlags extends ModelFlags, GenerationFlags {
+  readonly annotations?: string;
+  readonly media?: string;
+  readonly imagePattern?: string;
+  readonly adapter?: string;
+  readonly adapterFile?: string;
+  readonly blind?: true;
+  readonly skipBad?: true;
+  readonly limit?: number;
+  readonly predictions?: string;
+  readonly json?: true;
+}
+
+/** Larger than any public data set. */
+const MAX_EXAMPLES = 10_000_000;
+
+/** Under this name an adapter file is used that stands in no model folder. */
+const FROM_FILE = "from file";
+
+const examples = `
+DATA is a .jsonl file, a COCO captions JSON, VQA v2 questions (with --annotations), or a folder of name.png + name.txt.
+
+Examples:
+  epalm eval held-out.jsonl -m captioner --predictions predictions.jsonl
+  epalm eval held-out.jsonl -m captioner --blind
+  epalm eval v2_OpenEnded_mscoco_val2014_questions.json --annotations v2_mscoco_val2014_annotations.json \\
+    --media val2014 -m captioner --adapter vqa --limit 1000`;
+
+/** `epalm eval`: scores of a model folder on a data set. */
+export function addEvalCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command("eval")
+    .summary("score a model on a data set")
+    .description("Lets a model caption or answer a data set: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy.")
+    .argument("<data>", "file or folder");
+  addModelOption(command)
+    .option("--annotations <file>", "VQA v2: the annotations of the questions")
+    .option("--media <dir>", "COCO and VQA v2: folder of the pictures (default: the file's)")
+    .option("--image-pattern <name>", "VQA v2: names of pictures (default: COCO_{split}_{id:012d}.jpg)")
+    .option("--adapter <name>", "adapter (default: the first that was trained for the task)")
+    .option("--adapter-file <file>", "an adapter that stands in no model folder")
+    .option("--blind", "leave the pictures out: what they add is the difference")
+    .option("--skip-bad", "leave bad examples out and list them")
+    .option("--limit <n>", "the first examples only", integer(1, MAX_EXAMPLES))
+    .option("--predictions <file>", "write them here, a JSON object per line")
+    .option("--json", "print the scores as JSON");
+  addThreadsOption(command);
+  addGenerationOptions(command);
+  command
+    .addHelpText("after", examples)
+    .action((data: string, flags: EvalFlags) => evalCommand(data, flags, context));
+}
+
+async function evalCommand(path: string, flags: EvalFlags, context: CliContext): Promise<void> {
+  const { annotations, media, imagePattern, skipBad, limit } = flags;
+  const source = { path, annotations, media, imagePattern };
+  const data = await readEvaluationData(source, { skipBad, limit, signal: context.signal });
+  if (data.skipped.length > 0) note(`${formatCount(data.skipped.length)} bad examples are left out:`);
+  for (const { where, cause } of data.skipped) note(`  ${where}: ${cause}`);
+  const { scores } = await withModel(flags, context, async (model): Promise<Evaluation> => {
+    const adapter = flags.adapterFile === undefined ? flags.adapter : FROM_FILE;
+    if (flags.adapterFile !== undefined)
+      await model.useAdapter(FROM_FILE, await readAdapter(flags.adapterFile));
+    const file = flags.predictions === undefined ? undefined : openSync(flags.predictions, "w");
+    try {
+      return await evaluateModel(model, data.examples, {
+        adapter,
+        blind: flags.blind,
+        generation: generationOptions(flags),
+        signal: context.signal,
+        onPrediction: (prediction) => {
+          if (file !== undefined) writeSync(file, `${JSON.stringify(prediction)}\n`);
+        },
+      });
+    } finally {
+      if (file !== undefined) closeSync(file);
+    }
+  });
+  const named = namedScores(scores);
+  if (flags.json)
+    print(JSON.stringify({ examples: data.examples.length, skipped: data.skipped.length, scores: named }));
+  else {
+    const rows = Object.entries(named).map(([name, value]) => [name, value.toFixed(4)]);
+    print(formatTable([["examples", formatCount(data.examples.length)], ...rows]));
+  }
+}

@@ -1,0 +1,310 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { Adapter, AdapterSettings } from "./adapter/adapter.js";
+import { readAdapter } from "./adapter/adapter-file.js";
+import { EpalmError } from "./errors.js";
+import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
+import { randomStreams } from "./generation/random.js";
+import { thumbnail } from "./media/thumbnail.js";
+import { installAdapter } from "./model/install-adapter.js";
+import type { TaskName } from "./model/manifest.js";
+import { adapterWidths, checkFits, type ModelFolder, openModelFolder } from "./model/model-folder.js";
+import { loadTokenizer } from "./model/tokenizer.js";
+import { load, type Model } from "./pipeline.js";
+import { elementCount } from "./tensor/tensor.js";
+import type { TrainingConfig } from "./training/config.js";
+import { refuseBadExamples } from "./training/data/bad-examples.js";
+import { EncoderStates } from "./training/data/encoder-states.js";
+import type { BadExample, Example } from "./training/data/example.js";
+import { type DataSet, readDataSet } from "./training/data/read-data-set.js";
+import { TrainingBatches, viewsOf } from "./training/data/training-batches.js";
+import { type TrainingExample, trainingTexts } from "./training/data/training-texts.js";
+import type { Prediction } from "./training/evaluate.js";
+import { initialAdapter } from "./training/initial-adapter.js";
+import { type ReportSample, renderTrainingReport } from "./training/report/training-report.js";
+import { RunLog } from "./training/run-log.js";
+import { readRunState } from "./training/run-state.js";
+import { ADAPTER_FILE, CHECKPOINT_FILE, type StepReport, train } from "./training/trainer.js";
+
+export const LOG_FILE = "log.jsonl";
+export const REPORT_FILE = "report.html";
+
+/** Pictures that the report shows, and their longer side in pixels. */
+const SAMPLES = 24;
+const SAMPLE_SIDE = 192;
+
+/** What a run is about to do. */
+export interface TrainingPlan {
+  readonly examples: number;
+  readonly validationExamples: number;
+  /** Left out, of both sets. */
+  readonly skipped: readonly BadExample[];
+  readonly trainedParameters: number;
+  readonly frozenParameters: number;
+  /** Of all parameters, 0 to 1. */
+  readonly trainedShare: number;
+  /** Optimizer steps that an earlier run of the same output has done. */
+  readonly resumedFrom: number;
+}
+
+export interface TrainHooks {
+  readonly signal?: AbortSignal | undefined;
+  /** Everything was read and checked; nothing was computed yet. */
+  readonly onPlan?: ((plan: TrainingPlan) => void) | undefined;
+  /** Encoder's states that are there, of all. */
+  readonly onEncoding?: ((done: number, all: number) => void) | undefined;
+  readonly onStep?: ((report: StepReport) => void) | undefined;
+  readonly onEpoch?: ((epoch: number, scores: Readonly<Record<string, number>>) => void) | undefined;
+}
+
+export interface TrainingResult {
+  readonly adapter: Adapter;
+  readonly adapterFile: string;
+  readonly reportFile: string;
+  /** After the last epoch; empty without a validation set. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/**
+ * Trains an adapter for a model folder, as the config says: reads and checks all data, computes the encoder's states
+ * once, trains, evaluates after each epoch, writes log, report and adapter, and puts the adapter into the model folder.
+ * Started again with the same config, it goes on from the last checkpoint and ends with the same weights.
+ *
+ * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, aborted
+ */
+export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
+  const folder = await openModelFolder(config.model);
+  const data = await readData(config, folder, hooks.signal);
+  const initial = await startingAdapter(config, folder);
+  const fingerprint = fingerprintOf(config, folder, data.training);
+  mkdirSync(config.output, { recursive: true });
+  const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
+  const plan = planOf(folder, data, initial, resumedFrom);
+  hooks.onPlan?.(plan);
+  const states = new EncoderStates(folder, {
+    cache: config.cache ?? join(config.output, "states"),
+    mirror: config.mirror,
+    seed: config.seed,
+  });
+  if (!config.blind) {
+    const views = viewsOf(data.training, config.augmentations);
+    const onView = (done: number) => hooks.onEncoding?.(done, views.length);
+    await states.prepare(views, { signal: hooks.signal, onView });
+  }
+  return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+}
+
+interface TrainingData {
+  readonly training: readonly TrainingExample[];
+  readonly validation: readonly Example[];
+  readonly skipped: readonly BadExample[];
+}
+
+async function readData(
+  config: TrainingConfig,
+  folder: ModelFolder,
+  signal: AbortSignal | undefined,
+): Promise<TrainingData> {
+  const options = { skipBad: config.skipBad, modality: "image", signal } as const;
+  const train = await readDataSet(config.data.train, options);
+  const validation: DataSet = config.data.validation
+    ? await readDataSet(config.data.validation, options)
+    : { examples: [], skipped: [] };
+  const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
+  const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
+  refuseBadExamples(config.data.train.path, good.length, bad, options);
+  return {
+    training: good,
+    validation: validation.examples.slice(0, config.validationExamples),
+    skipped: [...train.skipped, ...bad, ...validation.skipped],
+  };
+}
+
+async function startingAdapter(config: TrainingConfig, folder: ModelFolder): Promise<Adapter> {
+  const { name: _name, tasks: _tasks, initial, ...settings } = config.adapter;
+  const [random = Math.random] = randomStreams(config.seed, 1);
+  const adapter =
+    initial === undefined
+      ? initialAdapter(settings satisfies AdapterSettings, adapterWidths(folder.manifest), random)
+      : await readAdapter(initial, settings);
+  checkFits(adapter, folder.manifest, initial ?? "adapter");
+  return adapter;
+}
+
+/** Of everything that decides about the weights, and of nothing else. */
+function fingerprintOf(
+  config: TrainingConfig,
+  { manifest }: ModelFolder,
+  examples: readonly TrainingExample[],
+): string {
+  const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
+  const { encoder, decoder, tasks } = manifest;
+  const rows = examples.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
+  return createHash("sha256")
+    .update(JSON.stringify([settings, encoder, decoder, tasks, rows]))
+    .digest("hex");
+}
+
+function planOf(
+  { manifest }: ModelFolder,
+  { training, validation, skipped }: TrainingData,
+  { tensors }: Adapter,
+  resumedFrom: number,
+): TrainingPlan {
+  const trainedParameters = Array.from(tensors.values(), ({ shape }) => elementCount(shape)).reduce(
+    (sum, count) => sum + count,
+    0,
+  );
+  const frozenParameters = manifest.encoder.parameters + manifest.decoder.parameters;
+  return {
+    examples: training.length,
+    validationExamples: validation.length,
+    skipped,
+    trainedParameters,
+    frozenParameters,
+    trainedShare: trainedParameters / (trainedParameters + frozenParameters),
+    resumedFrom,
+  };
+}
+
+class Run {
+  readonly #log: RunLog;
+  #model: Promise<Model> | undefined;
+  #samples: readonly Prediction[] = [];
+
+  constructor(
+    private readonly config: TrainingConfig,
+    private readonly folder: ModelFolder,
+    private readonly data: TrainingData,
+    private readonly initial: Adapter,
+    private readonly states: EncoderStates,
+    private readonly plan: TrainingPlan,
+    private readonly fingerprint: string,
+    private readonly hooks: TrainHooks,
+  ) {
+    this.#log = new RunLog(join(config.output, LOG_FILE), plan.resumedFrom);
+  }
+
+  async run(): Promise<TrainingResult> {
+    const { config, folder } = this;
+    const { depth, width } = folder.manifest.encoder;
+    const batches = new TrainingBatches(this.data.training, this.states, {
+      batchSize: config.batchSize,
+      seed: config.seed,
+      augmentations: config.augmentations,
+      blind: config.blind,
+      statesShape: [depth, width],
+    });
+    try {
+      const adapter = await train({
+        config,
+        model: folder,
+        batches,
+        initial: this.initial,
+        fingerprint: this.fingerprint,
+        signal: this.hooks.signal,
+        onStep: (report) => {
+          this.#log.add({ kind: "step", ...report });
+          this.hooks.onStep?.(report);
+        },
+        onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
+      });
+      if (config.install) await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks());
+      await this.#report();
+      return {
+        adapter,
+        adapterFile: join(config.output, ADAPTER_FILE),
+        reportFile: join(config.output, REPORT_FILE),
+        scores: this.#epochs().at(-1)?.scores ?? {},
+      };
+    } finally {
+      await (await this.#model)?.close();
+    }
+  }
+
+  /** Those that the training data are of, if the config does not say. */
+  #tasks(): TaskName[] {
+    return (
+      this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)))
+    );
+  }
+
+  async #afterEpoch(epoch: number, adapter: Adapter): Promise<void> {
+    const evaluation = await this.#evaluate(adapter);
+    const scores = evaluation ? namedScores(evaluation.scores) : {};
+    this.#samples = evaluation?.predictions.slice(0, SAMPLES) ?? [];
+    this.#log.add({ kind: "epoch", step: this.#log.lines.at(-1)?.step ?? 0, epoch, scores });
+    await this.#report();
+    this.hooks.onEpoch?.(epoch, scores);
+  }
+
+  async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
+    const { config, data, hooks } = this;
+    if (data.validation.length === 0) return undefined;
+    this.#model ??= load(config.model, { checksums: false });
+    const model = await this.#model;
+    const name = `${config.adapter.name} in training`;
+    await model.useAdapter(name, adapter);
+    return evaluateModel(model, data.validation, {
+      adapter: name,
+      blind: config.blind,
+      signal: hooks.signal,
+    });
+  }
+
+  #epochs() {
+    return this.#log.lines.flatMap((line) => (line.kind === "epoch" ? [line] : []));
+  }
+
+  async #report(): Promise<void> {
+    const { config, plan } = this;
+    const html = renderTrainingReport({
+      title: `${config.adapter.name}: ${basename(config.output)}`,
+      facts: [
+        ["model", this.folder.manifest.name],
+        ["training examples", String(plan.examples)],
+        ["validation examples", String(plan.validationExamples)],
+        ["skipped", String(plan.skipped.length)],
+        ["trained parameters", `${plan.trainedParameters} (${(plan.trainedShare * 100).toPrecision(3)} %)`],
+        ["frozen parameters", String(plan.frozenParameters)],
+        ["blind", config.blind ? "yes" : "no"],
+        ["seed", String(config.seed)],
+      ],
+      steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
+      epochs: this.#epochs(),
+      samples: await Promise.all(this.#samples.map(sampleOf)),
+    });
+    const path = join(config.output, REPORT_FILE);
+    writeFileSync(`${path}.part`, html);
+    renameSync(`${path}.part`, path);
+  }
+}
+
+async function sampleOf(prediction: Prediction): Promise<ReportSample> {
+  const { id, references, prediction: text } = prediction;
+  return {
+    id,
+    ...(prediction.kind === "vqa" ? { question: prediction.question } : {}),
+    prediction: text,
+    references,
+    picture: await thumbnail(prediction.media, SAMPLE_SIDE),
+    mime: "image/jpeg",
+  };
+}
+
+/** Data for `epalm eval`; `limit` takes the first examples only. */
+export async function readEvaluationData(
+  source: TrainingConfig["data"]["train"],
+  options: {
+    readonly skipBad?: boolean | undefined;
+    readonly limit?: number | undefined;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<DataSet> {
+  const { examples, skipped } = await readDataSet(source, { ...options, modality: "image" });
+  if (options.limit !== undefined && options.limit < 1) {
+    throw new EpalmError("invalid_option", `limit: expected at least 1, got ${options.limit}`);
+  }
+  return { examples: examples.slice(0, options.limit), skipped };
+}

@@ -1,0 +1,149 @@
+import { escapeHtml, htmlPage } from "./html-page.js";
+import { lineChart } from "./line-chart.js";
+
+export interface ReportStep {
+  /** From 1. */
+  readonly step: number;
+  readonly tokenLoss: number;
+  readonly learningRate: number;
+  readonly gradientNorm: number;
+}
+
+export interface ReportEpoch {
+  /** From 1. */
+  readonly epoch: number;
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+export interface ReportSample {
+  readonly id: string;
+  readonly question?: string;
+  readonly prediction: string;
+  readonly references: readonly string[];
+  /** A small picture, and its media type. */
+  readonly picture?: Uint8Array;
+  readonly mime?: string;
+}
+
+export interface TrainingReport {
+  readonly title: string;
+  readonly facts: readonly (readonly [string, string])[];
+  readonly steps: readonly ReportStep[];
+  readonly epochs: readonly ReportEpoch[];
+  readonly samples: readonly ReportSample[];
+}
+
+/** Points of a curve: more than a screen has columns. */
+const MAX_POINTS = 2000;
+
+/** Share of the new value in the smoothed loss. */
+const SMOOTHING = 0.05;
+
+/** One self-contained page: facts, curves, scores per epoch, samples with prediction and truth. */
+export function renderTrainingReport({ title, facts, steps, epochs, samples }: TrainingReport): string {
+  const parts = [section(table(facts.map(([name, value]) => [cell("th", name), cell("td", value)])))];
+  if (steps.length > 0) parts.push("<h2>Training</h2>", ...stepCharts(steps));
+  if (epochs.some(({ scores }) => Object.keys(scores).length > 0)) {
+    parts.push("<h2>Scores on the validation set</h2>", scoreTable(epochs), scoreChart(epochs));
+  }
+  if (samples.length > 0) {
+    parts.push("<h2>Samples</h2>", `<div class="samples">${samples.map(sampleFigure).join("")}</div>`);
+  }
+  return htmlPage(title, parts.join("\n"));
+}
+
+function stepCharts(steps: readonly ReportStep[]): string[] {
+  const smooth: number[] = [];
+  for (const { tokenLoss } of steps) {
+    const before = smooth.at(-1) ?? tokenLoss;
+    smooth.push(before + SMOOTHING * (tokenLoss - before));
+  }
+  const stride = Math.ceil(steps.length / MAX_POINTS);
+  const thin = <T>(values: readonly T[]): T[] => values.filter((_, index) => index % stride === 0);
+  const chart = (id: string, name: string, lines: { name: string; values: readonly number[] }[]) =>
+    lineChart({
+      id,
+      title: name,
+      xName: "step",
+      x: thin(steps.map(({ step }) => step)),
+      lines: lines.map((line) => ({ ...line, values: thin(line.values) })),
+    });
+  const one = (name: string, values: readonly number[]) => [{ name, values }];
+  return [
+    chart("loss", "loss per token", [
+      { name: "each step", values: steps.map(({ tokenLoss }) => tokenLoss) },
+      { name: "smoothed", values: smooth },
+    ]),
+    chart(
+      "learning-rate",
+      "learning rate",
+      one(
+        "rate",
+        steps.map(({ learningRate }) => learningRate),
+      ),
+    ),
+    chart(
+      "gradient-norm",
+      "norm of the gradient",
+      one(
+        "norm",
+        steps.map(({ gradientNorm }) => gradientNorm),
+      ),
+    ),
+  ];
+}
+
+function scoreNames(epochs: readonly ReportEpoch[]): string[] {
+  return Array.from(new Set(epochs.flatMap(({ scores }) => Object.keys(scores))));
+}
+
+function scoreTable(epochs: readonly ReportEpoch[]): string {
+  const names = scoreNames(epochs);
+  const best = new Map(
+    names.map((name) => [name, Math.max(...epochs.map(({ scores }) => scores[name] ?? -1))]),
+  );
+  const head = ["epoch", ...names].map((name) => cell("th", name));
+  const rows = epochs.map(({ epoch, scores }) => [
+    cell("td", String(epoch)),
+    ...names.map((name) => {
+      const score = scores[name];
+      return cell("td", score?.toFixed(4) ?? "", score !== undefined && score === best.get(name));
+    }),
+  ]);
+  return section(table([head, ...rows]));
+}
+
+function scoreChart(epochs: readonly ReportEpoch[]): string {
+  const lines = scoreNames(epochs).map((name) => ({
+    name,
+    values: epochs.map(({ scores }) => scores[name] ?? null),
+  }));
+  return lineChart({
+    id: "scores",
+    title: "scores",
+    xName: "epoch",
+    x: epochs.map(({ epoch }) => epoch),
+    lines,
+  });
+}
+
+function sampleFigure({ id, question, prediction, references, picture, mime }: ReportSample): string {
+  const image = picture
+    ? `<img alt="" src="data:${escapeHtml(mime ?? "image/jpeg")};base64,${Buffer.from(picture).toString("base64")}">`
+    : "";
+  const asked = question === undefined ? "" : `<div class="faint">${escapeHtml(question)}</div>`;
+  const truth = Array.from(new Set(references)).join(" · ");
+  return `<figure title="${escapeHtml(id)}">${image}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">truth: ${escapeHtml(truth)}</div></figcaption></figure>`;
+}
+
+function section(content: string): string {
+  return `<section>${content}</section>`;
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  return `<table>${rows.map((cells) => `<tr>${cells.join("")}</tr>`).join("")}</table>`;
+}
+
+function cell(tag: "td" | "th", text: string, isBest = false): string {
+  return `<${tag}${isBest ? ' class="best"' : ""}>${escapeHtml(text)}</${tag}>`;
+}

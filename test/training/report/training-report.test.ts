@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { renderTrainingReport, type TrainingReport } from "../../../src/training/report/training-report.js";
+
+const hostile = `</script><img src=x onerror="alert(1)">&'`;
+
+const whole: TrainingReport = {
+  title: hostile,
+  facts: [["model", hostile]],
+  steps: Array.from({ length: 5000 }, (_, index) => ({
+    step: index + 1,
+    tokenLoss: 5 / (index + 1),
+    learningRate: 1e-3,
+    gradientNorm: 1,
+  })),
+  epochs: [
+    { epoch: 1, scores: { CIDEr: 0.25, [hostile]: 0.5 } },
+    { epoch: 2, scores: { CIDEr: 0.75, [hostile]: 0.25 } },
+  ],
+  samples: [
+    {
+      id: hostile,
+      question: hostile,
+      prediction: hostile,
+      references: [hostile],
+      picture: Uint8Array.of(1, 2, 3),
+      mime: "image/png",
+    },
+  ],
+};
+
+describe("a training report", () => {
+  it("shows hostile texts as text", () => {
+    const html = renderTrainingReport(whole);
+    assert.ok(!html.includes("<img src=x"));
+    assert.ok(!html.includes("</script><img"));
+    assert.ok(html.includes("&lt;/script&gt;&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;&#39;"));
+    assert.ok(html.includes("\\u003c/script>\\u003cimg"));
+  });
+
+  it("asks nothing of any other address", () => {
+    const html = renderTrainingReport(whole);
+    assert.doesNotMatch(html, /(src|href)\s*=\s*["']?(https?:)?\/\//i);
+    assert.doesNotMatch(html, /@import|url\(\s*["']?https?:/i);
+    assert.match(html, /default-src 'none'/);
+  });
+
+  it("holds thinned curves, marks the best scores, and embeds pictures", () => {
+    const html = renderTrainingReport(whole);
+    const x = /new uPlot\(.*?, \[\[([\d,]+)\]/s.exec(html)?.[1]?.split(",") ?? [];
+    assert.ok(x.length > 1000 && x.length <= 2000);
+    assert.match(html, /<td class="best">0\.7500<\/td>/);
+    assert.match(html, /<td>0\.2500<\/td>/);
+    assert.match(html, /src="data:image\/png;base64,AQID"/);
+  });
+
+  it("can be written before anything has happened", () => {
+    const html = renderTrainingReport({ title: "new", facts: [], steps: [], epochs: [], samples: [] });
+    assert.match(html, /<h1>new<\/h1>/);
+    assert.doesNotMatch(html, /Scores|Samples/);
+  });
+});
