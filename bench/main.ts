@@ -11,6 +11,7 @@ import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
 import { formatTable, type Table } from "./table.js";
+import { training } from "./training.js";
 
 /**
  * npm run bench -- [NAME ...] [--json FILE]
@@ -23,6 +24,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["latency", latency],
   ["decoding", decoding],
   ["llama-cpp", llamaCpp],
+  ["training", training],
 ]);
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
