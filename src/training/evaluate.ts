@@ -31,6 +31,7 @@ export interface EvaluateOptions {
   /** Examples that are asked side by side; the model's scheduler makes batches of them. Default 8. */
   readonly concurrency?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Called in the order of the examples. */
   readonly onPrediction?: ((prediction: Prediction) => void) | undefined;
 }
 
@@ -42,13 +43,17 @@ export async function predict(
 ): Promise<Prediction[]> {
   const predictions = new Array<Prediction>(examples.length);
   let next = 0;
+  let told = 0;
+  const tell = () => {
+    for (let ready = predictions[told]; ready !== undefined; ready = predictions[++told])
+      onPrediction?.(ready);
+  };
   const worker = async () => {
     for (let index = next++; index < examples.length; index = next++) {
       signal?.throwIfAborted();
       const example = examples[index] as ScoredExample;
-      const prediction = { ...example, prediction: await ask(example) };
-      predictions[index] = prediction;
-      onPrediction?.(prediction);
+      predictions[index] = { ...example, prediction: await ask(example) };
+      tell();
     }
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
