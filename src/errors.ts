@@ -24,6 +24,8 @@ const catalogue = {
   invalid_model: 422,
   /** A data set for training or evaluation holds examples that cannot be used. */
   invalid_data: 422,
+  /** Training went astray: its loss is no number any more. */
+  diverged: 422,
   /** A graph violates its own types or shapes; always a fault of the code that built it. */
   invalid_graph: 500,
   /** A graph cannot be differentiated: an operator has no gradient rule. */

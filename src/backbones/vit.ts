@@ -5,7 +5,6 @@ import { activate, activationName } from "../layers/activation.js";
 import { attention, splitHeads } from "../layers/attention.js";
 import { type LinearParameters, linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
-import { reshaped, transposed } from "../tensor/source-recipes.js";
 import type { EncoderBackbone } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
@@ -154,11 +153,7 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
   function embedPatches(pixels: Value): Value {
     const cut = g.reshape(pixels, [0, 3, side, patch, side, patch]);
     const patches = g.reshape(g.transpose(cut, [0, 2, 4, 1, 3, 5]), [0, side * side, 3 * patch * patch]);
-    const kernel = weights.take("patch_embed.proj.weight", [d, 3, patch, patch]);
-    return linear(g, patches, {
-      weight: g.weight("patch_embed.proj.weight", transposed(reshaped(kernel, [d, 3 * patch * patch]))),
-      bias: parameters.tensor("patch_embed.proj.bias", [d]),
-    });
+    return linear(g, patches, parameters.windows("patch_embed.proj", d, [3, patch, patch]));
   }
 
   function block(index: number, x: Value): Value {
