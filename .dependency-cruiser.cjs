@@ -18,6 +18,7 @@ const stages = [
   "generation/",
   "training/",
   "fedmae/",
+  "fedmae.ts",
   "pipeline.ts",
   "evaluate-model.ts",
   "train-model.ts",

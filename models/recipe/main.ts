@@ -1,31 +1,57 @@
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { HELD_OUT, trainingStyles } from "./concepts.js";
+import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 
 /**
- * npm run models:build -- language-model --output DIR [--steps N] [--threads N]
+ * npm run models:build -- PART --output DIR [options]
  *
  * Rebuilds the bundled model, part by part; every part goes on where it was stopped.
  */
+
+const usage = `usage: npm run models:build -- PART --output DIR [options]
+
+  icons            pictures of single symbols, DIR/STYLE/KIND/NAME.png   [--side N] [--border N]
+  language-model   an OPT of 11 million parameters, trained on texts     [--steps N] [--threads N]`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     output: { type: "string" },
-    steps: { type: "string", default: "4000" },
+    steps: { type: "string", default: "2400" },
     threads: { type: "string" },
+    side: { type: "string", default: "96" },
+    border: { type: "string", default: "8" },
   },
 });
 
 const [part] = positionals;
-if (part !== "language-model" || values.output === undefined) {
-  console.error("usage: npm run models:build -- language-model --output DIR [--steps N] [--threads N]");
+const { output } = values;
+if (output === undefined) fail();
+switch (part) {
+  case "icons":
+    for (const style of [HELD_OUT, ...trainingStyles] as const) {
+      const size = { side: Number(values.side), border: Number(values.border) };
+      console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} pictures`);
+    }
+    break;
+  case "language-model":
+    await trainLanguageModel({
+      folder: output,
+      steps: Number(values.steps),
+      threads: values.threads === undefined ? undefined : Number(values.threads),
+      onStep(step, loss, milliseconds) {
+        if (step % 10 === 0)
+          console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`);
+      },
+    });
+    break;
+  default:
+    fail();
+}
+
+function fail(): never {
+  console.error(usage);
   process.exit(2);
 }
-await trainLanguageModel({
-  folder: values.output,
-  steps: Number(values.steps),
-  threads: values.threads === undefined ? undefined : Number(values.threads),
-  onStep(step, loss, milliseconds) {
-    if (step % 10 === 0) console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`);
-  },
-});

@@ -5,6 +5,7 @@ import { addBuildCommand } from "./build.js";
 import { addCaptionCommand } from "./caption.js";
 import type { CliContext } from "./context.js";
 import { addEvalCommand } from "./eval.js";
+import { addFedMaeCommand } from "./fedmae.js";
 import { addInspectCommand } from "./inspect.js";
 import { addMeasureCommand } from "./measure.js";
 import { addTrainCommand } from "./train.js";
@@ -45,6 +46,7 @@ export function createProgram(context: CliContext): Command {
     addMeasureCommand,
     addTrainCommand,
     addEvalCommand,
+    addFedMaeCommand,
   ]) {
     add(program, context);
   }

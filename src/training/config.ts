@@ -1,16 +1,11 @@
-import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { parse } from "yaml";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../errors.js";
+import { readConfigFile } from "./config-file.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.
  * docs/training.md says what each key does and which name the published recipes have for it.
  */
-
-/** Configs are written by hand. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /** Each costs a run of the encoder per picture, and its states on disk. */
 const MAX_AUGMENTATIONS = 100;
@@ -115,25 +110,7 @@ export type TrainingConfig = z.infer<typeof trainingConfigSchema>;
 
 /** Reads a config file; throws `not_found` or `invalid_option` with file, key and cause. */
 export function readTrainingConfig(path: string): TrainingConfig {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file`);
-  if (stats.size > MAX_CONFIG_BYTES) {
-    throw new EpalmError("invalid_option", `${path}: ${stats.size} bytes are more than ${MAX_CONFIG_BYTES}`);
-  }
-  const result = trainingConfigSchema.safeParse(parseText(path));
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw new EpalmError("invalid_option", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
-  }
-  return withAbsolutePaths(result.data, dirname(path));
-}
-
-function parseText(path: string): unknown {
-  try {
-    return parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new EpalmError("invalid_option", `${path}: ${messageOf(error)}`, { cause: error });
-  }
+  return withAbsolutePaths(readConfigFile(path, trainingConfigSchema), dirname(path));
 }
 
 function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConfig {

@@ -70,10 +70,8 @@ export class WeightTraining {
 
   /** Computes a batch and adds its gradients to the step's; returns `loss` and the other outputs asked for. */
   async add(feeds: Feeds, outputs: readonly string[] = []): Promise<Results> {
-    // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
-    const weights = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
     const gradients = Array.from(this.#sums.keys(), gradientName);
-    const results = await this.#session.run({ ...feeds, ...weights }, ["loss", ...outputs, ...gradients]);
+    const results = await this.evaluate(feeds, ["loss", ...outputs, ...gradients]);
     const loss = Number(results.loss?.data[0]);
     if (!Number.isFinite(loss)) {
       throw new EpalmError(
@@ -83,6 +81,26 @@ export class WeightTraining {
     }
     for (const [name, sum] of this.#sums) addTo(sum, results[gradientName(name)]?.data as Float32Array);
     return results;
+  }
+
+  /** Computes outputs with the weights as they are; changes nothing. */
+  evaluate(feeds: Feeds, outputs: readonly string[]): Promise<Results> {
+    // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
+    const weights = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
+    return this.#session.run({ ...feeds, ...weights }, outputs);
+  }
+
+  /**
+   * Adds the gradient of `strength / 2 * |weights - anchor|^2` to the step's: FedProx's proximal term (Li et al. 2018,
+   * arXiv 1812.06127).
+   */
+  pullTowards(anchor: ReadonlyMap<string, Tensor>, strength: number): void {
+    for (const [name, sum] of this.#sums) {
+      const [weights, target] = [this.#weights.get(name)?.data ?? [], anchor.get(name)?.data ?? []];
+      for (let i = 0; i < sum.length; i++) {
+        sum[i] = (sum[i] as number) + strength * (Number(weights[i]) - Number(target[i]));
+      }
+    }
   }
 
   /** Ends a step: changes the weights by what was added. Returns the norm that the gradients had. */

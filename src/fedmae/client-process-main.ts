@@ -1,0 +1,31 @@
+import { EpalmError, messageOf } from "../errors.js";
+import { type ClientTask, trainLocally } from "./client.js";
+import type { FromClient } from "./client-process.js";
+
+/**
+ * A client of federated pre-training, as a process of its own: gets a task over its channel, answers once, and ends.
+ * Pictures are read here and nowhere else.
+ */
+
+/** As `process.resourceUsage()` counts memory. */
+const KILOBYTE = 1024;
+
+function send(message: FromClient): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.send?.(message, undefined, undefined, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+process.once(
+  "message",
+  async (message: { readonly task: ClientTask; readonly pictures: readonly string[] }) => {
+    try {
+      const update = await trainLocally(message.task, message.pictures);
+      await send({ kind: "update", update, peakBytes: process.resourceUsage().maxRSS * KILOBYTE });
+    } catch (error) {
+      const code = error instanceof EpalmError ? error.code : "internal";
+      await send({ kind: "failure", code, message: messageOf(error) });
+    }
+    process.disconnect();
+  },
+);
