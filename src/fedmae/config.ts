@@ -11,7 +11,11 @@ import { readConfigFile } from "../training/config-file.js";
 
 const count = z.int().min(1);
 const positive = z.number().positive();
-const share = z.number().min(0).max(1);
+const belowOne = z.number().min(0).lt(1);
+/** An empty one would be the config's own folder. */
+const path = z.string().min(1);
+/** Of every round and client, seeds are derived. */
+const MAX_SEED = 2 ** 32 - 1;
 
 /** More would be more processes in a run than any machine is asked to start. */
 const MAX_CLIENTS = 10_000;
@@ -21,11 +25,11 @@ const clientName = z.string().regex(/^[\w.-]+$/, "expected letters, digits, '.',
 const clients = z.union([
   /** Each client has a folder of pictures, with all folders in it. */
   z
-    .array(z.strictObject({ name: clientName, path: z.string() }))
+    .array(z.strictObject({ name: clientName, path }))
     .min(1)
     .max(MAX_CLIENTS),
   /** One folder, whose sub-folders are divided unevenly: Dirichlet(alpha) over the clients (Hsu et al. 2019). */
-  z.strictObject({ path: z.string(), count: count.max(MAX_CLIENTS), alpha: positive.default(0.5) }),
+  z.strictObject({ path, count: count.max(MAX_CLIENTS), alpha: positive.default(0.5) }),
 ]);
 
 const model = z.strictObject({
@@ -43,8 +47,8 @@ const model = z.strictObject({
 const optimizer = z.strictObject({
   learningRate: positive.default(1.5e-4),
   weightDecay: z.number().min(0).default(0.05),
-  beta1: share.default(0.9),
-  beta2: share.default(0.95),
+  beta1: belowOne.default(0.9),
+  beta2: belowOne.default(0.95),
   epsilon: positive.default(1e-8),
   warmupRounds: z.number().min(0).default(0),
   clipNorm: positive.optional(),
@@ -54,7 +58,7 @@ export const cascadeModes = ["parallel", "greedy", "repeat"] as const;
 export type CascadeMode = (typeof cascadeModes)[number];
 
 export const fedMaeConfigSchema = z.strictObject({
-  output: z.string(),
+  output: path,
   clients,
   model: model.prefault({}),
   /** How several one-block models become one encoder. */
@@ -74,13 +78,13 @@ export const fedMaeConfigSchema = z.strictObject({
   /** Share of the area that a random crop has at least. */
   leastArea: z.number().gt(0).max(1).default(0.2),
   mirror: z.boolean().default(true),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).max(MAX_SEED).default(0),
   /** Clients that compute at the same time. Default: one per core. */
   concurrency: count.optional(),
   /** A client that takes longer is left out of the round. */
   clientMinutes: positive.default(60),
   /** Pictures that belong to nobody's secrets: the report shows how they are reconstructed. */
-  samples: z.string().optional(),
+  samples: path.optional(),
 });
 
 export type FedMaeConfig = z.infer<typeof fedMaeConfigSchema>;
