@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { EpalmError, messageOf } from "../src/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
+import { fedMae } from "./fedmae.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
 import { describeMachine, machineTable } from "./machine.js";
@@ -25,6 +26,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["decoding", decoding],
   ["llama-cpp", llamaCpp],
   ["training", training],
+  ["fedmae", fedMae],
 ]);
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");

@@ -1,6 +1,7 @@
 /** FedMAE as a library: federated pre-training, cascade, fine-tuning, import. */
 
 export { cascade, requireMae } from "./fedmae/cascade.js";
+export { type ClientCost, measureClients } from "./fedmae/client-cost.js";
 export { type FedMaeConfig, fedMaeConfigSchema, readFedMaeConfig } from "./fedmae/config.js";
 export { type Accuracies, type FinetuneOptions, finetune, untrained } from "./fedmae/finetune.js";
 export { type LabelledPicture, readLabelledPictures } from "./fedmae/labelled-pictures.js";

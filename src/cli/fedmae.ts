@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { SingleBar } from "cli-progress";
 import type { Command } from "commander";
 import {
+  type ClientCost,
   cascade,
   type EncoderFolder,
   finetune,
@@ -69,6 +70,7 @@ function addPretrain(fedmae: Command, { signal }: CliContext): void {
           );
           if (resumedFrom > 0) note(`goes on after round ${formatCount(resumedFrom)}`);
         },
+        onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
         onRound({ round, clients }) {
           const answered = clients.flatMap((client) => (client.kind === "answered" ? [client] : []));
           for (const client of clients) {
@@ -92,6 +94,30 @@ function addPretrain(fedmae: Command, { signal }: CliContext): void {
         print(JSON.stringify({ encoder: result.encoder, blocks: result.blocks, report: result.report }));
       else print(`encoder ${result.encoder}\nreport  ${result.report}`);
     });
+}
+
+/** What one-block pre-training is for: a client beside one of full depth. */
+function costTable(client: ClientCost, fullDepth: ClientCost): string {
+  const ratio = (a: number, b: number) => `${(b / a).toFixed(1)} x`;
+  const row = (title: string, of: (cost: ClientCost) => number, format: (value: number) => string) => [
+    title,
+    format(of(client)),
+    format(of(fullDepth)),
+    ratio(of(client), of(fullDepth)),
+  ];
+  return formatTable([
+    ["", client.name, fullDepth.name, "full depth over client"],
+    row("blocks", ({ blocks }) => blocks, formatCount),
+    row("parameters", ({ parameters }) => parameters, formatCount),
+    row("down per round", ({ bytesDown }) => bytesDown, formatBytes),
+    row("up per round", ({ bytesUp }) => bytesUp, formatBytes),
+    row("peak memory", ({ peakBytes }) => peakBytes, formatBytes),
+    row(
+      "time per picture",
+      (cost) => cost.millisecondsPerPicture,
+      (value) => `${value.toFixed(1)} ms`,
+    ),
+  ]);
 }
 
 interface CascadeFlags {

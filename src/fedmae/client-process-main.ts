@@ -1,4 +1,5 @@
 import { EpalmError, messageOf } from "../errors.js";
+import { peakResidentBytes } from "../runtime/peak-resident-bytes.js";
 import { type ClientTask, trainLocally } from "./client.js";
 import type { FromClient } from "./client-process.js";
 
@@ -6,9 +7,6 @@ import type { FromClient } from "./client-process.js";
  * A client of federated pre-training, as a process of its own: gets a task over its channel, answers once, and ends.
  * Pictures are read here and nowhere else.
  */
-
-/** As `process.resourceUsage()` counts memory. */
-const KILOBYTE = 1024;
 
 function send(message: FromClient): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -21,7 +19,7 @@ process.once(
   async (message: { readonly task: ClientTask; readonly pictures: readonly string[] }) => {
     try {
       const update = await trainLocally(message.task, message.pictures);
-      await send({ kind: "update", update, peakBytes: process.resourceUsage().maxRSS * KILOBYTE });
+      await send({ kind: "update", update, peakBytes: peakResidentBytes() });
     } catch (error) {
       const code = error instanceof EpalmError ? error.code : "internal";
       await send({ kind: "failure", code, message: messageOf(error) });

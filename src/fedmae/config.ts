@@ -83,6 +83,8 @@ export const fedMaeConfigSchema = z.strictObject({
   concurrency: count.optional(),
   /** A client that takes longer is left out of the round. */
   clientMinutes: positive.default(60),
+  /** Measure a client beside one of full depth before the first round, and print both. */
+  compare: z.boolean().default(true),
   /** Pictures that belong to nobody's secrets: the report shows how they are reconstructed. */
   samples: path.optional(),
 });

@@ -8,6 +8,7 @@ import type { Tensor } from "../tensor/tensor.js";
 import { readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
 import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
+import { type ClientCost, measureClients } from "./client-cost.js";
 import { type MeasuredUpdate, runClient } from "./client-process.js";
 import { type FedMaeConfig, maeConfigOf } from "./config.js";
 import { fedMaeReport, type Grid } from "./fedmae-report.js";
@@ -37,6 +38,8 @@ export interface PretrainPlan {
 export interface PretrainHooks {
   readonly signal?: AbortSignal | undefined;
   readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
+  /** What a client costs beside one of full depth; measured before the first round. */
+  readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
   readonly onClient?: ((client: ClientReport) => void) | undefined;
   readonly onRound?: ((round: RoundReport) => void) | undefined;
 }
@@ -102,6 +105,10 @@ class Pretraining {
       rounds,
       resumedFrom: this.#done,
     });
+    if (config.compare && this.#done === 0) {
+      const { client, fullDepth } = await measureClients(config, clients[0]?.pictures ?? []);
+      hooks.onCost?.(client, fullDepth);
+    }
     while (this.#done < rounds) {
       await this.#round(this.#done);
       this.#done++;
@@ -308,7 +315,7 @@ function seedOf(seed: number, round: number, client: number): number {
 
 /** Of everything that decides about the weights, and of nothing else. */
 function fingerprintOf(config: FedMaeConfig, clients: readonly ClientData[]): string {
-  const { output, concurrency, clientMinutes, samples, clients: _given, ...settings } = config;
+  const { output, concurrency, clientMinutes, samples, compare, clients: _given, ...settings } = config;
   return createHash("sha256")
     .update(JSON.stringify([settings, clients]))
     .digest("hex");
