@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { HELD_OUT, trainingStyles } from "./concepts.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
+import { writeSceneSet } from "./scene-sets.js";
 
 /**
  * npm run models:build -- PART --output DIR [options]
@@ -13,6 +14,7 @@ import { trainLanguageModel } from "./language-model.js";
 const usage = `usage: npm run models:build -- PART --output DIR [options]
 
   icons            pictures of single symbols, DIR/STYLE/KIND/NAME.png   [--side N] [--border N]
+  scenes           scenes with captions, questions, labels               [--count N] [--side N] [--seed N] [--held-out]
   language-model   an OPT of 11 million parameters, trained on texts     [--steps N] [--threads N]`;
 
 const { values, positionals } = parseArgs({
@@ -23,6 +25,10 @@ const { values, positionals } = parseArgs({
     threads: { type: "string" },
     side: { type: "string", default: "96" },
     border: { type: "string", default: "8" },
+    count: { type: "string", default: "1000" },
+    seed: { type: "string", default: "0" },
+    objects: { type: "string" },
+    "held-out": { type: "boolean", default: false },
   },
 });
 
@@ -35,6 +41,19 @@ switch (part) {
       const size = { side: Number(values.side), border: Number(values.border) };
       console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} pictures`);
     }
+    break;
+  case "scenes":
+    await writeSceneSet({
+      folder: output,
+      count: Number(values.count),
+      side: Number(values.side),
+      seed: Number(values.seed),
+      objects: values.objects === undefined ? undefined : Number(values.objects),
+      styles: values["held-out"] ? "held-out style" : "training",
+      onPicture(done) {
+        if (done % 1000 === 0) console.log(`${done} pictures`);
+      },
+    });
     break;
   case "language-model":
     await trainLanguageModel({
