@@ -41,6 +41,8 @@ export interface ReadOptions {
   readonly decoderHeads?: number | undefined;
 }
 
+const MODEL_TYPES: readonly string[] = ["vit_mae", "vit"];
+
 /** Heads of all published decoders (`models_mae.py`). */
 const PUBLISHED_DECODER_HEADS = 16;
 const PUBLISHED_EPSILON = 1e-6;
@@ -57,10 +59,17 @@ const PUBLISHED_MASK_RATIO = 0.75;
 export async function readEncoderFolder(path: string, options: ReadOptions = {}): Promise<EncoderFolder> {
   const source = await openSource(path, path);
   try {
+    const given = source.config;
+    const modelType = given?.model_type;
+    if (modelType !== undefined && !MODEL_TYPES.includes(String(modelType))) {
+      throw new EpalmError(
+        "unsupported_architecture",
+        `${path}: 'model_type': expected ${MODEL_TYPES.join(" or ")}, got '${modelType}'`,
+      );
+    }
     const tensors = namedTensors(source.checkpoint);
     const isFull = tensors.has("decoder_pred.weight");
-    const given = source.config;
-    if (given?.model_type !== undefined) {
+    if (given !== undefined && modelType !== undefined) {
       const config = isFull
         ? parseConfig(maeConfig, given, path)
         : {
