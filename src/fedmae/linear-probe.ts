@@ -175,9 +175,14 @@ async function trainHead(
     }
   }
   const count = held.length / width;
-  const results = await head.evaluate({ states: { type: "float32", shape: [count, width], data: held } }, [
-    "logits",
-  ]);
+  const results = await head.evaluate(
+    {
+      states: { type: "float32", shape: [count, width], data: held },
+      // The graph has its loss, too, which nobody asks for here.
+      labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
+    },
+    ["logits"],
+  );
   await head.close();
   return results.logits?.data as Float32Array;
 }
