@@ -26,14 +26,19 @@ const QUESTIONS_PER_PICTURE = 3;
 
 /**
  * Draws scenes, and writes beside them `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`) and
- * `labels.jsonl` (for `epalm fedmae finetune`). The same options make the same set.
+ * `labels.jsonl` (for `epalm fedmae finetune`), and `question-types.jsonl`, a line per question. The same options make the same set.
  */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onPicture } = options;
   const concepts = await drawable(readConcepts(), options.styles);
   const artist = new SceneArtist();
   mkdirSync(join(folder, "pictures"), { recursive: true });
-  const lines = { captions: [] as string[], questions: [] as string[], labels: [] as string[] };
+  const lines = {
+    captions: [] as string[],
+    questions: [] as string[],
+    labels: [] as string[],
+    "question-types": [] as string[],
+  };
   for (let index = 0; index < count; index++) {
     const [content = Math.random, drawing = Math.random] = randomStreams(seed + index, 2);
     const scene = randomScene(content, concepts, options.objects);
@@ -42,8 +47,9 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
     const path = join(folder, image);
     if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, side, drawing));
     lines.captions.push(JSON.stringify({ image, caption: captionOf(scene) }));
-    for (const { question, answer } of someQuestions(scene, concepts, content)) {
+    for (const { type, question, answer } of someQuestions(scene, concepts, content)) {
       lines.questions.push(JSON.stringify({ image, question, answer }));
+      lines["question-types"].push(JSON.stringify({ type }));
     }
     lines.labels.push(JSON.stringify({ image, labels: labelsOf(scene) }));
     onPicture?.(index + 1);
