@@ -1,7 +1,8 @@
-import { statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Adapter } from "./adapter/adapter.js";
+import { readAdapter } from "./adapter/adapter-file.js";
 import { adapterGraph } from "./adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 import { EpalmError } from "./errors.js";
@@ -10,7 +11,7 @@ import { type AdapterManifest, type Manifest, readManifest, type TaskName } from
 import { adapterWidths, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model/model-folder.js";
 import type { SessionThread } from "./runtime/remote-session.js";
 import type { Session } from "./runtime/session.js";
-import type { Tensor } from "./tensor/tensor.js";
+import { elementCount, type Tensor } from "./tensor/tensor.js";
 
 /** An adapter that is ready: its projections as a session, its soft tokens computed. */
 export interface ReadyAdapter {
@@ -68,7 +69,7 @@ export class AdapterShelf {
   /** See `Model.refreshAdapters`. */
   async refresh(): Promise<AdapterChanges> {
     const { path, manifest: old } = this.#folder;
-    const manifest = readManifest(path);
+    const { manifest, refused } = await withDroppedFiles(path, readManifest(path));
     if (!isDeepStrictEqual(frozenParts(manifest), frozenParts(old))) {
       throw new EpalmError(
         "invalid_model",
@@ -76,10 +77,13 @@ export class AdapterShelf {
       );
     }
     const folder = { path, manifest };
+    // A file that was dropped and is damaged now: what it was before stays, unlike one that is gone.
+    const damaged = new Set(refused.map(({ name }) => name));
     const changed = Object.keys(manifest.adapters).filter((name) => !isSame(name, manifest, old));
-    const removed = Object.keys(old.adapters).filter((name) => !Object.hasOwn(manifest.adapters, name));
+    const removed = Object.keys(old.adapters).filter(
+      (name) => !Object.hasOwn(manifest.adapters, name) && !damaged.has(name),
+    );
     const opened = new Map<string, ReadyAdapter>();
-    const refused: { name: string; error: EpalmError }[] = [];
     for (const name of changed) {
       try {
         await checkFile(folder, name);
@@ -108,10 +112,49 @@ export class AdapterShelf {
   }
 }
 
-/** What a running model cannot exchange. */
+type Refused = { readonly name: string; readonly error: EpalmError }[];
+
+/** In `adapters/`; what is still being written has another ending. */
+const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
+
+/** The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, behind all others. */
+async function withDroppedFiles(
+  path: string,
+  manifest: Manifest,
+): Promise<{ readonly manifest: Manifest; readonly refused: Refused }> {
+  const refused: Refused = [];
+  const adapters: Record<string, AdapterManifest> = { ...manifest.adapters };
+  const files = { ...manifest.files };
+  const folder = join(path, "adapters");
+  const entries = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }).sort(byName) : [];
+  for (const entry of entries) {
+    const file = `adapters/${entry.name}`;
+    const [, name] = ADAPTER_FILE.exec(entry.name) ?? [];
+    if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file))
+      continue;
+    try {
+      const { tensors } = await readAdapter(join(path, file));
+      const parameters = Array.from(tensors.values(), ({ shape }) => elementCount(shape));
+      const sum = parameters.reduce((total, count) => total + count, 0);
+      files[file] = { bytes: statSync(join(path, file)).size, sha256: await fileSha256(join(path, file)) };
+      adapters[name] = { file, tasks: ["caption", "vqa"], parameters: sum };
+    } catch (error) {
+      if (!(error instanceof EpalmError)) throw error;
+      refused.push({ name, error });
+    }
+  }
+  return { manifest: { ...manifest, adapters, files }, refused };
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+/** What a running model cannot exchange: all but its adapters, wherever their files are. */
 function frozenParts({ adapters, files, ...rest }: Manifest): object {
   const own = new Set(Object.values(adapters).map(({ file }) => file));
-  return { ...rest, files: Object.fromEntries(Object.entries(files).filter(([name]) => !own.has(name))) };
+  const frozen = Object.entries(files).filter(([name]) => !own.has(name) && !name.startsWith("adapters/"));
+  return { ...rest, files: Object.fromEntries(frozen) };
 }
 
 function isSame(name: string, manifest: Manifest, old: Manifest): boolean {

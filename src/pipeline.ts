@@ -246,8 +246,9 @@ export class Model {
   }
 
   /**
-   * Reads the folder's manifest again and takes what changed about its adapters; those that are damaged or do not fit
-   * are reported, and what ran under their name before goes on.
+   * Reads the folder's manifest again and takes what changed about its adapters, and adapter files that lie in
+   * `adapters/` without being in the manifest: for both tasks, under the name of the file. Those that are damaged or do
+   * not fit are reported, and what ran under their name before goes on.
    *
    * @throws not_found or invalid_model if the manifest cannot be read or is now another model's
    */

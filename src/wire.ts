@@ -48,7 +48,11 @@ const generationFields = {
   early_stopping: z
     .union([z.boolean(), z.literal("never")], { error: 'expected true, false or "never"' })
     .describe("with beams: stop when enough texts ended"),
-  temperature: z.number().min(0).max(MAX_TEMPERATURE).describe("above 0: draw tokens, more evenly the higher"),
+  temperature: z
+    .number()
+    .min(0)
+    .max(MAX_TEMPERATURE)
+    .describe("above 0: draw tokens, more evenly the higher"),
   top_p: z.number().gt(0).max(1).describe("when drawing: only the best tokens of this probability together"),
   top_k: z.int().min(1).max(MAX_TOP_K).describe("when drawing: only so many best tokens"),
   seed: z.int().min(0).describe("when drawing: the same seed draws the same"),
@@ -59,13 +63,15 @@ const generationFields = {
   n: z.int().min(1).max(MAX_ROWS).describe("how many texts are made, with beams or a temperature"),
 };
 
+const generationSchema = z.strictObject(generationFields).partial();
+
 const requestFields = {
   image: medium.optional(),
   audio: medium.optional(),
   video: medium.optional(),
   model: name.optional().describe("default: the first that the service has"),
   adapter: name.optional().describe("default: the model's first for the task"),
-  ...z.strictObject(generationFields).partial().shape,
+  ...generationSchema.shape,
   logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
   stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),
 };
@@ -177,7 +183,7 @@ export type TextEvent = z.infer<typeof textEvent>;
 export type Problem = z.infer<typeof problem>;
 export type ModelList = z.infer<typeof modelList>;
 
-export type GenerationFields = Partial<z.infer<z.ZodObject<typeof generationFields>>>;
+export type GenerationFields = z.infer<typeof generationSchema>;
 
 /** What the library calls the options of decoding. */
 export const libraryNames = {
