@@ -3,6 +3,7 @@ import { join } from "node:path";
 /** What epalm takes from environment variables; this is the one place that reads them. */
 export interface Environment {
   readonly hub: HubEnvironment;
+  readonly server: ServerEnvironment;
   /** `EPALM_DEBUG=1`: errors show where in the code they were thrown. */
   readonly debug: boolean;
 }
@@ -16,6 +17,24 @@ export interface HubEnvironment {
   readonly cacheFolder: string | undefined;
 }
 
+/** Settings of the service, as texts; whoever uses them checks them. */
+export interface ServerEnvironment {
+  /** `EPALM_CONFIG` */
+  readonly config: string | undefined;
+  /** `EPALM_HOST` */
+  readonly host: string | undefined;
+  /** `EPALM_PORT` */
+  readonly port: string | undefined;
+  /** `EPALM_MODELS`: `[NAME=]DIR`, separated by commas. */
+  readonly models: readonly string[] | undefined;
+  /** `EPALM_THREADS` */
+  readonly threads: string | undefined;
+  /** `EPALM_API_KEYS`: `NAME=KEY`, separated by commas. */
+  readonly keys: readonly string[] | undefined;
+  /** `EPALM_LOG` */
+  readonly logLevel: string | undefined;
+}
+
 /** Reads the environment; a variable that is empty counts as absent. */
 export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Environment {
   const value = (name: string) => variables[name] || undefined;
@@ -25,6 +44,15 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       token: value("HF_TOKEN"),
       endpoint: value("HF_ENDPOINT"),
       cacheFolder: value("EPALM_CACHE") ?? (home && join(home, "epalm")),
+    },
+    server: {
+      config: value("EPALM_CONFIG"),
+      host: value("EPALM_HOST"),
+      port: value("EPALM_PORT"),
+      models: value("EPALM_MODELS")?.split(","),
+      threads: value("EPALM_THREADS"),
+      keys: value("EPALM_API_KEYS")?.split(","),
+      logLevel: value("EPALM_LOG"),
     },
     debug: value("EPALM_DEBUG") === "1",
   };

@@ -6,8 +6,14 @@
 const catalogue = {
   /** An argument, option or request field has a value that cannot be used. */
   invalid_option: 400,
+  /** The request carries no key, or one that is not known. */
+  unauthorized: 401,
   /** The named file, folder, model, adapter or task does not exist. */
   not_found: 404,
+  /** The address exists, but not for this HTTP method. */
+  method_not_allowed: 405,
+  /** A request took too long to arrive. */
+  slow_request: 408,
   /** The input is larger than a stated limit. */
   too_large: 413,
   /** The bytes are of no media type that can be read. */
@@ -26,6 +32,8 @@ const catalogue = {
   invalid_data: 422,
   /** Training went astray: its loss is no number any more. */
   diverged: 422,
+  /** More requests came from one client than it may send. */
+  rate_limited: 429,
   /** A graph violates its own types or shapes; always a fault of the code that built it. */
   invalid_graph: 500,
   /** A graph cannot be differentiated: an operator has no gradient rule. */
@@ -34,6 +42,10 @@ const catalogue = {
   download_failed: 502,
   /** The caller took the request back. */
   aborted: 499,
+  /** All places are taken, those that wait included; or the service is ending. Coming again later helps. */
+  overloaded: 503,
+  /** The answer was not ready within the time that a request has; its work was given up. */
+  deadline_exceeded: 504,
   /** The runtime or a worker thread failed. */
   internal: 500,
 } as const;

@@ -3,6 +3,7 @@
 export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
+export type { AdapterChanges } from "./adapter-shelf.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
@@ -25,13 +26,14 @@ export {
   type TaskName,
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
+export type { ImageInput, Percept } from "./perceiver.js";
 export {
   type Answer,
   type AskOptions,
-  type ImageInput,
   type LoadOptions,
   load,
   type Model,
+  type ModelCounts,
   type Ranking,
   type RankOptions,
 } from "./pipeline.js";

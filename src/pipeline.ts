@@ -1,39 +1,33 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
-import { adapterGraph } from "./adapter/adapter-graph.js";
-import { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
+import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./adapter-shelf.js";
 import { EpalmError } from "./errors.js";
+import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
-import { encodeOnnx } from "./graph/onnx-writer.js";
-import { decodeImage, type ImageLimits } from "./media/image.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
-import {
-  adapterWidths,
-  checkFits,
-  loadAdapter,
-  type ModelFolder,
-  openModelFolder,
-} from "./model/model-folder.js";
+import { type ModelFolder, openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
+import {
+  type ImageInput,
+  Perceiver,
+  type PerceiverCounts,
+  type PerceiverOptions,
+  type Percept,
+} from "./perceiver.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Session } from "./runtime/session.js";
-import { elementCount, formatShape, sameShape, type Tensor } from "./tensor/tensor.js";
+import type { Tensor } from "./tensor/tensor.js";
 
-/** A picture: the path of a file, the bytes of one, or pixels that are prepared already, [3, height, width]. */
-export type ImageInput = string | Uint8Array | { readonly pixels: Float32Array };
-
-export interface LoadOptions {
+export interface LoadOptions extends PerceiverOptions {
   /** Compare the checksum of every file before it is used. Default true. */
   readonly checksums?: boolean | undefined;
   /** Threads that each graph computes with. Default: one per core. */
   readonly threads?: number | undefined;
   /** See `SessionOptions.mapWeights`. Default false. */
   readonly mapWeights?: boolean | undefined;
-  /** What a picture may be at most. */
-  readonly imageLimits?: ImageLimits | undefined;
 }
 
 export interface AskOptions extends GenerationOptions {
@@ -79,12 +73,10 @@ export interface Ranking {
   readonly timings: Timings;
 }
 
-/** An adapter that is ready: its projections as a session, its soft tokens computed. */
-interface ReadyAdapter {
-  readonly name: string;
-  readonly plan: InjectionPlan;
-  readonly session: Session;
-  readonly softPrompt: Tensor;
+/** What was done so far, since the model was loaded. */
+export interface ModelCounts {
+  readonly encoder: PerceiverCounts;
+  readonly decoder: EngineCounts;
 }
 
 /**
@@ -116,13 +108,10 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
 
 /** A loaded model folder: pictures and questions in, text out. Calls may run side by side; they share steps. */
 export class Model {
-  readonly manifest: Manifest;
-  readonly #folder: ModelFolder;
   readonly #thread: SessionThread;
-  readonly #encoder: Session;
   readonly #generator: RemoteTextGenerator;
-  readonly #imageLimits: ImageLimits;
-  readonly #adapters = new Map<string, Promise<ReadyAdapter>>();
+  readonly #perceiver: Perceiver;
+  readonly #adapters: AdapterShelf;
 
   constructor(
     folder: ModelFolder,
@@ -131,12 +120,15 @@ export class Model {
     generator: RemoteTextGenerator,
     options: LoadOptions,
   ) {
-    this.manifest = folder.manifest;
-    this.#folder = folder;
     this.#thread = thread;
-    this.#encoder = encoder;
     this.#generator = generator;
-    this.#imageLimits = options.imageLimits ?? {};
+    this.#perceiver = new Perceiver(folder.manifest.encoder, encoder, options);
+    this.#adapters = new AdapterShelf(folder, thread);
+  }
+
+  /** As it was when the folder was opened or its adapters were last read again. */
+  get manifest(): Manifest {
+    return this.#adapters.manifest;
   }
 
   /** Says what is in a picture. */
@@ -158,8 +150,8 @@ export class Model {
   ): Promise<Ranking> {
     const { adapter: adapterName, signal, ...ranking } = options;
     const request = this.#request("vqa", question);
-    const adapter = await this.#adapter("vqa", adapterName);
-    const { grounding, timings } = await this.#perceive(image, adapter);
+    const adapter = await this.#adapters.choose("vqa", adapterName);
+    const { grounding, timings } = await this.#ground(await this.perceive(image, signal), adapter);
     const started = performance.now();
     const answers = await this.#generator.rank({ ...request, grounding }, candidates, { ...ranking, signal });
     return {
@@ -172,16 +164,20 @@ export class Model {
 
   /** The encoder's normed [CLS] states of a picture: [depth, dv], first block first. */
   async encode(image: ImageInput): Promise<Tensor> {
-    return (await this.#encode(await this.#pixels(image))).states;
+    return (await this.perceive(image)).states;
+  }
+
+  /**
+   * Decodes and encodes a picture once, for several questions about it: what comes back can stand for the picture in
+   * every call.
+   */
+  perceive(image: ImageInput, signal?: AbortSignal): Promise<Percept> {
+    return this.#perceiver.perceive(image, signal);
   }
 
   /** Natural log-probability of each token of a text but the first, without a picture or an adapter. */
   scoreText(text: string): Promise<number[]> {
     return this.#generator.scoreText(text);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.#thread.close(), this.#generator.close()]);
   }
 
   async #answer(
@@ -193,8 +189,9 @@ export class Model {
     const { adapter: adapterName, blind = false, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
-    const adapter = await this.#adapter(task, adapterName);
-    const { grounding, timings } = await this.#perceive(image, adapter, blind);
+    const adapter = await this.#adapters.choose(task, adapterName);
+    const percept = blind ? this.#perceiver.blind() : await this.perceive(image, signal);
+    const { grounding, timings } = await this.#ground(percept, adapter);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
     const result = await this.#generator.generate({ ...request, grounding }, generation, { signal, onText });
@@ -223,67 +220,19 @@ export class Model {
     return { maxNewTokens, ...(draws ? {} : { beams }), ...(searches ? { lengthPenalty } : {}), ...given };
   }
 
-  async #perceive(
-    image: ImageInput,
+  async #ground(
+    percept: Percept,
     adapter: ReadyAdapter,
-    blind = false,
   ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder"> }> {
     const started = performance.now();
-    const pixels = blind ? undefined : await this.#pixels(image);
-    const decoded = performance.now();
-    const batched = pixels ? (await this.#encode(pixels)).batched : this.#noStates();
-    const encoded = performance.now();
-    const { perception } = await adapter.session.run({ cls_states: batched }, ["perception"]);
-    const [, ...shape] = perception?.shape ?? [];
-    const states: Tensor = { type: "float32", shape, data: perception?.data ?? new Float32Array() };
+    const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
+    const { perception } = await adapter.session.run({ cls_states: states }, ["perception"]);
+    if (!perception) throw new EpalmError("internal", `adapter '${adapter.name}': computed no perception`);
+    const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
     return {
-      grounding: { perception: { states, plan: adapter.plan }, softPrompt: adapter.softPrompt },
-      timings: {
-        media: decoded - started,
-        encoder: encoded - decoded,
-        adapter: performance.now() - encoded,
-      },
+      grounding: { perception: { states: projected, plan: adapter.plan }, softPrompt: adapter.softPrompt },
+      timings: { ...percept.timings, adapter: performance.now() - started },
     };
-  }
-
-  async #pixels(image: ImageInput): Promise<Float32Array> {
-    const { preprocessing, inputShape } = this.manifest.encoder;
-    if (typeof image === "string" || image instanceof Uint8Array) {
-      return decodeImage(image, preprocessing, this.#imageLimits);
-    }
-    if (image.pixels.length === elementCount(inputShape)) return image.pixels;
-    throw new EpalmError(
-      "invalid_option",
-      `pixels: expected ${elementCount(inputShape)} numbers, ${formatShape(inputShape)}, got ${image.pixels.length}`,
-    );
-  }
-
-  async #encode(pixels: Float32Array): Promise<{ batched: Tensor; states: Tensor }> {
-    const { inputShape, depth, width } = this.manifest.encoder;
-    const input: Tensor = { type: "float32", shape: [1, ...inputShape], data: pixels };
-    const { cls_states: batched } = await this.#encoder.run({ pixels: input }, ["cls_states"]);
-    if (!batched || !sameShape(batched.shape, [1, depth, width])) {
-      throw new EpalmError("invalid_model", `encoder: expected states ${formatShape([1, depth, width])}`);
-    }
-    return { batched, states: { ...batched, shape: [depth, width] } };
-  }
-
-  /** Zeros: [1, depth, dv] */
-  #noStates(): Tensor {
-    const { depth, width } = this.manifest.encoder;
-    return { type: "float32", shape: [1, depth, width], data: new Float32Array(depth * width) };
-  }
-
-  #adapter(task: TaskName, name: string | undefined): Promise<ReadyAdapter> {
-    const entries = Object.entries(this.manifest.adapters);
-    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
-    if (chosen === undefined) {
-      return Promise.reject(new EpalmError("not_found", `the model has no adapter for ${task}`));
-    }
-    const known = this.#adapters.get(chosen) ?? this.#openAdapter(chosen);
-    this.#adapters.set(chosen, known);
-    known.catch(() => this.#adapters.delete(chosen));
-    return known;
   }
 
   /**
@@ -293,22 +242,27 @@ export class Model {
    * @throws invalid_adapter if it does not fit the model
    */
   async useAdapter(name: string, adapter: Adapter): Promise<void> {
-    checkFits(adapter, this.manifest, `adapter '${name}'`);
-    this.#adapters.set(name, Promise.resolve(await this.#ready(name, adapter)));
+    await this.#adapters.use(name, adapter);
   }
 
-  async #openAdapter(name: string): Promise<ReadyAdapter> {
-    return this.#ready(name, await loadAdapter(this.#folder, name));
+  /**
+   * Reads the folder's manifest again and takes what changed about its adapters, and adapter files that lie in
+   * `adapters/` without being in the manifest: for both tasks, under the name of the file. Those that are damaged or do
+   * not fit are reported, and what ran under their name before goes on.
+   *
+   * @throws not_found or invalid_model if the manifest cannot be read or is now another model's
+   */
+  refreshAdapters(): Promise<AdapterChanges> {
+    return this.#adapters.refresh();
   }
 
-  async #ready(name: string, adapter: Adapter): Promise<ReadyAdapter> {
-    const { encoder, decoder } = this.manifest;
-    const plan = injectionPlan(adapter.settings, decoder.shape.layers);
-    const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
-    const session = await this.#thread.open(encodeOnnx(graph));
-    const { soft_prompt: softPrompt } = await session.run({ cls_states: this.#noStates() }, ["soft_prompt"]);
-    if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { name, plan, session, softPrompt };
+  /** What the encoder and the decoder did so far. */
+  async counts(): Promise<ModelCounts> {
+    return { encoder: this.#perceiver.counts, decoder: await this.#generator.counts() };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#thread.close(), this.#generator.close()]);
   }
 }
 

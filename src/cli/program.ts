@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { z } from "zod";
 import { addBuildCommand } from "./build.js";
 import { addCaptionCommand } from "./caption.js";
 import type { CliContext } from "./context.js";
@@ -8,6 +6,8 @@ import { addEvalCommand } from "./eval.js";
 import { addFedMaeCommand } from "./fedmae.js";
 import { addInspectCommand } from "./inspect.js";
 import { addMeasureCommand } from "./measure.js";
+import { packageVersion } from "./package-version.js";
+import { addServeCommand } from "./serve.js";
 import { addTrainCommand } from "./train.js";
 import { addVqaCommand } from "./vqa.js";
 
@@ -43,6 +43,7 @@ export function createProgram(context: CliContext): Command {
     addInspectCommand,
     addCaptionCommand,
     addVqaCommand,
+    addServeCommand,
     addMeasureCommand,
     addTrainCommand,
     addEvalCommand,
@@ -58,10 +59,4 @@ function asOneLine(text: string): string {
     .replace(/^error: /, "")
     .replace(/\s+/g, " ")
     .trim();
-}
-
-/** From `package.json`, which is three folders above the compiled file. */
-function packageVersion(): string {
-  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
-  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
 }

@@ -47,5 +47,6 @@ serveThread({
   ) {
     return opened().rank(request, candidates, { ...options, signal });
   },
+  counts: () => opened().counts,
   scoreText: ({ text }: { text: string }) => opened().scoreText(text),
 });

@@ -7,6 +7,17 @@ import { defaultLimits, Scheduler, type SchedulerLimits } from "./scheduler.js";
 /** Told after each step that a job took part in. */
 export type Progress = () => void;
 
+/** What was done so far, and what waits now. */
+export interface EngineCounts {
+  readonly steps: number;
+  /** Summed over the steps: divided by them, the mean batch. */
+  readonly rows: number;
+  /** Rows of the last step. */
+  readonly lastRows: number;
+  /** Jobs that wait for room. */
+  readonly waiting: number;
+}
+
 interface Waiting {
   readonly onProgress: Progress;
   readonly resolve: () => void;
@@ -24,10 +35,18 @@ export class Engine {
   /** Jobs that are done or were taken back; the scheduler forgets them before its next plan. */
   readonly #settled = new Set<Job>();
   #loop: Promise<void> | undefined;
+  #steps = 0;
+  #rows = 0;
+  #lastRows = 0;
 
   constructor(decoder: Decoder, limits: SchedulerLimits = defaultLimits) {
     this.decoder = decoder;
     this.#scheduler = new Scheduler(limits);
+  }
+
+  get counts(): EngineCounts {
+    const lastRows = this.#loop ? this.#lastRows : 0;
+    return { steps: this.#steps, rows: this.#rows, lastRows, waiting: this.#scheduler.waiting };
   }
 
   /** Resolves when the job is done; rejects with `aborted` as soon as the signal fires. */
@@ -76,6 +95,9 @@ export class Engine {
     const plan = this.#scheduler.plan();
     if (!plan) return;
     const outputs = await this.decoder.step(plan);
+    this.#lastRows = outputs.length;
+    this.#rows += outputs.length;
+    this.#steps++;
     for (const job of this.#scheduler.commit(outputs)) this.#tellProgress(job);
   }
 

@@ -1,5 +1,6 @@
 import { Thread } from "../runtime/thread.js";
 import type { OpenDecoder } from "./decoder-thread.js";
+import type { EngineCounts } from "./engine.js";
 import type { GenerationOptions } from "./generation-options.js";
 import type { RankingOptions } from "./ranking.js";
 import type { GenerateOptions, Generation, RankedText, TextRequest } from "./text-generator.js";
@@ -47,6 +48,11 @@ export class RemoteTextGenerator {
   /** See `TextGenerator.scoreText`. */
   async scoreText(text: string): Promise<number[]> {
     return (await this.#thread.call("scoreText", { text })) as number[];
+  }
+
+  /** See `TextGenerator.counts`. */
+  async counts(): Promise<EngineCounts> {
+    return (await this.#thread.call("counts", {})) as EngineCounts;
   }
 
   close(): Promise<void> {

@@ -5,7 +5,7 @@ import type { TemplatePart, Tokenizer } from "../model/tokenizer.js";
 import { TextStream } from "../model/tokenizer.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { createStrategy } from "./create-strategy.js";
-import type { Engine } from "./engine.js";
+import type { Engine, EngineCounts } from "./engine.js";
 import { type GenerationOptions, parseGenerationOptions } from "./generation-options.js";
 import { GenerationJob, ScoringJob } from "./job.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
@@ -33,6 +33,8 @@ export interface GeneratedText {
   readonly text: string;
   /** New tokens, without the end token. */
   readonly tokens: readonly number[];
+  /** What each token adds to the text; empty while a character's bytes are incomplete. */
+  readonly pieces: readonly string[];
   /** Natural log-probability of each token, the end token's last where the text ended with one. */
   readonly logProbs: readonly number[];
   readonly score: number;
@@ -142,6 +144,10 @@ export class TextGenerator {
     return job.logProbs[0] ?? [];
   }
 
+  get counts(): EngineCounts {
+    return this.#engine.counts;
+  }
+
   /** The prompt's ids; the start token alone where it has none. */
   promptTokens(request: TextRequest): number[] {
     return promptTokens(this.#tokenizer, request, this.#bounds.startToken);
@@ -158,7 +164,8 @@ export class TextGenerator {
 
   #textOf({ tokens, logProbs, score, finish }: Hypothesis, stop: readonly string[]): GeneratedText {
     const text = cutAtStop(this.#tokenizer.decode(tokens), stop).trim();
-    return { text, tokens, logProbs, score, finish };
+    const stream = new TextStream(this.#tokenizer);
+    return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };
   }
 }
 

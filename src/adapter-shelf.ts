@@ -1,0 +1,191 @@
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import type { Adapter } from "./adapter/adapter.js";
+import { readAdapter } from "./adapter/adapter-file.js";
+import { adapterGraph } from "./adapter/adapter-graph.js";
+import { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
+import { EpalmError } from "./errors.js";
+import { encodeOnnx } from "./graph/onnx-writer.js";
+import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "./model/manifest.js";
+import { adapterWidths, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model/model-folder.js";
+import type { SessionThread } from "./runtime/remote-session.js";
+import type { Session } from "./runtime/session.js";
+import { elementCount, type Tensor } from "./tensor/tensor.js";
+
+/** An adapter that is ready: its projections as a session, its soft tokens computed. */
+export interface ReadyAdapter {
+  readonly name: string;
+  readonly plan: InjectionPlan;
+  readonly session: Session;
+  readonly softPrompt: Tensor;
+}
+
+/** What reading a folder's adapters again has changed. */
+export interface AdapterChanges {
+  /** New ones, and those whose file is another one. */
+  readonly taken: readonly string[];
+  readonly removed: readonly string[];
+  /** Those that cannot be used, and why; what had their name before stays. */
+  readonly refused: readonly { readonly name: string; readonly error: EpalmError }[];
+}
+
+/** The adapters of one model: opened when they are first asked for, exchanged while the model runs. */
+export class AdapterShelf {
+  readonly #thread: SessionThread;
+  readonly #ready = new Map<string, Promise<ReadyAdapter>>();
+  #folder: ModelFolder;
+
+  constructor(folder: ModelFolder, thread: SessionThread) {
+    this.#folder = folder;
+    this.#thread = thread;
+  }
+
+  get manifest(): Manifest {
+    return this.#folder.manifest;
+  }
+
+  /** The named adapter, or the first that was trained for the task. @throws not_found, invalid_adapter */
+  choose(task: TaskName, name: string | undefined): Promise<ReadyAdapter> {
+    const entries = Object.entries(this.manifest.adapters);
+    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
+    if (chosen === undefined) {
+      return Promise.reject(new EpalmError("not_found", `the model has no adapter for ${task}`));
+    }
+    const known = this.#ready.get(chosen);
+    if (known) return known;
+    const opening = loadAdapter(this.#folder, chosen).then((adapter) => this.#open(chosen, adapter));
+    this.#ready.set(chosen, opening);
+    opening.catch(() => this.#ready.delete(chosen));
+    return opening;
+  }
+
+  /** See `Model.useAdapter`. */
+  async use(name: string, adapter: Adapter): Promise<void> {
+    checkFits(adapter, this.manifest, `adapter '${name}'`);
+    this.#ready.set(name, Promise.resolve(await this.#open(name, adapter)));
+  }
+
+  /** See `Model.refreshAdapters`. */
+  async refresh(): Promise<AdapterChanges> {
+    const { path, manifest: old } = this.#folder;
+    const { manifest, refused } = await withDroppedFiles(path, readManifest(path));
+    if (!isDeepStrictEqual(frozenParts(manifest), frozenParts(old))) {
+      throw new EpalmError(
+        "invalid_model",
+        `${path}: is another model than the one that runs: restart to load it`,
+      );
+    }
+    const folder = { path, manifest };
+    // A file that was dropped and is damaged now: what it was before stays, unlike one that is gone.
+    const damaged = new Set(refused.map(({ name }) => name));
+    const changed = Object.keys(manifest.adapters).filter((name) => !isSame(name, manifest, old));
+    const removed = Object.keys(old.adapters).filter(
+      (name) => !Object.hasOwn(manifest.adapters, name) && !damaged.has(name),
+    );
+    const opened = new Map<string, ReadyAdapter>();
+    for (const name of changed) {
+      try {
+        await checkFile(folder, name);
+        opened.set(name, await this.#open(name, await loadAdapter(folder, name)));
+      } catch (error) {
+        if (!(error instanceof EpalmError)) throw error;
+        refused.push({ name, error });
+      }
+    }
+    this.#folder = { path, manifest: keeping(old, manifest, refused) };
+    for (const name of removed) this.#ready.delete(name);
+    for (const [name, ready] of opened) this.#ready.set(name, Promise.resolve(ready));
+    return { taken: Array.from(opened.keys()), removed, refused };
+  }
+
+  async #open(name: string, adapter: Adapter): Promise<ReadyAdapter> {
+    const { encoder, decoder } = this.manifest;
+    const plan = injectionPlan(adapter.settings, decoder.shape.layers);
+    const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
+    const session = await this.#thread.open(encodeOnnx(graph));
+    const shape = [1, encoder.depth, encoder.width];
+    const zeros: Tensor = { type: "float32", shape, data: new Float32Array(encoder.depth * encoder.width) };
+    const { soft_prompt: softPrompt } = await session.run({ cls_states: zeros }, ["soft_prompt"]);
+    if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
+    return { name, plan, session, softPrompt };
+  }
+}
+
+type Refused = { readonly name: string; readonly error: EpalmError }[];
+
+/** In `adapters/`; what is still being written has another ending. */
+const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
+
+/** The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, behind all others. */
+async function withDroppedFiles(
+  path: string,
+  manifest: Manifest,
+): Promise<{ readonly manifest: Manifest; readonly refused: Refused }> {
+  const refused: Refused = [];
+  const adapters: Record<string, AdapterManifest> = { ...manifest.adapters };
+  const files = { ...manifest.files };
+  const folder = join(path, "adapters");
+  const entries = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }).sort(byName) : [];
+  for (const entry of entries) {
+    const file = `adapters/${entry.name}`;
+    const [, name] = ADAPTER_FILE.exec(entry.name) ?? [];
+    if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file))
+      continue;
+    try {
+      const { tensors } = await readAdapter(join(path, file));
+      const parameters = Array.from(tensors.values(), ({ shape }) => elementCount(shape));
+      const sum = parameters.reduce((total, count) => total + count, 0);
+      files[file] = { bytes: statSync(join(path, file)).size, sha256: await fileSha256(join(path, file)) };
+      adapters[name] = { file, tasks: ["caption", "vqa"], parameters: sum };
+    } catch (error) {
+      if (!(error instanceof EpalmError)) throw error;
+      refused.push({ name, error });
+    }
+  }
+  return { manifest: { ...manifest, adapters, files }, refused };
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+/** What a running model cannot exchange: all but its adapters, wherever their files are. */
+function frozenParts({ adapters, files, ...rest }: Manifest): object {
+  const own = new Set(Object.values(adapters).map(({ file }) => file));
+  const frozen = Object.entries(files).filter(([name]) => !own.has(name) && !name.startsWith("adapters/"));
+  return { ...rest, files: Object.fromEntries(frozen) };
+}
+
+function isSame(name: string, manifest: Manifest, old: Manifest): boolean {
+  const [now, before] = [entryOf(manifest, name), entryOf(old, name)];
+  return isDeepStrictEqual(now, before);
+}
+
+function entryOf({ adapters, files }: Manifest, name: string): readonly unknown[] {
+  const entry = Object.hasOwn(adapters, name) ? adapters[name] : undefined;
+  return entry ? [entry, files[entry.file]] : [];
+}
+
+/** The new manifest, but with what the old one says about adapters that were refused. */
+function keeping(old: Manifest, manifest: Manifest, refused: readonly { readonly name: string }[]): Manifest {
+  const adapters: Record<string, AdapterManifest> = { ...manifest.adapters };
+  for (const { name } of refused) {
+    delete adapters[name];
+    const before = old.adapters[name];
+    if (before) adapters[name] = before;
+  }
+  return { ...manifest, adapters };
+}
+
+async function checkFile({ path, manifest }: ModelFolder, name: string): Promise<void> {
+  const file = manifest.adapters[name]?.file ?? "";
+  const expected = manifest.files[file];
+  const bytes = statSync(join(path, file), { throwIfNoEntry: false })?.size;
+  if (expected && bytes === expected.bytes && (await fileSha256(join(path, file))) === expected.sha256)
+    return;
+  throw new EpalmError(
+    "invalid_adapter",
+    `${join(path, file)}: is missing, damaged, or not what the manifest says`,
+  );
+}

@@ -1,0 +1,112 @@
+import type { Answer, AskOptions, GeneratedText, Model, Percept, Ranking } from "../index.js";
+import {
+  type CaptionRequest,
+  generationOptions,
+  type ListAnswer,
+  type TextAnswer,
+  type VqaRequest,
+  type WireText,
+  type WireTimings,
+} from "../wire.js";
+
+/** A model, what it sees, and how to go on from there. */
+export interface Scene {
+  readonly name: string;
+  readonly model: Model;
+  readonly percept: Percept;
+  /** Milliseconds before the encoder: in the queue, and for a medium's way here. */
+  readonly before: { readonly queue: number; readonly media: number };
+  readonly signal: AbortSignal;
+  /** Gets the text of answer `index` as it grows. */
+  readonly onText: ((index: number, piece: string) => void) | undefined;
+}
+
+/** What a picture shows. */
+export async function captionAnswer(scene: Scene, request: CaptionRequest): Promise<TextAnswer> {
+  const answer = await scene.model.caption(scene.percept, askOptions(scene, request, 0));
+  const { text, texts } = wireTexts(answer, request);
+  return { text, texts, ...wireSource(scene, [answer]) };
+}
+
+/** The answer to one question or several, written or chosen. */
+export async function vqaAnswer(scene: Scene, request: VqaRequest): Promise<TextAnswer | ListAnswer> {
+  const questions = typeof request.question === "string" ? [request.question] : request.question;
+  const answers = await Promise.all(
+    questions.map((question, index) => askOne(scene, request, question, index)),
+  );
+  const source = wireSource(scene, answers);
+  const texts = answers.map((answer) => wireTexts(answer, request));
+  if (typeof request.question === "string") return { text: "", texts: [], ...texts[0], ...source };
+  return {
+    answers: questions.map((question, index) => ({ question, text: "", texts: [], ...texts[index] })),
+    ...source,
+  };
+}
+
+function askOne(
+  scene: Scene,
+  request: VqaRequest,
+  question: string,
+  index: number,
+): Promise<Answer | Ranking> {
+  const { model, percept, signal } = scene;
+  if (!request.candidates) return model.vqa(percept, question, askOptions(scene, request, index));
+  return model.rank(percept, question, request.candidates, {
+    ...(request.rank_by ? { normalisation: request.rank_by } : {}),
+    adapter: request.adapter,
+    signal,
+  });
+}
+
+function askOptions({ signal, onText }: Scene, request: CaptionRequest, index: number): AskOptions {
+  return {
+    ...generationOptions(request),
+    adapter: request.adapter,
+    signal,
+    onText: onText && ((piece) => onText(index, piece)),
+  };
+}
+
+function wireTexts(
+  answer: Answer | Ranking,
+  { logprobs }: Pick<CaptionRequest, "logprobs">,
+): { readonly text: string; readonly texts: WireText[] } {
+  const texts =
+    "answers" in answer
+      ? answer.answers.map(({ text, score, probability }) => ({ text, score, probability }))
+      : answer.texts.map((text) => writtenText(text, logprobs === true));
+  return { text: texts[0]?.text ?? "", texts };
+}
+
+function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: boolean): WireText {
+  const reason = finish === "length" ? "length" : "stop";
+  if (!logprobs) return { text, score, finish_reason: reason };
+  const tokens = of.tokens.map((id, at) => ({
+    id,
+    text: of.pieces[at] ?? "",
+    log_prob: of.logProbs[at] ?? 0,
+  }));
+  return { text, score, finish_reason: reason, tokens };
+}
+
+function wireSource({ name, model, percept, before }: Scene, answers: readonly (Answer | Ranking)[]) {
+  const longest = (stage: "adapter" | "decoder") => Math.max(...answers.map(({ timings }) => timings[stage]));
+  const usages = answers.flatMap((answer) => ("usage" in answer ? answer.usage : []));
+  const sum = (key: "promptTokens" | "newTokens") => usages.reduce((total, usage) => total + usage[key], 0);
+  const timings: WireTimings = {
+    queue: before.queue,
+    media: before.media + percept.timings.media,
+    encoder: percept.timings.encoder,
+    adapter: longest("adapter"),
+    decoder: longest("decoder"),
+  };
+  return {
+    model: name,
+    adapter: answers[0]?.adapter ?? "",
+    modality: model.manifest.encoder.modality,
+    ...(usages.length > 0
+      ? { usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") } }
+      : {}),
+    timings,
+  };
+}

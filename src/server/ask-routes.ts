@@ -1,0 +1,55 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import {
+  type CaptionRequest,
+  captionRequest,
+  type ListAnswer,
+  type TextAnswer,
+  type TextEvent,
+  type VqaRequest,
+  vqaRequest,
+} from "../wire.js";
+import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
+import { checkGeneration, checkVqa } from "./check-request.js";
+import { sendEvents } from "./event-stream.js";
+import { type GivenMedium, readRequest } from "./read-request.js";
+import { answerInTurn, type Service } from "./service.js";
+import { workOf } from "./work.js";
+
+type AnyAnswer = TextAnswer | ListAnswer;
+
+/** `POST /caption` and `POST /vqa`. */
+export function askRoutes(app: FastifyInstance, service: Service): void {
+  const options = { onRequest: service.workload.enter };
+  app.post("/caption", options, async (request, reply) => {
+    const { fields, medium } = await readRequest<CaptionRequest>(request, captionRequest, service.config);
+    checkGeneration(fields, service.config.limits);
+    return respond(service, request, reply, fields, medium, (scene) => captionAnswer(scene, fields));
+  });
+  app.post("/vqa", options, async (request, reply) => {
+    const { fields, medium } = await readRequest<VqaRequest>(request, vqaRequest, service.config);
+    checkVqa(fields, service.config.limits);
+    return respond(service, request, reply, fields, medium, (scene) => vqaAnswer(scene, fields));
+  });
+}
+
+function respond(
+  service: Service,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { model, stream }: CaptionRequest,
+  medium: GivenMedium,
+  answer: (scene: Scene) => Promise<AnyAnswer>,
+): Promise<AnyAnswer | FastifyReply> {
+  const asked = { model, medium, work: workOf(request) };
+  if (!(stream ?? acceptsEvents(request))) {
+    return answerInTurn(service, { ...asked, onText: undefined }, answer);
+  }
+  return sendEvents(reply, async (send) => {
+    const onText = (index: number, text: string) => send("text", { index, text } satisfies TextEvent);
+    send("answer", await answerInTurn(service, { ...asked, onText }, answer));
+  });
+}
+
+function acceptsEvents({ headers }: FastifyRequest): boolean {
+  return /(^|[\s,])text\/event-stream\b/i.test(headers.accept ?? "");
+}

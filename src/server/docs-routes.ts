@@ -1,0 +1,33 @@
+import swagger, { type StaticDocumentSpec } from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import type { FastifyInstance } from "fastify";
+import { openApiDocument } from "./openapi.js";
+
+/** Nothing but what this server itself sends, over http as well as https. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "font-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+/** `GET /openapi.json`, and `GET /docs`, which shows it without anything from outside. */
+export async function docsRoutes(app: FastifyInstance, version: string, needsKey: boolean): Promise<void> {
+  const document = openApiDocument(version, needsKey);
+  await app.register(swagger, {
+    mode: "static",
+    specification: { document: document as typeof document & StaticDocumentSpec["document"] },
+  });
+  await app.register(swaggerUi, {
+    routePrefix: "/docs",
+    staticCSP: true,
+    transformStaticCSP: () => POLICY,
+    // Its validator is somebody else's service.
+    uiConfig: { validatorUrl: null },
+  });
+  app.get("/openapi.json", () => document);
+}

@@ -1,0 +1,139 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { ModelCounts } from "../index.js";
+import type { Usage, WireTimings } from "../wire.js";
+import type { Admission } from "./admission.js";
+import type { Models } from "./models.js";
+
+/** In seconds: from a cached picture's projection to a long text on a slow machine. */
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** Everything that `/metrics` tells; docs/serving.md lists it. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #models: Models;
+  readonly #copied: ReadonlyMap<string, Copied>;
+  readonly #requests: Counter<"route" | "method" | "status">;
+  readonly #requestSeconds: Histogram<"route">;
+  readonly #stageSeconds: Histogram<"model" | "stage">;
+  readonly #tokens: Counter<"model" | "kind">;
+
+  constructor(admission: Admission, models: Models) {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    this.#requests = new Counter({
+      name: "epalm_http_requests_total",
+      help: "Answers sent, by route and status.",
+      labelNames: ["route", "method", "status"],
+      registers,
+    });
+    this.#requestSeconds = new Histogram({
+      name: "epalm_http_request_seconds",
+      help: "From a request's header to its answer's last byte.",
+      labelNames: ["route"],
+      buckets: SECONDS,
+      registers,
+    });
+    this.#stageSeconds = new Histogram({
+      name: "epalm_stage_seconds",
+      help: "Time of a request in each stage: queue, media, encoder, adapter, decoder.",
+      labelNames: ["model", "stage"],
+      buckets: SECONDS,
+      registers,
+    });
+    this.#tokens = new Counter({
+      name: "epalm_tokens_total",
+      help: "Tokens of prompts, and tokens written.",
+      labelNames: ["model", "kind"],
+      registers,
+    });
+    addQueueGauges(this.registry, admission);
+    this.#models = models;
+    this.#copied = copied(this.registry);
+  }
+
+  /** Everything, in Prometheus' text format. */
+  async text(): Promise<string> {
+    await copyCounts(this.#models, this.#copied);
+    return this.registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  countRequest(route: string, method: string, status: number, seconds: number): void {
+    this.#requests.inc({ route, method, status });
+    this.#requestSeconds.observe({ route }, seconds);
+  }
+
+  countAnswer(model: string, timings: WireTimings, usage: Usage | undefined): void {
+    for (const [stage, milliseconds] of Object.entries(timings)) {
+      this.#stageSeconds.observe({ model, stage }, milliseconds / 1000);
+    }
+    this.#tokens.inc({ model, kind: "prompt" }, usage?.prompt_tokens ?? 0);
+    this.#tokens.inc({ model, kind: "new" }, usage?.completion_tokens ?? 0);
+  }
+}
+
+function addQueueGauges(registry: Registry, admission: Admission): void {
+  for (const state of ["running", "waiting"] as const) {
+    new Gauge({
+      name: `epalm_queue_${state}`,
+      help: state === "running" ? "Requests that are worked on." : "Requests that wait or still arrive.",
+      registers: [registry],
+      collect() {
+        this.set(admission[state]);
+      },
+    });
+  }
+}
+
+/** What models count themselves, read at each scrape. */
+const modelMetrics = {
+  epalm_encoder_runs_total: "Runs of the encoder.",
+  epalm_encoder_examples_total: "Media encoded; divided by the runs, the mean batch.",
+  epalm_state_cache_hits_total: "Media whose encoder states were known.",
+  epalm_state_cache_misses_total: "Media whose encoder states were not known.",
+  epalm_state_cache_bytes: "Encoder states that are kept.",
+  epalm_decoder_steps_total: "Steps of the decoder.",
+  epalm_decoder_rows_total: "Rows computed in all steps; divided by the steps, the mean batch.",
+  epalm_decoder_batch_rows: "Rows of the last step; 0 when nothing runs.",
+  epalm_decoder_waiting: "Texts that wait for room in the decoder's batch.",
+} as const;
+
+/** A counter or a gauge that is set before each scrape. */
+type Copied = Counter<"model"> | Gauge<"model">;
+
+function copied(registry: Registry): ReadonlyMap<string, Copied> {
+  const registers = [registry];
+  return new Map(
+    Object.entries(modelMetrics).map(([name, help]): [string, Copied] => {
+      const settings = { name, help, labelNames: ["model"] as const, registers };
+      return [name, name.endsWith("_total") ? new Counter(settings) : new Gauge(settings)];
+    }),
+  );
+}
+
+async function copyCounts(models: Models, metrics: ReadonlyMap<string, Copied>): Promise<void> {
+  const counted = await Promise.all(
+    Array.from(models.entries, async ([name, model]) => [name, await model.counts()] as const),
+  );
+  for (const metric of metrics.values()) metric.reset();
+  for (const [model, counts] of counted) {
+    for (const [name, value] of Object.entries(valuesOf(counts))) metrics.get(name)?.inc({ model }, value);
+  }
+}
+
+function valuesOf({ encoder, decoder }: ModelCounts): Readonly<Record<keyof typeof modelMetrics, number>> {
+  return {
+    epalm_encoder_runs_total: encoder.runs,
+    epalm_encoder_examples_total: encoder.examples,
+    epalm_state_cache_hits_total: encoder.cacheHits,
+    epalm_state_cache_misses_total: encoder.cacheMisses,
+    epalm_state_cache_bytes: encoder.cacheBytes,
+    epalm_decoder_steps_total: decoder.steps,
+    epalm_decoder_rows_total: decoder.rows,
+    epalm_decoder_batch_rows: decoder.lastRows,
+    epalm_decoder_waiting: decoder.waiting,
+  };
+}

@@ -1,0 +1,58 @@
+import { EpalmError, load, type Model } from "../index.js";
+import type { ServerConfig } from "./config.js";
+import { FieldError } from "./problem.js";
+
+/** The models that a service has, by the name that requests use. */
+export class Models {
+  readonly #models = new Map<string, Model>();
+  #isLoaded = false;
+
+  /** Whether all models can be asked. */
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
+  get entries(): ReadonlyMap<string, Model> {
+    return this.#models;
+  }
+
+  /**
+   * Loads all model folders of the config, one after the other; `threads` are those of each graph.
+   *
+   * @throws not_found, invalid_model, invalid_adapter; what was loaded before is closed
+   */
+  async load(config: ServerConfig, threads: number | undefined): Promise<void> {
+    try {
+      for (const [name, path] of Object.entries(config.models)) {
+        const model = await load(path, {
+          threads,
+          checksums: config.checksums,
+          imageLimits: { maxBytes: config.limits.mediaBytes, maxPixels: config.limits.pixels },
+          stateCacheBytes: config.stateCacheBytes,
+          encoderBatch: config.encoderBatch,
+        });
+        this.#models.set(name, model);
+      }
+      this.#isLoaded = true;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** The named model, or the first. @throws not_found; overloaded while models are being loaded */
+  get(name: string | undefined): { readonly name: string; readonly model: Model } {
+    if (!this.#isLoaded) throw new EpalmError("overloaded", "the models are being loaded");
+    const [first = ""] = this.#models.keys();
+    const model = this.#models.get(name ?? first);
+    if (model) return { name: name ?? first, model };
+    const known = Array.from(this.#models.keys()).join(", ") || "none";
+    throw new FieldError("not_found", "model", `expected one of ${known}, got '${name ?? ""}'`);
+  }
+
+  async close(): Promise<void> {
+    this.#isLoaded = false;
+    await Promise.all(Array.from(this.#models.values(), (model) => model.close()));
+    this.#models.clear();
+  }
+}

@@ -1,0 +1,97 @@
+import type { MultipartFile } from "@fastify/multipart";
+import type { FastifyRequest } from "fastify";
+import { EpalmError, messageOf } from "../errors.js";
+import { libraryNames, mediaFields } from "../wire.js";
+import type { Medium } from "./medium.js";
+import { FieldError } from "./problem.js";
+
+/** Above the longest list of candidates together with everything else. */
+const MAX_FIELDS = 400;
+
+/** In bytes: a question in any script, or a long https address. */
+const MAX_FIELD_BYTES = 64 * 1024;
+
+const MAX_FIELD_NAME_BYTES = 100;
+
+const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** The form as an object like the one that JSON would be, and the file in it. */
+export interface Form {
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly medium: Medium | undefined;
+}
+
+const booleans = new Set(["logprobs", "stream", "early_stopping"]);
+const lists = new Set(["stop", "candidates"]);
+const numbers = new Set(Object.keys(libraryNames).filter((name) => !booleans.has(name) && !lists.has(name)));
+
+/**
+ * Reads a multipart form. Its fields are texts: those that are numbers or booleans become such, fields that are given
+ * several times become lists. What they hold is not checked here.
+ *
+ * @throws FieldError, invalid_option, too_large
+ */
+export async function readMultipart(request: FastifyRequest, maxBytes: number): Promise<Form> {
+  const given = new Map<string, string[]>();
+  let medium: Medium | undefined;
+  const limits = {
+    fileSize: maxBytes,
+    files: 1,
+    fields: MAX_FIELDS,
+    fieldSize: MAX_FIELD_BYTES,
+    fieldNameSize: MAX_FIELD_NAME_BYTES,
+    parts: MAX_FIELDS + 1,
+  };
+  try {
+    for await (const part of request.parts({ limits })) {
+      if (part.type === "file") {
+        medium = await readFile(part, maxBytes);
+        continue;
+      }
+      if (part.valueTruncated) {
+        throw new FieldError("too_large", part.fieldname, `expected at most ${MAX_FIELD_BYTES} bytes`);
+      }
+      given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), String(part.value)]);
+    }
+  } catch (error) {
+    if (error instanceof EpalmError) throw error;
+    if (error instanceof Error && "statusCode" in error) throw error;
+    throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });
+  }
+  return {
+    fields: Object.fromEntries(Array.from(given, ([name, texts]) => [name, value(name, texts)])),
+    medium,
+  };
+}
+
+async function readFile(part: MultipartFile, maxBytes: number): Promise<Medium> {
+  const field = mediaFields.find((name) => name === part.fieldname);
+  if (!field) {
+    throw new FieldError(
+      "invalid_option",
+      part.fieldname,
+      `expected no file; files: ${mediaFields.join(", ")}`,
+    );
+  }
+  try {
+    return { field, bytes: await part.toBuffer() };
+  } catch (error) {
+    if (error instanceof Error && "statusCode" in error && error.statusCode === 413) {
+      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
+    }
+    throw error;
+  }
+}
+
+function value(name: string, texts: readonly string[]): unknown {
+  if (lists.has(name)) return texts;
+  const [text = ""] = texts;
+  if (texts.length > 1) {
+    if (name === "question") return texts;
+    throw new FieldError("invalid_option", name, `expected once, got ${texts.length} times`);
+  }
+  // What is not wholly a number or a boolean stays a text, and is refused as one.
+  if (numbers.has(name) && NUMBER.test(text)) return Number(text);
+  if (booleans.has(name) && (text === "true" || text === "false")) return text === "true";
+  return text;
+}

@@ -1,0 +1,81 @@
+import type { FastifyReply } from "fastify";
+import type { MediaField, Usage, WireTimings } from "../wire.js";
+import type { Admission } from "./admission.js";
+import type { Scene } from "./answer.js";
+import type { ServerConfig } from "./config.js";
+import { mediumBytes } from "./medium.js";
+import type { Metrics } from "./metrics.js";
+import type { Models } from "./models.js";
+import { FieldError, namingFields } from "./problem.js";
+import type { GivenMedium } from "./read-request.js";
+import type { Work, Workload } from "./work.js";
+
+/** What the routes of one server share. */
+export interface Service {
+  readonly config: ServerConfig;
+  readonly models: Models;
+  readonly admission: Admission;
+  readonly workload: Workload;
+  readonly metrics: Metrics;
+}
+
+/** What a request wants to be done. */
+export interface Asked {
+  readonly model: string | undefined;
+  readonly medium: GivenMedium;
+  readonly work: Work;
+  readonly onText: Scene["onText"];
+}
+
+interface Counted {
+  readonly model: string;
+  readonly timings: WireTimings;
+  readonly usage?: Usage | undefined;
+}
+
+/**
+ * Gets the medium, waits for the request's turn, encodes, and answers; all of it given up when the work's signal fires.
+ * Errors of the library come in the words of the request.
+ */
+export async function answerInTurn<T extends Counted>(
+  { config, models, metrics }: Service,
+  { model: wanted, medium, work, onText }: Asked,
+  answer: (scene: Scene) => Promise<T>,
+): Promise<T> {
+  const { name, model } = models.get(wanted);
+  expectModality(medium.field, model.manifest.encoder.modality, name);
+  const { mediaBytes, answerSeconds } = config.limits;
+  const started = performance.now();
+  try {
+    const answered = await work.run(
+      answerSeconds,
+      async () => {
+        if ("bytes" in medium) return { bytes: medium.bytes, media: 0 };
+        const limits = { ...config.remoteMedia, maxBytes: mediaBytes };
+        const bytes = await mediumBytes(medium.text, medium.field, limits, work.signal);
+        return { bytes, media: performance.now() - started };
+      },
+      async ({ bytes, media }, queue) => {
+        const percept = await model.perceive(bytes, work.signal);
+        return answer({ name, model, percept, before: { queue, media }, signal: work.signal, onText });
+      },
+    );
+    metrics.countAnswer(answered.model, answered.timings, answered.usage);
+    return answered;
+  } catch (error) {
+    throw namingFields(error, medium.field);
+  }
+}
+
+function expectModality(field: MediaField, modality: string, model: string): void {
+  if (field === modality) return;
+  throw new FieldError("invalid_option", field, `model '${model}' takes ${modality}, no ${field}`);
+}
+
+/** Headers of an answer in server-sent events. */
+export function eventStreamHeaders(reply: FastifyReply): FastifyReply {
+  return reply
+    .type("text/event-stream; charset=utf-8")
+    .header("cache-control", "no-cache, no-transform")
+    .header("x-accel-buffering", "no");
+}

@@ -1,0 +1,218 @@
+import { z } from "zod";
+import {
+  type GenerationOptions,
+  type GenerationSettings,
+  MAX_LENGTH_PENALTY,
+  MAX_NEW_TOKENS,
+  MAX_ROWS,
+  MAX_STOP_LENGTH,
+  MAX_STOP_STRINGS,
+  MAX_TEMPERATURE,
+  MAX_TOP_K,
+} from "./generation/generation-options.js";
+
+/**
+ * What goes over HTTP: requests, answers and problems, as schemas. The server checks with them and publishes them as
+ * OpenAPI; clients take their types from them. Names are in snake_case; fields that are not known are errors.
+ */
+
+/** The kinds of media, which are also the names of the fields that carry them. */
+export const mediaFields = ["image", "audio", "video"] as const;
+export type MediaField = (typeof mediaFields)[number];
+
+/** Texts that a request gives for ranking; a service may allow fewer. */
+export const MAX_CANDIDATES = 256;
+
+/** Questions about one picture in one request; a service may allow fewer. */
+export const MAX_QUESTIONS = 64;
+
+/** In UTF-16 units, of names of models and adapters. */
+const MAX_NAME_LENGTH = 200;
+
+const medium = z
+  .string()
+  .min(1)
+  .describe("base64, a data URL, or an https address of a host that the service was told to trust");
+const name = z.string().min(1).max(MAX_NAME_LENGTH);
+const someText = z.string().min(1);
+
+const generationFields = {
+  max_tokens: z.int().min(1).max(MAX_NEW_TOKENS).describe("most tokens of a text"),
+  min_tokens: z.int().min(0).max(MAX_NEW_TOKENS).describe("fewest tokens of a text"),
+  beams: z.int().min(1).max(MAX_ROWS).describe("sequences that beam search follows; 1: none"),
+  length_penalty: z
+    .number()
+    .min(-MAX_LENGTH_PENALTY)
+    .max(MAX_LENGTH_PENALTY)
+    .describe("with beams: above 0 favours long texts"),
+  early_stopping: z
+    .union([z.boolean(), z.literal("never")], { error: 'expected true, false or "never"' })
+    .describe("with beams: stop when enough texts ended"),
+  temperature: z
+    .number()
+    .min(0)
+    .max(MAX_TEMPERATURE)
+    .describe("above 0: draw tokens, more evenly the higher"),
+  top_p: z.number().gt(0).max(1).describe("when drawing: only the best tokens of this probability together"),
+  top_k: z.int().min(1).max(MAX_TOP_K).describe("when drawing: only so many best tokens"),
+  seed: z.int().min(0).describe("when drawing: the same seed draws the same"),
+  stop: z
+    .array(z.string().min(1).max(MAX_STOP_LENGTH))
+    .max(MAX_STOP_STRINGS)
+    .describe("texts that end an answer; they are cut off"),
+  n: z.int().min(1).max(MAX_ROWS).describe("how many texts are made, with beams or a temperature"),
+};
+
+const generationSchema = z.strictObject(generationFields).partial();
+
+const requestFields = {
+  image: medium.optional(),
+  audio: medium.optional(),
+  video: medium.optional(),
+  model: name.optional().describe("default: the first that the service has"),
+  adapter: name.optional().describe("default: the model's first for the task"),
+  ...generationSchema.shape,
+  logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
+  stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),
+};
+
+/** `POST /caption`; over multipart the medium is a file. */
+export const captionRequest = z.strictObject(requestFields);
+
+/** `POST /vqa` */
+export const vqaRequest = z.strictObject({
+  ...requestFields,
+  question: z
+    .union([someText, z.array(someText).min(1).max(MAX_QUESTIONS)], {
+      error: `expected a text or a list of 1 to ${MAX_QUESTIONS} texts`,
+    })
+    .describe("one question, or several about the same picture, which is then encoded once"),
+  candidates: z
+    .array(someText)
+    .min(1)
+    .max(MAX_CANDIDATES)
+    .optional()
+    .describe("answers to choose from: they are ranked, and nothing is written"),
+  rank_by: z
+    .enum(["sum", "mean"])
+    .optional()
+    .describe("with candidates: sum or mean of their tokens' log-probabilities; default sum"),
+});
+
+export type CaptionRequest = z.infer<typeof captionRequest>;
+export type VqaRequest = z.infer<typeof vqaRequest>;
+
+const text = z.strictObject({
+  text: z.string(),
+  score: z.number().describe("natural log-probability, length-normalised where beams are; higher is better"),
+  finish_reason: z.enum(["stop", "length"]).optional().describe("absent for candidates"),
+  probability: z.number().optional().describe("of a candidate among all candidates"),
+  tokens: z
+    .array(z.strictObject({ id: z.int(), text: z.string(), log_prob: z.number() }))
+    .optional()
+    .describe("with logprobs"),
+});
+
+const usage = z.strictObject({ prompt_tokens: z.int(), completion_tokens: z.int() });
+
+const milliseconds = z.number().min(0);
+const timings = z
+  .strictObject({
+    queue: milliseconds,
+    media: milliseconds,
+    encoder: milliseconds,
+    adapter: milliseconds,
+    decoder: milliseconds,
+  })
+  .describe("milliseconds per stage; several questions overlap: the longest counts");
+
+const source = {
+  model: z.string(),
+  adapter: z.string(),
+  modality: z.enum(mediaFields),
+  usage: usage.optional().describe("absent for candidates, which are not written"),
+  timings,
+};
+
+/** Answer to `/caption`, and to `/vqa` with one question. */
+export const textAnswer = z.strictObject({ text: z.string(), texts: z.array(text), ...source });
+
+/** Answer to `/vqa` with a list of questions. */
+export const listAnswer = z.strictObject({
+  answers: z.array(z.strictObject({ question: z.string(), text: z.string(), texts: z.array(text) })),
+  ...source,
+});
+
+/** Data of the event `text`: what has come to the answer of question `index`, which is 0 where there is one. */
+export const textEvent = z.strictObject({ index: z.int().min(0), text: z.string() });
+
+/** Every error, as RFC 9457 has it. */
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  instance: z.string().describe("the request's id, which the service's log has, too"),
+  code: z.string().describe("of the library's catalogue of errors"),
+  field: z.string().optional().describe("what the error is about, where one field is"),
+});
+
+/** `GET /v1/models`, as OpenAI has it; `epalm` says what OpenAI has no word for. */
+export const modelList = z.strictObject({
+  object: z.literal("list"),
+  data: z.array(
+    z.strictObject({
+      id: z.string(),
+      object: z.literal("model"),
+      created: z.int(),
+      owned_by: z.string(),
+      epalm: z.strictObject({
+        modality: z.enum(mediaFields),
+        adapters: z.array(z.strictObject({ name: z.string(), tasks: z.array(z.string()) })),
+      }),
+    }),
+  ),
+});
+
+export type WireText = z.infer<typeof text>;
+export type Usage = z.infer<typeof usage>;
+export type WireTimings = z.infer<typeof timings>;
+export type TextAnswer = z.infer<typeof textAnswer>;
+export type ListAnswer = z.infer<typeof listAnswer>;
+export type TextEvent = z.infer<typeof textEvent>;
+export type Problem = z.infer<typeof problem>;
+export type ModelList = z.infer<typeof modelList>;
+
+export type GenerationFields = z.infer<typeof generationSchema>;
+
+/** What the library calls the options of decoding. */
+export const libraryNames = {
+  max_tokens: "maxNewTokens",
+  min_tokens: "minNewTokens",
+  beams: "beams",
+  length_penalty: "lengthPenalty",
+  early_stopping: "earlyStopping",
+  temperature: "temperature",
+  top_p: "topP",
+  top_k: "topK",
+  seed: "seed",
+  stop: "stop",
+  n: "sequences",
+} as const satisfies Readonly<Record<keyof GenerationFields, keyof GenerationSettings>>;
+
+/** The options of decoding that a request gives, as the library takes them. */
+export function generationOptions(fields: GenerationFields): GenerationOptions {
+  return {
+    maxNewTokens: fields.max_tokens,
+    minNewTokens: fields.min_tokens,
+    beams: fields.beams,
+    lengthPenalty: fields.length_penalty,
+    earlyStopping: fields.early_stopping,
+    temperature: fields.temperature,
+    topP: fields.top_p,
+    topK: fields.top_k,
+    seed: fields.seed,
+    stop: fields.stop,
+    sequences: fields.n,
+  };
+}

@@ -1,0 +1,41 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import sharp from "sharp";
+import { buildModel } from "../../src/index.js";
+
+/** Golden backbones with an adapter of two tasks, as a model folder. */
+const GOLDEN = "test/fixtures/goldens/opt-6states-mlp10";
+
+export const ADAPTER_FILE = join(GOLDEN, "adapter.pth");
+
+/** A folder that is gone after the tests of the file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "epalm-server-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Builds a tiny model with the adapters `words` (captions) and `answers` (questions); returns its folder. */
+export async function buildTinyModel(output = join(temporaryFolder(), "model")): Promise<string> {
+  const source = (file: string) => ({ path: join(GOLDEN, file), given: file, precision: "fp32" as const });
+  await buildModel({
+    output,
+    encoder: { ...source("encoder"), preprocessing: "source" },
+    decoder: source("decoder"),
+    adapters: [
+      { path: ADAPTER_FILE, name: "words", tasks: ["caption"] },
+      { path: ADAPTER_FILE, name: "answers", tasks: ["vqa"] },
+    ],
+  });
+  return output;
+}
+
+/** A PNG; another `seed` is another picture. */
+export function picture(seed = 7, width = 60, height = 40): Promise<Buffer> {
+  const pixels = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed) % 256);
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+}
