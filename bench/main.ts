@@ -11,6 +11,7 @@ import { llamaCpp } from "./llama-cpp.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
+import { serve } from "./serve.js";
 import { formatTable, type Table } from "./table.js";
 import { training } from "./training.js";
 
@@ -27,6 +28,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["llama-cpp", llamaCpp],
   ["training", training],
   ["fedmae", fedMae],
+  ["serve", serve],
 ]);
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
