@@ -150,9 +150,9 @@ class Pretraining {
     await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
     // Sums of floats depend on their order: that of the clients, not that of their answers.
     updates.sort((a, b) => a.client - b.client);
-    this.#aggregate(number, updates);
     const report = { round: number + 1, clients: reports.sort((a, b) => a.name.localeCompare(b.name)) };
     this.#log.add(report);
+    this.#aggregate(report, updates);
     hooks.onRound?.(report);
   }
 
@@ -182,11 +182,12 @@ class Pretraining {
   }
 
   #aggregate(
-    number: number,
+    { round, clients: [first] }: RoundReport,
     updates: readonly { readonly update: MeasuredUpdate; readonly assignment: Assignment }[],
   ): void {
     if (updates.length === 0) {
-      throw new EpalmError("internal", `round ${number + 1}: no client answered; see rounds.jsonl`);
+      const reason = first?.kind === "left out" ? `${first.name}: ${first.reason}; ` : "";
+      throw new EpalmError("internal", `round ${round}: no client answered: ${reason}see rounds.jsonl`);
     }
     const mean = average(
       updates.map(({ update: { examples, weights }, assignment }) => ({
