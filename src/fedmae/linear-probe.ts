@@ -173,9 +173,14 @@ async function trainHead(
     }
   }
   const count = held.length / width;
-  const results = await head.evaluate({ states: { type: "float32", shape: [count, width], data: held } }, [
-    "logits",
-  ]);
+  const results = await head.evaluate(
+    {
+      states: { type: "float32", shape: [count, width], data: held },
+      // The graph wants some, whatever is asked of it.
+      labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
+    },
+    ["logits"],
+  );
   await head.close();
   return results.logits?.data as Float32Array;
 }
