@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type VitConfig, vitConfig } from "../backbones/vit.js";
 import { EpalmError } from "../errors.js";
@@ -56,6 +56,7 @@ const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 const HEAD_DEVIATION = 2e-5;
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
+const LOG_FILE = "epochs.jsonl";
 
 /**
  * Trains an encoder, or its last blocks, to name what labelled pictures show; writes it as a folder that `epalm build`
@@ -162,7 +163,9 @@ class Finetuning {
       endShare: 0,
     };
     let accuracies: Accuracies = new Map();
-    for (let epoch = Math.floor(training.steps / perEpoch); epoch < options.epochs; epoch++) {
+    const done = Math.floor(training.steps / perEpoch);
+    keepEpochs(join(options.output, LOG_FILE), done);
+    for (let epoch = done; epoch < options.epochs; epoch++) {
       for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
         if (signal?.aborted)
           throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
@@ -251,7 +254,7 @@ class Finetuning {
     writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
     writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.classes)));
     const line = { epoch, accuracies: Object.fromEntries(accuracies) };
-    appendFileSync(join(output, "epochs.jsonl"), `${JSON.stringify(line)}\n`);
+    appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
     writeRunState(join(output, CHECKPOINT_FILE), {
       step: steps,
       fingerprint: this.fingerprint,
@@ -271,6 +274,13 @@ function initialHeads(classes: Classes, config: VitConfig, seed: number): Readon
     heads.take(`${headName(aspect)}.bias`, [labels.length]);
   }
   return heads.tensors;
+}
+
+/** What a killed run logged of an epoch that has to be done again is left out. */
+function keepEpochs(path: string, done: number): void {
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const lines = text.split("\n").slice(0, done);
+  writeFileSync(path, lines.map((line) => `${line}\n`).join(""));
 }
 
 /** Of everything that decides about the weights: the encoder's, too. */
