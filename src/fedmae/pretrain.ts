@@ -66,7 +66,6 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
       `depth: ${config.depth} blocks need as many clients in mode 'parallel', got ${clients.length}`,
     );
   }
-  mkdirSync(config.output, { recursive: true });
   const samples =
     config.samples === undefined ? [] : (await listPictures(config.samples)).slice(0, GRID_PICTURES);
   const run = new Pretraining(config, clients, stages, samples, hooks);
@@ -91,6 +90,8 @@ class Pretraining {
     const depth = serverDepth(config.mode, config.depth);
     this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
     this.#done = state?.step ?? 0;
+    // Not before: a config that is refused leaves nothing behind.
+    mkdirSync(config.output, { recursive: true });
     this.#log = new RoundLog(join(config.output, "rounds.jsonl"), this.#done);
   }
 
