@@ -1,7 +1,9 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import type { z } from "zod";
 import { openSafetensors } from "../../src/checkpoints/safetensors.js";
@@ -56,14 +58,13 @@ export function drawColour(path: string, colour: "red" | "blue", index: number):
 /** Settings with which a round takes seconds: pictures of 16 x 16 in four patches, one head. */
 export function tinyConfig(changes: Partial<z.input<typeof fedMaeConfigSchema>>): FedMaeConfig {
   return fedMaeConfigSchema.parse({
+    output: "unused",
     ...tinySettings,
     ...changes,
   });
 }
 
 export const tinySettings = {
-  output: "run",
-  clients: [],
   mode: "parallel",
   depth: 2,
   rounds: 2,
@@ -100,4 +101,32 @@ export function filesOf(folder: string): Record<string, string> {
       .sort()
       .map((name) => [name, readFileSync(join(folder, name)).toString("base64")]),
   );
+}
+
+/** Waits until something is the case, for half a minute at most. */
+export async function until<T>(look: () => T | undefined | false, seconds = 30): Promise<T> {
+  for (const started = Date.now(); Date.now() - started < seconds * 1000; await delay(10)) {
+    const found = look();
+    if (found) return found;
+  }
+  throw new RangeError(`waited ${seconds} s in vain: ${look}`);
+}
+
+/** Processes that a process has started. */
+export function childrenOf(pid: number | undefined): number[] {
+  const { stdout } = spawnSync("pgrep", ["-P", String(pid)], { encoding: "utf8" });
+  return stdout.split("\n").filter(Boolean).map(Number);
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** How many lines a file has; none if there is no file. */
+export function lineCount(path: string): number {
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0;
 }
