@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { EpalmError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
@@ -38,9 +39,19 @@ export function maeName(name: string): string | undefined {
   return /^(decoder_\w+|mask_token)\b/.test(plain) ? plain : vitName(name);
 }
 
-/** How many of a picture's N patches the encoder sees. */
+/**
+ * How many of a picture's N patches the encoder sees.
+ *
+ * @throws unsupported_architecture where it would see none
+ */
 export function visiblePatches(config: MaeConfig): number {
-  return Math.floor(patchesPerSide(config) ** 2 * (1 - config.mask_ratio));
+  const patches = patchesPerSide(config) ** 2;
+  const visible = Math.floor(patches * (1 - config.mask_ratio));
+  if (visible > 0) return visible;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `MAE config.json: 'mask_ratio': of ${patches} patches, ${config.mask_ratio} leaves none to be seen`,
+  );
 }
 
 /** Which patches are seen, for a batch of B pictures of N patches, V of them visible. */

@@ -18,7 +18,8 @@ export function checkUpdate(update: ClientUpdate, expected: ReadonlyMap<string, 
     if (!(tensor.data as Float32Array).every(Number.isFinite))
       throw refuse(`${name}: holds numbers that are none`);
   }
-  if (update.weights.size !== expected.size) throw refuse("sent tensors that nobody asked for");
+  const surplus = Array.from(update.weights.keys()).find((name) => !expected.has(name));
+  if (surplus !== undefined) throw refuse(`sent what nobody asked for: ${surplus}`);
   if (!Number.isFinite(update.loss)) throw refuse(`its loss is ${update.loss}`);
   if (!Number.isInteger(update.examples) || update.examples < 1)
     throw refuse(`learned from ${update.examples} pictures`);

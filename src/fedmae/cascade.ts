@@ -95,8 +95,16 @@ export interface CascadeSource extends EncoderFolder {
   readonly path: string;
 }
 
-/** Sizes that must be the same in all. */
-const SAME = ["image_size", "patch_size", "hidden_size", "num_attention_heads", "intermediate_size"] as const;
+/** What must be the same in all. */
+const SAME = [
+  "image_size",
+  "patch_size",
+  "hidden_size",
+  "num_attention_heads",
+  "intermediate_size",
+  "hidden_act",
+  "qkv_bias",
+] as const;
 
 /**
  * Stacks checkpoints trained elsewhere, in the order given, each with all of its blocks; one alone is repeated up to

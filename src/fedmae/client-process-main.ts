@@ -14,6 +14,9 @@ function send(message: FromClient): Promise<void> {
   });
 }
 
+// Nobody waits for the answer any more: the server's process is gone.
+process.once("disconnect", () => process.exit());
+
 process.once(
   "message",
   async (message: { readonly task: ClientTask; readonly pictures: readonly string[] }) => {

@@ -54,7 +54,8 @@ export function runClient({ task, pictures, minutes, signal }: ClientRun): Promi
       });
     });
     child.on("error", (error) => fail("internal", error.message));
-    child.on("exit", (code, killedBy) => {
+    // Its last message may come after its end, but not after its channel's.
+    child.on("close", (code, killedBy) => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
       fail("internal", `its process ended with ${killedBy ?? `code ${code}`}`);

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type VitConfig, vitConfig } from "../backbones/vit.js";
 import { EpalmError } from "../errors.js";
 import { randomStreams } from "../generation/random.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import { filled, normal } from "../training/distributions.js";
 import { InitialWeights } from "../training/initial-weights.js";
 import { readRunState, writeRunState } from "../training/run-state.js";
@@ -13,7 +13,7 @@ import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
 import { classifierGraph, headName } from "./classifier-graph.js";
 import { maeInitializer } from "./initial-mae.js";
-import { type Classes, classesOf, type LabelledPicture } from "./labelled-pictures.js";
+import { type Classes, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
 import { type EncoderFolder, writeEncoderFolder } from "./mae-folder.js";
 import { PictureBatches } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
@@ -56,20 +56,27 @@ const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 const HEAD_DEVIATION = 2e-5;
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
+const LOG_FILE = "epochs.jsonl";
 
 /**
  * Trains an encoder, or its last blocks, to name what labelled pictures show; writes it as a folder that `epalm build`
  * takes. Started again with the same options, it goes on after the last whole epoch.
  *
- * @throws invalid_data where a test has other aspects; diverged; aborted
+ * @throws invalid_data where a test has other aspects; invalid_option; diverged; aborted
  */
 export async function finetune(
   encoder: EncoderFolder,
   options: FinetuneOptions,
   hooks: FinetuneHooks = {},
 ): Promise<Accuracies> {
-  const classes = classesOf(options.training);
-  checkClasses(classes);
+  const classes = taughtClasses(options.training, options.test);
+  const blocks = encoder.config.num_hidden_layers;
+  if ((options.trainedBlocks ?? 0) > blocks) {
+    throw new EpalmError(
+      "invalid_option",
+      `trained blocks: the encoder has ${blocks}, expected no more, got ${options.trainedBlocks}`,
+    );
+  }
   mkdirSync(options.output, { recursive: true });
   const config = vitConfigOf(encoder.config);
   const run = await Finetuning.open(config, encoder.tensors, classes, options);
@@ -100,17 +107,6 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
-function checkClasses(classes: Classes): void {
-  for (const [aspect, labels] of classes) {
-    if (labels.length >= 2) continue;
-    throw new EpalmError(
-      "invalid_data",
-      `training pictures: expected two labels of '${aspect}' at least, got ${labels.length}`,
-    );
-  }
-  if (classes.size === 0) throw new EpalmError("invalid_data", "training pictures: expected some, got none");
-}
-
 class Finetuning {
   private constructor(
     private readonly config: VitConfig,
@@ -135,7 +131,7 @@ class Finetuning {
       trainedBlocks,
       labelSmoothing,
     });
-    const fingerprint = fingerprintOf(options, config);
+    const fingerprint = fingerprintOf(options, config, tensors);
     const state = readRunState(join(output, CHECKPOINT_FILE), fingerprint);
     const start = new Map(trained.map((name) => [name, all.get(name) as Tensor]));
     const path = join(output, "graph", "finetune.onnx");
@@ -167,7 +163,9 @@ class Finetuning {
       endShare: 0,
     };
     let accuracies: Accuracies = new Map();
-    for (let epoch = Math.floor(training.steps / perEpoch); epoch < options.epochs; epoch++) {
+    const done = Math.floor(training.steps / perEpoch);
+    keepEpochs(join(options.output, LOG_FILE), done);
+    for (let epoch = done; epoch < options.epochs; epoch++) {
       for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
         if (signal?.aborted)
           throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
@@ -256,7 +254,7 @@ class Finetuning {
     writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
     writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.classes)));
     const line = { epoch, accuracies: Object.fromEntries(accuracies) };
-    appendFileSync(join(output, "epochs.jsonl"), `${JSON.stringify(line)}\n`);
+    appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
     writeRunState(join(output, CHECKPOINT_FILE), {
       step: steps,
       fingerprint: this.fingerprint,
@@ -278,9 +276,21 @@ function initialHeads(classes: Classes, config: VitConfig, seed: number): Readon
   return heads.tensors;
 }
 
-function fingerprintOf(options: FinetuneOptions, config: VitConfig): string {
+/** What a killed run logged of an epoch that has to be done again is left out. */
+function keepEpochs(path: string, done: number): void {
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const lines = text.split("\n").slice(0, done);
+  writeFileSync(path, lines.map((line) => `${line}\n`).join(""));
+}
+
+/** Of everything that decides about the weights: the encoder's, too. */
+function fingerprintOf(
+  options: FinetuneOptions,
+  config: VitConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+): string {
   const { output, test, threads, ...settings } = options;
-  return createHash("sha256")
-    .update(JSON.stringify([settings, config]))
-    .digest("hex");
+  const hash = createHash("sha256").update(JSON.stringify([settings, config]));
+  for (const [name, { data }] of tensors) hash.update(name).update(bytesOf(data));
+  return hash.digest("hex");
 }

@@ -74,3 +74,29 @@ export function classesOf(pictures: readonly LabelledPicture[]): Classes {
   }
   return new Map(Array.from(found, ([aspect, labels]) => [aspect, Array.from(labels).sort()]));
 }
+
+/**
+ * What training pictures teach, as long as a test asks for nothing else.
+ *
+ * @throws invalid_data where there is nothing to tell apart, or a test has an aspect of its own
+ */
+export function taughtClasses(
+  training: readonly LabelledPicture[],
+  test: readonly LabelledPicture[],
+): Classes {
+  const classes = classesOf(training);
+  if (classes.size === 0) throw new EpalmError("invalid_data", "training pictures: expected some, got none");
+  for (const [aspect, labels] of classes) {
+    if (labels.length >= 2) continue;
+    throw new EpalmError(
+      "invalid_data",
+      `training pictures: expected two labels of '${aspect}' at least, got ${labels.length}`,
+    );
+  }
+  for (const aspect of classesOf(test).keys()) {
+    if (!classes.has(aspect)) {
+      throw new EpalmError("invalid_data", `test pictures: '${aspect}' is no aspect of training pictures`);
+    }
+  }
+  return classes;
+}

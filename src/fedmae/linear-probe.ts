@@ -2,7 +2,6 @@ import { gradient } from "../autodiff/gradient.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { vit } from "../backbones/vit.js";
-import { EpalmError } from "../errors.js";
 import { randomStreams } from "../generation/random.js";
 import { GraphBuilder } from "../graph/builder.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
@@ -15,7 +14,7 @@ import { learningRateShare } from "../training/schedule.js";
 import { TrainedParameters } from "../training/trained-parameters.js";
 import { WeightTraining } from "../training/weight-training.js";
 import { type Accuracies, vitConfigOf } from "./finetune.js";
-import { type Classes, classesOf, type LabelledPicture } from "./labelled-pictures.js";
+import { type Classes, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
 import type { EncoderFolder } from "./mae-folder.js";
 import { PictureBatches, shuffle } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
@@ -41,6 +40,7 @@ const ENCODER_BATCH = 32;
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
   const { training, test, onPictures } = options;
+  const taught = taughtClasses(training, test);
   const all = training.length + test.length;
   const train = await lastStates(encoder, training, options, (done) => onPictures?.(done, all));
   const held = await lastStates(encoder, test, options, (done) => onPictures?.(training.length + done, all));
@@ -49,9 +49,7 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
   standardize(train, scale);
   standardize(held, scale);
   const accuracies = new Map<string, number>();
-  for (const [aspect, labels] of classesOf(training)) {
-    if (labels.length < 2)
-      throw new EpalmError("invalid_data", `training pictures: '${aspect}' has one label only`);
+  for (const [aspect, labels] of taught) {
     const classes: Classes = new Map([[aspect, labels]]);
     const logits = await trainHead(train, held, aspect, classes, width, options);
     const asked = test.flatMap(({ labels: own }, row) =>

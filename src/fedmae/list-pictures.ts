@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { extname, join, sep } from "node:path";
+import { extname, join, relative, sep } from "node:path";
 import { EpalmError } from "../errors.js";
 import { imageExtensions } from "../media/image-format.js";
 
@@ -21,8 +21,8 @@ export async function listPictures(folder: string): Promise<string[]> {
 export async function listLabelledPictures(folder: string): Promise<Map<string, string[]>> {
   const byLabel = new Map<string, string[]>();
   for (const path of await listPictures(folder)) {
-    const label = path.slice(folder.length).split(sep).filter(Boolean)[0] ?? "";
-    if (join(folder, label) === path) {
+    const [label = "", ...inside] = relative(folder, path).split(sep);
+    if (inside.length === 0) {
       throw new EpalmError("invalid_data", `${path}: expected pictures in sub-folders, one per label`);
     }
     const known = byLabel.get(label);

@@ -1,12 +1,21 @@
+import { EpalmError } from "../errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /**
  * Fixed positions of a ViT with a class token: [1, 1 + side^2, width], zeros for the class token. The first half of the
  * channels encodes the column, the second the row; each half is `[sin | cos]` with rates `10000^(-i / (width / 4))`
  * (facebookresearch/mae `util/pos_embed.py`).
+ *
+ * @throws unsupported_architecture where the width is no multiple of 4
  */
 export function sinCosPositions(width: number, side: number): Tensor {
   const quarter = width / 4;
+  if (!Number.isInteger(quarter)) {
+    throw new EpalmError(
+      "unsupported_architecture",
+      `positions: expected a width that 4 divides, got ${width}`,
+    );
+  }
   const data = new Float32Array((1 + side * side) * width);
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {

@@ -69,7 +69,6 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
       `depth: ${config.depth} blocks need as many clients in mode 'parallel', got ${clients.length}`,
     );
   }
-  mkdirSync(config.output, { recursive: true });
   const samples =
     config.samples === undefined ? [] : (await listPictures(config.samples)).slice(0, GRID_PICTURES);
   const run = new Pretraining(config, clients, stages, samples, hooks);
@@ -94,6 +93,8 @@ class Pretraining {
     const depth = serverDepth(config.mode, config.depth);
     this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
     this.#done = state?.step ?? 0;
+    // Not before: a config that is refused leaves nothing behind.
+    mkdirSync(config.output, { recursive: true });
     this.#log = new RoundLog(join(config.output, "rounds.jsonl"), this.#done);
   }
 
@@ -157,9 +158,9 @@ class Pretraining {
     await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
     // Sums of floats depend on their order: that of the clients, not that of their answers.
     updates.sort((a, b) => a.client - b.client);
-    this.#aggregate(number, updates);
     const report = { round: number + 1, clients: reports.sort((a, b) => a.name.localeCompare(b.name)) };
     this.#log.add(report);
+    this.#aggregate(report, updates);
     hooks.onRound?.(report);
   }
 
@@ -189,11 +190,12 @@ class Pretraining {
   }
 
   #aggregate(
-    number: number,
+    { round, clients: [first] }: RoundReport,
     updates: readonly { readonly update: MeasuredUpdate; readonly assignment: Assignment }[],
   ): void {
     if (updates.length === 0) {
-      throw new EpalmError("internal", `round ${number + 1}: no client answered; see rounds.jsonl`);
+      const reason = first?.kind === "left out" ? `${first.name}: ${first.reason}; ` : "";
+      throw new EpalmError("internal", `round ${round}: no client answered: ${reason}see rounds.jsonl`);
     }
     const mean = average(
       updates.map(({ update: { examples, weights }, assignment }) => ({

@@ -43,7 +43,9 @@ export function divide(
 ): string[][] {
   const owned = Array.from({ length: clients }, (): string[] => []);
   for (const pictures of labels) {
-    const draws = owned.map(() => gamma(random, alpha));
+    const logs = owned.map(() => logGamma(random, alpha));
+    const most = Math.max(...logs);
+    const draws = logs.map((log) => Math.exp(log - most));
     const total = draws.reduce((sum, draw) => sum + draw, 0);
     let [share, start] = [0, 0];
     draws.forEach((draw, client) => {
@@ -56,13 +58,16 @@ export function divide(
   return owned;
 }
 
-/** From a gamma distribution of scale 1 (Marsaglia and Tsang 2000); small shapes by their boost. */
-function gamma(random: Random, shape: number): number {
-  if (shape < 1) return gamma(random, shape + 1) * (1 - random()) ** (1 / shape);
+/**
+ * The logarithm of a draw from a gamma distribution of scale 1 (Marsaglia and Tsang 2000), small shapes by their boost:
+ * what a small shape draws is often less than the smallest number above 0.
+ */
+function logGamma(random: Random, shape: number): number {
+  if (shape < 1) return logGamma(random, shape + 1) + Math.log(1 - random()) / shape;
   const d = shape - 1 / 3;
   for (;;) {
     const x = normalNumber(random);
     const v = (1 + x / Math.sqrt(9 * d)) ** 3;
-    if (v > 0 && Math.log(1 - random()) < (x * x) / 2 + d - d * v + d * Math.log(v)) return d * v;
+    if (v > 0 && Math.log(1 - random()) < (x * x) / 2 + d - d * v + d * Math.log(v)) return Math.log(d * v);
   }
 }

@@ -33,7 +33,7 @@ export class TrainedParameters extends ParameterReader {
     outputs: readonly number[],
     options: { bias: boolean },
   ): LinearParameters {
-    if (!parts.some((part) => this.#isTrained(`${part}.weight`))) {
+    if (!parts.some((part) => this.#hasTrained(part))) {
       return super.joined(name, parts, inputs, outputs, options);
     }
     const { g } = this;
@@ -47,11 +47,16 @@ export class TrainedParameters extends ParameterReader {
   }
 
   override windows(name: string, outputs: number, window: Shape): LinearParameters {
-    if (!this.#isTrained(`${name}.weight`)) return super.windows(name, outputs, window);
+    if (!this.#hasTrained(name)) return super.windows(name, outputs, window);
     const { g } = this;
-    const kernel = this.#input(`${name}.weight`, [outputs, ...window]);
+    const kernel = this.tensor(`${name}.weight`, [outputs, ...window]);
     const weight = g.transpose(g.reshape(kernel, [outputs, elementCount(window)]), [1, 0]);
     return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
+  }
+
+  /** Weight and bias may be trained without each other. */
+  #hasTrained(part: string): boolean {
+    return this.#isTrained(`${part}.weight`) || this.#isTrained(`${part}.bias`);
   }
 
   #input(name: string, shape: Shape): Value {
