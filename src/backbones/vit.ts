@@ -149,7 +149,13 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
 }
 
-export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone {
+/** A vision transformer, which tells of its patches, too. */
+export interface VitBackbone extends EncoderBackbone {
+  /** input [B, 3, H, W] -> the normed patches that leave the last block: [B, N, dv] */
+  patches(input: Value): Value;
+}
+
+export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
   const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
@@ -165,6 +171,17 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
   const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
   const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, epsilon));
 
+  /** What enters the first block: [B, T, d], special tokens first. */
+  function enter(pixels: Value): Value {
+    const patches = embedPatches(parameters, pixels, config);
+    const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
+    const positions = parameters.tensor("pos_embed", [1, side * side + special.length, d]);
+    return g.add(g.concat([...tokens, patches], 1), positions);
+  }
+
+  const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
+  const indices = Array.from({ length: config.num_hidden_layers }, (_, index) => index);
+
   return {
     architecture: config.model_type,
     modality: "image",
@@ -172,16 +189,16 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
     depth: config.num_hidden_layers,
     width: d,
     states(pixels) {
-      const patches = embedPatches(parameters, pixels, config);
-      const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
-      const positions = parameters.tensor("pos_embed", [1, side * side + special.length, d]);
-      let x = g.add(g.concat([...tokens, patches], 1), positions);
-      const states: Value[] = [];
-      for (let index = 0; index < config.num_hidden_layers; index++) {
-        x = vitBlock(parameters, `blocks.${index}`, x, shape);
-        states.push(norm("norm", g.slice(x, 1, 0, 1)));
-      }
+      let x = enter(pixels);
+      const states = indices.map((index) => {
+        x = block(index, x);
+        return norm("norm", g.slice(x, 1, 0, 1));
+      });
       return g.concat(states, 1);
+    },
+    patches(pixels) {
+      const last = indices.reduce((x, index) => block(index, x), enter(pixels));
+      return norm("norm", g.slice(last, 1, special.length));
     },
   };
 }

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { SingleBar } from "cli-progress";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import {
   type ClientCost,
   cascade,
@@ -158,6 +158,7 @@ interface FinetuneFlags {
   readonly test: string[];
   readonly output?: string;
   readonly probe?: true;
+  readonly pool: "cls" | "mean";
   readonly untrained?: true;
   readonly blocks?: number;
   readonly heads?: number;
@@ -194,6 +195,11 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .requiredOption("--test <sources...>", "the same, held out")
     .option("-o, --output <dir>", "folder of the encoder (not for a probe)")
     .option("--probe", "leave the encoder frozen: only a linear classifier is trained")
+    .addOption(
+      new Option("--pool <what>", "what a probe sees of the last block: class token, or mean of the patches")
+        .choices(["cls", "mean"])
+        .default("cls"),
+    )
     .option("--untrained", "start from random weights: what pre-training adds is the difference")
     .option("--blocks <n>", "train the last n blocks only (default: all)", integer(0, MAX_BLOCKS))
     .option(
@@ -243,6 +249,7 @@ function probe(encoder: EncoderFolder, data: { training: Pictures; test: Picture
   const bar = new SingleBar({ format: "encoder {bar} {value}/{total} pictures", stream: process.stderr });
   return linearProbe(encoder, {
     ...data,
+    pool: flags.pool,
     epochs: flags.epochs ?? PROBE.epochs,
     batchSize: flags.batchSize,
     learningRate: flags.learningRate ?? PROBE.learningRate,

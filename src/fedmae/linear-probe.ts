@@ -1,9 +1,9 @@
 import { gradient } from "../autodiff/gradient.js";
-import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { vit } from "../backbones/vit.js";
 import { randomStreams } from "../generation/random.js";
 import { GraphBuilder } from "../graph/builder.js";
+import type { Graph } from "../graph/ir.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import { linear } from "../layers/linear.js";
 import { openSession, type SessionOptions } from "../runtime/session.js";
@@ -20,6 +20,8 @@ import { PictureBatches, shuffle } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
 
 export interface ProbeOptions extends SessionOptions {
+  /** What of the last block a classifier sees: the class token, or the mean of the patches; both are published. */
+  readonly pool: "cls" | "mean";
   readonly training: readonly LabelledPicture[];
   readonly test: readonly LabelledPicture[];
   readonly epochs: number;
@@ -34,16 +36,17 @@ export interface ProbeOptions extends SessionOptions {
 const ENCODER_BATCH = 32;
 
 /**
- * What a frozen encoder's last [CLS] state tells of labels that it was never taught: states are computed once and
- * brought to mean 0 and deviation 1 per channel (the published probe's batch norm), then a linear classifier per aspect
+ * What a frozen encoder's last block tells of labels that it was never taught: its states are computed once and brought to mean 0 and deviation 1 per channel (the published probe's batch norm), then a linear classifier per aspect
  * is trained on them.
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
   const { training, test, onPictures } = options;
   const taught = taughtClasses(training, test);
   const all = training.length + test.length;
-  const train = await lastStates(encoder, training, options, (done) => onPictures?.(done, all));
-  const held = await lastStates(encoder, test, options, (done) => onPictures?.(training.length + done, all));
+  const train = await pooledStates(encoder, training, options, (done) => onPictures?.(done, all));
+  const held = await pooledStates(encoder, test, options, (done) =>
+    onPictures?.(training.length + done, all),
+  );
   const width = encoder.config.hidden_size;
   const scale = channelScale(train, width);
   standardize(train, scale);
@@ -65,20 +68,15 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
 }
 
 /** [N, d], in the order of the pictures. */
-async function lastStates(
+async function pooledStates(
   encoder: EncoderFolder,
   pictures: readonly LabelledPicture[],
-  { threads }: SessionOptions,
+  { pool, threads }: ProbeOptions,
   onPictures: (done: number) => void,
 ): Promise<Float32Array> {
   const config = vitConfigOf(encoder.config);
-  const g = new GraphBuilder("encoder");
-  const graph = encoderGraph(
-    g,
-    vit(config, new ParameterReader(g, weightsInMemory(encoder.tensors, "encoder"))),
-  );
-  const session = await openSession(encodeOnnx(graph), { threads });
-  const [depth, width] = [config.num_hidden_layers, config.hidden_size];
+  const session = await openSession(encodeOnnx(poolingGraph(encoder, pool)), { threads });
+  const width = config.hidden_size;
   const result = new Float32Array(pictures.length * width);
   const batches = new PictureBatches(
     pictures.map(({ path }) => path),
@@ -86,17 +84,28 @@ async function lastStates(
   );
   let done = 0;
   for await (const { pixels, indices } of batches.epoch()) {
-    const { cls_states } = await session.run({ pixels }, ["cls_states"]);
-    const states = cls_states?.data as Float32Array;
+    const { pooled } = await session.run({ pixels }, ["pooled"]);
+    const states = pooled?.data as Float32Array;
     indices.forEach((index, row) => {
-      const start = ((row + 1) * depth - 1) * width;
-      result.set(states.subarray(start, start + width), index * width);
+      result.set(states.subarray(row * width, (row + 1) * width), index * width);
     });
     done += indices.length;
     onPictures(done);
   }
   await session.close();
   return result;
+}
+
+/** `pixels` [B, 3, H, W] -> `pooled` [B, d] */
+function poolingGraph(encoder: EncoderFolder, pool: ProbeOptions["pool"]): Graph {
+  const config = vitConfigOf(encoder.config);
+  const g = new GraphBuilder("pooling");
+  const backbone = vit(config, new ParameterReader(g, weightsInMemory(encoder.tensors, "encoder")));
+  const pixels = g.input("pixels", "float32", ["batch", ...backbone.inputShape]);
+  const states =
+    pool === "cls" ? g.slice(backbone.states(pixels), 1, -1) : g.mean(backbone.patches(pixels), 1);
+  g.output("pooled", g.reshape(states, [-1, config.hidden_size]));
+  return g.finish();
 }
 
 interface ChannelScale {

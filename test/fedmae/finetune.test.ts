@@ -266,7 +266,20 @@ describe("fine-tuning", () => {
 });
 
 describe("a linear probe", () => {
-  const settings = { epochs: 40, batchSize: 4, learningRate: 0.01, weightDecay: 0, seed: 0, threads: 1 };
+  const settings = {
+    pool: "cls" as const,
+    epochs: 40,
+    batchSize: 4,
+    learningRate: 0.01,
+    weightDecay: 0,
+    seed: 0,
+    threads: 1,
+  };
+
+  it("sees the mean of the patches where it is told to", async () => {
+    const accuracies = await linearProbe(encoder(), { ...settings, pool: "mean", training, test });
+    assert.equal(accuracies.get("label"), 1);
+  });
 
   it("tells colours apart by the states of an encoder that it leaves alone", async () => {
     const given = encoder();
