@@ -66,19 +66,15 @@ function someQuestions(scene: Scene, concepts: readonly Concept[], random: Rando
   return chosen;
 }
 
-/** What the encoder learns to tell: where there is one thing, its name; everywhere its kind, number, ground. */
+/** What the encoder learns to tell: the ground, how many things there are, and, where they are all one, its kind. */
 function labelsOf({ background, objects }: Scene): Record<string, string> {
-  const names = new Set(objects.map(({ concept }) => concept.name));
-  const [name = ""] = names;
+  const kinds = new Map(objects.map(({ concept }) => [concept, concept.kind.name]));
+  const [kind = ""] = kinds.values();
   return {
     background: background.color,
     texture: background.texture,
     count: String(objects.length),
-    ...(names.size === 1 ? { name } : {}),
-    ...Object.fromEntries(objects.map(({ place, concept }) => [`kind ${place}`, concept.kind.name])),
-    ...Object.fromEntries(
-      objects.length === 2 ? objects.map(({ place, concept }) => [`name ${place}`, concept.name]) : [],
-    ),
+    ...(kinds.size === 1 ? { kind } : {}),
   };
 }
 
