@@ -68,6 +68,28 @@ module.exports = {
       },
       to: { path: "^src/(autodiff|training|fedmae)/" },
     },
+    {
+      name: "sdk-needs-nothing",
+      comment:
+        "The client runs in browsers: of the rest it takes types, and errors, which need nothing themselves.",
+      severity: "error",
+      from: { path: "^src/sdk/" },
+      to: { pathNot: "^src/(sdk/|errors.ts$)", dependencyTypesNot: ["type-only", "core"] },
+    },
+    {
+      name: "sdk-reads-files-lazily",
+      comment: "One module may load node:fs, and browsers get another in its place.",
+      severity: "error",
+      from: { path: "^src/sdk/", pathNot: "^src/sdk/read-path.ts$" },
+      to: { dependencyTypes: ["core"], dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "errors-need-nothing",
+      comment: "The client brings them into browsers.",
+      severity: "error",
+      from: { path: "^src/errors.ts$" },
+      to: { path: "." },
+    },
     confined("only-runtime-runs-onnx", "node_modules/onnxruntime-", "^src/runtime/"),
     confined("only-media-decodes", "node_modules/(sharp|ffmpeg-static|@ffmpeg-installer)", "^src/media/"),
   ],

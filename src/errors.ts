@@ -40,6 +40,8 @@ const catalogue = {
   missing_gradient: 500,
   /** A download failed, was cut short, or is switched off. */
   download_failed: 502,
+  /** A service could not be reached, or what came back is cut short or none of its answers. */
+  connection_failed: 502,
   /** The caller took the request back. */
   aborted: 499,
   /** All places are taken, those that wait included; or the service is ending. Coming again later helps. */
@@ -52,9 +54,14 @@ const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue;
 
+/** Whether a text that came from elsewhere is a code of the catalogue. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(catalogue, text);
+}
+
 /** Every error that epalm throws on purpose. */
 export class EpalmError extends Error {
-  override readonly name = "EpalmError";
+  override readonly name: string = "EpalmError";
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
