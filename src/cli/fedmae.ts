@@ -71,6 +71,7 @@ function addPretrain(fedmae: Command, { signal }: CliContext): void {
           if (resumedFrom > 0) note(`goes on after round ${formatCount(resumedFrom)}`);
         },
         onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
+        onUnmeasured: (reason) => note(`what a client costs was not measured: ${reason}`),
         onRound({ round, clients }) {
           const answered = clients.flatMap((client) => (client.kind === "answered" ? [client] : []));
           for (const client of clients) {

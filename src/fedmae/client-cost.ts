@@ -32,13 +32,14 @@ const BATCHES = 3;
 export async function measureClients(
   config: FedMaeConfig,
   pictures: readonly string[],
+  signal?: AbortSignal,
 ): Promise<{ readonly client: ClientCost; readonly fullDepth: ClientCost }> {
   const last = stagesOf(config.mode, config.depth).at(-1)?.assignment(0);
   const [depth, isTrained] = [last?.depth ?? 1, last?.isTrained ?? (() => true)];
   const some = pictures.slice(0, BATCHES * config.batchSize);
   return {
-    client: await measure(config, `client (${config.mode})`, depth, isTrained, some),
-    fullDepth: await measure(config, "full depth", config.depth, () => true, some),
+    client: await measure(config, `client (${config.mode})`, depth, isTrained, some, signal),
+    fullDepth: await measure(config, "full depth", config.depth, () => true, some, signal),
   };
 }
 
@@ -48,6 +49,7 @@ async function measure(
   blocks: number,
   isTrained: (name: string) => boolean,
   pictures: readonly string[],
+  signal: AbortSignal | undefined,
 ): Promise<ClientCost> {
   const mae = maeConfigOf(config, blocks);
   const weights = initialMae(mae, config.seed);
@@ -66,6 +68,7 @@ async function measure(
     },
     pictures,
     minutes: config.clientMinutes,
+    signal,
   });
   return {
     name,

@@ -40,6 +40,8 @@ export interface PretrainHooks {
   readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
   /** What a client costs beside one of full depth; measured before the first round. */
   readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
+  /** That could not be measured, and why. */
+  readonly onUnmeasured?: ((reason: string) => void) | undefined;
   readonly onClient?: ((client: ClientReport) => void) | undefined;
   readonly onRound?: ((round: RoundReport) => void) | undefined;
 }
@@ -106,10 +108,7 @@ class Pretraining {
       rounds,
       resumedFrom: this.#done,
     });
-    if (config.compare && this.#done === 0) {
-      const { client, fullDepth } = await measureClients(config, clients[0]?.pictures ?? []);
-      hooks.onCost?.(client, fullDepth);
-    }
+    if (config.compare && this.#done === 0) await this.#compare();
     while (this.#done < rounds) {
       await this.#round(this.#done);
       this.#done++;
@@ -125,6 +124,18 @@ class Pretraining {
     });
     this.#report();
     return { encoder, blocks, report: this.#reportFile, rounds: this.#log.rounds };
+  }
+
+  /** A client that fails here may be left out of rounds; it does not end the run before it began. */
+  async #compare(): Promise<void> {
+    const { config, clients, hooks } = this;
+    try {
+      const { client, fullDepth } = await measureClients(config, clients[0]?.pictures ?? [], hooks.signal);
+      hooks.onCost?.(client, fullDepth);
+    } catch (error) {
+      if (hooks.signal?.aborted) throw error;
+      hooks.onUnmeasured?.(messageOf(error));
+    }
   }
 
   async #round(number: number): Promise<void> {

@@ -170,6 +170,22 @@ describe("federated pre-training", () => {
   });
 });
 
+describe("what a client costs", () => {
+  it("is measured beside one of full depth before the first round", async () => {
+    const costs: number[] = [];
+    await pretrain(config("compared", { compare: true, rounds: 1, localEpochs: 1 }), {
+      onCost: (client, fullDepth) => {
+        for (const key of ["parameters", "bytesDown", "bytesUp"] as const) {
+          costs.push(fullDepth[key] / client[key]);
+        }
+        assert.ok(client.peakBytes > 0 && client.millisecondsPerPicture > 0);
+      },
+    });
+    assert.equal(costs.length, 3);
+    for (const ratio of costs) assert.ok(ratio > 1);
+  });
+});
+
 describe("a client that fails", () => {
   it("is left out of its round by name, and the round goes on", async () => {
     mkdirSync(at("broken"));

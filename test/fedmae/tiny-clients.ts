@@ -74,6 +74,7 @@ export const tinySettings = {
   optimizer: { learningRate: 0.01 },
   leastArea: 0.8,
   mirror: false,
+  compare: false,
 };
 
 /** All tensors of a safetensors file. */
