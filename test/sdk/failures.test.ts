@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
 import {
   EpalmApiError,
@@ -79,7 +81,12 @@ test("a reset connection is tried again, as often as told, and then told", async
 });
 
 test("nobody there is a connection error", async () => {
-  const nobody = new EpalmClient({ baseUrl: "http://127.0.0.1:9", retries: 0 });
+  const closed = createServer().listen(0, "127.0.0.1");
+  await once(closed, "listening");
+  const { port } = closed.address() as AddressInfo;
+  closed.close();
+  await once(closed, "close");
+  const nobody = new EpalmClient({ baseUrl: `http://127.0.0.1:${port}`, retries: 0 });
   await assert.rejects(nobody.caption(picture), EpalmConnectionError);
   await assert.rejects(nobody.health(), EpalmConnectionError);
 });
