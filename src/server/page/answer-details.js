@@ -9,12 +9,6 @@ import { make } from "./make-element.js";
 /** Stages in the order in which they happen, as `timings` names them. */
 const stages = /** @type {const} */ (["queue", "media", "encoder", "adapter", "decoder"]);
 
-/** Whitespace that would not be seen. */
-const signs = new Map([
-  ["\n", "↵"],
-  ["", "∅"],
-]);
-
 /**
  * How an answer came about, folded away: probabilities of its tokens, and time per stage.
  *
@@ -25,7 +19,7 @@ export function answerDetails(answer) {
   const total = stages.reduce((sum, stage) => sum + answer.timings[stage], 0);
   const tokens = best?.tokens ?? [];
   const facts = [
-    ...(best && best.probability === undefined ? [`score ${best.score.toFixed(2)}`] : []),
+    ...(best && best.probability === undefined ? [`score ${decimal(best.score)}`] : []),
     ...(tokens.length > 0 ? [`${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}`] : []),
     ...(best?.finish_reason === "length" ? ["cut off"] : []),
     duration(total),
@@ -51,7 +45,7 @@ function tokenList(tokens) {
     const item = make(
       "li",
       {},
-      make("span", { class: "token" }, signs.get(text) ?? text),
+      make("span", { class: "token" }, visible(text)),
       make("span", { class: "percent" }, percent(probability)),
     );
     item.style.setProperty("--unsure", (1 - probability).toFixed(3));
@@ -111,9 +105,23 @@ export function ranking(texts) {
  */
 export function otherTexts(texts) {
   const items = texts.map(({ text, score }) =>
-    make("li", {}, make("span", {}, text), make("span", { class: "number" }, score.toFixed(2))),
+    make("li", {}, make("span", {}, text), make("span", { class: "number" }, decimal(score))),
   );
   return make("ol", { class: "others", start: "2" }, ...items);
+}
+
+/**
+ * A token as it can be seen: without the space that begins words, and whitespace by signs.
+ *
+ * @param {string} text
+ */
+function visible(text) {
+  return text.trim() || text.replaceAll("\n", "↵").replaceAll(" ", "␣") || "∅";
+}
+
+/** @param {number} value */
+function decimal(value) {
+  return value.toFixed(2).replace("-", "−");
 }
 
 /** @param {number} share */

@@ -18,7 +18,7 @@ export const mediaKinds = {
     one: "a picture",
     many: "pictures",
     accept: "image/*",
-    show: (url, name) => make("img", { src: url, alt: altText(name) }),
+    show: showImage,
   },
   audio: {
     one: "a recording",
@@ -33,6 +33,19 @@ export const mediaKinds = {
     show: (url) => make("video", { src: url, controls: "", playsinline: "" }),
   },
 };
+
+/**
+ * @param {string} url
+ * @param {string} name
+ */
+function showImage(url, name) {
+  const image = make("img", { src: url, alt: altText(name) });
+  // The style sheet makes it as large as there is room; for that it has to know the shape.
+  const tellShape = () =>
+    image.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
+  image.addEventListener("load", tellShape, { once: true });
+  return image;
+}
 
 /**
  * The kind that the browser takes a file for; undefined where it is none of them. The service looks at the bytes

@@ -28,29 +28,22 @@ let medium;
 /** Learns what the service has; until it is known, there is nothing to choose. */
 async function start() {
   try {
-    options.show(await service.models());
+    const models = await service.models();
+    if (models.length === 0) {
+      notice("The service is loading its models.");
+      setTimeout(start, PATIENCE);
+      return;
+    }
+    options.show(models);
   } catch (error) {
-    await explainStart(error);
+    if (error instanceof ServiceProblem && error.problem.code === "unauthorized") askForKey();
+    else notice(plainWords(error, "image").sentence);
     return;
   }
   keyForm.hidden = true;
   notice("");
   find("main", HTMLElement).hidden = false;
   showModel();
-}
-
-/** @param {unknown} error */
-async function explainStart(error) {
-  const code = error instanceof ServiceProblem ? error.problem.code : undefined;
-  if (code === "unauthorized") {
-    askForKey();
-    return;
-  }
-  const isLoading = code === "overloaded";
-  notice(isLoading ? "The service is loading its models." : plainWords(error, "image").sentence);
-  if (!isLoading) return;
-  await new Promise((resolve) => setTimeout(resolve, PATIENCE));
-  await start();
 }
 
 function askForKey() {
@@ -110,8 +103,8 @@ function open(file) {
   medium = file;
   stage.show(file, modality);
   talk.hidden = false;
-  // On a phone, the keyboard would hide the picture.
-  if (matchMedia("(hover: hover)").matches) question.focus({ preventScroll: true });
+  // Under a finger, a keyboard would come up and hide the picture.
+  if (!matchMedia("(pointer: coarse)").matches) question.focus({ preventScroll: true });
   if (isTrainedFor("caption")) ask(undefined);
 }
 
@@ -136,8 +129,8 @@ async function ask(asked) {
     if (stopping.signal.aborted) turn.stopped();
     else if (isAboutMedium(error) && file === medium) refuseMedium(error);
     else {
-      turn.fail(plainWords(error, modality));
       explainProblem(error);
+      turn.fail(plainWords(error, modality));
     }
   }
 }
