@@ -29,7 +29,7 @@ test("the page and all that it loads are served as they are written", async () =
   const html = await index.text();
   assert.equal(html, readFileSync("src/server/page/index.html", "utf8"));
   const loaded = [...html.matchAll(/(?:src|href)="(page\/[^"]+)"/g)].map(([, path = ""]) => `/${path}`);
-  assert.deepEqual(loaded.sort(), ["/page/icon.svg", "/page/page.css", "/page/page.js"]);
+  assert.deepEqual(loaded.sort(), ["/page/icon.svg", "/page/page.css", "/page/page.js", "/page/talk.css"]);
   for (const path of loaded) {
     const response = await get(path);
     assert.equal(response.status, 200, path);

@@ -66,6 +66,8 @@ test("a chosen picture is shown and captioned, a question is answered in a strea
   const percents = await textsOf(page, ".turn:first-child .percent");
   assert.ok(percents.length > 0);
   for (const percent of percents) assert.match(percent, /^(<1|\d+)%$/);
+  const shades = "getComputedStyle(document.querySelector('.tokens li')).getPropertyValue('--unsure')";
+  assert.match(String(await page.evaluate(shades)), /^[01]\.\d+$/);
   const stages = await textsOf(page, ".turn:first-child th");
   assert.deepEqual(stages, ["queue", "media", "encoder", "adapter", "decoder"]);
   mkdirSync(ARTIFACTS, { recursive: true });
@@ -123,7 +125,9 @@ test("candidates are ranked, and their shares add up", { skip }, async () => {
   await page.close();
 });
 
-test("several texts are shown, the best first; drawing again gives others", { skip }, async () => {
+test("options count: several texts, drawn anew each time, by the adapter that was chosen", {
+  skip,
+}, async () => {
   const { page } = await visit(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
@@ -136,6 +140,10 @@ test("several texts are shown, the best first; drawing again gives others", { sk
   await waitForCount(page, ".others li", 4);
   const [, first, second] = await textsOf(page, ".answer");
   assert.notEqual(first, second);
+  await page.select("[name=adapter]", "answers");
+  await page.click("#caption");
+  await waitForCount(page, ".how", 4);
+  assert.deepEqual((await textsOf(page, ".turn:last-child .how .hint"))[0], "Model tiny, adapter answers");
   await page.close();
 });
 
@@ -219,6 +227,7 @@ test("an answer can be stopped, and a lost connection is told", { skip }, async 
   await page.keyboard.press("Enter");
   await page.click("button.stop");
   assert.equal((await textsOf(page, ".turn:nth-child(2) .answer"))[0], "Stopped.");
+  assert.equal(await page.evaluate("document.activeElement.matches('.turn:nth-child(2)')"), true);
   await page.click("#caption");
   await page.waitForSelector(".turn .problem");
   assert.deepEqual(await textsOf(page, ".turn .problem"), ["The connection to the service was lost."]);

@@ -48,6 +48,7 @@ function tokenList(tokens) {
       make("span", { class: "token" }, visible(text)),
       make("span", { class: "percent" }, percent(probability)),
     );
+    item.title = `log-probability ${decimal(log_prob)}`;
     item.style.setProperty("--unsure", (1 - probability).toFixed(3));
     return item;
   });

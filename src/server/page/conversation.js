@@ -101,6 +101,11 @@ class Turn {
 
   #end() {
     this.#text.removeAttribute("aria-busy");
+    // A button that goes takes the focus with it; the next press of Tab is to go on from here.
+    if (document.activeElement === this.#stop) {
+      this.#item.tabIndex = -1;
+      this.#item.focus();
+    }
     this.#stop.remove();
   }
 }

@@ -40,9 +40,11 @@ async function start() {
     else notice(plainWords(error, "image").sentence);
     return;
   }
+  const hadFocus = keyForm.contains(document.activeElement);
   keyForm.hidden = true;
   notice("");
   find("main", HTMLElement).hidden = false;
+  if (hadFocus) find("#file", HTMLInputElement).focus();
   showModel();
 }
 
@@ -115,10 +117,17 @@ function open(file) {
  */
 async function ask(asked) {
   const file = medium;
-  if (!file || !options.check()) return;
-  const modality = options.model?.epalm.modality ?? "image";
+  const { model } = options;
+  if (!file || !model || !options.check()) return;
+  const { modality } = model.epalm;
   const stopping = new AbortController();
   const turn = conversation.begin(asked, () => stopping.abort());
+  // Another model may have been chosen since the medium was.
+  const reason = whyNot(file, { name: model.id, modality });
+  if (reason !== undefined) {
+    turn.fail({ sentence: reason, detail: "" });
+    return;
+  }
   try {
     const form = requestForm(asked, modality, file);
     const path = asked === undefined ? "caption" : "vqa";

@@ -23,6 +23,8 @@ export class Stage {
       this.#input.value = "";
     });
     document.addEventListener("paste", (event) => {
+      // Office programs put a picture of a text beside it: whoever pastes that means the text.
+      if (event.clipboardData?.types.includes("text/plain")) return;
       if (this.#take(event.clipboardData?.files)) event.preventDefault();
     });
     this.#acceptDrops();
