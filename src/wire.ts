@@ -183,6 +183,18 @@ export const modelList = z.strictObject({
   ),
 });
 
+/** `GET /samples`: pictures that come with the models, for trying them. */
+export const sampleList = z.strictObject({
+  samples: z.array(
+    z.strictObject({
+      model: z.string(),
+      name: z.string().describe("of the file"),
+      type: z.string().describe("media type"),
+      href: z.string().describe("where it is, relative to the service's root"),
+    }),
+  ),
+});
+
 export type WireText = z.infer<typeof text>;
 export type Usage = z.infer<typeof usage>;
 export type WireTimings = z.infer<typeof timings>;
@@ -191,6 +203,7 @@ export type ListAnswer = z.infer<typeof listAnswer>;
 export type TextEvent = z.infer<typeof textEvent>;
 export type Problem = z.infer<typeof problem>;
 export type ModelList = z.infer<typeof modelList>;
+export type SampleList = z.infer<typeof sampleList>;
 
 export type GenerationFields = z.infer<typeof generationSchema>;
 

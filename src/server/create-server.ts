@@ -15,6 +15,7 @@ import { errorAnswers } from "./errors-plugin.js";
 import { Keys } from "./keys.js";
 import { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
+import { pageRoutes } from "./page-routes.js";
 import { securityHeaders } from "./security-headers.js";
 import type { Service } from "./service.js";
 import { statusRoutes } from "./status-routes.js";
@@ -76,6 +77,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     });
   await app.register(multipart, { throwFileSizeLimit: true });
   statusRoutes(app, service, keys);
+  pageRoutes(app, service, keys);
   await docsRoutes(app, options.version, Object.keys(config.keys).length > 0);
   await app.register(async (asking) => {
     asking.addHook("onRequest", keys.check);

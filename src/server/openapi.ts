@@ -4,6 +4,7 @@ import {
   listAnswer,
   modelList,
   problem,
+  sampleList,
   textAnswer,
   textEvent,
   vqaRequest,
@@ -21,6 +22,7 @@ const schemas = {
   ChatCompletion: chatCompletion,
   ChatChunk: chatChunk,
   ModelList: modelList,
+  SampleList: sampleList,
 } as const;
 
 type Json = { readonly [key: string]: unknown };
@@ -40,6 +42,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       "/vqa": { post: asking("Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
       "/v1/models": { get: reading("The models, and their adapters", json(ref("ModelList"))) },
+      "/samples": { get: reading("Pictures to try the models with", json(ref("SampleList"))) },
       "/healthz": { get: reading("Whether the process is alive", json({ type: "object" }), false) },
       "/readyz": { get: reading("Whether requests are taken", json({ type: "object" }), false) },
       "/metrics": {

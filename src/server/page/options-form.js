@@ -1,0 +1,106 @@
+import { find, make } from "./make-element.js";
+
+/** @typedef {import("./service-client.js").Model} Model */
+
+/** Fields of `/caption` and `/vqa` that are sent as they are typed; empty ones are left to the model. */
+const numbers = /** @type {const} */ (["beams", "temperature", "max_tokens", "n"]);
+
+/** Seeds are below it. */
+const SEEDS = 2 ** 31;
+
+/** Model, adapter and how texts are written. */
+export class OptionsForm {
+  #details;
+  #model;
+  #adapter;
+  /** @type {readonly Model[]} */
+  #models = [];
+
+  /**
+   * @param {HTMLDetailsElement} details
+   * @param {() => void} onModel is told when another model was chosen
+   */
+  constructor(details, onModel) {
+    this.#details = details;
+    this.#model = find("[name=model]", HTMLSelectElement, details);
+    this.#adapter = find("[name=adapter]", HTMLSelectElement, details);
+    this.#model.addEventListener("change", () => {
+      this.#showAdapters();
+      onModel();
+    });
+    details.addEventListener("input", () => this.#unmark());
+  }
+
+  /** @param {readonly Model[]} models */
+  show(models) {
+    this.#models = models;
+    this.#model.replaceChildren(...models.map(({ id }) => make("option", { value: id }, id)));
+    this.#showAdapters();
+  }
+
+  /** The chosen model; undefined before there are any. */
+  get model() {
+    return this.#models.find(({ id }) => id === this.#model.value);
+  }
+
+  /** Whether every number is one; where not, the visitor is led to it. */
+  check() {
+    const wrong = numbers.map((name) => this.#input(name)).find((input) => !input.validity.valid);
+    if (!wrong) return true;
+    this.#details.open = true;
+    wrong.reportValidity();
+    return false;
+  }
+
+  /**
+   * The fields of a request, as texts.
+   *
+   * @param {"writing" | "ranking"} purpose ranking knows no options of writing
+   * @returns {Record<string, string>}
+   */
+  fields(purpose) {
+    const adapter = this.#adapter.value;
+    const fields = { model: this.#model.value, ...(adapter === "" ? {} : { adapter }) };
+    if (purpose === "ranking") return fields;
+    /** @type {Record<string, string>} */
+    const written = { logprobs: "true" };
+    for (const name of numbers) {
+      const { value } = this.#input(name);
+      if (value !== "") written[name] = value;
+    }
+    // The same seed draws the same: whoever asks again wants to see something else.
+    const seed = String(Math.floor(Math.random() * SEEDS));
+    return Number(written.temperature ?? 0) > 0 ? { ...fields, ...written, seed } : { ...fields, ...written };
+  }
+
+  /**
+   * Shows which option a problem is about, if it is one of them.
+   *
+   * @param {string} name
+   */
+  mark(name) {
+    const field = this.#details.querySelector(`[name="${CSS.escape(name)}"]`);
+    if (!field) return;
+    this.#details.open = true;
+    field.setAttribute("aria-invalid", "true");
+  }
+
+  #unmark() {
+    for (const field of this.#details.querySelectorAll("[aria-invalid]"))
+      field.removeAttribute("aria-invalid");
+  }
+
+  #showAdapters() {
+    const adapters = this.model?.epalm.adapters ?? [];
+    const options = adapters.map(({ name, tasks }) => {
+      const purposes = tasks.map((task) => (task === "vqa" ? "questions" : "captions"));
+      return make("option", { value: name }, `${name} (${purposes.join(", ")})`);
+    });
+    this.#adapter.replaceChildren(make("option", { value: "" }, "the one for the task"), ...options);
+  }
+
+  /** @param {string} name */
+  #input(name) {
+    return find(`[name=${name}]`, HTMLInputElement, this.#details);
+  }
+}

@@ -1,0 +1,78 @@
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import puppeteer, { type Browser, type Page } from "puppeteer-core";
+
+const names = ["chromium", "chromium-browser", "google-chrome"];
+
+/** Where a Chromium is: `CHROMIUM_PATH`, or one of the usual names on the path. */
+export function findChromium(): string | undefined {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const usual = folders.flatMap((folder) => names.map((name) => join(folder, name)));
+  return [process.env.CHROMIUM_PATH, ...usual].find((path) => path !== undefined && isExecutable(path));
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A browser without a window. */
+export function startChromium(executablePath: string): Promise<Browser> {
+  return puppeteer.launch({
+    executablePath,
+    // Containers give root neither the sandbox nor much shared memory; the pages are our own.
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  });
+}
+
+/** A visit: the page, and what a visitor would not notice of it. */
+export interface Visit {
+  readonly page: Page;
+  /** Errors of scripts, complaints of the console, violations of the policy. */
+  readonly complaints: string[];
+  /** Origins that were asked for anything. */
+  readonly origins: Set<string>;
+}
+
+export interface Screen {
+  readonly width?: number;
+  readonly height?: number;
+  readonly scheme?: "light" | "dark";
+}
+
+/** Opens an address in a profile of its own. */
+export async function visit(browser: Browser, url: string, screen: Screen = {}): Promise<Visit> {
+  const { width = 1280, height = 860, scheme = "light" } = screen;
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  const origins = new Set<string>();
+  page.setDefaultTimeout(20_000);
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => {
+    if (["error", "warn"].includes(message.type())) complaints.push(message.text());
+  });
+  page.on("request", (request) => origins.add(new URL(request.url()).origin));
+  await page.evaluateOnNewDocument(
+    "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))",
+  );
+  await page.setViewport({ width, height });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.goto(url, { waitUntil: "networkidle0" });
+  return { page, complaints, origins };
+}
+
+/** Of each element that matches, without space at its ends. */
+export async function textsOf(page: Page, selector: string): Promise<string[]> {
+  const script = `Array.from(document.querySelectorAll(${JSON.stringify(selector)}), (e) => e.textContent.trim())`;
+  return (await page.evaluate(script)) as string[];
+}
+
+/** Waits until that many elements match. */
+export async function waitForCount(page: Page, selector: string, count: number): Promise<void> {
+  await page.waitForFunction(`document.querySelectorAll(${JSON.stringify(selector)}).length === ${count}`);
+}

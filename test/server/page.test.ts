@@ -1,0 +1,347 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Browser, Page } from "puppeteer-core";
+import { parseServerConfig } from "../../src/server/config.js";
+import { createServer } from "../../src/server/create-server.js";
+import { Models } from "../../src/server/models.js";
+import { findChromium, type Screen, startChromium, textsOf, visit, waitForCount } from "./chromium.js";
+import { startServer } from "./running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "./tiny-model.js";
+
+/** The page in a real browser, against a real service. */
+
+const KEY = "a-key-of-sixteen-or-more";
+const ARTIFACTS = "test-artifacts";
+
+const executable = findChromium();
+if (executable === undefined) {
+  console.error("SKIPPED: the page in a browser. Install chromium, or set CHROMIUM_PATH.");
+}
+const skip = executable === undefined && "no Chromium: install one, or set CHROMIUM_PATH";
+
+const files = temporaryFolder();
+const folder = await buildTinyModel();
+mkdirSync(join(folder, "samples"));
+for (const [name, seed] of Object.entries({ "red-bus.png": 31, "night-sky.png": 3, "hills.png": 11 })) {
+  writeFileSync(join(folder, "samples", name), await picture(seed, 90, 60));
+}
+const markup = join(files, "<b>bold<b>.png");
+writeFileSync(markup, await picture());
+const photo = join(files, "photo.png");
+writeFileSync(photo, await picture(13, 300, 200));
+const running = await startServer({ models: { tiny: folder }, logLevel: "silent" });
+
+let browser: Browser;
+before(async () => {
+  if (executable !== undefined) browser = await startChromium(executable);
+});
+after(() => browser?.close());
+
+test("a chosen picture is shown and captioned, a question is answered in a stream", { skip }, async () => {
+  const { page, complaints, origins } = await visit(browser, running.url);
+  await choose(page, photo);
+  await waitForCount(page, ".how", 1);
+  assert.equal(await page.evaluate("document.querySelector('#figure img').naturalWidth"), 300);
+  const [caption = ""] = await textsOf(page, ".answer");
+  assert.ok(caption.length > 0);
+  assert.deepEqual(await textsOf(page, "#status"), [`Caption: ${caption}`]);
+
+  await page.click("#options summary");
+  await page.type("[name=beams]", "1");
+  await page.evaluate(WATCH_ANSWER);
+  await page.type("#question", "What is <i>this</i>?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".how", 2);
+  assert.deepEqual(await textsOf(page, ".question"), ["What is <i>this</i>?"]);
+  const [, answer = ""] = await textsOf(page, ".answer");
+  const grown = (await page.evaluate("grown")) as string[];
+  assert.ok(grown.length > 2, `grew in ${grown.length} steps`);
+  for (const [at, text] of grown.entries()) assert.ok(text.startsWith(grown[at - 1] ?? ""));
+  assert.ok(grown.at(-1)?.trim().startsWith(answer));
+
+  await page.click("#options summary");
+  await page.click(".turn:first-child .how summary");
+  const percents = await textsOf(page, ".turn:first-child .percent");
+  assert.ok(percents.length > 0);
+  for (const percent of percents) assert.match(percent, /^(<1|\d+)%$/);
+  const shades = "getComputedStyle(document.querySelector('.tokens li')).getPropertyValue('--unsure')";
+  assert.match(String(await page.evaluate(shades)), /^[01]\.\d+$/);
+  const stages = await textsOf(page, ".turn:first-child th");
+  assert.deepEqual(stages, ["queue", "media", "encoder", "adapter", "decoder"]);
+  mkdirSync(ARTIFACTS, { recursive: true });
+  await page.screenshot({ path: join(ARTIFACTS, "page.png") });
+  assert.deepEqual(complaints, []);
+  assert.deepEqual([...origins], [running.url]);
+  await page.close();
+});
+
+test("everything can be done with the keyboard, and one sees where one is", { skip }, async () => {
+  const { page, complaints } = await visit(browser, running.url);
+  await tabTo(page, "#samples li:nth-child(2) button");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".how", 1);
+  assert.equal(await page.evaluate("document.querySelector('#figure img').alt"), "night sky");
+  // The field for questions has the focus now.
+  await page.keyboard.type("What is it?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".how", 2);
+  await tabTo(page, "#choices summary");
+  await page.keyboard.press("Enter");
+  await tabTo(page, "#candidates");
+  await page.keyboard.type("yes\nno");
+  await tabTo(page, "#options summary");
+  await page.keyboard.press("Space");
+  await tabTo(page, "[name=temperature]");
+  await page.keyboard.down("Shift");
+  for (let i = 0; i < 8; i++) await page.keyboard.press("Tab");
+  await page.keyboard.up("Shift");
+  await tabTo(page, "#question");
+  await page.keyboard.type("Is it night?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".ranking li", 2);
+  await tabTo(page, ".turn:nth-child(2) .question", "backwards");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate("document.activeElement.value"), "What is it?");
+  await tabTo(page, ".turn:nth-child(3) .how summary", "backwards");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate("document.querySelector('.turn:nth-child(3) .how').open"), true);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("candidates are ranked, and their shares add up", { skip }, async () => {
+  const { page } = await visit(browser, running.url);
+  await choose(page, photo);
+  await page.click("#choices summary");
+  await page.type("#candidates", "yes\n\n  no  \n<b>maybe</b>");
+  await page.type("#question", "Is it day?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".ranking li", 3);
+  const names = await textsOf(page, ".ranking li > span:first-child");
+  assert.deepEqual(names.toSorted(), ["<b>maybe</b>", "no", "yes"]);
+  assert.deepEqual((await textsOf(page, ".turn:nth-child(2) .answer"))[0], names[0]);
+  await page.close();
+});
+
+test("options count: several texts, drawn anew each time, by the adapter that was chosen", {
+  skip,
+}, async () => {
+  const { page } = await visit(browser, running.url);
+  await choose(page, photo);
+  await waitForCount(page, ".how", 1);
+  await page.click("#options summary");
+  await page.type("[name=n]", "3");
+  await page.type("[name=temperature]", "2");
+  await page.click("#caption");
+  await page.click("#caption");
+  await waitForCount(page, ".how", 3);
+  await waitForCount(page, ".others li", 4);
+  const [, first, second] = await textsOf(page, ".answer");
+  assert.notEqual(first, second);
+  await page.select("[name=adapter]", "answers");
+  await page.click("#caption");
+  await waitForCount(page, ".how", 4);
+  assert.deepEqual((await textsOf(page, ".turn:last-child .how .hint"))[0], "Model tiny, adapter answers");
+  await page.close();
+});
+
+test("an option that does not fit is shown in words, and marked", { skip }, async () => {
+  const { page } = await visit(browser, running.url);
+  await choose(page, photo);
+  await waitForCount(page, ".how", 1);
+  await page.click("#options summary");
+  await page.type("[name=beams]", "1");
+  await page.type("[name=n]", "3");
+  await page.click("#caption");
+  await page.waitForSelector(".turn .problem");
+  assert.match((await textsOf(page, ".problem p"))[0] ?? "", /cannot answer with these options/);
+  assert.equal(await page.evaluate("document.querySelector('[name=n]').ariaInvalid"), "true");
+  // What is no number at all does not even leave the page.
+  await page.type("[name=beams]", "-");
+  await page.click("#caption");
+  await waitForCount(page, ".turn", 2);
+  await page.close();
+});
+
+test("files that are no pictures are refused in words, before or by the service", { skip }, async () => {
+  const { page } = await visit(browser, running.url);
+  const notes = join(files, "notes.txt");
+  writeFileSync(notes, "no picture");
+  await choose(page, notes);
+  await page.waitForSelector("#medium-problem:not([hidden])");
+  assert.deepEqual(await textsOf(page, "#medium-problem"), [
+    "notes.txt: This file is not a picture that the service can read.",
+  ]);
+  assert.equal(await page.evaluate("document.querySelector('#talk').hidden"), true);
+  for (const [name, what] of [
+    ["bird.mp3", "a recording"],
+    ["bird.mp4", "a film"],
+  ] as const) {
+    writeFileSync(join(files, name), "x");
+    await choose(page, join(files, name));
+    assert.deepEqual(await textsOf(page, "#medium-problem"), [
+      `${name} is ${what}. The model “tiny” takes pictures only.`,
+    ]);
+  }
+  // And then a picture does.
+  await choose(page, markup);
+  await waitForCount(page, ".how", 1);
+  assert.equal(await page.evaluate("document.querySelector('#medium-problem').hidden"), true);
+  await page.close();
+});
+
+test("a picture can be pasted or dropped, and begins a new conversation", { skip }, async () => {
+  const { page, complaints } = await visit(browser, running.url);
+  for (const [type, field] of [
+    ["ClipboardEvent", "clipboardData"],
+    ["DragEvent", "dataTransfer"],
+  ] as const) {
+    const name = type === "DragEvent" ? "drop" : "paste";
+    await page.evaluate(`(async () => {
+      const blob = await (await fetch("samples/tiny/hills.png")).blob();
+      const data = new DataTransfer();
+      data.items.add(new File([blob], "given-by-${name}.png", { type: "image/png" }));
+      const options = { bubbles: true, cancelable: true, ${field}: data };
+      document.body.dispatchEvent(new ${type}("${name}", options));
+    })()`);
+    await page.waitForSelector(`img[alt="given by ${name}"]`);
+    await waitForCount(page, ".how", 1);
+    assert.equal((await textsOf(page, ".turn")).length, 1);
+  }
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("an answer can be stopped, and a lost connection is told", { skip }, async () => {
+  const { page } = await visit(browser, running.url);
+  await choose(page, photo);
+  await waitForCount(page, ".how", 1);
+  await page.setRequestInterception(true);
+  let held = 0;
+  page.on("request", (request) => {
+    if (held++ > 0) request.abort();
+  });
+  await page.type("#question", "Is it slow?");
+  await page.keyboard.press("Enter");
+  await page.click("button.stop");
+  assert.equal((await textsOf(page, ".turn:nth-child(2) .answer"))[0], "Stopped.");
+  assert.equal(await page.evaluate("document.activeElement.matches('.turn:nth-child(2)')"), true);
+  await page.click("#caption");
+  await page.waitForSelector(".turn .problem");
+  assert.deepEqual(await textsOf(page, ".turn .problem"), ["The connection to the service was lost."]);
+  await page.close();
+});
+
+for (const [name, screen] of Object.entries({
+  phone: { width: 360, height: 760 },
+  dark: { scheme: "dark" },
+} satisfies Record<string, Screen>)) {
+  test(`nothing is wider than the screen: ${name}`, { skip }, async () => {
+    const { page, complaints } = await visit(browser, running.url, screen);
+    await expectNoSideways(page);
+    await page.screenshot({ path: join(ARTIFACTS, `page-${name}-start.png`) });
+    await page.click("#samples button");
+    await waitForCount(page, ".how", 1);
+    await page.type("#question", "What is it?");
+    await page.keyboard.press("Enter");
+    await waitForCount(page, ".how", 2);
+    await page.screenshot({ path: join(ARTIFACTS, `page-${name}.png`) });
+    // One that is too long for the model is answered with an error, which has to fit as well.
+    await page.evaluate("document.querySelector('#question').value = 'long'.repeat(400)");
+    await page.focus("#question");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".turn:nth-child(3) .problem");
+    await page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true");
+    await expectNoSideways(page);
+    await page.screenshot({ path: join(ARTIFACTS, `page-${name}-open.png`), fullPage: true });
+    // The browser itself notes the refused question.
+    assert.deepEqual(
+      complaints.filter((text) => !text.includes("status of 413")),
+      [],
+    );
+    await page.close();
+  });
+}
+
+test("a key is asked for, checked, and remembered in this tab", { skip }, async () => {
+  const guarded = await startServer({ models: { tiny: folder }, keys: { me: KEY }, logLevel: "silent" });
+  const { page } = await visit(browser, guarded.url);
+  await page.waitForSelector("#key-form:not([hidden])");
+  await page.keyboard.type("a-key-that-is-wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction("document.querySelector('#key-problem').textContent !== ''");
+  assert.deepEqual(await textsOf(page, "#key-problem"), ["The service does not know this key."]);
+  await page.type("#key", KEY);
+  await page.keyboard.press("Enter");
+  await waitForCount(page, "#samples li", 3);
+  await page.reload({ waitUntil: "networkidle0" });
+  assert.equal(await page.evaluate("document.querySelector('#key-form').hidden"), true);
+  await page.click("#samples button");
+  await waitForCount(page, ".how", 1);
+  await page.close();
+});
+
+test("a service that is still loading is waited for", { skip }, async () => {
+  const config = parseServerConfig({
+    port: 0,
+    models: { tiny: folder },
+    checksums: false,
+    logLevel: "silent",
+  });
+  const models = new Models();
+  const server = await createServer({ config, models, version: "0.0.0" });
+  try {
+    const { page } = await visit(browser, await server.listen());
+    assert.deepEqual(await textsOf(page, "#service-notice"), ["The service is loading its models."]);
+    await models.load(config, 1);
+    await waitForCount(page, "#samples li", 3);
+    assert.equal(await page.evaluate("document.querySelector('#service-notice').hidden"), true);
+    await page.close();
+  } finally {
+    await server.close();
+    await models.close();
+  }
+});
+
+/** Notes each text that the newest answer has while it grows, in `grown`. */
+const WATCH_ANSWER = `
+  grown = [];
+  new MutationObserver(() => {
+    const text = document.querySelector("#turns > :last-child .answer[aria-busy]")?.textContent;
+    if (text && text !== grown.at(-1)) grown.push(text);
+  }).observe(document.querySelector("#turns"), { childList: true, subtree: true, characterData: true });
+`;
+
+async function choose(page: Page, path: string): Promise<void> {
+  const [chooser] = await Promise.all([page.waitForFileChooser(), page.click("#chooser")]);
+  await chooser.accept([path]);
+}
+
+/** Presses Tab until the element has the focus, and expects to see that it has. */
+async function tabTo(
+  page: Page,
+  selector: string,
+  way: "forwards" | "backwards" = "forwards",
+): Promise<void> {
+  const isThere = `document.activeElement.matches(${JSON.stringify(selector)})`;
+  if (way === "backwards") await page.keyboard.down("Shift");
+  for (let presses = 0; !(await page.evaluate(isThere)); presses++) {
+    assert.ok(presses < 40, `${selector} cannot be reached`);
+    await page.keyboard.press("Tab");
+  }
+  if (way === "backwards") await page.keyboard.up("Shift");
+  assert.equal(
+    await page.evaluate("getComputedStyle(document.activeElement).outlineStyle"),
+    "solid",
+    selector,
+  );
+}
+
+async function expectNoSideways(page: Page): Promise<void> {
+  const [content = 0, screen = 0] = (await page.evaluate(
+    "[document.documentElement.scrollWidth, innerWidth]",
+  )) as number[];
+  assert.ok(content <= screen, `content of ${content} px on a screen of ${screen} px`);
+}
