@@ -1,7 +1,8 @@
 import { messageOf } from "../src/errors.js";
 import { buildModel } from "../src/model/build-model.js";
 import { load } from "../src/pipeline.js";
-import { type Cost, peakResidentBytes, type Task } from "./fresh-process.js";
+import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
+import type { Cost, Task } from "./fresh-process.js";
 
 /** The process behind `runInFreshProcess`: does one task and prints what it cost. */
 

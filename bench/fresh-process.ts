@@ -1,5 +1,4 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../src/errors.js";
@@ -30,15 +29,4 @@ export function runInFreshProcess(task: Task): Promise<Cost> {
       reject(new EpalmError("internal", `${task.kind} in a fresh process: ${reason}`, { cause: error }));
     });
   });
-}
-
-/**
- * The most resident memory that this process ever had. On Linux not `resourceUsage().maxRSS`: that is inherited, a
- * child begins with the peak of the process that started it.
- */
-export function peakResidentBytes(): number {
-  if (process.platform !== "linux") return process.resourceUsage().maxRSS * 1024;
-  const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
-  if (kibibytes === undefined) throw new EpalmError("internal", "/proc/self/status: has no VmHWM");
-  return Number(kibibytes) * 1024;
 }

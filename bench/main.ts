@@ -5,11 +5,13 @@ import { parseArgs } from "node:util";
 import { EpalmError, messageOf } from "../src/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
+import { fedMae } from "./fedmae.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
+import { serve } from "./serve.js";
 import { formatTable, type Table } from "./table.js";
 import { training } from "./training.js";
 
@@ -25,6 +27,8 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["decoding", decoding],
   ["llama-cpp", llamaCpp],
   ["training", training],
+  ["fedmae", fedMae],
+  ["serve", serve],
 ]);
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");

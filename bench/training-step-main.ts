@@ -6,6 +6,7 @@ import { randomStreams } from "../src/generation/random.js";
 import { GraphBuilder } from "../src/graph/builder.js";
 import { writeOnnx } from "../src/graph/onnx-writer.js";
 import { adapterWidths, openModelFolder } from "../src/model/model-folder.js";
+import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import { openSession } from "../src/runtime/session.js";
 import type { Tensor } from "../src/tensor/tensor.js";
 import { AdamW } from "../src/training/adamw.js";
@@ -13,7 +14,6 @@ import { frozenDecoder } from "../src/training/frozen-decoder.js";
 import { initialAdapter } from "../src/training/initial-adapter.js";
 import { trainingFeeds } from "../src/training/training-batch.js";
 import { trainingGraph } from "../src/training/training-graph.js";
-import { peakResidentBytes } from "./fresh-process.js";
 import type { StepCost, StepSettings } from "./training.js";
 
 /** The process behind `npm run bench -- training`: steps of training an adapter, their cost printed as JSON. */

@@ -30,6 +30,8 @@ const catalogue = {
   invalid_model: 422,
   /** A data set for training or evaluation holds examples that cannot be used. */
   invalid_data: 422,
+  /** Training went astray: its loss is no number any more. */
+  diverged: 422,
   /** More requests came from one client than it may send. */
   rate_limited: 429,
   /** A graph violates its own types or shapes; always a fault of the code that built it. */
@@ -38,6 +40,8 @@ const catalogue = {
   missing_gradient: 500,
   /** A download failed, was cut short, or is switched off. */
   download_failed: 502,
+  /** A service could not be reached, or what came back is cut short or none of its answers. */
+  connection_failed: 502,
   /** The caller took the request back. */
   aborted: 499,
   /** All places are taken, those that wait included; or the service is ending. Coming again later helps. */
@@ -50,9 +54,14 @@ const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue;
 
+/** Whether a text that came from elsewhere is a code of the catalogue. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(catalogue, text);
+}
+
 /** Every error that epalm throws on purpose. */
 export class EpalmError extends Error {
-  override readonly name = "EpalmError";
+  override readonly name: string = "EpalmError";
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {

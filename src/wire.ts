@@ -155,6 +155,15 @@ export const problem = z.object({
   instance: z.string().describe("the request's id, which the service's log has, too"),
   code: z.string().describe("of the library's catalogue of errors"),
   field: z.string().optional().describe("what the error is about, where one field is"),
+  error: z
+    .strictObject({
+      message: z.string(),
+      type: z.string(),
+      code: z.string(),
+      param: z.string().nullable(),
+    })
+    .optional()
+    .describe("the same as OpenAI's clients read it; under /v1 only"),
 });
 
 /** `GET /v1/models`, as OpenAI has it; `epalm` says what OpenAI has no word for. */

@@ -43,7 +43,6 @@ export function openCase(folder: string, name: string): Case {
 
 /** What of a case's files this version cannot use yet; undefined if it can. */
 export function notYet(folder: string): string | undefined {
-  if (existsSync(join(folder, "mae"))) return "masked auto-encoder";
   if (!existsSync(join(folder, "case.json"))) return "audio encoder";
   const { encoder } = caseSchema.parse(JSON.parse(readFileSync(join(folder, "case.json"), "utf8")));
   return encoder === "vit" ? undefined : `${encoder} encoder`;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { messageOf } from "../../src/errors.js";
 import { notYet, openCase } from "./case.js";
 import { checkCase } from "./check-case.js";
+import { checkMae } from "./check-mae.js";
 import { checkCaptionMetrics, checkVqaAnswers } from "./check-metrics.js";
 import type { Check } from "./compare.js";
 
@@ -36,6 +37,7 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
     return check ? linesFrom(name, () => check(path)) : [];
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
+  if (existsSync(join(path, "mae"))) return linesFrom(name, () => checkMae(path));
   const missing = notYet(path);
   if (missing) return [{ name, what: missing, state: "not yet", found: "" }];
   return linesFrom(name, () => checkCase(openCase(path, name)));

@@ -2,8 +2,8 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { LinearParameters } from "../layers/linear.js";
 import type { LayerNormParameters } from "../layers/norm.js";
-import { concatenatedRows, transposed } from "../tensor/source-recipes.js";
-import type { Shape, TensorSource } from "../tensor/tensor.js";
+import { concatenatedRows, reshaped, transposed } from "../tensor/source-recipes.js";
+import { elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
 
 /** Tensors by name; `Weights` of a checkpoint is one. */
 export interface WeightSource {
@@ -54,6 +54,17 @@ export class ParameterReader {
     const weight = this.#once(`${name}.weight`, () => this.joinedWeight(linears));
     if (!options.bias) return { weight };
     return { weight, bias: this.#once(`${name}.bias`, () => this.joinedBias(linears)) };
+  }
+
+  /**
+   * `NAME.weight` [out, ...window] and `NAME.bias` [out] of a convolution whose steps do not overlap, as a linear over
+   * flattened windows.
+   */
+  windows(name: string, outputs: number, window: Shape): LinearParameters {
+    const inputs = elementCount(window);
+    const kernel = () => this.weights.take(`${name}.weight`, [outputs, ...window]);
+    const weight = this.#once(`${name}.weight`, () => transposed(reshaped(kernel(), [outputs, inputs])));
+    return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
   }
 
   /** [in, all outputs], of parts that a checkpoint keeps as [out, in]. */

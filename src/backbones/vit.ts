@@ -1,14 +1,13 @@
 import { z } from "zod";
 import { EpalmError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
-import { activate, activationName } from "../layers/activation.js";
-import { attention, splitHeads } from "../layers/attention.js";
-import { type LinearParameters, linear } from "../layers/linear.js";
+import { activationName } from "../layers/activation.js";
+import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
-import { reshaped, transposed } from "../tensor/source-recipes.js";
 import type { EncoderBackbone } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
+import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
  * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (its distillation token attends like
@@ -51,7 +50,7 @@ const outerNames: Readonly<Record<string, string>> = {
 };
 
 /** transformers' names of a block's parts, with timm's; queries, keys and values are joined when read. */
-const blockNames: Readonly<Record<string, string>> = {
+export const vitBlockNames: Readonly<Record<string, string>> = {
   layernorm_before: "norm1",
   layernorm_after: "norm2",
   "attention.attention.query": "attn.q",
@@ -76,7 +75,7 @@ export function vitName(name: string): string | undefined {
   const plain = name.replace(/^(vit|deit|model|module|encoder_model)\.(?!encoder_)/, "");
   const block = /^(?:encoder\.layer|layers)\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
   const [, index, part = "", kind] = block ?? [];
-  if (block) return `blocks.${index}.${blockNames[part] ?? part}.${kind}`;
+  if (block) return `blocks.${index}.${vitBlockNames[part] ?? part}.${kind}`;
   const outer = outerNames[plain];
   if (outer) return outer;
   return unused.test(plain) ? undefined : plain;
@@ -124,56 +123,64 @@ export function vitConfigFromTensors(
   );
 }
 
-export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone {
+/** How many patches a picture has along each side. */
+export function patchesPerSide({
+  image_size,
+  patch_size,
+}: Pick<VitConfig, "image_size" | "patch_size">): number {
+  const side = image_size / patch_size;
+  if (Number.isInteger(side)) return side;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `ViT config.json: 'image_size': patches of ${patch_size} do not divide ${image_size}`,
+  );
+}
+
+/** pixels [B, 3, H, W] -> patches [B, N, 3 * patch^2] -> [B, N, d]; a convolution whose steps do not overlap. */
+export function embedPatches(
+  parameters: ParameterReader,
+  pixels: Value,
+  config: Pick<VitConfig, "image_size" | "patch_size" | "hidden_size">,
+): Value {
+  const { g } = parameters;
+  const [side, patch] = [patchesPerSide(config), config.patch_size];
+  const cut = g.reshape(pixels, [0, 3, side, patch, side, patch]);
+  const patches = g.reshape(g.transpose(cut, [0, 2, 4, 1, 3, 5]), [0, side * side, 3 * patch * patch]);
+  return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
+}
+
+/** A vision transformer, which tells of its patches, too. */
+export interface VitBackbone extends EncoderBackbone {
+  /** input [B, 3, H, W] -> the normed patches that leave the last block: [B, N, dv] */
+  patches(input: Value): Value;
+}
+
+export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
-  const { hidden_size: d, num_attention_heads: heads, patch_size: patch, layer_norm_eps: epsilon } = config;
-  const layout = headLayout("ViT", "num_attention_heads", { width: d, heads });
-  const side = config.image_size / patch;
-  if (!Number.isInteger(side)) {
-    throw new EpalmError(
-      "unsupported_architecture",
-      `ViT config.json: 'image_size': patches of ${patch} do not divide ${config.image_size}`,
-    );
-  }
-  const activation = activationName(config.hidden_act, "hidden_act");
+  const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
+  const side = patchesPerSide(config);
+  const shape: BlockShape = {
+    width: d,
+    layout: headLayout("ViT", "num_attention_heads", { width: d, heads }),
+    inner: config.intermediate_size,
+    activation: activationName(config.hidden_act, "hidden_act"),
+    epsilon,
+    qkvBias: config.qkv_bias,
+  };
   const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
   const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, epsilon));
-  const dense = (name: string, x: Value, outputs: number) =>
-    linear(g, x, parameters.linear(name, Number(x.shape.at(-1)), outputs, { bias: true }));
 
-  /** timm keeps queries, keys and values as one tensor, transformers as three. */
-  function qkv(name: string): LinearParameters {
-    const options = { bias: config.qkv_bias };
-    if (weights.has(`${name}.qkv.weight`)) return parameters.linear(`${name}.qkv`, d, 3 * d, options);
-    const parts = ["q", "k", "v"].map((part) => `${name}.${part}`);
-    return parameters.joined(`${name}.qkv`, parts, d, [d, d, d], options);
+  /** What enters the first block: [B, T, d], special tokens first. */
+  function enter(pixels: Value): Value {
+    const patches = embedPatches(parameters, pixels, config);
+    const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
+    const positions = parameters.tensor("pos_embed", [1, side * side + special.length, d]);
+    return g.add(g.concat([...tokens, patches], 1), positions);
   }
 
-  /** pixels [B, 3, H, W] -> patches [B, N, 3 * patch^2] -> [B, N, d]; a convolution whose steps do not overlap. */
-  function embedPatches(pixels: Value): Value {
-    const cut = g.reshape(pixels, [0, 3, side, patch, side, patch]);
-    const patches = g.reshape(g.transpose(cut, [0, 2, 4, 1, 3, 5]), [0, side * side, 3 * patch * patch]);
-    const kernel = weights.take("patch_embed.proj.weight", [d, 3, patch, patch]);
-    return linear(g, patches, {
-      weight: g.weight("patch_embed.proj.weight", transposed(reshaped(kernel, [d, 3 * patch * patch]))),
-      bias: parameters.tensor("patch_embed.proj.bias", [d]),
-    });
-  }
-
-  function block(index: number, x: Value): Value {
-    const name = `blocks.${index}`;
-    const joined = linear(g, norm(`${name}.norm1`, x), qkv(`${name}.attn`));
-    const [q, keys, values] = g.split(splitHeads(g, joined, layout.headSize), [heads, heads, heads], 1) as [
-      Value,
-      Value,
-      Value,
-    ];
-    const mixed = attention(g, q, { keys, values }, layout);
-    const attended = g.add(x, dense(`${name}.attn.proj`, mixed, d));
-    const inner = dense(`${name}.mlp.fc1`, norm(`${name}.norm2`, attended), config.intermediate_size);
-    return g.add(attended, dense(`${name}.mlp.fc2`, activate(g, activation, inner), d));
-  }
+  const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
+  const indices = Array.from({ length: config.num_hidden_layers }, (_, index) => index);
 
   return {
     architecture: config.model_type,
@@ -182,16 +189,16 @@ export function vit(json: unknown, parameters: ParameterReader): EncoderBackbone
     depth: config.num_hidden_layers,
     width: d,
     states(pixels) {
-      const patches = embedPatches(pixels);
-      const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
-      const positions = parameters.tensor("pos_embed", [1, side * side + special.length, d]);
-      let x = g.add(g.concat([...tokens, patches], 1), positions);
-      const states: Value[] = [];
-      for (let index = 0; index < config.num_hidden_layers; index++) {
+      let x = enter(pixels);
+      const states = indices.map((index) => {
         x = block(index, x);
-        states.push(norm("norm", g.slice(x, 1, 0, 1)));
-      }
+        return norm("norm", g.slice(x, 1, 0, 1));
+      });
       return g.concat(states, 1);
+    },
+    patches(pixels) {
+      const last = indices.reduce((x, index) => block(index, x), enter(pixels));
+      return norm("norm", g.slice(last, 1, special.length));
     },
   };
 }

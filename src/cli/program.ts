@@ -3,6 +3,7 @@ import { addBuildCommand } from "./build.js";
 import { addCaptionCommand } from "./caption.js";
 import type { CliContext } from "./context.js";
 import { addEvalCommand } from "./eval.js";
+import { addFedMaeCommand } from "./fedmae.js";
 import { addInspectCommand } from "./inspect.js";
 import { addMeasureCommand } from "./measure.js";
 import { packageVersion } from "./package-version.js";
@@ -46,6 +47,7 @@ export function createProgram(context: CliContext): Command {
     addMeasureCommand,
     addTrainCommand,
     addEvalCommand,
+    addFedMaeCommand,
   ]) {
     add(program, context);
   }

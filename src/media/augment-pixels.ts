@@ -10,22 +10,22 @@ export interface AugmentOptions {
   readonly random: () => number;
   /** Mirror every second picture. */
   readonly mirror: boolean;
+  /** Share of the area that a crop has at least. Default 0.6: what texts speak of mostly stays in it. */
+  readonly leastArea?: number | undefined;
 }
 
-/** Shares of the area and ratios of the sides of a crop; the objects that texts speak of mostly stay in it. */
-const AREA = { least: 0.6, most: 1 };
 const RATIO = { least: 3 / 4, most: 4 / 3 };
 
 /**
  * A random crop, resized to the whole again (bilinear), perhaps mirrored: random-resized-crop of Szegedy et al. 2015
- * on pixels that are prepared already, with a milder range than classifiers are trained with.
+ * on pixels that are prepared already.
  */
 export function augmentPixels(
   { data, height, width }: Pixels,
-  { random, mirror }: AugmentOptions,
+  { random, mirror, leastArea = 0.6 }: AugmentOptions,
 ): Float32Array {
-  const between = ({ least, most }: typeof AREA) => least + (most - least) * random();
-  const [area, ratio] = [between(AREA), Math.sqrt(between(RATIO))];
+  const between = ({ least, most }: typeof RATIO) => least + (most - least) * random();
+  const [area, ratio] = [between({ least: leastArea, most: 1 }), Math.sqrt(between(RATIO))];
   const cropHeight = Math.min(1, Math.sqrt(area) / ratio) * height;
   const cropWidth = Math.min(1, Math.sqrt(area) * ratio) * width;
   const top = random() * (height - cropHeight);

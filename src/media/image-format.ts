@@ -3,6 +3,19 @@ export const imageFormats = ["jpeg", "png", "webp", "gif", "tiff", "avif", "svg"
 
 export type ImageFormat = (typeof imageFormats)[number];
 
+/** What files of these formats are mostly called. */
+export const imageExtensions: readonly string[] = [
+  ".jpg",
+  ".jpeg",
+  ".png",
+  ".webp",
+  ".gif",
+  ".tif",
+  ".tiff",
+  ".avif",
+  ".svg",
+];
+
 /** Where a document may at last begin with `<svg`, in bytes: as far as libvips itself looks. */
 const SVG_WINDOW = 1000;
 

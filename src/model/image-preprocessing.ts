@@ -51,18 +51,37 @@ const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } sat
 
 /** eP-ALM as published: squashed to a square of `size` pixels, bicubic, CLIP's mean and standard deviation. */
 export function publishedPreprocessing(size: number): ImagePreprocessing {
+  return squashed(size, CLIP);
+}
+
+/** As pictures come to masked auto-encoders: squashed, bicubic, ImageNet's mean and standard deviation. */
+export function imagenetPreprocessing(size: number): ImagePreprocessing {
+  return squashed(size, IMAGENET);
+}
+
+function squashed(size: number, scale: ChannelScale): ImagePreprocessing {
   const square = { height: size, width: size };
+  const resize: Resize = { mode: "squash", ...square };
   return valid(
-    {
-      size: square,
-      resize: { mode: "squash", ...square },
-      resample: "bicubic",
-      rescaleFactor: ONE_BYTE,
-      ...CLIP,
-    },
-    "published preprocessing",
+    { size: square, resize, resample: "bicubic", rescaleFactor: ONE_BYTE, ...scale },
+    `preprocessing for ${size} pixels`,
     "invalid_option",
   );
+}
+
+/** The `preprocessor_config.json` that says the same as `imagenetPreprocessing`. */
+export function imagenetPreprocessorConfig(size: number): Readonly<Record<string, unknown>> {
+  return {
+    image_processor_type: "ViTImageProcessor",
+    do_resize: true,
+    size: { height: size, width: size },
+    resample: pillowResample.indexOf("bicubic"),
+    do_rescale: true,
+    rescale_factor: ONE_BYTE,
+    do_normalize: true,
+    image_mean: IMAGENET.mean,
+    image_std: IMAGENET.std,
+  };
 }
 
 /** What an image processor of Hugging Face does where its `preprocessor_config.json` is silent. */

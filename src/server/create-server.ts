@@ -70,7 +70,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     const route = request.routeOptions.url ?? "none";
     metrics.countRequest(route, request.method, reply.statusCode, reply.elapsedTime / 1000);
   });
-  if (config.corsOrigins.length > 0) await app.register(cors, { origin: corsOrigin(config.corsOrigins) });
+  if (config.corsOrigins.length > 0)
+    await app.register(cors, {
+      origin: corsOrigin(config.corsOrigins),
+      exposedHeaders: ["x-request-id", "retry-after"],
+    });
   await app.register(multipart, { throwFileSizeLimit: true });
   statusRoutes(app, service, keys);
   pageRoutes(app, service, keys);

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EpalmError } from "../errors.js";
 import type { Admission } from "./admission.js";
-import { asEpalmError, PROBLEM_TYPE, problemOf } from "./problem.js";
+import { asEpalmError, openAiProblem, PROBLEM_TYPE, problemOf } from "./problem.js";
 
 const methods = ["GET", "POST"] as const;
 
@@ -32,5 +32,7 @@ function sendProblem(
   admission?: Admission,
 ): FastifyReply {
   if (error.code === "overloaded" && admission) reply.header("retry-after", admission.retrySeconds);
-  return reply.status(error.status).type(PROBLEM_TYPE).send(problemOf(error, request.id));
+  const problem = problemOf(error, request.id);
+  const body = request.url.startsWith("/v1/") ? openAiProblem(problem) : problem;
+  return reply.status(error.status).type(PROBLEM_TYPE).send(body);
 }

@@ -68,6 +68,12 @@ export function problemOf(error: EpalmError, instance: string): Problem {
   };
 }
 
+/** The same problem with what clients of OpenAI's interface look for beside it. */
+export function openAiProblem(problem: Problem): Problem {
+  const { detail, code, field = null } = problem;
+  return { ...problem, error: { message: detail, type: code, code, param: field } };
+}
+
 /** Statuses that fastify, its plugins and Node's parser give, as codes of the catalogue. */
 const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [400, "invalid_option"],

@@ -1,31 +1,33 @@
-import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { parse } from "yaml";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../errors.js";
+import { ADAPTER_NAME } from "../model/manifest.js";
+import { readConfigFile } from "./config-file.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.
  * docs/training.md says what each key does and which name the published recipes have for it.
  */
 
-/** Configs are written by hand. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
-
 /** Each costs a run of the encoder per picture, and its states on disk. */
 const MAX_AUGMENTATIONS = 100;
 
+/** An epoch's random numbers are seeded with a million times it, and a bit: that must stay an exact number. */
+const MAX_SEED = 2 ** 32 - 1;
+
+/** An empty one would be the config's own folder. */
+const path = z.string().min(1);
 const positive = z.number().positive();
 const share = z.number().min(0).max(1);
+const belowOne = z.number().min(0).lt(1);
 const count = z.int().min(1);
 
 const dataSet = z.strictObject({
   /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of pictures with texts. */
-  path: z.string(),
+  path,
   /** VQA v2: the annotations that belong to the questions. */
-  annotations: z.string().optional(),
+  annotations: path.optional(),
   /** COCO and VQA v2: where the pictures are. Default: beside the file. */
-  media: z.string().optional(),
+  media: path.optional(),
   /** VQA v2: how pictures are named. Default: `COCO_{split}_{id:012d}.jpg`. */
   imagePattern: z.string().optional(),
 });
@@ -33,7 +35,7 @@ const dataSet = z.strictObject({
 const adapter = z.strictObject({
   name: z
     .string()
-    .regex(/^[\w.-]+$/)
+    .regex(ADAPTER_NAME, "expected letters, digits, '.', '_' and '-', a letter or digit first")
     .default("main"),
   tasks: z
     .array(z.enum(["caption", "vqa"]))
@@ -50,7 +52,7 @@ const adapter = z.strictObject({
   /** Published: everything. `itself` never sees the future when it is trained. */
   perceptionSees: z.enum(["everything", "itself"]).default("itself"),
   /** An adapter file to go on from, of the same settings. */
-  initial: z.string().optional(),
+  initial: path.optional(),
 });
 
 const loss = z.strictObject({
@@ -58,7 +60,7 @@ const loss = z.strictObject({
   scale: positive.default(0.1),
   /** `text`: every token but the first counts, as published. `answer`: those behind the prompt. */
   on: z.enum(["text", "answer"]).default("text"),
-  labelSmoothing: z.number().min(0).lt(1).default(0),
+  labelSmoothing: belowOne.default(0),
 });
 
 const optimizer = z.strictObject({
@@ -66,8 +68,8 @@ const optimizer = z.strictObject({
   /** Of the soft prompt. Default: `learningRate`. */
   promptLearningRate: positive.optional(),
   weightDecay: z.number().min(0).default(0.02),
-  beta1: share.default(0.9),
-  beta2: share.default(0.999),
+  beta1: belowOne.default(0.9),
+  beta2: belowOne.default(0.999),
   epsilon: positive.default(1e-8),
   /** Gradients whose norm, over all tensors, is larger are scaled down to it. Default: never. */
   clipNorm: positive.optional(),
@@ -81,8 +83,8 @@ const schedule = z.strictObject({
 });
 
 export const trainingConfigSchema = z.strictObject({
-  model: z.string(),
-  output: z.string(),
+  model: path,
+  output: path,
   data: z.strictObject({ train: dataSet, validation: dataSet.optional() }),
   adapter,
   loss: loss.prefault({}),
@@ -92,13 +94,13 @@ export const trainingConfigSchema = z.strictObject({
   batchSize: count.default(16),
   /** Batches whose gradients are added before each step of the optimizer. */
   accumulation: count.default(1),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).max(MAX_SEED).default(0),
   /** Pictures are seen without change, or, where it is above 0, each in so many ways. */
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
   /** Whether augmented pictures may be mirrored, too: not where texts speak of left and right. */
   mirror: z.boolean().default(false),
   /** Folder of the encoder's states, computed once; runs may share it. Default: `states` in the output. */
-  cache: z.string().optional(),
+  cache: path.optional(),
   /** Leave bad examples out, and list them, instead of refusing the data set. */
   skipBad: z.boolean().default(false),
   /** Put the trained adapter into the model folder when the run is over. */
@@ -115,25 +117,7 @@ export type TrainingConfig = z.infer<typeof trainingConfigSchema>;
 
 /** Reads a config file; throws `not_found` or `invalid_option` with file, key and cause. */
 export function readTrainingConfig(path: string): TrainingConfig {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file`);
-  if (stats.size > MAX_CONFIG_BYTES) {
-    throw new EpalmError("invalid_option", `${path}: ${stats.size} bytes are more than ${MAX_CONFIG_BYTES}`);
-  }
-  const result = trainingConfigSchema.safeParse(parseText(path));
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw new EpalmError("invalid_option", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
-  }
-  return withAbsolutePaths(result.data, dirname(path));
-}
-
-function parseText(path: string): unknown {
-  try {
-    return parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new EpalmError("invalid_option", `${path}: ${messageOf(error)}`, { cause: error });
-  }
+  return withAbsolutePaths(readConfigFile(path, trainingConfigSchema), dirname(path));
 }
 
 function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConfig {

@@ -1,3 +1,4 @@
+import { EpalmError } from "../errors.js";
 import { type CaptionScores, captionScores } from "./metrics/caption-scores.js";
 import { vqaAccuracy } from "./metrics/vqa-accuracy.js";
 
@@ -35,28 +36,45 @@ export interface EvaluateOptions {
   readonly onPrediction?: ((prediction: Prediction) => void) | undefined;
 }
 
-/** Asks a model about every example, several at a time; predictions come back in the examples' order. */
+/**
+ * Asks a model about every example, several at a time; predictions come back in the examples' order. After a failure
+ * nothing more is asked or told, and what was asked already is waited for: then the model may be closed.
+ *
+ * @throws invalid_option, aborted, or what `ask` throws
+ */
 export async function predict(
   examples: readonly ScoredExample[],
   ask: (example: ScoredExample) => Promise<string>,
   { concurrency = 8, signal, onPrediction }: EvaluateOptions = {},
 ): Promise<Prediction[]> {
+  if (!Number.isInteger(concurrency) || concurrency < 1) {
+    throw new EpalmError(
+      "invalid_option",
+      `concurrency: expected a whole number above 0, got ${concurrency}`,
+    );
+  }
   const predictions = new Array<Prediction>(examples.length);
   let next = 0;
   let told = 0;
+  const failures: unknown[] = [];
   const tell = () => {
     for (let ready = predictions[told]; ready !== undefined; ready = predictions[++told])
       onPrediction?.(ready);
   };
   const worker = async () => {
-    for (let index = next++; index < examples.length; index = next++) {
-      signal?.throwIfAborted();
-      const example = examples[index] as ScoredExample;
-      predictions[index] = { ...example, prediction: await ask(example) };
-      tell();
+    for (let index = next++; index < examples.length && failures.length === 0; index = next++) {
+      try {
+        if (signal?.aborted) throw new EpalmError("aborted", `stopped before example ${index + 1}`);
+        const example = examples[index] as ScoredExample;
+        predictions[index] = { ...example, prediction: await ask(example) };
+        if (failures.length === 0) tell();
+      } catch (error) {
+        failures.push(error);
+      }
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, worker));
+  await Promise.all(Array.from({ length: Math.min(concurrency, examples.length) }, worker));
+  if (failures.length > 0) throw failures[0];
   return predictions;
 }
 

@@ -1,8 +1,9 @@
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { openSafetensors, writeSafetensors } from "../checkpoints/safetensors.js";
 import { EpalmError } from "../errors.js";
-import { constantSource, type Tensor, type TensorSource } from "../tensor/tensor.js";
+import { bytesOf, constantSource, type Tensor } from "../tensor/tensor.js";
 import type { Moments } from "./adamw.js";
 
 /** Everything that a training run needs to go on as if it had never stopped; batches follow from the step alone. */
@@ -18,21 +19,28 @@ export interface RunState {
 
 const METADATA_KEY = "epalm.run";
 
-const header = z.strictObject({ step: z.int().min(0), fingerprint: z.string() });
+/** `sha256` is of all the rest: safetensors alone would take a flipped bit for another weight. */
+const header = z.strictObject({ step: z.int().min(0), fingerprint: z.string(), sha256: z.string() });
+
+type Header = z.infer<typeof header>;
+type NamedTensors = readonly (readonly [name: string, tensor: Tensor])[];
 
 /** Writes a checkpoint: whole, or not at all. */
 export function writeRunState(path: string, { step, fingerprint, weights, moments }: RunState): void {
-  const tensors: [string, TensorSource][] = [];
-  const add = (name: string, shape: readonly number[], data: Float32Array) =>
-    tensors.push([name, constantSource("float32", shape, data)]);
+  const tensors: [string, Tensor][] = [];
   for (const [name, { shape, data }] of weights) {
-    add(`weight ${name}`, shape, data as Float32Array);
+    tensors.push([`weight ${name}`, { type: "float32", shape, data }]);
     const moment = moments.get(name);
     if (!moment) continue;
-    add(`mean ${name}`, shape, moment.mean);
-    add(`square ${name}`, shape, moment.square);
+    tensors.push([`mean ${name}`, { type: "float32", shape, data: moment.mean }]);
+    tensors.push([`square ${name}`, { type: "float32", shape, data: moment.square }]);
   }
-  writeSafetensors(path, tensors, { [METADATA_KEY]: JSON.stringify({ step, fingerprint }) });
+  const known: Header = { step, fingerprint, sha256: digestOf(step, fingerprint, tensors) };
+  writeSafetensors(
+    path,
+    tensors.map(([name, { type, shape, data }]) => [name, constantSource(type, shape, data)]),
+    { [METADATA_KEY]: JSON.stringify(known) },
+  );
 }
 
 /**
@@ -44,33 +52,53 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
   if (!existsSync(path)) return undefined;
   const checkpoint = openSafetensors(path);
   try {
-    const known = header.safeParse(JSON.parse(checkpoint.metadata[METADATA_KEY] ?? "null"));
-    if (!known.success)
-      throw new EpalmError("invalid_checkpoint", `${path}: is no checkpoint of a training run`);
-    if (known.data.fingerprint !== fingerprint) {
+    const known = parseHeader(path, checkpoint.metadata[METADATA_KEY]);
+    const tensors: NamedTensors = Array.from(checkpoint.tensors, ([name, { type, shape, read }]) => [
+      name,
+      { type, shape, data: read() },
+    ]);
+    if (known.sha256 !== digestOf(known.step, known.fingerprint, tensors)) {
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `${path}: is damaged: its SHA-256 is not the one it was written with`,
+      );
+    }
+    if (known.fingerprint !== fingerprint) {
       throw new EpalmError(
         "invalid_option",
         `${path}: belongs to a run with another config, model or data; choose another output, or remove it`,
       );
     }
-    const read = (prefix: string) =>
+    const those = (prefix: string) =>
       new Map(
-        Array.from(checkpoint.tensors)
+        tensors
           .filter(([name]) => name.startsWith(prefix))
-          .map(([name, { type, shape, read: values }]) => [
-            name.slice(prefix.length),
-            { type, shape, data: values() },
-          ]),
+          .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
       );
-    const [weights, means, squares] = [read("weight "), read("mean "), read("square ")];
+    const [weights, means, squares] = [those("weight "), those("mean "), those("square ")];
     const moments = new Map(
       Array.from(means, ([name, { data }]) => [
         name,
         { mean: data as Float32Array, square: squares.get(name)?.data as Float32Array },
       ]),
     );
-    return { step: known.data.step, fingerprint, weights, moments };
+    return { step: known.step, fingerprint, weights, moments };
   } finally {
     checkpoint.close();
   }
+}
+
+function parseHeader(path: string, text = "null"): Header {
+  try {
+    return header.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new EpalmError("invalid_checkpoint", `${path}: is no checkpoint of a training run`, { cause });
+  }
+}
+
+function digestOf(step: number, fingerprint: string, tensors: NamedTensors): string {
+  const hash = createHash("sha256").update(JSON.stringify([step, fingerprint]));
+  for (const [name, { type, shape, data }] of tensors)
+    hash.update(JSON.stringify([name, type, shape])).update(bytesOf(data));
+  return hash.digest("hex");
 }

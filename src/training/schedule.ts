@@ -14,7 +14,7 @@ export function learningRateShare(
   { steps, warmupSteps, startShare, endShare }: Schedule,
   step: number,
 ): number {
-  if (step < warmupSteps) return startShare + ((1 - startShare) * (step + 1)) / warmupSteps;
+  if (step < warmupSteps) return startShare + ((1 - startShare) * step) / warmupSteps;
   const progress = Math.min(1, (step - warmupSteps) / Math.max(1, steps - warmupSteps));
   return endShare + ((1 - endShare) * (1 + Math.cos(Math.PI * progress))) / 2;
 }

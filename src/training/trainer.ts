@@ -2,14 +2,12 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Adapter, adapterShapes } from "../adapter/adapter.js";
 import { writeAdapter } from "../adapter/adapter-file.js";
-import { gradientName } from "../autodiff/gradient.js";
 import { EpalmError } from "../errors.js";
 import { GraphBuilder } from "../graph/builder.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { adapterWidths, type ModelFolder } from "../model/model-folder.js";
-import { openSession, type Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { AdamW, type StepSize } from "./adamw.js";
+import type { StepSize } from "./adamw.js";
 import type { TrainingConfig } from "./config.js";
 import { frozenDecoder } from "./frozen-decoder.js";
 import type { PaddedTexts } from "./padded-batch.js";
@@ -17,6 +15,7 @@ import { readRunState, writeRunState } from "./run-state.js";
 import { learningRateShare, type Schedule } from "./schedule.js";
 import { trainingFeeds } from "./training-batch.js";
 import { trainingGraph } from "./training-graph.js";
+import { WeightTraining } from "./weight-training.js";
 
 /** One batch of a training set, ready to be fed. */
 export interface TrainingBatch {
@@ -73,15 +72,21 @@ export const ADAPTER_FILE = "adapter.safetensors";
 export async function train(run: TrainingRun): Promise<Adapter> {
   const { output } = run.config;
   mkdirSync(output, { recursive: true });
-  const session = await openTrainingSession(run);
+  const { beta1, beta2, epsilon } = run.config.optimizer;
+  const state = readRunState(join(output, CHECKPOINT_FILE), run.fingerprint);
+  const training = await WeightTraining.open(writeTrainingGraph(run), {
+    weights: state?.weights ?? run.initial.tensors,
+    optimizer: { beta1, beta2, epsilon },
+    state,
+  });
   try {
-    return await new Trainer(run, session).run();
+    return await new Trainer(run, training).run();
   } finally {
-    await session.close();
+    await training.close();
   }
 }
 
-async function openTrainingSession({ config, model, initial }: TrainingRun): Promise<Session> {
+function writeTrainingGraph({ config, model, initial }: TrainingRun): string {
   const g = new GraphBuilder("training");
   const graph = trainingGraph(g, frozenDecoder(model, g), {
     settings: initial.settings,
@@ -91,21 +96,19 @@ async function openTrainingSession({ config, model, initial }: TrainingRun): Pro
   });
   const path = join(config.output, "graph", "training.onnx");
   writeOnnx(graph, path);
-  return openSession(path);
+  return path;
 }
 
 class Trainer {
   readonly #run: TrainingRun;
-  readonly #session: Session;
-  readonly #weights: Map<string, Tensor>;
-  readonly #optimizer: AdamW;
+  readonly #training: WeightTraining;
   readonly #schedule: Schedule;
   readonly #stepsPerEpoch: number;
 
-  constructor(run: TrainingRun, session: Session) {
+  constructor(run: TrainingRun, training: WeightTraining) {
     this.#run = run;
-    this.#session = session;
-    const { config, batches, initial, fingerprint } = run;
+    this.#training = training;
+    const { config, batches } = run;
     this.#stepsPerEpoch = Math.ceil(batches.batchesPerEpoch / config.accumulation);
     this.#schedule = {
       steps: config.epochs * this.#stepsPerEpoch,
@@ -113,29 +116,17 @@ class Trainer {
       startShare: config.schedule.startShare,
       endShare: config.schedule.endShare,
     };
-    const state = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint);
-    this.#weights = new Map(
-      Array.from(state?.weights ?? initial.tensors, ([name, tensor]) => [
-        name,
-        { ...tensor, data: tensor.data.slice() },
-      ]),
-    );
-    const { beta1, beta2, epsilon } = config.optimizer;
-    this.#optimizer = new AdamW(
-      { beta1, beta2, epsilon },
-      state ? { steps: state.step, moments: state.moments } : undefined,
-    );
   }
 
   async run(): Promise<Adapter> {
     const { config, onEpoch, signal } = this.#run;
-    while (this.#optimizer.steps < this.#schedule.steps) {
+    while (this.#training.steps < this.#schedule.steps) {
       if (signal?.aborted) {
         this.#checkpoint();
         throw new EpalmError("aborted", "training was stopped; it goes on from its checkpoint");
       }
       await this.#step();
-      const done = this.#optimizer.steps;
+      const done = this.#training.steps;
       const epochIsOver = done % this.#stepsPerEpoch === 0;
       if (epochIsOver) await onEpoch?.(done / this.#stepsPerEpoch, this.#adapter());
       if (epochIsOver || done % config.checkpointEvery === 0) this.#checkpoint();
@@ -147,24 +138,19 @@ class Trainer {
   async #step(): Promise<void> {
     const { config, batches, onStep } = this.#run;
     const started = performance.now();
-    const step = this.#optimizer.steps;
+    const step = this.#training.steps;
     const epoch = Math.floor(step / this.#stepsPerEpoch);
     const first = (step % this.#stepsPerEpoch) * config.accumulation;
     const last = Math.min(first + config.accumulation, batches.batchesPerEpoch);
-    const gradients = new Map(
-      Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]),
-    );
     const sums = { loss: 0, tokenLoss: 0, tokens: 0, examples: 0 };
     for (let index = first; index < last; index++) {
-      await this.#accumulate(await batches.batch(epoch, index), 1 / (last - first), gradients, sums);
+      await this.#accumulate(await batches.batch(epoch, index), 1 / (last - first), sums);
     }
-    const gradientNorm = clip(gradients, config.optimizer.clipNorm);
     const share = learningRateShare(this.#schedule, step);
-    this.#optimizer.step(
-      this.#weights,
-      (name) => gradients.get(name) ?? new Float32Array(),
-      (name) => this.#stepSize(name, share),
-    );
+    const gradientNorm = this.#training.step({
+      clipNorm: config.optimizer.clipNorm,
+      sizeOf: (name) => this.#stepSize(name, share),
+    });
     onStep?.({
       step: step + 1,
       steps: this.#schedule.steps,
@@ -182,7 +168,6 @@ class Trainer {
   async #accumulate(
     { texts, states, answerStarts }: TrainingBatch,
     share: number,
-    gradients: ReadonlyMap<string, Float32Array>,
     sums: { loss: number; tokenLoss: number; tokens: number; examples: number },
   ): Promise<void> {
     const { loss } = this.#run.config;
@@ -192,29 +177,12 @@ class Trainer {
     const feeds = trainingFeeds(texts, states, promptLength, perceptionSees, {
       weightOf: (row, place) => (loss.on === "answer" && place < (answerStarts[row] ?? 0) ? 0 : weight),
     });
-    // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
-    const trained = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
-    const names = Array.from(gradients.keys());
-    const results = await this.#session.run({ ...feeds, ...trained }, [
-      "loss",
-      "token_loss",
-      ...names.map(gradientName),
-    ]);
-    for (const [name, sum] of gradients) {
-      const part = results[gradientName(name)]?.data as Float32Array;
-      for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
-    }
+    const results = await this.#training.add(feeds, ["token_loss"]);
     const tokenLosses = results.token_loss?.data as Float32Array;
     sums.loss += Number(results.loss?.data[0]);
     sums.tokenLoss += tokenLosses.reduce((total, value) => total + value, 0);
     sums.tokens += tokenLosses.length;
     sums.examples += batch;
-    if (!Number.isFinite(sums.loss)) {
-      throw new EpalmError(
-        "internal",
-        `the loss is ${sums.loss} in step ${this.#optimizer.steps + 1}: lower the learning rate, or clip`,
-      );
-    }
   }
 
   #stepSize(name: string, share: number): StepSize {
@@ -224,27 +192,15 @@ class Trainer {
   }
 
   #adapter(): Adapter {
-    return { settings: this.#run.initial.settings, tensors: this.#weights };
+    return { settings: this.#run.initial.settings, tensors: this.#training.weights };
   }
 
   #checkpoint(): void {
     writeRunState(join(this.#run.config.output, CHECKPOINT_FILE), {
-      step: this.#optimizer.steps,
+      step: this.#training.steps,
       fingerprint: this.#run.fingerprint,
-      weights: this.#weights,
-      moments: this.#optimizer.moments,
+      weights: this.#training.weights,
+      moments: this.#training.moments,
     });
   }
-}
-
-/** Scales gradients down to a norm, over all tensors; returns the norm they had. */
-function clip(gradients: ReadonlyMap<string, Float32Array>, limit: number | undefined): number {
-  let squares = 0;
-  for (const data of gradients.values()) for (const value of data) squares += value * value;
-  const norm = Math.sqrt(squares);
-  if (limit === undefined || norm <= limit) return norm;
-  for (const data of gradients.values()) {
-    for (let i = 0; i < data.length; i++) data[i] = ((data[i] as number) * limit) / norm;
-  }
-  return norm;
 }

@@ -14,6 +14,12 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** Registered here, at the file's top: within `before`, Node would run it as soon as that is over. */
+const running: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const stop of running) await stop();
+});
+
 /** A whole service on a free port; stopped after the tests of the file. */
 export async function startServer(settings: ServerSettings, models = new Models()): Promise<Running> {
   const config = parseServerConfig({ port: 0, threads: 1, checksums: false, ...settings });
@@ -30,7 +36,7 @@ export async function startServer(settings: ServerSettings, models = new Models(
     await server.close();
     await models.close();
   };
-  after(stop);
+  running.push(stop);
   return { server, models, url, log, stop };
 }
 

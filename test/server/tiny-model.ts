@@ -10,10 +10,16 @@ const GOLDEN = "test/fixtures/goldens/opt-6states-mlp10";
 
 export const ADAPTER_FILE = join(GOLDEN, "adapter.pth");
 
+/** Registered here, at the file's top: within `before`, Node would run it as soon as that is over. */
+const folders: string[] = [];
+after(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
 /** A folder that is gone after the tests of the file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-server-"));
-  after(() => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 

@@ -1,12 +1,13 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
 import { messageOf } from "../../errors.js";
+import { imageExtensions } from "../../media/image-format.js";
 import { badExample, type Finding, type MediaReference, type Modality } from "./example.js";
 import { causeOf, textField } from "./fields.js";
 import { MAX_LINE_BYTES } from "./read-lines.js";
 
 const extensions: Readonly<Record<Modality, readonly string[]>> = {
-  image: [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif", ".svg"],
+  image: imageExtensions,
   audio: [".wav", ".mp3", ".flac", ".ogg", ".m4a"],
   video: [".mp4", ".webm", ".mov", ".mkv", ".avi"],
 };

@@ -1,0 +1,71 @@
+import { join } from "node:path";
+import { gradientName } from "../../src/autodiff/gradient.js";
+import { maeName } from "../../src/backbones/mae.js";
+import { openSafetensors } from "../../src/checkpoints/safetensors.js";
+import { Weights } from "../../src/checkpoints/weights.js";
+import { maeGraph, maskFeeds } from "../../src/fedmae/mae-graph.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { openSource } from "../../src/model/source-folder.js";
+import { type Feeds, openSession } from "../../src/runtime/session.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { type Check, closeTo } from "./compare.js";
+
+const GRADIENT = "grad.";
+
+/** Mask, logits, loss and every gradient of a masked auto-encoder, from given noise. */
+export async function checkMae(folder: string): Promise<Check[]> {
+  const golden = openSafetensors(join(folder, "golden.safetensors"));
+  const expected = (name: string): Tensor => {
+    const { type, shape, read } = golden.tensors.get(name) ?? {
+      type: "float32",
+      shape: [0],
+      read: () => new Float32Array(),
+    };
+    return { type, shape, data: read() };
+  };
+  const path = join(folder, "mae");
+  const source = await openSource(path, path);
+  try {
+    const weights = new Weights(source.checkpoint, { rename: maeName });
+    const { graph, trained } = maeGraph(source.config, weights);
+    weights.finish();
+    const session = await openSession(encodeOnnx(graph));
+    const values = trained.map((name): [string, Tensor] => {
+      const { type, shape, read } = weights.take(name, weights.shapeOf(name) ?? []);
+      return [name, { type, shape, data: read() }];
+    });
+    const mask = expected("mask");
+    const visible = (mask.shape[1] ?? 0) - sum(mask.data.subarray(0, mask.shape[1]) as Float32Array);
+    const feeds: Feeds = { pixels: expected("pixels"), ...maskFeeds(expected("noise"), visible) };
+    const results = await session.run({ ...feeds, ...Object.fromEntries(values) }, [
+      "loss",
+      "logits",
+      ...trained.map(gradientName),
+    ]);
+    await session.close();
+    const gradients = Array.from(golden.tensors.keys()).filter((name) => name.startsWith(GRADIENT));
+    // A softmax does not change when all keys are shifted: the gradient of their bias is rounding errors alone.
+    const rounding = 1e-3 * Math.max(...gradients.map((name) => largest(expected(name))));
+    return [
+      closeTo("mask", feeds.masked as Tensor, mask),
+      closeTo("logits", results.logits as Tensor, expected("logits")),
+      closeTo("loss", results.loss as Tensor, expected("loss")),
+      ...gradients.map((name) => {
+        const own = maeName(name.slice(GRADIENT.length)) ?? name;
+        const found = results[gradientName(own)] ?? { type: "float32", shape: [0], data: new Float32Array() };
+        return closeTo(`gradient of ${own}`, found, expected(name), rounding);
+      }),
+    ];
+  } finally {
+    source.checkpoint.close();
+    golden.close();
+  }
+}
+
+function largest({ data }: Tensor): number {
+  return (data as Float32Array).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+}
+
+function sum(values: Float32Array): number {
+  return values.reduce((total, value) => total + value, 0);
+}

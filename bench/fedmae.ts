@@ -1,0 +1,75 @@
+import { existsSync, mkdirSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ClientCost, fedMaeConfigSchema, measureClients } from "../src/fedmae.js";
+import { randomStreams } from "../src/generation/random.js";
+import { encodePng } from "../src/media/encode-png.js";
+import type { Measurement } from "./measurement.js";
+
+/** ViT-B/16 at 224 pixels with one decoder block: the shape that both papers start from. */
+const shape = { depth: 12, batchSize: 8 };
+
+const columns = [
+  { key: "who", title: "" },
+  { key: "blocks", title: "blocks" },
+  { key: "parameters", title: "parameters, M", digits: 1 },
+  { key: "down", title: "down, MB", digits: 1 },
+  { key: "up", title: "up, MB", digits: 1 },
+  { key: "peak", title: "peak, MB", digits: 1 },
+  { key: "time", title: "ms a picture", digits: 1 },
+];
+
+/** Pixels of the pictures, and how many. */
+const SIDE = 256;
+const PICTURES = 24;
+
+export const fedMae: Measurement = {
+  summary: "a federated client of one block beside one of full depth, ViT-B/16 shape",
+  async run({ folder, say }) {
+    const pictures = await noisePictures(join(folder, "pictures"));
+    say("measuring: fedmae, two clients");
+    const config = fedMaeConfigSchema.parse({
+      output: folder,
+      clients: [{ name: "client", path: folder }],
+      mode: "parallel",
+      rounds: 1,
+      ...shape,
+    });
+    const { client, fullDepth } = await measureClients(config, pictures);
+    const ratio = (of: (cost: ClientCost) => number) => of(fullDepth) / of(client);
+    const row = (who: string, of: (read: (cost: ClientCost) => number) => number, megabytes: number) => ({
+      who,
+      blocks: of(({ blocks }) => blocks),
+      parameters: of(({ parameters }) => parameters) / megabytes,
+      down: of(({ bytesDown }) => bytesDown) / megabytes,
+      up: of(({ bytesUp }) => bytesUp) / megabytes,
+      peak: of(({ peakBytes }) => peakBytes) / megabytes,
+      time: of((cost) => cost.millisecondsPerPicture),
+    });
+    return [
+      {
+        title: `a client's round: ViT-B/16, 224 pixels, batches of ${shape.batchSize}, fp32, 1 thread`,
+        columns,
+        rows: [
+          row("one block", (read) => read(client), 1e6),
+          row("full depth", (read) => read(fullDepth), 1e6),
+          row("full depth over one block", ratio, 1),
+        ],
+        notes: ["each in a process of its own; peak: all of its resident memory, Node and pictures included"],
+      },
+    ];
+  },
+};
+
+/** Noise is as good as photographs where only time and memory count. */
+async function noisePictures(folder: string): Promise<string[]> {
+  mkdirSync(folder, { recursive: true });
+  const [random = Math.random] = randomStreams(0, 1);
+  const paths = Array.from({ length: PICTURES }, (_, index) => join(folder, `${index}.png`));
+  for (const path of paths) {
+    if (existsSync(path)) continue;
+    const pixels = Uint8Array.from({ length: SIDE * SIDE * 3 }, () => 256 * random());
+    await writeFile(path, await encodePng(pixels, SIDE, SIDE));
+  }
+  return paths;
+}

@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { EpalmError } from "../src/errors.js";
+import { randomStreams } from "../src/generation/random.js";
+import { encodePng } from "../src/media/encode-png.js";
+import type { Context, Measurement } from "./measurement.js";
+import { modelFolder } from "./models.js";
+import type { Table } from "./table.js";
+
+/** Clients that ask at the same time, each again as soon as it has its answer. */
+const CLIENTS = [1, 4, 16, 64];
+const NEW_TOKENS = 16;
+/** Requests per measurement: enough for a 99th percentile, and not for a coffee. */
+const requestsFor = (clients: number) => Math.max(40, 4 * clients);
+
+/** Small pictures: their decoding is not what is measured. */
+const SIDE = 224;
+
+/** Whether pictures come again (their states are known, as with several questions about one), or are all new. */
+const workloads = [
+  { name: "pictures seen before", distinct: 1 },
+  { name: "new pictures", distinct: Number.POSITIVE_INFINITY },
+] as const;
+
+/** The service as it is, and the same with one request at a time. */
+const servers = {
+  batching: {},
+  "batching off": { queue: { running: 1, waiting: 1000 }, encoderBatch: 1 },
+} as const;
+type ServerName = keyof typeof servers;
+
+interface Load {
+  readonly perSecond: number;
+  /** Milliseconds, sorted. */
+  readonly latencies: readonly number[];
+}
+
+export const serve: Measurement = {
+  summary: "throughput and latency of the service under load, with and without batching",
+  async run(context) {
+    const path = await modelFolder(context, "opt", "int8");
+    const tables: Table[] = [];
+    for (const workload of workloads) {
+      const loads = new Map<ServerName, Map<number, Load>>();
+      for (const name of Object.keys(servers) as ServerName[]) {
+        loads.set(name, await measureServer(context, path, name, workload.distinct));
+      }
+      tables.push(tableOf(workload.name, loads));
+    }
+    return tables;
+  },
+};
+
+async function measureServer(
+  { folder, say }: Context,
+  path: string,
+  name: ServerName,
+  distinct: number,
+): Promise<Map<number, Load>> {
+  const config = join(folder, "serve.json");
+  const settings = { models: { opt: path }, port: 0, logLevel: "warn", ...servers[name] };
+  writeFileSync(config, JSON.stringify(settings));
+  const entry = fileURLToPath(new URL("../src/cli/main.js", import.meta.url));
+  const server = spawn(process.execPath, [entry, "serve", "--config", config], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  try {
+    const address = await listening(server);
+    const picture = pictures(distinct);
+    await ask(address, await picture());
+    const loads = new Map<number, Load>();
+    for (const clients of CLIENTS) {
+      say(`measuring: serve, ${name}, ${clients} clients`);
+      loads.set(clients, await underLoad(address, clients, picture));
+    }
+    return loads;
+  } finally {
+    server.kill("SIGTERM");
+    if (server.exitCode === null) await once(server, "exit");
+  }
+}
+
+/** The service says its address on standard error, once its models are loaded. */
+async function listening(server: ChildProcess): Promise<string> {
+  for await (const chunk of server.stderr ?? []) {
+    const [address] = /http:\/\/[\d.:]+/.exec(String(chunk)) ?? [];
+    if (address !== undefined) return address;
+  }
+  throw new EpalmError("internal", "the service ended before it listened");
+}
+
+/** Pictures of noise; from `distinct` on, they come again. */
+function pictures(distinct: number): () => Promise<Uint8Array> {
+  const [random = Math.random] = randomStreams(0, 1);
+  const known: Uint8Array[] = [];
+  return async () => {
+    if (known.length >= distinct) return known[0] as Uint8Array;
+    const color = [random(), random(), random()];
+    const pixels = Uint8Array.from({ length: SIDE * SIDE * 3 }, (_, i) => 256 * (color[i % 3] ?? 0));
+    const png = await encodePng(pixels, SIDE, SIDE);
+    known.push(png);
+    return png;
+  };
+}
+
+async function underLoad(
+  address: string,
+  clients: number,
+  picture: () => Promise<Uint8Array>,
+): Promise<Load> {
+  const requests = requestsFor(clients);
+  const prepared = await Promise.all(Array.from({ length: requests }, picture));
+  const latencies: number[] = [];
+  const started = performance.now();
+  const client = async () => {
+    for (let png = prepared.pop(); png !== undefined; png = prepared.pop()) {
+      const asked = performance.now();
+      await ask(address, png);
+      latencies.push(performance.now() - asked);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+  const seconds = (performance.now() - started) / 1000;
+  return { perSecond: requests / seconds, latencies: latencies.sort((a, b) => a - b) };
+}
+
+async function ask(address: string, png: Uint8Array): Promise<void> {
+  const form = new FormData();
+  form.set("image", new Blob([png as Uint8Array<ArrayBuffer>]), "picture.png");
+  for (const name of ["max_tokens", "min_tokens"]) form.set(name, String(NEW_TOKENS));
+  form.set("beams", "1");
+  const response = await fetch(`${address}/caption`, { method: "POST", body: form });
+  const text = await response.text();
+  if (!response.ok) throw new EpalmError("internal", `the service answered ${response.status}: ${text}`);
+}
+
+function tableOf(workload: string, loads: ReadonlyMap<ServerName, ReadonlyMap<number, Load>>): Table {
+  const quantile = ({ latencies }: Load, share: number) =>
+    latencies[Math.min(latencies.length - 1, Math.floor(share * latencies.length))] ?? Number.NaN;
+  const rows = CLIENTS.flatMap((clients) => {
+    const off = loads.get("batching off")?.get(clients);
+    return Array.from(loads, ([server, measured]) => {
+      const load = measured.get(clients);
+      if (!load || !off) return [];
+      return [
+        {
+          clients,
+          server,
+          perSecond: load.perSecond,
+          p50: quantile(load, 0.5),
+          p95: quantile(load, 0.95),
+          p99: quantile(load, 0.99),
+          ratio: load.perSecond / off.perSecond,
+        },
+      ];
+    }).flat();
+  });
+  return {
+    title: `serve: captions of ${NEW_TOKENS} tokens, ViT-B/16 + opt-125m, int8, ${workload}`,
+    columns: [
+      { key: "clients", title: "clients" },
+      { key: "server", title: "" },
+      { key: "perSecond", title: "captions/s", digits: 1 },
+      { key: "p50", title: "p50, ms" },
+      { key: "p95", title: "p95, ms" },
+      { key: "p99", title: "p99, ms" },
+      { key: "ratio", title: "throughput over batching off", digits: 2 },
+    ],
+    rows,
+    notes: ["batching off: one request at a time; clients ask from another process on the same cores"],
+  };
+}

@@ -1,0 +1,195 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { evaluateModel, type Model, namedScores, readEvaluationData } from "../../src/index.js";
+import type { Prediction } from "../../src/training/evaluate.js";
+import { captionScores } from "../../src/training/metrics/caption-scores.js";
+import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
+import { readConcepts, withArticle } from "./concepts.js";
+import { kinds } from "./kinds.js";
+import { type QuestionType, questionTypes } from "./scene.js";
+
+/** A share of right answers, and of how many. */
+export interface Share {
+  readonly right: number;
+  readonly all: number;
+}
+
+/** What answers the questions of a set. */
+export type Answerer = "model" | "blind" | "majority answer";
+
+export interface SetScores {
+  readonly captions: { readonly model: number; readonly blind: number; readonly nearest: number };
+  /** Of pictures of one kind of object: captions that name it rightly. */
+  readonly naming: Share;
+  readonly questions: ReadonlyMap<QuestionType | "all", Readonly<Record<Answerer, Share>>>;
+}
+
+export interface EvaluateOptions {
+  /** Folders that `scenes` wrote. */
+  readonly set: string;
+  readonly training: string;
+  readonly limit: number;
+  /** Pictures of the training set that the nearest-neighbour captioner knows. */
+  readonly neighbours: number;
+  readonly say: (what: string) => void;
+}
+
+/** Everything that the card's table says of a set of scenes. */
+export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
+  const { set, training, limit, say } = options;
+  const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
+  const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
+  say(`${set}: captions`);
+  const seen = await evaluateModel(model, captions.examples);
+  const blind = await evaluateModel(model, captions.examples, { blind: true });
+  say(`${set}: nearest neighbours`);
+  const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
+  say(`${set}: questions`);
+  const answers = await evaluateModel(model, questions.examples);
+  const blindAnswers = await evaluateModel(model, questions.examples, { blind: true });
+  const types = questionTypesOf(set);
+  return {
+    captions: {
+      model: namedScores(seen.scores).CIDEr ?? 0,
+      blind: namedScores(blind.scores).CIDEr ?? 0,
+      nearest: captionScores(nearest).overall.cider,
+    },
+    naming: namingShare(seen.predictions),
+    questions: byType(answers.predictions, blindAnswers.predictions, types, majorityAnswers(training)),
+  };
+}
+
+/** Captions of one kind of object are `a red apple on a blue background`; all before the ground is its name. */
+function namingShare(predictions: readonly Prediction[]): Share {
+  const subject = (caption: string) =>
+    / on an? .* background$/.exec(caption) && caption.replace(/ on an? [\w ]* background$/, "");
+  const single = predictions.filter(
+    ({ references: [reference = ""] }) => !/ (left of|above|and) /.test(reference),
+  );
+  const right = single.filter(
+    ({ prediction, references: [reference = ""] }) => subject(prediction) === subject(reference),
+  );
+  return { right: right.length, all: single.length };
+}
+
+function questionTypesOf(set: string): QuestionType[] {
+  const lines = readFileSync(join(set, "question-types.jsonl"), "utf8").trim().split("\n");
+  return lines.map((line) => (JSON.parse(line) as { type: QuestionType }).type);
+}
+
+/** Of each type, the answer that training has most often. */
+function majorityAnswers(training: string): ReadonlyMap<QuestionType, string> {
+  const types = questionTypesOf(training);
+  const lines = readFileSync(join(training, "questions.jsonl"), "utf8").trim().split("\n");
+  const counts = new Map<QuestionType, Map<string, number>>();
+  lines.forEach((line, index) => {
+    const type = types[index] as QuestionType;
+    const { answer } = JSON.parse(line) as { answer: string };
+    const known = counts.get(type) ?? new Map<string, number>();
+    counts.set(type, known.set(answer, (known.get(answer) ?? 0) + 1));
+  });
+  return new Map(
+    Array.from(counts, ([type, answers]) => [
+      type,
+      Array.from(answers).reduce((best, entry) => (entry[1] > best[1] ? entry : best), ["", 0] as [
+        string,
+        number,
+      ])[0],
+    ]),
+  );
+}
+
+function byType(
+  predictions: readonly Prediction[],
+  blind: readonly Prediction[],
+  types: readonly QuestionType[],
+  majority: ReadonlyMap<QuestionType, string>,
+): SetScores["questions"] {
+  const isRight = (text: string | undefined, { references: [truth = ""] }: Prediction) =>
+    normalizeAnswer(text ?? "") === normalizeAnswer(truth);
+  const share = (of: (index: number) => string | undefined, chosen: readonly number[]): Share => ({
+    right: chosen.filter((index) => isRight(of(index), predictions[index] as Prediction)).length,
+    all: chosen.length,
+  });
+  const shares = (chosen: readonly number[]): Readonly<Record<Answerer, Share>> => ({
+    model: share((index) => predictions[index]?.prediction, chosen),
+    blind: share((index) => blind[index]?.prediction, chosen),
+    "majority answer": share((index) => majority.get(types[index] as QuestionType), chosen),
+  });
+  const indices = Array.from(predictions.keys());
+  const ofType = questionTypes.map(
+    (type) => [type, indices.filter((index) => types[index] === type)] as const,
+  );
+  return new Map([
+    ["all" as const, shares(indices)],
+    ...ofType
+      .filter(([, chosen]) => chosen.length > 0)
+      .map(([type, chosen]) => [type, shares(chosen)] as const),
+  ]);
+}
+
+/** For each picture, the caption of the training picture whose last [CLS] state has the largest cosine with its own. */
+async function nearestCaptions(
+  model: Model,
+  predictions: readonly Prediction[],
+  training: string,
+  count: number,
+) {
+  const { examples } = await readEvaluationData({ path: join(training, "captions.jsonl") }, { limit: count });
+  const known: { readonly state: Float32Array; readonly caption: string }[] = [];
+  for (const example of examples) {
+    if (example.kind !== "caption") continue;
+    known.push({ state: await lastState(model, example.media.path), caption: example.captions[0] ?? "" });
+  }
+  const found: { candidate: string; references: readonly string[] }[] = [];
+  for (const { media, references } of predictions) {
+    const state = await lastState(model, media);
+    const best = known.reduce(
+      (nearest, { state: other, caption }) => {
+        const cosine = dot(state, other);
+        return cosine > nearest.cosine ? { cosine, caption } : nearest;
+      },
+      { cosine: Number.NEGATIVE_INFINITY, caption: "" },
+    );
+    found.push({ candidate: best.caption, references });
+  }
+  return found;
+}
+
+/** Of length 1. */
+async function lastState(model: Model, path: string): Promise<Float32Array> {
+  const { data, shape } = await model.encode(path);
+  const [depth = 1, width = 1] = shape;
+  const state = (data as Float32Array).subarray((depth - 1) * width);
+  const norm = Math.sqrt(dot(state, state));
+  return state.map((value) => value / norm);
+}
+
+function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+/**
+ * What the language model knows without a picture: of so many concepts, evenly taken, how often the kind that the
+ * question asks for is the most probable of all kinds.
+ */
+export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
+  const concepts = readConcepts();
+  const chosen = Array.from({ length: count }, (_, i) => concepts[Math.floor((i * concepts.length) / count)]);
+  const names = Array.from(new Set(Object.values(kinds).map(({ name }) => name)));
+  let right = 0;
+  for (const concept of chosen) {
+    if (!concept) continue;
+    const name = withArticle(concept.name);
+    const question = `what kind of thing ${name === concept.name ? "are" : "is"} ${name}?</a>`;
+    const scores = await Promise.all(
+      names.map(async (kind) =>
+        (await model.scoreText(`${question}${kind}`)).reduce((sum, score) => sum + score, 0),
+      ),
+    );
+    if (names[scores.indexOf(Math.max(...scores))] === concept.kind.name) right++;
+  }
+  return { right, all: count };
+}

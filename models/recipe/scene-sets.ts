@@ -1,0 +1,114 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import sharp from "sharp";
+import { type Random, randomStreams } from "../../src/generation/random.js";
+import { type Concept, HELD_OUT, readConcepts, type Style, trainingStyles } from "./concepts.js";
+import { iconSvg } from "./draw-icon.js";
+import { SceneArtist } from "./draw-scene.js";
+import { captionOf, pick, questionsOf, randomScene, type Scene } from "./scene.js";
+
+/** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
+export interface SceneSetOptions {
+  readonly folder: string;
+  readonly count: number;
+  /** Pixels. */
+  readonly side: number;
+  /** `training`: the eight styles, mixed. `held-out style`: the one that nothing was trained on. */
+  readonly styles: "training" | "held-out style";
+  readonly seed: number;
+  /** Objects of a scene; default: from one to four. */
+  readonly objects?: number | undefined;
+  readonly onPicture?: ((done: number) => void) | undefined;
+}
+
+/** Questions that are written per picture, of those that its scene allows. */
+const QUESTIONS_PER_PICTURE = 3;
+
+/**
+ * Draws scenes, and writes beside them `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`) and
+ * `labels.jsonl` (for `epalm fedmae finetune`), and `question-types.jsonl`, a line per question. The same options make the same set.
+ */
+export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
+  const { folder, count, side, seed, onPicture } = options;
+  const concepts = await drawable(readConcepts(), options.styles);
+  const artist = new SceneArtist();
+  mkdirSync(join(folder, "pictures"), { recursive: true });
+  const lines = {
+    captions: [] as string[],
+    questions: [] as string[],
+    labels: [] as string[],
+    "question-types": [] as string[],
+  };
+  for (let index = 0; index < count; index++) {
+    const [content = Math.random, drawing = Math.random] = randomStreams(seed + index, 2);
+    const scene = randomScene(content, concepts, options.objects);
+    const styleOf = stylesFor(scene, options.styles, content);
+    const image = `pictures/${String(index).padStart(6, "0")}.jpg`;
+    const path = join(folder, image);
+    if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, side, drawing));
+    lines.captions.push(JSON.stringify({ image, caption: captionOf(scene) }));
+    for (const { type, question, answer } of someQuestions(scene, concepts, content)) {
+      lines.questions.push(JSON.stringify({ image, question, answer }));
+      lines["question-types"].push(JSON.stringify({ type }));
+    }
+    lines.labels.push(JSON.stringify({ image, labels: labelsOf(scene) }));
+    onPicture?.(index + 1);
+  }
+  for (const [name, texts] of Object.entries(lines)) {
+    writeFileSync(join(folder, `${name}.jsonl`), `${texts.join("\n")}\n`);
+  }
+}
+
+function someQuestions(scene: Scene, concepts: readonly Concept[], random: Random) {
+  const all = questionsOf(scene, concepts, random);
+  const chosen = new Set<(typeof all)[number]>();
+  while (chosen.size < Math.min(QUESTIONS_PER_PICTURE, all.length)) chosen.add(pick(random, all));
+  return chosen;
+}
+
+/** What the encoder learns to tell: the ground, how many things there are, and, where they are all one, its kind. */
+function labelsOf({ background, objects }: Scene): Record<string, string> {
+  const kinds = new Map(objects.map(({ concept }) => [concept, concept.kind.name]));
+  const [kind = ""] = kinds.values();
+  return {
+    background: background.color,
+    texture: background.texture,
+    count: String(objects.length),
+    ...(kinds.size === 1 ? { kind } : {}),
+  };
+}
+
+function stylesFor(scene: Scene, styles: SceneSetOptions["styles"], random: Random): Style[] {
+  return scene.objects.map(({ concept }) =>
+    styles === "held-out style"
+      ? HELD_OUT
+      : pick(
+          random,
+          trainingStyles.filter((style) => concept.icons.has(style)),
+        ),
+  );
+}
+
+/** Concepts whose icons are all valid SVG: a few of the sets' are not. */
+async function drawable(concepts: readonly Concept[], styles: SceneSetOptions["styles"]): Promise<Concept[]> {
+  const wanted: readonly Style[] = styles === "training" ? trainingStyles : [HELD_OUT];
+  const checked = await Promise.all(
+    concepts.map(async (concept) => {
+      const given = Array.from(concept.icons).filter(([style]) => wanted.includes(style));
+      const drawn = await Promise.all(
+        given.map(async ([style, icon]) => ((await isDrawable(style, icon)) ? [[style, icon] as const] : [])),
+      );
+      return { ...concept, icons: new Map(drawn.flat()) };
+    }),
+  );
+  return checked.filter(({ icons }) => icons.size > 0);
+}
+
+async function isDrawable(style: Style, icon: string): Promise<boolean> {
+  return sharp(Buffer.from(iconSvg(style, icon)))
+    .metadata()
+    .then(
+      () => true,
+      () => false,
+    );
+}

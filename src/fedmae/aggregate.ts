@@ -1,0 +1,57 @@
+import { EpalmError } from "../errors.js";
+import { formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
+import type { ClientUpdate } from "./client.js";
+
+/**
+ * Refuses an update that would spoil the average.
+ *
+ * @throws invalid_checkpoint, naming the tensor
+ */
+export function checkUpdate(update: ClientUpdate, expected: ReadonlyMap<string, Tensor>): void {
+  const refuse = (message: string) => new EpalmError("invalid_checkpoint", message);
+  for (const [name, { shape }] of expected) {
+    const tensor = update.weights.get(name);
+    if (!tensor) throw refuse(`sent no ${name}`);
+    if (!sameShape(tensor.shape, shape) || tensor.data.length !== expected.get(name)?.data.length) {
+      throw refuse(`${name}: expected ${formatShape(shape)}, got ${formatShape(tensor.shape)}`);
+    }
+    if (!(tensor.data as Float32Array).every(Number.isFinite))
+      throw refuse(`${name}: holds numbers that are none`);
+  }
+  const surplus = Array.from(update.weights.keys()).find((name) => !expected.has(name));
+  if (surplus !== undefined) throw refuse(`sent what nobody asked for: ${surplus}`);
+  if (!Number.isFinite(update.loss)) throw refuse(`its loss is ${update.loss}`);
+  if (!Number.isInteger(update.examples) || update.examples < 1)
+    throw refuse(`learned from ${update.examples} pictures`);
+}
+
+/** Weights of one owner, and how much they count. */
+export interface Contribution {
+  readonly weights: ReadonlyMap<string, Tensor>;
+  /** Pictures. */
+  readonly examples: number;
+}
+
+/**
+ * The mean of each tensor over those who sent it, weighted by their pictures (FedAvg, McMahan et al. 2017,
+ * arXiv 1602.05629). A tensor that only some own, such as a block of the cascade, is averaged among its owners.
+ */
+export function average(contributions: readonly Contribution[]): Map<string, Tensor> {
+  const sums = new Map<string, { readonly tensor: Tensor; readonly sum: Float64Array; examples: number }>();
+  for (const { weights, examples } of contributions) {
+    for (const [name, tensor] of weights) {
+      const entry = sums.get(name) ?? { tensor, sum: new Float64Array(tensor.data.length), examples: 0 };
+      sums.set(name, entry);
+      entry.examples += examples;
+      for (let i = 0; i < entry.sum.length; i++) {
+        entry.sum[i] = (entry.sum[i] as number) + examples * Number(tensor.data[i]);
+      }
+    }
+  }
+  return new Map(
+    Array.from(sums, ([name, { tensor, sum, examples }]) => [
+      name,
+      { ...tensor, data: Float32Array.from(sum, (value) => value / examples) },
+    ]),
+  );
+}

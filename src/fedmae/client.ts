@@ -1,0 +1,106 @@
+import { type MaeConfig, visiblePatches } from "../backbones/mae.js";
+import { patchesPerSide } from "../backbones/vit.js";
+import { randomStreams } from "../generation/random.js";
+import { encodeOnnx } from "../graph/onnx-writer.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { learningRateShare } from "../training/schedule.js";
+import { WeightTraining } from "../training/weight-training.js";
+import type { FedMaeConfig } from "./config.js";
+import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
+import { PictureBatches } from "./picture-batches.js";
+import { weightsInMemory } from "./weights-in-memory.js";
+
+/** What the server asks of a client in a round: everything it gets, but for its own pictures. */
+export interface ClientTask {
+  readonly config: MaeConfig;
+  /** All tensors of the model, under published names. */
+  readonly weights: ReadonlyMap<string, Tensor>;
+  /** Names of those that are trained; only these come back. */
+  readonly trained: readonly string[];
+  readonly settings: Pick<
+    FedMaeConfig,
+    "localEpochs" | "batchSize" | "optimizer" | "proximal" | "leastArea" | "mirror"
+  >;
+  /** The round's number from 0, of how many: what the learning rate follows. */
+  readonly round: number;
+  readonly rounds: number;
+  /** Of order, crops and masks in this round. */
+  readonly seed: number;
+}
+
+/** What a client sends back. */
+export interface ClientUpdate {
+  readonly weights: ReadonlyMap<string, Tensor>;
+  /** Pictures it learned from: its weight in the average. */
+  readonly examples: number;
+  /** Means over the round. */
+  readonly loss: number;
+  readonly meanPatchLoss: number;
+  /** Of computing, without the start of its process. */
+  readonly milliseconds: number;
+}
+
+/** Trains on a client's own pictures, from the server's weights. */
+export async function trainLocally(task: ClientTask, pictures: readonly string[]): Promise<ClientUpdate> {
+  const { config, settings, round, rounds, seed } = task;
+  const isTrained = new Set(task.trained);
+  const { graph, trained } = maeGraph(
+    config,
+    weightsInMemory(task.weights, "weights of the server"),
+    (name) => isTrained.has(name),
+  );
+  const start = new Map(trained.map((name) => [name, task.weights.get(name) as Tensor]));
+  const training = await WeightTraining.open(
+    encodeOnnx(graph),
+    { weights: start, optimizer: settings.optimizer },
+    { threads: 1 },
+  );
+  const batches = new PictureBatches(pictures, {
+    imageSize: config.image_size,
+    batchSize: settings.batchSize,
+    augment: settings,
+  });
+  const steps = settings.localEpochs * batches.batchesPerEpoch;
+  const schedule = {
+    steps: rounds * steps,
+    warmupSteps: settings.optimizer.warmupRounds * steps,
+    startShare: 0,
+    endShare: 0,
+  };
+  const [noise = Math.random] = randomStreams(seed, 3).slice(2);
+  const sums = { loss: 0, meanPatchLoss: 0, milliseconds: 0 };
+  for (let epoch = 0; epoch < settings.localEpochs; epoch++) {
+    for await (const { pixels } of batches.epoch(seed + epoch)) {
+      const started = performance.now();
+      const mask = maskNoise(noise, pixels.shape[0] ?? 0, patchesPerSide(config) ** 2);
+      const feeds = { pixels, ...maskFeeds(mask, visiblePatches(config)) };
+      const results = await training.add(feeds, ["mean_patch_loss"]);
+      if (settings.proximal > 0) training.pullTowards(start, settings.proximal);
+      const share = learningRateShare(schedule, round * steps + training.steps);
+      const learningRate = settings.optimizer.learningRate * share;
+      training.step({
+        clipNorm: settings.optimizer.clipNorm,
+        sizeOf: (name) => ({
+          learningRate,
+          weightDecay: decays(start.get(name)) ? settings.optimizer.weightDecay : 0,
+        }),
+      });
+      sums.loss += Number(results.loss?.data[0]);
+      sums.meanPatchLoss += Number(results.mean_patch_loss?.data[0]);
+      sums.milliseconds += performance.now() - started;
+    }
+  }
+  await training.close();
+  return {
+    weights: training.weights,
+    examples: pictures.length,
+    loss: sums.loss / steps,
+    meanPatchLoss: sums.meanPatchLoss / steps,
+    milliseconds: sums.milliseconds,
+  };
+}
+
+/** As published: no decay for biases, norms and tokens that have one axis. */
+function decays(tensor: Tensor | undefined): boolean {
+  return (tensor?.shape.length ?? 0) > 1;
+}

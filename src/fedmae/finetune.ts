@@ -1,0 +1,296 @@
+import { createHash } from "node:crypto";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type VitConfig, vitConfig } from "../backbones/vit.js";
+import { EpalmError } from "../errors.js";
+import { randomStreams } from "../generation/random.js";
+import { writeOnnx } from "../graph/onnx-writer.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
+import { filled, normal } from "../training/distributions.js";
+import { InitialWeights } from "../training/initial-weights.js";
+import { readRunState, writeRunState } from "../training/run-state.js";
+import { learningRateShare } from "../training/schedule.js";
+import { WeightTraining } from "../training/weight-training.js";
+import { classifierGraph, headName } from "./classifier-graph.js";
+import { maeInitializer } from "./initial-mae.js";
+import { type Classes, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
+import { type EncoderFolder, writeEncoderFolder } from "./mae-folder.js";
+import { PictureBatches } from "./picture-batches.js";
+import { weightsInMemory } from "./weights-in-memory.js";
+
+export interface FinetuneOptions {
+  /** Where the encoder is put, and the run's checkpoint and log. */
+  readonly output: string;
+  readonly training: readonly LabelledPicture[];
+  /** Scored after each epoch; labels that training does not have count as mistakes. */
+  readonly test: readonly LabelledPicture[];
+  /** Of the last blocks; default: all. */
+  readonly trainedBlocks?: number | undefined;
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly warmupEpochs: number;
+  /** Each block learns so much more slowly than the one above it (Clark et al. 2020); 1: all alike. */
+  readonly layerDecay: number;
+  readonly labelSmoothing: number;
+  /** Share of the area that a random crop has at least; 1: no crops. */
+  readonly leastArea: number;
+  readonly mirror: boolean;
+  readonly seed: number;
+  readonly threads?: number | undefined;
+}
+
+export interface FinetuneHooks {
+  readonly signal?: AbortSignal | undefined;
+  readonly onStep?: ((step: number, steps: number, loss: number) => void) | undefined;
+  readonly onEpoch?: ((epoch: number, accuracies: Accuracies) => void) | undefined;
+}
+
+/** Per aspect, the share of test pictures whose label has the largest logit. */
+export type Accuracies = ReadonlyMap<string, number>;
+
+const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+/** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
+const HEAD_DEVIATION = 2e-5;
+
+const CHECKPOINT_FILE = "checkpoint.safetensors";
+const LOG_FILE = "epochs.jsonl";
+
+/**
+ * Trains an encoder, or its last blocks, to name what labelled pictures show; writes it as a folder that `epalm build`
+ * takes. Started again with the same options, it goes on after the last whole epoch.
+ *
+ * @throws invalid_data where a test has other aspects; invalid_option; diverged; aborted
+ */
+export async function finetune(
+  encoder: EncoderFolder,
+  options: FinetuneOptions,
+  hooks: FinetuneHooks = {},
+): Promise<Accuracies> {
+  const classes = taughtClasses(options.training, options.test);
+  const blocks = encoder.config.num_hidden_layers;
+  if ((options.trainedBlocks ?? 0) > blocks) {
+    throw new EpalmError(
+      "invalid_option",
+      `trained blocks: the encoder has ${blocks}, expected no more, got ${options.trainedBlocks}`,
+    );
+  }
+  mkdirSync(options.output, { recursive: true });
+  const config = vitConfigOf(encoder.config);
+  const run = await Finetuning.open(config, encoder.tensors, classes, options);
+  try {
+    return await run.run(hooks);
+  } finally {
+    await run.close();
+  }
+}
+
+/** The encoder part of a config. */
+export function vitConfigOf(config: EncoderFolder["config"]): VitConfig {
+  return vitConfig.parse({ ...config, model_type: "vit" });
+}
+
+/** The same encoder before any training: what pre-training adds is the difference. */
+export function untrained({ config, tensors }: EncoderFolder, seed: number): EncoderFolder {
+  const [random = Math.random] = randomStreams(seed, 1);
+  const initialize = maeInitializer(config, random);
+  return {
+    config,
+    tensors: new Map(
+      Array.from(tensors, ([name, { shape }]) => [
+        name,
+        { type: "float32", shape, data: initialize(name, shape) },
+      ]),
+    ),
+  };
+}
+
+class Finetuning {
+  private constructor(
+    private readonly config: VitConfig,
+    private readonly tensors: ReadonlyMap<string, Tensor>,
+    private readonly classes: Classes,
+    private readonly options: FinetuneOptions,
+    private readonly training: WeightTraining,
+    private readonly fingerprint: string,
+  ) {}
+
+  static async open(
+    config: VitConfig,
+    tensors: ReadonlyMap<string, Tensor>,
+    classes: Classes,
+    options: FinetuneOptions,
+  ): Promise<Finetuning> {
+    const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
+    const all = new Map([...tensors, ...initialHeads(classes, config, options.seed)]);
+    const counts = new Map(Array.from(classes, ([aspect, labels]) => [aspect, labels.length]));
+    const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
+      classes: counts,
+      trainedBlocks,
+      labelSmoothing,
+    });
+    const fingerprint = fingerprintOf(options, config, tensors);
+    const state = readRunState(join(output, CHECKPOINT_FILE), fingerprint);
+    const start = new Map(trained.map((name) => [name, all.get(name) as Tensor]));
+    const path = join(output, "graph", "finetune.onnx");
+    writeOnnx(graph, path);
+    const training = await WeightTraining.open(
+      path,
+      { weights: state?.weights ?? start, optimizer, state },
+      { threads: options.threads },
+    );
+    return new Finetuning(config, tensors, classes, options, training, fingerprint);
+  }
+
+  async run({ signal, onStep, onEpoch }: FinetuneHooks): Promise<Accuracies> {
+    const { options, training } = this;
+    const batches = new PictureBatches(
+      options.training.map(({ path }) => path),
+      {
+        imageSize: this.config.image_size,
+        batchSize: options.batchSize,
+        augment: { leastArea: options.leastArea, mirror: options.mirror },
+      },
+    );
+    const perEpoch = batches.batchesPerEpoch;
+    const steps = options.epochs * perEpoch;
+    const schedule = {
+      steps,
+      warmupSteps: Math.round(options.warmupEpochs * perEpoch),
+      startShare: 0,
+      endShare: 0,
+    };
+    let accuracies: Accuracies = new Map();
+    const done = Math.floor(training.steps / perEpoch);
+    keepEpochs(join(options.output, LOG_FILE), done);
+    for (let epoch = done; epoch < options.epochs; epoch++) {
+      for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
+        if (signal?.aborted)
+          throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
+        const { loss } = await training.add({ pixels, ...this.#labelFeeds(options.training, indices) });
+        const share = learningRateShare(schedule, training.steps);
+        training.step({ sizeOf: (name) => this.#stepSize(name, share) });
+        onStep?.(training.steps, steps, Number(loss?.data[0]));
+      }
+      accuracies = await this.accuracies();
+      this.#save(epoch + 1, accuracies);
+      onEpoch?.(epoch + 1, accuracies);
+    }
+    return accuracies.size > 0 ? accuracies : this.accuracies();
+  }
+
+  close(): Promise<void> {
+    return this.training.close();
+  }
+
+  /** On the test pictures, as they are. */
+  async accuracies(): Promise<Accuracies> {
+    const { test, batchSize } = this.options;
+    const counts = new Map<string, { right: number; all: number }>();
+    const batches = new PictureBatches(
+      test.map(({ path }) => path),
+      { imageSize: this.config.image_size, batchSize },
+    );
+    const aspects = Array.from(this.classes.keys());
+    for await (const { pixels, indices } of batches.epoch()) {
+      const results = await this.training.evaluate(
+        { pixels, ...this.#labelFeeds(test, indices) },
+        aspects.map((aspect) => `logits of ${aspect}`),
+      );
+      for (const aspect of aspects) {
+        const labels = this.classes.get(aspect) ?? [];
+        const logits = results[`logits of ${aspect}`]?.data as Float32Array;
+        indices.forEach((index, row) => {
+          const truth = test[index]?.labels[aspect];
+          if (truth === undefined) return;
+          const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
+          const count = counts.get(aspect) ?? { right: 0, all: 0 };
+          counts.set(aspect, count);
+          count.all++;
+          if (labels[scores.indexOf(Math.max(...scores))] === truth) count.right++;
+        });
+      }
+    }
+    return new Map(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));
+  }
+
+  #labelFeeds(pictures: readonly LabelledPicture[], indices: readonly number[]): Record<string, Tensor> {
+    const feeds: Record<string, Tensor> = {};
+    for (const [aspect, labels] of this.classes) {
+      const places = indices.map((index) => labels.indexOf(pictures[index]?.labels[aspect] ?? ""));
+      const shape = [indices.length];
+      feeds[`labels of ${aspect}`] = {
+        type: "int64",
+        shape,
+        data: BigInt64Array.from(places, (place) => BigInt(Math.max(0, place))),
+      };
+      feeds[`weights of ${aspect}`] = {
+        type: "float32",
+        shape,
+        data: Float32Array.from(places, (place) => (place < 0 ? 0 : 1 / indices.length)),
+      };
+    }
+    return feeds;
+  }
+
+  #stepSize(name: string, share: number) {
+    const { learningRate, layerDecay, weightDecay } = this.options;
+    const layers = this.config.num_hidden_layers;
+    const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
+    const below = name.startsWith("head.") || name.startsWith("norm.") ? 0 : layers - Number(index ?? -1);
+    const isMatrix = name.endsWith(".weight") && !name.includes("norm");
+    return {
+      learningRate: learningRate * share * layerDecay ** below,
+      weightDecay: isMatrix ? weightDecay : 0,
+    };
+  }
+
+  #save(epoch: number, accuracies: Accuracies): void {
+    const { output } = this.options;
+    const { weights, moments, steps } = this.training;
+    const encoderTensors = Array.from(this.tensors).filter(([name]) => !/^(decoder_|mask_token)/.test(name));
+    writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
+    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.classes)));
+    const line = { epoch, accuracies: Object.fromEntries(accuracies) };
+    appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
+    writeRunState(join(output, CHECKPOINT_FILE), {
+      step: steps,
+      fingerprint: this.fingerprint,
+      weights,
+      moments,
+    });
+  }
+}
+
+function initialHeads(classes: Classes, config: VitConfig, seed: number): ReadonlyMap<string, Tensor> {
+  const [random = Math.random] = randomStreams(seed, 1);
+  const heads = new InitialWeights((name, shape) =>
+    name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_DEVIATION),
+  );
+  for (const [aspect, labels] of classes) {
+    heads.take(`${headName(aspect)}.weight`, [labels.length, config.hidden_size]);
+    heads.take(`${headName(aspect)}.bias`, [labels.length]);
+  }
+  return heads.tensors;
+}
+
+/** What a killed run logged of an epoch that has to be done again is left out. */
+function keepEpochs(path: string, done: number): void {
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const lines = text.split("\n").slice(0, done);
+  writeFileSync(path, lines.map((line) => `${line}\n`).join(""));
+}
+
+/** Of everything that decides about the weights: the encoder's, too. */
+function fingerprintOf(
+  options: FinetuneOptions,
+  config: VitConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+): string {
+  const { output, test, threads, ...settings } = options;
+  const hash = createHash("sha256").update(JSON.stringify([settings, config]));
+  for (const [name, { data }] of tensors) hash.update(name).update(bytesOf(data));
+  return hash.digest("hex");
+}

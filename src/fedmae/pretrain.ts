@@ -1,0 +1,335 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { basename, join } from "node:path";
+import { EpalmError, messageOf } from "../errors.js";
+import { randomStreams } from "../generation/random.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { readRunState, writeRunState } from "../training/run-state.js";
+import { average, checkUpdate } from "./aggregate.js";
+import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
+import { type ClientCost, measureClients } from "./client-cost.js";
+import { type MeasuredUpdate, runClient } from "./client-process.js";
+import { type FedMaeConfig, maeConfigOf } from "./config.js";
+import { fedMaeReport, type Grid } from "./fedmae-report.js";
+import { initialMae } from "./initial-mae.js";
+import { listPictures } from "./list-pictures.js";
+import { writeEncoderFolder } from "./mae-folder.js";
+import { isPosition } from "./mae-graph.js";
+import { shuffle } from "./picture-batches.js";
+import { reconstruct } from "./reconstruct.js";
+import { type ClientReport, RoundLog, type RoundReport } from "./round-log.js";
+import { type ClientData, clientsOf } from "./split-clients.js";
+
+const CHECKPOINT_FILE = "checkpoint.safetensors";
+
+/** Pictures in the report's grids, and how many grids a run makes on its way. */
+const GRID_PICTURES = 6;
+const GRIDS = 5;
+
+/** What a run is about to do. */
+export interface PretrainPlan {
+  readonly clients: readonly { readonly name: string; readonly pictures: number }[];
+  /** Over all stages. */
+  readonly rounds: number;
+  readonly resumedFrom: number;
+}
+
+export interface PretrainHooks {
+  readonly signal?: AbortSignal | undefined;
+  readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
+  /** What a client costs beside one of full depth; measured before the first round. */
+  readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
+  /** That could not be measured, and why. */
+  readonly onUnmeasured?: ((reason: string) => void) | undefined;
+  readonly onClient?: ((client: ClientReport) => void) | undefined;
+  readonly onRound?: ((round: RoundReport) => void) | undefined;
+}
+
+export interface PretrainResult {
+  /** Folder of the cascaded encoder (and the decoder it came with): `epalm build --encoder` takes it. */
+  readonly encoder: string;
+  /** Folders of one-block models, where the mode has them. */
+  readonly blocks: readonly string[];
+  readonly report: string;
+  readonly rounds: readonly RoundReport[];
+}
+
+/**
+ * Federated pre-training: rounds of local training in the clients' own processes, each followed by the average of what
+ * they send, as `config.mode` divides the work; then the cascade. Started again with the same config, it goes on after
+ * the last finished round. A client that fails is left out of its round.
+ *
+ * @throws invalid_data, invalid_option, not_found, aborted; internal where a round has no answer at all
+ */
+export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}): Promise<PretrainResult> {
+  const clients = await clientsOf(config);
+  const stages = stagesOf(config.mode, config.depth);
+  if (config.mode === "parallel" && clients.length < config.depth) {
+    throw new EpalmError(
+      "invalid_option",
+      `depth: ${config.depth} blocks need as many clients in mode 'parallel', got ${clients.length}`,
+    );
+  }
+  const samples =
+    config.samples === undefined ? [] : (await listPictures(config.samples)).slice(0, GRID_PICTURES);
+  const run = new Pretraining(config, clients, stages, samples, hooks);
+  return run.run();
+}
+
+class Pretraining {
+  readonly #weights: Map<string, Tensor>;
+  readonly #log: RoundLog;
+  readonly #fingerprint: string;
+  #done: number;
+
+  constructor(
+    private readonly config: FedMaeConfig,
+    private readonly clients: readonly ClientData[],
+    private readonly stages: readonly Stage[],
+    private readonly samples: readonly string[],
+    private readonly hooks: PretrainHooks,
+  ) {
+    this.#fingerprint = fingerprintOf(config, clients);
+    const state = readRunState(join(config.output, CHECKPOINT_FILE), this.#fingerprint);
+    const depth = serverDepth(config.mode, config.depth);
+    this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
+    this.#done = state?.step ?? 0;
+    // Not before: a config that is refused leaves nothing behind.
+    mkdirSync(config.output, { recursive: true });
+    this.#log = new RoundLog(join(config.output, "rounds.jsonl"), this.#done);
+  }
+
+  async run(): Promise<PretrainResult> {
+    const { config, clients, hooks } = this;
+    const rounds = this.stages.length * config.rounds;
+    hooks.onPlan?.({
+      clients: clients.map(({ name, pictures }) => ({ name, pictures: pictures.length })),
+      rounds,
+      resumedFrom: this.#done,
+    });
+    if (config.compare && this.#done === 0) await this.#compare();
+    while (this.#done < rounds) {
+      await this.#round(this.#done);
+      this.#done++;
+      this.#checkpoint();
+      if (this.#done % Math.ceil(rounds / GRIDS) === 0 || this.#done === rounds) await this.#drawGrid();
+      this.#report();
+    }
+    const blocks = this.#writeBlocks();
+    const encoder = join(config.output, "mae");
+    writeEncoderFolder(encoder, {
+      config: maeConfigOf(config, config.depth),
+      tensors: config.mode === "repeat" ? this.#repeated() : this.#weights,
+    });
+    this.#report();
+    return { encoder, blocks, report: this.#reportFile, rounds: this.#log.rounds };
+  }
+
+  /** A client that fails here may be left out of rounds; it does not end the run before it began. */
+  async #compare(): Promise<void> {
+    const { config, clients, hooks } = this;
+    try {
+      const { client, fullDepth } = await measureClients(config, clients[0]?.pictures ?? [], hooks.signal);
+      hooks.onCost?.(client, fullDepth);
+    } catch (error) {
+      if (hooks.signal?.aborted) throw error;
+      hooks.onUnmeasured?.(messageOf(error));
+    }
+  }
+
+  async #round(number: number): Promise<void> {
+    const { config, hooks, clients } = this;
+    const stage = this.stages[Math.floor(number / config.rounds)] as Stage;
+    const chosen = this.#participants(number, stage);
+    const queue = chosen.slice();
+    const reports: ClientReport[] = [];
+    const updates: {
+      readonly update: MeasuredUpdate;
+      readonly assignment: Assignment;
+      readonly client: number;
+    }[] = [];
+    const work = async () => {
+      for (let client = queue.shift(); client !== undefined; client = queue.shift()) {
+        const assignment = stage.assignment(client);
+        const { name } = clients[client] as ClientData;
+        try {
+          const update = await this.#client(number, client, assignment);
+          updates.push({ update, assignment, client });
+          const { weights: _weights, ...measured } = update;
+          reports.push({ kind: "answered", name, block: assignment.block, ...measured });
+        } catch (error) {
+          if (hooks.signal?.aborted)
+            throw new EpalmError("aborted", "pre-training was stopped; it goes on from its last round");
+          reports.push({ kind: "left out", name, reason: messageOf(error) });
+        }
+        hooks.onClient?.(reports.at(-1) as ClientReport);
+      }
+    };
+    await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
+    // Sums of floats depend on their order: that of the clients, not that of their answers.
+    updates.sort((a, b) => a.client - b.client);
+    const report = { round: number + 1, clients: reports.sort((a, b) => a.name.localeCompare(b.name)) };
+    this.#log.add(report);
+    this.#aggregate(report, updates);
+    hooks.onRound?.(report);
+  }
+
+  async #client(number: number, client: number, assignment: Assignment): Promise<MeasuredUpdate> {
+    const { config, hooks } = this;
+    const weights = this.#tensorsFor(assignment);
+    const trained = Array.from(weights.keys()).filter(
+      (name) => !isPosition(name) && assignment.isTrained(name),
+    );
+    const { localEpochs, batchSize, optimizer, proximal, leastArea, mirror, rounds } = config;
+    const update = await runClient({
+      task: {
+        config: maeConfigOf(config, assignment.depth),
+        weights,
+        trained,
+        settings: { localEpochs, batchSize, optimizer, proximal, leastArea, mirror },
+        round: number % rounds,
+        rounds,
+        seed: seedOf(config.seed, number, client),
+      },
+      pictures: this.clients[client]?.pictures ?? [],
+      minutes: config.clientMinutes,
+      signal: hooks.signal,
+    });
+    checkUpdate(update, new Map(trained.map((name) => [name, weights.get(name) as Tensor])));
+    return update;
+  }
+
+  #aggregate(
+    { round, clients: [first] }: RoundReport,
+    updates: readonly { readonly update: MeasuredUpdate; readonly assignment: Assignment }[],
+  ): void {
+    if (updates.length === 0) {
+      const reason = first?.kind === "left out" ? `${first.name}: ${first.reason}; ` : "";
+      throw new EpalmError("internal", `round ${round}: no client answered: ${reason}see rounds.jsonl`);
+    }
+    const mean = average(
+      updates.map(({ update: { examples, weights }, assignment }) => ({
+        examples,
+        weights: new Map(Array.from(weights, ([name, tensor]) => [assignment.toServer(name), tensor])),
+      })),
+    );
+    for (const [name, tensor] of mean) this.#weights.set(name, tensor);
+  }
+
+  /** Of each block's clients, some, in an order that depends on seed and round alone. */
+  #participants(number: number, stage: Stage): number[] {
+    const { participation, seed } = this.config;
+    const groups = new Map<number, number[]>();
+    this.clients.forEach((_, client) => {
+      const { block } = stage.assignment(client);
+      groups.set(block, [...(groups.get(block) ?? []), client]);
+    });
+    const [random = Math.random] = randomStreams(seedOf(seed, number, this.clients.length), 1);
+    return Array.from(groups.values()).flatMap((group) => {
+      const order = group.slice();
+      if (participation < 1) shuffle(order, random);
+      return order.slice(0, Math.max(1, Math.round(participation * group.length))).sort((a, b) => a - b);
+    });
+  }
+
+  #checkpoint(): void {
+    writeRunState(join(this.config.output, CHECKPOINT_FILE), {
+      step: this.#done,
+      fingerprint: this.#fingerprint,
+      weights: this.#weights,
+      moments: new Map(),
+    });
+  }
+
+  #repeated(): ReadonlyMap<string, Tensor> {
+    const config = maeConfigOf(this.config, 1);
+    return cascade([{ path: "server", config, tensors: this.#weights }], this.config.depth).tensors;
+  }
+
+  /** One-block models, whole with their decoder: what pictures are reconstructed with, and `cascade` takes. */
+  #writeBlocks(): string[] {
+    const { mode, depth, output } = this.config;
+    if (mode === "greedy") return [];
+    return Array.from({ length: serverDepth(mode, depth) }, (_, block) => {
+      const folder = join(output, "blocks", String(block));
+      const assignment = this.stages.at(-1)?.assignment(block) as Assignment;
+      writeEncoderFolder(folder, {
+        config: maeConfigOf(this.config, 1),
+        tensors: this.#tensorsFor(assignment),
+      });
+      return folder;
+    });
+  }
+
+  /** What a client works with, under its names. */
+  #tensorsFor({ toClient }: Assignment): Map<string, Tensor> {
+    return new Map(
+      Array.from(this.#weights).flatMap(([name, tensor]) => {
+        const given = toClient(name);
+        return given === undefined ? [] : [[given, tensor] as const];
+      }),
+    );
+  }
+
+  async #drawGrid(): Promise<void> {
+    if (this.samples.length === 0) return;
+    const stage = this.stages[Math.floor((this.#done - 1) / this.config.rounds)] as Stage;
+    const assignment = stage.assignment(0);
+    const config = maeConfigOf(this.config, assignment.depth);
+    const { png } = await reconstruct(config, this.#tensorsFor(assignment), this.samples, this.config.seed);
+    mkdirSync(this.#gridFolder, { recursive: true });
+    writeFileSync(join(this.#gridFolder, `${String(this.#done).padStart(5, "0")}.png`), png);
+  }
+
+  get #gridFolder(): string {
+    return join(this.config.output, "grids");
+  }
+
+  /** Those of earlier sessions of the run, too. */
+  #grids(): Grid[] {
+    if (!existsSync(this.#gridFolder)) return [];
+    return readdirSync(this.#gridFolder)
+      .sort()
+      .map((name) => ({
+        title: `after round ${Number.parseInt(name, 10)}`,
+        png: readFileSync(join(this.#gridFolder, name)),
+      }));
+  }
+
+  get #reportFile(): string {
+    return join(this.config.output, "report.html");
+  }
+
+  #report(): void {
+    const { config, clients } = this;
+    const html = fedMaeReport({
+      title: `FedMAE: ${basename(config.output)}`,
+      facts: [
+        ["mode", config.mode],
+        ["blocks", String(config.depth)],
+        ["clients", String(clients.length)],
+        ["rounds", `${this.#done} of ${this.stages.length * config.rounds}`],
+        ["seed", String(config.seed)],
+      ],
+      rounds: this.#log.rounds,
+      grids: this.#grids(),
+    });
+    writeFileSync(`${this.#reportFile}.part`, html);
+    renameSync(`${this.#reportFile}.part`, this.#reportFile);
+  }
+}
+
+/** Different for every client and round, the same for the same run. */
+function seedOf(seed: number, round: number, client: number): number {
+  const digest = createHash("sha256").update(`${seed} ${round} ${client}`).digest();
+  return digest.readUIntBE(0, 6);
+}
+
+/** Of everything that decides about the weights, and of nothing else. */
+function fingerprintOf(config: FedMaeConfig, clients: readonly ClientData[]): string {
+  const { output, concurrency, clientMinutes, samples, compare, clients: _given, ...settings } = config;
+  return createHash("sha256")
+    .update(JSON.stringify([settings, clients]))
+    .digest("hex");
+}

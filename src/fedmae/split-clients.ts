@@ -1,0 +1,73 @@
+import { EpalmError } from "../errors.js";
+import { type Random, randomStreams } from "../generation/random.js";
+import { normalNumber } from "../training/distributions.js";
+import type { FedMaeConfig } from "./config.js";
+import { listLabelledPictures, listPictures } from "./list-pictures.js";
+
+/** Who owns which pictures. */
+export interface ClientData {
+  readonly name: string;
+  readonly pictures: readonly string[];
+}
+
+/** The clients of a config, in its order; with a divided folder `client-1` and so on. */
+export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<ClientData[]> {
+  if (Array.isArray(clients)) {
+    const names = new Set(clients.map(({ name }) => name));
+    if (names.size < clients.length) {
+      throw new EpalmError("invalid_option", "clients: two have the same name");
+    }
+    return Promise.all(clients.map(async ({ name, path }) => ({ name, pictures: await listPictures(path) })));
+  }
+  const byLabel = await listLabelledPictures(clients.path);
+  const [random = Math.random] = randomStreams(seed, 1);
+  const owned = divide(Array.from(byLabel.values()), clients.count, clients.alpha, random);
+  return owned.map((pictures, index) => {
+    if (pictures.length > 0) return { name: `client-${index + 1}`, pictures };
+    throw new EpalmError(
+      "invalid_data",
+      `clients: ${clients.path} leaves client-${index + 1} without pictures: choose fewer clients, a larger alpha or another seed`,
+    );
+  });
+}
+
+/**
+ * Divides each label's pictures among clients by shares drawn from Dirichlet(alpha): the smaller alpha, the less alike
+ * the clients (Hsu et al. 2019, arXiv 1909.06335).
+ */
+export function divide(
+  labels: readonly (readonly string[])[],
+  clients: number,
+  alpha: number,
+  random: Random,
+): string[][] {
+  const owned = Array.from({ length: clients }, (): string[] => []);
+  for (const pictures of labels) {
+    const logs = owned.map(() => logGamma(random, alpha));
+    const most = Math.max(...logs);
+    const draws = logs.map((log) => Math.exp(log - most));
+    const total = draws.reduce((sum, draw) => sum + draw, 0);
+    let [share, start] = [0, 0];
+    draws.forEach((draw, client) => {
+      share += draw / total;
+      const end = client === clients - 1 ? pictures.length : Math.round(share * pictures.length);
+      owned[client]?.push(...pictures.slice(start, end));
+      start = Math.max(start, end);
+    });
+  }
+  return owned;
+}
+
+/**
+ * The logarithm of a draw from a gamma distribution of scale 1 (Marsaglia and Tsang 2000), small shapes by their boost:
+ * what a small shape draws is often less than the smallest number above 0.
+ */
+function logGamma(random: Random, shape: number): number {
+  if (shape < 1) return logGamma(random, shape + 1) + Math.log(1 - random()) / shape;
+  const d = shape - 1 / 3;
+  for (;;) {
+    const x = normalNumber(random);
+    const v = (1 + x / Math.sqrt(9 * d)) ** 3;
+    if (v > 0 && Math.log(1 - random()) < (x * x) / 2 + d - d * v + d * Math.log(v)) return Math.log(d * v);
+  }
+}

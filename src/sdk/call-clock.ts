@@ -1,0 +1,86 @@
+import { EpalmError } from "../errors.js";
+import { EpalmTimeoutError } from "./client-errors.js";
+
+const TAKEN_BACK = "the call was taken back";
+
+/**
+ * The time that one call has, all its attempts and pauses together, and the signals that may take it back.
+ * `AbortSignal.any` would do, but on Node 20 it leaves something behind on signals that live long.
+ */
+export class CallClock {
+  readonly #controller = new AbortController();
+  readonly #callers: readonly AbortSignal[];
+  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #end: number;
+  #reason: EpalmError | undefined;
+
+  /** @param timeout milliseconds */
+  constructor(timeout: number, callers: readonly (AbortSignal | undefined)[]) {
+    this.#callers = callers.filter((caller) => caller !== undefined);
+    this.#end = performance.now() + timeout;
+    this.#timer = setTimeout(() => this.#stop(new EpalmTimeoutError(timeout)), timeout);
+    for (const caller of this.#callers) caller.addEventListener("abort", this.#takeBack);
+    if (this.#callers.some(({ aborted }) => aborted)) this.#takeBack();
+  }
+
+  /** Fires when the call is over, whatever ended it. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Milliseconds. */
+  get remaining(): number {
+    return this.#end - performance.now();
+  }
+
+  /** Why the call was broken off, if it was: `aborted`, or an `EpalmTimeoutError`. */
+  get reason(): EpalmError | undefined {
+    return this.#reason;
+  }
+
+  /** What work gives, unless the call is over first. @throws `reason` */
+  async race<T>(work: Promise<T>): Promise<T> {
+    let onAbort: (() => void) | undefined;
+    const over = new Promise<never>((_, reject) => {
+      onAbort = () => reject(this.#reason ?? new EpalmError("aborted", TAKEN_BACK));
+      if (this.signal.aborted) onAbort();
+      else this.signal.addEventListener("abort", onAbort);
+    });
+    try {
+      return await Promise.race([work, over]);
+    } finally {
+      if (onAbort) this.signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** @param milliseconds how long; @throws `reason` */
+  async pause(milliseconds: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      await this.race(
+        new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, milliseconds);
+        }),
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Closes whatever of the call is still open, and forgets the callers' signals. */
+  end(): void {
+    clearTimeout(this.#timer);
+    for (const caller of this.#callers) caller.removeEventListener("abort", this.#takeBack);
+    this.#controller.abort();
+  }
+
+  readonly #takeBack = () => {
+    const fired = this.#callers.find(({ aborted }) => aborted);
+    this.#stop(new EpalmError("aborted", TAKEN_BACK, { cause: fired?.reason }));
+  };
+
+  #stop(reason: EpalmError): void {
+    this.#reason ??= reason;
+    this.#controller.abort(this.#reason);
+  }
+}

@@ -1,0 +1,84 @@
+import { EpalmError } from "../errors.js";
+
+export interface ClientOptions {
+  /** Where the service is, such as `http://localhost:8080`; a path before its own is kept. */
+  readonly baseUrl: string | URL;
+  /** Sent as bearer key. Default: none. */
+  readonly apiKey?: string | undefined;
+  /** For a whole call: reading the picture, all attempts, pauses, a stream to its end. Milliseconds; default 120 000. */
+  readonly timeout?: number | undefined;
+  /** How often a request is sent again after what may pass. 0 to 100; default 3. */
+  readonly retries?: number | undefined;
+  /** What requests are made with. Default: the global `fetch`. */
+  readonly fetch?: Fetch | undefined;
+}
+
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+/** Options with defaults filled in. */
+export interface ClientSettings {
+  /** Without a slash at the end. */
+  readonly baseUrl: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly timeout: number;
+  readonly retries: number;
+  readonly fetch: Fetch;
+}
+
+/** As long as a service takes at most, as it comes: 30 s for a request to arrive, 60 s to answer, and some waiting. */
+const TIMEOUT = 120_000;
+
+/** Timers with more milliseconds fire at once. */
+const MAX_TIMEOUT = 2 ** 31 - 1;
+
+const RETRIES = 3;
+
+/** Beyond it, nobody waits any more. */
+const MAX_RETRIES = 100;
+
+const optionNames: ReadonlySet<string> = new Set(["baseUrl", "apiKey", "timeout", "retries", "fetch"]);
+
+/** @throws invalid_option, naming the option */
+export function parseClientOptions(options: ClientOptions): ClientSettings {
+  const unknown = Object.keys(options).find((name) => !optionNames.has(name));
+  if (unknown !== undefined) throw invalid("client options", `only ${[...optionNames].join(", ")}`, unknown);
+  const { retries = RETRIES, apiKey } = options;
+  if (!Number.isInteger(retries) || retries < 0 || retries > MAX_RETRIES) {
+    throw invalid("retries", `an integer from 0 to ${MAX_RETRIES}`, retries);
+  }
+  return {
+    baseUrl: parseBaseUrl(options.baseUrl),
+    headers: apiKey === undefined ? {} : { authorization: `Bearer ${parseKey(apiKey)}` },
+    timeout: parseTimeout(options.timeout) ?? TIMEOUT,
+    retries,
+    // As a method of something else, the browser's own would refuse to run; and who replaces it later is heard.
+    fetch: options.fetch ?? ((url, init) => globalThis.fetch(url, init)),
+  };
+}
+
+/** @throws invalid_option */
+export function parseTimeout(timeout: number | undefined): number | undefined {
+  if (timeout === undefined) return undefined;
+  if (typeof timeout === "number" && timeout > 0 && timeout <= MAX_TIMEOUT) return timeout;
+  throw invalid("timeout", `milliseconds above 0, at most ${MAX_TIMEOUT}`, timeout);
+}
+
+function parseBaseUrl(baseUrl: string | URL): string {
+  const url = URL.canParse(String(baseUrl)) ? new URL(baseUrl) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) throw invalid("baseUrl", "an http or https address", baseUrl);
+  // What a URL can carry besides has no meaning here, and a password in it would be refused by fetch at each call.
+  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+    throw invalid("baseUrl", "an address without user, query and fragment", url.host);
+  }
+  return url.href.replace(/\/+$/, "");
+}
+
+/** The key itself is not told: messages end up in logs. */
+function parseKey(apiKey: string): string {
+  if (/^[\x21-\x7e]+$/.test(apiKey)) return apiKey;
+  throw new EpalmError("invalid_option", "apiKey: expected ASCII characters without spaces");
+}
+
+function invalid(name: string, expected: string, got: unknown): EpalmError {
+  return new EpalmError("invalid_option", `${name}: expected ${expected}, got ${String(got)}`);
+}

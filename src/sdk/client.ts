@@ -1,0 +1,319 @@
+import { EpalmError } from "../errors.js";
+import type { GenerationOptions } from "../generation/generation-options.js";
+import type { MediaField, TextEvent } from "../wire.js";
+import {
+  type Answer,
+  type Answers,
+  isRecord,
+  type ModelInfo,
+  noAnswer,
+  type Ranking,
+  readAnswer,
+  readAnswers,
+  readModels,
+  readRanking,
+} from "./answer.js";
+import { AnswerStream } from "./answer-stream.js";
+import type { CommonAskOptions, CommonRankOptions } from "./asker.js";
+import { CallClock } from "./call-clock.js";
+import { EpalmApiError } from "./client-errors.js";
+import {
+  type ClientOptions,
+  type ClientSettings,
+  parseClientOptions,
+  parseTimeout,
+} from "./client-settings.js";
+import { type FormField, multipartForm } from "./form.js";
+import { type Picture, readMedium } from "./medium.js";
+import { wireNames } from "./option-names.js";
+import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
+import { Transport, type WireRequest } from "./transport.js";
+
+export interface CallOptions {
+  /** Takes the call back, in the service, too; it then rejects with the code `aborted`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds; default: the client's. */
+  readonly timeout?: number | undefined;
+}
+
+/** Which model of the service is asked, and about what. */
+interface TargetOptions extends CallOptions {
+  /** Default: the service's first. */
+  readonly model?: string | undefined;
+  /** What the medium is; models take one kind. Default `"image"`. */
+  readonly modality?: MediaField | undefined;
+}
+
+export interface StreamOptions extends Omit<CommonAskOptions, "onText" | "signal">, TargetOptions {
+  /** Whether texts tell their tokens, and each one's natural log-probability. Default false. */
+  readonly logprobs?: boolean | undefined;
+}
+
+export interface AskOptions extends StreamOptions {
+  /** Gets the text as it grows, and to which of several questions it belongs; see `CommonAskOptions`. */
+  readonly onText?: ((piece: string, index: number) => void) | undefined;
+}
+
+export interface RankOptions extends Omit<CommonRankOptions, "signal">, TargetOptions {}
+
+/** What came to the answer of one of several questions. */
+export interface AnswerPiece {
+  /** Which question. */
+  readonly index: number;
+  readonly text: string;
+}
+
+export type Health =
+  | { readonly isReady: true; readonly models: readonly string[] }
+  /** It is there, but takes no requests: it loads its models, is full, or ends. */
+  | { readonly isReady: false; readonly reason: string };
+
+const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
+const callNames: ReadonlySet<string> = new Set(["signal", "timeout"]);
+const rankNames: ReadonlySet<string> = new Set([...targetNames, "normalisation"]);
+const streamNames: ReadonlySet<string> = new Set([...targetNames, "logprobs", ...Object.keys(wireNames)]);
+const askNames: ReadonlySet<string> = new Set([...streamNames, "onText"]);
+
+interface Asked {
+  readonly path: "/caption" | "/vqa";
+  readonly picture: Picture;
+  readonly fields: readonly FormField[];
+  readonly options: TargetOptions & { readonly adapter?: string | undefined };
+}
+
+/**
+ * A client of an epalm service, for Node 20, Bun, Deno and browsers. Its methods are those of a model that was loaded in
+ * process: see `Asker`. It holds nothing open and needs no closing; calls may run side by side.
+ *
+ * All methods throw `EpalmError`: `EpalmApiError` for what the service refused, `EpalmConnectionError`,
+ * `EpalmTimeoutError`, and plain ones with the codes `aborted`, `invalid_option`, `not_found`, `invalid_media` and
+ * `too_large` for what was found out here.
+ */
+export class EpalmClient {
+  readonly #settings: ClientSettings;
+  readonly #transport: Transport;
+
+  /** @throws invalid_option */
+  constructor(options: ClientOptions) {
+    this.#settings = parseClientOptions(options);
+    this.#transport = new Transport(this.#settings);
+  }
+
+  /** Says what is in a picture. */
+  async caption(picture: Picture, options: AskOptions = {}): Promise<Answer> {
+    expectOptions(options, askNames);
+    const asked = writing("/caption", picture, [], options);
+    return this.#write(asked, options.onText, readAnswer);
+  }
+
+  /** Answers a question about a picture. */
+  async vqa(picture: Picture, question: string, options?: AskOptions): Promise<Answer>;
+  /** Answers several questions about the same picture, which is then sent and encoded once. */
+  async vqa(picture: Picture, questions: readonly string[], options?: AskOptions): Promise<Answers>;
+  async vqa(
+    picture: Picture,
+    question: string | readonly string[],
+    options: AskOptions = {},
+  ): Promise<Answer | Answers> {
+    expectOptions(options, askNames);
+    const asked = writing("/vqa", picture, questionFields(question), options);
+    return this.#write(asked, options.onText, answerReader(question));
+  }
+
+  /** Orders given answers to a question about a picture by how probable the model finds them. */
+  async rank(
+    picture: Picture,
+    question: string,
+    candidates: readonly string[],
+    options: RankOptions = {},
+  ): Promise<Ranking> {
+    expectOptions(options, rankNames);
+    expectTexts("candidates", candidates);
+    const { normalisation } = options;
+    const fields = [
+      ...textField("question", question),
+      ...listField("candidates", candidates),
+      ...textField("rank_by", normalisation),
+    ];
+    const asked: Asked = { path: "/vqa", picture, fields, options };
+    return this.#call(options, async (clock) => {
+      const json = await this.#transport.json(await wireRequest(asked, clock), clock);
+      return readRanking(json, candidates, normalisation ?? "sum");
+    });
+  }
+
+  /** Says what is in a picture, piece by piece. */
+  streamCaption(picture: Picture, options: StreamOptions = {}): AnswerStream<string, Answer> {
+    expectOptions(options, streamNames);
+    const asked = writing("/caption", picture, [], options);
+    return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
+  }
+
+  /** Answers a question about a picture, piece by piece. */
+  streamVqa(picture: Picture, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
+  /** Answers several questions at once: each piece says whose it is. */
+  streamVqa(
+    picture: Picture,
+    questions: readonly string[],
+    options?: StreamOptions,
+  ): AnswerStream<AnswerPiece, Answers>;
+  streamVqa(
+    picture: Picture,
+    question: string | readonly string[],
+    options: StreamOptions = {},
+  ): AnswerStream<string, Answer> | AnswerStream<AnswerPiece, Answers> {
+    expectOptions(options, streamNames);
+    const asked = writing("/vqa", picture, questionFields(question), options);
+    if (typeof question === "string") {
+      return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
+    }
+    const read = (json: unknown) => readAnswers(json, question);
+    return new AnswerStream((signal) => this.#stream(asked, signal, pieceOf, read));
+  }
+
+  /** The models that the service has; the first is the default. */
+  async models(options: CallOptions = {}): Promise<ModelInfo[]> {
+    expectOptions(options, callNames);
+    return this.#call(options, async (clock) =>
+      readModels(await this.#transport.json({ path: "/v1/models" }, clock)),
+    );
+  }
+
+  /**
+   * Whether the service takes requests now; asked once, because the question is about now.
+   *
+   * @throws EpalmConnectionError, EpalmTimeoutError if there is none
+   */
+  async health(options: CallOptions = {}): Promise<Health> {
+    expectOptions(options, callNames);
+    return this.#call(options, async (clock) => {
+      try {
+        const json = await this.#transport.json({ path: "/readyz", retries: 0 }, clock);
+        if (!isRecord(json) || !isTexts(json.models)) throw noAnswer();
+        return { isReady: true, models: json.models };
+      } catch (error) {
+        if (!(error instanceof EpalmApiError) || error.status !== 503) throw error;
+        return { isReady: false, reason: error.detail };
+      }
+    });
+  }
+
+  #write<Result>(
+    asked: Asked,
+    onText: AskOptions["onText"],
+    read: (json: unknown) => Result,
+  ): Promise<Result> {
+    return this.#call(asked.options, async (clock) => {
+      if (!onText) return read(await this.#transport.json(await wireRequest(asked, clock), clock));
+      const pieces = this.#pieces(asked, clock, pieceOf, read);
+      for (;;) {
+        const next = await pieces.next();
+        if (next.done) return next.value;
+        onText(next.value.text, next.value.index);
+      }
+    });
+  }
+
+  async *#stream<Piece, Result>(
+    asked: Asked,
+    signal: AbortSignal,
+    pieceFrom: (json: unknown) => Piece,
+    read: (json: unknown) => Result,
+  ): AsyncGenerator<Piece, Result, undefined> {
+    const clock = this.#clock(asked.options, signal);
+    try {
+      return yield* this.#pieces(asked, clock, pieceFrom, read);
+    } finally {
+      clock.end();
+    }
+  }
+
+  async *#pieces<Piece, Result>(
+    asked: Asked,
+    clock: CallClock,
+    pieceFrom: (json: unknown) => Piece,
+    read: (json: unknown) => Result,
+  ): AsyncGenerator<Piece, Result, undefined> {
+    const request = await wireRequest(asked, clock, [["stream", "true"]]);
+    const data = this.#transport.stream(request, clock);
+    try {
+      for (;;) {
+        const next = await data.next();
+        if (next.done) return read(next.value);
+        yield pieceFrom(next.value);
+      }
+    } finally {
+      await data.return(undefined);
+    }
+  }
+
+  async #call<T>(options: CallOptions, run: (clock: CallClock) => Promise<T>): Promise<T> {
+    const clock = this.#clock(options);
+    try {
+      return await run(clock);
+    } finally {
+      clock.end();
+    }
+  }
+
+  #clock({ timeout, signal }: CallOptions, other?: AbortSignal): CallClock {
+    return new CallClock(parseTimeout(timeout) ?? this.#settings.timeout, [signal, other]);
+  }
+}
+
+/** A request that writes text. @throws invalid_option */
+function writing(
+  path: Asked["path"],
+  picture: Picture,
+  fields: readonly FormField[],
+  options: StreamOptions,
+): Asked {
+  const { logprobs } = options;
+  if (logprobs !== undefined && typeof logprobs !== "boolean") {
+    throw new EpalmError("invalid_option", "logprobs: expected a boolean");
+  }
+  const generation: GenerationOptions = options;
+  return {
+    path,
+    picture,
+    fields: [...fields, ...generationFields(generation), ...listField("logprobs", logprobs ? ["true"] : [])],
+    options,
+  };
+}
+
+async function wireRequest(
+  { path, picture, fields, options }: Asked,
+  clock: CallClock,
+  more: readonly FormField[] = [],
+): Promise<WireRequest> {
+  const { model, adapter, modality = "image" } = options;
+  const all = [...textField("model", model), ...textField("adapter", adapter), ...fields, ...more];
+  return { path, form: multipartForm(all, modality, await readMedium(picture, clock)) };
+}
+
+function questionFields(question: string | readonly string[]): FormField[] {
+  if (typeof question === "string") return textField("question", question);
+  expectTexts("question", question);
+  return listField("question", question);
+}
+
+function answerReader(question: string | readonly string[]): (json: unknown) => Answer | Answers {
+  return typeof question === "string" ? readAnswer : (json) => readAnswers(json, question);
+}
+
+function pieceOf(json: unknown): AnswerPiece {
+  if (!isTextEvent(json)) throw noAnswer();
+  return { index: json.index, text: json.text };
+}
+
+function textOf(json: unknown): string {
+  return pieceOf(json).text;
+}
+
+function isTextEvent(json: unknown): json is TextEvent {
+  return isRecord(json) && typeof json.index === "number" && typeof json.text === "string";
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
+}

@@ -1,0 +1,30 @@
+/** What a user of the client imports, as `epalm/sdk`. */
+
+export { EpalmError, type ErrorCode } from "../errors.js";
+export type { GenerationOptions } from "../generation/generation-options.js";
+export type { Answer, Answers, ModelInfo, Ranked, Ranking, Timings } from "./answer.js";
+export type { AnswerStream } from "./answer-stream.js";
+export type {
+  Asker,
+  CommonAnswer,
+  CommonAskOptions,
+  CommonPicture,
+  CommonRanked,
+  CommonRanking,
+  CommonRankOptions,
+  CommonText,
+  CommonTimings,
+  CommonUsage,
+} from "./asker.js";
+export {
+  type AnswerPiece,
+  type AskOptions,
+  type CallOptions,
+  EpalmClient,
+  type Health,
+  type RankOptions,
+  type StreamOptions,
+} from "./client.js";
+export { EpalmApiError, EpalmConnectionError, EpalmTimeoutError } from "./client-errors.js";
+export type { ClientOptions, Fetch } from "./client-settings.js";
+export type { Picture } from "./medium.js";

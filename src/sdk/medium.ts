@@ -1,0 +1,118 @@
+import { EpalmError, messageOf } from "../errors.js";
+import type { CallClock } from "./call-clock.js";
+import { type Chunks, chunksOf } from "./chunks.js";
+import { readPath } from "./read-path.js";
+
+/**
+ * A picture, in any of the forms that a program may have one:
+ * - the path of a file, or a `file:` URL: in Node, Bun and Deno;
+ * - its bytes, as Buffer, Uint8Array, ArrayBuffer, Blob or File;
+ * - a stream of its bytes, which is read once, to its end;
+ * - a `data:` or `blob:` URL;
+ * - an `https:` URL, which the *service* fetches, if its operator trusts that host.
+ */
+export type Picture = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
+
+/** What is sent of a picture. Either can be sent again, whatever it was made of. */
+export type Medium =
+  | { readonly kind: "bytes"; readonly blob: Blob }
+  | { readonly kind: "address"; readonly address: string };
+
+/** A camera's stream has no end: it must not fill the memory. Above what services take (32 MiB, unless told otherwise). */
+const MAX_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Reads a picture, whole: only then can a request be repeated, and a form states its length, which proxies like. A
+ * stream is used up by it; the picture is in memory until the call ends.
+ *
+ * @throws invalid_option for what is no picture, not_found, too_large, and why the call was broken off
+ */
+export async function readMedium(picture: Picture, clock: CallClock): Promise<Medium> {
+  if (picture instanceof URL) return mediumOfUrl(picture, clock);
+  if (typeof picture === "string") {
+    expectPath(picture);
+    return bytes(await clock.race(readPath(picture, MAX_BYTES, clock.signal)));
+  }
+  if (picture instanceof Blob) return { kind: "bytes", blob: picture };
+  if (picture instanceof Uint8Array || picture instanceof ArrayBuffer) return bytes(picture);
+  if (isChunks(picture)) return readChunks(picture, clock);
+  throw invalid("a path, a URL, bytes, a Blob or a stream");
+}
+
+async function mediumOfUrl(url: URL, clock: CallClock): Promise<Medium> {
+  switch (url.protocol) {
+    case "https:":
+    case "http:":
+      return { kind: "address", address: url.href };
+    case "file:":
+      return bytes(await clock.race(readPath(url, MAX_BYTES, clock.signal)));
+    case "data:":
+    case "blob:":
+      // Not with the client's own fetch: nothing of it goes over a network.
+      return { kind: "bytes", blob: await clock.race(readLocal(url)) };
+    default:
+      throw invalid(`a URL of https, file, data or blob, got ${url.protocol}`);
+  }
+}
+
+async function readLocal(url: URL): Promise<Blob> {
+  try {
+    return await (await fetch(url)).blob();
+  } catch (error) {
+    throw new EpalmError("invalid_option", `picture: the ${url.protocol} URL: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+async function readChunks(stream: Chunks, clock: CallClock): Promise<Medium> {
+  const chunks = chunksOf(stream);
+  const pieces: Uint8Array[] = [];
+  let total = 0;
+  try {
+    for (;;) {
+      const next = await clock.race(chunks.next());
+      if (next.done) return { kind: "bytes", blob: blobOf(pieces) };
+      if (!(next.value instanceof Uint8Array)) throw invalid("a stream of bytes");
+      total += next.value.byteLength;
+      if (total > MAX_BYTES) {
+        throw new EpalmError(
+          "too_large",
+          `picture: expected at most ${MAX_BYTES} bytes, the stream has more`,
+        );
+      }
+      pieces.push(next.value);
+    }
+  } catch (error) {
+    // Whoever fills the stream learns that nobody reads on; it may take its time, or fail at it.
+    chunks.close().catch(() => undefined);
+    if (error instanceof EpalmError) throw error;
+    throw new EpalmError("invalid_option", `picture: its stream failed: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function bytes(content: Uint8Array | ArrayBuffer): Medium {
+  return { kind: "bytes", blob: blobOf([content]) };
+}
+
+function blobOf(pieces: readonly (Uint8Array | ArrayBuffer)[]): Blob {
+  return new Blob([...pieces]);
+}
+
+/** A text that looks like an address would be a path that leads nowhere: better said. */
+function expectPath(text: string): void {
+  const [, scheme] = /^(https?|file|data|blob):/i.exec(text) ?? [];
+  if (scheme !== undefined) throw invalid(`a path; a ${scheme}: address is given as new URL(…)`);
+  if (text === "") throw invalid("a path, got an empty text");
+}
+
+function isChunks(value: unknown): value is Chunks {
+  if (typeof value !== "object" || value === null) return false;
+  return Symbol.asyncIterator in value || value instanceof ReadableStream;
+}
+
+function invalid(expected: string): EpalmError {
+  return new EpalmError("invalid_option", `picture: expected ${expected}`);
+}

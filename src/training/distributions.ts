@@ -1,0 +1,24 @@
+import type { Random } from "../generation/random.js";
+import { elementCount, type Shape } from "../tensor/tensor.js";
+
+/** What weights are drawn from before training. */
+
+/** From a normal distribution of mean 0 and deviation 1 (Box and Muller 1958). */
+export function normalNumber(random: Random): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
+export function normal(random: Random, shape: Shape, deviation: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: elementCount(shape) }, () => deviation * normalNumber(random));
+}
+
+/** Uniform within sqrt(6 / (in + out)), of a weight [out, ...in] (Glorot and Bengio 2010). */
+export function xavierUniform(random: Random, shape: Shape): Float32Array<ArrayBuffer> {
+  const [outputs = 1, ...inner] = shape;
+  const bound = Math.sqrt(6 / (outputs + elementCount(inner)));
+  return Float32Array.from({ length: elementCount(shape) }, () => bound * (2 * random() - 1));
+}
+
+export function filled(shape: Shape, value: number): Float32Array<ArrayBuffer> {
+  return new Float32Array(elementCount(shape)).fill(value);
+}

@@ -1,0 +1,70 @@
+import { ParameterReader, type WeightSource } from "../backbones/parameters.js";
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+import type { LinearParameters } from "../layers/linear.js";
+import { elementCount, type Shape } from "../tensor/tensor.js";
+
+/**
+ * Parameters of a backbone in training: those that are trained are inputs of the graph, in the shapes and under the
+ * names that a checkpoint keeps, so that weights and gradients never change their form; the others are frozen weights.
+ */
+export class TrainedParameters extends ParameterReader {
+  readonly #isTrained: (name: string) => boolean;
+  readonly #inputs = new Map<string, Value>();
+
+  constructor(g: GraphBuilder, weights: WeightSource, isTrained: (name: string) => boolean = () => true) {
+    super(g, weights);
+    this.#isTrained = isTrained;
+  }
+
+  /** Names of the inputs so far. */
+  get trained(): string[] {
+    return Array.from(this.#inputs.keys());
+  }
+
+  override tensor(name: string, shape: Shape): Value {
+    return this.#isTrained(name) ? this.#input(name, shape) : super.tensor(name, shape);
+  }
+
+  override joined(
+    name: string,
+    parts: readonly string[],
+    inputs: number,
+    outputs: readonly number[],
+    options: { bias: boolean },
+  ): LinearParameters {
+    if (!parts.some((part) => this.#hasTrained(part))) {
+      return super.joined(name, parts, inputs, outputs, options);
+    }
+    const { g } = this;
+    const join = (kind: string, inner: Shape) =>
+      g.concat(
+        parts.map((part, i) => this.tensor(`${part}.${kind}`, [outputs[i] ?? 0, ...inner])),
+        0,
+      );
+    const weight = g.transpose(join("weight", [inputs]), [1, 0]);
+    return options.bias ? { weight, bias: join("bias", []) } : { weight };
+  }
+
+  override windows(name: string, outputs: number, window: Shape): LinearParameters {
+    if (!this.#hasTrained(name)) return super.windows(name, outputs, window);
+    const { g } = this;
+    const kernel = this.tensor(`${name}.weight`, [outputs, ...window]);
+    const weight = g.transpose(g.reshape(kernel, [outputs, elementCount(window)]), [1, 0]);
+    return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
+  }
+
+  /** Weight and bias may be trained without each other. */
+  #hasTrained(part: string): boolean {
+    return this.#isTrained(`${part}.weight`) || this.#isTrained(`${part}.bias`);
+  }
+
+  #input(name: string, shape: Shape): Value {
+    const known = this.#inputs.get(name);
+    if (known) return known;
+    this.weights.take(name, shape);
+    const input = this.g.input(name, "float32", shape);
+    this.#inputs.set(name, input);
+    return input;
+  }
+}

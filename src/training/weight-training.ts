@@ -1,0 +1,133 @@
+import { gradientName } from "../autodiff/gradient.js";
+import { EpalmError } from "../errors.js";
+import {
+  type Feeds,
+  openSession,
+  type Results,
+  type Session,
+  type SessionOptions,
+} from "../runtime/session.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { AdamW, type AdamWOptions, type Moments, type StepSize } from "./adamw.js";
+
+/** Where training starts, or goes on. Nothing given is changed. */
+export interface TrainingStart {
+  /** What is trained, by the names of the graph's inputs. */
+  readonly weights: ReadonlyMap<string, Tensor>;
+  readonly optimizer: AdamWOptions;
+  /** Of an earlier run: its steps and moments. */
+  readonly state?: { readonly step: number; readonly moments: ReadonlyMap<string, Moments> } | undefined;
+}
+
+/** How the sums of a step change the weights. */
+export interface StepOptions {
+  /** Gradients are scaled down to this norm, over all tensors; not at all by default. */
+  readonly clipNorm?: number | undefined;
+  readonly sizeOf: (name: string) => StepSize;
+}
+
+/**
+ * Weights in training: a graph of loss and gradients (`gradient`), the sums of gradients over the batches of a step,
+ * and the optimizer that changes the weights.
+ */
+export class WeightTraining {
+  readonly #session: Session;
+  readonly #weights: Map<string, Tensor>;
+  readonly #optimizer: AdamW;
+  readonly #sums: Map<string, Float32Array>;
+
+  private constructor(session: Session, { weights, optimizer, state }: TrainingStart) {
+    this.#session = session;
+    this.#weights = new Map(
+      Array.from(weights, ([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]),
+    );
+    this.#optimizer = new AdamW(optimizer, state && { steps: state.step, moments: state.moments });
+    this.#sums = new Map(Array.from(weights, ([name, { data }]) => [name, new Float32Array(data.length)]));
+  }
+
+  /** @param graph path of a written graph, or its bytes; its outputs are `loss` and `gradient of NAME` per weight */
+  static async open(
+    graph: string | Uint8Array,
+    start: TrainingStart,
+    options: SessionOptions = {},
+  ): Promise<WeightTraining> {
+    return new WeightTraining(await openSession(graph, options), start);
+  }
+
+  /** As they are; the next step changes them in place. */
+  get weights(): ReadonlyMap<string, Tensor> {
+    return this.#weights;
+  }
+
+  get moments(): ReadonlyMap<string, Moments> {
+    return this.#optimizer.moments;
+  }
+
+  /** Optimizer steps done. */
+  get steps(): number {
+    return this.#optimizer.steps;
+  }
+
+  /** Computes a batch and adds its gradients to the step's; returns `loss` and the other outputs asked for. */
+  async add(feeds: Feeds, outputs: readonly string[] = []): Promise<Results> {
+    const gradients = Array.from(this.#sums.keys(), gradientName);
+    const results = await this.evaluate(feeds, ["loss", ...outputs, ...gradients]);
+    const loss = Number(results.loss?.data[0]);
+    if (!Number.isFinite(loss)) {
+      throw new EpalmError(
+        "diverged",
+        `the loss is ${loss} in step ${this.steps + 1}: lower the learning rate, or clip`,
+      );
+    }
+    for (const [name, sum] of this.#sums) addTo(sum, results[gradientName(name)]?.data as Float32Array);
+    return results;
+  }
+
+  /** Computes outputs with the weights as they are; changes nothing. */
+  evaluate(feeds: Feeds, outputs: readonly string[]): Promise<Results> {
+    // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
+    const weights = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
+    return this.#session.run({ ...feeds, ...weights }, outputs);
+  }
+
+  /**
+   * Adds the gradient of `strength / 2 * |weights - anchor|^2` to the step's: FedProx's proximal term (Li et al. 2018,
+   * arXiv 1812.06127).
+   */
+  pullTowards(anchor: ReadonlyMap<string, Tensor>, strength: number): void {
+    for (const [name, sum] of this.#sums) {
+      const [weights, target] = [this.#weights.get(name)?.data ?? [], anchor.get(name)?.data ?? []];
+      for (let i = 0; i < sum.length; i++) {
+        sum[i] = (sum[i] as number) + strength * (Number(weights[i]) - Number(target[i]));
+      }
+    }
+  }
+
+  /** Ends a step: changes the weights by what was added. Returns the norm that the gradients had. */
+  step({ clipNorm, sizeOf }: StepOptions): number {
+    const norm = clip(this.#sums, clipNorm);
+    this.#optimizer.step(this.#weights, (name) => this.#sums.get(name) ?? new Float32Array(), sizeOf);
+    for (const sum of this.#sums.values()) sum.fill(0);
+    return norm;
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+}
+
+function addTo(sum: Float32Array, part: Float32Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
+}
+
+/** Scales gradients down to a norm, over all tensors; returns the norm they had. */
+function clip(gradients: ReadonlyMap<string, Float32Array>, limit: number | undefined): number {
+  let squares = 0;
+  for (const data of gradients.values()) for (const value of data) squares += value * value;
+  const norm = Math.sqrt(squares);
+  if (limit === undefined || norm <= limit) return norm;
+  for (const data of gradients.values()) {
+    for (let i = 0; i < data.length; i++) data[i] = ((data[i] as number) * limit) / norm;
+  }
+  return norm;
+}

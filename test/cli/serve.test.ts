@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { form, postForm } from "../server/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+
+const entry = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+
+let model: string;
+let png: Buffer;
+before(async () => {
+  model = await buildTinyModel();
+  png = await picture();
+});
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly log: () => string;
+}
+
+async function start(args: readonly string[], environment: Record<string, string> = {}): Promise<Started> {
+  const child = spawn(process.execPath, [entry, "serve", "--port", "0", ...args], {
+    env: { ...process.env, ...environment },
+  });
+  let [log, told] = ["", ""];
+  child.stdout.on("data", (chunk) => {
+    log += chunk;
+  });
+  for await (const chunk of child.stderr) {
+    told += chunk;
+    const [url] = /http:\/\/[\d.:]+/.exec(told) ?? [];
+    if (url !== undefined) return { child, url, log: () => log };
+  }
+  throw new TypeError(`the service ended: ${told}`);
+}
+
+async function ended(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode === null) await once(child, "exit");
+  return child.exitCode;
+}
+
+describe("epalm serve", () => {
+  it("answers, lets what runs finish after SIGTERM, and exits with 0", async () => {
+    const { child, url } = await start(["--model", `tiny=${model}`, "--threads", "1"]);
+    const asked = postForm(`${url}/caption`, form(png, { max_tokens: "40", min_tokens: "40", beams: "1" }));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    child.kill("SIGTERM");
+    const response = await asked;
+    assert.equal(response.status, 200);
+    assert.equal(await ended(child), 0);
+    await assert.rejects(fetch(`${url}/healthz`));
+  });
+
+  it("takes settings from file, environment and flags, and tells none of its secrets", async () => {
+    const config = join(temporaryFolder(), "serve.yaml");
+    writeFileSync(config, `models: { tiny: ${model} }\nlimits: { newTokens: 7 }\n`);
+    const secret = "a-secret-of-enough-letters";
+    const { child, url, log } = await start(["--config", config], { EPALM_API_KEYS: `me=${secret}` });
+    assert.equal((await postForm(`${url}/caption`, form(png))).status, 401);
+    const headers = { authorization: `Bearer ${secret}` };
+    const refused = await postForm(`${url}/caption`, form(png, { max_tokens: "8" }), { headers });
+    assert.equal(refused.status, 413);
+    child.kill("SIGTERM");
+    assert.equal(await ended(child), 0);
+    assert.match(log(), /"newTokens":7/);
+    assert.ok(!log().includes(secret));
+  });
+
+  const refusals: readonly (readonly [string, readonly string[], RegExp])[] = [
+    ["a folder that is none", ["--model", "no-such-folder"], /no-such-folder/],
+    ["a port out of range", ["--port", "70000"], /65535/],
+    ["a config that is not there", ["--config", "no-such.yaml"], /no-such\.yaml/],
+  ];
+  for (const [what, args, message] of refusals) {
+    it(`refuses ${what} in one line`, async () => {
+      const child = spawn(process.execPath, [entry, "serve", ...args]);
+      let told = "";
+      child.stderr.on("data", (chunk) => {
+        told += chunk;
+      });
+      assert.notEqual(await ended(child), 0);
+      assert.match(told, message);
+      assert.equal(told.trim().split("\n").length, 1);
+    });
+  }
+});

@@ -1,0 +1,303 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { readFedMaeConfig } from "../../src/fedmae/config.js";
+import { readEncoderFolder } from "../../src/fedmae/mae-folder.js";
+import { type PretrainPlan, pretrain } from "../../src/fedmae/pretrain.js";
+import type { RoundReport } from "../../src/fedmae/round-log.js";
+import {
+  childrenOf,
+  drawStripes,
+  isAlive,
+  lineCount,
+  readJsonLines,
+  temporaryFolder,
+  tensorsOf,
+  tinyConfig,
+  tinySettings,
+  until,
+} from "./tiny-clients.js";
+
+const cli = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+const folder = temporaryFolder();
+const at = (...names: string[]) => join(folder, ...names);
+const clients = [
+  { name: "across", path: at("set", "across") },
+  { name: "down", path: at("set", "down") },
+];
+
+before(async () => {
+  await drawStripes(at("set", "across"), 6, "across");
+  await drawStripes(at("set", "down"), 4, "down");
+});
+
+type Changes = Parameters<typeof tinyConfig>[0];
+
+function config(name: string, changes: Changes = {}) {
+  return tinyConfig({ clients, ...changes, output: at(name) });
+}
+
+/** Mean over the clients that answered in a round. */
+function lossOf(round: RoundReport | undefined): number {
+  const losses = (round?.clients ?? []).flatMap((client) =>
+    client.kind === "answered" ? [client.loss] : [],
+  );
+  assert.ok(losses.length > 0, "nobody answered");
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
+
+function encoderBytes(name: string): Buffer {
+  return readFileSync(at(name, "mae", "model.safetensors"));
+}
+
+describe("federated pre-training", () => {
+  for (const [mode, rounds, blocks] of [
+    ["parallel", 4, 2],
+    ["repeat", 4, 1],
+  ] as const) {
+    it(`${mode}: lowers the loss, and writes blocks and their cascade`, async () => {
+      const plans: PretrainPlan[] = [];
+      const result = await pretrain(config(mode, { mode, rounds, localEpochs: 2 }), {
+        onPlan: (plan) => plans.push(plan),
+      });
+      assert.deepEqual(plans, [
+        {
+          clients: [
+            { name: "across", pictures: 6 },
+            { name: "down", pictures: 4 },
+          ],
+          rounds,
+          resumedFrom: 0,
+        },
+      ]);
+      assert.ok(lossOf(result.rounds.at(-1)) < lossOf(result.rounds[0]) - 0.1);
+      assert.equal(result.blocks.length, blocks);
+      const encoder = await readEncoderFolder(result.encoder);
+      assert.equal(encoder.config.num_hidden_layers, 2);
+      for (const index of [0, 1]) {
+        const block = await readEncoderFolder(result.blocks[mode === "repeat" ? 0 : index] ?? "");
+        assert.equal(block.config.num_hidden_layers, 1);
+        for (const [name, tensor] of block.tensors) {
+          assert.deepEqual(
+            encoder.tensors.get(
+              name.replace("blocks.0.", `blocks.${index}.`).replace("decoder_blocks.1.", "decoder_blocks.0."),
+            ),
+            tensor,
+            name,
+          );
+        }
+      }
+      assert.deepEqual(readJsonLines(at(mode, "rounds.jsonl")), result.rounds);
+      assert.match(readFileSync(result.report, "utf8"), /across/);
+    });
+  }
+
+  it("greedy: lowers the loss of each stage, and never touches the blocks below, nor the embedding", async () => {
+    const settings = config("greedy", { mode: "greedy", rounds: 2, localEpochs: 10 });
+    const controller = new AbortController();
+    const onRound = ({ round }: RoundReport) => {
+      if (round === 2) controller.abort();
+    };
+    await assert.rejects(pretrain(settings, { signal: controller.signal, onRound }), { code: "aborted" });
+    const saved = tensorsOf(at("greedy", "checkpoint.safetensors"));
+    const { rounds, encoder, blocks } = await pretrain(settings);
+    assert.equal(rounds.length, 4);
+    assert.deepEqual(blocks, []);
+    assert.ok(lossOf(rounds[1]) < lossOf(rounds[0]));
+    assert.ok(lossOf(rounds[3]) < lossOf(rounds[1]));
+    for (const [name, tensor] of tensorsOf(join(encoder, "model.safetensors"))) {
+      const before = saved.get(`weight ${name}`);
+      if (/^(blocks\.0\.|patch_embed\.|cls_token|.*pos_embed$)/.test(name))
+        assert.deepEqual(tensor, before, name);
+      else if (/weight$|mask_token/.test(name)) assert.notDeepEqual(tensor, before, name);
+    }
+  });
+
+  it("sends a client its one block, whatever the depth, and counts the bytes", async () => {
+    const bytes = async (depth: number) => {
+      const settings = {
+        clients: { path: at("set"), count: 1, alpha: 1 },
+        mode: "repeat",
+        localEpochs: 1,
+      } as const;
+      const { rounds } = await pretrain(config(`depth-${depth}`, { ...settings, depth, rounds: 1 }));
+      const [client] = rounds[0]?.clients ?? [];
+      assert.equal(client?.kind, "answered");
+      return client?.kind === "answered" ? client : undefined;
+    };
+    const [shallow, deep] = [await bytes(1), await bytes(4)];
+    assert.equal(deep?.bytesDown, shallow?.bytesDown);
+    assert.ok((deep?.bytesUp ?? 0) < (deep?.bytesDown ?? 0), "positions come back");
+    assert.ok((deep?.peakBytes ?? 0) > 10e6);
+    assert.equal(deep?.name, "client-1");
+    assert.equal(deep?.examples, 10);
+  });
+
+  it("asks as many clients as are to take part", async () => {
+    await drawStripes(at("more", "across"), 8, "across");
+    await drawStripes(at("more", "down"), 8, "down");
+    const { rounds } = await pretrain(
+      config("some", {
+        clients: { path: at("more"), count: 4, alpha: 50 },
+        mode: "repeat",
+        participation: 0.5,
+        localEpochs: 1,
+      }),
+    );
+    assert.deepEqual(
+      rounds.map((round) => round.clients.length),
+      [2, 2],
+    );
+  });
+
+  it("refuses more blocks than there are clients for, and other settings in the same output", async () => {
+    await assert.rejects(pretrain(config("deep", { depth: 3 })), {
+      code: "invalid_option",
+      message: /^depth: 3 blocks/,
+    });
+    for (const changes of [{ seed: 1 }, { rounds: 5 }, { clients: clients.toReversed() }]) {
+      const other = config("parallel", { mode: "parallel", rounds: 4, localEpochs: 2, ...changes });
+      await assert.rejects(pretrain(other), {
+        code: "invalid_option",
+        message: /belongs to a run with another config/,
+      });
+    }
+  });
+});
+
+describe("what a client costs", () => {
+  it("is measured beside one of full depth before the first round", async () => {
+    const costs: number[] = [];
+    await pretrain(config("compared", { compare: true, rounds: 1, localEpochs: 1 }), {
+      onCost: (client, fullDepth) => {
+        for (const key of ["parameters", "bytesDown", "bytesUp"] as const) {
+          costs.push(fullDepth[key] / client[key]);
+        }
+        assert.ok(client.peakBytes > 0 && client.millisecondsPerPicture > 0);
+      },
+    });
+    assert.equal(costs.length, 3);
+    for (const ratio of costs) assert.ok(ratio > 1);
+  });
+});
+
+describe("a client that fails", () => {
+  it("is left out of its round by name, and the round goes on", async () => {
+    mkdirSync(at("broken"));
+    writeFileSync(at("broken", "bad.png"), "no picture");
+    const [across, down] = clients;
+    const given = [
+      { name: "killed", path: down?.path ?? "" },
+      { name: "fine", path: across?.path ?? "" },
+      { name: "broken", path: at("broken") },
+    ];
+    const earlier = new Set(childrenOf(process.pid));
+    const running = pretrain(
+      config("failing", { clients: given, mode: "repeat", rounds: 1, localEpochs: 200, concurrency: 1 }),
+    );
+    const [child = 0] = await until(() => {
+      const found = childrenOf(process.pid).filter((pid) => !earlier.has(pid));
+      return found.length > 0 && found;
+    });
+    process.kill(child, "SIGKILL");
+    const { rounds, report } = await running;
+    const reports = Object.fromEntries((rounds[0]?.clients ?? []).map((client) => [client.name, client]));
+    assert.equal(reports.fine?.kind, "answered");
+    assert.deepEqual(reports.killed, {
+      kind: "left out",
+      name: "killed",
+      reason: "its process ended with SIGKILL",
+    });
+    assert.ok(reports.broken?.kind === "left out");
+    assert.match(reports.broken?.kind === "left out" ? reports.broken.reason : "", /bad\.png/);
+    assert.match(readFileSync(report, "utf8"), /its process ended with SIGKILL/);
+  });
+
+  it("takes its time only as long as it may; a round without an answer ends the run, and is logged", async () => {
+    const slow = config("slow", { mode: "repeat", clientMinutes: 1e-5, localEpochs: 10_000 });
+    await assert.rejects(pretrain(slow), {
+      code: "internal",
+      message: /round 1: no client answered: across: took more/,
+    });
+    const [round] = readJsonLines<RoundReport>(at("slow", "rounds.jsonl"));
+    assert.deepEqual(
+      round?.clients.map(({ kind, name }) => [kind, name]),
+      [
+        ["left out", "across"],
+        ["left out", "down"],
+      ],
+    );
+  });
+});
+
+describe("pre-training that was killed", () => {
+  it("gives the same encoder, bit for bit, as if it had never stopped", async () => {
+    const settings = {
+      ...tinySettings,
+      clients,
+      mode: "parallel" as const,
+      rounds: 4,
+      localEpochs: 10,
+      concurrency: 2,
+    };
+    await pretrain(config("unstopped", settings));
+    const path = at("killed.json");
+    writeFileSync(path, JSON.stringify({ ...settings, output: "killed" }));
+    const log = at("killed", "rounds.jsonl");
+    const moments: readonly (readonly [string, () => boolean])[] = [
+      ["after a round", () => lineCount(log) >= 1],
+      ["within a round", () => lineCount(log) >= 2],
+    ];
+    for (const [what, isReached] of moments) {
+      const server = spawn(process.execPath, [cli, "fedmae", "pretrain", path], { stdio: "ignore" });
+      const ended = once(server, "exit");
+      await until(() => {
+        if (server.exitCode !== null) return true;
+        return isReached() && (what === "after a round" || childrenOf(server.pid).length > 0);
+      });
+      server.kill("SIGKILL");
+      await ended;
+      assert.equal(server.signalCode, "SIGKILL", what);
+    }
+    const plans: PretrainPlan[] = [];
+    const { rounds } = await pretrain(readFedMaeConfig(path), { onPlan: (plan) => plans.push(plan) });
+    assert.ok((plans[0]?.resumedFrom ?? 0) >= 1);
+    assert.deepEqual(
+      rounds.map(({ round }) => round),
+      [1, 2, 3, 4],
+    );
+    assert.deepEqual(encoderBytes("killed"), encoderBytes("unstopped"));
+    assert.deepEqual(
+      rounds.map(lossOf),
+      readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf),
+    );
+  });
+
+  it("leaves no client behind that trains for nobody", async () => {
+    const endless = { ...tinySettings, clients, rounds: 1, localEpochs: 1_000_000, output: "endless" };
+    writeFileSync(at("endless.json"), JSON.stringify(endless));
+    const server = spawn(process.execPath, [cli, "fedmae", "pretrain", at("endless.json")], {
+      stdio: "ignore",
+    });
+    const ended = once(server, "exit");
+    const orphans = await until(() => {
+      const found = childrenOf(server.pid);
+      return found.length > 0 && found;
+    });
+    // A client that has no task yet ends by itself.
+    await delay(4000);
+    assert.ok(orphans.every(isAlive), "a client ended before its server");
+    server.kill("SIGKILL");
+    await ended;
+    try {
+      await until(() => !orphans.some(isAlive), 15);
+    } finally {
+      for (const pid of orphans.filter(isAlive)) process.kill(pid, "SIGKILL");
+    }
+  });
+});

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { EpalmError, load } from "../../src/index.js";
+import type { AskOptions, Model, RankOptions } from "../../src/pipeline.js";
+import {
+  type Asker,
+  type AskOptions as ClientAskOptions,
+  type RankOptions as ClientRankOptions,
+  type CommonAnswer,
+  type CommonAskOptions,
+  type CommonRanking,
+  type CommonRankOptions,
+  EpalmClient,
+} from "../../src/sdk/index.js";
+import { startServer } from "../server/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+
+/*
+ * The same code runs with a model that was loaded here and with a service: it compiles against both, and says the same.
+ */
+
+/** Compiles if each common option is one of `Options`, and `Options` takes what the common options may be. */
+type Takes<Common extends Options, Options> = keyof Common extends keyof Options ? true : never;
+const takes: readonly [
+  Takes<CommonAskOptions, AskOptions>,
+  Takes<CommonAskOptions, ClientAskOptions>,
+  Takes<CommonRankOptions, RankOptions>,
+  Takes<CommonRankOptions, ClientRankOptions>,
+] = [true, true, true, true];
+
+const asModel = (model: Model): Asker => model;
+const asClient = (client: EpalmClient): Asker => client;
+
+const folder = await buildTinyModel();
+const { url, models } = await startServer({ models: { tiny: folder } });
+const { model } = models.get("tiny");
+const forms = { model: asModel(model), client: asClient(new EpalmClient({ baseUrl: url, retries: 0 })) };
+
+const bytes = await picture();
+const file = join(temporaryFolder(), "picture.png");
+writeFileSync(file, bytes);
+
+interface Heard {
+  readonly pieces: string[];
+}
+
+const writing: Readonly<Record<string, (asker: Asker, heard: Heard) => Promise<CommonAnswer>>> = {
+  "a caption": (asker) => asker.caption(bytes),
+  "a caption of a file": (asker) => asker.caption(file),
+  "a caption with beams": (asker) =>
+    asker.caption(bytes, { beams: 3, sequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
+  "a caption with beams that stop early": (asker) => asker.caption(bytes, { beams: 2, earlyStopping: true }),
+  "a caption that is drawn": (asker) =>
+    asker.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, sequences: 2 }),
+  "a caption with bounds and stops": (asker) =>
+    asker.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
+  "a caption as it grows": (asker, { pieces }) =>
+    asker.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
+  "an answer": (asker) => asker.vqa(bytes, "what is it?"),
+  "an answer of a named adapter": (asker) =>
+    asker.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
+  "a question of several lines": (asker) => asker.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
+  "a question of another script": (asker) => asker.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
+  "a question that is a number": (asker) => asker.vqa(bytes, "42", { maxNewTokens: 5 }),
+};
+
+for (const [title, ask] of Object.entries(writing)) {
+  test(`both forms say the same: ${title}`, async () => {
+    const heard = { here: { pieces: [] }, there: { pieces: [] } };
+    const here = await ask(forms.model, heard.here);
+    const there = await ask(forms.client, heard.there);
+    assert.deepEqual(textsOf(there), textsOf(here));
+    assert.equal(there.text, here.text);
+    assert.deepEqual([there.adapter, there.usage], [here.adapter, here.usage]);
+    assert.deepEqual(heard.there, heard.here);
+    assert.deepEqual(missing(here.timings, there.timings), []);
+    assert.deepEqual(missing(here, there), []);
+    assert.equal(there.model, "tiny");
+  });
+}
+
+const ranking: Readonly<Record<string, (asker: Asker) => Promise<CommonRanking>>> = {
+  "a ranking": (asker) => asker.rank(bytes, "is it?", ["yes", "no", "perhaps"]),
+  "a ranking by mean": (asker) =>
+    asker.rank(bytes, "is it?", ["yes", "perhaps so"], { normalisation: "mean" }),
+  "a ranking with equals": (asker) => asker.rank(bytes, "is it?", ["b", "a", "b"], { adapter: "answers" }),
+  "a ranking of one": (asker) => asker.rank(bytes, "is it?", ["yes"]),
+};
+
+for (const [title, ask] of Object.entries(ranking)) {
+  test(`both forms say the same: ${title}`, async () => {
+    const [here, there] = [await ask(forms.model), await ask(forms.client)];
+    assert.equal(there.answers.length, here.answers.length);
+    for (const [at, { text, index, score, probability }] of here.answers.entries()) {
+      const other = there.answers[at];
+      assert.deepEqual([other?.text, other?.index], [text, index]);
+      assertClose(other?.score, score);
+      assertClose(other?.probability, probability);
+    }
+    assert.deepEqual(missing(here, there), []);
+  });
+}
+
+/** JavaScript callers have no compiler. */
+const wrong = (options: object) => options as CommonAskOptions;
+
+const refusing: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
+  "too few tokens": (asker) => asker.caption(bytes, { maxNewTokens: 0 }),
+  "options that exclude each other": (asker) => asker.caption(bytes, { beams: 2, temperature: 1 }),
+  "an option of another type": (asker) => asker.caption(bytes, wrong({ maxNewTokens: "5" })),
+  "an option that is not finite": (asker) => asker.caption(bytes, { temperature: Number.NaN }),
+  "a text for a list": (asker) => asker.caption(bytes, wrong({ stop: "x" })),
+  "an unknown option": (asker) => asker.caption(bytes, wrong({ max_tokens: 5 })),
+  "an unknown adapter": (asker) => asker.caption(bytes, { adapter: "nobody" }),
+  "no candidates": (asker) => asker.rank(bytes, "is it?", []),
+  "no picture": (asker) => asker.caption(new Uint8Array([1, 2, 3])),
+  "half a picture": (asker) => asker.caption(bytes.subarray(0, 200)),
+  "a file that is not there": (asker) => asker.caption("nowhere.png"),
+  "a folder": (asker) => asker.caption("test"),
+  "a call that was taken back": (asker) => asker.caption(bytes, { signal: AbortSignal.abort() }),
+};
+
+for (const [title, ask] of Object.entries(refusing)) {
+  test(`both forms refuse with the same code: ${title}`, async () => {
+    const [here, there] = [await errorOf(ask(forms.model)), await errorOf(ask(forms.client))];
+    assert.equal(there.code, here.code, `${there.message} / ${here.message}`);
+  });
+}
+
+test("a folder that is loaded is an Asker, too", async () => {
+  assert.deepEqual(takes, [true, true, true, true]);
+  const loaded = await load(folder, { threads: 1 });
+  try {
+    const asker: Asker = loaded;
+    assert.equal((await asker.caption(bytes)).text, (await forms.client.caption(bytes)).text);
+  } finally {
+    await loaded.close();
+  }
+});
+
+/** What the common interface says of texts; a service calls the end token a stop. */
+function textsOf({ texts }: CommonAnswer) {
+  return texts.map(({ text, score, finish }) => ({
+    text,
+    score: score.toFixed(4),
+    finish: finish === "length" ? "length" : "stop",
+  }));
+}
+
+/** Keys of the one that the other lacks. */
+function missing(here: object, there: object): string[] {
+  return Object.keys(here).filter((key) => !(key in there));
+}
+
+/** Rows that share a step with others may differ in the last bits. */
+function assertClose(got: number | undefined, expected: number): void {
+  assert.ok(got !== undefined && Math.abs(got - expected) < 1e-4, `${got} / ${expected}`);
+}
+
+async function errorOf(call: Promise<unknown>): Promise<EpalmError> {
+  try {
+    await call;
+  } catch (error) {
+    assert.ok(error instanceof EpalmError, String(error));
+    return error;
+  }
+  assert.fail("expected an error");
+}

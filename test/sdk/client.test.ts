@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { createReadStream, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { EpalmApiError, EpalmClient, EpalmError, type Picture } from "../../src/sdk/index.js";
+import { startServer } from "../server/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+import { piecesOf } from "./pieces-of.js";
+
+const KEY = "a-key-of-more-than-16-characters";
+const folder = await buildTinyModel();
+const { url, models, log } = await startServer({
+  models: { tiny: folder, other: folder },
+  keys: { tests: KEY },
+  logLevel: "debug",
+});
+const client = new EpalmClient({ baseUrl: url, apiKey: KEY, retries: 0 });
+const { model } = models.get("tiny");
+
+const bytes = await picture();
+const file = join(temporaryFolder(), "a picture.png");
+writeFileSync(file, bytes);
+const expected = await model.caption(bytes);
+
+async function* inPieces(): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 100) yield bytes.subarray(at, at + 100);
+}
+
+const forms: Readonly<Record<string, () => Picture>> = {
+  path: () => file,
+  "file URL": () => pathToFileURL(file),
+  "data URL": () => new URL(`data:image/png;base64,${bytes.toString("base64")}`),
+  "blob URL": () => new URL(URL.createObjectURL(new Blob([bytes]))),
+  Buffer: () => bytes,
+  Uint8Array: () => new Uint8Array(bytes),
+  ArrayBuffer: () => new Uint8Array(bytes).buffer,
+  Blob: () => new Blob([bytes]),
+  File: () => new File([bytes], 'a "quoted"\r\nname.png', { type: "image/png" }),
+  ReadableStream: () => new Blob([bytes]).stream(),
+  "stream of Node": () => createReadStream(file),
+  generator: () => inPieces(),
+};
+
+for (const [form, make] of Object.entries(forms)) {
+  test(`a picture as ${form}`, async () => {
+    assert.equal((await client.caption(make())).text, expected.text);
+  });
+}
+
+test("an https address goes to the service, which is not told to trust any", async () => {
+  const asked = client.caption(new URL("https://example.org/cat.png"));
+  await assert.rejects(asked, { name: "EpalmApiError", code: "invalid_option", field: "image" });
+});
+
+const wrongPictures: Readonly<Record<string, () => unknown>> = {
+  "an address that is a text": () => "https://example.org/cat.png",
+  "an empty path": () => "",
+  "another kind of URL": () => new URL("ftp://example.org/cat.png"),
+  "a broken data URL": () => new URL("data:image/png;base64,%%%"),
+  "a number": () => 7,
+  "a stream of texts": () => createReadStream(file, "latin1"),
+  "a stream that fails": () => createReadStream("nowhere.png"),
+};
+
+for (const [title, make] of Object.entries(wrongPictures)) {
+  test(`no picture: ${title}`, async () => {
+    await assert.rejects(client.caption(make() as Picture), (error) => {
+      assert.ok(error instanceof EpalmError && !(error instanceof EpalmApiError));
+      assert.match(error.message, /^picture: /);
+      return error.code === "invalid_option";
+    });
+  });
+}
+
+test("a stream that never gives is closed when the timeout is over", async () => {
+  let isClosed = false;
+  const endless = new ReadableStream<Uint8Array>({
+    cancel: () => {
+      isClosed = true;
+    },
+  });
+  await assert.rejects(client.caption(endless, { timeout: 100 }), { code: "deadline_exceeded" });
+  assert.equal(isClosed, true);
+});
+
+test("several questions are answered in their order, one of them as a list, too", async () => {
+  const questions = ["what?", "where?", "what?"];
+  const { answers, usage, adapter, modality } = await client.vqa(bytes, questions, { maxNewTokens: 5 });
+  const single = await Promise.all(questions.map((text) => model.vqa(bytes, text, { maxNewTokens: 5 })));
+  assert.deepEqual(
+    answers.map(({ question, text }) => [question, text]),
+    single.map(({ text }, at) => [questions[at], text]),
+  );
+  assert.deepEqual([usage.newTokens, adapter, modality], [15, "answers", "image"]);
+  const [only, ...rest] = (await client.vqa(bytes, ["what?"], { maxNewTokens: 5 })).answers;
+  assert.deepEqual([only?.question, only?.text, rest.length], ["what?", single[0]?.text, 0]);
+});
+
+test("several questions stream side by side", async () => {
+  const questions = ["what?", "where?"];
+  const stream = client.streamVqa(bytes, questions, { maxNewTokens: 8, beams: 1 });
+  const grown = ["", ""];
+  for await (const { index, text } of stream) grown[index] += text;
+  const { answers } = await stream.answer();
+  assert.deepEqual(
+    grown,
+    answers.map(({ text }) => text),
+  );
+  const heard = ["", ""];
+  const onText = (text: string, index: number) => {
+    heard[index] += text;
+  };
+  await client.vqa(bytes, questions, { maxNewTokens: 8, beams: 1, onText });
+  assert.deepEqual(heard, grown);
+});
+
+test("a stream gives pieces that make the text, and the whole answer", async () => {
+  const stream = client.streamCaption(bytes, { beams: 1, logprobs: true });
+  const pieces = await piecesOf(stream);
+  const answer = await stream.answer();
+  assert.ok(pieces.length > 2);
+  assert.equal(pieces.join(""), answer.text);
+  assert.equal(answer.text, (await model.caption(bytes, { beams: 1 })).text);
+  assert.deepEqual(await piecesOf(stream), []);
+  assert.equal(
+    (await client.streamVqa(bytes, "what?").answer()).text,
+    (await client.vqa(bytes, "what?")).text,
+  );
+});
+
+test("log-probabilities are told on request", async () => {
+  const options = { maxNewTokens: 6 };
+  const [text] = (await client.caption(bytes, { ...options, logprobs: true })).texts;
+  const [own] = (await model.caption(bytes, options)).texts;
+  assert.deepEqual([text?.tokens, text?.pieces], [own?.tokens, own?.pieces]);
+  assert.deepEqual(text?.logProbs, own?.logProbs.slice(0, own.tokens.length));
+  const [quiet] = (await client.caption(bytes, options)).texts;
+  assert.deepEqual(Object.keys(quiet ?? {}), ["text", "score", "finish"]);
+});
+
+test("models, and which of them answers", async () => {
+  const known = await client.models();
+  assert.deepEqual(
+    known.map(({ name }) => name),
+    ["tiny", "other"],
+  );
+  assert.deepEqual(known[0]?.adapters[1], { name: "answers", tasks: ["vqa"] });
+  assert.equal((await client.caption(bytes, { model: "other" })).model, "other");
+  await assert.rejects(client.caption(bytes, { model: "none" }), { code: "not_found", field: "model" });
+});
+
+test("health needs no key, and tells what is ready", async () => {
+  assert.deepEqual(await new EpalmClient({ baseUrl: url }).health(), {
+    isReady: true,
+    models: ["tiny", "other"],
+  });
+});
+
+test("a problem becomes an error that has all of it, in the words of the client", async () => {
+  await assert.rejects(client.caption(bytes, { maxNewTokens: 2000 }), (error) => {
+    assert.ok(error instanceof EpalmApiError && error instanceof EpalmError);
+    assert.deepEqual([error.status, error.code, error.field], [413, "too_large", "maxNewTokens"]);
+    assert.equal(error.message, "maxNewTokens: expected at most 1024, got 2000");
+    assert.equal(error.detail, "max_tokens: expected at most 1024, got 2000");
+    assert.ok(log.some(({ reqId }) => reqId === error.requestId));
+    return true;
+  });
+  const stranger = new EpalmClient({ baseUrl: url });
+  await assert.rejects(stranger.caption(bytes), { status: 401, code: "unauthorized" });
+  const large = new Uint8Array(33 * 1024 * 1024);
+  await assert.rejects(client.caption(large), { status: 413, code: "too_large", field: "image" });
+});
+
+test("what breaks off in the middle of a stream stops the work in the service", async () => {
+  const controller = new AbortController();
+  // So many share each step, which makes steps long enough to come between.
+  const questions = Array.from({ length: 16 }, (_, at) => `${at}`);
+  const options = { beams: 1, maxNewTokens: 55 };
+  const ways: (() => Promise<void>)[] = [
+    async () => {
+      for await (const _ of client.streamVqa(bytes, questions, options)) break;
+    },
+    async () => {
+      const stream = client.streamVqa(bytes, questions, { ...options, signal: controller.signal });
+      const loop = async () => {
+        for await (const _ of stream) controller.abort();
+      };
+      await assert.rejects(loop(), { code: "aborted" });
+    },
+  ];
+  for (const leave of ways) {
+    const before = (await model.counts()).decoder.steps;
+    await leave();
+    const steps = (await settledSteps()) - before;
+    assert.ok(steps < 50, `${steps} steps of 55`);
+  }
+});
+
+test("options of the client are checked", () => {
+  const wrong: Readonly<Record<string, object>> = {
+    baseUrl: { baseUrl: "localhost:8080" },
+    "baseUrl: expected an address without": { baseUrl: "http://me:secret@localhost" },
+    timeout: { baseUrl: url, timeout: 0 },
+    retries: { baseUrl: url, retries: 1.5 },
+    apiKey: { baseUrl: url, apiKey: "two words" },
+    "client options": { baseUrl: url, key: KEY },
+  };
+  for (const [start, options] of Object.entries(wrong)) {
+    assert.throws(
+      () => new EpalmClient(options as { baseUrl: string }),
+      (error) => {
+        assert.ok(error instanceof EpalmError && error.code === "invalid_option");
+        assert.ok(error.message.startsWith(start) && !/secret|two words/.test(error.message), error.message);
+        return true;
+      },
+    );
+  }
+});
+
+test("options of a call are checked, none passed over in silence", async () => {
+  const own = new EpalmClient({ baseUrl: "http://127.0.0.1:9", retries: 0 });
+  const options = { code: "invalid_option" };
+  const rank = { beams: 2 } as object;
+  await assert.rejects(own.rank(bytes, "?", ["a"], rank), options);
+  await assert.rejects(own.rank(bytes, "?", [7 as unknown as string]), options);
+  await assert.rejects(own.vqa(bytes, []), options);
+  await assert.rejects(own.vqa(bytes, 7 as unknown as string), options);
+  await assert.rejects(own.caption(bytes, { timeout: -1 }), options);
+  await assert.rejects(own.caption(bytes, { blind: true } as object), options);
+  await assert.rejects(own.caption(bytes, { logprobs: 1 } as object), options);
+  assert.throws(() => own.streamCaption(bytes, { onText: () => undefined } as object), options);
+});
+
+/** Steps of the decoder, when there are no more. */
+async function settledSteps(): Promise<number> {
+  for (let last = -1; ; ) {
+    const { steps } = (await model.counts()).decoder;
+    if (steps === last) return steps;
+    last = steps;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

@@ -1,0 +1,6 @@
+/** All pieces, when there are no more. */
+export async function piecesOf<Piece>(stream: AsyncIterable<Piece>): Promise<Piece[]> {
+  const pieces: Piece[] = [];
+  for await (const piece of stream) pieces.push(piece);
+  return pieces;
+}

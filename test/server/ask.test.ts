@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import { before, describe, it } from "node:test";
+import type { Model } from "../../src/index.js";
+import { listAnswer, textAnswer } from "../../src/wire.js";
+import {
+  eventsIn,
+  form,
+  postForm,
+  postJson,
+  problemIn,
+  type Running,
+  startServer,
+} from "./running-server.js";
+import { buildTinyModel, picture } from "./tiny-model.js";
+
+let running: Running;
+let model: Model;
+let png: Buffer;
+before(async () => {
+  running = await startServer({ models: { tiny: await buildTinyModel() }, logLevel: "info" });
+  model = running.models.get("tiny").model;
+  png = await picture();
+});
+
+const url = (path: string) => running.url + path;
+
+describe("POST /caption", () => {
+  it("takes a picture as a file, as base64 and as a data URL, and answers as the library does", async () => {
+    const expected = await model.caption(png, { maxNewTokens: 9 });
+    const base64 = png.toString("base64");
+    const answers = [
+      await postForm(url("/caption"), form(png, { max_tokens: "9" })),
+      await postForm(url("/caption"), form(undefined, { max_tokens: "9", image: base64 })),
+      await postJson(url("/caption"), { image: base64, max_tokens: 9 }),
+      await postJson(url("/caption"), { image: `data:image/png;base64,${base64}`, max_tokens: 9 }),
+    ];
+    for (const response of answers) {
+      assert.equal(response.status, 200);
+      const answer = textAnswer.parse(await response.json());
+      assert.equal(answer.text, expected.text);
+      assert.equal(answer.texts[0]?.score, expected.texts[0]?.score);
+      const { model, adapter, modality, usage } = answer;
+      assert.deepEqual({ model, adapter, modality }, { model: "tiny", adapter: "words", modality: "image" });
+      assert.deepEqual(usage, { prompt_tokens: 1, completion_tokens: expected.usage.newTokens });
+    }
+  });
+
+  it("passes every option of decoding on", async () => {
+    const drawn = {
+      temperature: 1.5,
+      top_k: 20,
+      top_p: 0.9,
+      seed: 3,
+      n: 2,
+      max_tokens: 12,
+      min_tokens: 4,
+      stop: ["q"],
+    };
+    const expected = await model.caption(png, {
+      ...{ temperature: 1.5, topK: 20, topP: 0.9, seed: 3, sequences: 2, maxNewTokens: 12, minNewTokens: 4 },
+      stop: ["q"],
+    });
+    const response = await postJson(url("/caption"), { image: png.toString("base64"), ...drawn });
+    const { texts } = textAnswer.parse(await response.json());
+    assert.deepEqual(
+      texts.map(({ text }) => text),
+      expected.texts.map(({ text }) => text),
+    );
+    const searched = { beams: 4, length_penalty: 0.5, early_stopping: "never", n: 3, adapter: "answers" };
+    const fields = Object.fromEntries(Object.entries(searched).map(([name, value]) => [name, String(value)]));
+    const beams = textAnswer.parse(await (await postForm(url("/caption"), form(png, fields))).json());
+    assert.equal(beams.texts.length, 3);
+    assert.equal(beams.adapter, "answers");
+  });
+
+  it("tells tokens with their log-probabilities when asked", async () => {
+    const response = await postForm(
+      url("/caption"),
+      form(png, { logprobs: "true", beams: "1", max_tokens: "6" }),
+    );
+    const { texts, usage } = textAnswer.parse(await response.json());
+    const tokens = texts[0]?.tokens ?? [];
+    assert.equal(tokens.length, usage?.completion_tokens);
+    assert.ok(tokens.every(({ log_prob }) => log_prob < 0));
+  });
+});
+
+describe("POST /vqa", () => {
+  it("answers a list of questions about a picture that is encoded once", async () => {
+    const fresh = await picture(11);
+    const before = (await model.counts()).encoder.examples;
+    const question = ["what is it?", "how many?", "which colour?"];
+    const response = await postForm(url("/vqa"), form(fresh, { question }));
+    const { answers, usage } = listAnswer.parse(await response.json());
+    assert.equal((await model.counts()).encoder.examples, before + 1);
+    assert.deepEqual(
+      answers.map((answer) => answer.question),
+      question,
+    );
+    let prompt = 0;
+    for (const { question, text } of answers) {
+      const alone = await model.vqa(fresh, question);
+      assert.equal(text, alone.text);
+      prompt += alone.usage.promptTokens;
+    }
+    assert.equal(usage?.prompt_tokens, prompt);
+  });
+
+  it("skips the encoder for a picture that it has seen", async () => {
+    const fresh = await picture(13);
+    await (await postForm(url("/vqa"), form(fresh, { question: "what?" }))).json();
+    const { examples, cacheHits } = (await model.counts()).encoder;
+    const again = await postForm(url("/vqa"), form(fresh, { question: "who?" }));
+    const { timings } = textAnswer.parse(await again.json());
+    const counts = (await model.counts()).encoder;
+    assert.deepEqual([counts.examples, counts.cacheHits], [examples, cacheHits + 1]);
+    assert.equal(timings.encoder, 0);
+  });
+
+  it("ranks candidates", async () => {
+    const candidates = ["yes", "no", "a red car"];
+    const expected = await model.rank(png, "is it?", candidates, { normalisation: "mean" });
+    const response = await postForm(
+      url("/vqa"),
+      form(png, { question: "is it?", candidates, rank_by: "mean" }),
+    );
+    const { text, texts } = textAnswer.parse(await response.json());
+    assert.equal(text, expected.answers[0]?.text);
+    assert.deepEqual(
+      texts.map(({ text, probability }) => [text, probability]),
+      expected.answers.map(({ text, probability }) => [text, probability]),
+    );
+  });
+});
+
+describe("streams", () => {
+  it("give the text piece by piece, then the whole answer", async () => {
+    const fields = { question: "what?", stream: "true", beams: "1", max_tokens: "20", min_tokens: "10" };
+    const response = await postForm(url("/vqa"), form(png, fields));
+    assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
+    const events = await eventsIn(response);
+    const pieces = events.slice(0, -1).map(({ name, data }) => {
+      assert.equal(name, "text");
+      return (data as { text: string }).text;
+    });
+    const last = events.at(-1);
+    assert.equal(last?.name, "answer");
+    assert.ok(pieces.length > 3, `${pieces.length} pieces`);
+    assert.equal(pieces.join(""), textAnswer.parse(last?.data).text);
+  });
+
+  it("come for Accept: text/event-stream, too, and tell the questions of a list apart", async () => {
+    const body = { image: png.toString("base64"), question: ["what?", "who?"], beams: 1 };
+    const response = await postJson(url("/vqa"), body, { headers: { accept: "text/event-stream" } });
+    const events = await eventsIn(response);
+    const { answers } = listAnswer.parse(events.at(-1)?.data);
+    for (const [index, { text }] of answers.entries()) {
+      const own = events.flatMap(({ name, data }) =>
+        name === "text" ? [data as { index: number; text: string }] : [],
+      );
+      assert.equal(
+        own
+          .filter((event) => event.index === index)
+          .map((event) => event.text)
+          .join(""),
+        text,
+      );
+    }
+  });
+
+  it("answer what fails before the first text with its own status", async () => {
+    const response = await postForm(url("/caption"), form(png.subarray(0, 300), { stream: "true" }));
+    assert.equal((await problemIn(response, 422)).field, "image");
+  });
+});
+
+describe("a client that goes away", () => {
+  it("takes its work with it", async () => {
+    const controller = new AbortController();
+    const fields = { temperature: "1", min_tokens: "60", max_tokens: "60", stream: "true", n: "1" };
+    const response = await postForm(url("/caption"), form(png, fields), { signal: controller.signal });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    const steps = (await model.counts()).decoder.steps;
+    controller.abort();
+    await reader?.closed.catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const later = (await model.counts()).decoder;
+    assert.ok(later.steps < steps + 55, `${later.steps - steps} more steps`);
+    assert.equal(later.lastRows, 0);
+    const metrics = await (await fetch(url("/metrics"))).text();
+    assert.match(metrics, /^epalm_queue_running 0$/m);
+    assert.match(metrics, /^epalm_queue_waiting 0$/m);
+  });
+});
+
+describe("logs", () => {
+  it("have the request's id, which the caller may choose, and nothing of pictures and questions", async () => {
+    const secret = "what-is-in-this-very-picture";
+    const headers = { "x-request-id": "mine-1" };
+    const response = await postForm(`${url("/vqa")}?token=abc`, form(png, { question: secret }), { headers });
+    assert.equal(response.headers.get("x-request-id"), "mine-1");
+    await response.arrayBuffer();
+    const text = JSON.stringify(running.log);
+    assert.match(text, /mine-1/);
+    assert.doesNotMatch(text, /what-is-in|token=abc/);
+  });
+});

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { before, describe, it } from "node:test";
+import OpenAI from "openai";
+import type { ChatCompletionContentPart } from "openai/resources/chat/completions";
+import type { Model } from "../../src/index.js";
+import { startServer } from "./running-server.js";
+import { buildTinyModel, picture } from "./tiny-model.js";
+
+const KEY = "a-key-of-the-chat-tests";
+
+let client: OpenAI;
+let stranger: OpenAI;
+let model: Model;
+let png: Buffer;
+before(async () => {
+  const running = await startServer({
+    models: { tiny: await buildTinyModel() },
+    keys: { tests: KEY },
+    logLevel: "silent",
+  });
+  model = running.models.get(undefined).model;
+  const options = { baseURL: `${running.url}/v1`, maxRetries: 0 };
+  client = new OpenAI({ ...options, apiKey: KEY });
+  stranger = new OpenAI({ ...options, apiKey: "another-key-that-is-not-known" });
+  png = await picture();
+});
+
+function image(): ChatCompletionContentPart {
+  return { type: "image_url", image_url: { url: `data:image/png;base64,${png.toString("base64")}` } };
+}
+
+function asking(text: string, ...more: ChatCompletionContentPart[]) {
+  return [{ role: "user" as const, content: [image(), { type: "text" as const, text }, ...more] }];
+}
+
+describe("the openai client", () => {
+  it("asks a question", async () => {
+    const completion = await client.chat.completions.create({
+      model: "tiny",
+      messages: asking("what is it?"),
+      max_tokens: 8,
+    });
+    const expected = await model.vqa(png, "what is it?", { maxNewTokens: 8 });
+    assert.equal(completion.choices[0]?.message.content, expected.text);
+    assert.equal(completion.choices[0]?.finish_reason, "length");
+    assert.deepEqual(completion.usage, {
+      prompt_tokens: expected.usage.promptTokens,
+      completion_tokens: 8,
+      total_tokens: expected.usage.promptTokens + 8,
+    });
+  });
+
+  it("gets a caption where there is no text, several texts, and log-probabilities", async () => {
+    const completion = await client.chat.completions.create({
+      model: "tiny",
+      messages: [{ role: "user", content: [image()] }],
+      max_completion_tokens: 5,
+      temperature: 1,
+      top_p: 1,
+      seed: 4,
+      n: 2,
+      logprobs: true,
+    });
+    const options = { temperature: 1, seed: 4, sequences: 2, maxNewTokens: 5 };
+    const expected = await model.caption(png, options);
+    assert.deepEqual(
+      completion.choices.map(({ message }) => message.content),
+      expected.texts.map(({ text }) => text),
+    );
+    assert.equal(completion.choices[0]?.logprobs?.content?.length, expected.texts[0]?.tokens.length);
+  });
+
+  it("streams", async () => {
+    const stream = await client.chat.completions.create({
+      model: "tiny",
+      messages: asking("what?"),
+      max_tokens: 20,
+      temperature: 0.5,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let [text, chunks, finish, tokens] = ["", 0, "", 0];
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? "";
+      finish = chunk.choices[0]?.finish_reason ?? finish;
+      tokens = chunk.usage?.completion_tokens ?? tokens;
+      chunks++;
+    }
+    const expected = await model.vqa(png, "what?", { temperature: 0.5, maxNewTokens: 20 });
+    assert.equal(text, expected.text);
+    assert.ok(chunks > 4, `${chunks} chunks`);
+    assert.deepEqual([finish, tokens], ["length", expected.usage.newTokens]);
+  });
+
+  it("lists models", async () => {
+    const { data } = await client.models.list();
+    assert.deepEqual(
+      data.map(({ id, owned_by }) => [id, owned_by]),
+      [["tiny", "epalm"]],
+    );
+  });
+
+  it("is told what cannot be", async () => {
+    const base = { model: "tiny", messages: asking("what?") };
+    const cases: [object, number, RegExp][] = [
+      [{ messages: asking("what?", image()) }, 400, /messages: expected one picture.*got 2/],
+      [{ messages: [{ role: "user", content: "no picture" }] }, 400, /got none/],
+      [{ messages: [{ role: "system", content: "be nice" }, ...base.messages] }, 400, /messages\[0\]\.role/],
+      [{ messages: [...base.messages, ...base.messages] }, 400, /expected one message, got 2/],
+      [{ model: "gpt-4" }, 404, /model: expected one of tiny/],
+      [{ tools: [] }, 400, /tools: is not a known field/],
+      [{ n: 0 }, 400, /n: /],
+      [
+        {
+          messages: [
+            { role: "user", content: [{ type: "input_audio", input_audio: { data: "AA", format: "wav" } }] },
+          ],
+        },
+        400,
+        /takes image, no audio/,
+      ],
+    ];
+    for (const [change, status, message] of cases) {
+      const request = { ...base, ...change } as Parameters<typeof client.chat.completions.create>[0];
+      await assert.rejects(client.chat.completions.create(request), (error: unknown) => {
+        assert.ok(error instanceof OpenAI.APIError);
+        assert.equal(error.status, status, String(message));
+        assert.match(JSON.stringify(error.error ?? error.message), message);
+        return true;
+      });
+    }
+    await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+  });
+});
