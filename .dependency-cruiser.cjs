@@ -4,6 +4,7 @@
  */
 const stages = [
   "errors.ts",
+  "config-file.ts",
   "environment.ts",
   "tensor/",
   "graph/",
@@ -19,10 +20,7 @@ const stages = [
   "training/",
   "fedmae/",
   "fedmae.ts",
-  "encoder-state-cache.ts",
-  "encoder-batcher.ts",
-  "perceiver.ts",
-  "adapter-shelf.ts",
+  "perception/",
   "pipeline.ts",
   "evaluate-model.ts",
   "train-model.ts",

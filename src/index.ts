@@ -3,7 +3,6 @@
 export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
-export type { AdapterChanges } from "./adapter-shelf.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
@@ -26,7 +25,8 @@ export {
   type TaskName,
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
-export type { ImageInput, Percept } from "./perceiver.js";
+export type { AdapterChanges } from "./perception/adapter-shelf.js";
+export type { ImageInput, Percept } from "./perception/perceiver.js";
 export {
   type Answer,
   type AskOptions,

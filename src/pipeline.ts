@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
-import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./adapter-shelf.js";
 import { EpalmError } from "./errors.js";
 import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
@@ -10,13 +9,14 @@ import type { GeneratedText, Grounding, RankedText, TextRequest } from "./genera
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { type ModelFolder, openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
+import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./perception/adapter-shelf.js";
 import {
   type ImageInput,
   Perceiver,
   type PerceiverCounts,
   type PerceiverOptions,
   type Percept,
-} from "./perceiver.js";
+} from "./perception/perceiver.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Session } from "./runtime/session.js";
 import type { Tensor } from "./tensor/tensor.js";

@@ -1,4 +1,4 @@
-import { type Random, randomStreams } from "../../src/generation/random.js";
+import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
 import { ANSWER_TOKEN } from "../../src/model/tasks.js";
 import { type Concept, plural, withArticle } from "./concepts.js";
 import { captionOf, pick, questionsOf, randomScene } from "./scene.js";
@@ -106,9 +106,5 @@ export function epochDocuments(
 ): string[] {
   const [random = Math.random] = randomStreams(seed + epoch, 1);
   const documents = [...english, ...english.map(() => inventedDocument(concepts, random))];
-  for (let i = documents.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [documents[i], documents[j]] = [documents[j] as string, documents[i] as string];
-  }
-  return documents;
+  return shuffled(documents, random);
 }

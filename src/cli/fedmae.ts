@@ -37,6 +37,21 @@ Examples:
 const MAX_BLOCKS = 1000;
 const MAX_SIZE = 4096;
 
+/** Bare files of weights do not tell how their width is divided. */
+function headsOption(): Option {
+  return new Option(
+    "--heads <n>",
+    "attention heads, where a file does not say (default: width / 64)",
+  ).argParser(integer(1, MAX_SIZE));
+}
+
+function decoderHeadsOption(): Option {
+  return new Option(
+    "--decoder-heads <n>",
+    "of the decoder, where a file does not say (default: 16)",
+  ).argParser(integer(1, MAX_SIZE));
+}
+
 /** `epalm fedmae`: encoders from pictures that may not leave their owners. */
 export function addFedMaeCommand(program: Command, context: CliContext): void {
   const fedmae = program
@@ -137,11 +152,7 @@ function addCascade(fedmae: Command): void {
     .argument("<checkpoints...>", "masked auto-encoders: folders, .pth or .safetensors files")
     .requiredOption("-o, --output <dir>", "folder of the encoder")
     .option("--depth <n>", "blocks in the end", integer(1, MAX_BLOCKS))
-    .option(
-      "--heads <n>",
-      "attention heads, where files do not say (default: width / 64)",
-      integer(1, MAX_SIZE),
-    )
+    .addOption(headsOption())
     .action(async (paths: string[], { output, depth, heads }: CascadeFlags) => {
       const sources = await Promise.all(
         paths.map(async (path) => ({ path, ...(await readEncoderFolder(path, { heads })) })),
@@ -203,11 +214,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     )
     .option("--untrained", "start from random weights: what pre-training adds is the difference")
     .option("--blocks <n>", "train the last n blocks only (default: all)", integer(0, MAX_BLOCKS))
-    .option(
-      "--heads <n>",
-      "attention heads, where a file does not say (default: width / 64)",
-      integer(1, MAX_SIZE),
-    )
+    .addOption(headsOption())
     .option("--epochs <n>", `default: ${FINETUNE.epochs}; for a probe ${PROBE.epochs}`, integer(1, 100_000))
     .option("--batch-size <n>", "pictures per step", integer(1, 65_536), 64)
     .option("--learning-rate <x>", "default: 0.001", number(0, 10))
@@ -329,16 +336,8 @@ function addImport(fedmae: Command): void {
     )
     .argument("<checkpoint>", "folder or file")
     .requiredOption("-o, --output <dir>", "folder of the encoder")
-    .option(
-      "--heads <n>",
-      "attention heads, where a file does not say (default: width / 64)",
-      integer(1, MAX_SIZE),
-    )
-    .option(
-      "--decoder-heads <n>",
-      "of the decoder, where a file does not say (default: 16)",
-      integer(1, MAX_SIZE),
-    )
+    .addOption(headsOption())
+    .addOption(decoderHeadsOption())
     .option("--image-size <n>", "pixels: positions are interpolated to it", integer(1, MAX_SIZE))
     .action(async (path: string, { output, heads, decoderHeads, imageSize }: ImportFlags) => {
       const read = await readEncoderFolder(path, { heads, decoderHeads });
@@ -364,16 +363,8 @@ function addReconstruct(fedmae: Command): void {
     .argument("<checkpoint>", "masked auto-encoder with its decoder: folder or file")
     .argument("<pictures...>", "files")
     .requiredOption("-o, --output <file>", "PNG that is written")
-    .option(
-      "--heads <n>",
-      "attention heads, where a file does not say (default: width / 64)",
-      integer(1, MAX_SIZE),
-    )
-    .option(
-      "--decoder-heads <n>",
-      "of the decoder, where a file does not say (default: 16)",
-      integer(1, MAX_SIZE),
-    )
+    .addOption(headsOption())
+    .addOption(decoderHeadsOption())
     .option("--seed <n>", "of the mask", integer(0, Number.MAX_SAFE_INTEGER), 0)
     .action(async (path: string, pictures: string[], flags: ReconstructFlags) => {
       const { output, seed, ...heads } = flags;

@@ -4,6 +4,7 @@ import { type VitConfig, vit } from "../backbones/vit.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
 import { linear } from "../layers/linear.js";
+import { smoothedLoss } from "../training/smoothed-loss.js";
 import { TrainedParameters } from "../training/trained-parameters.js";
 import { isPosition } from "./mae-graph.js";
 
@@ -67,13 +68,6 @@ function weightedLoss(g: GraphBuilder, logits: Value, aspect: string, labelSmoot
   const labels = g.input(`labels of ${aspect}`, "int64", ["batch"]);
   const weights = g.input(`weights of ${aspect}`, "float32", ["batch"]);
   const { loss, logProbabilities } = g.crossEntropy(logits, labels);
-  const everywhere = g.negate(g.squeeze(g.mean(logProbabilities, -1), 1));
-  const smoothed =
-    labelSmoothing === 0
-      ? loss
-      : g.add(
-          g.multiply(loss, g.number(1 - labelSmoothing)),
-          g.multiply(everywhere, g.number(labelSmoothing)),
-        );
+  const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
   return g.sum(g.multiply(smoothed, weights), [0], false);
 }

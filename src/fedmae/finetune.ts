@@ -13,7 +13,7 @@ import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
 import { classifierGraph, headName } from "./classifier-graph.js";
 import { maeInitializer } from "./initial-mae.js";
-import { type Classes, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
+import { type Classes, countRight, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
 import { type EncoderFolder, writeEncoderFolder } from "./mae-folder.js";
 import { PictureBatches } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
@@ -202,15 +202,10 @@ class Finetuning {
       for (const aspect of aspects) {
         const labels = this.classes.get(aspect) ?? [];
         const logits = results[`logits of ${aspect}`]?.data as Float32Array;
-        indices.forEach((index, row) => {
-          const truth = test[index]?.labels[aspect];
-          if (truth === undefined) return;
-          const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
-          const count = counts.get(aspect) ?? { right: 0, all: 0 };
-          counts.set(aspect, count);
-          count.all++;
-          if (labels[scores.indexOf(Math.max(...scores))] === truth) count.right++;
-        });
+        const seen = indices.map((index) => test[index] as LabelledPicture);
+        const { right, all } = countRight(logits, labels, seen, aspect);
+        const before = counts.get(aspect) ?? { right: 0, all: 0 };
+        if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
       }
     }
     return new Map(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));

@@ -76,6 +76,27 @@ export function classesOf(pictures: readonly LabelledPicture[]): Classes {
 }
 
 /**
+ * How many pictures that have the aspect have their own label as the one of the largest logit.
+ *
+ * @param logits [N, labels], a row per picture
+ */
+export function countRight(
+  logits: Float32Array,
+  labels: readonly string[],
+  pictures: readonly LabelledPicture[],
+  aspect: string,
+): { readonly right: number; readonly all: number } {
+  let [right, all] = [0, 0];
+  pictures.forEach(({ labels: own }, row) => {
+    if (own[aspect] === undefined) return;
+    const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
+    all++;
+    if (labels[scores.indexOf(Math.max(...scores))] === own[aspect]) right++;
+  });
+  return { right, all };
+}
+
+/**
  * What training pictures teach, as long as a test asks for nothing else.
  *
  * @throws invalid_data where there is nothing to tell apart, or a test has an aspect of its own

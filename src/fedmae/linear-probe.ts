@@ -1,7 +1,7 @@
 import { gradient } from "../autodiff/gradient.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { vit } from "../backbones/vit.js";
-import { randomStreams } from "../generation/random.js";
+import { randomStreams, shuffled } from "../generation/random.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
@@ -14,9 +14,9 @@ import { learningRateShare } from "../training/schedule.js";
 import { TrainedParameters } from "../training/trained-parameters.js";
 import { WeightTraining } from "../training/weight-training.js";
 import { type Accuracies, vitConfigOf } from "./finetune.js";
-import { type Classes, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
+import { type Classes, countRight, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
 import type { EncoderFolder } from "./mae-folder.js";
-import { PictureBatches, shuffle } from "./picture-batches.js";
+import { PictureBatches } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
 
 export interface ProbeOptions extends SessionOptions {
@@ -55,14 +55,8 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
   for (const [aspect, labels] of taught) {
     const classes: Classes = new Map([[aspect, labels]]);
     const logits = await trainHead(train, held, aspect, classes, width, options);
-    const asked = test.flatMap(({ labels: own }, row) =>
-      own[aspect] === undefined ? [] : [{ row, truth: own[aspect] }],
-    );
-    const right = asked.filter(({ row, truth }) => {
-      const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
-      return labels[scores.indexOf(Math.max(...scores))] === truth;
-    });
-    if (asked.length > 0) accuracies.set(aspect, right.length / asked.length);
+    const { right, all: asked } = countRight(logits, labels, test, aspect);
+    if (asked > 0) accuracies.set(aspect, right / asked);
   }
   return accuracies;
 }
@@ -165,11 +159,11 @@ async function trainHead(
     { weights: initial.tensors, optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } },
     { threads },
   );
-  const rows = training.flatMap(({ labels: own }, row) => (own[aspect] === undefined ? [] : [row]));
+  let rows = training.flatMap(({ labels: own }, row) => (own[aspect] === undefined ? [] : [row]));
   const batchesPerEpoch = Math.ceil(rows.length / batchSize);
   const schedule = { steps: epochs * batchesPerEpoch, warmupSteps: 0, startShare: 0, endShare: 0 };
   for (let epoch = 0; epoch < epochs; epoch++) {
-    shuffle(rows, order);
+    rows = shuffled(rows, order);
     for (let start = 0; start < rows.length; start += batchSize) {
       const chosen = rows.slice(start, start + batchSize);
       const truth = chosen.map((row) => BigInt(labels.indexOf(training[row]?.labels[aspect] ?? "")));

@@ -1,4 +1,4 @@
-import { type Random, randomStreams } from "../generation/random.js";
+import { type Random, randomStreams, shuffled } from "../generation/random.js";
 import { augmentPixels } from "../media/augment-pixels.js";
 import { decodeImage } from "../media/image.js";
 import { imagenetPreprocessing } from "../model/image-preprocessing.js";
@@ -42,8 +42,8 @@ export class PictureBatches {
   /** An epoch in an order of its own, or, without a seed, in the list's. */
   async *epoch(seed?: number): AsyncGenerator<PictureBatch> {
     const [order = Math.random, crops = Math.random] = randomStreams(seed ?? 0, 2);
-    const indices = Array.from(this.#paths.keys());
-    if (seed !== undefined) shuffle(indices, order);
+    const all = Array.from(this.#paths.keys());
+    const indices = seed === undefined ? all : shuffled(all, order);
     const { batchSize } = this.#options;
     for (let start = 0; start < indices.length; start += batchSize) {
       const chosen = indices.slice(start, start + batchSize);
@@ -70,13 +70,5 @@ export class PictureBatches {
       data.set(augment ? augmentPixels(view, { random, ...augment }) : pixels, row * size);
     });
     return { type: "float32", shape: [pictures.length, 3, imageSize, imageSize], data };
-  }
-}
-
-/** Fisher and Yates, in place. */
-export function shuffle<T>(list: T[], random: Random): void {
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [list[i], list[j]] = [list[j] as T, list[i] as T];
   }
 }

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { EpalmError, messageOf } from "../errors.js";
-import { randomStreams } from "../generation/random.js";
+import { randomStreams, shuffled } from "../generation/random.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
@@ -16,7 +16,6 @@ import { initialMae } from "./initial-mae.js";
 import { listPictures } from "./list-pictures.js";
 import { writeEncoderFolder } from "./mae-folder.js";
 import { isPosition } from "./mae-graph.js";
-import { shuffle } from "./picture-batches.js";
 import { reconstruct } from "./reconstruct.js";
 import { type ClientReport, RoundLog, type RoundReport } from "./round-log.js";
 import { type ClientData, clientsOf } from "./split-clients.js";
@@ -123,7 +122,7 @@ class Pretraining {
       tensors: config.mode === "repeat" ? this.#repeated() : this.#weights,
     });
     this.#report();
-    return { encoder, blocks, report: this.#reportFile, rounds: this.#log.rounds };
+    return { encoder, blocks, report: this.#reportFile, rounds: this.#log.lines };
   }
 
   /** A client that fails here may be left out of rounds; it does not end the run before it began. */
@@ -227,8 +226,7 @@ class Pretraining {
     });
     const [random = Math.random] = randomStreams(seedOf(seed, number, this.clients.length), 1);
     return Array.from(groups.values()).flatMap((group) => {
-      const order = group.slice();
-      if (participation < 1) shuffle(order, random);
+      const order = participation < 1 ? shuffled(group, random) : group;
       return order.slice(0, Math.max(1, Math.round(participation * group.length))).sort((a, b) => a - b);
     });
   }
@@ -312,7 +310,7 @@ class Pretraining {
         ["rounds", `${this.#done} of ${this.stages.length * config.rounds}`],
         ["seed", String(config.seed)],
       ],
-      rounds: this.#log.rounds,
+      rounds: this.#log.lines,
       grids: this.#grids(),
     });
     writeFileSync(`${this.#reportFile}.part`, html);

@@ -1,5 +1,5 @@
-import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { z } from "zod";
+import { JsonLinesLog } from "../training/json-lines-log.js";
 
 const answered = z.object({
   kind: z.literal("answered"),
@@ -16,53 +16,21 @@ const answered = z.object({
 
 const leftOut = z.object({ kind: z.literal("left out"), name: z.string(), reason: z.string() });
 
-const line = z.object({
+const roundSchema = z.object({
   round: z.int(),
   clients: z.array(z.discriminatedUnion("kind", [answered, leftOut])),
 });
 
 /** What a client did in a round. */
-export type ClientReport = z.infer<typeof line>["clients"][number];
+export type ClientReport = z.infer<typeof roundSchema>["clients"][number];
 
 /** A line of `rounds.jsonl`; rounds count from 1, over all stages. */
-export type RoundReport = z.infer<typeof line>;
+export type RoundReport = z.infer<typeof roundSchema>;
 
 /** `rounds.jsonl`: a JSON object per round. */
-export class RoundLog {
-  readonly #path: string;
-  readonly #rounds: RoundReport[];
-
+export class RoundLog extends JsonLinesLog<typeof roundSchema> {
   /** Goes on after `done` rounds: what a killed run wrote of a later one is left out. */
   constructor(path: string, done: number) {
-    this.#path = path;
-    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-    this.#rounds = text
-      .split("\n")
-      .flatMap(parse)
-      .filter(({ round }) => round <= done);
-    writeFileSync(`${path}.part`, this.#rounds.map(format).join(""));
-    renameSync(`${path}.part`, path);
-  }
-
-  get rounds(): readonly RoundReport[] {
-    return this.#rounds;
-  }
-
-  add(report: RoundReport): void {
-    this.#rounds.push(report);
-    appendFileSync(this.#path, format(report));
-  }
-}
-
-function format(report: RoundReport): string {
-  return `${JSON.stringify(report)}\n`;
-}
-
-function parse(text: string): RoundReport[] {
-  try {
-    const { data } = line.safeParse(JSON.parse(text));
-    return data ? [data] : [];
-  } catch {
-    return [];
+    super(path, roundSchema, ({ round }) => round <= done);
   }
 }

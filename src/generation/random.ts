@@ -20,6 +20,16 @@ export function randomStreams(seed: number, count: number): Random[] {
   return streams;
 }
 
+/** The items in another order, each as likely as any (Fisher and Yates). */
+export function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const result = items.slice();
+  for (let last = result.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [result[last], result[other]] = [result[other] as T, result[last] as T];
+  }
+  return result;
+}
+
 /** Four words of 32 bits, not all zero. */
 export type State = readonly [number, number, number, number];
 

@@ -1,17 +1,12 @@
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { parse } from "yaml";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../errors.js";
+import { parseConfig, readYaml } from "../config-file.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
  * How the service is set up. A file (YAML or JSON) may give any key, environment variables and flags take precedence.
  * Keys that are not known are errors. docs/serving.md explains each.
  */
-
-/** Written by hand. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
 
 /** A key that can be guessed is none. */
 const MIN_KEY_LENGTH = 16;
@@ -107,11 +102,7 @@ export type ServerSettings = z.input<typeof serverConfigSchema>;
 
 /** Fills in defaults. @throws invalid_option, naming the key */
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {
-  const result = serverConfigSchema.safeParse(settings);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const path = issue?.path.join(".");
-  throw new EpalmError("invalid_option", `${where}: ${path ? `'${path}': ` : ""}${issue?.message}`);
+  return parseConfig(settings, serverConfigSchema, where);
 }
 
 /**
@@ -120,7 +111,7 @@ export function parseServerConfig(settings: unknown, where = "config"): ServerCo
  * @throws not_found, invalid_option naming file and key
  */
 export function readServerSettings(path: string): ServerSettings {
-  const settings = parseYaml(path) ?? {};
+  const settings = readYaml(path) ?? {};
   parseServerConfig(settings, path);
   const given = settings as ServerSettings;
   if (!given.models) return given;
@@ -132,21 +123,4 @@ export function readServerSettings(path: string): ServerSettings {
 export function describeServerConfig(config: ServerConfig): string {
   const keys = Object.fromEntries(Object.keys(config.keys).map((name) => [name, "…"]));
   return JSON.stringify({ ...config, keys });
-}
-
-function parseYaml(path: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new EpalmError("not_found", `${path}: ${messageOf(error)}`, { cause: error });
-  }
-  if (text.length > MAX_CONFIG_BYTES) {
-    throw new EpalmError("invalid_option", `${path}: expected at most ${MAX_CONFIG_BYTES} characters`);
-  }
-  try {
-    return parse(text);
-  } catch (error) {
-    throw new EpalmError("invalid_option", `${path}: ${messageOf(error)}`, { cause: error });
-  }
 }

@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import { readConfigFile } from "../config-file.js";
 import { ADAPTER_NAME } from "../model/manifest.js";
-import { readConfigFile } from "./config-file.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.

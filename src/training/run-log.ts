@@ -1,5 +1,5 @@
-import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { z } from "zod";
+import { JsonLinesLog } from "./json-lines-log.js";
 
 const stepLine = z.object({
   kind: z.literal("step"),
@@ -27,42 +27,9 @@ const lineSchema = z.discriminatedUnion("kind", [stepLine, epochLine]);
 export type LogLine = z.infer<typeof lineSchema>;
 
 /** `log.jsonl` of a run: a JSON object per line, written as things happen. */
-export class RunLog {
-  readonly #path: string;
-  readonly #lines: LogLine[];
-
+export class RunLog extends JsonLinesLog<typeof lineSchema> {
   /** Goes on after step `step`: lines of later steps, which a killed run had lost, are left out. */
   constructor(path: string, step: number) {
-    this.#path = path;
-    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-    this.#lines = text
-      .split("\n")
-      .flatMap(parse)
-      .filter((line) => line.step <= step);
-    writeFileSync(`${path}.part`, this.#lines.map(format).join(""));
-    renameSync(`${path}.part`, path);
-  }
-
-  get lines(): readonly LogLine[] {
-    return this.#lines;
-  }
-
-  add(line: LogLine): void {
-    this.#lines.push(line);
-    appendFileSync(this.#path, format(line));
-  }
-}
-
-function format(line: LogLine): string {
-  return `${JSON.stringify(line)}\n`;
-}
-
-/** A run that was killed may have left half a line. */
-function parse(text: string): LogLine[] {
-  try {
-    const { data } = lineSchema.safeParse(JSON.parse(text));
-    return data ? [data] : [];
-  } catch {
-    return [];
+    super(path, lineSchema, (line) => line.step <= step);
   }
 }

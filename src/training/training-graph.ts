@@ -7,6 +7,7 @@ import { addDims } from "../graph/dims.js";
 import type { Graph, Value } from "../graph/ir.js";
 import { visibilityBias } from "../layers/attention.js";
 import type { Shape } from "../tensor/tensor.js";
+import { smoothedLoss } from "./smoothed-loss.js";
 
 /** Sizes of the encoder whose states a training graph takes. */
 export interface StatesShape {
@@ -101,13 +102,7 @@ function weightedLoss(
   const weights = g.input("target_weights", "float32", ["scored"]);
   const scores = backbone.head(g.gather(g.reshape(hidden, [-1, backbone.shape.width]), rows));
   const { loss, logProbabilities } = g.crossEntropy(scores, targets);
-  const smoothed = labelSmoothing === 0 ? loss : smoothedLoss(g, loss, logProbabilities, labelSmoothing);
+  const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
   g.output("token_loss", loss);
   g.output("loss", g.sum(g.multiply(smoothed, weights), [0], false));
-}
-
-/** (1 - s) times the targets' loss plus s times the mean loss over the vocabulary (Szegedy et al. 2016). */
-function smoothedLoss(g: GraphBuilder, loss: Value, logProbabilities: Value, share: number): Value {
-  const everywhere = g.negate(g.squeeze(g.mean(logProbabilities, -1), 1));
-  return g.add(g.multiply(loss, g.number(1 - share)), g.multiply(everywhere, g.number(share)));
 }

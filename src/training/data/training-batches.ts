@@ -1,4 +1,4 @@
-import { type Random, randomStreams } from "../../generation/random.js";
+import { type Random, randomStreams, shuffled } from "../../generation/random.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import type { BatchSource, TrainingBatch } from "../trainer.js";
 import type { EncoderStates, View } from "./encoder-states.js";
@@ -115,14 +115,4 @@ export function viewsOf(examples: readonly TrainingExample[], augmentations: num
   const paths = Array.from(new Set(examples.map(({ example }) => example.media.path)));
   const numbers = augmentations === 0 ? [0] : Array.from({ length: augmentations }, (_, index) => index + 1);
   return paths.flatMap((path) => numbers.map((augmentation) => ({ path, augmentation })));
-}
-
-/** Fisher and Yates. */
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  const result = items.slice();
-  for (let last = result.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    [result[last], result[other]] = [result[other] as T, result[last] as T];
-  }
-  return result;
 }

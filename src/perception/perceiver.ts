@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { EpalmError } from "../errors.js";
+import { decodeImage, type ImageLimits } from "../media/image.js";
+import type { EncoderManifest } from "../model/manifest.js";
+import type { Session } from "../runtime/session.js";
+import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
 import { EncoderStateCache } from "./encoder-state-cache.js";
-import { EpalmError } from "./errors.js";
-import { decodeImage, type ImageLimits } from "./media/image.js";
-import type { EncoderManifest } from "./model/manifest.js";
-import type { Session } from "./runtime/session.js";
-import { elementCount, formatShape, sameShape, type Tensor } from "./tensor/tensor.js";
 
 /**
  * A picture: the path of a file, the bytes of one, pixels that are prepared already, [3, height, width], or what

@@ -1,6 +1,6 @@
-import { EpalmError } from "./errors.js";
-import type { Session } from "./runtime/session.js";
-import { elementCount, formatShape, sameShape, type Tensor } from "./tensor/tensor.js";
+import { EpalmError } from "../errors.js";
+import type { Session } from "../runtime/session.js";
+import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 
 /** What the batcher must know of its encoder. */
 export interface EncoderShape {

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { parse } from "yaml";
 import type { z } from "zod";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "./errors.js";
 
 /** Configs are written by hand. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -12,18 +12,33 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
  * @throws not_found, invalid_option with file, key and cause
  */
 export function readConfigFile<Schema extends z.ZodType>(path: string, schema: Schema): z.infer<Schema> {
+  return parseConfig(readYaml(path), schema, path);
+}
+
+/**
+ * Settings in the schema's form, defaults filled in; `where` names them in errors.
+ *
+ * @throws invalid_option with key and cause
+ */
+export function parseConfig<Schema extends z.ZodType>(
+  settings: unknown,
+  schema: Schema,
+  where: string,
+): z.infer<Schema> {
+  const result = schema.safeParse(settings);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const key = issue?.path.join(".");
+  throw new EpalmError("invalid_option", `${where}: ${key ? `'${key}': ` : ""}${issue?.message}`);
+}
+
+/** What a YAML or JSON file says. @throws not_found, invalid_option */
+export function readYaml(path: string): unknown {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file`);
   if (stats.size > MAX_CONFIG_BYTES) {
     throw new EpalmError("invalid_option", `${path}: ${stats.size} bytes are more than ${MAX_CONFIG_BYTES}`);
   }
-  const result = schema.safeParse(parseText(path));
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new EpalmError("invalid_option", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
-}
-
-function parseText(path: string): unknown {
   try {
     return parse(readFileSync(path, "utf8"));
   } catch (error) {

@@ -1,17 +1,23 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import type { Adapter } from "./adapter/adapter.js";
-import { readAdapter } from "./adapter/adapter-file.js";
-import { adapterGraph } from "./adapter/adapter-graph.js";
-import { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
-import { EpalmError } from "./errors.js";
-import { encodeOnnx } from "./graph/onnx-writer.js";
-import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "./model/manifest.js";
-import { adapterWidths, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model/model-folder.js";
-import type { SessionThread } from "./runtime/remote-session.js";
-import type { Session } from "./runtime/session.js";
-import { elementCount, type Tensor } from "./tensor/tensor.js";
+import type { Adapter } from "../adapter/adapter.js";
+import { readAdapter } from "../adapter/adapter-file.js";
+import { adapterGraph } from "../adapter/adapter-graph.js";
+import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
+import { EpalmError } from "../errors.js";
+import { encodeOnnx } from "../graph/onnx-writer.js";
+import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "../model/manifest.js";
+import {
+  adapterWidths,
+  checkFits,
+  fileSha256,
+  loadAdapter,
+  type ModelFolder,
+} from "../model/model-folder.js";
+import type { SessionThread } from "../runtime/remote-session.js";
+import type { Session } from "../runtime/session.js";
+import { elementCount, type Tensor } from "../tensor/tensor.js";
 
 /** An adapter that is ready: its projections as a session, its soft tokens computed. */
 export interface ReadyAdapter {

@@ -1,4 +1,4 @@
-import type { Tensor } from "./tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 
 /**
  * Encoder states by the content that they were computed from. Holds at most `capacity` bytes of numbers; what was not
