@@ -125,12 +125,13 @@ function schemaKeys(schema: unknown, prefix = ""): string[] {
   );
 }
 
-/** An error of ours, on one line, that names the file, the key and the cause. */
+/** An error of ours, on one line, that names the file, the key (none: the file as a whole) and the cause. */
 function refusal(path: string, key: string, cause = /./) {
+  const place = key === "" ? path : `${path}: '${key}'`;
   return (error: unknown) => {
     assert.ok(error instanceof EpalmError, String(error));
     assert.equal(error.code, "invalid_option");
-    assert.ok(error.message.startsWith(`${path}: '${key}': `), `${error.message}, expected '${key}'`);
+    assert.ok(error.message.startsWith(`${place}: `), `${error.message}, expected '${key}'`);
     assert.match(error.message, cause);
     assert.doesNotMatch(error.message, /[\n\r]/);
     return true;
