@@ -149,10 +149,18 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
 }
 
+/** What leaves the blocks of a vision transformer. */
+export interface VitStates {
+  /** The normed [CLS] state after each block: [B, L, dv] */
+  readonly classTokens: Value;
+  /** The normed patches after the last block: [B, N, dv] */
+  patches(): Value;
+}
+
 /** A vision transformer, which tells of its patches, too. */
 export interface VitBackbone extends EncoderBackbone {
-  /** input [B, 3, H, W] -> the normed patches that leave the last block: [B, N, dv] */
-  patches(input: Value): Value;
+  /** input [B, 3, H, W] */
+  through(input: Value): VitStates;
 }
 
 export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
@@ -182,23 +190,26 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
   const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
   const indices = Array.from({ length: config.num_hidden_layers }, (_, index) => index);
 
+  function through(pixels: Value): VitStates {
+    let x = enter(pixels);
+    const states = indices.map((index) => {
+      x = block(index, x);
+      return norm("norm", g.slice(x, 1, 0, 1));
+    });
+    const last = x;
+    return {
+      classTokens: g.concat(states, 1),
+      patches: () => norm("norm", g.slice(last, 1, special.length)),
+    };
+  }
+
   return {
     architecture: config.model_type,
     modality: "image",
     inputShape: [3, config.image_size, config.image_size],
     depth: config.num_hidden_layers,
     width: d,
-    states(pixels) {
-      let x = enter(pixels);
-      const states = indices.map((index) => {
-        x = block(index, x);
-        return norm("norm", g.slice(x, 1, 0, 1));
-      });
-      return g.concat(states, 1);
-    },
-    patches(pixels) {
-      const last = indices.reduce((x, index) => block(index, x), enter(pixels));
-      return norm("norm", g.slice(last, 1, special.length));
-    },
+    states: (pixels) => through(pixels).classTokens,
+    through,
   };
 }
