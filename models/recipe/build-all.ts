@@ -19,6 +19,7 @@ import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { drawSamples } from "./samples.js";
 import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
+import { BLIND_FOLDER, type Task, tasks } from "./tasks.js";
 
 /** Pixels along a picture's side, for every part. */
 const SIDE = 112;
@@ -146,9 +147,9 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
       output: join(work, "encoder"),
       training: await readLabelledPictures([labels("crowded"), labels("train")]),
       test: await readLabelledPictures([labels("style")]),
-      epochs: 6,
+      epochs: 10,
       batchSize: 64,
-      learningRate: 1.5e-3,
+      learningRate: 1e-3,
       weightDecay: 0.05,
       warmupEpochs: 0.2,
       layerDecay: 1,
@@ -183,9 +184,7 @@ function backbones(work: string, precision: Precision) {
   };
 }
 
-/** What the adapters are for; a blind twin of each says what the pictures add. */
-export const tasks = ["caption", "vqa"] as const;
-
+/** Each with a blind twin, which says what the pictures add. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   for (const task of tasks) {
     for (const blind of [false, true]) {
@@ -203,7 +202,7 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   }
 }
 
-function adapterConfig(work: string, task: (typeof tasks)[number], blind: boolean): TrainingConfig {
+function adapterConfig(work: string, task: Task, blind: boolean): TrainingConfig {
   const set = join(work, "scenes", "train");
   return trainingConfigSchema.parse({
     model: join(work, "model"),
@@ -224,6 +223,7 @@ function adapterConfig(work: string, task: (typeof tasks)[number], blind: boolea
 /** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
 async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
+  const adapterFile = (run: string) => join(work, "runs", run, "adapter.safetensors");
   rmSync(folder, { recursive: true, force: true });
   await buildModel({
     ...backbones(work, "int8"),
@@ -231,7 +231,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
     adapters: tasks.map((task) => ({
       name: task,
       tasks: [task],
-      path: join(work, "runs", task, "adapter.safetensors"),
+      path: adapterFile(task),
     })),
     onStage: say,
   });
@@ -240,4 +240,6 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   rmSync(output, { recursive: true, force: true });
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });
+  mkdirSync(BLIND_FOLDER, { recursive: true });
+  for (const task of tasks) cpSync(adapterFile(`${task}-blind`), join(BLIND_FOLDER, `${task}.safetensors`));
 }

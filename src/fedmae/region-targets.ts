@@ -4,7 +4,7 @@ import type { LabelledPicture, Region } from "./labelled-pictures.js";
 /** What a patch outside of all regions is. */
 const NOTHING = "";
 
-/** Share of the loss that patches outside of all regions have beside those inside. */
+/** What patches outside of all regions weigh together, where an aspect weighs 1. */
 const OUTSIDE_SHARE = 0.1;
 
 /** Sorted; the first is that of patches outside of all regions. Empty where no picture has regions. */
@@ -17,7 +17,10 @@ export function regionLabels(pictures: readonly LabelledPicture[]): string[] {
 export interface RegionTargets {
   /** int64 [B * side * side], places in the list of labels */
   readonly labels: Tensor;
-  /** [B * side * side]: inside of regions they sum to 1, outside to {@link OUTSIDE_SHARE}; 0 where nothing is known */
+  /**
+   * [B * side * side]: inside of regions they sum to the regions per picture, so that each weighs as an aspect does;
+   * outside to {@link OUTSIDE_SHARE}; 0 where nothing is known
+   */
   readonly weights: Tensor;
 }
 
@@ -38,9 +41,10 @@ export function regionTargets(
   );
   const outside = shown.filter((place) => place === 0).length;
   const inside = shown.filter((place) => place !== undefined && place > 0).length;
+  const regions = pictures.reduce((sum, picture) => sum + (picture.regions?.length ?? 0), 0);
   const weightOf = (place: number | undefined) => {
     if (place === undefined) return 0;
-    return place === 0 ? OUTSIDE_SHARE / outside : 1 / inside;
+    return place === 0 ? OUTSIDE_SHARE / outside : regions / pictures.length / inside;
   };
   const shape = [shown.length];
   return {

@@ -33,9 +33,9 @@ describe("what patches show", () => {
     ]);
   });
 
-  it("weighs 1 in all inside of regions, a tenth outside, and nothing where nothing is known", () => {
+  it("weighs as many aspects as a picture has regions, a tenth outside, and nothing where nothing is known", () => {
     const { weights } = regionTargets([picture(left), { path: "x", labels: {} }], labels, 2);
-    const [inside, outside] = [1 / 2, 0.1 / 2].map(Math.fround);
+    const [inside, outside] = [1 / 2 / 2, 0.1 / 2].map(Math.fround);
     assert.deepEqual(Array.from(weights.data as Float32Array), [
       inside,
       outside,
