@@ -10,6 +10,7 @@ import type { Manifest, TaskName } from "./model/manifest.js";
 import { type ModelFolder, openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
 import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./perception/adapter-shelf.js";
+import { MediaThread } from "./perception/media-thread.js";
 import {
   type ImageInput,
   Perceiver,
@@ -89,6 +90,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const { encoder, decoder } = folder.manifest;
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
+  const media = new MediaThread();
   const opening = RemoteTextGenerator.open({
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),
@@ -99,9 +101,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   try {
     const encoderSession = thread.open(join(path, encoder.graph), session);
     const [opened, generator] = await Promise.all([encoderSession, opening]);
-    return new Model(folder, thread, opened, generator, options);
+    return new Model(folder, thread, media, opened, generator, options);
   } catch (error) {
-    await Promise.allSettled([thread.close(), opening.then((generator) => generator.close())]);
+    await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
 }
@@ -109,6 +111,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
 /** A loaded model folder: pictures and questions in, text out. Calls may run side by side; they share steps. */
 export class Model {
   readonly #thread: SessionThread;
+  readonly #media: MediaThread;
   readonly #generator: RemoteTextGenerator;
   readonly #perceiver: Perceiver;
   readonly #adapters: AdapterShelf;
@@ -116,13 +119,15 @@ export class Model {
   constructor(
     folder: ModelFolder,
     thread: SessionThread,
+    media: MediaThread,
     encoder: Session,
     generator: RemoteTextGenerator,
     options: LoadOptions,
   ) {
     this.#thread = thread;
+    this.#media = media;
     this.#generator = generator;
-    this.#perceiver = new Perceiver(folder.manifest.encoder, encoder, options);
+    this.#perceiver = new Perceiver(folder.manifest.encoder, media, encoder, options);
     this.#adapters = new AdapterShelf(folder, thread);
   }
 
@@ -262,7 +267,7 @@ export class Model {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#thread.close(), this.#generator.close()]);
+    await Promise.all([this.#thread.close(), this.#media.close(), this.#generator.close()]);
   }
 }
 
