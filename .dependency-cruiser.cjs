@@ -4,6 +4,7 @@
  */
 const stages = [
   "errors.ts",
+  "schema.ts",
   "config-file.ts",
   "environment.ts",
   "tensor/",
