@@ -71,6 +71,8 @@ export interface Ranking {
   readonly answers: readonly RankedText[];
   readonly model: string;
   readonly adapter: string;
+  /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
+  readonly usage: { readonly promptTokens: number; readonly newTokens: number };
   readonly timings: Timings;
 }
 
@@ -158,11 +160,12 @@ export class Model {
     const adapter = await this.#adapters.choose("vqa", adapterName);
     const { grounding, timings } = await this.#ground(await this.perceive(image, signal), adapter);
     const started = performance.now();
-    const answers = await this.#generator.rank({ ...request, grounding }, candidates, { ...ranking, signal });
+    const result = await this.#generator.rank({ ...request, grounding }, candidates, { ...ranking, signal });
     return {
-      answers,
+      answers: result.answers,
       model: this.manifest.name,
       adapter: adapter.name,
+      usage: { promptTokens: result.promptTokens, newTokens: 0 },
       timings: { ...timings, decoder: performance.now() - started },
     };
   }

@@ -76,13 +76,19 @@ export class Metrics {
 }
 
 function addQueueGauges(registry: Registry, admission: Admission): void {
-  for (const state of ["running", "waiting"] as const) {
+  const gauges = {
+    running: "Requests that are worked on.",
+    waiting: "Requests that are whole and wait.",
+    arriving: "Requests whose bodies are still on their way.",
+    bytes: "Bytes of bodies that are held.",
+  } as const;
+  for (const [name, help] of Object.entries(gauges) as [keyof typeof gauges, string][]) {
     new Gauge({
-      name: `epalm_queue_${state}`,
-      help: state === "running" ? "Requests that are worked on." : "Requests that wait or still arrive.",
+      name: `epalm_queue_${name}`,
+      help,
       registers: [registry],
       collect() {
-        this.set(admission[state]);
+        this.set(admission[name]);
       },
     });
   }
