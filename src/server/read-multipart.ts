@@ -38,7 +38,6 @@ export async function readMultipart(request: FastifyRequest, work: Work, maxByte
   const given = new Map<string, string[]>();
   let medium: Medium | undefined;
   const limits = {
-    fileSize: maxBytes,
     files: 1,
     fields: MAX_FIELDS,
     fieldSize: MAX_FIELD_BYTES,
@@ -76,14 +75,13 @@ async function readFile(part: MultipartFile, work: Work, maxBytes: number): Prom
       `expected no file; files: ${mediaFields.join(", ")}`,
     );
   }
-  try {
-    return { field, bytes: await readWhole(part.file, (bytes) => work.take(bytes)) };
-  } catch (error) {
-    if (error instanceof Error && "statusCode" in error && error.statusCode === 413) {
-      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
-    }
-    throw error;
-  }
+  let length = 0;
+  const bytes = await readWhole(part.file, (more) => {
+    length += more;
+    if (length > maxBytes) throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
+    work.take(more);
+  });
+  return { field, bytes };
 }
 
 /** A form has no brackets: by this name even one question is a list. */
