@@ -3,12 +3,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Model } from "../index.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../wire.js";
 import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
-import {
-  type ChatChunk,
-  type ChatCompletion,
-  type ChatLogprobs,
-  type ChatUsage,
-} from "./chat-schema.js";
+import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./chat-schema.js";
 import { checkGeneration, checkVqa } from "./check-request.js";
 import { sendEvents } from "./event-stream.js";
 import type { ChatQuestion } from "./read-chat.js";
@@ -26,10 +21,8 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
     if (chat.question !== undefined)
       checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
     const ask = (onText: Scene["onText"]) =>
-      answerInTurn(
-        service,
-        { model, medium: chat.medium, work: workOf(request), onText },
-        (scene) => answerChat(scene, chat),
+      answerInTurn(service, { model, medium: chat.medium, work: workOf(request), onText }, (scene) =>
+        answerChat(scene, chat),
       );
     if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);
     return completion(await ask(undefined));

@@ -184,7 +184,10 @@ describe("a training config", () => {
   for (const key of [...groups, ...leaves]) {
     it(`refuses what is no value of '${key}'`, () => {
       for (const value of [null, [[]], [], isObject(at(full, key)) ? "x" : { a: 1 }]) {
-        assertRefused(changed(full, key, value), key === "adapter.tasks" && isDeep(value) ? `${key}[0]` : key);
+        assertRefused(
+          changed(full, key, value),
+          key === "adapter.tasks" && isDeep(value) ? `${key}[0]` : key,
+        );
       }
       const value = at(full, key);
       const wrongType = typeof value === "string" ? 1 : typeof value === "object" ? undefined : String(value);
