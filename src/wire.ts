@@ -86,7 +86,10 @@ export const vqaRequest = z.strictObject({
     .union([someText, z.array(someText).min(1).max(MAX_QUESTIONS)], {
       error: `expected a text or a list of 1 to ${MAX_QUESTIONS} texts`,
     })
-    .describe("one question, or several about the same picture, which is then encoded once"),
+    .describe(
+      "one question, or several about the same picture, which is then encoded once; in a form: `question` several " +
+        "times, or `question[]`, which is a list even once",
+    ),
   candidates: z
     .array(someText)
     .min(1)

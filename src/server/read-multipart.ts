@@ -15,6 +15,9 @@ const MAX_FIELD_BYTES = 64 * 1024;
 
 const MAX_FIELD_NAME_BYTES = 100;
 
+/** A form has no brackets: by this name even one question is a list. */
+export const QUESTION_LIST = "question[]";
+
 const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** The form as an object like the one that JSON would be, and the file in it. */
@@ -83,9 +86,6 @@ async function readFile(part: MultipartFile, work: Work, maxBytes: number): Prom
   });
   return { field, bytes };
 }
-
-/** A form has no brackets: by this name even one question is a list. */
-const QUESTION_LIST = "question[]";
 
 function formFields(given: ReadonlyMap<string, readonly string[]>): Record<string, unknown> {
   const questions = given.get(QUESTION_LIST);
