@@ -4,6 +4,7 @@
  */
 const stages = [
   "errors.ts",
+  "schema.ts",
   "config-file.ts",
   "environment.ts",
   "tensor/",
@@ -62,7 +63,7 @@ module.exports = {
       comment: "Serving code never imports training or autodiff.",
       severity: "error",
       from: {
-        path: "^src/(encoder-|perceiver.ts|adapter-shelf.ts|pipeline.ts|generation/|runtime/|server/|sdk/)",
+        path: "^src/(perception/|pipeline.ts|generation/|runtime/|server/|sdk/)",
       },
       to: { path: "^src/(autodiff|training|fedmae)/" },
     },

@@ -36,7 +36,7 @@ interface Load {
   readonly perSecond: number;
   /** Milliseconds, sorted. */
   readonly latencies: readonly number[];
-  /** Of the service's event loop, 99th percentile since its start; milliseconds. */
+  /** Of the service's event loop, 99th percentile under this load; milliseconds. */
   readonly eventLoopDelay: number;
 }
 
@@ -74,6 +74,8 @@ async function measureServer(
     const picture = pictures(distinct);
     await ask(address, await picture());
     const loads = new Map<number, Load>();
+    // What happened until now is not the load's.
+    await eventLoopDelay(address);
     for (const clients of CLIENTS) {
       say(`measuring: serve, ${name}, ${clients} clients`);
       loads.set(clients, await underLoad(address, clients, picture));
@@ -135,7 +137,7 @@ async function underLoad(
 
 async function eventLoopDelay(address: string): Promise<number> {
   const metrics = await (await fetch(`${address}/metrics`)).text();
-  return 1000 * Number(/^nodejs_eventloop_lag_p99_seconds (\S+)$/m.exec(metrics)?.[1]);
+  return 1000 * Number(/^epalm_event_loop_delay_seconds\{quantile="0.99"\} (\S+)$/m.exec(metrics)?.[1]);
 }
 
 async function ask(address: string, png: Uint8Array): Promise<void> {

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { parse } from "yaml";
 import type { z } from "zod";
 import { EpalmError, messageOf } from "./errors.js";
+import { firstIssue, safeParse } from "./schema.js";
 
 /** Configs are written by hand. */
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -25,11 +26,9 @@ export function parseConfig<Schema extends z.ZodType>(
   schema: Schema,
   where: string,
 ): z.infer<Schema> {
-  const result = schema.safeParse(settings);
+  const result = safeParse(schema, settings);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const key = issue?.path.join(".");
-  throw new EpalmError("invalid_option", `${where}: ${key ? `'${key}': ` : ""}${issue?.message}`);
+  throw new EpalmError("invalid_option", `${where}: ${firstIssue(result.error)}`);
 }
 
 /** What a YAML or JSON file says. @throws not_found, invalid_option */

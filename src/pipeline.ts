@@ -7,9 +7,10 @@ import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
-import { type ModelFolder, openModelFolder } from "./model/model-folder.js";
+import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
-import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./perception/adapter-shelf.js";
+import { type AdapterChanges, AdapterShelf } from "./perception/adapter-shelf.js";
+import { MediaThread } from "./perception/media-thread.js";
 import {
   type ImageInput,
   Perceiver,
@@ -70,6 +71,8 @@ export interface Ranking {
   readonly answers: readonly RankedText[];
   readonly model: string;
   readonly adapter: string;
+  /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
+  readonly usage: { readonly promptTokens: number; readonly newTokens: number };
   readonly timings: Timings;
 }
 
@@ -89,6 +92,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const { encoder, decoder } = folder.manifest;
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
+  const media = new MediaThread();
   const opening = RemoteTextGenerator.open({
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),
@@ -97,33 +101,35 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     session,
   });
   try {
-    const encoderSession = thread.open(join(path, encoder.graph), session);
-    const [opened, generator] = await Promise.all([encoderSession, opening]);
-    return new Model(folder, thread, opened, generator, options);
+    const [opened, adapters, generator] = await Promise.all([
+      thread.open(join(path, encoder.graph), session),
+      AdapterShelf.open(folder, thread),
+      opening,
+    ]);
+    return new Model(adapters, { sessions: thread, media, generator }, opened, options);
   } catch (error) {
-    await Promise.allSettled([thread.close(), opening.then((generator) => generator.close())]);
+    await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
 }
 
+/** Where a model computes. */
+interface ModelThreads {
+  readonly sessions: SessionThread;
+  readonly media: MediaThread;
+  readonly generator: RemoteTextGenerator;
+}
+
 /** A loaded model folder: pictures and questions in, text out. Calls may run side by side; they share steps. */
 export class Model {
-  readonly #thread: SessionThread;
-  readonly #generator: RemoteTextGenerator;
+  readonly #threads: ModelThreads;
   readonly #perceiver: Perceiver;
   readonly #adapters: AdapterShelf;
 
-  constructor(
-    folder: ModelFolder,
-    thread: SessionThread,
-    encoder: Session,
-    generator: RemoteTextGenerator,
-    options: LoadOptions,
-  ) {
-    this.#thread = thread;
-    this.#generator = generator;
-    this.#perceiver = new Perceiver(folder.manifest.encoder, encoder, options);
-    this.#adapters = new AdapterShelf(folder, thread);
+  constructor(adapters: AdapterShelf, threads: ModelThreads, encoder: Session, options: LoadOptions) {
+    this.#threads = threads;
+    this.#perceiver = new Perceiver(adapters.manifest.encoder, threads.media, encoder, options);
+    this.#adapters = adapters;
   }
 
   /** As it was when the folder was opened or its adapters were last read again. */
@@ -150,14 +156,19 @@ export class Model {
   ): Promise<Ranking> {
     const { adapter: adapterName, signal, ...ranking } = options;
     const request = this.#request("vqa", question);
-    const adapter = await this.#adapters.choose("vqa", adapterName);
-    const { grounding, timings } = await this.#ground(await this.perceive(image, signal), adapter);
+    const { grounding, timings, adapter } = await this.#ground("vqa", adapterName, () =>
+      this.perceive(image, signal),
+    );
     const started = performance.now();
-    const answers = await this.#generator.rank({ ...request, grounding }, candidates, { ...ranking, signal });
+    const result = await this.#threads.generator.rank({ ...request, grounding }, candidates, {
+      ...ranking,
+      signal,
+    });
     return {
-      answers,
+      answers: result.answers,
       model: this.manifest.name,
-      adapter: adapter.name,
+      adapter,
+      usage: { promptTokens: result.promptTokens, newTokens: 0 },
       timings: { ...timings, decoder: performance.now() - started },
     };
   }
@@ -177,7 +188,7 @@ export class Model {
 
   /** Natural log-probability of each token of a text but the first, without a picture or an adapter. */
   scoreText(text: string): Promise<number[]> {
-    return this.#generator.scoreText(text);
+    return this.#threads.generator.scoreText(text);
   }
 
   async #answer(
@@ -189,17 +200,20 @@ export class Model {
     const { adapter: adapterName, blind = false, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
-    const adapter = await this.#adapters.choose(task, adapterName);
-    const percept = blind ? this.#perceiver.blind() : await this.perceive(image, signal);
-    const { grounding, timings } = await this.#ground(percept, adapter);
+    const { grounding, timings, adapter } = await this.#ground(task, adapterName, async () =>
+      blind ? this.#perceiver.blind() : this.perceive(image, signal),
+    );
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
-    const result = await this.#generator.generate({ ...request, grounding }, generation, { signal, onText });
+    const result = await this.#threads.generator.generate({ ...request, grounding }, generation, {
+      signal,
+      onText,
+    });
     return {
       text: result.texts[0]?.text ?? "",
       texts: result.texts,
       model: this.manifest.name,
-      adapter: adapter.name,
+      adapter,
       usage: { promptTokens: result.promptTokens, newTokens: result.newTokens },
       timings: { ...timings, decoder: performance.now() - started },
     };
@@ -220,19 +234,25 @@ export class Model {
     return { maxNewTokens, ...(draws ? {} : { beams }), ...(searches ? { lengthPenalty } : {}), ...given };
   }
 
-  async #ground(
-    percept: Percept,
-    adapter: ReadyAdapter,
-  ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder"> }> {
-    const started = performance.now();
-    const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
-    const { perception } = await adapter.session.run({ cls_states: states }, ["perception"]);
-    if (!perception) throw new EpalmError("internal", `adapter '${adapter.name}': computed no perception`);
-    const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
-    return {
-      grounding: { perception: { states: projected, plan: adapter.plan }, softPrompt: adapter.softPrompt },
-      timings: { ...percept.timings, adapter: performance.now() - started },
-    };
+  /** What an adapter makes of a picture; whether there is such an adapter is known before the picture is looked at. */
+  #ground(
+    task: TaskName,
+    adapterName: string | undefined,
+    perceive: () => Promise<Percept>,
+  ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder">; adapter: string }> {
+    return this.#adapters.lend(task, adapterName, async ({ name, session, plan, softPrompt }) => {
+      const percept = await perceive();
+      const started = performance.now();
+      const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
+      const { perception } = await session.run({ cls_states: states }, ["perception"]);
+      if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
+      const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
+      return {
+        grounding: { perception: { states: projected, plan }, softPrompt },
+        timings: { ...percept.timings, adapter: performance.now() - started },
+        adapter: name,
+      };
+    });
   }
 
   /**
@@ -258,11 +278,12 @@ export class Model {
 
   /** What the encoder and the decoder did so far. */
   async counts(): Promise<ModelCounts> {
-    return { encoder: this.#perceiver.counts, decoder: await this.#generator.counts() };
+    return { encoder: this.#perceiver.counts, decoder: await this.#threads.generator.counts() };
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#thread.close(), this.#generator.close()]);
+    const { sessions, media, generator } = this.#threads;
+    await Promise.all([sessions.close(), media.close(), generator.close()]);
   }
 }
 

@@ -86,7 +86,10 @@ export const vqaRequest = z.strictObject({
     .union([someText, z.array(someText).min(1).max(MAX_QUESTIONS)], {
       error: `expected a text or a list of 1 to ${MAX_QUESTIONS} texts`,
     })
-    .describe("one question, or several about the same picture, which is then encoded once"),
+    .describe(
+      "one question, or several about the same picture, which is then encoded once; in a form: `question` several " +
+        "times, or `question[]`, which is a list even once",
+    ),
   candidates: z
     .array(someText)
     .min(1)
@@ -104,13 +107,31 @@ export type VqaRequest = z.infer<typeof vqaRequest>;
 
 const text = z.strictObject({
   text: z.string(),
-  score: z.number().describe("natural log-probability, length-normalised where beams are; higher is better"),
-  finish_reason: z.enum(["stop", "length"]).optional().describe("absent for candidates"),
-  probability: z.number().optional().describe("of a candidate among all candidates"),
+  score: z
+    .number()
+    .describe(
+      "what texts are ordered by, higher is better: natural log-probability, length-normalised where beams are; " +
+        "of candidates log_prob or mean_log_prob, as rank_by says",
+    ),
+  finish_reason: z
+    .enum(["end", "stop", "length"])
+    .optional()
+    .describe("an end token, a text of `stop`, or max_tokens; absent for candidates"),
   tokens: z
     .array(z.strictObject({ id: z.int(), text: z.string(), log_prob: z.number() }))
     .optional()
-    .describe("with logprobs"),
+    .describe("with logprobs: without the end token"),
+  end_log_prob: z
+    .number()
+    .optional()
+    .describe("with logprobs, where an end token ended the text: its natural log-probability"),
+  index: z.int().min(0).optional().describe("of a candidate in the list that was given"),
+  probability: z.number().optional().describe("of a candidate among all candidates"),
+  log_prob: z
+    .number()
+    .optional()
+    .describe("of a candidate: sum of its tokens' natural log-probabilities, the end token's included"),
+  mean_log_prob: z.number().optional().describe("of a candidate: log_prob per token"),
 });
 
 const usage = z.strictObject({ prompt_tokens: z.int(), completion_tokens: z.int() });
@@ -130,7 +151,7 @@ const source = {
   model: z.string(),
   adapter: z.string(),
   modality: z.enum(mediaFields),
-  usage: usage.optional().describe("absent for candidates, which are not written"),
+  usage: usage.describe("candidates are read, not written: they count among the prompt's tokens"),
   timings,
 };
 

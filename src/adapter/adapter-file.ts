@@ -3,6 +3,7 @@ import type { Checkpoint } from "../checkpoints/checkpoint.js";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.js";
 import { writeSafetensors } from "../checkpoints/safetensors.js";
 import { EpalmError, messageOf } from "../errors.js";
+import { firstIssue, issuesOf, safeParse } from "../schema.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";
@@ -107,16 +108,12 @@ function ownSettings(header: string, path: string): AdapterSettings {
 }
 
 function parseSettings(settings: unknown, path: string): AdapterSettings {
-  const result = settingsSchema.safeParse(settings);
+  const result = safeParse(settingsSchema, settings);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const [key] = issue?.path ?? [];
-  if (key === undefined) throw invalid(path, `settings: ${issue?.message}`);
+  const [{ key, message } = { key: "", message: "is not valid" }] = issuesOf(result.error);
+  if (key === "") throw invalid(path, `settings: ${message}`);
   const isOpen = !Object.hasOwn(Object(settings), key);
-  throw invalid(
-    path,
-    `setting '${String(key)}': ${isOpen ? "the file does not say it: it must be given" : issue?.message}`,
-  );
+  throw invalid(path, `setting '${key}': ${isOpen ? "the file does not say it: it must be given" : message}`);
 }
 
 /** What tensors show by their names and shapes, and what a published `config` says besides. */
@@ -152,11 +149,8 @@ function foreignSettings(
 function publishedSettings({ root, path }: Checkpoint): GivenSettings {
   const config = root instanceof Map ? root.get("config") : undefined;
   if (!(config instanceof Map)) return {};
-  const result = publishedConfig.safeParse(Object.fromEntries(config));
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw invalid(path, `config '${issue?.path.join(".")}': ${issue?.message}`);
-  }
+  const result = safeParse(publishedConfig, Object.fromEntries(config));
+  if (!result.success) throw invalid(path, `config ${firstIssue(result.error)}`);
   const { injected_hidden_states, start_layer_idx, end_layer_idx, perception_sees } = result.data;
   const settings = {
     injectedStates: injected_hidden_states,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { EpalmError } from "../errors.js";
 import type { HeadLayout } from "../layers/attention.js";
+import { allIssues, safeParse } from "../schema.js";
 
 /**
  * The largest size that a config may state. The widest public models stay below 300,000 (vocabularies);
@@ -21,10 +22,9 @@ export const layerCount = z.int().min(1).max(MAX_LAYERS);
  * are not supported are refused by key (`unsupported_architecture`).
  */
 export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, architecture: string): z.infer<T> {
-  const result = schema.safeParse(json);
+  const result = safeParse(schema, json);
   if (result.success) return result.data;
-  const causes = result.error.issues.map(({ path, message }) => `'${path.join(".")}': ${message}`);
-  throw new EpalmError("unsupported_architecture", `${architecture} config.json: ${causes.join("; ")}`);
+  throw new EpalmError("unsupported_architecture", `${architecture} config.json: ${allIssues(result.error)}`);
 }
 
 export interface HeadSizes {

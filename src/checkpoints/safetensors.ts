@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
+import { firstIssue, safeParse } from "../schema.js";
 import {
   bytesOf,
   type ElementType,
@@ -122,11 +123,8 @@ function parseMetadata(value: unknown): Readonly<Record<string, string>> {
 }
 
 function parseEntry(name: string, value: unknown): Entry {
-  const parsed = entrySchema.safeParse(value);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    throw damaged(`tensor ${name}: ${issue?.path.join(".")} ${issue?.message}`);
-  }
+  const parsed = safeParse(entrySchema, value);
+  if (!parsed.success) throw damaged(`tensor ${name}: ${firstIssue(parsed.error)}`);
   const { dtype, shape, data_offsets: offsets } = parsed.data;
   const type = elementTypes.get(dtype);
   if (!type) {

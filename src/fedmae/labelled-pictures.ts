@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError } from "../errors.js";
+import { EpalmError, messageOf } from "../errors.js";
+import { firstIssue, safeParse } from "../schema.js";
 import { readLines } from "../training/data/read-lines.js";
 import { listLabelledPictures } from "./list-pictures.js";
 
@@ -68,12 +69,16 @@ async function readLabelLines(file: string): Promise<LabelledPicture[]> {
 }
 
 function parseLine(text: string, folder: string, where: string): LabelledPicture {
+  const { data, error } = safeParse(line, parseJson(text, where));
+  if (error) throw new EpalmError("invalid_data", `${where}: ${firstIssue(error)}`);
+  return { path: resolve(folder, data.image), labels: data.labels };
+}
+
+function parseJson(text: string, where: string): unknown {
   try {
-    const { image, ...known } = line.parse(JSON.parse(text));
-    return { path: resolve(folder, image), ...known };
+    return JSON.parse(text);
   } catch (error) {
-    const cause = error instanceof z.ZodError ? error.issues[0]?.message : "is no JSON";
-    throw new EpalmError("invalid_data", `${where}: ${cause}`);
+    throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
   }
 }
 

@@ -13,7 +13,9 @@ export interface RankedAnswer {
   readonly index: number;
   /** Natural log-probability of the whole answer. */
   readonly logProb: number;
-  /** What answers are ordered by: `logProb`, or `logProb` per token. */
+  /** `logProb` per token, the end token included. */
+  readonly meanLogProb: number;
+  /** What answers are ordered by: `logProb` or `meanLogProb`, as the normalisation says. */
   readonly score: number;
   /** Softmax of the scores over the answers given: they sum to 1. */
   readonly probability: number;
@@ -36,7 +38,8 @@ export function rankAnswers(
   }
   const scored = answers.map((logProbs, index) => {
     const logProb = sumOf(logProbs, index);
-    return { index, logProb, score: normalisation === "mean" ? logProb / logProbs.length : logProb };
+    const meanLogProb = logProb / logProbs.length;
+    return { index, logProb, meanLogProb, score: normalisation === "mean" ? meanLogProb : logProb };
   });
   const best = scored.reduce((highest, { score }) => Math.max(highest, score), -Infinity);
   const total = scored.reduce((sum, { score }) => sum + Math.exp(score - best), 0);

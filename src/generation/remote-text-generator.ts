@@ -3,7 +3,7 @@ import type { OpenDecoder } from "./decoder-thread.js";
 import type { EngineCounts } from "./engine.js";
 import type { GenerationOptions } from "./generation-options.js";
 import type { RankingOptions } from "./ranking.js";
-import type { GenerateOptions, Generation, RankedText, TextRequest } from "./text-generator.js";
+import type { GenerateOptions, Generation, RankedTexts, TextRequest } from "./text-generator.js";
 
 /** A `TextGenerator` in a thread of its own: the caller's event loop only moves requests and texts. */
 export class RemoteTextGenerator {
@@ -41,8 +41,8 @@ export class RemoteTextGenerator {
     request: TextRequest,
     candidates: readonly string[],
     { signal, ...options }: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<RankedText[]> {
-    return (await this.#thread.call("rank", { request, candidates, options }, { signal })) as RankedText[];
+  ): Promise<RankedTexts> {
+    return (await this.#thread.call("rank", { request, candidates, options }, { signal })) as RankedTexts;
   }
 
   /** See `TextGenerator.scoreText`. */

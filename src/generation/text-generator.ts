@@ -53,6 +53,13 @@ export interface RankedText extends RankedAnswer {
   readonly text: string;
 }
 
+export interface RankedTexts {
+  /** Best first. */
+  readonly answers: readonly RankedText[];
+  /** Of the prompt, and of all candidates with their end tokens: they are read like a prompt. */
+  readonly promptTokens: number;
+}
+
 export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Gets the text piece by piece; for one text without beams, else all of it at the end. */
@@ -110,7 +117,7 @@ export class TextGenerator {
     request: TextRequest,
     candidates: readonly string[],
     options: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<RankedText[]> {
+  ): Promise<RankedTexts> {
     if (candidates.length === 0 || candidates.length > MAX_CANDIDATES) {
       throw new EpalmError(
         "invalid_option",
@@ -128,10 +135,11 @@ export class TextGenerator {
     });
     const job = new ScoringJob(contextOf(request), prompt, answers);
     await this.#engine.run(job, { signal: options.signal });
-    return rankAnswers(job.logProbs, options).map((answer) => ({
-      ...answer,
-      text: candidates[answer.index] ?? "",
-    }));
+    const ranked = rankAnswers(job.logProbs, options);
+    return {
+      answers: ranked.map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" })),
+      promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, prompt.length),
+    };
   }
 
   /** Log-probability of each token of a text but the first, with no prompt before it: for measuring models. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { EpalmError, type ErrorCode } from "../errors.js";
+import { allIssues, safeParse } from "../schema.js";
 
 /** Encoders of public models take at most 1024 pixels a side; more is taken for a damaged file. */
 const MAX_SIDE = 4096;
@@ -238,12 +239,9 @@ function valid(value: ImagePreprocessing, where: string, code: ErrorCode): Image
 }
 
 function parse<T extends z.ZodType>(schema: T, json: unknown, where: string, code: ErrorCode): z.infer<T> {
-  const result = schema.safeParse(json);
+  const result = safeParse(schema, json);
   if (result.success) return result.data;
-  const causes = result.error.issues.map(({ path, message }) =>
-    path.length > 0 ? `'${path.join(".")}': ${message}` : message,
-  );
-  throw new EpalmError(code, `${where}: ${causes.join("; ")}`);
+  throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
 }
 
 function unsupported(where: string, message: string): EpalmError {

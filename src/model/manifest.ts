@@ -2,6 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
+import { firstIssue, safeParse } from "../schema.js";
 import { imagePreprocessingSchema } from "./image-preprocessing.js";
 
 /**
@@ -131,10 +132,9 @@ export function manifestJsonSchema(): object {
 /** Reads and checks `epalm.json` of a folder; throws `not_found` or `invalid_model`, naming the key. */
 export function readManifest(folder: string): Manifest {
   const path = join(folder, MANIFEST_FILE);
-  const result = manifestSchema.safeParse(parseJson(path));
+  const result = safeParse(manifestSchema, parseJson(path));
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new EpalmError("invalid_model", `${path}: '${issue?.path.join(".")}': ${issue?.message}`);
+  throw new EpalmError("invalid_model", `${path}: ${firstIssue(result.error)}`);
 }
 
 function parseJson(path: string): unknown {

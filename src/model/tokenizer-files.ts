@@ -2,6 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { EpalmError, type ErrorCode, messageOf } from "../errors.js";
+import { allIssues, safeParse } from "../schema.js";
 
 /** In bytes; the largest public vocabularies (262,144 tokens) make 33 MB. Also bounds `vocab.json`, `merges.txt`. */
 const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
@@ -314,8 +315,7 @@ function readText(path: string, maxBytes: number, code: ErrorCode): string {
 }
 
 function parse<T extends z.ZodType>(schema: T, json: unknown, where: string, code: ErrorCode): z.infer<T> {
-  const result = schema.safeParse(json);
+  const result = safeParse(schema, json);
   if (result.success) return result.data;
-  const causes = result.error.issues.map(({ path, message }) => `'${path.join(".")}': ${message}`);
-  throw new EpalmError(code, `${where}: ${causes.join("; ")}`);
+  throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
 }

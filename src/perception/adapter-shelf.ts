@@ -36,44 +36,92 @@ export interface AdapterChanges {
   readonly refused: readonly { readonly name: string; readonly error: EpalmError }[];
 }
 
-/** The adapters of one model: opened when they are first asked for, exchanged while the model runs. */
+/** An adapter on the shelf, or one that was taken off it while somebody still used it. */
+interface Shelved {
+  readonly adapter: ReadyAdapter;
+  users: number;
+  isOff: boolean;
+}
+
+/**
+ * The adapters of one model: all open, so that a damaged one is found before a request wants it, and exchanged while the
+ * model runs. What was exchanged is closed when nobody uses it any more.
+ */
 export class AdapterShelf {
   readonly #thread: SessionThread;
-  readonly #ready = new Map<string, Promise<ReadyAdapter>>();
+  readonly #shelved = new Map<string, Shelved>();
   #folder: ModelFolder;
+  /** Changes come one after the other. */
+  #changing: Promise<unknown> = Promise.resolve();
 
-  constructor(folder: ModelFolder, thread: SessionThread) {
+  private constructor(folder: ModelFolder, thread: SessionThread) {
     this.#folder = folder;
     this.#thread = thread;
+  }
+
+  /** Opens all adapters of the manifest. @throws invalid_adapter, not_found */
+  static async open(folder: ModelFolder, thread: SessionThread): Promise<AdapterShelf> {
+    const shelf = new AdapterShelf(folder, thread);
+    for (const name of Object.keys(folder.manifest.adapters)) {
+      shelf.#put(await shelf.#ready(name, await loadAdapter(folder, name)));
+    }
+    return shelf;
   }
 
   get manifest(): Manifest {
     return this.#folder.manifest;
   }
 
-  /** The named adapter, or the first that was trained for the task. @throws not_found, invalid_adapter */
-  choose(task: TaskName, name: string | undefined): Promise<ReadyAdapter> {
-    const entries = Object.entries(this.manifest.adapters);
-    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
-    if (chosen === undefined) {
-      return Promise.reject(new EpalmError("not_found", `the model has no adapter for ${task}`));
+  /**
+   * Lends the named adapter, or the first that was trained for the task, until the work is over.
+   *
+   * @throws not_found; what the work throws
+   */
+  async lend<T>(
+    task: TaskName,
+    name: string | undefined,
+    work: (adapter: ReadyAdapter) => Promise<T>,
+  ): Promise<T> {
+    const shelved = this.#choose(task, name);
+    shelved.users++;
+    try {
+      return await work(shelved.adapter);
+    } finally {
+      shelved.users--;
+      closeIfUnused(shelved);
     }
-    const known = this.#ready.get(chosen);
-    if (known) return known;
-    const opening = loadAdapter(this.#folder, chosen).then((adapter) => this.#open(chosen, adapter));
-    this.#ready.set(chosen, opening);
-    opening.catch(() => this.#ready.delete(chosen));
-    return opening;
   }
 
   /** See `Model.useAdapter`. */
-  async use(name: string, adapter: Adapter): Promise<void> {
-    checkFits(adapter, this.manifest, `adapter '${name}'`);
-    this.#ready.set(name, Promise.resolve(await this.#open(name, adapter)));
+  use(name: string, adapter: Adapter): Promise<void> {
+    return this.#change(async () => {
+      checkFits(adapter, this.manifest, `adapter '${name}'`);
+      this.#put(await this.#ready(name, adapter));
+    });
   }
 
   /** See `Model.refreshAdapters`. */
-  async refresh(): Promise<AdapterChanges> {
+  refresh(): Promise<AdapterChanges> {
+    return this.#change(() => this.#refresh());
+  }
+
+  #choose(task: TaskName, name: string | undefined): Shelved {
+    const entries = Object.entries(this.manifest.adapters);
+    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
+    if (chosen === undefined) throw new EpalmError("not_found", `the model has no adapter for ${task}`);
+    const shelved = this.#shelved.get(chosen);
+    if (shelved) return shelved;
+    const known = Array.from(this.#shelved.keys()).join(", ") || "none";
+    throw new EpalmError("not_found", `adapter '${chosen}': expected one of ${known}`);
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#changing.then(change);
+    this.#changing = changed.catch(() => undefined);
+    return changed;
+  }
+
+  async #refresh(): Promise<AdapterChanges> {
     const { path, manifest: old } = this.#folder;
     const { manifest, refused } = await withDroppedFiles(path, readManifest(path));
     if (!isDeepStrictEqual(frozenParts(manifest), frozenParts(old))) {
@@ -85,27 +133,42 @@ export class AdapterShelf {
     const folder = { path, manifest };
     // A file that was dropped and is damaged now: what it was before stays, unlike one that is gone.
     const damaged = new Set(refused.map(({ name }) => name));
-    const changed = Object.keys(manifest.adapters).filter((name) => !isSame(name, manifest, old));
     const removed = Object.keys(old.adapters).filter(
       (name) => !Object.hasOwn(manifest.adapters, name) && !damaged.has(name),
     );
-    const opened = new Map<string, ReadyAdapter>();
-    for (const name of changed) {
+    const opened: ReadyAdapter[] = [];
+    for (const name of Object.keys(manifest.adapters)) {
       try {
+        // Damage shows in files of which the manifest says nothing new, too.
         await checkFile(folder, name);
-        opened.set(name, await this.#open(name, await loadAdapter(folder, name)));
+        if (!isSame(name, manifest, old))
+          opened.push(await this.#ready(name, await loadAdapter(folder, name)));
       } catch (error) {
         if (!(error instanceof EpalmError)) throw error;
         refused.push({ name, error });
       }
     }
     this.#folder = { path, manifest: keeping(old, manifest, refused) };
-    for (const name of removed) this.#ready.delete(name);
-    for (const [name, ready] of opened) this.#ready.set(name, Promise.resolve(ready));
-    return { taken: Array.from(opened.keys()), removed, refused };
+    for (const name of removed) this.#takeOff(name);
+    for (const adapter of opened) this.#put(adapter);
+    return { taken: opened.map(({ name }) => name), removed, refused };
   }
 
-  async #open(name: string, adapter: Adapter): Promise<ReadyAdapter> {
+  /** In the place of what had its name. */
+  #put(adapter: ReadyAdapter): void {
+    this.#takeOff(adapter.name);
+    this.#shelved.set(adapter.name, { adapter, users: 0, isOff: false });
+  }
+
+  #takeOff(name: string): void {
+    const shelved = this.#shelved.get(name);
+    if (!shelved) return;
+    this.#shelved.delete(name);
+    shelved.isOff = true;
+    closeIfUnused(shelved);
+  }
+
+  async #ready(name: string, adapter: Adapter): Promise<ReadyAdapter> {
     const { encoder, decoder } = this.manifest;
     const plan = injectionPlan(adapter.settings, decoder.shape.layers);
     const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
@@ -116,6 +179,11 @@ export class AdapterShelf {
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
     return { name, plan, session, softPrompt };
   }
+}
+
+function closeIfUnused({ adapter, users, isOff }: Shelved): void {
+  // A thread that has ended meanwhile has freed it already.
+  if (isOff && users === 0) adapter.session.close().catch(() => undefined);
 }
 
 type Refused = { readonly name: string; readonly error: EpalmError }[];

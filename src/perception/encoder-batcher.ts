@@ -77,9 +77,9 @@ export class EncoderBatcher {
   async #run(batch: readonly Waiting[]): Promise<void> {
     const { inputShape, depth, width } = this.#shape;
     const size = elementCount(inputShape);
-    const data = new Float32Array(batch.length * size);
-    for (const [index, { pixels }] of batch.entries()) data.set(pixels, index * size);
     try {
+      const data = new Float32Array(batch.length * size);
+      for (const [index, { pixels }] of batch.entries()) data.set(pixels, index * size);
       const input: Tensor = { type: "float32", shape: [batch.length, ...inputShape], data };
       const { cls_states: states } = await this.#session.run({ pixels: input }, ["cls_states"]);
       const expected = [batch.length, depth, width];

@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { EpalmError } from "../errors.js";
-import { decodeImage, type ImageLimits } from "../media/image.js";
+import type { ImageLimits } from "../media/image.js";
 import type { EncoderManifest } from "../model/manifest.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
 import { EncoderStateCache } from "./encoder-state-cache.js";
+import type { MediaThread } from "./media-thread.js";
 
 /**
  * A picture: the path of a file, the bytes of one, pixels that are prepared already, [3, height, width], or what
@@ -53,17 +54,24 @@ const ENCODER_BATCH = 8;
 /** Hashed at once; between two pieces, 1 ms of work each, others get their turn. */
 const HASHED_BYTES = 1 << 20;
 
-/** From media to encoder states. Pictures that were seen before skip decoding and the encoder. */
+/** From media to encoder states, all heavy work in other threads. Pictures that were seen before skip decoding and the encoder. */
 export class Perceiver {
   readonly #encoder: EncoderManifest;
+  readonly #media: MediaThread;
   readonly #batcher: EncoderBatcher;
   readonly #cache: EncoderStateCache;
   readonly #imageLimits: ImageLimits;
   #hits = 0;
   #misses = 0;
 
-  constructor(encoder: EncoderManifest, session: Session, options: PerceiverOptions = {}) {
+  constructor(
+    encoder: EncoderManifest,
+    media: MediaThread,
+    session: Session,
+    options: PerceiverOptions = {},
+  ) {
     this.#encoder = encoder;
+    this.#media = media;
     // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
     const maxBatch = encoder.precision === "fp32" ? (options.encoderBatch ?? ENCODER_BATCH) : 1;
     this.#batcher = new EncoderBatcher(session, encoder, maxBatch);
@@ -115,7 +123,7 @@ export class Perceiver {
   async #pixels(image: Exclude<ImageInput, { readonly states: Tensor }>): Promise<Float32Array> {
     const { preprocessing, inputShape } = this.#encoder;
     if (typeof image === "string" || image instanceof Uint8Array) {
-      return decodeImage(image, preprocessing, this.#imageLimits);
+      return this.#media.decodeImage(image, preprocessing, this.#imageLimits);
     }
     if (image.pixels.length === elementCount(inputShape)) return image.pixels;
     throw new EpalmError(

@@ -7,6 +7,8 @@ export interface MethodContext {
   readonly signal: AbortSignal;
   /** Sends something to the caller before the result. */
   emit(event: unknown): void;
+  /** A buffer within the result that is handed over instead of copied. */
+  transfer(buffer: ArrayBuffer): void;
 }
 
 export type Methods = Readonly<Record<string, (payload: never, context: MethodContext) => unknown>>;
@@ -15,7 +17,8 @@ export type Methods = Readonly<Record<string, (payload: never, context: MethodCo
 export function serveThread(methods: Methods): void {
   const port = parentPort;
   if (!port) throw new EpalmError("internal", "serveThread runs in a worker thread only");
-  const post = (message: FromThread) => port.postMessage(message);
+  const post = (message: FromThread, transferred: readonly ArrayBuffer[] = []) =>
+    port.postMessage(message, transferred);
   const running = new Map<number, AbortController>();
 
   async function answer({ id, method, payload }: Extract<ToThread, { kind: "call" }>): Promise<void> {
@@ -25,8 +28,10 @@ export function serveThread(methods: Methods): void {
       const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
       if (!handler) throw new EpalmError("internal", `a thread has no method '${method}'`);
       const emit = (event: unknown) => post({ kind: "event", id, event });
-      const result = await handler(payload as never, { signal: controller.signal, emit });
-      post({ kind: "result", id, result });
+      const transferred: ArrayBuffer[] = [];
+      const transfer = (buffer: ArrayBuffer) => transferred.push(buffer);
+      const result = await handler(payload as never, { signal: controller.signal, emit, transfer });
+      post({ kind: "result", id, result }, transferred);
     } catch (error) {
       const code = error instanceof EpalmError ? error.code : "internal";
       post({ kind: "error", id, code, message: messageOf(error) });

@@ -38,13 +38,7 @@ export interface Answers extends Source {
   readonly usage: CommonUsage;
 }
 
-export interface Ranked extends CommonRanked {
-  /** Natural log-probability of the whole candidate; absent with the normalisation `"mean"`. */
-  readonly logProb?: number;
-}
-
 export interface Ranking extends CommonRanking, Source {
-  readonly answers: readonly Ranked[];
   readonly timings: Timings;
 }
 
@@ -57,23 +51,14 @@ export interface ModelInfo {
 
 /** @throws EpalmConnectionError if it is no answer to one question */
 export function readAnswer(json: unknown): Answer {
-  if (!isTextAnswer(json) || !json.usage) throw noAnswer();
+  if (!isTextAnswer(json)) throw noAnswer();
   const { text, texts, usage } = json;
   return { text, texts: texts.map(commonText), ...sourceOf(json), usage: commonUsage(usage) };
 }
 
-/**
- * A form cannot tell a list of one question from a question; the service then answers one.
- *
- * @throws EpalmConnectionError if it is no answer to these questions
- */
+/** @throws EpalmConnectionError if it is no answer to these questions */
 export function readAnswers(json: unknown, questions: readonly string[]): Answers {
-  const [question] = questions;
-  if (question !== undefined && questions.length === 1) {
-    const { text, texts, ...source } = readAnswer(json);
-    return { answers: [{ question, text, texts }], ...source };
-  }
-  if (!isListAnswer(json) || !json.usage || json.answers.length !== questions.length) throw noAnswer();
+  if (!isListAnswer(json) || json.answers.length !== questions.length) throw noAnswer();
   const answers = json.answers.map(({ question, text, texts }) => ({
     question,
     text,
@@ -83,20 +68,9 @@ export function readAnswers(json: unknown, questions: readonly string[]): Answer
 }
 
 /** @throws EpalmConnectionError if it is no ranking of these candidates */
-export function readRanking(
-  json: unknown,
-  candidates: readonly string[],
-  normalisation: "sum" | "mean",
-): Ranking {
-  if (!isTextAnswer(json)) throw noAnswer();
-  const answers = indexed(json.texts, candidates).map(({ text, score, probability = 0, index }) => ({
-    text,
-    index,
-    score,
-    probability,
-    ...(normalisation === "sum" ? { logProb: score } : {}),
-  }));
-  return { answers, ...sourceOf(json) };
+export function readRanking(json: unknown, candidates: readonly string[]): Ranking {
+  if (!isTextAnswer(json) || json.texts.length !== candidates.length) throw noAnswer();
+  return { answers: json.texts.map(commonRanked), ...sourceOf(json), usage: commonUsage(json.usage) };
 }
 
 /** @throws EpalmConnectionError if it is no list of models */
@@ -110,29 +84,28 @@ export function noAnswer(options: ErrorOptions = {}): EpalmConnectionError {
   return new EpalmConnectionError(message, { ...options, isTransient: false });
 }
 
-/** Which candidate each text is. Equal ones score the same and come in their order. */
-function indexed(texts: readonly WireText[], candidates: readonly string[]) {
-  const places = new Map<string, number[]>();
-  for (const [index, text] of candidates.entries()) places.set(text, [...(places.get(text) ?? []), index]);
-  return texts.map((text) => {
-    const index = places.get(text.text)?.shift();
-    if (index === undefined) throw noAnswer();
-    return { ...text, index };
-  });
+function commonRanked({ text, index, score, probability, log_prob, mean_log_prob }: WireText): CommonRanked {
+  if (index === undefined || probability === undefined) throw noAnswer();
+  if (log_prob === undefined || mean_log_prob === undefined) throw noAnswer();
+  return { text, index, score, probability, logProb: log_prob, meanLogProb: mean_log_prob };
 }
 
-function commonText({ text, score, finish_reason, tokens }: WireText): CommonText {
-  const common = { text, score, finish: finish_reason ?? "stop" };
+function commonText({ text, score, finish_reason, tokens, end_log_prob }: WireText): CommonText {
+  if (finish_reason === undefined) throw noAnswer();
+  const common = { text, score, finish: finish_reason };
   if (!tokens) return common;
   return {
     ...common,
     tokens: tokens.map(({ id }) => id),
     pieces: tokens.map((token) => token.text),
-    logProbs: tokens.map(({ log_prob }) => log_prob),
+    logProbs: [
+      ...tokens.map(({ log_prob }) => log_prob),
+      ...(end_log_prob === undefined ? [] : [end_log_prob]),
+    ],
   };
 }
 
-function commonUsage({ prompt_tokens, completion_tokens }: NonNullable<TextAnswer["usage"]>): CommonUsage {
+function commonUsage({ prompt_tokens, completion_tokens }: TextAnswer["usage"]): CommonUsage {
   return { promptTokens: prompt_tokens, newTokens: completion_tokens };
 }
 
@@ -153,8 +126,8 @@ function isListAnswer(json: unknown): json is ListAnswer {
   return isRecord(json) && Array.isArray(json.answers) && hasSource(json);
 }
 
-function hasSource({ model, timings }: Readonly<Record<string, unknown>>): boolean {
-  return typeof model === "string" && isRecord(timings);
+function hasSource({ model, timings, usage }: Readonly<Record<string, unknown>>): boolean {
+  return typeof model === "string" && isRecord(timings) && isRecord(usage);
 }
 
 function isModelList(json: unknown): json is ModelList {

@@ -49,15 +49,13 @@ export interface CommonText {
   readonly text: string;
   /** Natural log-probability, length-normalised where beams are; higher is better. */
   readonly score: number;
-  /**
-   * Why the text ended: an end token, a stop string, or `maxNewTokens`. A service says `"stop"` for an end token, too.
-   */
+  /** Why the text ended: an end token, a stop string, or `maxNewTokens`. */
   readonly finish: "end" | "stop" | "length";
   /** Ids of the new tokens. From a service: with `logprobs`, like the next two. */
   readonly tokens?: readonly number[];
   /** What each token adds to the text. */
   readonly pieces?: readonly string[];
-  /** Natural log-probability of each token. In process, that of the end token follows where there was one. */
+  /** Natural log-probability of each token; that of the end token follows where there was one. */
   readonly logProbs?: readonly number[];
 }
 
@@ -90,7 +88,11 @@ export interface CommonRanked {
   readonly text: string;
   /** Which of the candidates that were given. */
   readonly index: number;
-  /** What candidates are ordered by: the sum or mean of their tokens' natural log-probabilities. */
+  /** Natural log-probability of the whole candidate, its end token included. */
+  readonly logProb: number;
+  /** `logProb` per token. */
+  readonly meanLogProb: number;
+  /** What candidates are ordered by: `logProb` or `meanLogProb`, as the normalisation says. */
   readonly score: number;
   /** Of the candidate among all: they sum to 1. */
   readonly probability: number;
@@ -101,5 +103,7 @@ export interface CommonRanking {
   readonly answers: readonly CommonRanked[];
   readonly model: string;
   readonly adapter: string;
+  /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
+  readonly usage: CommonUsage;
   readonly timings: CommonTimings;
 }

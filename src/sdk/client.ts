@@ -138,7 +138,7 @@ export class EpalmClient {
     const asked: Asked = { path: "/vqa", picture, fields, options };
     return this.#call(options, async (clock) => {
       const json = await this.#transport.json(await wireRequest(asked, clock), clock);
-      return readRanking(json, candidates, normalisation ?? "sum");
+      return readRanking(json, candidates);
     });
   }
 
@@ -294,7 +294,8 @@ async function wireRequest(
 function questionFields(question: string | readonly string[]): FormField[] {
   if (typeof question === "string") return textField("question", question);
   expectTexts("question", question);
-  return listField("question", question);
+  // By this name even one is a list.
+  return listField("question[]", question);
 }
 
 function answerReader(question: string | readonly string[]): (json: unknown) => Answer | Answers {

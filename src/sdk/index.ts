@@ -2,7 +2,7 @@
 
 export { EpalmError, type ErrorCode } from "../errors.js";
 export type { GenerationOptions } from "../generation/generation-options.js";
-export type { Answer, Answers, ModelInfo, Ranked, Ranking, Timings } from "./answer.js";
+export type { Answer, Answers, ModelInfo, Ranking, Timings } from "./answer.js";
 export type { AnswerStream } from "./answer-stream.js";
 export type {
   Asker,

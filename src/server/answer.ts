@@ -1,4 +1,4 @@
-import type { Answer, AskOptions, GeneratedText, Model, Percept, Ranking } from "../index.js";
+import type { Answer, AskOptions, GeneratedText, Model, Percept, RankedText, Ranking } from "../index.js";
 import {
   type CaptionRequest,
   generationOptions,
@@ -73,26 +73,30 @@ function wireTexts(
 ): { readonly text: string; readonly texts: WireText[] } {
   const texts =
     "answers" in answer
-      ? answer.answers.map(({ text, score, probability }) => ({ text, score, probability }))
+      ? answer.answers.map(rankedText)
       : answer.texts.map((text) => writtenText(text, logprobs === true));
   return { text: texts[0]?.text ?? "", texts };
 }
 
+function rankedText({ text, index, score, probability, logProb, meanLogProb }: RankedText): WireText {
+  return { text, score, index, probability, log_prob: logProb, mean_log_prob: meanLogProb };
+}
+
 function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: boolean): WireText {
-  const reason = finish === "length" ? "length" : "stop";
-  if (!logprobs) return { text, score, finish_reason: reason };
+  if (!logprobs) return { text, score, finish_reason: finish };
   const tokens = of.tokens.map((id, at) => ({
     id,
     text: of.pieces[at] ?? "",
     log_prob: of.logProbs[at] ?? 0,
   }));
-  return { text, score, finish_reason: reason, tokens };
+  const end = of.logProbs[of.tokens.length];
+  return { text, score, finish_reason: finish, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
 }
 
 function wireSource({ name, model, percept, before }: Scene, answers: readonly (Answer | Ranking)[]) {
   const longest = (stage: "adapter" | "decoder") => Math.max(...answers.map(({ timings }) => timings[stage]));
-  const usages = answers.flatMap((answer) => ("usage" in answer ? answer.usage : []));
-  const sum = (key: "promptTokens" | "newTokens") => usages.reduce((total, usage) => total + usage[key], 0);
+  const sum = (key: "promptTokens" | "newTokens") =>
+    answers.reduce((total, { usage }) => total + usage[key], 0);
   const timings: WireTimings = {
     queue: before.queue,
     media: before.media + percept.timings.media,
@@ -104,9 +108,7 @@ function wireSource({ name, model, percept, before }: Scene, answers: readonly (
     model: name,
     adapter: answers[0]?.adapter ?? "",
     modality: model.manifest.encoder.modality,
-    ...(usages.length > 0
-      ? { usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") } }
-      : {}),
+    usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") },
     timings,
   };
 }

@@ -1,17 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import {
-  type CaptionRequest,
-  captionRequest,
-  type ListAnswer,
-  type TextAnswer,
-  type TextEvent,
-  type VqaRequest,
-  vqaRequest,
-} from "../wire.js";
+import type { CaptionRequest, ListAnswer, TextAnswer, TextEvent } from "../wire.js";
 import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
 import { checkGeneration, checkVqa } from "./check-request.js";
 import { sendEvents } from "./event-stream.js";
-import { type GivenMedium, readRequest } from "./read-request.js";
+import type { GivenMedium } from "./medium.js";
+import { readAsked } from "./read-asked.js";
 import { answerInTurn, type Service } from "./service.js";
 import { workOf } from "./work.js";
 
@@ -21,12 +14,12 @@ type AnyAnswer = TextAnswer | ListAnswer;
 export function askRoutes(app: FastifyInstance, service: Service): void {
   const options = { onRequest: service.workload.enter };
   app.post("/caption", options, async (request, reply) => {
-    const { fields, medium } = await readRequest<CaptionRequest>(request, captionRequest, service.config);
+    const { fields, medium } = await readAsked("caption", request, service);
     checkGeneration(fields, service.config.limits);
     return respond(service, request, reply, fields, medium, (scene) => captionAnswer(scene, fields));
   });
   app.post("/vqa", options, async (request, reply) => {
-    const { fields, medium } = await readRequest<VqaRequest>(request, vqaRequest, service.config);
+    const { fields, medium } = await readAsked("vqa", request, service);
     checkVqa(fields, service.config.limits);
     return respond(service, request, reply, fields, medium, (scene) => vqaAnswer(scene, fields));
   });
@@ -36,7 +29,7 @@ function respond(
   service: Service,
   request: FastifyRequest,
   reply: FastifyReply,
-  { model, stream }: CaptionRequest,
+  { model, stream }: Pick<CaptionRequest, "model" | "stream">,
   medium: GivenMedium,
   answer: (scene: Scene) => Promise<AnyAnswer>,
 ): Promise<AnyAnswer | FastifyReply> {

@@ -1,40 +1,30 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
+import type { Model } from "../index.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../wire.js";
 import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
-import {
-  type ChatChunk,
-  type ChatCompletion,
-  type ChatLogprobs,
-  type ChatRequest,
-  type ChatUsage,
-  chatRequest,
-} from "./chat-schema.js";
+import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./chat-schema.js";
 import { checkGeneration, checkVqa } from "./check-request.js";
 import { sendEvents } from "./event-stream.js";
-import type { Models } from "./models.js";
-import { type ChatQuestion, readChat } from "./read-chat.js";
-import { parseFields } from "./read-request.js";
+import type { ChatQuestion } from "./read-chat.js";
 import { answerInTurn, type Service } from "./service.js";
 import { workOf } from "./work.js";
 
 /** `POST /v1/chat/completions` and `GET /v1/models`: what clients of OpenAI's interface call. */
 export function chatRoutes(app: FastifyInstance, service: Service): void {
   const started = unixSeconds();
-  app.get("/v1/models", () => modelList(service.models, started));
+  app.get("/v1/models", () => modelList(service.models.loaded, started));
   app.post("/v1/chat/completions", { onRequest: service.workload.enter }, async (request, reply) => {
-    const body = parseFields<ChatRequest>(request.body, chatRequest);
-    const chat = readChat(body);
+    const chat = await service.bodies.read("chat", request.body, service.config.limits.mediaBytes);
+    const { model, stream } = chat.fields;
     checkGeneration(chat.fields, service.config.limits);
     if (chat.question !== undefined)
       checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
     const ask = (onText: Scene["onText"]) =>
-      answerInTurn(
-        service,
-        { model: body.model, medium: chat.medium, work: workOf(request), onText },
-        (scene) => answerChat(scene, chat),
+      answerInTurn(service, { model, medium: chat.medium, work: workOf(request), onText }, (scene) =>
+        answerChat(scene, chat),
       );
-    if (body.stream) return streamChat(reply, body, service.models.get(body.model).name, ask);
+    if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);
     return completion(await ask(undefined));
   });
 }
@@ -54,7 +44,7 @@ function completion(answer: TextAnswer): ChatCompletion {
       index,
       message: { role: "assistant", content: text.text, refusal: null },
       logprobs: logprobsOf(text),
-      finish_reason: text.finish_reason ?? "stop",
+      finish_reason: chatFinish(text),
     })),
     usage: chatUsage(answer.usage),
   };
@@ -62,16 +52,15 @@ function completion(answer: TextAnswer): ChatCompletion {
 
 function streamChat(
   reply: FastifyReply,
-  { stream_options, n = 1 }: ChatRequest,
+  { fields: { n = 1 }, includeUsage }: ChatQuestion,
   model: string,
   ask: (onText: Scene["onText"]) => Promise<TextAnswer>,
 ): Promise<FastifyReply> {
-  const withUsage = stream_options?.include_usage === true;
   const common = { ...head(model), object: "chat.completion.chunk" as const };
   const chunk = (choice: Partial<ChatChunk["choices"][number]>): ChatChunk => ({
     ...common,
     choices: [{ index: 0, delta: {}, logprobs: null, finish_reason: null, ...choice }],
-    ...(withUsage ? { usage: null } : {}),
+    ...(includeUsage ? { usage: null } : {}),
   });
   return sendEvents(reply, async (send) => {
     let isOpen = false;
@@ -84,10 +73,9 @@ function streamChat(
     const answer = await ask(n === 1 ? (_, piece) => sendText(0, piece) : undefined);
     for (const [index, text] of answer.texts.entries()) {
       if (index > 0 || !isOpen) sendText(index, text.text);
-      const finish_reason = text.finish_reason ?? "stop";
-      send(undefined, chunk({ index, finish_reason, logprobs: logprobsOf(text) }));
+      send(undefined, chunk({ index, finish_reason: chatFinish(text), logprobs: logprobsOf(text) }));
     }
-    if (withUsage)
+    if (includeUsage)
       send(undefined, { ...common, choices: [], usage: chatUsage(answer.usage) } satisfies ChatChunk);
     send(undefined, "[DONE]");
   });
@@ -108,14 +96,17 @@ function logprobsOf({ tokens }: WireText): ChatLogprobs | null {
   return { content, refusal: null };
 }
 
-function chatUsage(
-  { prompt_tokens, completion_tokens }: Usage = { prompt_tokens: 0, completion_tokens: 0 },
-): ChatUsage {
+/** OpenAI's word for an end token and for a stop string is the same. */
+function chatFinish({ finish_reason }: WireText): "stop" | "length" {
+  return finish_reason === "length" ? "length" : "stop";
+}
+
+function chatUsage({ prompt_tokens, completion_tokens }: Usage): ChatUsage {
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }
 
-function modelList(models: Models, created: number): ModelList {
-  const data = Array.from(models.entries, ([id, { manifest }]) => ({
+function modelList(models: ReadonlyMap<string, Model>, created: number): ModelList {
+  const data = Array.from(models, ([id, { manifest }]) => ({
     id,
     object: "model" as const,
     created,

@@ -1,6 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { parseConfig, readYaml } from "../config-file.js";
+import { EpalmError } from "../errors.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
@@ -46,8 +47,12 @@ const limits = z.strictObject({
 const queue = z.strictObject({
   /** Requests that are worked on at the same time. */
   running: count.default(64),
-  /** Requests that wait for that; one more is refused with 503. */
+  /** Requests that are whole and wait for that; one more is refused with 503. */
   waiting: z.int().min(0).default(256),
+  /** Requests whose bodies are still on their way; one more is refused with 503. */
+  arriving: count.default(256),
+  /** Of the bodies of all of them together; more are refused with 503. */
+  bytes: count.default(1024 * 1024 * 1024),
 });
 
 const remoteMedia = z.strictObject({
@@ -102,7 +107,11 @@ export type ServerSettings = z.input<typeof serverConfigSchema>;
 
 /** Fills in defaults. @throws invalid_option, naming the key */
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {
-  return parseConfig(settings, serverConfigSchema, where);
+  const config = parseConfig(settings, serverConfigSchema, where);
+  const { limits, queue } = config;
+  if (queue.bytes >= limits.bodyBytes) return config;
+  const message = `expected at least limits.bodyBytes, ${limits.bodyBytes}, got ${queue.bytes}`;
+  throw new EpalmError("invalid_option", `${where}: 'queue.bytes': ${message}`);
 }
 
 /**

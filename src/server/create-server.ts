@@ -7,6 +7,7 @@ import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { EpalmError } from "../errors.js";
 import { Admission } from "./admission.js";
 import { askRoutes } from "./ask-routes.js";
+import { BodyReader } from "./body-reader.js";
 import { chatRoutes } from "./chat-routes.js";
 import { answerClientError } from "./client-error.js";
 import type { ServerConfig } from "./config.js";
@@ -16,6 +17,7 @@ import { Keys } from "./keys.js";
 import { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
 import { pageRoutes } from "./page-routes.js";
+import { takeJsonAsBytes } from "./read-body.js";
 import { securityHeaders } from "./security-headers.js";
 import type { Service } from "./service.js";
 import { statusRoutes } from "./status-routes.js";
@@ -56,10 +58,12 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const admission = new Admission(config.queue);
   const workload = new Workload(admission);
   const metrics = new Metrics(admission, models);
-  const service: Service = { config, models, admission, workload, metrics };
+  const bodies = new BodyReader();
+  const service: Service = { config, models, admission, workload, bodies, metrics };
   const keys = new Keys(config.keys);
 
   workload.register(app);
+  takeJsonAsBytes(app, config.limits.bodyBytes);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
   errorAnswers(app, admission);
@@ -88,7 +92,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   return {
     app,
     listen: () => app.listen({ host: config.host, port: config.port }),
-    close: () => closeGently(app, admission, workload, config.graceSeconds),
+    close: async () => {
+      await closeGently(app, admission, workload, config.graceSeconds);
+      await bodies.close();
+    },
   };
 }
 

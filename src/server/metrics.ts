@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { ModelCounts } from "../index.js";
 import type { Usage, WireTimings } from "../wire.js";
@@ -47,6 +48,7 @@ export class Metrics {
       registers,
     });
     addQueueGauges(this.registry, admission);
+    addEventLoopGauge(this.registry);
     this.#models = models;
     this.#copied = copied(this.registry);
   }
@@ -76,16 +78,47 @@ export class Metrics {
 }
 
 function addQueueGauges(registry: Registry, admission: Admission): void {
-  for (const state of ["running", "waiting"] as const) {
+  const gauges = {
+    running: "Requests that are worked on.",
+    waiting: "Requests that are whole and wait.",
+    arriving: "Requests whose bodies are still on their way.",
+    bytes: "Bytes of bodies that are held.",
+  } as const;
+  for (const [name, help] of Object.entries(gauges) as [keyof typeof gauges, string][]) {
     new Gauge({
-      name: `epalm_queue_${state}`,
-      help: state === "running" ? "Requests that are worked on." : "Requests that wait or still arrive.",
+      name: `epalm_queue_${name}`,
+      help,
       registers: [registry],
       collect() {
-        this.set(admission[state]);
+        this.set(admission[name]);
       },
     });
   }
+}
+
+/** How often the event loop's delay is looked at; milliseconds. */
+const LOOKED_AT = 10;
+
+/**
+ * How late timers fire. `nodejs_eventloop_lag_…` of prom-client counts the time between two looks in, so that an idle
+ * process has 10 ms of it.
+ */
+function addEventLoopGauge(registry: Registry): void {
+  const between = monitorEventLoopDelay({ resolution: LOOKED_AT });
+  between.enable();
+  new Gauge({
+    name: "epalm_event_loop_delay_seconds",
+    help: "How late the event loop got to a timer, since the last reading.",
+    labelNames: ["quantile"],
+    registers: [registry],
+    collect() {
+      for (const quantile of [0.5, 0.9, 0.99]) {
+        const milliseconds = between.percentile(100 * quantile) / 1e6 - LOOKED_AT;
+        this.set({ quantile }, Math.max(0, milliseconds) / 1000);
+      }
+      between.reset();
+    },
+  });
 }
 
 /** What models count themselves, read at each scrape. */

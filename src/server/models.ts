@@ -12,7 +12,14 @@ export class Models {
     return this.#isLoaded;
   }
 
+  /** Those that are loaded by now. */
   get entries(): ReadonlyMap<string, Model> {
+    return this.#models;
+  }
+
+  /** All models. @throws overloaded while some are being loaded */
+  get loaded(): ReadonlyMap<string, Model> {
+    if (!this.#isLoaded) throw new EpalmError("overloaded", "the models are being loaded");
     return this.#models;
   }
 
@@ -42,11 +49,11 @@ export class Models {
 
   /** The named model, or the first. @throws not_found; overloaded while models are being loaded */
   get(name: string | undefined): { readonly name: string; readonly model: Model } {
-    if (!this.#isLoaded) throw new EpalmError("overloaded", "the models are being loaded");
-    const [first = ""] = this.#models.keys();
-    const model = this.#models.get(name ?? first);
+    const models = this.loaded;
+    const [first = ""] = models.keys();
+    const model = models.get(name ?? first);
     if (model) return { name: name ?? first, model };
-    const known = Array.from(this.#models.keys()).join(", ") || "none";
+    const known = Array.from(models.keys()).join(", ") || "none";
     throw new FieldError("not_found", "model", `expected one of ${known}, got '${name ?? ""}'`);
   }
 

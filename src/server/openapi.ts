@@ -10,6 +10,7 @@ import {
   vqaRequest,
 } from "../wire.js";
 import { chatChunk, chatCompletion, chatRequest } from "./chat-schema.js";
+import { QUESTION_LIST } from "./read-multipart.js";
 
 const schemas = {
   CaptionRequest: captionRequest,
@@ -106,11 +107,18 @@ function asking(
   };
 }
 
-/** As the JSON, but media are files. */
+/** As the JSON, but media are files, and a list of questions has a name of its own. */
 function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
-  const { properties, ...rest } = jsonSchema(schemas[request]);
+  const { properties, required, ...rest } = jsonSchema(schemas[request]);
   const file = { type: "string", format: "binary" };
-  return { ...rest, properties: { ...Object(properties), image: file, audio: file, video: file } };
+  const all = { ...Object(properties), image: file, audio: file, video: file };
+  if (request === "CaptionRequest") return { ...rest, properties: all };
+  const list = { type: "array", items: { type: "string" }, description: "a list, even of one question" };
+  return {
+    ...rest,
+    properties: { ...all, [QUESTION_LIST]: list },
+    oneOf: [{ required: ["question"] }, { required: [QUESTION_LIST] }],
+  };
 }
 
 function chat(): Json {

@@ -21,10 +21,13 @@ const fields = new Set([
 /** An error about one field of a request, whose message begins with it. */
 export class FieldError extends EpalmError {
   readonly field: string;
+  /** The message without the field. */
+  readonly detail: string;
 
   constructor(code: ErrorCode, field: string, message: string, options?: ErrorOptions) {
     super(code, `${field}: ${message}`, options);
     this.field = field;
+    this.detail = message;
   }
 }
 

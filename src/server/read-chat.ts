@@ -1,22 +1,25 @@
 import type { CaptionRequest, MediaField } from "../wire.js";
 import type { ChatRequest, ContentPart } from "./chat-schema.js";
+import { type GivenMedium, givenMedium } from "./medium.js";
 import { FieldError } from "./problem.js";
-import type { GivenMedium } from "./read-request.js";
 
 /** A chat request as one of `/caption` or, with a question, of `/vqa`. */
 export interface ChatQuestion {
   readonly question: string | undefined;
   readonly medium: GivenMedium;
-  readonly fields: CaptionRequest;
+  readonly fields: Omit<CaptionRequest, MediaField>;
+  /** Whether a stream ends with the usage. */
+  readonly includeUsage: boolean;
 }
 
 /**
  * What a chat asks. The models answer one question about one medium: a conversation is refused rather than cut down
  * to its last words.
  *
- * @throws FieldError: invalid_option
+ * @param maxBytes of the medium
+ * @throws FieldError: invalid_option, too_large
  */
-export function readChat(request: ChatRequest): ChatQuestion {
+export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
   const other = request.messages.findIndex(({ role }) => role !== "user");
   if (other >= 0) {
     throw new FieldError(
@@ -42,7 +45,12 @@ export function readChat(request: ChatRequest): ChatQuestion {
     throw new FieldError("invalid_option", "messages", `expected one picture, recording or film, got ${got}`);
   }
   const text = parts.flatMap((part) => (part.type === "text" ? part.text : [])).join("\n");
-  return { question: text.trim() === "" ? undefined : text, medium, fields: fieldsOf(request) };
+  return {
+    question: text.trim() === "" ? undefined : text,
+    medium: givenMedium(medium.field, medium.text, maxBytes),
+    fields: fieldsOf(request),
+    includeUsage: request.stream_options?.include_usage === true,
+  };
 }
 
 function mediumOf(part: ContentPart): { readonly field: MediaField; readonly text: string } | undefined {
@@ -61,7 +69,7 @@ function mediumOf(part: ContentPart): { readonly field: MediaField; readonly tex
   }
 }
 
-function fieldsOf(request: ChatRequest): CaptionRequest {
+function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
   const { max_tokens, max_completion_tokens, stop, top_p } = request;
   if (max_tokens !== undefined && max_completion_tokens !== undefined) {
     throw new FieldError("invalid_option", "max_tokens", "expected no value beside max_completion_tokens");

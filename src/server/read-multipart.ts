@@ -4,6 +4,8 @@ import { EpalmError, messageOf } from "../errors.js";
 import { libraryNames, mediaFields } from "../wire.js";
 import type { Medium } from "./medium.js";
 import { FieldError } from "./problem.js";
+import { readWhole } from "./read-body.js";
+import type { Work } from "./work.js";
 
 /** Above the longest list of candidates together with everything else. */
 const MAX_FIELDS = 400;
@@ -12,6 +14,9 @@ const MAX_FIELDS = 400;
 const MAX_FIELD_BYTES = 64 * 1024;
 
 const MAX_FIELD_NAME_BYTES = 100;
+
+/** A form has no brackets: by this name even one question is a list. */
+export const QUESTION_LIST = "question[]";
 
 const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -27,15 +32,15 @@ const numbers = new Set(Object.keys(libraryNames).filter((name) => !booleans.has
 
 /**
  * Reads a multipart form. Its fields are texts: those that are numbers or booleans become such, fields that are given
- * several times become lists. What they hold is not checked here.
+ * several times become lists, and `question[]` is one however often it comes. What they hold is not checked here.
  *
- * @throws FieldError, invalid_option, too_large
+ * @param work takes its place when the form is whole
+ * @throws FieldError, invalid_option, too_large, overloaded
  */
-export async function readMultipart(request: FastifyRequest, maxBytes: number): Promise<Form> {
+export async function readMultipart(request: FastifyRequest, work: Work, maxBytes: number): Promise<Form> {
   const given = new Map<string, string[]>();
   let medium: Medium | undefined;
   const limits = {
-    fileSize: maxBytes,
     files: 1,
     fields: MAX_FIELDS,
     fieldSize: MAX_FIELD_BYTES,
@@ -45,26 +50,26 @@ export async function readMultipart(request: FastifyRequest, maxBytes: number): 
   try {
     for await (const part of request.parts({ limits })) {
       if (part.type === "file") {
-        medium = await readFile(part, maxBytes);
+        medium = await readFile(part, work, maxBytes);
         continue;
       }
       if (part.valueTruncated) {
         throw new FieldError("too_large", part.fieldname, `expected at most ${MAX_FIELD_BYTES} bytes`);
       }
-      given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), String(part.value)]);
+      const text = String(part.value);
+      work.take(Buffer.byteLength(text));
+      given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), text]);
     }
   } catch (error) {
     if (error instanceof EpalmError) throw error;
     if (error instanceof Error && "statusCode" in error) throw error;
     throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });
   }
-  return {
-    fields: Object.fromEntries(Array.from(given, ([name, texts]) => [name, value(name, texts)])),
-    medium,
-  };
+  work.arrived();
+  return { fields: formFields(given), medium };
 }
 
-async function readFile(part: MultipartFile, maxBytes: number): Promise<Medium> {
+async function readFile(part: MultipartFile, work: Work, maxBytes: number): Promise<Medium> {
   const field = mediaFields.find((name) => name === part.fieldname);
   if (!field) {
     throw new FieldError(
@@ -73,14 +78,25 @@ async function readFile(part: MultipartFile, maxBytes: number): Promise<Medium> 
       `expected no file; files: ${mediaFields.join(", ")}`,
     );
   }
-  try {
-    return { field, bytes: await part.toBuffer() };
-  } catch (error) {
-    if (error instanceof Error && "statusCode" in error && error.statusCode === 413) {
-      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
-    }
-    throw error;
+  let length = 0;
+  const bytes = await readWhole(part.file, (more) => {
+    length += more;
+    if (length > maxBytes) throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
+    work.take(more);
+  });
+  return { field, bytes };
+}
+
+function formFields(given: ReadonlyMap<string, readonly string[]>): Record<string, unknown> {
+  const questions = given.get(QUESTION_LIST);
+  if (questions && given.has("question")) {
+    throw new FieldError("invalid_option", "question", `expected no value beside ${QUESTION_LIST}`);
   }
+  const others = Array.from(given).filter(([name]) => name !== QUESTION_LIST);
+  return {
+    ...Object.fromEntries(others.map(([name, texts]) => [name, value(name, texts)])),
+    ...(questions ? { question: questions } : {}),
+  };
 }
 
 function value(name: string, texts: readonly string[]): unknown {

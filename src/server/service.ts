@@ -2,12 +2,13 @@ import type { FastifyReply } from "fastify";
 import type { MediaField, Usage, WireTimings } from "../wire.js";
 import type { Admission } from "./admission.js";
 import type { Scene } from "./answer.js";
+import type { BodyReader } from "./body-reader.js";
 import type { ServerConfig } from "./config.js";
-import { mediumBytes } from "./medium.js";
+import type { GivenMedium } from "./medium.js";
 import type { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
 import { FieldError, namingFields } from "./problem.js";
-import type { GivenMedium } from "./read-request.js";
+import { fetchMedium } from "./remote-media.js";
 import type { Work, Workload } from "./work.js";
 
 /** What the routes of one server share. */
@@ -16,6 +17,7 @@ export interface Service {
   readonly models: Models;
   readonly admission: Admission;
   readonly workload: Workload;
+  readonly bodies: BodyReader;
   readonly metrics: Metrics;
 }
 
@@ -52,7 +54,7 @@ export async function answerInTurn<T extends Counted>(
       async () => {
         if ("bytes" in medium) return { bytes: medium.bytes, media: 0 };
         const limits = { ...config.remoteMedia, maxBytes: mediaBytes };
-        const bytes = await mediumBytes(medium.text, medium.field, limits, work.signal);
+        const bytes = await fetchMedium(medium.address, medium.field, limits, work.signal);
         return { bytes, media: performance.now() - started };
       },
       async ({ bytes, media }, queue) => {

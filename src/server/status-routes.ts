@@ -8,9 +8,9 @@ export function statusRoutes(app: FastifyInstance, service: Service, keys: Keys)
   const { admission, config, metrics, models } = service;
   app.get("/healthz", { logLevel: "warn" }, () => ({ status: "alive" }));
   app.get("/readyz", { logLevel: "warn" }, () => {
-    if (!models.isLoaded) throw new EpalmError("overloaded", "the models are being loaded");
+    const { loaded } = models;
     if (admission.isFull) throw new EpalmError("overloaded", "takes no requests: full, or ending");
-    return { status: "ready", models: Array.from(models.entries.keys()) };
+    return { status: "ready", models: Array.from(loaded.keys()) };
   });
   const guard = config.openMetrics ? {} : { onRequest: keys.check };
   app.get("/metrics", { logLevel: "warn", ...guard }, async (_request, reply) => {

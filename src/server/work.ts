@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EpalmError } from "../errors.js";
-import type { Admission, Place } from "./admission.js";
+import type { Admission, Visit } from "./admission.js";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -9,14 +9,14 @@ declare module "fastify" {
   }
 }
 
-/** The work that one request makes: its place in the queue, and when it is to be given up. */
+/** The work that one request makes: what it holds, its place in the queue, and when it is to be given up. */
 export class Work {
-  readonly #place: Place;
+  readonly #visit: Visit;
   readonly #controller = new AbortController();
   #deadline: NodeJS.Timeout | undefined;
 
-  constructor(place: Place) {
-    this.#place = place;
+  constructor(visit: Visit) {
+    this.#visit = visit;
   }
 
   /** Fires when the client is gone, the time is over, or the service ends; its reason is the error that says so. */
@@ -31,7 +31,17 @@ export class Work {
 
   leave(): void {
     clearTimeout(this.#deadline);
-    this.#place.leave();
+    this.#visit.leave();
+  }
+
+  /** Notes that so many bytes of the body have come. @throws overloaded if all bodies together are too much */
+  take(bytes: number): void {
+    this.#visit.take(bytes);
+  }
+
+  /** The body is whole: takes a place in the queue. @throws overloaded */
+  arrived(): void {
+    this.#visit.arrived();
   }
 
   /**
@@ -50,7 +60,9 @@ export class Work {
     try {
       const prepared = await prepare();
       const started = performance.now();
-      await this.#place.turn(this.signal);
+      await this.#visit.turn(this.signal);
+      // It may have fired since the turn came.
+      this.signal.throwIfAborted();
       return await untilAborted(work(prepared, performance.now() - started), this.signal);
     } catch (error) {
       throw this.signal.aborted ? this.signal.reason : error;
@@ -73,7 +85,7 @@ export class Workload {
     app.decorateRequest("work", undefined);
   }
 
-  /** Takes a place before a request's body is read. @throws overloaded */
+  /** Lets a request in before its body is read. @throws overloaded */
   readonly enter = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const work = new Work(this.#admission.enter());
     this.#works.add(work);
@@ -100,8 +112,9 @@ export function workOf(request: FastifyRequest): Work {
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
+    // Work may give up its own request before it first waits.
     if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
+    else signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }

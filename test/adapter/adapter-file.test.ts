@@ -64,13 +64,13 @@ describe("adapter files", () => {
     ["no first layer", bare, { injectedStates: 3, endLayer: 5 }, /setting 'startLayer': .* must be given/],
     ["no last layer", bare, { injectedStates: 3, startLayer: 2 }, /setting 'endLayer': .* must be given/],
     ["no whole number", bare, { ...given, endLayer: 4.5 }, /setting 'endLayer': .*int/],
-    ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*>=0/],
+    ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*at least 0, got -1/],
     ["a number beyond any encoder", bare, { ...given, injectedStates: 5000 }, /setting 'injectedStates'/],
     [
       "an option that is none",
       bare,
       { ...given, layers: 3 } as GivenSettings,
-      /settings: Unrecognized key: "layers"/,
+      /setting 'layers': is not a known key/,
     ],
     [
       "another number than that of the connectors",
@@ -111,10 +111,10 @@ describe("adapter files", () => {
   };
   const headers: [string, string, RegExp][] = [
     ["no JSON", "{", /'epalm\.adapter': .*JSON/],
-    ["no object", "null", /settings: .*expected object/],
+    ["no object", "null", /settings: .*expected an object/],
     ["a missing setting", JSON.stringify({ ...own, promptForm: undefined }), /setting 'promptForm'/],
     ["a wrong setting", JSON.stringify({ ...own, perceptionSees: "nothing" }), /setting 'perceptionSees'/],
-    ["an unknown setting", JSON.stringify({ ...own, secret: 1 }), /settings: Unrecognized key: "secret"/],
+    ["an unknown setting", JSON.stringify({ ...own, secret: 1 }), /setting 'secret': is not a known key/],
   ];
   for (const [what, header, message] of headers) {
     it(`are refused with a header that has ${what}`, async () => {

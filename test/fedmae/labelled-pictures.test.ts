@@ -61,7 +61,7 @@ describe("labelled pictures", () => {
   });
 
   const bad: readonly (readonly [what: string, text: string, message: RegExp])[] = [
-    ["no JSON", '{"image": "a.png", "labels": {}}\n{', /bad\.jsonl:2: is no JSON$/],
+    ["no JSON", '{"image": "a.png", "labels": {}}\n{', /bad\.jsonl:2: is not JSON/],
     ["no labels", '{"image": "a.png"}', /bad\.jsonl:1: /],
     ["a key that is unknown", '{"image": "a.png", "labels": {}, "label": "x"}', /bad\.jsonl:1: .*label/],
     ["a label that is no text", '{"image": "a.png", "labels": {"a": 1}}', /bad\.jsonl:1: /],

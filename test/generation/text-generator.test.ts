@@ -119,12 +119,17 @@ describe("TextGenerator", () => {
   it("ranks more candidates than fit side by side", async () => {
     const candidates = Array.from({ length: 50 }, (_, index) => `answer ${index}`);
     const request = question(golden, "what");
-    const ranked = await generator.rank(request, candidates);
+    const { answers: ranked, promptTokens } = await generator.rank(request, candidates);
+    const read = candidates.map((text) => golden.tokenizer.encode(text, { addSpecialTokens: false }));
+    const own = generator.promptTokens(request).length;
+    assert.equal(promptTokens, own + read.reduce((sum, tokens) => sum + tokens.length + 1, 0));
     assert.deepEqual(ranked.map(({ text }) => text).sort(), candidates.toSorted());
     const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
     assert.ok(Math.abs(total - 1) < 1e-9);
-    const few = await generator.rank(request, candidates.slice(0, 2));
-    for (const { text, logProb } of few) {
+    const { answers: few } = await generator.rank(request, candidates.slice(0, 2));
+    for (const { text, logProb, meanLogProb, index } of few) {
+      assert.equal(text, candidates[index]);
+      assert.equal(meanLogProb, logProb / ((read[index]?.length ?? 0) + 1));
       const among = ranked.find((answer) => answer.text === text)?.logProb ?? Number.NaN;
       assert.ok(Math.abs(among - logProb) < TOLERANCE, text);
     }
@@ -141,7 +146,7 @@ describe("TextGenerator", () => {
       const ids = generator.promptTokens(request);
       const whole = words.encode(prompt + answer);
       assert.notDeepEqual(whole.slice(0, ids.length), ids, `'${prompt}|${answer}' merges`);
-      const [{ logProb } = { logProb: Number.NaN }] = await generator.rank(request, [answer]);
+      const [{ logProb } = { logProb: Number.NaN }] = (await generator.rank(request, [answer])).answers;
       const tokens = [...words.encode(answer, { addSpecialTokens: false }), ...golden.endTokens.slice(0, 1)];
       const expected = await answerLogProbs(golden, grounding, ids, tokens);
       assert.ok(Math.abs(logProb - expected.reduce((a, b) => a + b)) < TOLERANCE);
@@ -173,8 +178,8 @@ describe("ranking", () => {
           for (const prompt of ["", "what is the color?</a>"]) {
             const request = { prompt: [{ literal: prompt }], answerPrefix: "", grounding };
             const ids = generator.promptTokens(request);
-            const ranked = await generator.rank(request, ["red", "a white plate", "🐕"]);
-            for (const { text, logProb } of ranked) {
+            const { answers } = await generator.rank(request, ["red", "a white plate", "🐕"]);
+            for (const { text, logProb } of answers) {
               const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
               const tokens = [...answer, ...golden.endTokens.slice(0, 1)];
               const expected = (await answerLogProbs(golden, grounding, ids, tokens)).reduce((a, b) => a + b);

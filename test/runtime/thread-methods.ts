@@ -1,9 +1,18 @@
 import { EpalmError } from "../../src/errors.js";
 import { type MethodContext, serveThread } from "../../src/runtime/serve-thread.js";
 
+let given = new Float32Array(0);
+
 /** A thread for tests of `Thread`: each method does one thing that a thread can do. */
 serveThread({
   echo: (payload: unknown) => payload,
+  give(count: number, { transfer }: MethodContext) {
+    given = new Float32Array(count).fill(1);
+    transfer(given.buffer);
+    return given;
+  },
+  /** How many numbers it still has of those that it gave away. */
+  left: () => given.length,
   refuse() {
     throw new EpalmError("too_large", "41 tokens are more than 40");
   },

@@ -36,6 +36,12 @@ describe("thread", () => {
     assert.equal(data.length, 0);
   });
 
+  it("hands buffers of a result over instead of copying them", async () => {
+    const thread = open();
+    assert.deepEqual(await thread.call("give", 3), Float32Array.of(1, 1, 1));
+    assert.equal(await thread.call("left", undefined), 0);
+  });
+
   const failures: [string, string, string, RegExp][] = [
     ["of the catalogue", "refuse", "too_large", /^41 tokens are more than 40$/],
     ["of any other kind", "stumble", "internal", /^no function at all$/],

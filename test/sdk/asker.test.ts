@@ -93,12 +93,14 @@ for (const [title, ask] of Object.entries(ranking)) {
   test(`both forms say the same: ${title}`, async () => {
     const [here, there] = [await ask(forms.model), await ask(forms.client)];
     assert.equal(there.answers.length, here.answers.length);
-    for (const [at, { text, index, score, probability }] of here.answers.entries()) {
+    for (const [at, answer] of here.answers.entries()) {
       const other = there.answers[at];
-      assert.deepEqual([other?.text, other?.index], [text, index]);
-      assertClose(other?.score, score);
-      assertClose(other?.probability, probability);
+      assert.deepEqual([other?.text, other?.index], [answer.text, answer.index]);
+      for (const name of ["score", "probability", "logProb", "meanLogProb"] as const) {
+        assertClose(other?.[name], answer[name]);
+      }
     }
+    assert.deepEqual(there.usage, here.usage);
     assert.deepEqual(missing(here, there), []);
   });
 }
@@ -140,13 +142,9 @@ test("a folder that is loaded is an Asker, too", async () => {
   }
 });
 
-/** What the common interface says of texts; a service calls the end token a stop. */
+/** What the common interface says of texts. */
 function textsOf({ texts }: CommonAnswer) {
-  return texts.map(({ text, score, finish }) => ({
-    text,
-    score: score.toFixed(4),
-    finish: finish === "length" ? "length" : "stop",
-  }));
+  return texts.map(({ text, score, finish }) => ({ text, score: score.toFixed(4), finish }));
 }
 
 /** Keys of the one that the other lacks. */

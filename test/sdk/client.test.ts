@@ -134,7 +134,7 @@ test("log-probabilities are told on request", async () => {
   const [text] = (await client.caption(bytes, { ...options, logprobs: true })).texts;
   const [own] = (await model.caption(bytes, options)).texts;
   assert.deepEqual([text?.tokens, text?.pieces], [own?.tokens, own?.pieces]);
-  assert.deepEqual(text?.logProbs, own?.logProbs.slice(0, own.tokens.length));
+  assert.deepEqual(text?.logProbs, own?.logProbs);
   const [quiet] = (await client.caption(bytes, options)).texts;
   assert.deepEqual(Object.keys(quiet ?? {}), ["text", "score", "finish"]);
 });

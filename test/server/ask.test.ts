@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
+import { randomStreams } from "../../src/generation/random.js";
 import type { Model } from "../../src/index.js";
+import { encodePng } from "../../src/media/encode-png.js";
 import { listAnswer, textAnswer } from "../../src/wire.js";
 import {
   eventsIn,
@@ -82,6 +84,73 @@ describe("POST /caption", () => {
     const tokens = texts[0]?.tokens ?? [];
     assert.equal(tokens.length, usage?.completion_tokens);
     assert.ok(tokens.every(({ log_prob }) => log_prob < 0));
+    assert.deepEqual([texts[0]?.finish_reason, texts[0]?.end_log_prob], ["length", undefined]);
+  });
+
+  it("tells how a text ended: by its end token, a stop string, or its length", async () => {
+    const ask = async (fields: Record<string, string>) => {
+      const response = await postForm(url("/caption"), form(png, { logprobs: "true", ...fields }));
+      return textAnswer.parse(await response.json());
+    };
+    const drawn = { temperature: "2", max_tokens: "60" };
+    const seeds = Array.from({ length: 200 }, (_, seed) => String(seed));
+    let ended: Awaited<ReturnType<typeof ask>> | undefined;
+    for (const seed of seeds) {
+      const answer = await ask({ ...drawn, seed });
+      if (answer.texts[0]?.finish_reason !== "end") continue;
+      ended = answer;
+      break;
+    }
+    assert.ok(ended, "no text of 200 ended by itself");
+    const [text] = ended.texts;
+    assert.ok((text?.end_log_prob ?? 0) < 0);
+    assert.equal((text?.tokens?.length ?? 0) + 1, ended.usage.completion_tokens);
+    const whole = (await ask({ beams: "1", max_tokens: "20" })).text;
+    const stopped = await ask({ beams: "1", max_tokens: "20", stop: whole.slice(2, 4) });
+    assert.deepEqual([stopped.texts[0]?.finish_reason, stopped.texts[0]?.end_log_prob], ["stop", undefined]);
+  });
+
+  it("takes large pictures as JSON as it does as files, and refuses what is wrong in them by name", async () => {
+    const [random = Math.random] = randomStreams(1, 1);
+    const noise = Uint8Array.from({ length: 300 * 200 * 3 }, () => 256 * random());
+    const large = Buffer.from(await encodePng(noise, 300, 200));
+    const base64 = large.toString("base64");
+    assert.ok(base64.length > 100_000, "such bodies are read in a thread");
+    const expected = (await model.caption(large, { maxNewTokens: 9 })).text;
+    const asked = await Promise.all([
+      postForm(url("/caption"), form(large, { max_tokens: "9" })),
+      postJson(url("/caption"), { image: base64, max_tokens: 9 }),
+      postJson(url("/caption"), { image: `data:image/png;base64,${base64}`, max_tokens: 9 }),
+    ]);
+    for (const response of asked) assert.equal(textAnswer.parse(await response.json()).text, expected);
+    const wrong: readonly (readonly [unknown, string | undefined, RegExp])[] = [
+      [
+        { image: base64, max_tokens: 0 },
+        "max_tokens",
+        /^max_tokens: expected an integer from 1 to 4096, got 0$/,
+      ],
+      [{ image: base64, nothing: 1 }, "nothing", /^nothing: is not a known key$/],
+      [{ image: `${base64}!` }, "image", /^image: expected base64/],
+      [[base64], undefined, /^body: expected a JSON object/],
+      [
+        { image: base64, stop: Array.from({ length: 200_000 }, () => []) },
+        undefined,
+        /^body: expected at most 100000/,
+      ],
+    ];
+    for (const [body, field, detail] of wrong) {
+      const problem = await problemIn(
+        await postJson(url("/caption"), body),
+        field || Array.isArray(body) ? 400 : 413,
+      );
+      assert.equal(problem.field, field);
+      assert.match(problem.detail, detail);
+    }
+    const cut = JSON.stringify({ image: base64 }).slice(0, -5);
+    const response = await postForm(url("/caption"), cut as unknown as FormData, {
+      headers: { "content-type": "application/json" },
+    });
+    assert.match((await problemIn(response, 400)).detail, /^body: is not JSON/);
   });
 });
 
@@ -106,6 +175,25 @@ describe("POST /vqa", () => {
     assert.equal(usage?.prompt_tokens, prompt);
   });
 
+  it("takes a list of one question, in a form by the name question[]", async () => {
+    const base64 = png.toString("base64");
+    const asked = [
+      await postForm(url("/vqa"), form(png, { "question[]": "what?" })),
+      await postJson(url("/vqa"), { image: base64, question: ["what?"] }),
+    ];
+    for (const response of asked) {
+      const { answers } = listAnswer.parse(await response.json());
+      assert.deepEqual(
+        answers.map(({ question }) => question),
+        ["what?"],
+      );
+    }
+    const two = await postForm(url("/vqa"), form(png, { "question[]": ["what?", "who?"] }));
+    assert.equal(listAnswer.parse(await two.json()).answers.length, 2);
+    const both = await postForm(url("/vqa"), form(png, { "question[]": "what?", question: "who?" }));
+    assert.equal((await problemIn(both, 400)).field, "question");
+  });
+
   it("skips the encoder for a picture that it has seen", async () => {
     const fresh = await picture(13);
     await (await postForm(url("/vqa"), form(fresh, { question: "what?" }))).json();
@@ -124,12 +212,21 @@ describe("POST /vqa", () => {
       url("/vqa"),
       form(png, { question: "is it?", candidates, rank_by: "mean" }),
     );
-    const { text, texts } = textAnswer.parse(await response.json());
+    const { text, texts, usage } = textAnswer.parse(await response.json());
     assert.equal(text, expected.answers[0]?.text);
     assert.deepEqual(
-      texts.map(({ text, probability }) => [text, probability]),
-      expected.answers.map(({ text, probability }) => [text, probability]),
+      texts,
+      expected.answers.map(({ text, index, score, probability, logProb, meanLogProb }) => {
+        assert.deepEqual([text, score], [candidates[index], meanLogProb]);
+        return { text, score, index, probability, log_prob: logProb, mean_log_prob: meanLogProb };
+      }),
     );
+    const { promptTokens } = (await model.vqa(png, "is it?", { maxNewTokens: 1 })).usage;
+    assert.ok(expected.usage.promptTokens > promptTokens + candidates.length, "candidates count, too");
+    assert.deepEqual(usage, { prompt_tokens: expected.usage.promptTokens, completion_tokens: 0 });
+    const bySum = await postForm(url("/vqa"), form(png, { question: "is it?", candidates }));
+    for (const { score, log_prob } of textAnswer.parse(await bySum.json()).texts)
+      assert.equal(score, log_prob);
   });
 });
 

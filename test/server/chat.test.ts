@@ -108,7 +108,7 @@ describe("the openai client", () => {
       [{ messages: [{ role: "system", content: "be nice" }, ...base.messages] }, 400, /messages\[0\]\.role/],
       [{ messages: [...base.messages, ...base.messages] }, 400, /expected one message, got 2/],
       [{ model: "gpt-4" }, 404, /model: expected one of tiny/],
-      [{ tools: [] }, 400, /tools: is not a known field/],
+      [{ tools: [] }, 400, /tools: is not a known key/],
       [{ n: 0 }, 400, /n: /],
       [
         {

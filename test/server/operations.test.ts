@@ -3,6 +3,8 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { parseServerConfig } from "../../src/server/config.js";
+import { createServer } from "../../src/server/create-server.js";
+import { Models } from "../../src/server/models.js";
 import { textAnswer } from "../../src/wire.js";
 import { form, postForm, problemIn, type Running, startServer } from "./running-server.js";
 import { ADAPTER_FILE, buildTinyModel, picture } from "./tiny-model.js";
@@ -56,7 +58,7 @@ describe("the service tells", () => {
     assert.match(metrics, /^epalm_http_requests_total\{route="\/caption",method="POST",status="200"\} 2$/m);
     assert.match(metrics, /^epalm_state_cache_hits_total\{model="tiny"\} 1$/m);
     assert.match(metrics, /^epalm_tokens_total\{model="tiny",kind="new"\} 6$/m);
-    assert.match(metrics, /^nodejs_eventloop_lag_p99_seconds /m);
+    assert.match(metrics, /^epalm_event_loop_delay_seconds\{quantile="0\.99"\} \d/m);
     const schema = (await (await fetch(`${running.url}/openapi.json`)).json()) as {
       openapi: string;
       paths: Record<string, object>;
@@ -91,6 +93,33 @@ describe("the service tells", () => {
   });
 });
 
+describe("a service whose models are being loaded", () => {
+  it("says so with 503 and when to come back, on everything that needs them", async () => {
+    const models = new Models();
+    const config = parseServerConfig({ models: { tiny: folder }, port: 0, threads: 1, logLevel: "silent" });
+    const server = await createServer({ config, models, version: "0.0.0" });
+    try {
+      const url = await server.listen();
+      const asked = [
+        await fetch(`${url}/v1/models`),
+        await fetch(`${url}/readyz`),
+        await postForm(`${url}/caption`, form(png)),
+      ];
+      for (const response of asked) {
+        assert.ok(Number(response.headers.get("retry-after")) >= 1, response.url);
+        const { code, detail } = await problemIn(response, 503);
+        assert.deepEqual([code, detail], ["overloaded", "the models are being loaded"]);
+      }
+      assert.equal((await fetch(`${url}/healthz`)).status, 200);
+      await models.load(config, 1);
+      assert.equal((await fetch(`${url}/v1/models`)).status, 200);
+    } finally {
+      await server.close();
+      await models.close();
+    }
+  });
+});
+
 describe("an adapter that is dropped into a folder", () => {
   it("is served without a restart; a broken one is refused and hurts nobody", async () => {
     const own = await buildTinyModel();
@@ -118,6 +147,7 @@ describe("the config", () => {
     ["queue.running", { queue: { running: 0 } }],
     ["keys.me", { keys: { me: "short" } }],
     ["limits.pixels", { limits: { pixels: -1 } }],
+    ["queue.bytes", { queue: { bytes: 1000 } }],
   ];
   for (const [key, settings] of bad) {
     it(`is refused for ${key}`, () => {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { before, describe, it } from "node:test";
 import { textAnswer } from "../../src/wire.js";
-import { form, postForm, problemIn, type Running, startServer } from "./running-server.js";
+import { form, postForm, postJson, problemIn, type Running, startServer } from "./running-server.js";
 import { buildTinyModel, picture } from "./tiny-model.js";
 
 const REQUESTS = 500;
@@ -64,5 +66,84 @@ describe("too many requests at once", () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     assert.equal((await caption()).status, 200);
+  });
+});
+
+/** Sends headers and part of a body, and then nothing. */
+function slowUpload(url: string, sent: number, length = 40_000): Socket {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => undefined);
+  socket.write(
+    `POST /caption HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`,
+  );
+  socket.write("x".repeat(sent));
+  return socket;
+}
+
+async function metric(url: string, name: string): Promise<number> {
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(metrics)?.[1]);
+}
+
+async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const started = performance.now();
+  while (!(await isSo())) {
+    assert.ok(performance.now() - started < PROMPT, what);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+describe("requests that arrive slowly", () => {
+  it("take no place in the queue from those that are whole, are bounded in number, and leave nothing", async () => {
+    const { url } = await startServer(
+      { models: {}, logLevel: "silent", queue: { running: 1, waiting: 0, arriving: 3 } },
+      running.models,
+    );
+    const slow = [10, 20].map((sent) => slowUpload(url, sent));
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 30, "bytes that came are counted");
+    assert.deepEqual(
+      [await metric(url, "epalm_queue_arriving"), await metric(url, "epalm_queue_waiting")],
+      [2, 0],
+    );
+    const ask = () => postForm(`${url}/caption`, form(png, { max_tokens: "3" }));
+    assert.equal((await ask()).status, 200);
+    slow.push(slowUpload(url, 1));
+    await until(async () => (await metric(url, "epalm_queue_arriving")) === 3, "three arrive");
+    const refused = await ask();
+    assert.ok(Number(refused.headers.get("retry-after")) >= 1);
+    assert.match((await problemIn(refused, 503)).detail, /3 requests are arriving/);
+    await problemIn(await fetch(`${url}/readyz`), 503);
+    for (const socket of slow) socket.destroy();
+    await until(async () => (await metric(url, "epalm_queue_arriving")) === 0, "who is gone arrives no more");
+    assert.equal(await metric(url, "epalm_queue_bytes"), 0);
+    assert.equal((await ask()).status, 200);
+  });
+
+  it("hold no more bytes together than the service allows, in bodies of either kind", async () => {
+    const limits = { bodyBytes: 50_000, mediaBytes: 50_000 };
+    const { url } = await startServer(
+      { models: {}, logLevel: "silent", limits, queue: { bytes: 60_000 } },
+      running.models,
+    );
+    const socket = slowUpload(url, 35_000);
+    await until(
+      async () => (await metric(url, "epalm_queue_bytes")) === 35_000,
+      "bytes that came are counted",
+    );
+    const base64 = "A".repeat(40_000);
+    const large = [
+      await postJson(`${url}/caption`, { image: base64 }),
+      await postForm(`${url}/caption`, form(Buffer.alloc(40_000))),
+    ];
+    for (const response of large) {
+      assert.match((await problemIn(response, 503)).detail, /all bodies together are more than 60000 bytes/);
+    }
+    assert.equal((await postForm(`${url}/caption`, form(png, { max_tokens: "3" }))).status, 200);
+    socket.destroy();
+    await once(socket, "close");
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 0, "all is given back");
+    // Room again: what is refused now is no picture.
+    assert.equal((await postForm(`${url}/caption`, form(Buffer.alloc(40_000)))).status, 415);
   });
 });

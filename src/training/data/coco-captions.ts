@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { z } from "zod";
+import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding } from "./example.js";
-import { causeOf, MAX_TEXTS, pathField, textField } from "./fields.js";
+import { MAX_TEXTS, pathField, textField } from "./fields.js";
 import { readJson } from "./read-json.js";
 
 const fileSchema = z.object({ images: z.array(z.unknown()), annotations: z.array(z.unknown()) });
@@ -18,15 +19,15 @@ export async function* readCocoCaptions(path: string, folder: string): AsyncGene
   const { images, annotations } = await readJson(path, fileSchema);
   const captions = new Map<number, string[]>();
   for (const [index, json] of annotations.entries()) {
-    const { data, error } = annotationSchema.safeParse(json);
-    if (error) yield badExample(`${path}: annotations[${index}]`, causeOf(error));
+    const { data, error } = safeParse(annotationSchema, json);
+    if (error) yield badExample(`${path}: annotations[${index}]`, allIssues(error));
     else captions.set(data.image_id, [...(captions.get(data.image_id) ?? []), data.caption]);
   }
   const seen = new Set<number>();
   for (const [index, json] of images.entries()) {
-    const { data, error } = imageSchema.safeParse(json);
+    const { data, error } = safeParse(imageSchema, json);
     if (error) {
-      yield badExample(`${path}: images[${index}]`, causeOf(error));
+      yield badExample(`${path}: images[${index}]`, allIssues(error));
       continue;
     }
     const { id, file_name } = data;

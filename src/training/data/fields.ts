@@ -24,10 +24,3 @@ export const questionField = textField
   .refine((text) => /[^?\s]/.test(text), "expected a question, got question marks");
 
 export const pathField = z.string().min(1).max(MAX_PATH_LENGTH);
-
-/** Keys and messages of what does not fit a schema, on one line. */
-export function causeOf(error: z.ZodError): string {
-  return error.issues
-    .map(({ path, message }) => (path.length > 0 ? `'${path.join(".")}': ${message}` : message))
-    .join("; ");
-}

@@ -1,8 +1,9 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../../errors.js";
+import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding, modalities } from "./example.js";
-import { causeOf, MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
+import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
 import { readLines } from "./read-lines.js";
 
 const oneOrMore = z.union([textField.transform((text) => [text]), z.array(textField).min(1).max(MAX_TEXTS)], {
@@ -41,8 +42,8 @@ function parseLine(text: string, where: string, folder: string): Finding {
   } catch (error) {
     return badExample(where, `is not JSON: ${messageOf(error)}`);
   }
-  const { data, error } = lineSchema.safeParse(json);
-  return error ? badExample(where, causeOf(error)) : exampleOf(data, where, folder);
+  const { data, error } = safeParse(lineSchema, json);
+  return error ? badExample(where, allIssues(error)) : exampleOf(data, where, folder);
 }
 
 function exampleOf(fields: Fields, where: string, folder: string): Finding {

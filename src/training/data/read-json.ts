@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { z } from "zod";
 import { EpalmError, messageOf } from "../../errors.js";
-import { causeOf } from "./fields.js";
+import { allIssues, safeParse } from "../../schema.js";
 
 /** In bytes: V8 holds no longer text. The largest public file, VQA v2's annotations for training, has 390 MB. */
 const MAX_JSON_BYTES = constants.MAX_STRING_LENGTH;
@@ -18,8 +18,8 @@ export async function readJson<T extends z.ZodType>(path: string, schema: T): Pr
   if (size > MAX_JSON_BYTES) {
     throw new EpalmError("too_large", `${path}: expected at most ${MAX_JSON_BYTES} bytes, got ${size}`);
   }
-  const { data, error } = schema.safeParse(parse(path));
-  if (error) throw new EpalmError("invalid_data", `${path}: ${causeOf(error)}`);
+  const { data, error } = safeParse(schema, parse(path));
+  if (error) throw new EpalmError("invalid_data", `${path}: ${allIssues(error)}`);
   return data;
 }
 

@@ -2,8 +2,9 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
 import { messageOf } from "../../errors.js";
 import { imageExtensions } from "../../media/image-format.js";
+import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding, type MediaReference, type Modality } from "./example.js";
-import { causeOf, textField } from "./fields.js";
+import { textField } from "./fields.js";
 import { MAX_LINE_BYTES } from "./read-lines.js";
 
 const extensions: Readonly<Record<Modality, readonly string[]>> = {
@@ -74,8 +75,8 @@ async function captionsOf(text: string, media: MediaReference): Promise<Finding>
   const captions: string[] = [];
   for (const [index, line] of content.split("\n").entries()) {
     if (line.trim() === "") continue;
-    const { data, error } = textField.safeParse(line);
-    if (error) return badExample(`${text}:${index + 1}`, causeOf(error));
+    const { data, error } = safeParse(textField, line);
+    if (error) return badExample(`${text}:${index + 1}`, allIssues(error));
     captions.push(data);
   }
   if (captions.length === 0) return badExample(text, "expected a caption, got an empty file");

@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { EpalmError } from "../../errors.js";
+import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding } from "./example.js";
-import { causeOf, MAX_TEXTS, questionField, textField } from "./fields.js";
+import { MAX_TEXTS, questionField, textField } from "./fields.js";
 import { readJson } from "./read-json.js";
 
 /** As the images of COCO 2014 are named; the split reads `train2014`. */
@@ -45,18 +46,18 @@ export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
   const { annotations } = await readJson(files.annotations, annotationsSchema);
   const byQuestion = new Map<number, unknown>();
   for (const [index, json] of annotations.entries()) {
-    const { data, error } = annotationId.safeParse(json);
+    const { data, error } = safeParse(annotationId, json);
     const where = `${files.annotations}: annotations[${index}]`;
-    if (error) yield badExample(where, causeOf(error));
+    if (error) yield badExample(where, allIssues(error));
     else if (byQuestion.has(data.question_id))
       yield badExample(where, `question ${data.question_id} comes a second time`);
     else byQuestion.set(data.question_id, json);
   }
   const seen = new Set<number>();
   for (const [index, json] of questions.entries()) {
-    const { data, error } = questionSchema.safeParse(json);
+    const { data, error } = safeParse(questionSchema, json);
     if (error) {
-      yield badExample(`${files.questions}: questions[${index}]`, causeOf(error));
+      yield badExample(`${files.questions}: questions[${index}]`, allIssues(error));
       continue;
     }
     const where = `${files.questions}: question ${data.question_id}`;
@@ -71,8 +72,8 @@ export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
 
 function exampleOf(where: string, path: string, question: string, annotation: unknown): Finding {
   if (annotation === undefined) return badExample(where, "has no annotation");
-  const { data, error } = annotationSchema.safeParse(annotation);
-  if (error) return badExample(where, `its annotation: ${causeOf(error)}`);
+  const { data, error } = safeParse(annotationSchema, annotation);
+  if (error) return badExample(where, `its annotation: ${allIssues(error)}`);
   const answers = data.answers.map(({ answer }) => answer);
   return { kind: "vqa", where, media: { modality: "image", path }, question, answers };
 }

@@ -1,0 +1,188 @@
+import { z } from "zod";
+
+/** What a JSON Schema says, as far as it is told to users. */
+interface JsonSchema {
+  readonly type?: string;
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly additionalProperties?: JsonSchema | boolean;
+  readonly items?: JsonSchema;
+  readonly prefixItems?: readonly JsonSchema[];
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMaximum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+}
+
+/** Longer values are cut in messages; UTF-16 units. */
+const MAX_SHOWN = 40;
+
+/** Made when a value is refused for the first time. */
+const jsonSchemas = new WeakMap<z.ZodType, JsonSchema>();
+
+/**
+ * `schema.safeParse`, with messages in the words of all other errors: what was expected there, with its whole range, and
+ * what was got. Messages that a schema brings itself stand as they are.
+ */
+export function safeParse<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+): z.ZodSafeParseResult<z.output<Schema>> {
+  return schema.safeParse(value, { error: (issue) => messageOf(schema, issue) });
+}
+
+/** One thing that does not fit. */
+export interface Issue {
+  /** `limits.pixels`, `messages[0].role`; empty for the whole. */
+  readonly key: string;
+  readonly message: string;
+}
+
+/** What does not fit, in the order of the schema. */
+export function issuesOf({ issues }: z.ZodError): Issue[] {
+  return issues.flatMap((issue) => {
+    const paths =
+      issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
+    return paths.map((path) => ({ key: formatPath(path), message: issue.message }));
+  });
+}
+
+/** The first thing that does not fit: `'limits.pixels': expected …`. */
+export function firstIssue(error: z.ZodError): string {
+  return formatIssues(issuesOf(error).slice(0, 1));
+}
+
+/** All that does not fit, on one line. */
+export function allIssues(error: z.ZodError): string {
+  return formatIssues(issuesOf(error));
+}
+
+function formatIssues(issues: readonly Issue[]): string {
+  return issues.map(({ key, message }) => (key === "" ? message : `'${key}': ${message}`)).join("; ");
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  const parts = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`));
+  return parts.join("").replace(/^\./, "");
+}
+
+function messageOf(schema: z.ZodType, issue: z.core.$ZodRawIssue): string {
+  if (issue.code === "unrecognized_keys") return "is not a known key";
+  if (issue.code === "invalid_key") return issue.issues[0]?.message ?? "is not a valid key";
+  const place = at(jsonSchemaOf(schema), issue.path ?? []);
+  return `expected ${place ? described(place) : "another value"}, got ${shown(wrongValue(issue), issue.code)}`;
+}
+
+/** Of objects that are told apart by a key, what that key says. */
+function wrongValue(issue: z.core.$ZodRawIssue): unknown {
+  if (issue.code !== "invalid_union" || issue.discriminator === undefined) return issue.input;
+  return Object(issue.input)[issue.discriminator];
+}
+
+function jsonSchemaOf(schema: z.ZodType): JsonSchema {
+  const known = jsonSchemas.get(schema);
+  if (known) return known;
+  const made = z.toJSONSchema(schema, {
+    io: "input",
+    unrepresentable: "any",
+    reused: "inline",
+  }) as JsonSchema;
+  jsonSchemas.set(schema, made);
+  return made;
+}
+
+/** The schema of what stands at a path; where several may, any of those that have such a place. */
+function at(schema: JsonSchema, path: readonly PropertyKey[]): JsonSchema | undefined {
+  const [key, ...rest] = path;
+  if (key === undefined) return schema;
+  const options = schema.anyOf ?? schema.oneOf;
+  if (options) {
+    const found = options.flatMap((option) => at(option, path) ?? []);
+    return found.length > 1 ? { anyOf: found } : found[0];
+  }
+  const child = typeof key === "number" ? (schema.prefixItems?.[key] ?? schema.items) : member(schema, key);
+  return child && at(child, rest);
+}
+
+function member({ properties, additionalProperties }: JsonSchema, key: PropertyKey): JsonSchema | undefined {
+  const name = String(key);
+  if (properties && Object.hasOwn(properties, name)) return properties[name];
+  return typeof additionalProperties === "object" ? additionalProperties : undefined;
+}
+
+function described(schema: JsonSchema): string {
+  if ("const" in schema) return JSON.stringify(schema.const);
+  if (schema.enum) return either(schema.enum.map((value) => JSON.stringify(value)));
+  const options = schema.anyOf ?? schema.oneOf;
+  if (options) return either([...new Set(options.map(described))]);
+  switch (schema.type) {
+    case "integer":
+      return `an integer${range(schema)}`;
+    case "number":
+      return `a number${range(schema)}`;
+    case "string":
+      return `a text${counted("character", schema.minLength, schema.maxLength)}`;
+    case "array":
+      return `a list${counted("value", schema.minItems, schema.maxItems)}`;
+    case "boolean":
+      return "true or false";
+    case "object":
+      return "an object";
+    case "null":
+      return "null";
+    default:
+      return "another value";
+  }
+}
+
+function either(options: readonly string[]): string {
+  const last = options.at(-1) ?? "nothing";
+  return options.length > 1 ? `${options.slice(0, -1).join(", ")} or ${last}` : last;
+}
+
+/** Bounds that only keep integers exact are none. */
+function range(schema: JsonSchema): string {
+  const least = schema.minimum === Number.MIN_SAFE_INTEGER ? undefined : schema.minimum;
+  const most = schema.maximum === Number.MAX_SAFE_INTEGER ? undefined : schema.maximum;
+  const { exclusiveMinimum: above, exclusiveMaximum: below } = schema;
+  if (least !== undefined && most !== undefined) return ` from ${least} to ${most}`;
+  const bounds = [
+    ...(above === undefined ? [] : [`above ${above}`]),
+    ...(least === undefined ? [] : [`of at least ${least}`]),
+    ...(below === undefined ? [] : [`below ${below}`]),
+    ...(most === undefined ? [] : [`of at most ${most}`]),
+  ];
+  return bounds.length > 0 ? ` ${bounds.join(" and ")}` : "";
+}
+
+function counted(what: string, least: number | undefined, most: number | undefined): string {
+  const plural = (count: number) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  if (most !== undefined) {
+    return least === most ? ` of ${plural(most)}` : ` of ${least ?? 0} to ${plural(most)}`;
+  }
+  return least === undefined ? "" : ` of at least ${plural(least)}`;
+}
+
+/** A value in few words; of one that is too long or too short, how long it is. */
+function shown(value: unknown, code: z.core.$ZodRawIssue["code"]): string {
+  const isCounted = code === "too_big" || code === "too_small";
+  if (Array.isArray(value)) return isCounted ? `${value.length}` : "a list";
+  switch (typeof value) {
+    case "undefined":
+      return "nothing";
+    case "string":
+      if (isCounted) return `${value.length}`;
+      return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value);
+    case "object":
+      return value === null ? "null" : "an object";
+    default:
+      return String(value);
+  }
+}

@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { loadAdapter, MANIFEST_FILE, readManifest } from "../../src/index.js";
+import type { TaskName } from "../../src/model/manifest.js";
+import { AdapterShelf, type ReadyAdapter } from "../../src/perception/adapter-shelf.js";
+import { SessionThread } from "../../src/runtime/remote-session.js";
+import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../server/tiny-model.js";
+
+const thread = new SessionThread();
+after(() => thread.close());
+
+let built: string;
+before(async () => {
+  built = await buildTinyModel();
+});
+
+/** A copy of the model, and a shelf of its adapters. */
+async function openShelf(): Promise<{ readonly path: string; readonly shelf: AdapterShelf }> {
+  const path = join(temporaryFolder(), "model");
+  cpSync(built, path, { recursive: true });
+  return { path, shelf: await AdapterShelf.open({ path, manifest: readManifest(path) }, thread) };
+}
+
+function nameFor(shelf: AdapterShelf, task: TaskName, name?: string): Promise<string> {
+  return shelf.lend(task, name, async (adapter) => adapter.name);
+}
+
+/** The numbers that it makes of states of ones. */
+async function computed(shelf: AdapterShelf, { session }: ReadyAdapter): Promise<number[]> {
+  const { depth, width } = shelf.manifest.encoder;
+  const data = new Float32Array(depth * width).fill(1);
+  const states = { type: "float32" as const, shape: [1, depth, width], data };
+  const { perception } = await session.run({ cls_states: states }, ["perception"]);
+  return Array.from(perception?.data ?? [], Number);
+}
+
+const isClosed = { code: "internal", message: /no session \d+ is open/ };
+
+describe("the adapter shelf", () => {
+  it("lends the first adapter for the task, or the one that is named", async () => {
+    const { shelf } = await openShelf();
+    assert.equal(await nameFor(shelf, "caption"), "words");
+    assert.equal(await nameFor(shelf, "vqa"), "answers");
+    assert.equal(await nameFor(shelf, "vqa", "words"), "words");
+    await assert.rejects(nameFor(shelf, "vqa", "others"), {
+      code: "not_found",
+      message: "adapter 'others': expected one of words, answers",
+    });
+  });
+
+  it("finds a damaged adapter when it opens, and not when it is asked for", async () => {
+    const { path } = await openShelf();
+    const { file } = readManifest(path).adapters.answers ?? { file: "" };
+    writeFileSync(join(path, file), "no tensors");
+    const opening = AdapterShelf.open({ path, manifest: readManifest(path) }, thread);
+    await assert.rejects(opening, /adapters\/answers/);
+  });
+
+  it("goes on with the last good copy of an adapter whose file is damaged", async () => {
+    const { path, shelf } = await openShelf();
+    const [words] = [readManifest(path).adapters.words?.file ?? ""];
+    const before = await shelf.lend("caption", "words", (adapter) => computed(shelf, adapter));
+    writeFileSync(join(path, words), "no tensors");
+    assert.deepEqual(
+      (await shelf.refresh()).refused.map(({ name }) => name),
+      ["words"],
+    );
+    assert.deepEqual(await shelf.lend("caption", "words", (adapter) => computed(shelf, adapter)), before);
+    copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
+    assert.deepEqual((await shelf.refresh()).taken, ["late"]);
+    writeFileSync(join(path, "adapters", "late.pth"), "no tensors");
+    const { taken, removed, refused } = await shelf.refresh();
+    assert.deepEqual([taken, removed, refused.map(({ name }) => name)], [[], [], ["late", "words"]]);
+    assert.equal(await nameFor(shelf, "vqa", "late"), "late");
+  });
+
+  it("closes what was removed, when nobody uses it any more", async () => {
+    const { path, shelf } = await openShelf();
+    copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
+    await shelf.refresh();
+    let lent: ReadyAdapter | undefined;
+    await shelf.lend("vqa", "late", async (adapter) => {
+      lent = adapter;
+      await shelf.lend("vqa", "late", async () => {
+        rmSync(join(path, "adapters", "late.pth"));
+        assert.deepEqual((await shelf.refresh()).removed, ["late"]);
+        await assert.rejects(nameFor(shelf, "vqa", "late"), { code: "not_found" });
+      });
+      assert.ok((await computed(shelf, adapter)).length > 0, "it still computes for those who have it");
+    });
+    assert.ok(lent);
+    await assert.rejects(computed(shelf, lent), isClosed);
+  });
+
+  it("closes what was replaced, at once if nobody uses it", async () => {
+    const { path, shelf } = await openShelf();
+    let before: ReadyAdapter | undefined;
+    await shelf.lend("caption", "words", async (adapter) => {
+      before = adapter;
+    });
+    const adapter = await loadAdapter({ path, manifest: readManifest(path) }, "words");
+    await shelf.use("words", adapter);
+    assert.ok(before);
+    await assert.rejects(computed(shelf, before), isClosed);
+    assert.ok((await shelf.lend("caption", "words", (now) => computed(shelf, now))).length > 0);
+  });
+
+  it("gives an adapter back when the work with it fails", async () => {
+    const { shelf } = await openShelf();
+    let lent: ReadyAdapter | undefined;
+    const work = shelf.lend("caption", "words", async (adapter) => {
+      lent = adapter;
+      throw new TypeError("no work");
+    });
+    await assert.rejects(work, TypeError);
+    const { path, manifest } = { path: built, manifest: readManifest(built) };
+    await shelf.use("words", await loadAdapter({ path, manifest }, "answers"));
+    assert.ok(lent);
+    await assert.rejects(computed(shelf, lent), isClosed);
+  });
+
+  it("makes changes one after the other", async () => {
+    const { path, shelf } = await openShelf();
+    copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
+    const changes = await Promise.all([shelf.refresh(), shelf.refresh()]);
+    assert.deepEqual(
+      changes.map(({ taken }) => taken),
+      [["late"], []],
+    );
+  });
+
+  it("refuses a folder that became another model's, and goes on", async () => {
+    const { path, shelf } = await openShelf();
+    const file = join(path, MANIFEST_FILE);
+    writeFileSync(file, readFileSync(file, "utf8").replace(/"name": "[^"]*"/, '"name": "another"'));
+    await assert.rejects(shelf.refresh(), { code: "invalid_model", message: /restart/ });
+    assert.equal(await nameFor(shelf, "caption"), "words");
+  });
+});

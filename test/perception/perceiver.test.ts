@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { readManifest } from "../../src/index.js";
+import { decodeImage } from "../../src/media/image.js";
+import type { EncoderManifest } from "../../src/model/manifest.js";
+import { MediaThread } from "../../src/perception/media-thread.js";
+import { Perceiver, type PerceiverOptions } from "../../src/perception/perceiver.js";
+import { SessionThread } from "../../src/runtime/remote-session.js";
+import type { Session } from "../../src/runtime/session.js";
+import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+
+const sessions = new SessionThread();
+const media = new MediaThread();
+after(() => Promise.all([sessions.close(), media.close()]));
+
+let encoder: EncoderManifest;
+let session: Session;
+let png: Buffer;
+before(async () => {
+  const folder = await buildTinyModel();
+  encoder = readManifest(folder).encoder;
+  session = await sessions.open(join(folder, encoder.graph), { threads: 1 });
+  png = await picture();
+});
+
+const perceiver = (options: PerceiverOptions = {}, manifest = encoder) =>
+  new Perceiver(manifest, media, session, options);
+
+describe("the perceiver", () => {
+  it("prepares pictures in its thread bit by bit as the caller's thread would", async () => {
+    for (const [width, height] of [
+      [60, 40],
+      [700, 500],
+    ] as const) {
+      const bytes = await picture(5, width, height);
+      const here = await decodeImage(bytes, encoder.preprocessing);
+      assert.deepEqual(await media.decodeImage(bytes, encoder.preprocessing, {}), here);
+    }
+    assert.ok(png.length > 0, "the caller keeps its bytes");
+  });
+
+  it("sees the same in a path, its bytes, its pixels and its states", async () => {
+    const path = join(temporaryFolder(), "picture.png");
+    writeFileSync(path, png);
+    const own = perceiver();
+    const { states } = await own.perceive(png);
+    assert.deepEqual(states.shape, [encoder.depth, encoder.width]);
+    const pixels = await decodeImage(png, encoder.preprocessing);
+    for (const input of [path, { pixels }, { states }]) {
+      assert.deepEqual((await own.perceive(input)).states, states);
+    }
+    assert.equal(own.counts.examples, 3);
+  });
+
+  it("knows bytes again, and only where it may keep states", async () => {
+    const own = perceiver({ stateCacheBytes: 1e6 });
+    const first = await own.perceive(png);
+    const again = await own.perceive(Buffer.from(png));
+    assert.deepEqual([first.cached, again.cached, again.timings.encoder], [false, true, 0]);
+    assert.equal(again.states, first.states);
+    await own.perceive(await picture(8));
+    const { examples, cacheHits, cacheMisses, cacheBytes } = own.counts;
+    assert.deepEqual([examples, cacheHits, cacheMisses], [2, 1, 2]);
+    assert.equal(cacheBytes, 2 * first.states.data.byteLength);
+    const forgetful = perceiver();
+    await forgetful.perceive(png);
+    assert.equal((await forgetful.perceive(png)).cached, false);
+    assert.deepEqual([forgetful.counts.cacheHits, forgetful.counts.cacheMisses], [0, 0]);
+  });
+
+  it("encodes pictures side by side, but one by one where they would change each other's numbers", async () => {
+    const pictures = await Promise.all(
+      [1, 2, 3, 4].map(async (seed) => decodeImage(await picture(seed), encoder.preprocessing)),
+    );
+    const together = perceiver({ encoderBatch: 4 });
+    await Promise.all(pictures.map((pixels) => together.perceive({ pixels })));
+    assert.deepEqual([together.counts.runs, together.counts.examples], [1, 4]);
+    const single = perceiver({ encoderBatch: 4 }, { ...encoder, precision: "int8" });
+    await Promise.all(pictures.map((pixels) => single.perceive({ pixels })));
+    assert.deepEqual([single.counts.runs, single.counts.examples], [4, 4]);
+  });
+
+  it("stands zeros for no picture", () => {
+    const { states, cached } = perceiver().blind();
+    assert.deepEqual([states.shape, cached], [[encoder.depth, encoder.width], true]);
+    assert.ok(states.data.every((value) => value === 0));
+  });
+
+  it("refuses what is no picture, with the code of what is wrong", async () => {
+    const own = perceiver({ imageLimits: { maxPixels: 3000 }, stateCacheBytes: 1e6 });
+    const wrong = [
+      [Buffer.from("no picture"), "unsupported_media"],
+      [png.subarray(0, 300), "invalid_media"],
+      [await picture(7, 100, 100), "too_large"],
+      ["nowhere.png", "not_found"],
+      [{ pixels: new Float32Array(5) }, "invalid_option"],
+      [{ states: { type: "float32", shape: [1, 2], data: new Float32Array(2) } }, "invalid_option"],
+    ] as const;
+    for (const [input, code] of wrong) await assert.rejects(own.perceive(input), { code });
+    assert.equal(own.counts.cacheBytes, 0);
+    assert.equal((await own.perceive(png)).cached, false);
+  });
+
+  it("gives up what was taken back, before and after decoding", async () => {
+    const own = perceiver();
+    await assert.rejects(own.perceive(png, AbortSignal.abort()), { code: "aborted" });
+    const controller = new AbortController();
+    const taken = own.perceive(png, controller.signal);
+    controller.abort();
+    await assert.rejects(taken, { code: "aborted" });
+    assert.equal(own.counts.examples, 0);
+  });
+});
