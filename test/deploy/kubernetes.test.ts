@@ -69,12 +69,13 @@ describe("Kubernetes manifests", () => {
       checkSchemas(all);
       const made = all.find(({ kind }) => kind === "Deployment");
       const config = all.find(({ kind }) => kind === "ConfigMap");
-      const volumes: Manifest[] = made?.spec.template.spec.volumes;
-      assert.equal(volumes.find(({ name }) => name === "config")?.configMap.name, config?.metadata.name);
-      const [{ volumeMounts, image }] = made?.spec.template.spec.containers;
-      assert.equal(image, "epalm:0.1.0");
-      const mounted = volumeMounts.map((mount: Manifest) => mount.name).sort();
-      assert.deepEqual(mounted, volumes.map(({ name }) => name).sort());
+      assert.ok(made && config);
+      const { volumes, containers } = made.spec.template.spec;
+      const named = volumes.find(({ name }: Manifest) => name === "config");
+      assert.equal(named.configMap.name, config.metadata.name);
+      assert.equal(containers[0].image, "epalm:0.1.0");
+      const names = (list: readonly Manifest[]) => list.map(({ name }) => name).sort();
+      assert.deepEqual(names(containers[0].volumeMounts), names(volumes));
     });
   }
 
