@@ -25,8 +25,7 @@ LABEL org.opencontainers.image.title="epalm" \
       org.opencontainers.image.licenses="Apache-2.0"
 # In a container, 127.0.0.1 is reached by nobody.
 ENV NODE_ENV=production \
-    EPALM_HOST=0.0.0.0 \
-    EPALM_PORT=8080
+    EPALM_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=packages /app/node_modules node_modules
 COPY --from=build /app ./
@@ -35,6 +34,6 @@ USER 1000:1000
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.EPALM_PORT}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "dist/src/cli/main.js"]
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.EPALM_PORT || 8080}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "/app/dist/src/cli/main.js"]
 CMD ["serve"]

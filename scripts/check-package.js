@@ -11,6 +11,42 @@ const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
 const PICTURE = resolve("test/fixtures/media/photo-640x480.jpg");
 const PORT = "18474";
 
+/** In the process and over HTTP: the same words. */
+const PROGRAM = `
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { load } from "epalm";
+import { EpalmClient } from "epalm/sdk";
+import * as fedmae from "epalm/fedmae";
+const [model, picture, port] = process.argv.slice(1);
+const client = new EpalmClient({ baseUrl: "http://localhost:" + port });
+const options = { maxNewTokens: 5 };
+const here = await load(model);
+const [one, other] = [await here.caption(picture, options), await client.caption(picture, options)];
+await here.close();
+assert.equal(typeof one.text, "string");
+assert.equal(one.text, other.text);
+assert.equal(typeof fedmae.pretrain, "function");
+assert.equal(createRequire(import.meta.url)("epalm/manifest.schema.json").type, "object");
+assert.equal((await fetch("http://localhost:" + port + "/healthz")).status, 200);
+assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
+console.log("installed into an empty project: load() and the client say " + JSON.stringify(one.text));
+`;
+
+/** A user's file; that a wrong option is refused shows that the types are not \`any\`. */
+const TYPED = `
+import { load, type Model } from "epalm";
+import { EpalmClient, type Answer } from "epalm/sdk";
+import { readFedMaeConfig, type FedMaeConfig } from "epalm/fedmae";
+const model: Model = await load("folder");
+const text: string = (await model.caption("photo.jpg", { maxNewTokens: 3 })).text;
+const answer: Answer = await new EpalmClient({ baseUrl: "http://localhost" }).caption("photo.jpg");
+const config: FedMaeConfig = readFedMaeConfig("clients.yaml");
+// @ts-expect-error: a number is wanted
+await model.caption("photo.jpg", { maxNewTokens: "three" });
+export { answer, config, text };
+`;
+
 const work = mkdtempSync(join(tmpdir(), "epalm-package-"));
 const project = join(work, "project");
 const model = join(work, "tiny");
@@ -115,42 +151,6 @@ async function useIt() {
     await exit;
   }
 }
-
-/** In the process and over HTTP: the same words. */
-const PROGRAM = `
-import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { load } from "epalm";
-import { EpalmClient } from "epalm/sdk";
-import * as fedmae from "epalm/fedmae";
-const [model, picture, port] = process.argv.slice(1);
-const client = new EpalmClient({ baseUrl: "http://localhost:" + port });
-const options = { maxNewTokens: 5 };
-const here = await load(model);
-const [one, other] = [await here.caption(picture, options), await client.caption(picture, options)];
-await here.close();
-assert.equal(typeof one.text, "string");
-assert.equal(one.text, other.text);
-assert.equal(typeof fedmae.pretrain, "function");
-assert.equal(createRequire(import.meta.url)("epalm/manifest.schema.json").type, "object");
-assert.equal((await fetch("http://localhost:" + port + "/healthz")).status, 200);
-assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
-console.log("installed into an empty project: load() and the client say " + JSON.stringify(one.text));
-`;
-
-/** A user's file; that a wrong option is refused shows that the types are not \`any\`. */
-const TYPED = `
-import { load, type Model } from "epalm";
-import { EpalmClient, type Answer } from "epalm/sdk";
-import { readFedMaeConfig, type FedMaeConfig } from "epalm/fedmae";
-const model: Model = await load("folder");
-const text: string = (await model.caption("photo.jpg", { maxNewTokens: 3 })).text;
-const answer: Answer = await new EpalmClient({ baseUrl: "http://localhost" }).caption("photo.jpg");
-const config: FedMaeConfig = readFedMaeConfig("clients.yaml");
-// @ts-expect-error: a number is wanted
-await model.caption("photo.jpg", { maxNewTokens: "three" });
-export { answer, config, text };
-`;
 
 function checkTypes(module, moduleResolution) {
   writeFileSync(join(project, "use.ts"), TYPED);
