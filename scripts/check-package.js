@@ -18,7 +18,7 @@ import { createRequire } from "node:module";
 import { load } from "epalm";
 import { EpalmClient } from "epalm/sdk";
 import * as fedmae from "epalm/fedmae";
-const [model, picture, port] = process.argv.slice(1);
+const [model, picture, port] = process.argv.slice(2);
 const client = new EpalmClient({ baseUrl: "http://localhost:" + port });
 const options = { maxNewTokens: 5 };
 const here = await load(model);
@@ -143,7 +143,8 @@ async function useIt() {
   const exit = once(server, "exit");
   try {
     await ready(server);
-    const said = run("node", ["--input-type=module", "--eval", PROGRAM, model, PICTURE, PORT], project);
+    writeFileSync(join(project, "use.js"), PROGRAM);
+    const said = run("node", ["use.js", model, PICTURE, PORT], project);
     console.log(said.trim());
   } finally {
     // The whole group: npx, and the service that it started.
