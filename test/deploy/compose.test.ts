@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { describe, it } from "node:test";
+import { parse } from "yaml";
+import { readEnvironment } from "../../src/environment.js";
+import { serverConfigSchema } from "../../src/server/config.js";
+import { openApiDocument } from "../../src/server/openapi.js";
+
+const { services, volumes } = parse(readFileSync("compose.yaml", "utf8"));
+const prometheus = parse(readFileSync("deploy/prometheus.yml", "utf8"));
+const defaults = serverConfigSchema.parse({});
+
+describe("compose.yaml", () => {
+  it("publishes the port that the service listens on", () => {
+    assert.deepEqual(services.epalm.ports, [`${defaults.port}:${defaults.port}`]);
+  });
+
+  it("sets environment variables that the service reads", () => {
+    const unknown = Object.entries(services.epalm.environment).filter(
+      ([name]) => !Object.values(readEnvironment({ [name]: "told" }).server).includes("told"),
+    );
+    assert.deepEqual(unknown, []);
+  });
+
+  it("waits at the end for longer than the service does", () => {
+    const [, seconds] = /^(\d+)s$/.exec(services.epalm.stop_grace_period) ?? [];
+    assert.ok(Number(seconds) >= defaults.graceSeconds + 5);
+  });
+
+  it("mounts files and volumes that there are", () => {
+    for (const volume of services.prometheus.volumes) {
+      const [from = ""] = String(volume).split(":");
+      assert.ok(from.startsWith("./") ? existsSync(from) : from in volumes, from);
+    }
+  });
+
+  for (const name of Object.keys(services)) {
+    it(`lets ${name} do nothing that it need not`, () => {
+      const { read_only, cap_drop, security_opt, mem_limit } = services[name];
+      assert.equal(read_only, true);
+      assert.deepEqual(cap_drop, ["ALL"]);
+      assert.deepEqual(security_opt, ["no-new-privileges:true"]);
+      assert.ok(mem_limit);
+    });
+  }
+});
+
+describe("deploy/prometheus.yml", () => {
+  it("scrapes the service where it is, at an address that it has", () => {
+    const [job] = prometheus.scrape_configs;
+    assert.deepEqual(job.static_configs, [{ targets: [`epalm:${defaults.port}`] }]);
+    assert.ok("epalm" in services);
+    assert.ok(job.metrics_path in Object(openApiDocument("0", false).paths));
+  });
+});
