@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { type AnswerFlags, addAnswerOptions, answerImages, manyPictures } from "./answer-images.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { addGenerationOptions, type GenerationFlags, generationOptions } from "./generation-flags.js";
 import { streamOption } from "./stream-option.js";
@@ -31,7 +32,7 @@ export function addCaptionCommand(program: Command, context: CliContext): void {
   addThreadsOption(command);
   addGenerationOptions(command);
   command
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((images: string[], flags: CaptionFlags) => caption(images, flags, context));
 }
 

@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { EpalmError, type Model } from "../index.js";
 import { type AnswerFlags, type Ask, addAnswerOptions, answerImages, manyPictures } from "./answer-images.js";
 import { type Asking, readQuestions } from "./asking.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import {
   addGenerationOptions,
@@ -55,7 +56,7 @@ export function addVqaCommand(program: Command, context: CliContext): void {
   addThreadsOption(command);
   addGenerationOptions(command);
   command
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((images: string[], flags: VqaFlags) => vqa(images, flags, context));
 }
 
