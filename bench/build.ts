@@ -1,11 +1,11 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { openSafetensors } from "../src/checkpoints/safetensors.js";
+import { median } from "../src/cli/median.js";
 import type { Precision } from "../src/model/manifest.js";
 import { elementCount } from "../src/tensor/tensor.js";
 import { type Cost, runInFreshProcess } from "./fresh-process.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";
-import { median } from "./median.js";
 import { buildOptions, folderBytes, modelFolder, sourceFolder } from "./models.js";
 import type { Table } from "./table.js";
 

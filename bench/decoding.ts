@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import type { DecoderShape } from "../src/backbones/backbone.js";
+import { median } from "../src/cli/median.js";
 import { readOnnx } from "../src/graph/onnx-reader.js";
 import { readManifest } from "../src/model/manifest.js";
 import { openSession } from "../src/runtime/session.js";
 import { ClockedSession, type GreedyRun, PROMPT_TOKENS, runGreedy } from "./greedy-run.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";
-import { median } from "./median.js";
 import { type DecoderName, decoderTitle, modelFolder } from "./models.js";
 import type { Table } from "./table.js";
 import { weightBytesPerStep } from "./weight-traffic.js";

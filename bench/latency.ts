@@ -1,17 +1,16 @@
-import sharp from "sharp";
+import { median } from "../src/cli/median.js";
+import { SAMPLE_PICTURE, samplePicture } from "../src/media/sample-picture.js";
 import { load, type Model, type Timings } from "../src/pipeline.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";
-import { median } from "./median.js";
 import { modelFolder } from "./models.js";
 
 const ROUNDS = 11;
 const NEW_TOKENS = 16;
-const [WIDTH, HEIGHT] = [640, 480];
 
 export const latency: Measurement = {
   summary: "milliseconds per stage of a caption, in each precision",
   async run(context) {
-    const image = await testImage();
+    const image = await samplePicture();
     const opened = await openModels(context);
     try {
       context.say(`measuring: latency, ${ROUNDS} rounds`);
@@ -32,7 +31,7 @@ export const latency: Measurement = {
         ],
         rows: opened.map(({ precision, timings }) => ({ precision, ...medians(timings) })),
         notes: [
-          `JPEG of ${WIDTH} x ${HEIGHT}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,
+          `${SAMPLE_PICTURE}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,
         ],
       },
     ];
@@ -61,17 +60,4 @@ async function caption(model: Model, image: Uint8Array): Promise<StageTimes> {
 
 function medians(timings: readonly StageTimes[]): Record<string, number> {
   return Object.fromEntries(stages.map((stage) => [stage, median(timings.map((times) => times[stage]))]));
-}
-
-/** Soft shapes with a fine texture: compresses like a photograph, which flat colours or noise would not. */
-function testImage(): Promise<Buffer> {
-  const pixels = Uint8Array.from({ length: WIDTH * HEIGHT * 3 }, (_, index) => {
-    const [place, channel] = [Math.floor(index / 3), index % 3];
-    const [x, y] = [place % WIDTH, Math.floor(place / WIDTH)];
-    const shapes = Math.sin(x / (23 + 7 * channel)) + Math.cos(y / (31 - 5 * channel) + x / 90);
-    return 128 + 45 * shapes + 8 * Math.sin(x * y);
-  });
-  return sharp(pixels, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
-    .jpeg({ quality: 90 })
-    .toBuffer();
 }

@@ -3,12 +3,12 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { median } from "../src/cli/median.js";
 import { EpalmError, messageOf } from "../src/errors.js";
 import { type OpenDecoder, openDecoder } from "./decoding.js";
 import { PROMPT_TOKENS, promptOf, runGreedy } from "./greedy-run.js";
 import { writeLlamaGguf } from "./llama-gguf.js";
 import type { Context, Measurement } from "./measurement.js";
-import { median } from "./median.js";
 import { modelFolder, sourceFolder } from "./models.js";
 
 const ROUNDS = 9;

@@ -1,18 +1,12 @@
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { availableParallelism, freemem } from "node:os";
+import { type Machine as Computer, describeMachine as describeComputer } from "../src/cli/machine.js";
+import { median } from "../src/cli/median.js";
 import { Thread } from "../src/runtime/thread.js";
 import type { BandwidthTask } from "./bandwidth-thread.js";
-import { median } from "./median.js";
 import type { Table } from "./table.js";
 
 /** What the numbers of a run depend on. */
-export interface Machine {
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryBytes: number;
-  readonly node: string;
-  readonly onnxruntime: string;
+export interface Machine extends Computer {
   /** Bytes per second that all cores together read from memory. */
   readonly readBandwidth: number;
 }
@@ -26,14 +20,7 @@ const ROUNDS = 9;
 const REPEATS = 4;
 
 export async function describeMachine(): Promise<Machine> {
-  return {
-    cpu: cpus()[0]?.model.trim() ?? "unknown",
-    cores: availableParallelism(),
-    memoryBytes: totalmem(),
-    node: process.version,
-    onnxruntime: versionOf("onnxruntime-node"),
-    readBandwidth: await measureReadBandwidth(),
-  };
+  return { ...describeComputer(), readBandwidth: await measureReadBandwidth() };
 }
 
 export function machineTable(machine: Machine): Table {
@@ -52,12 +39,6 @@ export function machineTable(machine: Machine): Table {
     ],
     rows: rows.map(([what, value]) => ({ what, value })),
   };
-}
-
-function versionOf(name: string): string {
-  const entry = createRequire(import.meta.url).resolve(`${name}/package.json`);
-  const { version } = JSON.parse(readFileSync(entry, "utf8")) as { version?: unknown };
-  return String(version);
 }
 
 /** Each core compares two equal buffers, which is a native loop that does nothing but read. */

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
+import { median } from "../src/cli/median.js";
 import type { Measurement } from "./measurement.js";
-import { median } from "./median.js";
 import { modelFolder } from "./models.js";
 
 /** Names a Python that has torch, for the comparison. */

@@ -6,6 +6,11 @@ export interface Environment {
   readonly server: ServerEnvironment;
   /** `EPALM_DEBUG=1`: errors show where in the code they were thrown. */
   readonly debug: boolean;
+  /**
+   * `NO_COLOR`: never, whatever it says (no-color.org). `FORCE_COLOR`: always, unless it is `0` or `false`. Else a
+   * stream has colours where it is a terminal that can show them.
+   */
+  readonly colours: "never" | "always" | "on terminals";
 }
 
 export interface HubEnvironment {
@@ -55,5 +60,11 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       logLevel: value("EPALM_LOG"),
     },
     debug: value("EPALM_DEBUG") === "1",
+    colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };
+}
+
+function coloursOf(none: string | undefined, forced: string | undefined): Environment["colours"] {
+  if (none !== undefined || forced === "0" || forced === "false") return "never";
+  return forced === undefined ? "on terminals" : "always";
 }

@@ -3,6 +3,7 @@
 export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
+export type { AnswerPiece, AnswerStream } from "./answer-stream.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
@@ -29,6 +30,7 @@ export type { AdapterChanges } from "./perception/adapter-shelf.js";
 export type { ImageInput, Percept } from "./perception/perceiver.js";
 export {
   type Answer,
+  type Answers,
   type AskOptions,
   type LoadOptions,
   load,
@@ -36,6 +38,7 @@ export {
   type ModelCounts,
   type Ranking,
   type RankOptions,
+  type StreamOptions,
 } from "./pipeline.js";
 export {
   readEvaluationData,

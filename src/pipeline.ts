@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
+import { type AnswerPiece, AnswerStream, piecesOfCall } from "./answer-stream.js";
 import { EpalmError } from "./errors.js";
 import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
@@ -31,15 +32,21 @@ export interface LoadOptions extends PerceiverOptions {
   readonly mapWeights?: boolean | undefined;
 }
 
-export interface AskOptions extends GenerationOptions {
+export interface StreamOptions extends GenerationOptions {
   /** Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
   /** Leaves the picture out: its states are zeros. What it adds is the difference. Default false. */
   readonly blind?: boolean | undefined;
   /** Takes the request back; it then rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
-  /** Gets the text as it grows. With beams or several texts: all at once, at the end. */
-  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+export interface AskOptions extends StreamOptions {
+  /**
+   * Gets the text as it grows, and which of several questions it answers. With beams or several texts: all at once, at
+   * the end.
+   */
+  readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
 
 export interface RankOptions extends RankingOptions {
@@ -55,25 +62,45 @@ export interface Timings {
   readonly decoder: number;
 }
 
-export interface Answer {
+/** Who gave an answer, and how long it took. */
+interface Source {
+  readonly model: string;
+  readonly adapter: string;
+  readonly modality: Manifest["encoder"]["modality"];
+  /** Several questions overlap: the longest counts. */
+  readonly timings: Timings;
+}
+
+interface Usage {
+  readonly promptTokens: number;
+  readonly newTokens: number;
+}
+
+export interface Answer extends Source {
   /** The best text. */
   readonly text: string;
   /** All texts, best first. */
   readonly texts: readonly GeneratedText[];
-  readonly model: string;
-  readonly adapter: string;
-  readonly usage: { readonly promptTokens: number; readonly newTokens: number };
-  readonly timings: Timings;
+  readonly usage: Usage;
 }
 
-export interface Ranking {
+/** Answers to several questions about one picture. */
+export interface Answers extends Source {
+  /** In the order of the questions. */
+  readonly answers: readonly {
+    readonly question: string;
+    readonly text: string;
+    readonly texts: readonly GeneratedText[];
+  }[];
+  /** Of all together. */
+  readonly usage: Usage;
+}
+
+export interface Ranking extends Source {
   /** Best first; `probability` sums to 1 over all. */
   readonly answers: readonly RankedText[];
-  readonly model: string;
-  readonly adapter: string;
   /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
-  readonly usage: { readonly promptTokens: number; readonly newTokens: number };
-  readonly timings: Timings;
+  readonly usage: Usage;
 }
 
 /** What was done so far, since the model was loaded. */
@@ -143,8 +170,43 @@ export class Model {
   }
 
   /** Answers a question about a picture. */
-  vqa(image: ImageInput, question: string, options: AskOptions = {}): Promise<Answer> {
+  async vqa(image: ImageInput, question: string, options?: AskOptions): Promise<Answer>;
+  /** Answers several questions about the same picture, which is then encoded once. */
+  async vqa(image: ImageInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
+  async vqa(
+    image: ImageInput,
+    question: string | readonly string[],
+    options: AskOptions = {},
+  ): Promise<Answer | Answers> {
+    if (typeof question !== "string") return this.#answerAll(image, question, options);
     return this.#answer("vqa", image, question, options);
+  }
+
+  /** Says what is in a picture, piece by piece. */
+  streamCaption(image: ImageInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
+    return stream(options, (call: AskOptions) => this.caption(image, call), textOf);
+  }
+
+  /** Answers a question about a picture, piece by piece. */
+  streamVqa(image: ImageInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
+  /** Answers several questions at once: each piece says whose it is. */
+  streamVqa(
+    image: ImageInput,
+    questions: readonly string[],
+    options?: StreamOptions,
+  ): AnswerStream<AnswerPiece, Answers>;
+  streamVqa(
+    image: ImageInput,
+    question: string | readonly string[],
+    options: StreamOptions = {},
+  ): AnswerStream<string, Answer> | AnswerStream<AnswerPiece, Answers> {
+    return typeof question === "string"
+      ? stream(options, (call: AskOptions) => this.vqa(image, question, call), textOf)
+      : stream(
+          options,
+          (call: AskOptions) => this.vqa(image, question, call),
+          (piece) => piece,
+        );
   }
 
   /** Orders given answers to a question about a picture by how probable the model finds them. */
@@ -168,6 +230,7 @@ export class Model {
       answers: result.answers,
       model: this.manifest.name,
       adapter,
+      modality: this.manifest.encoder.modality,
       usage: { promptTokens: result.promptTokens, newTokens: 0 },
       timings: { ...timings, decoder: performance.now() - started },
     };
@@ -207,16 +270,39 @@ export class Model {
     const generation = this.#generationOptions(task, given);
     const result = await this.#threads.generator.generate({ ...request, grounding }, generation, {
       signal,
-      onText,
+      onText: onText && ((piece) => onText(piece, 0)),
     });
     return {
       text: result.texts[0]?.text ?? "",
       texts: result.texts,
       model: this.manifest.name,
       adapter,
+      modality: this.manifest.encoder.modality,
       usage: { promptTokens: result.promptTokens, newTokens: result.newTokens },
       timings: { ...timings, decoder: performance.now() - started },
     };
+  }
+
+  /** Questions side by side; one that fails takes the others back. */
+  async #answerAll(image: ImageInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
+    expectQuestions(questions);
+    const { signal, onText } = options;
+    const percept = options.blind ? image : await this.perceive(image, signal);
+    const failure = new AbortController();
+    const asking = questions.map((question, index) =>
+      this.#answer("vqa", percept, question, {
+        ...options,
+        // One for each: Node warns of a leak where many listen to the same.
+        signal: AbortSignal.any(signal ? [signal, failure.signal] : [failure.signal]),
+        onText: onText && ((piece) => onText(piece, index)),
+      }),
+    );
+    try {
+      return joined(questions, await Promise.all(asking));
+    } catch (error) {
+      failure.abort();
+      throw error;
+    }
   }
 
   #request(task: TaskName, question: string | undefined): Omit<TextRequest, "grounding"> {
@@ -285,6 +371,56 @@ export class Model {
     const { sessions, media, generator } = this.#threads;
     await Promise.all([sessions.close(), media.close(), generator.close()]);
   }
+}
+
+/** @throws invalid_option, in callers that no compiler checks */
+function expectQuestions(questions: readonly string[]): void {
+  const isList = Array.isArray(questions) && questions.length > 0;
+  if (isList && questions.every((question) => typeof question === "string")) return;
+  throw new EpalmError("invalid_option", "question: expected a text, or at least one of them in a list");
+}
+
+/** Answers to each question as one answer to all. */
+function joined(questions: readonly string[], answers: readonly Answer[]): Answers {
+  const [first] = answers;
+  if (!first) throw new EpalmError("internal", "answers: expected at least one");
+  const { model, adapter, modality } = first;
+  const longest = (stage: keyof Timings) => Math.max(...answers.map(({ timings }) => timings[stage]));
+  const sum = (count: keyof Usage) => answers.reduce((total, { usage }) => total + usage[count], 0);
+  return {
+    answers: answers.map(({ text, texts }, at) => ({ question: questions[at] ?? "", text, texts })),
+    model,
+    adapter,
+    modality,
+    usage: { promptTokens: sum("promptTokens"), newTokens: sum("newTokens") },
+    timings: {
+      media: longest("media"),
+      encoder: longest("encoder"),
+      adapter: longest("adapter"),
+      decoder: longest("decoder"),
+    },
+  };
+}
+
+/** A call as a stream; `read` makes a piece of what came, as it is told. */
+function stream<Piece, Result>(
+  options: StreamOptions,
+  call: (options: AskOptions) => Promise<Result>,
+  read: (piece: AnswerPiece) => Piece,
+): AnswerStream<Piece, Result> {
+  if ("onText" in options && options.onText !== undefined) {
+    throw new EpalmError("invalid_option", "options: expected no onText, a stream has pieces");
+  }
+  return new AnswerStream((left) => {
+    const signal = options.signal ? AbortSignal.any([options.signal, left]) : left;
+    return piecesOfCall((tell) =>
+      call({ ...options, signal, onText: (text, index) => tell(read({ index, text })) }),
+    );
+  });
+}
+
+function textOf({ text }: AnswerPiece): string {
+  return text;
 }
 
 /** An option that is undefined is one that was not given. */

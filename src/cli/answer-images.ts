@@ -1,19 +1,21 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { EpalmError, type ImageInput } from "../index.js";
 import { MAX_IMAGE_BYTES } from "../media/image.js";
 import { mediaName } from "../media/read-media.js";
+import { AnswerFile, type AnswerLine } from "./answer-file.js";
+import { type Asking, STANDARD_INPUT } from "./asking.js";
+import { BatchProgress } from "./batch-progress.js";
 import type { CliContext } from "./context.js";
 import { namingFlag } from "./generation-flags.js";
 import { untilAborted } from "./interruption.js";
-import { print } from "./output.js";
+import { someText } from "./option-values.js";
+import { formatCount, note, print } from "./output.js";
 import { readStandardInput } from "./standard-input.js";
-
-/** Names standard input. */
-const STANDARD_INPUT = "-";
 
 /** How answers are shown. */
 export interface AnswerFlags {
   readonly json?: true;
+  readonly output?: string;
   readonly scores?: true;
   readonly stream?: true;
 }
@@ -25,15 +27,32 @@ export interface Reply {
   readonly whole: object;
 }
 
-/** Asks the model about one picture; `onText` is there when the text is shown while it grows. */
-export type Ask = (image: ImageInput, onText: ((piece: string) => void) | undefined) => Promise<Reply>;
+/** Asks a model; `onText` is there when the text is shown while it grows. */
+export type Ask = (
+  image: ImageInput,
+  asking: Asking,
+  onText: ((piece: string) => void) | undefined,
+) => Promise<Reply>;
 
-/** Adds `<images...>`, and how their answers are shown. */
-export function addAnswerOptions(command: Command): Command {
+/** What the help of a command says about many pictures. */
+export const manyPictures = `
+With --json (or --jsonl) each picture has a line of JSON as soon as it is done; that of one which failed holds the
+error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
+The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
+a picture failed, the exit code is 1.`;
+
+/** Adds pictures, and how their answers are shown. */
+export function addAnswerOptions(command: Command, images: "<images...>" | "[images...]"): Command {
   return command
-    .argument("<images...>", "files, or - for standard input", collectImage)
+    .argument(images, "files, or - for standard input", collectImage)
     .option("--adapter <name>", "adapter (default: the first that was trained for the task)")
-    .option("--json", "print one JSON object per picture")
+    .option("--json", "print a line of JSON per picture")
+    .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
+    .addOption(
+      new Option("-o, --output <file>", "add these lines to a file; what it answers already is passed over")
+        .argParser(someText)
+        .implies({ json: true }),
+    )
     .option("--scores", "print each text's score before it");
 }
 
@@ -45,51 +64,77 @@ function collectImage(image: string, previous: readonly string[] = []): string[]
 }
 
 /**
- * Asks about each picture and prints the answers: texts alone for one picture, `path<TAB>text` for several. A
- * picture that cannot be read does not keep the others from being answered.
+ * Asks about each picture and prints the answers: texts alone for one picture, `path<TAB>text` for several, or lines of
+ * JSON. A picture that cannot be read does not keep the others from being answered.
+ *
+ * @param model the name of the model that is asked
  */
 export async function answerImages(
-  images: readonly string[],
+  askings: readonly Asking[],
   flags: AnswerFlags,
   context: CliContext,
+  model: string,
   ask: Ask,
 ): Promise<void> {
-  for (const image of images) {
-    const prefix = images.length > 1 ? `${image}\t` : "";
-    const input = image === STANDARD_INPUT ? await pictureFromStandardInput(context) : image;
-    try {
-      if (flags.stream) await streamReply(input, prefix, ask);
-      else printReply(image, await ask(input, undefined), prefix, flags);
-    } catch (error) {
-      if (!isAboutPicture(error, input)) throw namingFlag(error);
-      context.reportError(error);
+  const file = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, model);
+  const open = askings.filter((asking) => !file?.has(asking));
+  if (open.length < askings.length) {
+    note(
+      `${formatCount(askings.length - open.length)} of ${formatCount(askings.length)} are answered already`,
+    );
+  }
+  const progress = new BatchProgress(open.length, !file && process.stdout.isTTY);
+  const writeLine = (line: AnswerLine) => (file ? file.add(line) : print(JSON.stringify(line)));
+  try {
+    for (const asking of open) {
+      // Named twice: known by now.
+      if (file?.has(asking)) continue;
+      const input = await inputOf(asking, context);
+      const prefix = askings.length > 1 ? prefixOf(asking) : "";
+      const { image, question } = asking;
+      const head = { image, ...(question === undefined ? {} : { question }) };
+      try {
+        if (flags.stream) await streamReply(input, asking, prefix, ask);
+        else {
+          const { texts, whole } = await ask(input, asking, undefined);
+          if (flags.json) writeLine({ ...head, ...whole });
+          else printTexts(texts, prefix, flags);
+        }
+        progress.done(true);
+      } catch (error) {
+        if (!isAboutOne(error, input, asking)) throw namingFlag(error);
+        progress.aside(() => context.reportError(error));
+        if (flags.json) writeLine({ ...head, error: { code: error.code, message: error.message } });
+        progress.done(false);
+      }
     }
+  } finally {
+    progress.stop();
+    file?.close();
   }
 }
 
-function pictureFromStandardInput({ signal }: CliContext): Promise<Uint8Array> {
+async function inputOf({ image, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
+  if (path !== undefined) return path;
+  if (image !== STANDARD_INPUT) return image;
   return untilAborted(readStandardInput(MAX_IMAGE_BYTES), signal);
 }
 
-async function streamReply(input: ImageInput, prefix: string, ask: Ask): Promise<void> {
+/** Before each line, where there are several pictures; the question, where each has its own. */
+function prefixOf({ image, question, hasOwnQuestion }: Asking): string {
+  return hasOwnQuestion ? `${image}\t${oneLine(question ?? "")}\t` : `${image}\t`;
+}
+
+async function streamReply(input: ImageInput, asking: Asking, prefix: string, ask: Ask): Promise<void> {
   let next = prefix;
-  await ask(input, (piece) => {
+  await ask(input, asking, (piece) => {
     process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));
     next = "";
   });
   print(next);
 }
 
-function printReply(
-  image: string,
-  { texts, whole }: Reply,
-  prefix: string,
-  { json, scores }: AnswerFlags,
-): void {
-  if (json) {
-    print(JSON.stringify({ image, ...whole }));
-    return;
-  }
+function printTexts(texts: Reply["texts"], prefix: string, { scores }: AnswerFlags): void {
   for (const { text, score } of texts) {
     print(`${prefix}${scores ? `${score.toFixed(4)}\t` : ""}${prefix === "" ? text : oneLine(text)}`);
   }
@@ -100,7 +145,14 @@ function oneLine(text: string): string {
   return text.replace(/\s/g, " ");
 }
 
-/** Errors about a picture begin with what the library calls it; others would come again with every picture. */
-function isAboutPicture(error: unknown, input: string | Uint8Array): boolean {
-  return error instanceof EpalmError && error.message.startsWith(`${mediaName(input)}: `);
+/**
+ * Errors about a picture begin with what the library calls it; others would come again with every picture, unless the
+ * question that is too long is this one's alone.
+ */
+function isAboutOne(error: unknown, input: string | Uint8Array, asking: Asking): error is EpalmError {
+  if (!(error instanceof EpalmError)) return false;
+  if (error.message.startsWith(`${mediaName(input)}: `)) return true;
+  return (
+    asking.hasOwnQuestion === true && (error.code === "too_large" || error.message.startsWith("question: "))
+  );
 }

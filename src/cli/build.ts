@@ -8,6 +8,7 @@ import type { SourceReference } from "../model/build-model.js";
 import type { Precision } from "../model/manifest.js";
 import { type AdapterFlag, collectAdapter } from "./adapter-flag.js";
 import { buildInThread } from "./build-in-thread.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { describeModel } from "./describe-model.js";
 import { downloadReporter } from "./download-reporter.js";
@@ -33,6 +34,7 @@ interface BuildFlags {
   readonly adapterEnd?: number;
   readonly perceptionSees?: "everything" | "itself";
   readonly offline?: true;
+  readonly json?: true;
 }
 
 const precisions = ["fp32", "int8", "int4"] as const satisfies readonly Precision[];
@@ -69,10 +71,11 @@ export function addBuildCommand(program: Command, context: CliContext): void {
     )
     .requiredOption("-o, --output <dir>", "the model folder; must not exist", someText)
     .option("--name <name>", "what the model calls itself (default: the last part of the folder)", someText)
-    .option("--offline", "use what was downloaded before, and never the network");
+    .option("--offline", "use what was downloaded before, and never the network")
+    .option("--json", "print what was built as JSON, like `epalm inspect --json`");
   addWeightOptions(command);
   addAdapterOptions(command);
-  command.addHelpText("after", examples).action((flags: BuildFlags) => build(flags, context));
+  command.addHelpText("after", styleHeadings(examples)).action((flags: BuildFlags) => build(flags, context));
 }
 
 function addWeightOptions(command: Command): void {
@@ -147,7 +150,8 @@ async function build(flags: BuildFlags, { environment, signal }: CliContext): Pr
     onStage: (stage: string) => note(`building ${stage}`),
   };
   await buildInThread(options, signal);
-  print(formatModel(await describeModel(await openModelFolder(flags.output, { checksums: false }))));
+  const model = await describeModel(await openModelFolder(flags.output, { checksums: false }));
+  print(flags.json ? JSON.stringify(model) : formatModel(model));
 }
 
 function adapterSettings(flags: BuildFlags): GivenSettings {

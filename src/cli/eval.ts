@@ -1,6 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Command } from "commander";
 import { type Evaluation, evaluateModel, namedScores, readAdapter, readEvaluationData } from "../index.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { addGenerationOptions, type GenerationFlags, generationOptions } from "./generation-flags.js";
 import { integer } from "./option-values.js";
@@ -56,7 +57,7 @@ export function addEvalCommand(program: Command, context: CliContext): void {
   addThreadsOption(command);
   addGenerationOptions(command);
   command
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((data: string, flags: EvalFlags) => evalCommand(data, flags, context));
 }
 

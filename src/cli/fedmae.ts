@@ -18,6 +18,7 @@ import {
   writeEncoderFolder,
 } from "../fedmae.js";
 import { EpalmError } from "../index.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { integer, number } from "./option-values.js";
 import { formatBytes, formatCount, formatShare, formatTable, note, print } from "./output.js";
@@ -32,6 +33,10 @@ Examples:
   epalm fedmae import mae_pretrain_vit_base.pth --output encoder
   epalm fedmae reconstruct run/blocks/0 photo.jpg --output grid.png
   epalm build --encoder encoder --decoder facebook/opt-125m --output my-model`;
+
+function examplesOf(...lines: readonly string[]): string {
+  return styleHeadings(["", "Examples:", ...lines.map((line) => `  ${line}`)].join("\n"));
+}
 
 /** No network has more. */
 const MAX_BLOCKS = 1000;
@@ -60,7 +65,7 @@ export function addFedMaeCommand(program: Command, context: CliContext): void {
     .description(
       "Masked auto-encoders of one block, pre-trained where the pictures are, cascaded into an encoder (FedMAE).",
     )
-    .addHelpText("after", examples);
+    .addHelpText("after", styleHeadings(examples));
   addPretrain(fedmae, context);
   addCascade(fedmae);
   addFinetune(fedmae, context);
@@ -75,6 +80,7 @@ function addPretrain(fedmae: Command, { signal }: CliContext): void {
     .description("Rounds of local training in the clients' own processes, averages, then the cascade.")
     .argument("<config>", "YAML or JSON file; docs/fedmae.md lists its keys")
     .option("--json", "print the result as JSON")
+    .addHelpText("after", examplesOf("epalm fedmae pretrain hospitals.yaml"))
     .action(async (path: string, { json }: { json?: true }) => {
       const result = await pretrain(readFedMaeConfig(path), {
         signal,
@@ -140,6 +146,7 @@ interface CascadeFlags {
   readonly output: string;
   readonly depth?: number;
   readonly heads?: number;
+  readonly json?: true;
 }
 
 function addCascade(fedmae: Command): void {
@@ -153,15 +160,21 @@ function addCascade(fedmae: Command): void {
     .requiredOption("-o, --output <dir>", "folder of the encoder")
     .option("--depth <n>", "blocks in the end", integer(1, MAX_BLOCKS))
     .addOption(headsOption())
-    .action(async (paths: string[], { output, depth, heads }: CascadeFlags) => {
+    .option("--json", "print the result as JSON")
+    .addHelpText(
+      "after",
+      examplesOf(
+        "epalm fedmae cascade run/blocks/0 run/blocks/1 run/blocks/2 --output encoder",
+        "epalm fedmae cascade block.pth --depth 12 --output encoder",
+      ),
+    )
+    .action(async (paths: string[], { output, depth, heads, json }: CascadeFlags) => {
       const sources = await Promise.all(
         paths.map(async (path) => ({ path, ...(await readEncoderFolder(path, { heads })) })),
       );
       const encoder = cascade(sources, depth);
       writeEncoderFolder(output, encoder);
-      print(
-        `encoder ${output}: ${encoder.config.num_hidden_layers} blocks of width ${encoder.config.hidden_size}`,
-      );
+      printEncoder(output, encoder, json, "");
     });
 }
 
@@ -231,6 +244,13 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .option("--no-mirror", "never mirror pictures")
     .option("--seed <n>", "of order, crops and first weights", integer(0, Number.MAX_SAFE_INTEGER), 0)
     .option("--json", "print the accuracies as JSON");
+  command.addHelpText(
+    "after",
+    examplesOf(
+      "epalm fedmae finetune run/mae --train labelled --test held-out --output encoder",
+      "epalm fedmae finetune run/mae --train labelled --test held-out --probe --json",
+    ),
+  );
   addThreadsOption(command).action((path: string, flags: FinetuneFlags) =>
     finetuneCommand(path, flags, context),
   );
@@ -325,6 +345,7 @@ interface ImportFlags {
   readonly heads?: number;
   readonly decoderHeads?: number;
   readonly imageSize?: number;
+  readonly json?: true;
 }
 
 function addImport(fedmae: Command): void {
@@ -339,13 +360,26 @@ function addImport(fedmae: Command): void {
     .addOption(headsOption())
     .addOption(decoderHeadsOption())
     .option("--image-size <n>", "pixels: positions are interpolated to it", integer(1, MAX_SIZE))
-    .action(async (path: string, { output, heads, decoderHeads, imageSize }: ImportFlags) => {
+    .option("--json", "print the result as JSON")
+    .addHelpText(
+      "after",
+      examplesOf(
+        "epalm fedmae import mae_pretrain_vit_base.pth --output encoder",
+        "epalm fedmae import vit-mae-base --image-size 384 --output encoder-384",
+      ),
+    )
+    .action(async (path: string, { output, heads, decoderHeads, imageSize, json }: ImportFlags) => {
       const read = await readEncoderFolder(path, { heads, decoderHeads });
       const encoder = imageSize === undefined ? read : resizeEncoder(read, imageSize);
       writeEncoderFolder(output, encoder);
-      const { num_hidden_layers: blocks, hidden_size: width, image_size: side } = encoder.config;
-      print(`encoder ${output}: ${blocks} blocks of width ${width}, ${side} pixels`);
+      printEncoder(output, encoder, json, `, ${encoder.config.image_size} pixels`);
     });
+}
+
+function printEncoder(path: string, { config }: EncoderFolder, json: true | undefined, more: string): void {
+  const { num_hidden_layers: blocks, hidden_size: width, image_size: side } = config;
+  if (json) print(JSON.stringify({ encoder: path, blocks, width, imageSize: side }));
+  else print(`encoder ${path}: ${blocks} blocks of width ${width}${more}`);
 }
 
 interface ReconstructFlags {
@@ -353,6 +387,7 @@ interface ReconstructFlags {
   readonly heads?: number;
   readonly decoderHeads?: number;
   readonly seed: number;
+  readonly json?: true;
 }
 
 function addReconstruct(fedmae: Command): void {
@@ -366,8 +401,10 @@ function addReconstruct(fedmae: Command): void {
     .addOption(headsOption())
     .addOption(decoderHeadsOption())
     .option("--seed <n>", "of the mask", integer(0, Number.MAX_SAFE_INTEGER), 0)
+    .option("--json", "print the result as JSON")
+    .addHelpText("after", examplesOf("epalm fedmae reconstruct run/blocks/0 photo.jpg --output grid.png"))
     .action(async (path: string, pictures: string[], flags: ReconstructFlags) => {
-      const { output, seed, ...heads } = flags;
+      const { output, seed, json, ...heads } = flags;
       const source = { path, ...(await readEncoderFolder(path, heads)) };
       const { png, loss, meanPatchLoss } = await reconstruct(
         requireMae(source),
@@ -376,6 +413,8 @@ function addReconstruct(fedmae: Command): void {
         seed,
       );
       writeFileSync(output, png);
-      print(`${output}: loss ${loss.toFixed(4)}, of saying each patch's mean ${meanPatchLoss.toFixed(4)}`);
+      if (json) print(JSON.stringify({ picture: output, loss, meanPatchLoss }));
+      else
+        print(`${output}: loss ${loss.toFixed(4)}, of saying each patch's mean ${meanPatchLoss.toFixed(4)}`);
     });
 }

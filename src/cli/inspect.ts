@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { EpalmError, openModelFolder } from "../index.js";
 import { MANIFEST_FILE } from "../model/manifest.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { describeCheckpoint } from "./describe-checkpoint.js";
 import { describeModel } from "./describe-model.js";
@@ -34,7 +35,7 @@ export function addInspectCommand(program: Command, { signal }: CliContext): voi
     .argument("<path>", "model folder, checkpoint folder or file")
     .option("--json", "print one JSON object")
     .option("--verify", "compare the checksum of every file of a model folder")
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((path: string, flags: InspectFlags) => untilAborted(inspect(path, flags), signal));
 }
 

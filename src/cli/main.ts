@@ -3,8 +3,8 @@ import { CommanderError } from "commander";
 import { readEnvironment } from "../environment.js";
 import { messageOf } from "../errors.js";
 import { ExitCode, exitCodeOf } from "./exit-code.js";
-import { note, onClosedPipe } from "./output.js";
-import { createProgram } from "./program.js";
+import { onClosedPipe } from "./output.js";
+import { createProgram, errorLine } from "./program.js";
 
 /** The process around the commands: interruption, errors, exit codes. */
 
@@ -24,7 +24,7 @@ onClosedPipe(() => end("unread output"));
 
 function show(error: unknown): void {
   const trace = environment.debug && error instanceof Error ? error.stack : undefined;
-  note(`epalm: ${trace ?? messageOf(error)}`);
+  process.stderr.write(errorLine(trace ?? messageOf(error), environment));
 }
 
 function reportError(error: unknown): void {

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import { EpalmError, type ImageInput, type Manifest, type Model } from "../index.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
 import { measureTexts } from "./measure-texts.js";
@@ -50,7 +51,7 @@ export function addMeasureCommand(program: Command, context: CliContext): void {
     .option("--texts <file>", "a text per line (default: a few sentences of our own)")
     .option("--images <files...>", "pictures (default: a generated one)")
     .option("--json", "print one JSON object")
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((flags: MeasureFlags) => measure(flags, context));
 }
 

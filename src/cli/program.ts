@@ -1,6 +1,10 @@
 import { Command } from "commander";
+import type { Environment } from "../environment.js";
+import { addBenchCommand } from "./bench.js";
 import { addBuildCommand } from "./build.js";
 import { addCaptionCommand } from "./caption.js";
+import { hasColours, styled, styleHeadings } from "./colours.js";
+import { addCompletionCommand } from "./completion.js";
 import type { CliContext } from "./context.js";
 import { addEvalCommand } from "./eval.js";
 import { addFedMaeCommand } from "./fedmae.js";
@@ -23,6 +27,8 @@ Environment:
   HF_ENDPOINT  another address of the hub
   EPALM_CACHE  where downloads are kept (default: HF_HOME/epalm, else ~/.cache/epalm/hub)
   EPALM_DEBUG  1: errors say where in the code they arose
+  NO_COLOR     no colours, not even on a terminal
+  FORCE_COLOR  colours everywhere
 
 Examples:
   epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
@@ -34,10 +40,16 @@ export function createProgram(context: CliContext): Command {
   const program = new Command("epalm")
     .description("Lets a frozen language model talk about what a frozen encoder sees (eP-ALM).")
     .version(packageVersion(), "-V, --version", "print the version")
-    .configureOutput({ outputError: (text, write) => write(`epalm: ${asOneLine(text)}\n`) })
+    .configureOutput({
+      outputError: (text, write) => write(errorLine(asOneLine(text), context.environment)),
+      // Commander takes styles out where they may not be.
+      getOutHasColors: () => hasColours(process.stdout, context.environment),
+      getErrHasColors: () => hasColours(process.stderr, context.environment),
+    })
+    .configureHelp({ styleTitle: (title) => styled("bold", title) })
     // Commands inherit it, and the above; they must be added after it.
     .exitOverride()
-    .addHelpText("after", notes);
+    .addHelpText("after", styleHeadings(notes));
   for (const add of [
     addBuildCommand,
     addInspectCommand,
@@ -45,13 +57,21 @@ export function createProgram(context: CliContext): Command {
     addVqaCommand,
     addServeCommand,
     addMeasureCommand,
+    addBenchCommand,
     addTrainCommand,
     addEvalCommand,
     addFedMaeCommand,
+    addCompletionCommand,
   ]) {
     add(program, context);
   }
   return program;
+}
+
+/** What is wrong, as a line for standard error. */
+export function errorLine(text: string, environment: Environment): string {
+  const name = "epalm:";
+  return `${hasColours(process.stderr, environment) ? styled("red", name) : name} ${text}\n`;
 }
 
 function asOneLine(text: string): string {

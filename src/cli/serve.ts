@@ -5,6 +5,7 @@ import type { ServerEnvironment } from "../environment.js";
 import { EpalmError, MANIFEST_FILE } from "../index.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../server/config.js";
 import { runServer } from "../server/run-server.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { each, integer, someText } from "./option-values.js";
 import { note } from "./output.js";
@@ -55,7 +56,7 @@ export function addServeCommand(program: Command, context: CliContext): void {
     .option("--host <address>", "address to listen on (default: 127.0.0.1)", someText)
     .option("--port <n>", "port to listen on; 0: any that is free (default: 8080)", integer(0, 65_535));
   addThreadsOption(command);
-  command.addHelpText("after", notes).action((flags: ServeFlags) => serve(flags, context));
+  command.addHelpText("after", styleHeadings(notes)).action((flags: ServeFlags) => serve(flags, context));
 }
 
 async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {

@@ -1,6 +1,7 @@
 import { SingleBar } from "cli-progress";
 import type { Command } from "commander";
 import { readTrainingConfig, type TrainingPlan, trainModel } from "../index.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { formatScores } from "./format-scores.js";
 import { formatCount, formatShare, note, print } from "./output.js";
@@ -31,7 +32,7 @@ export function addTrainCommand(program: Command, context: CliContext): void {
     .option("--blind", "train without the pictures: what they add is the difference")
     .option("--skip-bad", "leave bad examples out and list them")
     .option("--json", "print the result as JSON")
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((config: string, flags: TrainFlags) => trainCommand(config, flags, context));
 }
 

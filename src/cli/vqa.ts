@@ -1,6 +1,8 @@
 import { type Command, Option } from "commander";
 import { EpalmError, type Model } from "../index.js";
-import { type AnswerFlags, type Ask, addAnswerOptions, answerImages } from "./answer-images.js";
+import { type AnswerFlags, type Ask, addAnswerOptions, answerImages, manyPictures } from "./answer-images.js";
+import { type Asking, readQuestions } from "./asking.js";
+import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import {
   addGenerationOptions,
@@ -13,27 +15,35 @@ import { streamOption } from "./stream-option.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "./with-model.js";
 
 interface VqaFlags extends ModelFlags, AnswerFlags, GenerationFlags {
-  readonly question: string;
+  readonly question?: string;
+  readonly questions?: string;
   readonly candidate?: string[];
   readonly rankBy?: "sum" | "mean";
   readonly adapter?: string;
 }
 
-const examples = `
+const examples = `${manyPictures}
+
 With candidates, the model ranks them instead of writing; the best is printed, or with --scores all of them, each
 with its probability among them.
 
 Examples:
   epalm vqa cat.jpg --question "What colour is the cat?" --model captioner
-  epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores`;
+  epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores
+  epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
 
 /** `epalm vqa`: answers to a question about pictures. */
 export function addVqaCommand(program: Command, context: CliContext): void {
   const command = program
     .command("vqa")
     .summary("answer a question about pictures")
-    .description("Answers a question about each picture.")
-    .requiredOption("-q, --question <text>", "what is asked", someText)
+    .description("Answers a question about each picture, or the questions of a file about theirs.")
+    .option("-q, --question <text>", "what is asked", someText)
+    .addOption(
+      new Option("--questions <file>", 'instead: a line {"image": PATH, "question": TEXT} each')
+        .argParser(someText)
+        .conflicts("question"),
+    )
     .option("--candidate <text>", "an answer to choose from; may be repeated", each(someText))
     .addOption(
       new Option(
@@ -42,19 +52,32 @@ export function addVqaCommand(program: Command, context: CliContext): void {
       ).choices(["sum", "mean"]),
     );
   addModelOption(command);
-  addAnswerOptions(command).addOption(streamOption().conflicts("candidate"));
+  addAnswerOptions(command, "[images...]").addOption(streamOption().conflicts("candidate"));
   addThreadsOption(command);
   addGenerationOptions(command);
   command
-    .addHelpText("after", examples)
+    .addHelpText("after", styleHeadings(examples))
     .action((images: string[], flags: VqaFlags) => vqa(images, flags, context));
 }
 
 async function vqa(images: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
   refuseMixedModes(flags);
+  const askings = await askingsOf(images, flags);
   await withModel(flags, context, (model) =>
-    answerImages(images, flags, context, asking(model, flags, context)),
+    answerImages(askings, flags, context, model.manifest.name, asking(model, flags, context)),
   );
+}
+
+async function askingsOf(images: readonly string[], { question, questions }: VqaFlags): Promise<Asking[]> {
+  if (questions !== undefined) {
+    if (images.length === 0) return readQuestions(questions);
+    throw new EpalmError("invalid_option", "images: expected none beside --questions, which names them");
+  }
+  if (question === undefined)
+    throw new EpalmError("invalid_option", "--question: expected one, or --questions");
+  if (images.length === 0)
+    throw new EpalmError("invalid_option", "images: expected at least one, or --questions");
+  return images.map((image) => ({ image, question }));
 }
 
 /** Options of the one way to an answer mean nothing on the other. */
@@ -72,25 +95,25 @@ function refuseMixedModes(flags: VqaFlags): void {
 }
 
 function asking(model: Model, flags: VqaFlags, { signal }: CliContext): Ask {
-  const { question, candidate, adapter } = flags;
+  const { candidate, adapter } = flags;
   if (candidate === undefined) {
-    return async (image, onText) => {
+    return async (image, { question = "" }, onText) => {
       const answer = await model.vqa(image, question, {
         ...generationOptions(flags),
         adapter,
         signal,
         onText,
       });
-      return { texts: answer.texts, whole: { question, ...answer } };
+      return { texts: answer.texts, whole: answer };
     };
   }
-  return async (image) => {
+  return async (image, { question = "" }) => {
     const ranking = await model.rank(image, question, candidate, {
       ...(flags.rankBy ? { normalisation: flags.rankBy } : {}),
       adapter,
       signal,
     });
     const ranked = ranking.answers.map(({ text, probability }) => ({ text, score: probability }));
-    return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole: { question, ...ranking } };
+    return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole: ranking };
   };
 }

@@ -71,7 +71,8 @@ async function readLabelLines(file: string): Promise<LabelledPicture[]> {
 function parseLine(text: string, folder: string, where: string): LabelledPicture {
   const { data, error } = safeParse(line, parseJson(text, where));
   if (error) throw new EpalmError("invalid_data", `${where}: ${firstIssue(error)}`);
-  return { path: resolve(folder, data.image), labels: data.labels };
+  const { image, ...known } = data;
+  return { path: resolve(folder, image), ...known };
 }
 
 function parseJson(text: string, where: string): unknown {

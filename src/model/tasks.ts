@@ -44,6 +44,7 @@ export function promptParts(
 
 /** Without the white space around it and the question marks behind it: the template has its own. */
 function bareQuestion(question = ""): string {
+  if (typeof question !== "string") throw new EpalmError("invalid_option", "question: expected a text");
   const trimmed = question.trim();
   // Before the expression runs, whose time grows with the square of the length.
   if (trimmed.length > MAX_QUESTION_LENGTH) {

@@ -1,8 +1,10 @@
 import type { ListAnswer, MediaField, ModelList, TextAnswer, WireText } from "../wire.js";
 import type {
   CommonAnswer,
+  CommonAnswers,
   CommonRanked,
   CommonRanking,
+  CommonSource,
   CommonText,
   CommonTimings,
   CommonUsage,
@@ -15,30 +17,20 @@ export interface Timings extends CommonTimings {
   readonly queue: number;
 }
 
-interface Source {
-  readonly model: string;
-  readonly adapter: string;
-  readonly modality: MediaField;
+interface Source extends CommonSource {
   readonly timings: Timings;
 }
 
-export interface Answer extends CommonAnswer, Source {
+export interface Answer extends CommonAnswer {
   readonly timings: Timings;
 }
 
 /** Answers to several questions about one picture. */
-export interface Answers extends Source {
-  /** In the order of the questions. */
-  readonly answers: readonly {
-    readonly question: string;
-    readonly text: string;
-    readonly texts: readonly CommonText[];
-  }[];
-  /** Of all together. */
-  readonly usage: CommonUsage;
+export interface Answers extends CommonAnswers {
+  readonly timings: Timings;
 }
 
-export interface Ranking extends CommonRanking, Source {
+export interface Ranking extends CommonRanking {
   readonly timings: Timings;
 }
 

@@ -1,4 +1,6 @@
+import type { AnswerPiece, AnswerStream } from "../answer-stream.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
+import type { MediaField } from "../wire.js";
 
 /**
  * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the
@@ -7,12 +9,16 @@ import type { GenerationOptions } from "../generation/generation-options.js";
 export interface Asker {
   /** Says what is in a picture. */
   readonly caption: (picture: CommonPicture, options?: CommonAskOptions) => Promise<CommonAnswer>;
-  /** Answers a question about a picture. */
-  readonly vqa: (
-    picture: CommonPicture,
-    question: string,
-    options?: CommonAskOptions,
-  ) => Promise<CommonAnswer>;
+  readonly vqa: {
+    /** Answers a question about a picture. */
+    (picture: CommonPicture, question: string, options?: CommonAskOptions): Promise<CommonAnswer>;
+    /** Answers several questions about the same picture, which is encoded once. */
+    (
+      picture: CommonPicture,
+      questions: readonly string[],
+      options?: CommonAskOptions,
+    ): Promise<CommonAnswers>;
+  };
   /** Orders given answers to a question about a picture by how probable the model finds them. */
   readonly rank: (
     picture: CommonPicture,
@@ -20,18 +26,43 @@ export interface Asker {
     candidates: readonly string[],
     options?: CommonRankOptions,
   ) => Promise<CommonRanking>;
+  /** Says what is in a picture, piece by piece. */
+  readonly streamCaption: (
+    picture: CommonPicture,
+    options?: CommonStreamOptions,
+  ) => AnswerStream<string, CommonAnswer>;
+  readonly streamVqa: {
+    /** Answers a question about a picture, piece by piece. */
+    (
+      picture: CommonPicture,
+      question: string,
+      options?: CommonStreamOptions,
+    ): AnswerStream<string, CommonAnswer>;
+    /** Answers several questions at once: each piece says whose it is. */
+    (
+      picture: CommonPicture,
+      questions: readonly string[],
+      options?: CommonStreamOptions,
+    ): AnswerStream<AnswerPiece, CommonAnswers>;
+  };
 }
 
 /** The path of a file, or the bytes of one. */
 export type CommonPicture = string | Uint8Array;
 
-export interface CommonAskOptions extends GenerationOptions {
+export interface CommonStreamOptions extends GenerationOptions {
   /** Default: the model's first adapter that was trained for the task. */
   readonly adapter?: string | undefined;
   /** Takes the request back; it then rejects with the code `aborted`. */
   readonly signal?: AbortSignal | undefined;
-  /** Gets the text as it grows. With beams or several texts: all at once, at the end. */
-  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+export interface CommonAskOptions extends CommonStreamOptions {
+  /**
+   * Gets the text as it grows, and which of several questions it answers. With beams or several texts: all at once, at
+   * the end.
+   */
+  readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
 
 export interface CommonRankOptions {
@@ -72,16 +103,34 @@ export interface CommonUsage {
   readonly newTokens: number;
 }
 
-export interface CommonAnswer {
+/** Who gave an answer, and how long it took. */
+export interface CommonSource {
+  /** In process the name in the folder's manifest, of a service the name that it serves the model under. */
+  readonly model: string;
+  readonly adapter: string;
+  readonly modality: MediaField;
+  /** Several questions overlap: the longest counts. */
+  readonly timings: CommonTimings;
+}
+
+export interface CommonAnswer extends CommonSource {
   /** The best text. */
   readonly text: string;
   /** All texts, best first. */
   readonly texts: readonly CommonText[];
-  /** In process the name in the folder's manifest, of a service the name that it serves the model under. */
-  readonly model: string;
-  readonly adapter: string;
   readonly usage: CommonUsage;
-  readonly timings: CommonTimings;
+}
+
+/** Answers to several questions about one picture. */
+export interface CommonAnswers extends CommonSource {
+  /** In the order of the questions. */
+  readonly answers: readonly {
+    readonly question: string;
+    readonly text: string;
+    readonly texts: readonly CommonText[];
+  }[];
+  /** Of all together. */
+  readonly usage: CommonUsage;
 }
 
 export interface CommonRanked {
@@ -98,12 +147,9 @@ export interface CommonRanked {
   readonly probability: number;
 }
 
-export interface CommonRanking {
+export interface CommonRanking extends CommonSource {
   /** Best first. */
   readonly answers: readonly CommonRanked[];
-  readonly model: string;
-  readonly adapter: string;
   /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
   readonly usage: CommonUsage;
-  readonly timings: CommonTimings;
 }

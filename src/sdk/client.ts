@@ -1,3 +1,4 @@
+import { type AnswerPiece, AnswerStream } from "../answer-stream.js";
 import { EpalmError } from "../errors.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
 import type { MediaField, TextEvent } from "../wire.js";
@@ -13,8 +14,7 @@ import {
   readModels,
   readRanking,
 } from "./answer.js";
-import { AnswerStream } from "./answer-stream.js";
-import type { CommonAskOptions, CommonRankOptions } from "./asker.js";
+import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./asker.js";
 import { CallClock } from "./call-clock.js";
 import { EpalmApiError } from "./client-errors.js";
 import {
@@ -44,24 +44,14 @@ interface TargetOptions extends CallOptions {
   readonly modality?: MediaField | undefined;
 }
 
-export interface StreamOptions extends Omit<CommonAskOptions, "onText" | "signal">, TargetOptions {
+export interface StreamOptions extends Omit<CommonStreamOptions, "signal">, TargetOptions {
   /** Whether texts tell their tokens, and each one's natural log-probability. Default false. */
   readonly logprobs?: boolean | undefined;
 }
 
-export interface AskOptions extends StreamOptions {
-  /** Gets the text as it grows, and to which of several questions it belongs; see `CommonAskOptions`. */
-  readonly onText?: ((piece: string, index: number) => void) | undefined;
-}
+export interface AskOptions extends StreamOptions, Pick<CommonAskOptions, "onText"> {}
 
 export interface RankOptions extends Omit<CommonRankOptions, "signal">, TargetOptions {}
-
-/** What came to the answer of one of several questions. */
-export interface AnswerPiece {
-  /** Which question. */
-  readonly index: number;
-  readonly text: string;
-}
 
 export type Health =
   | { readonly isReady: true; readonly models: readonly string[] }

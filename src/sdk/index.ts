@@ -1,23 +1,24 @@
 /** What a user of the client imports, as `epalm/sdk`. */
 
+export type { AnswerPiece, AnswerStream } from "../answer-stream.js";
 export { EpalmError, type ErrorCode } from "../errors.js";
 export type { GenerationOptions } from "../generation/generation-options.js";
 export type { Answer, Answers, ModelInfo, Ranking, Timings } from "./answer.js";
-export type { AnswerStream } from "./answer-stream.js";
 export type {
   Asker,
   CommonAnswer,
+  CommonAnswers,
   CommonAskOptions,
   CommonPicture,
   CommonRanked,
   CommonRanking,
   CommonRankOptions,
+  CommonStreamOptions,
   CommonText,
   CommonTimings,
   CommonUsage,
 } from "./asker.js";
 export {
-  type AnswerPiece,
   type AskOptions,
   type CallOptions,
   EpalmClient,

@@ -62,7 +62,8 @@ function askOptions({ signal, onText }: Scene, request: CaptionRequest, index: n
   return {
     ...generationOptions(request),
     adapter: request.adapter,
-    signal,
+    // One for each question: Node warns of a leak where many listen to the same.
+    signal: AbortSignal.any([signal]),
     onText: onText && ((piece) => onText(index, piece)),
   };
 }

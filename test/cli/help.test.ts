@@ -3,6 +3,20 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { epalm } from "./cli-process.js";
 
+const commands = [
+  "build",
+  "inspect",
+  "caption",
+  "vqa",
+  "serve",
+  "measure",
+  "bench",
+  "train",
+  "eval",
+  "fedmae",
+  "completion",
+];
+
 describe("epalm", { concurrency: true }, () => {
   it("prints the package's version", async () => {
     const { version } = JSON.parse(readFileSync("package.json", "utf8"));
@@ -12,14 +26,17 @@ describe("epalm", { concurrency: true }, () => {
   it("names every command, exit code and environment variable in its help", async () => {
     const { code, stdout } = await epalm(["--help"]);
     assert.equal(code, 0);
-    for (const word of ["build", "inspect", "caption", "vqa", "measure", "130", "HF_TOKEN", "EPALM_CACHE"]) {
+    for (const word of ["130", "HF_TOKEN", "EPALM_CACHE", "NO_COLOR", ...commands]) {
       assert.match(stdout, new RegExp(`^\\s+${word}\\b`, "m"));
     }
   });
 
-  for (const command of ["build", "inspect", "caption", "vqa", "measure"]) {
+  for (const command of [
+    ...commands,
+    ...["pretrain", "cascade", "finetune", "import", "reconstruct"].map((name) => `fedmae ${name}`),
+  ]) {
     it(`shows examples in the help of ${command}`, async () => {
-      const { code, stdout, stderr } = await epalm([command, "--help"]);
+      const { code, stdout, stderr } = await epalm([...command.split(" "), "--help"]);
       assert.deepEqual([code, stderr], [0, ""]);
       assert.match(stdout, new RegExp(`^Usage: epalm ${command} `));
       assert.match(stdout, new RegExp(`Examples:\n(.*\n)*?  .*epalm ${command} `));

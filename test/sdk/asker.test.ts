@@ -3,19 +3,24 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { EpalmError, load } from "../../src/index.js";
-import type { AskOptions, Model, RankOptions } from "../../src/pipeline.js";
+import type { AskOptions, Model, RankOptions, StreamOptions } from "../../src/pipeline.js";
 import {
+  type AnswerStream,
   type Asker,
   type AskOptions as ClientAskOptions,
   type RankOptions as ClientRankOptions,
+  type StreamOptions as ClientStreamOptions,
   type CommonAnswer,
+  type CommonAnswers,
   type CommonAskOptions,
   type CommonRanking,
   type CommonRankOptions,
+  type CommonStreamOptions,
   EpalmClient,
 } from "../../src/sdk/index.js";
 import { startServer } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+import { piecesOf } from "./pieces-of.js";
 
 /*
  * The same code runs with a model that was loaded here and with a service: it compiles against both, and says the same.
@@ -28,7 +33,9 @@ const takes: readonly [
   Takes<CommonAskOptions, ClientAskOptions>,
   Takes<CommonRankOptions, RankOptions>,
   Takes<CommonRankOptions, ClientRankOptions>,
-] = [true, true, true, true];
+  Takes<CommonStreamOptions, StreamOptions>,
+  Takes<CommonStreamOptions, ClientStreamOptions>,
+] = [true, true, true, true, true, true];
 
 const asModel = (model: Model): Asker => model;
 const asClient = (client: EpalmClient): Asker => client;
@@ -64,7 +71,27 @@ const writing: Readonly<Record<string, (asker: Asker, heard: Heard) => Promise<C
   "a question of several lines": (asker) => asker.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
   "a question of another script": (asker) => asker.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
   "a question that is a number": (asker) => asker.vqa(bytes, "42", { maxNewTokens: 5 }),
+  "a caption in pieces": (asker, heard) => asStream(asker.streamCaption(bytes, { beams: 1 }), heard),
+  "a caption that is drawn, in pieces": (asker, heard) =>
+    asStream(asker.streamCaption(file, { temperature: 1.1, seed: 3, maxNewTokens: 12 }), heard),
+  "a caption with beams in one piece": (asker, heard) =>
+    asStream(asker.streamCaption(bytes, { beams: 2, maxNewTokens: 8 }), heard),
+  "an answer in pieces": (asker, heard) =>
+    asStream(asker.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }), heard),
+  "the answer of a stream that nobody goes through": (asker) =>
+    asker.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }).answer(),
 };
+
+async function asStream(
+  stream: AnswerStream<string, CommonAnswer>,
+  { pieces }: Heard,
+): Promise<CommonAnswer> {
+  for await (const piece of stream) pieces.push(piece);
+  assert.deepEqual(await piecesOf(stream), []);
+  const answer = await stream.answer();
+  assert.equal(pieces.join(""), answer.text);
+  return answer;
+}
 
 for (const [title, ask] of Object.entries(writing)) {
   test(`both forms say the same: ${title}`, async () => {
@@ -73,7 +100,7 @@ for (const [title, ask] of Object.entries(writing)) {
     const there = await ask(forms.client, heard.there);
     assert.deepEqual(textsOf(there), textsOf(here));
     assert.equal(there.text, here.text);
-    assert.deepEqual([there.adapter, there.usage], [here.adapter, here.usage]);
+    assert.deepEqual([there.adapter, there.modality, there.usage], [here.adapter, here.modality, here.usage]);
     assert.deepEqual(heard.there, heard.here);
     assert.deepEqual(missing(here.timings, there.timings), []);
     assert.deepEqual(missing(here, there), []);
@@ -105,6 +132,75 @@ for (const [title, ask] of Object.entries(ranking)) {
   });
 }
 
+const questions = ["what is it?", "where?", "what is it?"];
+
+type Told = string[];
+
+const several: Readonly<Record<string, (asker: Asker, told: Told) => Promise<CommonAnswers>>> = {
+  "several questions": (asker) => asker.vqa(bytes, questions, { maxNewTokens: 6 }),
+  "a list of one question": (asker) => asker.vqa(file, ["what?"], { maxNewTokens: 6 }),
+  "several questions as they grow": (asker, told) =>
+    asker.vqa(bytes, questions, {
+      beams: 1,
+      maxNewTokens: 6,
+      onText: (piece, index) => {
+        told[index] = (told[index] ?? "") + piece;
+      },
+    }),
+  "several questions in pieces": async (asker, told) => {
+    const stream = asker.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 6 });
+    for await (const { index, text } of stream) told[index] = (told[index] ?? "") + text;
+    return stream.answer();
+  },
+};
+
+for (const [title, ask] of Object.entries(several)) {
+  test(`both forms say the same: ${title}`, async () => {
+    const told = { here: [] as Told, there: [] as Told };
+    const [here, there] = [await ask(forms.model, told.here), await ask(forms.client, told.there)];
+    const plain = ({ answers }: CommonAnswers) =>
+      answers.map(({ question, text, texts }) => ({ question, text, texts: textsOf({ texts }) }));
+    assert.deepEqual(plain(there), plain(here));
+    assert.deepEqual([there.adapter, there.modality, there.usage], [here.adapter, here.modality, here.usage]);
+    assert.deepEqual(told.there, told.here);
+    const texts = here.answers.map(({ text }) => text);
+    if (told.here.length > 0) assert.deepEqual(told.here, texts);
+    assert.deepEqual(missing(here, there), []);
+    assert.deepEqual(missing(here.timings, there.timings), []);
+  });
+}
+
+for (const [name, asker] of Object.entries(forms)) {
+  test(`a stream that is left takes the request back: ${name}`, async () => {
+    const stepsBefore = await settledSteps();
+    // So many share each step, which makes steps long enough to come between.
+    const many = Array.from({ length: 16 }, (_, at) => `${at}`);
+    const stream = asker.streamVqa(bytes, many, { beams: 1, maxNewTokens: 55 });
+    for await (const _ of stream) break;
+    await assert.rejects(stream.answer(), { code: "aborted" });
+    const steps = (await settledSteps()) - stepsBefore;
+    assert.ok(steps < 50, `${steps} steps of 55`);
+  });
+
+  test(`a stream ends with its signal: ${name}`, async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stream = asker.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 55, signal });
+    const loop = async () => {
+      for await (const _ of stream) controller.abort();
+    };
+    await assert.rejects(loop(), { code: "aborted" });
+  });
+
+  test(`a stream that nobody asks makes no request: ${name}`, async () => {
+    const before = (await model.counts()).encoder.examples;
+    const stream = asker.streamCaption(await picture(91));
+    await stream.cancel();
+    await assert.rejects(stream.answer(), { code: "aborted" });
+    assert.equal((await model.counts()).encoder.examples, before);
+  });
+}
+
 /** JavaScript callers have no compiler. */
 const wrong = (options: object) => options as CommonAskOptions;
 
@@ -116,6 +212,14 @@ const refusing: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
   "a text for a list": (asker) => asker.caption(bytes, wrong({ stop: "x" })),
   "an unknown option": (asker) => asker.caption(bytes, wrong({ max_tokens: 5 })),
   "an unknown adapter": (asker) => asker.caption(bytes, { adapter: "nobody" }),
+  "an unknown option of a stream": async (asker) =>
+    asker.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
+  "a stream that is to be told as well": async (asker) =>
+    asker.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
+  "a stream of a damaged picture": async (asker) => asker.streamCaption(bytes.subarray(0, 200)).answer(),
+  "no questions": (asker) => asker.vqa(bytes, []),
+  "a question that is no text": (asker) => asker.vqa(bytes, 7 as unknown as string),
+  "one of several questions that asks nothing": (asker) => asker.vqa(bytes, ["what?", " ? "]),
   "no candidates": (asker) => asker.rank(bytes, "is it?", []),
   "no picture": (asker) => asker.caption(new Uint8Array([1, 2, 3])),
   "half a picture": (asker) => asker.caption(bytes.subarray(0, 200)),
@@ -132,7 +236,7 @@ for (const [title, ask] of Object.entries(refusing)) {
 }
 
 test("a folder that is loaded is an Asker, too", async () => {
-  assert.deepEqual(takes, [true, true, true, true]);
+  assert.ok(takes.every(Boolean));
   const loaded = await load(folder, { threads: 1 });
   try {
     const asker: Asker = loaded;
@@ -143,7 +247,7 @@ test("a folder that is loaded is an Asker, too", async () => {
 });
 
 /** What the common interface says of texts. */
-function textsOf({ texts }: CommonAnswer) {
+function textsOf({ texts }: Pick<CommonAnswer, "texts">) {
   return texts.map(({ text, score, finish }) => ({ text, score: score.toFixed(4), finish }));
 }
 
@@ -155,6 +259,16 @@ function missing(here: object, there: object): string[] {
 /** Rows that share a step with others may differ in the last bits. */
 function assertClose(got: number | undefined, expected: number): void {
   assert.ok(got !== undefined && Math.abs(got - expected) < 1e-4, `${got} / ${expected}`);
+}
+
+/** Steps of the decoder, when there are no more. */
+async function settledSteps(): Promise<number> {
+  for (let last = -1; ; ) {
+    const { steps } = (await model.counts()).decoder;
+    if (steps === last) return steps;
+    last = steps;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 async function errorOf(call: Promise<unknown>): Promise<EpalmError> {

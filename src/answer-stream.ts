@@ -1,4 +1,11 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "./errors.js";
+
+/** What came to the answer of one of several questions. */
+export interface AnswerPiece {
+  /** Which question. */
+  readonly index: number;
+  readonly text: string;
+}
 
 type State<Result> =
   | { readonly kind: "open" }
@@ -6,7 +13,7 @@ type State<Result> =
   | { readonly kind: "failed"; readonly error: unknown };
 
 /**
- * An answer as it grows: `for await` gives its pieces, `answer` the whole of it at the end. The request is sent when the
+ * An answer as it grows: `for await` gives its pieces, `answer` the whole of it at the end. The request is made when the
  * first of the two is used, and its timeout counts from there. Leaving the loop early takes it back, in the service,
  * too.
  */
@@ -64,5 +71,31 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
       if (this.#state.kind === "open") this.#state = { kind: "failed", error };
       throw error;
     }
+  }
+}
+
+/** The pieces that a call tells as they come; returns its result, or throws what it fails with. */
+export async function* piecesOfCall<Piece, Result>(
+  call: (tell: (piece: Piece) => void) => Promise<Result>,
+): AsyncGenerator<Piece, Result, undefined> {
+  const waiting: Piece[] = [];
+  let isOver = false;
+  let wake = () => {};
+  const work = call((piece) => {
+    waiting.push(piece);
+    wake();
+  });
+  const end = () => {
+    isOver = true;
+    wake();
+  };
+  work.then(end, end);
+  for (;;) {
+    yield* waiting.splice(0);
+    if (waiting.length > 0) continue;
+    if (isOver) return work;
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
   }
 }

@@ -1,0 +1,54 @@
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import { EpalmError } from "../errors.js";
+import { allIssues, safeParse } from "../schema.js";
+import { pathField, questionField } from "../training/data/fields.js";
+import { readLines } from "../training/data/read-lines.js";
+
+/** Names standard input. */
+export const STANDARD_INPUT = "-";
+
+/** One thing that a model is asked. */
+export interface Asking {
+  /** As the user named it, which is how it is found again; `-` is standard input. */
+  readonly image: string;
+  /** Where the picture is, if not at `image`. */
+  readonly path?: string;
+  readonly question?: string;
+  /** Whether others are asked something else. */
+  readonly hasOwnQuestion?: true;
+}
+
+const questionLine = z.strictObject({ image: pathField, question: questionField });
+
+/**
+ * The questions of a file, a line `{"image", "question"}` each; paths are relative to the file. All are read before
+ * the first is asked.
+ *
+ * @throws not_found; invalid_data, naming file and line
+ */
+export async function readQuestions(file: string): Promise<Asking[]> {
+  if (!existsSync(file)) throw new EpalmError("not_found", `--questions: ${file}: no such file`);
+  const askings: Asking[] = [];
+  for await (const line of readLines(file)) {
+    const where = `--questions: ${file}:${line.number}`;
+    if (line.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${line.cause}`);
+    if (line.text.trim() === "") continue;
+    const parsed = safeParse(questionLine, jsonOf(line.text));
+    if (!parsed.success) {
+      throw new EpalmError("invalid_data", `${where}: ${allIssues(parsed.error)}`);
+    }
+    askings.push({ ...parsed.data, path: resolve(dirname(file), parsed.data.image), hasOwnQuestion: true });
+  }
+  if (askings.length > 0) return askings;
+  throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,30 @@
+import { Argument, type Command } from "commander";
+import { styleHeadings } from "./colours.js";
+import { completeBash } from "./complete-bash.js";
+import { completeFish } from "./complete-fish.js";
+import { completeZsh } from "./complete-zsh.js";
+import { type CompletionCommand, completionTree } from "./completion-tree.js";
+import { print } from "./output.js";
+
+const shells = { bash: completeBash, zsh: completeZsh, fish: completeFish } satisfies Readonly<
+  Record<string, (program: CompletionCommand) => string>
+>;
+
+const examples = `
+The script is made of the commands as they are; print it again after an update.
+
+Examples:
+  source <(epalm completion bash)                                      # in ~/.bashrc
+  source <(epalm completion zsh)                                       # in ~/.zshrc, after compinit
+  epalm completion fish > ~/.config/fish/completions/epalm.fish`;
+
+/** `epalm completion`: what shells complete commands and options with. */
+export function addCompletionCommand(program: Command): void {
+  program
+    .command("completion")
+    .summary("print a script that completes commands and options")
+    .description("Prints a script with which a shell completes commands, options and their values.")
+    .addArgument(new Argument("<shell>", "for which shell").choices(Object.keys(shells)))
+    .addHelpText("after", styleHeadings(examples))
+    .action((shell: keyof typeof shells) => print(shells[shell](completionTree(program))));
+}

@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import sharp from "sharp";
+import { buildTiny, epalm, temporaryFolder } from "./cli-process.js";
+
+const folder = temporaryFolder();
+const model = join(folder, "tiny");
+const few = ["--model", model, "--max-tokens", "6"];
+const photos = Array.from({ length: 5 }, (_, at) => join(folder, `photo-${at}.png`));
+const broken = join(folder, "broken.png");
+const [first = "", second = ""] = photos;
+
+before(async () => {
+  for (const [at, path] of photos.entries()) {
+    const background = { r: 50 * at, g: 200 - 40 * at, b: 30 };
+    await sharp({ create: { width: 40, height: 30, channels: 3, background } })
+      .png()
+      .toFile(path);
+  }
+  writeFileSync(broken, readFileSync(first).subarray(0, 60));
+  const built = await buildTiny(model);
+  assert.equal(built.code, 0, built.stderr);
+});
+
+function linesOf(text: string) {
+  assert.ok(text === "" || text.endsWith("\n"));
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+}
+
+function linesIn(path: string) {
+  return linesOf(readFileSync(path, "utf8"));
+}
+
+describe("many pictures", { concurrency: true }, () => {
+  it("each have a line of JSON, that of a bad one holds the error", async () => {
+    const { code, stdout, stderr } = await epalm([
+      "caption",
+      first,
+      broken,
+      "nowhere.png",
+      second,
+      ...few,
+      "--jsonl",
+    ]);
+    assert.equal(code, 1);
+    const lines = linesOf(stdout);
+    assert.deepEqual(
+      lines.map(({ image }) => image),
+      [first, broken, "nowhere.png", second],
+    );
+    assert.equal(lines[1].error.code, "invalid_media");
+    assert.deepEqual(lines[2].error, { code: "not_found", message: "nowhere.png: no such file" });
+    assert.deepEqual(
+      lines.map(({ text }) => typeof text),
+      ["string", "undefined", "undefined", "string"],
+    );
+    assert.match(stderr, /^epalm: .*broken\.png: .*\nepalm: nowhere\.png: no such file\n$/);
+  });
+
+  it("--json and --jsonl are the same", async () => {
+    const without = (text: string) => linesOf(text).map(({ timings, ...line }) => line);
+    const args = ["caption", first, second, ...few];
+    const [json, jsonl] = await Promise.all([epalm([...args, "--json"]), epalm([...args, "--jsonl"])]);
+    assert.deepEqual(without(jsonl.stdout), without(json.stdout));
+  });
+
+  it("go on in a file: what is answered is passed over, what failed is tried again", async () => {
+    const output = join(folder, "captions.jsonl");
+    const late = join(folder, "late.png");
+    const args = ["caption", first, late, second, first, ...few, "--output", output];
+    const once = await epalm(args);
+    assert.deepEqual([once.code, once.stdout], [1, ""]);
+    const [kept, failed] = linesIn(output);
+    assert.deepEqual([kept.image, failed.image, failed.error.code], [first, late, "not_found"]);
+
+    writeFileSync(late, readFileSync(second));
+    const again = await epalm([...args, "-o", output]);
+    assert.deepEqual([again.code, again.stderr], [0, "3 of 4 are answered already\n"]);
+    const lines = linesIn(output);
+    assert.deepEqual(
+      lines.map(({ image, error }) => [image, error]),
+      [first, second, late].map((image) => [image, undefined]),
+    );
+    assert.deepEqual(lines[0], kept);
+
+    const content = readFileSync(output, "utf8");
+    assert.equal((await epalm(args)).code, 0);
+    assert.equal(readFileSync(output, "utf8"), content);
+  });
+
+  for (const [title, cut] of [
+    ["a line that was cut off", '{"image":"photo-1.png","te'],
+    ["a letter that was cut off", `{"image":"photo-1.png","text":"\xc3`],
+  ] as const) {
+    it(`are repaired after ${title}`, async () => {
+      const output = join(folder, `${title.replaceAll(" ", "-")}.jsonl`);
+      assert.equal((await epalm(["caption", first, ...few, "-o", output])).code, 0);
+      appendFileSync(output, Buffer.from(cut, "latin1"));
+      assert.equal((await epalm(["caption", first, second, ...few, "-o", output])).code, 0);
+      assert.deepEqual(
+        linesIn(output).map(({ image }) => image),
+        [first, second],
+      );
+    });
+  }
+
+  it("keep a last line that lacks its end only", async () => {
+    const output = join(folder, "unended.jsonl");
+    const line = JSON.stringify({ image: first, text: "mine" });
+    writeFileSync(output, line);
+    assert.equal((await epalm(["caption", first, second, ...few, "-o", output])).code, 0);
+    const [kept, added] = linesIn(output);
+    assert.deepEqual([kept, added.image], [JSON.parse(line), second]);
+  });
+
+  it("go on after kill -9", async () => {
+    const output = join(folder, "killed.jsonl");
+    const names = Array.from({ length: 300 }, (_, at) => join(folder, `killed-${at}.png`));
+    for (const name of names) copyFileSync(first, name);
+    const args = ["caption", ...names, ...few, "--output", output];
+    const child = spawn(process.execPath, ["dist/src/cli/main.js", ...args]);
+    const closed = new Promise((resolve) => child.once("close", resolve));
+    while (!existsSync(output) || readFileSync(output, "utf8").split("\n").length < 5) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    child.kill("SIGKILL");
+    await closed;
+    const before = readFileSync(output, "utf8");
+    const { code, stderr } = await epalm(args);
+    assert.equal(code, 0, stderr);
+    const whole = before.slice(0, before.lastIndexOf("\n") + 1);
+    assert.ok(whole.length > 0 && readFileSync(output, "utf8").startsWith(whole));
+    const lines = linesIn(output);
+    assert.ok(whole.split("\n").length - 1 < 300);
+    assert.deepEqual(lines.map(({ image }) => image).sort(), names.toSorted());
+  });
+
+  it("refuse to go on in a file of something else, and leave it as it is", async () => {
+    const foreign: readonly (readonly [content: string, message: RegExp])[] = [
+      ["my notes\nof today\n", /--output: .*:1: expected an answer as JSON/],
+      [
+        '{"image":"a.png","model":"other","text":"x"}\n',
+        /:1: expected an answer of the model 'tiny', got one of 'other'/,
+      ],
+    ];
+    for (const [at, [content, message]] of foreign.entries()) {
+      const output = join(folder, `foreign-${at}.jsonl`);
+      writeFileSync(output, content);
+      const { code, stderr } = await epalm(["caption", first, ...few, "-o", output]);
+      assert.equal(code, 2);
+      assert.match(stderr, /^epalm: [^\n]+\n$/);
+      assert.match(stderr, message);
+      assert.equal(readFileSync(output, "utf8"), content);
+    }
+  });
+
+  it("answer one question about each, and are told apart by it", async () => {
+    const output = join(folder, "answers.jsonl");
+    const ask = (question: string) => epalm(["vqa", first, second, "-q", question, ...few, "-o", output]);
+    assert.equal((await ask("what?")).code, 0);
+    assert.equal((await ask("where?")).code, 0);
+    assert.match((await ask("what?")).stderr, /^2 of 2 are answered already\n$/);
+    assert.deepEqual(
+      linesIn(output).map(({ image, question }) => [image, question]),
+      ["what?", "where?"].flatMap((question) => [first, second].map((image) => [image, question])),
+    );
+  });
+
+  it("have questions of their own, in a file", async () => {
+    const questions = join(folder, "questions.jsonl");
+    const rows = [
+      { image: "photo-0.png", question: "what colour?" },
+      { image: "nowhere.png", question: "what?" },
+      { image: "photo-0.png", question: "long ".repeat(100).trim() },
+      { image: second, question: "how\tmany?" },
+    ];
+    writeFileSync(questions, `${rows.map((row) => JSON.stringify(row)).join("\n")}\n\n`);
+    const { code, stdout } = await epalm(["vqa", "--questions", questions, ...few, "--jsonl"]);
+    assert.equal(code, 1);
+    const lines = linesOf(stdout);
+    assert.deepEqual(
+      lines.map(({ image, question, error }) => [image, question, error?.code]),
+      rows.map(({ image, question }, at) => [
+        image,
+        question,
+        [undefined, "not_found", "too_large", undefined][at],
+      ]),
+    );
+    const single = await epalm(["vqa", first, "-q", "what colour?", ...few]);
+    assert.equal(single.stdout, `${lines[0].text}\n`);
+    const text = await epalm(["vqa", "--questions", questions, ...few]);
+    assert.equal(text.stdout.split("\n")[0], `photo-0.png\twhat colour?\t${lines[0].text}`);
+    assert.match(text.stdout, /\thow many\?\t/);
+  });
+
+  const unusable: readonly (readonly [
+    title: string,
+    args: readonly string[],
+    code: number,
+    message: RegExp,
+  ])[] = [
+    ["no question", ["vqa", "a.png"], 2, /--question: expected one, or --questions/],
+    ["a question about nothing", ["vqa", "-q", "what?"], 2, /images: expected at least one, or --questions/],
+    ["two kinds of questions", ["vqa", "-q", "what?", "--questions", "x.jsonl"], 2, /cannot be used with/],
+    [
+      "pictures beside a file",
+      ["vqa", "a.png", "--questions", "x.jsonl"],
+      2,
+      /images: expected none beside --questions/,
+    ],
+    [
+      "no file of questions",
+      ["vqa", "--questions", "none.jsonl"],
+      1,
+      /--questions: none.jsonl: no such file/,
+    ],
+    [
+      "a stream into a file",
+      ["caption", "a.png", "--stream", "--output", "x.jsonl"],
+      2,
+      /'--stream' cannot be used with/,
+    ],
+    [
+      "a stream of JSON lines",
+      ["caption", "a.png", "--stream", "--jsonl"],
+      2,
+      /'--stream' cannot be used with/,
+    ],
+  ];
+  for (const [title, args, code, message] of unusable) {
+    it(`are not asked with ${title}`, async () => {
+      const finished = await epalm([...args, ...few]);
+      assert.deepEqual([finished.code, finished.stdout], [code, ""]);
+      assert.match(finished.stderr, /^epalm: [^\n]+\n$/);
+      assert.match(finished.stderr, message);
+    });
+  }
+
+  it("are not asked with a question that cannot be read", async () => {
+    const questions = join(folder, "bad.jsonl");
+    for (const line of [
+      '{"image":"a.png"}',
+      '{"image":"a.png","question":"x","size":1}',
+      "?",
+      '{"image":"a","question":"?"}',
+    ]) {
+      writeFileSync(questions, `{"image":"a.png","question":"x"}\n${line}\n`);
+      const { code, stdout, stderr } = await epalm(["vqa", "--questions", questions, ...few]);
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, /^epalm: --questions: .*bad\.jsonl:2: [^\n]+\n$/);
+    }
+  });
+});

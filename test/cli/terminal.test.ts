@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import sharp from "sharp";
+import { buildTiny, epalm, temporaryFolder } from "./cli-process.js";
+
+const STYLE = "\x1b[";
+const folder = temporaryFolder();
+const model = join(folder, "tiny");
+const photos = ["a.png", "b.png", "c.png"].map((name) => join(folder, name));
+
+before(async () => {
+  for (const photo of photos) {
+    await sharp({ create: { width: 40, height: 30, channels: 3, background: "teal" } })
+      .png()
+      .toFile(photo);
+  }
+  assert.equal((await buildTiny(model)).code, 0);
+});
+
+const hasTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0;
+const skip = hasTerminal ? false : "there is no `script` to make a terminal with";
+
+/** What the command writes to a terminal. */
+function onTerminal(args: readonly string[], environment: Readonly<Record<string, string>> = {}): string {
+  const line = [process.execPath, "dist/src/cli/main.js", ...args].map((word) => `'${word}'`).join(" ");
+  const { NO_COLOR, FORCE_COLOR, ...others } = process.env;
+  const env = { ...others, TERM: "xterm-256color", ...environment };
+  return spawnSync("script", ["-qec", line, "/dev/null"], { encoding: "utf8", env }).stdout;
+}
+
+describe("colours", { concurrency: true }, () => {
+  const plain = { NO_COLOR: "", FORCE_COLOR: "" };
+
+  it("are not in what is no terminal", async () => {
+    assert.ok(!(await epalm(["caption", "--help"], { env: plain })).stdout.includes(STYLE));
+    assert.ok(!(await epalm(["captoin"], { env: plain })).stderr.includes(STYLE));
+  });
+
+  it("are there when they are forced, unless they are forbidden", async () => {
+    const forced = { ...plain, FORCE_COLOR: "1" };
+    const { stdout } = await epalm(["caption", "--help"], { env: forced });
+    assert.ok(stdout.includes(`${STYLE}1mExamples:${STYLE}22m`), stdout);
+    const { stderr } = await epalm(["captoin"], { env: forced });
+    assert.ok(stderr.startsWith(`${STYLE}31mepalm:${STYLE}39m unknown`), stderr);
+    for (const env of [
+      { NO_COLOR: "1", FORCE_COLOR: "1" },
+      { ...plain, FORCE_COLOR: "0" },
+    ]) {
+      assert.ok(!(await epalm(["caption", "--help"], { env })).stdout.includes(STYLE));
+    }
+  });
+
+  it("are on terminals, unless they are forbidden", { skip }, () => {
+    assert.ok(onTerminal(["caption", "--help"]).includes(`${STYLE}1mUsage:`));
+    assert.ok(onTerminal(["captoin"]).includes(`${STYLE}31mepalm:`));
+    assert.ok(!onTerminal(["caption", "--help"], { NO_COLOR: "1" }).includes(STYLE));
+  });
+});
+
+describe("progress", { skip }, () => {
+  const few = ["--model", model, "--max-tokens", "4"];
+
+  it("is shown while a file is filled, and errors beside it", () => {
+    const output = join(folder, "out.jsonl");
+    const shown = onTerminal(["caption", ...photos, "nowhere.png", ...few, "--output", output]);
+    assert.match(shown, /4\/4 · 1 failed/);
+    assert.match(shown, /epalm:.* nowhere\.png: no such file/);
+    const lines = readFileSync(output, "utf8").trimEnd().split("\n");
+    assert.equal(lines.length, 4);
+    assert.ok(lines.every((line) => line.startsWith('{"image":')));
+  });
+
+  it("does not tear answers on the same terminal", () => {
+    const shown = onTerminal(["caption", ...photos, ...few]);
+    assert.doesNotMatch(shown, /3\/3/);
+    assert.equal(shown.trimEnd().split(/\r?\n/).length, 3);
+  });
+});

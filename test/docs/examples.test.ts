@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { basename, join } from "node:path";
+import { before, describe, test } from "node:test";
+import sharp from "sharp";
+import { buildTiny } from "../cli/cli-process.js";
+import { startServer } from "../server/running-server.js";
+import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../server/tiny-model.js";
+import { type Block, blocksOf, pages } from "./pages.js";
+import { startTinyHub } from "./tiny-hub.js";
+
+/*
+ * The examples of README and docs, run as they stand, block by block, in a project that has epalm installed and some
+ * pictures. Tiny models stand under the names of public ones, so that commands need not be changed; what must be is in
+ * the tables below. The examples of docs/sdk.md have a test of their own, which looks at what they say.
+ */
+
+/** What is done elsewhere, by page. */
+const ownTest = new Set(["docs/sdk.md"]);
+
+/** Model folders that a page takes for granted. */
+const givenModels: Readonly<Record<string, readonly string[]>> = {
+  "docs/command-line.md": ["my-model"],
+  "docs/precision.md": ["my-model-int8", "my-model-fp32"],
+  "docs/quick-start.md": ["my-model"],
+  "docs/serving.md": ["my-model"],
+  "docs/training.md": ["captioner"],
+};
+
+/** What tiny models cannot be: as deep, or trained as long. */
+const smaller: readonly (readonly [RegExp, string])[] = [
+  [/injectedStates: 6/, "injectedStates: 3"],
+  [/startLayer: (6|15)/, "startLayer: 2"],
+  [/endLayer: (11|29)/, "endLayer: 5"],
+  [/epochs: 8/, "epochs: 1"],
+];
+
+/** By page: the model that comes with the package may not be there, and the README's training uses its own model. */
+const replaced: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
+  "docs/quick-start.md": [
+    [/node_modules\/epalm\/models\/default/g, "my-model"],
+    [/epalm serve$/m, "epalm serve --model my-model"],
+  ],
+  "README.md": [[/model: captioner/, "model: my-model"]],
+};
+
+const SERVICE = "http://localhost:8080";
+/** A block runs no longer. */
+const TIMEOUT_MS = 240_000;
+
+/** What every project begins with, and the models that some begin with. */
+const base = temporaryFolder();
+const models = temporaryFolder();
+const projects = temporaryFolder();
+const hub = await startTinyHub();
+const { url } = await startServer({ models: { tiny: await buildTinyModel() } });
+
+before(async () => {
+  mkdirSync(join(base, "photos"));
+  mkdirSync(join(base, "plants"));
+  for (const [at, name] of ["photo", "a", "b", "photos/a", "photos/b", "photos/c"].entries()) {
+    const background = { r: 40 * at, g: 200 - 30 * at, b: 90 };
+    await sharp({ create: { width: 48, height: 36, channels: 3, background } })
+      .jpeg()
+      .toFile(join(base, `${name}.jpg`));
+  }
+  const lines = (rows: readonly object[]) => `${rows.map((row) => JSON.stringify(row)).join("\n")}\n`;
+  const names = ["a", "b", "c"];
+  const captions = (folder: string) =>
+    lines(names.map((name) => ({ image: `${folder}${name}.jpg`, caption: `a plant called ${name}` })));
+  for (const name of ["train", "validation", "test"])
+    writeFileSync(join(base, `plants/${name}.jsonl`), captions("../photos/"));
+  writeFileSync(join(base, "photos/train.jsonl"), captions(""));
+  const asked = names.map((name) => ({ image: `photos/${name}.jpg`, question: "what colour is it?" }));
+  writeFileSync(join(base, "questions.jsonl"), lines(asked));
+  writeFileSync(join(base, "sentences.txt"), "a brown dog\nan old red bus\n");
+  for (const name of ["adapter", "caption", "vqa"]) cpSync(ADAPTER_FILE, join(base, `${name}.pth`));
+  await installPackage(base);
+  for (const name of ["my-model", "captioner", "my-model-fp32", "my-model-int8"]) {
+    const precision = name.endsWith("int8") ? "int8" : "fp32";
+    const built = await buildTiny(join(models, name), "--precision", precision);
+    assert.equal(built.code, 0, built.stderr);
+  }
+});
+
+/** As `npm install` leaves it; `npx` looks nothing up. */
+async function installPackage(folder: string): Promise<void> {
+  mkdirSync(join(folder, "node_modules"));
+  for (const name of ["@types", "undici-types"])
+    symlinkSync(join(process.cwd(), "node_modules", name), join(folder, "node_modules", name));
+  symlinkSync(process.cwd(), join(folder, "node_modules/epalm"));
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }\n');
+  mkdirSync(join(folder, "bin"));
+  const main = join(process.cwd(), "dist/src/cli/main.js");
+  const programs = { epalm: `exec '${process.execPath}' '${main}' "$@"`, npx: 'exec "$@"' };
+  for (const [name, line] of Object.entries(programs)) {
+    writeFileSync(join(folder, "bin", name), `#!/bin/sh\n${line}\n`);
+    chmodSync(join(folder, "bin", name), 0o755);
+  }
+}
+
+const all = pages.flatMap(blocksOf);
+
+for (const page of pages.filter((name) => !ownTest.has(name))) {
+  const runnable = blocksOf(page).filter(({ language }) => ["sh", "js", "ts"].includes(language));
+  if (runnable.length === 0) continue;
+  describe(page, () => {
+    const project = join(projects, basename(page, ".md"));
+    before(() => {
+      cpSync(base, project, { recursive: true });
+      for (const name of givenModels[page] ?? [])
+        cpSync(join(models, name), join(project, name), { recursive: true });
+      for (const block of all.filter(({ language }) => language === "yaml")) {
+        const [, name] = /^# ([\w-]+\.yaml)$/m.exec(block.code) ?? [];
+        if (name !== undefined) writeFileSync(join(project, name), inProject(block.code, page));
+      }
+    });
+    for (const block of runnable) {
+      const skip = block.notRun ?? false;
+      test(`the ${block.language} block of line ${block.line} runs`, {
+        skip,
+        timeout: TIMEOUT_MS,
+      }, async () => {
+        const { status, output } = await runBlock(block, project);
+        assert.equal(status, 0, output);
+      });
+    }
+  });
+}
+
+test("every block of docs/sdk.md is one that its own test runs", () => {
+  for (const { language, notRun } of blocksOf("docs/sdk.md"))
+    assert.deepEqual([language, notRun], ["js", undefined]);
+});
+
+function inProject(code: string, page: string): string {
+  return [...smaller, ...(replaced[page] ?? [])].reduce((text, [from, to]) => text.replace(from, to), code);
+}
+
+async function runBlock({ language, code, line, page }: Block, project: string) {
+  const text = inProject(code, page);
+  if (language === "sh") return run("bash", ["-c", await shellScript(text)], project);
+  const name = `example-${line}`;
+  writeFileSync(join(project, `${name}.${language}`), text.replaceAll(SERVICE, url));
+  if (language === "ts") {
+    const checked = await typeCheck(`${name}.ts`, project);
+    if (checked.status !== 0) return checked;
+  }
+  return run(process.execPath, [`${name}.js`], project);
+}
+
+/** Strictly, against the declarations of the package; writes JavaScript beside it. */
+function typeCheck(file: string, project: string) {
+  const tsc = join(process.cwd(), "node_modules/typescript/bin/tsc");
+  const options =
+    "--strict --noUncheckedIndexedAccess --module nodenext --target es2023 --types node --ignoreConfig";
+  return run(process.execPath, [tsc, ...options.split(" "), file], project);
+}
+
+/** Ends at the first command that fails. A service goes on in the background until the block is over. */
+async function shellScript(code: string): Promise<string> {
+  const port = await freePort();
+  const address = `http://127.0.0.1:${port}`;
+  const waits = `for _ in $(seq 600); do curl -sf ${address}/readyz > /dev/null && break; sleep 0.1; done`;
+  const body = code
+    .replaceAll(SERVICE, address)
+    .replace(/^((?:npx )?epalm serve\b.*)$/gm, (line) => {
+      const own = line.replace(/ --port \d+/, "");
+      return `${own.replace(/\s+#.*$/, "")} --port ${port} & service=$!\n${waits}`;
+    })
+    // It answers with an error's status otherwise.
+    .replace(/^curl /gm, "curl -sS --fail-with-body ");
+  return `set -euo pipefail\nservice=\ntrap '[ -z "$service" ] || kill $service' EXIT\n${body}`;
+}
+
+function run(program: string, args: readonly string[], cwd: string) {
+  const child = spawn(program, args, {
+    cwd,
+    env: {
+      ...process.env,
+      PATH: `${join(cwd, "bin")}:${process.env.PATH}`,
+      HF_ENDPOINT: hub,
+      EPALM_CACHE: join(cwd, ".cache"),
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (piece) => {
+      output += piece;
+    });
+  }
+  return new Promise<{ status: number | null; output: string }>((resolve) =>
+    child.on("close", (status) => resolve({ status, output })),
+  );
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  assert.ok(typeof address === "object" && address !== null);
+  return address.port;
+}
