@@ -18,7 +18,10 @@ Examples:
   source <(epalm completion zsh)                                       # in ~/.zshrc, after compinit
   epalm completion fish > ~/.config/fish/completions/epalm.fish`;
 
-/** `epalm completion`: what shells complete commands and options with. */
+/**
+ * `epalm completion`: what shells complete commands and options with. The scripts are our own: the maintained library
+ * for commander asks the program at every key, which takes Node half a second, and keeps shells from completing files.
+ */
 export function addCompletionCommand(program: Command): void {
   program
     .command("completion")

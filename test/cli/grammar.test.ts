@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { allCommands, completionTree } from "../../src/cli/completion-tree.js";
+import { createProgram } from "../../src/cli/program.js";
+import { readEnvironment } from "../../src/environment.js";
+
+/* One grammar for all commands: who knows an option of one knows it of all. */
+
+const { signal } = new AbortController();
+const program = createProgram({ environment: readEnvironment({}), signal, reportError: () => undefined });
+const options = allCommands(completionTree(program)).flatMap(({ path, options }) =>
+  options.map((option) => ({ command: path.join(" "), ...option })),
+);
+const longs = new Set(options.map(({ long }) => long));
+
+/** Where a command takes something else under the same name: files to put into a folder, not one that is there. */
+const otherValues = new Set(["epalm build --adapter"]);
+
+for (const long of longs) {
+  test(`${long} is the same wherever it is`, () => {
+    const same = options.filter((option) => option.long === long);
+    assert.equal(new Set(same.map(({ short }) => short)).size, 1, "one short form");
+    const values = same
+      .filter(({ command }) => !otherValues.has(`${command} ${long}`))
+      .map(({ value }) => value);
+    for (const value of values) assert.deepEqual(value, values[0]);
+  });
+}
+
+test("a short form stands for one option", () => {
+  for (const short of new Set(options.flatMap((option) => option.short ?? []))) {
+    assert.equal(
+      new Set(options.filter((option) => option.short === short).map(({ long }) => long)).size,
+      1,
+      short,
+    );
+  }
+});
+
+test("every command that prints a result prints it as JSON on request", () => {
+  const withJson = new Set(options.filter(({ long }) => long === "--json").map(({ command }) => command));
+  // A service logs JSON anyway; groups, help and scripts have no results.
+  const without = ["epalm serve", "epalm completion"];
+  for (const { path, children } of allCommands(completionTree(program))) {
+    const command = path.join(" ");
+    if (children.length > 0 || path.at(-1) === "help" || without.includes(command)) continue;
+    assert.ok(withJson.has(command), command);
+  }
+});
