@@ -28,7 +28,8 @@ const share = z.number().min(0).max(1);
 const region = z
   .strictObject({ label: z.string(), box: z.tuple([share, share, share, share]) })
   .refine(({ box: [left, top, right, bottom] }) => left < right && top < bottom, {
-    error: "'box': expected [left, top, right, bottom], each side before the other",
+    path: ["box"],
+    error: "expected [left, top, right, bottom], each side before the other",
   });
 const line = z.strictObject({
   image: z.string(),

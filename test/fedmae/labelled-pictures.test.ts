@@ -73,7 +73,7 @@ describe("labelled pictures", () => {
     [
       "a region without an inside",
       '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0.5, 0, 0.5, 1]}]}',
-      /bad\.jsonl:1: 'box': expected/,
+      /bad\.jsonl:1: 'regions\[0\]\.box': expected/,
     ],
     ["an aspect that could be a path", '{"image": "a.png", "labels": {"a/../b": "x"}}', /bad\.jsonl:1: /],
   ];
