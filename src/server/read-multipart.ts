@@ -61,6 +61,8 @@ export async function readMultipart(request: FastifyRequest, work: Work, maxByte
       given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), text]);
     }
   } catch (error) {
+    // What nobody reads would stop the connection, and with it the service's end.
+    request.raw.unpipe().resume();
     if (error instanceof EpalmError) throw error;
     if (error instanceof Error && "statusCode" in error) throw error;
     throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });

@@ -234,6 +234,27 @@ describe("bad requests", () => {
     await answersRightly();
   });
 
+  it("whose bodies are refused half way stop nobody: not the next on their connection, nor the service's end", async () => {
+    const own = await startServer({ models: {}, logLevel: "silent", limits: { mediaBytes: 50_000 } });
+    const { hostname, port } = new URL(own.url);
+    const socket = connect(Number(port), hostname);
+    let answers = "";
+    socket.setEncoding("utf8").on("data", (text) => {
+      answers += text;
+    });
+    const head = '--x\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\n';
+    const body = `${head}${"y".repeat(3_000_000)}\r\n--x--`;
+    const type = "content-type: multipart/form-data; boundary=x";
+    socket.write(
+      `POST /caption HTTP/1.1\r\nhost: x\r\n${type}\r\ncontent-length: ${body.length}\r\n\r\n${body}` +
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+    );
+    while (!answers.includes('"alive"')) await once(socket, "data");
+    assert.match(answers, /^HTTP\/1\.1 413 .*image: expected at most 50000 bytes.*HTTP\/1\.1 200/s);
+    await own.stop();
+    socket.destroy();
+  });
+
   it("that are slow or no HTTP are answered and closed in time", async () => {
     const slow =
       "POST /caption HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
