@@ -6,6 +6,7 @@ import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
+import { encoderOf } from "./model/encoders.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { type ModelFolder, openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
@@ -82,11 +83,12 @@ export interface ModelCounts {
 /**
  * Opens a model folder. Graphs compute in threads of their own; nothing is fetched from anywhere.
  *
- * @throws not_found, invalid_model, invalid_adapter
+ * @throws not_found, invalid_model, invalid_adapter; invalid_option for a model without an encoder of pictures
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
-  const { encoder, decoder } = folder.manifest;
+  const { decoder } = folder.manifest;
+  const encoder = encoderOf(folder.manifest, "image");
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const opening = RemoteTextGenerator.open({
@@ -122,7 +124,7 @@ export class Model {
   ) {
     this.#thread = thread;
     this.#generator = generator;
-    this.#perceiver = new Perceiver(folder.manifest.encoder, encoder, options);
+    this.#perceiver = new Perceiver(encoderOf(folder.manifest, "image"), encoder, options);
     this.#adapters = new AdapterShelf(folder, thread);
   }
 
@@ -150,7 +152,7 @@ export class Model {
   ): Promise<Ranking> {
     const { adapter: adapterName, signal, ...ranking } = options;
     const request = this.#request("vqa", question);
-    const adapter = await this.#adapters.choose("vqa", adapterName);
+    const adapter = await this.#adapters.choose("vqa", "image", adapterName);
     const { grounding, timings } = await this.#ground(await this.perceive(image, signal), adapter);
     const started = performance.now();
     const answers = await this.#generator.rank({ ...request, grounding }, candidates, { ...ranking, signal });
@@ -189,7 +191,7 @@ export class Model {
     const { adapter: adapterName, blind = false, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
-    const adapter = await this.#adapters.choose(task, adapterName);
+    const adapter = await this.#adapters.choose(task, "image", adapterName);
     const percept = blind ? this.#perceiver.blind() : await this.perceive(image, signal);
     const { grounding, timings } = await this.#ground(percept, adapter);
     const started = performance.now();
@@ -242,7 +244,7 @@ export class Model {
    * @throws invalid_adapter if it does not fit the model
    */
   async useAdapter(name: string, adapter: Adapter): Promise<void> {
-    await this.#adapters.use(name, adapter);
+    await this.#adapters.use(name, adapter, "image");
   }
 
   /**

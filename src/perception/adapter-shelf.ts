@@ -5,11 +5,14 @@ import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
+import { adapterModality } from "../model/encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "../model/manifest.js";
 import {
   adapterWidths,
+  backbonesOf,
   checkFits,
   fileSha256,
   loadAdapter,
@@ -22,6 +25,8 @@ import { elementCount, type Tensor } from "../tensor/tensor.js";
 /** An adapter that is ready: its projections as a session, its soft tokens computed. */
 export interface ReadyAdapter {
   readonly name: string;
+  /** Of the states that it takes. */
+  readonly modality: Modality;
   readonly plan: InjectionPlan;
   readonly session: Session;
   readonly softPrompt: Tensor;
@@ -51,25 +56,42 @@ export class AdapterShelf {
     return this.#folder.manifest;
   }
 
-  /** The named adapter, or the first that was trained for the task. @throws not_found, invalid_adapter */
-  choose(task: TaskName, name: string | undefined): Promise<ReadyAdapter> {
-    const entries = Object.entries(this.manifest.adapters);
-    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
-    if (chosen === undefined) {
-      return Promise.reject(new EpalmError("not_found", `the model has no adapter for ${task}`));
-    }
-    const known = this.#ready.get(chosen);
+  /**
+   * The named adapter, or the first that was trained for the task and the modality.
+   *
+   * @throws not_found, invalid_adapter; invalid_option if the named one takes another modality
+   */
+  async choose(task: TaskName, modality: Modality, name: string | undefined): Promise<ReadyAdapter> {
+    const ready = await this.#get(name ?? this.#first(task, modality));
+    if (ready.modality === modality) return ready;
+    throw new EpalmError(
+      "invalid_option",
+      `adapter '${ready.name}': expected one for ${modality}, got one for ${ready.modality}`,
+    );
+  }
+
+  #first(task: TaskName, modality: Modality): string {
+    const { manifest } = this;
+    const fits = (adapter: AdapterManifest) =>
+      adapter.tasks.includes(task) && adapterModality(manifest, adapter) === modality;
+    const [first] = Object.entries(manifest.adapters).find(([, adapter]) => fits(adapter)) ?? [];
+    if (first !== undefined) return first;
+    throw new EpalmError("not_found", `the model has no adapter for ${task} of ${modality}`);
+  }
+
+  #get(name: string): Promise<ReadyAdapter> {
+    const known = this.#ready.get(name);
     if (known) return known;
-    const opening = loadAdapter(this.#folder, chosen).then((adapter) => this.#open(chosen, adapter));
-    this.#ready.set(chosen, opening);
-    opening.catch(() => this.#ready.delete(chosen));
+    const opening = this.#load(this.#folder, name);
+    this.#ready.set(name, opening);
+    opening.catch(() => this.#ready.delete(name));
     return opening;
   }
 
   /** See `Model.useAdapter`. */
-  async use(name: string, adapter: Adapter): Promise<void> {
-    checkFits(adapter, this.manifest, `adapter '${name}'`);
-    this.#ready.set(name, Promise.resolve(await this.#open(name, adapter)));
+  async use(name: string, adapter: Adapter, modality: Modality): Promise<void> {
+    checkFits(adapter, backbonesOf(this.manifest, modality), `adapter '${name}'`);
+    this.#ready.set(name, Promise.resolve(await this.#open(name, adapter, modality)));
   }
 
   /** See `Model.refreshAdapters`. */
@@ -93,7 +115,7 @@ export class AdapterShelf {
     for (const name of changed) {
       try {
         await checkFile(folder, name);
-        opened.set(name, await this.#open(name, await loadAdapter(folder, name)));
+        opened.set(name, await this.#load(folder, name));
       } catch (error) {
         if (!(error instanceof EpalmError)) throw error;
         refused.push({ name, error });
@@ -105,16 +127,24 @@ export class AdapterShelf {
     return { taken: Array.from(opened.keys()), removed, refused };
   }
 
-  async #open(name: string, adapter: Adapter): Promise<ReadyAdapter> {
-    const { encoder, decoder } = this.manifest;
+  async #load(folder: ModelFolder, name: string): Promise<ReadyAdapter> {
+    const adapter = await loadAdapter(folder, name);
+    const { manifest } = folder;
+    const entry = manifest.adapters[name];
+    return this.#open(name, adapter, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
+  }
+
+  async #open(name: string, adapter: Adapter, modality: Modality): Promise<ReadyAdapter> {
+    const backbones = backbonesOf(this.manifest, modality);
+    const { encoder, decoder } = backbones;
     const plan = injectionPlan(adapter.settings, decoder.shape.layers);
-    const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
+    const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);
     const session = await this.#thread.open(encodeOnnx(graph));
     const shape = [1, encoder.depth, encoder.width];
     const zeros: Tensor = { type: "float32", shape, data: new Float32Array(encoder.depth * encoder.width) };
     const { soft_prompt: softPrompt } = await session.run({ cls_states: zeros }, ["soft_prompt"]);
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { name, plan, session, softPrompt };
+    return { name, modality, plan, session, softPrompt };
   }
 }
 
@@ -123,7 +153,10 @@ type Refused = { readonly name: string; readonly error: EpalmError }[];
 /** In `adapters/`; what is still being written has another ending. */
 const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
 
-/** The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, behind all others. */
+/**
+ * The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, the modality of the model's
+ * first encoder, behind all others.
+ */
 async function withDroppedFiles(
   path: string,
   manifest: Manifest,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { EpalmError } from "../errors.js";
 import { decodeImage, type ImageLimits } from "../media/image.js";
-import type { EncoderManifest } from "../model/manifest.js";
+import type { EncoderOf } from "../model/encoders.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
@@ -55,14 +55,14 @@ const HASHED_BYTES = 1 << 20;
 
 /** From media to encoder states. Pictures that were seen before skip decoding and the encoder. */
 export class Perceiver {
-  readonly #encoder: EncoderManifest;
+  readonly #encoder: EncoderOf<"image">;
   readonly #batcher: EncoderBatcher;
   readonly #cache: EncoderStateCache;
   readonly #imageLimits: ImageLimits;
   #hits = 0;
   #misses = 0;
 
-  constructor(encoder: EncoderManifest, session: Session, options: PerceiverOptions = {}) {
+  constructor(encoder: EncoderOf<"image">, session: Session, options: PerceiverOptions = {}) {
     this.#encoder = encoder;
     // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
     const maxBatch = encoder.precision === "fp32" ? (options.encoderBatch ?? ENCODER_BATCH) : 1;
