@@ -16,9 +16,19 @@ const parts: readonly (readonly [PartOfSpeech, string])[] = [
 /** Examples shorter than this many words are mostly phrases that need their word beside them. */
 const MIN_EXAMPLE_WORDS = 4;
 
-/** Of each 10 documents made up: scenes with a question, plain captions, facts. */
-const SCENE_SHARE = 0.5;
-const CAPTION_SHARE = 0.2;
+/** What an epoch reads. */
+interface Mix {
+  /** Share of English that is read. */
+  readonly english: number;
+  /** Shares of what is made up: scenes with a question, plain captions; the rest is facts. */
+  readonly scenes: number;
+  readonly captions: number;
+}
+
+/** English first; then mostly what questions about pictures need: what is read last is known best. */
+const KNOWLEDGE_FROM_EPOCH = 2;
+const languageMix: Mix = { english: 1, scenes: 0.5, captions: 0.2 };
+const knowledgeMix: Mix = { english: 0.2, scenes: 0.4, captions: 0.1 };
 
 /**
  * Plain English as far as WordNet holds it: definitions of all meanings that its tagged texts use or that have the
@@ -83,28 +93,31 @@ function factStatement({ name, kind, tags }: Concept, random: Random): string {
 }
 
 /** One text of endless many: a scene and a question about it, a caption, a fact, a question about a fact. */
-export function inventedDocument(concepts: readonly Concept[], random: Random): string {
+function inventedDocument(concepts: readonly Concept[], mix: Mix, random: Random): string {
   const drawn = random();
-  if (drawn < SCENE_SHARE) {
+  if (drawn < mix.scenes) {
     const scene = randomScene(random, concepts);
     const { question, answer } = pick(random, questionsOf(scene, concepts, random));
     return `${captionOf(scene)}. ${question}?${ANSWER_TOKEN}${answer}`;
   }
-  if (drawn < SCENE_SHARE + CAPTION_SHARE) return captionOf(randomScene(random, concepts));
+  if (drawn < mix.scenes + mix.captions) return captionOf(randomScene(random, concepts));
   const concept = pick(random, concepts);
   if (random() < 0.5) return factStatement(concept, random);
   const [question, answer] = pick(random, factQuestions(concept, concepts, random));
   return `${question}?${ANSWER_TOKEN}${answer}`;
 }
 
-/** The documents of an epoch, in its own order: all of English, and as many invented ones. */
+/** The documents of an epoch, in its own order: English, and as many invented ones as there is English in all. */
 export function epochDocuments(
   english: readonly string[],
   concepts: readonly Concept[],
   seed: number,
   epoch: number,
 ): string[] {
-  const [random = Math.random] = randomStreams(seed + epoch, 1);
-  const documents = [...english, ...english.map(() => inventedDocument(concepts, random))];
+  const [random = Math.random, choice = Math.random] = randomStreams(seed + epoch, 2);
+  const mix = epoch < KNOWLEDGE_FROM_EPOCH ? languageMix : knowledgeMix;
+  const invented = english.map(() => inventedDocument(concepts, mix, random));
+  const read = english.filter(() => choice() < mix.english);
+  const documents = [...read, ...invented];
   return shuffled(documents, random);
 }

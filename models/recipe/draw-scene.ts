@@ -1,4 +1,4 @@
-import sharp from "sharp";
+import sharp, { type OutputInfo } from "sharp";
 import type { Random } from "../../src/generation/random.js";
 import type { Style } from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
@@ -51,34 +51,64 @@ const MOST_NOISE = 12;
 /** Icons as they are drawn last, kept because each is drawn many times. */
 const RASTER_SIDE = 96;
 
+/** Where an object of a scene is: its middle and its sides in pixels, before it is turned. */
+export interface Arranged {
+  readonly size: number;
+  readonly degrees: number;
+  readonly x: number;
+  readonly y: number;
+}
+
+/** Where the objects of a scene go on a picture of `side` pixels: they vary in size, place and rotation. */
+export function arrange(scene: Scene, side: number, random: Random): Arranged[] {
+  const between = betweenOf(random);
+  const [least, most] = sizes[scene.objects.length - 1] ?? [0.3, 0.4];
+  const slack = Math.max(0, 0.27 - most / 2);
+  return scene.objects.map(({ place }) => {
+    const size = Math.round(side * between(least, most));
+    const degrees = between(-MOST_DEGREES, MOST_DEGREES);
+    const [x, y] = centers[place];
+    return {
+      size,
+      degrees,
+      x: side * (x + between(-slack, slack)),
+      y: side * (y + between(-slack, slack)),
+    };
+  });
+}
+
+function betweenOf(random: Random) {
+  return (least: number, most: number) => least + (most - least) * random();
+}
+
 /** Draws scenes of the icons of one style or several. */
 export class SceneArtist {
   readonly #rasters = new Map<string, Promise<Buffer>>();
 
   /**
-   * A scene as a JPEG of `side` pixels: objects vary in size, place and rotation; some pictures are blurred or noisy,
-   * all have JPEG's artefacts.
+   * A scene as a JPEG of `side` pixels; some pictures are blurred or noisy, all have JPEG's artefacts.
    *
    * @param styleOf for each object, the style it is drawn in
+   * @param arranged for each object, where it goes
    */
-  async draw(scene: Scene, styleOf: readonly Style[], side: number, random: Random): Promise<Buffer> {
-    const between = (least: number, most: number) => least + (most - least) * random();
-    const [least, most] = sizes[scene.objects.length - 1] ?? [0.3, 0.4];
+  async draw(
+    scene: Scene,
+    styleOf: readonly Style[],
+    arranged: readonly Arranged[],
+    side: number,
+    random: Random,
+  ): Promise<Buffer> {
+    const between = betweenOf(random);
     const layers = await Promise.all(
-      scene.objects.map(async ({ concept, place }, index) => {
+      scene.objects.map(async ({ concept }, index) => {
         const style = styleOf[index] as Style;
-        const size = Math.round(side * between(least, most));
-        const degrees = between(-MOST_DEGREES, MOST_DEGREES);
-        const [x, y] = centers[place];
-        const slack = Math.max(0, 0.27 - most / 2);
-        const [left, top] = [x + between(-slack, slack), y + between(-slack, slack)];
-        const raster = await this.#raster(style, concept.icons.get(style) ?? "");
-        const { data, info } = await sharp(raster)
+        const { size, degrees, x, y } = arranged[index] as Arranged;
+        const { data, info } = await sharp(await this.#raster(style, concept.icons.get(style) ?? ""))
           .resize(size, size, { fit: "inside" })
           .rotate(degrees, { background: "#0000" })
-          .png({ compressionLevel: 0 })
+          .raw()
           .toBuffer({ resolveWithObject: true });
-        return layer(data, info, left * side, top * side, side);
+        return layer(data, info, x, y, side);
       }),
     );
     const ground = Buffer.from(groundSvg(scene.background, side, random));
@@ -109,16 +139,10 @@ export class SceneArtist {
 }
 
 /** Where a drawn object goes so that its middle is at `x`, `y` and no part of it is outside. */
-function layer(
-  input: Buffer,
-  { width, height }: { width: number; height: number },
-  x: number,
-  y: number,
-  side: number,
-) {
+function layer(input: Buffer, { width, height, channels }: OutputInfo, x: number, y: number, side: number) {
   const place = (center: number, length: number) =>
     Math.max(0, Math.min(side - length, Math.round(center - length / 2)));
-  return { input, left: place(x, width), top: place(y, height) };
+  return { input, raw: { width, height, channels }, left: place(x, width), top: place(y, height) };
 }
 
 function groundSvg({ color, texture }: Background, side: number, random: Random): string {

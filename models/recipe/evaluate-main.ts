@@ -1,51 +1,53 @@
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../src/cli/output.js";
-import { load } from "../../src/index.js";
-import { evaluateSet, type Share, textOnlyKinds } from "./evaluate.js";
+import { load, readAdapter } from "../../src/index.js";
+import { drawSceneSet } from "./build-all.js";
+import { blindTwin, evaluateSet, type Share, textOnlyKinds } from "./evaluate.js";
+import { BLIND_FOLDER, tasks } from "./tasks.js";
 
 /**
- * npm run models:eval -- --model DIR --training DIR --set NAME=DIR [--set ...] [--limit N]
+ * npm run models:eval -- [--model DIR] [--work DIR] [--limit N]
  *
- * Prints the card's tables: captions and answers on sets of scenes that nothing was trained on.
+ * Prints the card's tables: captions and answers on sets of scenes that nothing was trained on. Sets that are not in
+ * the folder of the build are drawn first.
  */
 
 const { values } = parseArgs({
   options: {
-    model: { type: "string" },
-    training: { type: "string" },
-    set: { type: "string", multiple: true, default: [] },
-    limit: { type: "string", default: "1000" },
+    model: { type: "string", default: "models/default" },
+    work: { type: "string", default: "models/work" },
+    limit: { type: "string", default: "1500" },
     neighbours: { type: "string", default: "8000" },
   },
 });
 
-const { model: path, training } = values;
-if (path === undefined || training === undefined || values.set.length === 0) {
-  console.error(
-    "usage: npm run models:eval -- --model DIR --training DIR --set NAME=DIR [--set ...] [--limit N]",
-  );
-  process.exit(2);
-}
+/** By the name of the set. */
+const titles = { style: "Scenes in the held-out style", compositions: "Held-out scenes in the other styles" };
 
 /** Concepts that the language model is asked about without a picture. */
 const TEXT_ONLY = 150;
 
 const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all)).toFixed(1)} %`;
 
-const model = await load(path);
+const say = (what: string) => console.error(what);
+const model = await load(values.model);
+for (const task of tasks) {
+  await model.useAdapter(blindTwin(task), await readAdapter(join(BLIND_FOLDER, `${task}.safetensors`)));
+}
+const training = await drawSceneSet("train", { work: values.work, say });
 const known = await textOnlyKinds(model, TEXT_ONLY);
 console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);
-for (const given of values.set) {
-  const [name = "", folder = ""] = given.split("=");
+for (const [set, title] of Object.entries(titles)) {
   const scores = await evaluateSet(model, {
-    set: folder,
+    set: await drawSceneSet(set, { work: values.work, say }),
     training,
     limit: Number(values.limit),
     neighbours: Number(values.neighbours),
-    say: (what) => console.error(what),
+    say,
   });
   const { captions, naming, questions } = scores;
-  console.log(name);
+  console.log(title);
   console.log(
     formatTable([
       ["", "model", "blind", "nearest neighbour"],

@@ -7,6 +7,7 @@ import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js"
 import { readConcepts, withArticle } from "./concepts.js";
 import { kinds } from "./kinds.js";
 import { type QuestionType, questionTypes } from "./scene.js";
+import type { Task } from "./tasks.js";
 
 /** A share of right answers, and of how many. */
 export interface Share {
@@ -34,19 +35,27 @@ export interface EvaluateOptions {
   readonly say: (what: string) => void;
 }
 
-/** Everything that the card's table says of a set of scenes. */
+/** What the adapter that was trained for a task without its pictures is called. */
+export function blindTwin(task: Task): string {
+  return `${task} blind`;
+}
+
+/** Everything that the card's table says of a set of scenes; the model has the adapters and their blind twins. */
 export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
   const { set, training, limit, say } = options;
   const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
   say(`${set}: captions`);
-  const seen = await evaluateModel(model, captions.examples);
-  const blind = await evaluateModel(model, captions.examples, { blind: true });
+  const seen = await evaluateModel(model, captions.examples, { adapter: "caption" });
+  const blind = await evaluateModel(model, captions.examples, { adapter: blindTwin("caption"), blind: true });
   say(`${set}: nearest neighbours`);
   const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
   say(`${set}: questions`);
-  const answers = await evaluateModel(model, questions.examples);
-  const blindAnswers = await evaluateModel(model, questions.examples, { blind: true });
+  const answers = await evaluateModel(model, questions.examples, { adapter: "vqa" });
+  const blindAnswers = await evaluateModel(model, questions.examples, {
+    adapter: blindTwin("vqa"),
+    blind: true,
+  });
   const types = questionTypesOf(set);
   return {
     captions: {

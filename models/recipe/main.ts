@@ -1,18 +1,27 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { buildPart, type Part, parts } from "./build-all.js";
 import { HELD_OUT, trainingStyles } from "./concepts.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { writeSceneSet } from "./scene-sets.js";
 
 /**
- * npm run models:build -- PART --output DIR [options]
+ * npm run models:build -- [--work DIR] [--output DIR] [--part NAME ...]
+ * npm run models:build -- icons|scenes|language-model --output DIR [options]
  *
- * Rebuilds the bundled model, part by part; every part goes on where it was stopped.
+ * Rebuilds the bundled model, or makes one thing of its kind elsewhere; all go on where they were stopped.
  */
 
-const usage = `usage: npm run models:build -- PART --output DIR [options]
+const usage = `usage: npm run models:build -- [options]
 
+everything that the bundled model is made of, one part after the other:
+  --work DIR       folder for all that is made on the way    (default: models/work)
+  --output DIR     the model folder                          (default: models/default)
+  --part NAME      only this part; may be given again        (${parts.join(", ")})
+  --threads N
+
+or one thing for a use of one's own, with --output DIR:
   icons            pictures of single symbols, DIR/STYLE/KIND/NAME.png   [--side N] [--border N]
   scenes           scenes with captions, questions, labels               [--count N] [--side N] [--seed N] [--held-out]
   language-model   an OPT of 11 million parameters, trained on texts     [--steps N] [--threads N]`;
@@ -20,7 +29,9 @@ const usage = `usage: npm run models:build -- PART --output DIR [options]
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    work: { type: "string", default: "models/work" },
     output: { type: "string" },
+    part: { type: "string", multiple: true, default: [...parts] },
     steps: { type: "string", default: "2400" },
     threads: { type: "string" },
     side: { type: "string", default: "96" },
@@ -32,42 +43,48 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const [part] = positionals;
-const { output } = values;
-if (output === undefined) fail();
-switch (part) {
-  case "icons":
-    for (const style of [HELD_OUT, ...trainingStyles] as const) {
-      const size = { side: Number(values.side), border: Number(values.border) };
-      console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} pictures`);
-    }
-    break;
-  case "scenes":
-    await writeSceneSet({
-      folder: output,
-      count: Number(values.count),
-      side: Number(values.side),
-      seed: Number(values.seed),
-      objects: values.objects === undefined ? undefined : Number(values.objects),
-      styles: values["held-out"] ? "held-out style" : "training",
-      onPicture(done) {
-        if (done % 1000 === 0) console.log(`${done} pictures`);
-      },
-    });
-    break;
-  case "language-model":
-    await trainLanguageModel({
-      folder: output,
-      steps: Number(values.steps),
-      threads: values.threads === undefined ? undefined : Number(values.threads),
-      onStep(step, loss, milliseconds) {
-        if (step % 10 === 0)
-          console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`);
-      },
-    });
-    break;
-  default:
-    fail();
+const [what, ...others] = positionals;
+const threads = values.threads === undefined ? undefined : Number(values.threads);
+if (others.length > 0) fail();
+if (what === undefined) await buildAll();
+else await makeOne(what, values.output ?? fail());
+
+async function buildAll(): Promise<void> {
+  const chosen = values.part.map((name) => parts.find((part): part is Part => part === name) ?? fail());
+  const { work, output = "models/default" } = values;
+  for (const part of chosen) await buildPart(part, { work, output, threads, say: console.log });
+}
+
+async function makeOne(what: string, output: string): Promise<void> {
+  switch (what) {
+    case "icons":
+      for (const style of [HELD_OUT, ...trainingStyles] as const) {
+        const size = { side: Number(values.side), border: Number(values.border) };
+        console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} pictures`);
+      }
+      return;
+    case "scenes":
+      return writeSceneSet({
+        folder: output,
+        count: Number(values.count),
+        side: Number(values.side),
+        seed: Number(values.seed),
+        objects: values.objects === undefined ? undefined : Number(values.objects),
+        styles: values["held-out"] ? "held-out style" : "training",
+        onPicture: (done) => done % 1000 === 0 && console.log(`${done} pictures`),
+      });
+    case "language-model":
+      return trainLanguageModel({
+        folder: output,
+        steps: Number(values.steps),
+        threads,
+        onStep: (step, loss, milliseconds) =>
+          step % 10 === 0 &&
+          console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`),
+      });
+    default:
+      return fail();
+  }
 }
 
 function fail(): never {

@@ -4,7 +4,7 @@ import sharp from "sharp";
 import { type Random, randomStreams } from "../../src/generation/random.js";
 import { type Concept, HELD_OUT, readConcepts, type Style, trainingStyles } from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
-import { SceneArtist } from "./draw-scene.js";
+import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
 import { captionOf, pick, questionsOf, randomScene, type Scene } from "./scene.js";
 
 /** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
@@ -45,13 +45,18 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
     const styleOf = stylesFor(scene, options.styles, content);
     const image = `pictures/${String(index).padStart(6, "0")}.jpg`;
     const path = join(folder, image);
-    if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, side, drawing));
+    const arranged = arrange(scene, side, drawing);
+    if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, arranged, side, drawing));
     lines.captions.push(JSON.stringify({ image, caption: captionOf(scene) }));
     for (const { type, question, answer } of someQuestions(scene, concepts, content)) {
       lines.questions.push(JSON.stringify({ image, question, answer }));
       lines["question-types"].push(JSON.stringify({ type }));
     }
-    lines.labels.push(JSON.stringify({ image, labels: labelsOf(scene) }));
+    const regions = scene.objects.map(({ concept }, object) => ({
+      label: concept.name,
+      box: boxOf(arranged[object] as Arranged, side),
+    }));
+    lines.labels.push(JSON.stringify({ image, labels: labelsOf(scene), regions }));
     onPicture?.(index + 1);
   }
   for (const [name, texts] of Object.entries(lines)) {
@@ -66,7 +71,14 @@ function someQuestions(scene: Scene, concepts: readonly Concept[], random: Rando
   return chosen;
 }
 
-/** What the encoder learns to tell: the ground, how many things there are, and, where they are all one, its kind. */
+/** As shares of the picture's side. */
+function boxOf({ size, x, y }: Arranged, side: number): [number, number, number, number] {
+  const shareOf = (pixels: number) => Number(Math.min(1, Math.max(0, pixels / side)).toFixed(3));
+  const half = size / 2;
+  return [shareOf(x - half), shareOf(y - half), shareOf(x + half), shareOf(y + half)];
+}
+
+/** What the encoder learns to tell: the ground, how many things there are, their kind where all are one, what is where. */
 function labelsOf({ background, objects }: Scene): Record<string, string> {
   const kinds = new Map(objects.map(({ concept }) => [concept, concept.kind.name]));
   const [kind = ""] = kinds.values();
@@ -75,6 +87,7 @@ function labelsOf({ background, objects }: Scene): Record<string, string> {
     texture: background.texture,
     count: String(objects.length),
     ...(kinds.size === 1 ? { kind } : {}),
+    ...Object.fromEntries(objects.map(({ concept, place }) => [`at ${place}`, concept.name])),
   };
 }
 

@@ -5,9 +5,9 @@ import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import { constantSource } from "../tensor/tensor.js";
 import type { EncoderBackbone } from "./backbone.js";
-import { clsStates } from "./cls-states.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
+import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { vitName } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
@@ -153,8 +153,8 @@ export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone
     depth: config.num_hidden_layers,
     width: d,
     states: (features) =>
-      clsStates(parameters, shape, config.num_hidden_layers, enter(features), (index, x) =>
+      throughBlocks(parameters, shape, config.num_hidden_layers, enter(features), (index, x) =>
         vitBlock(parameters, `blocks.${index}`, x, shape),
-      ),
+      ).classTokens,
   };
 }

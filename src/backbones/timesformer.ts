@@ -3,9 +3,9 @@ import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
-import { clsStates } from "./cls-states.js";
 import { count, frameCount, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
+import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, patchesPerSide, vitName } from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
@@ -155,6 +155,7 @@ export function timesformer(
     inputShape: [frames, 3, config.image_size, config.image_size],
     depth: config.num_hidden_layers,
     width: d,
-    states: (pixels) => clsStates(parameters, shape, config.num_hidden_layers, enter(pixels), block),
+    states: (pixels) =>
+      throughBlocks(parameters, shape, config.num_hidden_layers, enter(pixels), block).classTokens,
   };
 }

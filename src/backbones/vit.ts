@@ -5,9 +5,9 @@ import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { EncoderBackbone } from "./backbone.js";
-import { clsStates } from "./cls-states.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
+import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
@@ -121,10 +121,18 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
 }
 
+/** What leaves the blocks of a vision transformer. */
+export interface VitStates {
+  /** The normed [CLS] state after each block: [B, L, dv] */
+  readonly classTokens: Value;
+  /** The normed patches after the last block: [B, N, dv] */
+  patches(): Value;
+}
+
 /** A vision transformer, which tells of its patches, too. */
 export interface VitBackbone extends EncoderBackbone {
-  /** input [B, 3, H, W] -> the normed patches that leave the last block: [B, N, dv] */
-  patches(input: Value): Value;
+  /** input [B, 3, H, W] */
+  through(input: Value): VitStates;
 }
 
 export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
@@ -150,7 +158,14 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
     return g.add(g.concat([...tokens, patches], 1), positions);
   }
 
-  const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
+  function through(pixels: Value): VitStates {
+    const depth = config.num_hidden_layers;
+    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), (index, x) =>
+      vitBlock(parameters, `blocks.${index}`, x, shape),
+    );
+    const norm = () => parameters.layerNorm("norm", d, epsilon);
+    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, special.length), norm()) };
+  }
 
   return {
     architecture: config.model_type,
@@ -158,11 +173,7 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
     inputShape: [3, config.image_size, config.image_size],
     depth: config.num_hidden_layers,
     width: d,
-    states: (pixels) => clsStates(parameters, shape, config.num_hidden_layers, enter(pixels), block),
-    patches(pixels) {
-      let x = enter(pixels);
-      for (let index = 0; index < config.num_hidden_layers; index++) x = block(index, x);
-      return layerNorm(g, g.slice(x, 1, special.length), parameters.layerNorm("norm", d, epsilon));
-    },
+    states: (pixels) => through(pixels).classTokens,
+    through,
   };
 }

@@ -202,7 +202,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .argument("<encoder>", "folder or file")
     .requiredOption(
       "--train <sources...>",
-      "folders with a sub-folder per label, or .jsonl of {image, labels: {aspect: label}}",
+      "folders with a sub-folder per label, or .jsonl of {image, labels: {aspect: label}, regions}",
     )
     .requiredOption("--test <sources...>", "the same, held out")
     .option("-o, --output <dir>", "folder of the encoder (not for a probe)")

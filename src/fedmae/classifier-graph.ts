@@ -1,6 +1,6 @@
 import { gradient } from "../autodiff/gradient.js";
 import type { WeightSource } from "../backbones/parameters.js";
-import { type VitConfig, vit } from "../backbones/vit.js";
+import { patchesPerSide, type VitConfig, vit } from "../backbones/vit.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
 import { linear } from "../layers/linear.js";
@@ -11,6 +11,8 @@ import { isPosition } from "./mae-graph.js";
 export interface ClassifierOptions {
   /** Per aspect, how many labels it has. */
   readonly classes: ReadonlyMap<string, number>;
+  /** How many labels the patches have among them; 0: patches are not asked. */
+  readonly regionLabels: number;
   /** How many of the last blocks are trained: 0 trains the heads alone; all of them train the embedding, too. */
   readonly trainedBlocks: number;
   /** Share of each label's probability that is spread over all. */
@@ -18,14 +20,16 @@ export interface ClassifierOptions {
 }
 
 /**
- * A ViT with a linear head per aspect on the normed [CLS] state of its last block. Inputs: `pixels` [B, 3, H, W];
- * `labels of ASPECT` int64 [B] and `weights of ASPECT` [B] (0 where a picture does not have the aspect); trained
- * tensors by name. Outputs: `loss`, summed over aspects; `logits of ASPECT` [B, C]; `gradient of NAME`.
+ * A ViT with a linear head per aspect on the normed [CLS] state of its last block, and one for regions on its normed
+ * patches (what Jiang et al. 2021 call token labelling). Inputs: `pixels` [B, 3, H, W];
+ * `labels of ASPECT` int64 [B] and `weights of ASPECT` [B] (0 where a picture does not have the aspect); for `regions`
+ * [B * N], a row per patch; trained tensors by name. Outputs: `loss`, summed over aspects and regions;
+ * `logits of ASPECT` [B, C], `logits of regions` [B * N, C]; `gradient of NAME`.
  */
 export function classifierGraph(
   config: VitConfig,
   weights: WeightSource,
-  { classes, trainedBlocks, labelSmoothing }: ClassifierOptions,
+  { classes, regionLabels, trainedBlocks, labelSmoothing }: ClassifierOptions,
 ): { graph: Graph; trained: readonly string[] } {
   const g = new GraphBuilder("classifier");
   const first = config.num_hidden_layers - trainedBlocks;
@@ -36,14 +40,17 @@ export function classifierGraph(
   );
   const side = config.image_size;
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
-  const states = vit(config, parameters).states(pixels);
+  const { classTokens, patches } = vit(config, parameters).through(pixels);
   const width = config.hidden_size;
-  const state = g.reshape(g.slice(states, 1, -1), [-1, width]);
-  const losses = Array.from(classes, ([aspect, count]) => {
+  const lossOf = (aspect: string, count: number, states: Value, rows: string) => {
     const head = parameters.linear(headName(aspect), width, count, { bias: true });
-    const logits = g.output(`logits of ${aspect}`, linear(g, state, head));
-    return weightedLoss(g, logits, aspect, labelSmoothing);
-  });
+    const logits = g.output(`logits of ${aspect}`, linear(g, g.reshape(states, [-1, width]), head));
+    return weightedLoss(g, logits, { aspect, rows, labelSmoothing });
+  };
+  const state = g.slice(classTokens, 1, -1);
+  const losses = Array.from(classes, ([aspect, count]) => lossOf(aspect, count, state, "batch"));
+  const patchRows = `batch*${patchesPerSide(config) ** 2}`;
+  if (regionLabels > 0) losses.push(lossOf(REGIONS, regionLabels, patches(), patchRows));
   const [one, ...others] = losses;
   g.output(
     "loss",
@@ -52,6 +59,9 @@ export function classifierGraph(
   const { trained } = parameters;
   return { graph: gradient(g.finish(), "loss", trained), trained };
 }
+
+/** What the head of the patches is called; no aspect may be. */
+export const REGIONS = "regions";
 
 /** What a head's tensors are called, before `.weight` and `.bias`. */
 export function headName(aspect: string): string {
@@ -64,9 +74,13 @@ function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number):
   return name.startsWith("norm.") ? trainedBlocks > 0 : firstBlock === 0;
 }
 
-function weightedLoss(g: GraphBuilder, logits: Value, aspect: string, labelSmoothing: number): Value {
-  const labels = g.input(`labels of ${aspect}`, "int64", ["batch"]);
-  const weights = g.input(`weights of ${aspect}`, "float32", ["batch"]);
+function weightedLoss(
+  g: GraphBuilder,
+  logits: Value,
+  { aspect, rows, labelSmoothing }: { aspect: string; rows: string; labelSmoothing: number },
+): Value {
+  const labels = g.input(`labels of ${aspect}`, "int64", [rows]);
+  const weights = g.input(`weights of ${aspect}`, "float32", [rows]);
   const { loss, logProbabilities } = g.crossEntropy(logits, labels);
   const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
   return g.sum(g.multiply(smoothed, weights), [0], false);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type VitConfig, vitConfig } from "../backbones/vit.js";
+import { patchesPerSide, type VitConfig, vitConfig } from "../backbones/vit.js";
 import { EpalmError } from "../errors.js";
 import { randomStreams } from "../generation/random.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
@@ -11,11 +11,12 @@ import { InitialWeights } from "../training/initial-weights.js";
 import { readRunState, writeRunState } from "../training/run-state.js";
 import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
-import { classifierGraph, headName } from "./classifier-graph.js";
+import { classifierGraph, headName, REGIONS } from "./classifier-graph.js";
 import { maeInitializer } from "./initial-mae.js";
 import { type Classes, countRight, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
 import { type EncoderFolder, writeEncoderFolder } from "./mae-folder.js";
 import { PictureBatches } from "./picture-batches.js";
+import { countRightPatches, regionLabels, regionTargets } from "./region-targets.js";
 import { weightsInMemory } from "./weights-in-memory.js";
 
 export interface FinetuneOptions {
@@ -47,7 +48,7 @@ export interface FinetuneHooks {
   readonly onEpoch?: ((epoch: number, accuracies: Accuracies) => void) | undefined;
 }
 
-/** Per aspect, the share of test pictures whose label has the largest logit. */
+/** Per aspect, the share of test pictures whose label has the largest logit; `regions`: of patches inside of some. */
 export type Accuracies = ReadonlyMap<string, number>;
 
 const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
@@ -59,8 +60,8 @@ const CHECKPOINT_FILE = "checkpoint.safetensors";
 const LOG_FILE = "epochs.jsonl";
 
 /**
- * Trains an encoder, or its last blocks, to name what labelled pictures show; writes it as a folder that `epalm build`
- * takes. Started again with the same options, it goes on after the last whole epoch.
+ * Trains an encoder, or its last blocks, to name what labelled pictures show, and where they have regions, what each
+ * patch shows; writes it as a folder that `epalm build` takes. Started again with the same options, it goes on after the last whole epoch.
  *
  * @throws invalid_data where a test has other aspects; invalid_option; diverged; aborted
  */
@@ -70,6 +71,8 @@ export async function finetune(
   hooks: FinetuneHooks = {},
 ): Promise<Accuracies> {
   const classes = taughtClasses(options.training, options.test);
+  const regions = regionLabels(options.training);
+  refuseMovedRegions(regions, classes, options);
   const blocks = encoder.config.num_hidden_layers;
   if ((options.trainedBlocks ?? 0) > blocks) {
     throw new EpalmError(
@@ -79,11 +82,25 @@ export async function finetune(
   }
   mkdirSync(options.output, { recursive: true });
   const config = vitConfigOf(encoder.config);
-  const run = await Finetuning.open(config, encoder.tensors, classes, options);
+  const run = await Finetuning.open(config, encoder.tensors, { classes, regions }, options);
   try {
     return await run.run(hooks);
   } finally {
     await run.close();
+  }
+}
+
+/** Crops and mirrors would have to move the regions, too. */
+function refuseMovedRegions(
+  regions: readonly string[],
+  classes: Classes,
+  { leastArea, mirror }: FinetuneOptions,
+): void {
+  if (classes.has(REGIONS)) {
+    throw new EpalmError("invalid_data", `training pictures: '${REGIONS}' may not be the name of an aspect`);
+  }
+  if (regions.length > 0 && (leastArea < 1 || mirror)) {
+    throw new EpalmError("invalid_option", "pictures with regions: expected no crops and no mirrors");
   }
 }
 
@@ -107,11 +124,17 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
+/** What there is to tell apart: labels per aspect, and those of patches. */
+interface Taught {
+  readonly classes: Classes;
+  readonly regions: readonly string[];
+}
+
 class Finetuning {
   private constructor(
     private readonly config: VitConfig,
     private readonly tensors: ReadonlyMap<string, Tensor>,
-    private readonly classes: Classes,
+    private readonly taught: Taught,
     private readonly options: FinetuneOptions,
     private readonly training: WeightTraining,
     private readonly fingerprint: string,
@@ -120,14 +143,15 @@ class Finetuning {
   static async open(
     config: VitConfig,
     tensors: ReadonlyMap<string, Tensor>,
-    classes: Classes,
+    taught: Taught,
     options: FinetuneOptions,
   ): Promise<Finetuning> {
     const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
-    const all = new Map([...tensors, ...initialHeads(classes, config, options.seed)]);
-    const counts = new Map(Array.from(classes, ([aspect, labels]) => [aspect, labels.length]));
+    const all = new Map([...tensors, ...initialHeads(taught, config, options.seed)]);
+    const counts = new Map(Array.from(taught.classes, ([aspect, labels]) => [aspect, labels.length]));
     const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
       classes: counts,
+      regionLabels: taught.regions.length,
       trainedBlocks,
       labelSmoothing,
     });
@@ -141,7 +165,7 @@ class Finetuning {
       { weights: state?.weights ?? start, optimizer, state },
       { threads: options.threads },
     );
-    return new Finetuning(config, tensors, classes, options, training, fingerprint);
+    return new Finetuning(config, tensors, taught, options, training, fingerprint);
   }
 
   async run({ signal, onStep, onEpoch }: FinetuneHooks): Promise<Accuracies> {
@@ -169,7 +193,8 @@ class Finetuning {
       for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
         if (signal?.aborted)
           throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
-        const { loss } = await training.add({ pixels, ...this.#labelFeeds(options.training, indices) });
+        const seen = indices.map((index) => options.training[index] as LabelledPicture);
+        const { loss } = await training.add({ pixels, ...this.#labelFeeds(seen) });
         const share = learningRateShare(schedule, training.steps);
         training.step({ sizeOf: (name) => this.#stepSize(name, share) });
         onStep?.(training.steps, steps, Number(loss?.data[0]));
@@ -189,33 +214,38 @@ class Finetuning {
   async accuracies(): Promise<Accuracies> {
     const { test, batchSize } = this.options;
     const counts = new Map<string, { right: number; all: number }>();
+    const add = (aspect: string, { right, all }: { right: number; all: number }) => {
+      const before = counts.get(aspect) ?? { right: 0, all: 0 };
+      if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
+    };
     const batches = new PictureBatches(
       test.map(({ path }) => path),
       { imageSize: this.config.image_size, batchSize },
     );
-    const aspects = Array.from(this.classes.keys());
+    const { classes, regions } = this.taught;
+    const asked = [...classes.keys(), ...(regions.length > 0 ? [REGIONS] : [])];
     for await (const { pixels, indices } of batches.epoch()) {
+      const seen = indices.map((index) => test[index] as LabelledPicture);
       const results = await this.training.evaluate(
-        { pixels, ...this.#labelFeeds(test, indices) },
-        aspects.map((aspect) => `logits of ${aspect}`),
+        { pixels, ...this.#labelFeeds(seen) },
+        asked.map((aspect) => `logits of ${aspect}`),
       );
-      for (const aspect of aspects) {
-        const labels = this.classes.get(aspect) ?? [];
-        const logits = results[`logits of ${aspect}`]?.data as Float32Array;
-        const seen = indices.map((index) => test[index] as LabelledPicture);
-        const { right, all } = countRight(logits, labels, seen, aspect);
-        const before = counts.get(aspect) ?? { right: 0, all: 0 };
-        if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
+      const logitsOf = (aspect: string) => results[`logits of ${aspect}`]?.data as Float32Array;
+      for (const [aspect, labels] of classes) add(aspect, countRight(logitsOf(aspect), labels, seen, aspect));
+      if (regions.length > 0) {
+        const targets = regionTargets(seen, regions, patchesPerSide(this.config));
+        add(REGIONS, countRightPatches(logitsOf(REGIONS), targets, regions.length));
       }
     }
     return new Map(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));
   }
 
-  #labelFeeds(pictures: readonly LabelledPicture[], indices: readonly number[]): Record<string, Tensor> {
+  #labelFeeds(pictures: readonly LabelledPicture[]): Record<string, Tensor> {
+    const { classes, regions } = this.taught;
     const feeds: Record<string, Tensor> = {};
-    for (const [aspect, labels] of this.classes) {
-      const places = indices.map((index) => labels.indexOf(pictures[index]?.labels[aspect] ?? ""));
-      const shape = [indices.length];
+    for (const [aspect, labels] of classes) {
+      const places = pictures.map((picture) => labels.indexOf(picture.labels[aspect] ?? ""));
+      const shape = [pictures.length];
       feeds[`labels of ${aspect}`] = {
         type: "int64",
         shape,
@@ -224,8 +254,13 @@ class Finetuning {
       feeds[`weights of ${aspect}`] = {
         type: "float32",
         shape,
-        data: Float32Array.from(places, (place) => (place < 0 ? 0 : 1 / indices.length)),
+        data: Float32Array.from(places, (place) => (place < 0 ? 0 : 1 / pictures.length)),
       };
+    }
+    if (regions.length > 0) {
+      const targets = regionTargets(pictures, regions, patchesPerSide(this.config));
+      feeds[`labels of ${REGIONS}`] = targets.labels;
+      feeds[`weights of ${REGIONS}`] = targets.weights;
     }
     return feeds;
   }
@@ -247,7 +282,7 @@ class Finetuning {
     const { weights, moments, steps } = this.training;
     const encoderTensors = Array.from(this.tensors).filter(([name]) => !/^(decoder_|mask_token)/.test(name));
     writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
-    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.classes)));
+    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.taught.classes)));
     const line = { epoch, accuracies: Object.fromEntries(accuracies) };
     appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
     writeRunState(join(output, CHECKPOINT_FILE), {
@@ -259,12 +294,17 @@ class Finetuning {
   }
 }
 
-function initialHeads(classes: Classes, config: VitConfig, seed: number): ReadonlyMap<string, Tensor> {
+function initialHeads(
+  { classes, regions }: Taught,
+  config: VitConfig,
+  seed: number,
+): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(seed, 1);
   const heads = new InitialWeights((name, shape) =>
     name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_DEVIATION),
   );
-  for (const [aspect, labels] of classes) {
+  const all = regions.length > 0 ? [...classes, [REGIONS, regions] as const] : classes;
+  for (const [aspect, labels] of all) {
     heads.take(`${headName(aspect)}.weight`, [labels.length, config.hidden_size]);
     heads.take(`${headName(aspect)}.bias`, [labels.length]);
   }

@@ -9,19 +9,36 @@ import { listLabelledPictures } from "./list-pictures.js";
 export interface LabelledPicture {
   readonly path: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** What is where, if that is known; a later region covers those before it. */
+  readonly regions?: readonly Region[] | undefined;
+}
+
+/** A part of a picture, and what it shows. */
+export interface Region {
+  readonly label: string;
+  /** Shares of the picture's width and height. */
+  readonly box: readonly [left: number, top: number, right: number, bottom: number];
 }
 
 /** What folders label. */
 const FOLDER_ASPECT = "label";
 
+const share = z.number().min(0).max(1);
+const region = z
+  .strictObject({ label: z.string(), box: z.tuple([share, share, share, share]) })
+  .refine(({ box: [left, top, right, bottom] }) => left < right && top < bottom, {
+    error: "'box': expected [left, top, right, bottom], each side before the other",
+  });
 const line = z.strictObject({
   image: z.string(),
   labels: z.record(z.string().regex(/^[\w -]+$/), z.string()),
+  regions: z.array(region).optional(),
 });
 
 /**
  * Labelled pictures of folders (one sub-folder per label) and of JSON lines (`{"image": PATH, "labels": {ASPECT: LABEL}}`,
- * paths relative to the file).
+ * paths relative to the file;
+ * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]` may be beside them).
  *
  * @throws not_found, invalid_data with file, line and cause
  */
@@ -52,8 +69,8 @@ async function readLabelLines(file: string): Promise<LabelledPicture[]> {
 
 function parseLine(text: string, folder: string, where: string): LabelledPicture {
   try {
-    const { image, labels } = line.parse(JSON.parse(text));
-    return { path: resolve(folder, image), labels };
+    const { image, ...known } = line.parse(JSON.parse(text));
+    return { path: resolve(folder, image), ...known };
   } catch (error) {
     const cause = error instanceof z.ZodError ? error.issues[0]?.message : "is no JSON";
     throw new EpalmError("invalid_data", `${where}: ${cause}`);

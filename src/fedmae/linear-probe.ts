@@ -96,8 +96,8 @@ function poolingGraph(encoder: EncoderFolder, pool: ProbeOptions["pool"]): Graph
   const g = new GraphBuilder("pooling");
   const backbone = vit(config, new ParameterReader(g, weightsInMemory(encoder.tensors, "encoder")));
   const pixels = g.input("pixels", "float32", ["batch", ...backbone.inputShape]);
-  const states =
-    pool === "cls" ? g.slice(backbone.states(pixels), 1, -1) : g.mean(backbone.patches(pixels), 1);
+  const { classTokens, patches } = backbone.through(pixels);
+  const states = pool === "cls" ? g.slice(classTokens, 1, -1) : g.mean(patches(), 1);
   g.output("pooled", g.reshape(states, [-1, config.hidden_size]));
   return g.finish();
 }

@@ -255,7 +255,7 @@ class ModelBuilder {
   ): Promise<AdapterManifest> {
     this.#stage(`adapter ${name}`);
     const modality = wanted ?? encoders.encoder.modality;
-    checkFits(adapter, { encoder: encoderOf(encoders, modality), decoder }, path);
+    checkFits(adapter, { encoder: encoderOf(encoders, modality, `adapter '${name}'`), decoder }, path);
     const file = `adapters/${name}.safetensors`;
     mkdirSync(join(this.#folder, "adapters"), { recursive: true });
     writeAdapter(join(this.#folder, file), adapter);

@@ -11,13 +11,17 @@ export function encodersOf({ encoder, otherEncoders = [] }: Encoders): readonly 
   return [encoder, ...otherEncoders];
 }
 
-/** The encoder of a modality; throws `invalid_option` where the model does not take it. */
-export function encoderOf<M extends Modality>(model: Encoders, modality: M): EncoderOf<M> {
+/** The encoder of a modality; throws `invalid_option` where there is none, `where` first. */
+export function encoderOf<M extends Modality>(
+  model: Encoders,
+  modality: M,
+  where = "the model",
+): EncoderOf<M> {
   const encoders = encodersOf(model);
   const found = encoders.find((encoder): encoder is EncoderOf<M> => encoder.modality === modality);
   if (found) return found;
   const taken = encoders.map((encoder) => encoder.modality).join(" and ");
-  throw new EpalmError("invalid_option", `the model takes ${taken}, no ${modality}`);
+  throw new EpalmError("invalid_option", `${where}: expected an encoder of ${modality}, got ${taken}`);
 }
 
 /** Of the states that an adapter takes. */

@@ -150,6 +150,40 @@ describe("fine-tuning", () => {
     );
   });
 
+  it("learns what is where, from regions", async () => {
+    const sides = [0, 1, 2, 3, 4, 5].map((index) => ({
+      path: at("sides", `${index}.png`),
+      labels: { colour: index % 2 === 0 ? "red" : "blue" },
+    }));
+    const halves = [
+      [0, 0, 0.5, 1],
+      [0.5, 0, 1, 1],
+    ] as const;
+    const pictures = sides.map(({ path, labels }, index): LabelledPicture => {
+      const colours = index % 2 === 0 ? (["red", "blue"] as const) : (["blue", "red"] as const);
+      return { path, labels, regions: halves.map((box, half) => ({ label: colours[half] ?? "", box })) };
+    });
+    for (const [index, { path }] of pictures.entries()) {
+      await drawPicture(path, 16, (x) => (x < 8 === (index % 2 === 0) ? [220, 20, 20] : [20, 20, 220]));
+    }
+    const settings = { training: pictures, test: pictures, epochs: 30, leastArea: 1, mirror: false };
+    const accuracies = await finetune(encoder(), options("regions", settings));
+    assert.equal(accuracies.get("regions"), 1);
+    const { shape } = tensorsIn("regions").get("head.regions.weight") ?? {};
+    assert.deepEqual(shape, [3, encoder().config.hidden_size]);
+    for (const moved of [{ mirror: true }, { leastArea: 0.5 }]) {
+      await assert.rejects(finetune(encoder(), options("moved", { ...settings, ...moved })), {
+        code: "invalid_option",
+        message: /no crops and no mirrors/,
+      });
+    }
+    const named = pictures.map(({ path, labels }) => ({ path, labels: { regions: labels.colour ?? "" } }));
+    await assert.rejects(finetune(encoder(), options("named", { training: named, test: named })), {
+      code: "invalid_data",
+      message: /'regions'/,
+    });
+  });
+
   it("counts a label that only the test has as a mistake", async () => {
     await drawPicture(at("green.png"), 16, () => [20, 200, 20]);
     const green: LabelledPicture[] = [0, 1].map(() => ({

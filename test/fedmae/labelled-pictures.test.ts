@@ -39,12 +39,20 @@ describe("labelled pictures", () => {
     const file = join(folder, "lines.jsonl");
     const lines = [
       { image: "set/red/a.png", labels: { object: "apple", "back ground": "red" } },
-      { image: "set/blue/c.png", labels: { object: "pear" } },
+      {
+        image: "set/blue/c.png",
+        labels: { object: "pear" },
+        regions: [{ label: "pear", box: [0, 0, 0.5, 1] }],
+      },
     ];
     writeFileSync(file, `${lines.map((line) => JSON.stringify(line)).join("\n\n")}\n`);
     const pictures = await readLabelledPictures([file, join(folder, "set")]);
     assert.equal(pictures.length, 5);
     assert.equal(pictures[0]?.path, join(folder, "set/red/a.png"));
+    assert.deepEqual(
+      pictures.map(({ regions }) => regions),
+      [undefined, [{ label: "pear", box: [0, 0, 0.5, 1] }], undefined, undefined, undefined],
+    );
     assert.deepEqual(Object.fromEntries(classesOf(pictures)), {
       object: ["apple", "pear"],
       "back ground": ["red"],
@@ -57,6 +65,16 @@ describe("labelled pictures", () => {
     ["no labels", '{"image": "a.png"}', /bad\.jsonl:1: /],
     ["a key that is unknown", '{"image": "a.png", "labels": {}, "label": "x"}', /bad\.jsonl:1: .*label/],
     ["a label that is no text", '{"image": "a.png", "labels": {"a": 1}}', /bad\.jsonl:1: /],
+    [
+      "a region outside of the picture",
+      '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0, 0, 1, 2]}]}',
+      /bad\.jsonl:1: /,
+    ],
+    [
+      "a region without an inside",
+      '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0.5, 0, 0.5, 1]}]}',
+      /bad\.jsonl:1: 'box': expected/,
+    ],
     ["an aspect that could be a path", '{"image": "a.png", "labels": {"a/../b": "x"}}', /bad\.jsonl:1: /],
   ];
   for (const [what, text, message] of bad) {

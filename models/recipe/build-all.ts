@@ -1,0 +1,245 @@
+import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import {
+  fedMaeConfigSchema,
+  finetune,
+  pretrain,
+  readEncoderFolder,
+  readLabelledPictures,
+} from "../../src/fedmae.js";
+import {
+  buildModel,
+  type Precision,
+  type TrainingConfig,
+  trainingConfigSchema,
+  trainModel,
+} from "../../src/index.js";
+import { trainingStyles } from "./concepts.js";
+import { writeIconFolder } from "./icon-folders.js";
+import { trainLanguageModel } from "./language-model.js";
+import { drawSamples } from "./samples.js";
+import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
+import { BLIND_FOLDER, type Task, tasks } from "./tasks.js";
+
+/** Pixels along a picture's side, for every part. */
+const SIDE = 112;
+
+/** Steps that the language model reads for. */
+const LANGUAGE_STEPS = 2400;
+
+/** What is drawn: the last two are for the card alone. Seeds are so far apart that no scene is in two sets. */
+const sceneSets: Readonly<Record<string, Pick<SceneSetOptions, "count" | "seed" | "styles" | "objects">>> = {
+  crowded: { count: 24_000, seed: 3_000_000, styles: "training", objects: 4 },
+  train: { count: 20_000, seed: 1_000_000, styles: "training" },
+  style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
+  compositions: { count: 1500, seed: 20_000_000, styles: "training" },
+};
+
+/** The parts of the bundled model, in the order in which they are made. */
+export const parts = [
+  "icons",
+  "scenes",
+  "language-model",
+  "pretrain",
+  "encoder",
+  "model",
+  "adapters",
+  "bundle",
+] as const;
+export type Part = (typeof parts)[number];
+
+export interface BuildAllOptions {
+  /** Folder of everything that is made on the way. */
+  readonly work: string;
+  /** Where the bundled model goes. */
+  readonly output: string;
+  readonly threads?: number | undefined;
+  readonly say: (what: string) => void;
+}
+
+/**
+ * Makes one part of the bundled model from those before it. A part that was stopped goes on where it was; one that is
+ * done is not done again. `WORK/times.jsonl` keeps how long each took.
+ */
+export async function buildPart(part: Part, options: BuildAllOptions): Promise<void> {
+  const started = Date.now();
+  mkdirSync(options.work, { recursive: true });
+  await makers[part](options);
+  const minutes = (Date.now() - started) / 60_000;
+  options.say(`${part}: ${minutes.toFixed(1)} minutes`);
+  appendFileSync(join(options.work, "times.jsonl"), `${JSON.stringify({ part, minutes })}\n`);
+}
+
+const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>> = {
+  icons: drawIcons,
+  scenes: drawScenes,
+  "language-model": readTexts,
+  pretrain: pretrainEncoder,
+  encoder: finetuneEncoder,
+  model: joinBackbones,
+  adapters: trainAdapters,
+  bundle: bundleModel,
+};
+
+async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
+  for (const style of trainingStyles) {
+    const count = await writeIconFolder(join(work, "icons", style), style, { side: 80, border: 8 });
+    say(`${style}: ${count} pictures`);
+  }
+}
+
+async function drawScenes(options: BuildAllOptions): Promise<void> {
+  for (const name of Object.keys(sceneSets)) await drawSceneSet(name, options);
+}
+
+/** A set of scenes by its name, drawn if it is not there yet. */
+export async function drawSceneSet(name: string, { work, say }: Pick<BuildAllOptions, "work" | "say">) {
+  const folder = join(work, "scenes", name);
+  const set = sceneSets[name];
+  if (!set || existsSync(join(folder, "labels.jsonl"))) return folder;
+  await writeSceneSet({
+    ...set,
+    folder,
+    side: SIDE,
+    onPicture: (done) => done % 1000 === 0 && say(`${name}: ${done} pictures`),
+  });
+  return folder;
+}
+
+async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void> {
+  await trainLanguageModel({
+    folder: join(work, "lm"),
+    steps: LANGUAGE_STEPS,
+    threads,
+    onStep: (step, loss) =>
+      step % 50 === 0 && say(`step ${step} of ${LANGUAGE_STEPS}: loss ${loss.toFixed(3)}`),
+  });
+}
+
+/** Each style is a client that shows its pictures to nobody. */
+async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
+  const config = fedMaeConfigSchema.parse({
+    output: join(work, "mae"),
+    clients: trainingStyles.map((name) => ({ name, path: join(work, "icons", name) })),
+    model: { imageSize: SIDE, patchSize: 16, width: 192, heads: 6, decoderWidth: 96, decoderHeads: 3 },
+    mode: "greedy",
+    depth: 6,
+    rounds: 3,
+    optimizer: { learningRate: 1.5e-3, warmupRounds: 1 },
+    leastArea: 0.4,
+    compare: false,
+  });
+  await pretrain(config, {
+    onRound({ round, clients }) {
+      const losses = clients.flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
+      const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+      say(`round ${round}: loss ${mean.toFixed(4)}`);
+    },
+  });
+}
+
+/** What is in the scenes, and where. */
+async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
+  await finetune(
+    await readEncoderFolder(join(work, "mae", "mae")),
+    {
+      output: join(work, "encoder"),
+      training: await readLabelledPictures([labels("crowded"), labels("train")]),
+      test: await readLabelledPictures([labels("style")]),
+      epochs: 10,
+      batchSize: 64,
+      learningRate: 1e-3,
+      weightDecay: 0.05,
+      warmupEpochs: 0.2,
+      layerDecay: 1,
+      labelSmoothing: 0,
+      leastArea: 1,
+      mirror: false,
+      seed: 0,
+      threads,
+    },
+    {
+      onStep: (step, steps, loss) =>
+        step % 50 === 0 && say(`step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
+      onEpoch: (epoch, accuracies) =>
+        say(`epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
+    },
+  );
+}
+
+/** The frozen backbones as they are: adapters are trained on them. */
+async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
+  const output = join(work, "model");
+  if (existsSync(output)) return;
+  await buildModel({ ...backbones(work, "fp32"), output, adapters: [], onStage: say });
+}
+
+function backbones(work: string, precision: Precision) {
+  const source = (part: string) => ({ path: join(work, part), given: `models/recipe: ${part}`, precision });
+  return {
+    name: "scenes",
+    encoder: { ...source("encoder"), preprocessing: "source" as const },
+    decoder: source("lm"),
+  };
+}
+
+/** Each with a blind twin, which says what the pictures add. */
+async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
+  for (const task of tasks) {
+    for (const blind of [false, true]) {
+      const name = blind ? `${task}-blind` : task;
+      const { scores, adapterFile } = await trainModel(adapterConfig(work, task, blind), {
+        onPlan: (plan) =>
+          say(
+            `${name}: ${plan.trainedParameters} parameters are trained, ${plan.frozenParameters} are frozen: ${(100 * plan.trainedShare).toFixed(2)} %`,
+          ),
+        onStep: ({ step, steps, tokenLoss }) =>
+          step % 100 === 0 && say(`${name}: step ${step} of ${steps}: loss ${tokenLoss.toFixed(3)}`),
+      });
+      say(`${name}: ${JSON.stringify(scores)}, ${adapterFile}`);
+    }
+  }
+}
+
+function adapterConfig(work: string, task: Task, blind: boolean): TrainingConfig {
+  const set = join(work, "scenes", "train");
+  return trainingConfigSchema.parse({
+    model: join(work, "model"),
+    output: join(work, "runs", blind ? `${task}-blind` : task),
+    data: { train: { path: join(set, task === "caption" ? "captions.jsonl" : "questions.jsonl") } },
+    adapter: { name: task, tasks: [task], injectedStates: 4, startLayer: 2, endLayer: 7, promptLength: 1 },
+    optimizer: { learningRate: 2e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
+    loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
+    schedule: { warmupEpochs: 0.1 },
+    epochs: task === "caption" ? 4 : 2,
+    batchSize: 32,
+    cache: join(work, "states"),
+    install: false,
+    blind,
+  });
+}
+
+/** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
+async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
+  const folder = join(work, "bundle", basename(output));
+  const adapterFile = (run: string) => join(work, "runs", run, "adapter.safetensors");
+  rmSync(folder, { recursive: true, force: true });
+  await buildModel({
+    ...backbones(work, "int8"),
+    output: folder,
+    adapters: tasks.map((task) => ({
+      name: task,
+      tasks: [task],
+      path: adapterFile(task),
+    })),
+    onStage: say,
+  });
+  await drawSamples(join(folder, "samples"));
+  cpSync(new URL("../../../models/recipe/CARD.md", import.meta.url), join(folder, "README.md"));
+  rmSync(output, { recursive: true, force: true });
+  mkdirSync(dirname(output), { recursive: true });
+  cpSync(folder, output, { recursive: true });
+  mkdirSync(BLIND_FOLDER, { recursive: true });
+  for (const task of tasks) cpSync(adapterFile(`${task}-blind`), join(BLIND_FOLDER, `${task}.safetensors`));
+}

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { readConcepts } from "../../models/recipe/concepts.js";
+import { englishDocuments, epochDocuments, factQuestions } from "../../models/recipe/corpus.js";
+import { randomStreams } from "../../src/generation/random.js";
+
+const concepts = readConcepts();
+
+describe("what the language model reads", () => {
+  const english = englishDocuments(concepts).slice(0, 3000);
+
+  it("is the same for the same seed and epoch, and another for others", () => {
+    const documents = epochDocuments(english, concepts, 1, 0);
+    assert.deepEqual(epochDocuments(english, concepts, 1, 0), documents);
+    assert.notDeepEqual(epochDocuments(english, concepts, 1, 1), documents);
+    assert.notDeepEqual(epochDocuments(english, concepts, 2, 0), documents);
+  });
+
+  it("is English in full at first, later a fifth of it; the rest is made up", () => {
+    const known = new Set(english);
+    const share = (epoch: number) =>
+      epochDocuments(english, concepts, 1, epoch).filter((text) => known.has(text)).length / english.length;
+    assert.equal(share(0), 1);
+    assert.ok(Math.abs(share(2) - 0.2) < 0.03, String(share(2)));
+    assert.equal(epochDocuments(english, concepts, 1, 0).length, 2 * english.length);
+  });
+
+  it("holds definitions without brackets and without the examples", () => {
+    const definitions = english.filter((text) => /^an? [a-z ]+ is /.test(text));
+    assert.ok(definitions.length > 500);
+    for (const text of definitions) assert.doesNotMatch(text, /["()]/, text);
+  });
+});
+
+describe("questions about facts", () => {
+  it("are answered by what is known of the concept", () => {
+    const [random = Math.random] = randomStreams(0, 1);
+    const apple = concepts.find(({ name }) => name === "red apple");
+    assert.ok(apple);
+    const answers = new Map(factQuestions(apple, concepts, random));
+    assert.equal(answers.get("what kind of thing is a red apple"), "fruit");
+    assert.equal(answers.get("can you eat a red apple"), "yes");
+    assert.equal(answers.get("is a red apple alive"), "no");
+  });
+});
