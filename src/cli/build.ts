@@ -101,19 +101,19 @@ export function addBuildCommand(program: Command, context: CliContext): void {
 function addWeightOptions(command: Command): void {
   const precision = (flag: string, what: string) => new Option(`${flag} <type>`, what).choices(precisions);
   command
-    .optionsGroup("Weights and pictures:")
+    .optionsGroup("Weights and media:")
     .addOption(precision("--precision", "of both backbones' weights").default("int8"))
-    .addOption(precision("--encoder-precision", "of the encoder alone"))
+    .addOption(precision("--encoder-precision", "of the encoders alone"))
     .addOption(precision("--decoder-precision", "of the decoder alone"))
     .option("--reduce-range", "7 bits instead of 8, for CPUs without VNNI")
     .addOption(
-      new Option("--preprocessing <how>", "of pictures: as the encoder's files say, or as eP-ALM published")
+      new Option("--preprocessing <how>", "of media: as the encoders' files say, or as eP-ALM published")
         .choices(["source", "published"])
         .default("source"),
     )
     .option(
       "--heads <n>",
-      "the encoder's attention heads, where its files do not tell (default: width / 64)",
+      "an encoder's attention heads, where its files do not tell (default: width / 64)",
       integer(1, MAX_COUNT),
     )
     .option(

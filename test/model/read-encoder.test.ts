@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, it } from "node:test";
+import { after, describe, it } from "node:test";
 import type { EncoderBackbone } from "../../src/backbones/backbone.js";
 import { encoderGraph } from "../../src/backbones/encoder-graph.js";
 import { openSafetensors } from "../../src/checkpoints/safetensors.js";
@@ -101,6 +103,86 @@ describe("an encoder of videos", () => {
     const { backbone } = await read(join(fixtures, "vit"), { modality: "video" });
     assert.deepEqual(backbone.inputShape, [8, 3, 32, 32]);
   });
+});
+
+describe("preprocessor_config.json", () => {
+  const folder = mkdtempSync(join(tmpdir(), "epalm-encoders-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** A copy of a fixture with such a file. */
+  function prepared(name: string, config: object): string {
+    const target = mkdtempSync(join(folder, `${name}-`));
+    cpSync(join(fixtures, name), target, { recursive: true });
+    writeFileSync(join(target, "preprocessor_config.json"), JSON.stringify(config));
+    return target;
+  }
+
+  /** As facebook/timesformer-base-finetuned-k400 has it, but for the size. */
+  const ofVideos = {
+    image_processor_type: "VideoMAEImageProcessor",
+    do_resize: true,
+    size: { shortest_edge: 16 },
+    resample: 2,
+    do_center_crop: true,
+    crop_size: { height: 16, width: 16 },
+    do_normalize: true,
+    image_mean: [0.45, 0.45, 0.45],
+    image_std: [0.225, 0.225, 0.225],
+  };
+
+  it("says how frames of a video are prepared", async () => {
+    const { preprocessing } = await read(prepared("timesformer", ofVideos));
+    assert.deepEqual(preprocessing, {
+      modality: "video",
+      preprocessing: {
+        frames: 3,
+        picture: {
+          size: { height: 16, width: 16 },
+          resize: { mode: "shortest-edge", length: 16 },
+          resample: "bilinear",
+          rescaleFactor: 1 / 255,
+          mean: [0.45, 0.45, 0.45],
+          std: [0.225, 0.225, 0.225],
+        },
+      },
+    });
+  });
+
+  it("says how sounds are prepared", async () => {
+    const config = {
+      feature_extractor_type: "ASTFeatureExtractor",
+      max_length: 40,
+      num_mel_bins: 32,
+      mean: -6,
+      std: 5,
+    };
+    const { preprocessing } = await read(prepared("ast", config));
+    assert.deepEqual(preprocessing.preprocessing, {
+      samplingRate: 16_000,
+      melBins: 32,
+      maxLength: 40,
+      mean: -6,
+      std: 5,
+    });
+  });
+
+  const misfits: readonly (readonly [name: string, object, RegExp])[] = [
+    [
+      "timesformer",
+      { ...ofVideos, size: { shortest_edge: 32 }, crop_size: 32 },
+      /prepared at 32 x 32, the encoder takes 16 x 16/,
+    ],
+    [
+      "ast",
+      { max_length: 1024, num_mel_bins: 32 },
+      /prepared as 1024 x 32 features, the encoder takes 40 x 32/,
+    ],
+  ];
+  for (const [name, config, message] of misfits) {
+    it(`is refused where it prepares another size: ${name}`, async () => {
+      await assert.rejects(read(prepared(name, config)), { code: "invalid_checkpoint", message });
+    });
+  }
 });
 
 describe("choices that a checkpoint leaves no room for", () => {
