@@ -4,6 +4,7 @@ export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 export type { AnswerPiece, AnswerStream } from "./answer-stream.js";
+export type { Modality } from "./backbones/backbone.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
@@ -14,8 +15,10 @@ export {
   type AdapterOptions,
   type BuildOptions,
   buildModel,
+  type EncoderOptions,
   type SourceReference,
 } from "./model/build-model.js";
+export { type EncoderOf, encoderOf, encodersOf } from "./model/encoders.js";
 export { installAdapter } from "./model/install-adapter.js";
 export {
   MANIFEST_FILE,

@@ -7,6 +7,7 @@ import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
+import { encoderOf } from "./model/encoders.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
@@ -112,11 +113,12 @@ export interface ModelCounts {
 /**
  * Opens a model folder. Graphs compute in threads of their own; nothing is fetched from anywhere.
  *
- * @throws not_found, invalid_model, invalid_adapter
+ * @throws not_found, invalid_model, invalid_adapter; invalid_option for a model without an encoder of pictures
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
-  const { encoder, decoder } = folder.manifest;
+  const { decoder } = folder.manifest;
+  const encoder = encoderOf(folder.manifest, "image");
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const media = new MediaThread();
@@ -155,7 +157,7 @@ export class Model {
 
   constructor(adapters: AdapterShelf, threads: ModelThreads, encoder: Session, options: LoadOptions) {
     this.#threads = threads;
-    this.#perceiver = new Perceiver(adapters.manifest.encoder, threads.media, encoder, options);
+    this.#perceiver = new Perceiver(encoderOf(adapters.manifest, "image"), threads.media, encoder, options);
     this.#adapters = adapters;
   }
 
@@ -326,19 +328,22 @@ export class Model {
     adapterName: string | undefined,
     perceive: () => Promise<Percept>,
   ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder">; adapter: string }> {
-    return this.#adapters.lend(task, adapterName, async ({ name, session, plan, softPrompt }) => {
-      const percept = await perceive();
-      const started = performance.now();
-      const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
-      const { perception } = await session.run({ cls_states: states }, ["perception"]);
-      if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
-      const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
-      return {
-        grounding: { perception: { states: projected, plan }, softPrompt },
-        timings: { ...percept.timings, adapter: performance.now() - started },
-        adapter: name,
-      };
-    });
+    return this.#adapters.lend(
+      { task, modality: "image", name: adapterName },
+      async ({ name, session, plan, softPrompt }) => {
+        const percept = await perceive();
+        const started = performance.now();
+        const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
+        const { perception } = await session.run({ cls_states: states }, ["perception"]);
+        if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
+        const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
+        return {
+          grounding: { perception: { states: projected, plan }, softPrompt },
+          timings: { ...percept.timings, adapter: performance.now() - started },
+          adapter: name,
+        };
+      },
+    );
   }
 
   /**
@@ -348,7 +353,7 @@ export class Model {
    * @throws invalid_adapter if it does not fit the model
    */
   async useAdapter(name: string, adapter: Adapter): Promise<void> {
-    await this.#adapters.use(name, adapter);
+    await this.#adapters.use(name, adapter, "image");
   }
 
   /**

@@ -7,9 +7,16 @@ import { EpalmError } from "./errors.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
 import { randomStreams } from "./generation/random.js";
 import { thumbnail } from "./media/thumbnail.js";
+import { encoderOf } from "./model/encoders.js";
 import { installAdapter } from "./model/install-adapter.js";
 import type { TaskName } from "./model/manifest.js";
-import { adapterWidths, checkFits, type ModelFolder, openModelFolder } from "./model/model-folder.js";
+import {
+  adapterWidths,
+  backbonesOf,
+  checkFits,
+  type ModelFolder,
+  openModelFolder,
+} from "./model/model-folder.js";
 import { loadTokenizer } from "./model/tokenizer.js";
 import { load, type Model } from "./pipeline.js";
 import { elementCount } from "./tensor/tensor.js";
@@ -126,9 +133,13 @@ async function startingAdapter(config: TrainingConfig, folder: ModelFolder): Pro
   const [random = Math.random] = randomStreams(config.seed, 1);
   const adapter =
     initial === undefined
-      ? initialAdapter(settings satisfies AdapterSettings, adapterWidths(folder.manifest), random)
+      ? initialAdapter(
+          settings satisfies AdapterSettings,
+          adapterWidths(backbonesOf(folder.manifest, "image")),
+          random,
+        )
       : await readAdapter(initial, settings);
-  checkFits(adapter, folder.manifest, initial ?? "adapter");
+  checkFits(adapter, backbonesOf(folder.manifest, "image"), initial ?? "adapter");
   return adapter;
 }
 
@@ -139,7 +150,8 @@ function fingerprintOf(
   examples: readonly TrainingExample[],
 ): string {
   const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
-  const { encoder, decoder, tasks } = manifest;
+  const { decoder, tasks } = manifest;
+  const encoder = encoderOf(manifest, "image");
   const rows = examples.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
   return createHash("sha256")
     .update(JSON.stringify([settings, encoder, decoder, tasks, rows]))
@@ -156,7 +168,8 @@ function planOf(
     (sum, count) => sum + count,
     0,
   );
-  const frozenParameters = manifest.encoder.parameters + manifest.decoder.parameters;
+  const { encoder, decoder } = backbonesOf(manifest, "image");
+  const frozenParameters = encoder.parameters + decoder.parameters;
   return {
     examples: training.length,
     validationExamples: validation.length,
@@ -188,7 +201,7 @@ class Run {
 
   async run(): Promise<TrainingResult> {
     const { config, folder } = this;
-    const { depth, width } = folder.manifest.encoder;
+    const { depth, width } = encoderOf(folder.manifest, "image");
     const batches = new TrainingBatches(this.data.training, this.states, {
       batchSize: config.batchSize,
       seed: config.seed,
@@ -210,7 +223,8 @@ class Run {
         },
         onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
       });
-      if (config.install) await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks());
+      if (config.install)
+        await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), "image");
       await this.#report();
       return {
         adapter,

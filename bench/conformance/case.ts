@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { openSafetensors } from "../../src/checkpoints/safetensors.js";
@@ -11,7 +11,7 @@ const caseSchema = z.object({
   start_layer_idx: z.int(),
   end_layer_idx: z.int(),
   perception_sees: z.enum(["everything", "itself"]),
-  encoder: z.string(),
+  encoder: z.enum(["vit", "timesformer"]),
   encoder_heads: z.int(),
 });
 
@@ -39,11 +39,4 @@ export function openCase(folder: string, name: string): Case {
       return { type: source.type, shape: source.shape, data: source.read() };
     },
   };
-}
-
-/** What of a case's files this version cannot use yet; undefined if it can. */
-export function notYet(folder: string): string | undefined {
-  if (!existsSync(join(folder, "case.json"))) return "audio encoder";
-  const { encoder } = caseSchema.parse(JSON.parse(readFileSync(join(folder, "case.json"), "utf8")));
-  return encoder === "vit" ? undefined : `${encoder} encoder`;
 }

@@ -22,23 +22,35 @@ import type { Case } from "./case.js";
 import { checkTraining } from "./check-training.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
 
+/** Files of one public form of a model. */
+interface Form {
+  readonly label: string;
+  readonly encoder: string;
+  readonly adapter: string;
+}
+
 /** Public forms of the same model; each must give the same numbers. */
-const forms = [
-  { encoder: "encoder", adapter: "adapter.pth" },
-  { encoder: "encoder.timm.safetensors", adapter: "adapter.safetensors" },
-] as const;
+const forms: Readonly<Record<Case["settings"]["encoder"], readonly Form[]>> = {
+  vit: [
+    { label: "HF + pth", encoder: "encoder", adapter: "adapter.pth" },
+    { label: "timm + safetensors", encoder: "encoder.timm.safetensors", adapter: "adapter.safetensors" },
+  ],
+  timesformer: [
+    { label: "pyth + pth", encoder: "encoder.pyth", adapter: "adapter.pth" },
+    { label: "bare + safetensors", encoder: "encoder.timm.safetensors", adapter: "adapter.safetensors" },
+  ],
+};
 
 /** Builds a case from its own files, in every form, and compares all that the reference wrote down. */
 export async function checkCase(golden: Case): Promise<Check[]> {
   const checks: Check[] = [];
-  for (const form of forms) {
+  for (const form of forms[golden.settings.encoder]) {
     const folder = mkdtempSync(join(tmpdir(), "epalm-conformance-"));
     try {
       const output = join(folder, "model");
       const manifest = await buildCase(golden, form, output);
-      const label = `${form.encoder.includes("timm") ? "timm" : "HF"} + ${form.adapter.split(".")[1]}`;
       for (const check of await checkModel(golden, output, manifest)) {
-        checks.push({ ...check, what: `${check.what} (${label})` });
+        checks.push({ ...check, what: `${check.what} (${form.label})` });
       }
     } finally {
       rmSync(folder, { recursive: true, force: true });
@@ -47,11 +59,7 @@ export async function checkCase(golden: Case): Promise<Check[]> {
   return checks;
 }
 
-function buildCase(
-  { folder, settings }: Case,
-  form: (typeof forms)[number],
-  output: string,
-): Promise<Manifest> {
+function buildCase({ folder, settings }: Case, form: Form, output: string): Promise<Manifest> {
   const source = (name: string) => ({ path: join(folder, name), given: join(folder, name) });
   return buildModel({
     output,
@@ -88,10 +96,7 @@ async function checkModel(golden: Case, folder: string, manifest: Manifest): Pro
   );
   const session = await openSession(join(folder, manifest.decoder.graph));
   try {
-    const states = output(
-      await encoder.run({ pixels: golden.golden("pixels") }, ["cls_states"]),
-      "cls_states",
-    );
+    const states = output(await encoder.run({ pixels: pixelsOf(golden) }, ["cls_states"]), "cls_states");
     const projected = await projector.run({ cls_states: states }, ["perception", "soft_prompt"]);
     const [perception, prompt] = [output(projected, "perception"), output(projected, "soft_prompt")];
     return [
@@ -105,6 +110,25 @@ async function checkModel(golden: Case, folder: string, manifest: Manifest): Pro
   } finally {
     for (const open of [encoder, projector, session]) await open.close();
   }
+}
+
+/** The encoder's input; the reference keeps the channels of a clip before its frames. */
+function pixelsOf({ settings, golden }: Case): Tensor {
+  const pixels = golden("pixels");
+  if (settings.encoder === "vit") return pixels;
+  const [clips = 0, channels = 0, frames = 0, height = 0, width = 0] = pixels.shape;
+  const plane = height * width;
+  const data = new Float32Array(pixels.data.length);
+  for (let row = 0; row < clips * channels * frames; row++) {
+    const [clip, channel, frame] = [
+      Math.floor(row / (channels * frames)),
+      Math.floor(row / frames) % channels,
+      row % frames,
+    ];
+    const own = pixels.data.subarray(row * plane, (row + 1) * plane) as Float32Array;
+    data.set(own, ((clip * frames + frame) * channels + channel) * plane);
+  }
+  return { type: "float32", shape: [clips, frames, channels, height, width], data };
 }
 
 /**

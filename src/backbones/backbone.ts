@@ -8,11 +8,23 @@ import type { RotaryAngles } from "../layers/rotary.js";
  * B batch, T tokens of a step, E embedding width, d width, V rows of the embedding table.
  */
 
+/** What an encoder perceives. */
+export type Modality = "image" | "audio" | "video";
+
+/** How an encoder is to be built, where its checkpoint leaves a choice. */
+export interface EncoderSettings {
+  /** Of a video encoder. */
+  readonly frames?: number | undefined;
+}
+
 /** A perception encoder: media features in, one normed [CLS] state per block out. */
 export interface EncoderBackbone {
   readonly architecture: string;
-  readonly modality: "image" | "audio" | "video";
-  /** Sizes of one example's input, without the batch; [3, height, width] for pictures. */
+  readonly modality: Modality;
+  /**
+   * Sizes of one example's input, without the batch: [3, height, width] for pictures, [frames, mel bins] for sounds,
+   * [frames, 3, height, width] for videos.
+   */
   readonly inputShape: readonly number[];
   readonly depth: number;
   /** Width of a state, dv. */

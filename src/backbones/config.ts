@@ -17,6 +17,12 @@ const MAX_LAYERS = 1000;
 
 export const layerCount = z.int().min(1).max(MAX_LAYERS);
 
+/** Published video encoders take 8, 16 or 96; each frame costs as much as a picture. */
+export const MAX_FRAMES = 256;
+
+/** Frames of a video. */
+export const frameCount = z.int().min(1).max(MAX_FRAMES);
+
 /**
  * Reads the known keys of a public `config.json`; keys that mean nothing here are passed over, values that
  * are not supported are refused by key (`unsupported_architecture`).

@@ -1,10 +1,20 @@
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
-import type { EncoderBackbone } from "./backbone.js";
+import type { EncoderBackbone, Modality } from "./backbone.js";
 
-/** `pixels` [batch, 3, height, width] -> `cls_states` [batch, depth, dv]; first block first, each normed. */
+/** What an encoder's input is called. */
+export const encoderInputs = {
+  /** [batch, 3, height, width] */
+  image: "pixels",
+  /** [batch, frames, mel bins] */
+  audio: "features",
+  /** [batch, frames, 3, height, width] */
+  video: "pixels",
+} as const satisfies Readonly<Record<Modality, string>>;
+
+/** The input of its modality -> `cls_states` [batch, depth, dv]; first block first, each normed. */
 export function encoderGraph(g: GraphBuilder, backbone: EncoderBackbone): Graph {
-  const input = g.input("pixels", "float32", ["batch", ...backbone.inputShape]);
+  const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
   g.output("cls_states", backbone.states(input));
   return g.finish();
 }

@@ -1,16 +1,26 @@
 import { EpalmError } from "../errors.js";
-import type { DecoderBackbone, EncoderBackbone } from "./backbone.js";
+import { ast, astConfigFromTensors, astName } from "./ast.js";
+import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Modality } from "./backbone.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";
 import type { ParameterReader } from "./parameters.js";
-import { vit, vitName } from "./vit.js";
+import { timesformer, timesformerConfigFromTensors, timesformerName } from "./timesformer.js";
+import type { TensorShapes, TimmSettings } from "./timm-config.js";
+import { vit, vitConfigFromTensors, vitName } from "./vit.js";
 
 /** How one `model_type` of a public config.json becomes a backbone. */
 export interface Architecture<Backbone> {
   /** A checkpoint's tensor name as the architecture's file spells it; undefined for what is no part of it. */
   rename(name: string): string | undefined;
   build(config: unknown, parameters: ParameterReader): Backbone;
+}
+
+export interface EncoderArchitecture extends Architecture<EncoderBackbone> {
+  readonly modality: Modality;
+  build(config: unknown, parameters: ParameterReader, settings?: EncoderSettings): EncoderBackbone;
+  /** A config for a bare file, from the shapes of its tensors under the architecture's own names. */
+  configFromTensors(shapeOf: TensorShapes, settings: TimmSettings): unknown;
 }
 
 const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
@@ -20,11 +30,30 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   qwen2: { rename: llamaName, build: llama },
 };
 
-const encoders: Readonly<Record<string, Architecture<EncoderBackbone>>> = {
-  vit: { rename: vitName, build: vit },
-  deit: { rename: vitName, build: vit },
-  vit_mae: { rename: vitName, build: vit },
+const vitArchitecture: EncoderArchitecture = {
+  modality: "image",
+  rename: vitName,
+  build: vit,
+  configFromTensors: vitConfigFromTensors,
 };
+
+const encoders = {
+  vit: vitArchitecture,
+  deit: vitArchitecture,
+  vit_mae: vitArchitecture,
+  "audio-spectrogram-transformer": {
+    modality: "audio",
+    rename: astName,
+    build: ast,
+    configFromTensors: astConfigFromTensors,
+  },
+  timesformer: {
+    modality: "video",
+    rename: timesformerName,
+    build: timesformer,
+    configFromTensors: timesformerConfigFromTensors,
+  },
+} as const satisfies Readonly<Record<string, EncoderArchitecture>>;
 
 function find<T>(table: Readonly<Record<string, T>>, role: string, modelType: string, where: string): T {
   const found = Object.hasOwn(table, modelType) ? table[modelType] : undefined;
@@ -40,6 +69,15 @@ export function decoderArchitecture(modelType: string, where: string): Architect
   return find(decoders, "a decoder", modelType, where);
 }
 
-export function encoderArchitecture(modelType: string, where: string): Architecture<EncoderBackbone> {
-  return find(encoders, "an encoder", modelType, where);
+export function encoderArchitecture(modelType: string, where: string): EncoderArchitecture {
+  return find<EncoderArchitecture>(encoders, "an encoder", modelType, where);
+}
+
+/** Of weights without a config: what only an AST or a TimeSformer has tells it; all others are vision transformers. */
+export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
+  for (const name of tensorNames) {
+    if (/^(module\.)?v\.patch_embed\./.test(name)) return encoders["audio-spectrogram-transformer"];
+    if (/(^|\.)time_embed$/.test(name)) return encoders.timesformer;
+  }
+  return encoders.vit;
 }

@@ -21,25 +21,44 @@ export interface BlockShape {
  */
 export function vitBlock(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
   const { g } = parameters;
-  const { width, layout, inner, activation, epsilon } = shape;
+  const attended = g.add(
+    x,
+    normedAttention(parameters, name, { norm: "norm1", attention: "attn" }, x, shape),
+  );
+  return g.add(attended, feedForward(parameters, name, attended, shape));
+}
+
+/** A block's norm, and the attention behind it: x [B, T, d] -> [B, T, d], without the residual. */
+export function normedAttention(
+  parameters: ParameterReader,
+  name: string,
+  parts: { readonly norm: string; readonly attention: string },
+  x: Value,
+  shape: BlockShape,
+): Value {
+  const { g } = parameters;
+  const { width, layout, epsilon } = shape;
   const { heads, headSize } = layout;
-  const norm = (part: string, value: Value) =>
-    layerNorm(g, value, parameters.layerNorm(`${name}.${part}`, width, epsilon));
-  const dense = (part: string, value: Value, outputs: number) =>
-    linear(
-      g,
-      value,
-      parameters.linear(`${name}.${part}`, Number(value.shape.at(-1)), outputs, { bias: true }),
-    );
-  const joined = linear(g, norm("norm1", x), queriesKeysValues(parameters, `${name}.attn`, shape));
+  const attentionName = `${name}.${parts.attention}`;
+  const normed = layerNorm(g, x, parameters.layerNorm(`${name}.${parts.norm}`, width, epsilon));
+  const joined = linear(g, normed, queriesKeysValues(parameters, attentionName, shape));
   const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
     Value,
     Value,
     Value,
   ];
-  const attended = g.add(x, dense("attn.proj", attention(g, q, { keys, values }, layout), width));
-  const hidden = activate(g, activation, dense("mlp.fc1", norm("norm2", attended), inner));
-  return g.add(attended, dense("mlp.fc2", hidden, width));
+  const mixed = attention(g, q, { keys, values }, layout);
+  return linear(g, mixed, parameters.linear(`${attentionName}.proj`, width, width, { bias: true }));
+}
+
+/** A block's second norm, and the two linears behind it: x [B, T, d] -> [B, T, d], without the residual. */
+export function feedForward(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
+  const { g } = parameters;
+  const { width, inner, activation, epsilon } = shape;
+  const normed = layerNorm(g, x, parameters.layerNorm(`${name}.norm2`, width, epsilon));
+  const first = linear(g, normed, parameters.linear(`${name}.mlp.fc1`, width, inner, { bias: true }));
+  const hidden = activate(g, activation, first);
+  return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, inner, width, { bias: true }));
 }
 
 /** timm keeps queries, keys and values as one tensor, transformers as three. */

@@ -7,6 +7,8 @@ import { layerNorm } from "../layers/norm.js";
 import type { EncoderBackbone } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
+import { throughBlocks } from "./through-blocks.js";
+import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
@@ -31,12 +33,6 @@ export const vitConfig = z.object({
 });
 
 export type VitConfig = z.infer<typeof vitConfig>;
-
-/** timm's epsilon: its checkpoints state none. */
-const TIMM_EPSILON = 1e-6;
-
-/** Every ViT that was published in timm, but for a few, has heads of this size. */
-const USUAL_HEAD_SIZE = 64;
 
 /** transformers' names of what is not in a block, with timm's. */
 const outerNames: Readonly<Record<string, string>> = {
@@ -81,58 +77,34 @@ export function vitName(name: string): string | undefined {
   return unused.test(plain) ? undefined : plain;
 }
 
-/** What a timm checkpoint does not say of itself. */
-export interface TimmSettings {
-  readonly heads?: number | undefined;
-  /** Pixels. */
-  readonly imageSize?: number | undefined;
-  /** `layer_norm_eps`; timm's models use 1e-6. */
-  readonly epsilon?: number | undefined;
-}
-
 /** A config made from the shapes of timm-named tensors. */
-export function vitConfigFromTensors(
-  shapeOf: (name: string) => readonly number[] | undefined,
-  settings: TimmSettings = {},
-): VitConfig {
-  const need = (name: string, rank: number) => {
-    const shape = shapeOf(name);
-    if (shape?.length === rank) return shape;
-    throw new EpalmError("invalid_checkpoint", `a vision transformer needs tensor ${name} of ${rank} axes`);
-  };
-  const [width = 0, , patch = 0] = need("patch_embed.proj.weight", 4);
-  const [, tokens = 0] = need("pos_embed", 3);
-  const [inner = 0] = need("blocks.0.mlp.fc1.weight", 2);
-  let depth = 0;
-  while (shapeOf(`blocks.${depth}.norm1.weight`)) depth++;
+export function vitConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettings = {}): VitConfig {
+  const what = "a vision transformer";
+  const [width = 0, , patch = 0] = neededShape(shapeOf, what, "patch_embed.proj.weight", 4);
+  const [, tokens = 0] = neededShape(shapeOf, what, "pos_embed", 3);
   const special = shapeOf("dist_token") ? 2 : 1;
   return parseConfig(
     vitConfig,
     {
       model_type: special === 2 ? "deit" : "vit",
-      hidden_size: width,
-      num_hidden_layers: depth,
-      num_attention_heads: settings.heads ?? width / USUAL_HEAD_SIZE,
-      intermediate_size: inner,
+      ...blockKeys(shapeOf, what, width, settings),
       image_size: settings.imageSize ?? Math.sqrt(tokens - special) * patch,
       patch_size: patch,
-      layer_norm_eps: settings.epsilon ?? TIMM_EPSILON,
-      qkv_bias: shapeOf("blocks.0.attn.qkv.bias") !== undefined,
     },
     "vision transformer",
   );
 }
 
 /** How many patches a picture has along each side. */
-export function patchesPerSide({
-  image_size,
-  patch_size,
-}: Pick<VitConfig, "image_size" | "patch_size">): number {
+export function patchesPerSide(
+  { image_size, patch_size }: Pick<VitConfig, "image_size" | "patch_size">,
+  architecture = "ViT",
+): number {
   const side = image_size / patch_size;
   if (Number.isInteger(side)) return side;
   throw new EpalmError(
     "unsupported_architecture",
-    `ViT config.json: 'image_size': patches of ${patch_size} do not divide ${image_size}`,
+    `${architecture} config.json: 'image_size': patches of ${patch_size} do not divide ${image_size}`,
   );
 }
 
@@ -177,7 +149,6 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
     qkvBias: config.qkv_bias,
   };
   const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
-  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, epsilon));
 
   /** What enters the first block: [B, T, d], special tokens first. */
   function enter(pixels: Value): Value {
@@ -187,20 +158,13 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
     return g.add(g.concat([...tokens, patches], 1), positions);
   }
 
-  const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
-  const indices = Array.from({ length: config.num_hidden_layers }, (_, index) => index);
-
   function through(pixels: Value): VitStates {
-    let x = enter(pixels);
-    const states = indices.map((index) => {
-      x = block(index, x);
-      return norm("norm", g.slice(x, 1, 0, 1));
-    });
-    const last = x;
-    return {
-      classTokens: g.concat(states, 1),
-      patches: () => norm("norm", g.slice(last, 1, special.length)),
-    };
+    const depth = config.num_hidden_layers;
+    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), (index, x) =>
+      vitBlock(parameters, `blocks.${index}`, x, shape),
+    );
+    const norm = () => parameters.layerNorm("norm", d, epsilon);
+    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, special.length), norm()) };
   }
 
   return {

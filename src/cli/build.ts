@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { type Command, Option } from "commander";
 import type { GivenSettings } from "../adapter/adapter-file.js";
+import { MAX_FRAMES } from "../backbones/config.js";
 import { type HubOptions, resolveFolder } from "../checkpoints/hub.js";
 import { EpalmError, openModelFolder } from "../index.js";
-import type { SourceReference } from "../model/build-model.js";
+import type { EncoderOptions, SourceReference } from "../model/build-model.js";
 import type { Precision } from "../model/manifest.js";
 import { type AdapterFlag, collectAdapter } from "./adapter-flag.js";
 import { buildInThread } from "./build-in-thread.js";
@@ -17,7 +18,11 @@ import { givenOnly, integer, someText } from "./option-values.js";
 import { note, print } from "./output.js";
 
 interface BuildFlags {
-  readonly encoder: string;
+  readonly encoder?: string;
+  readonly imageEncoder?: string;
+  readonly audioEncoder?: string;
+  readonly videoEncoder?: string;
+  readonly frames?: number;
   readonly decoder: string;
   readonly adapter?: AdapterFlag[];
   readonly output: string;
@@ -54,19 +59,37 @@ Downloads are kept in EPALM_CACHE, else in HF_HOME/epalm, else in ~/.cache/epalm
 Examples:
   epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
     --adapter coco=caption.pth:caption --adapter vqa2=vqa.pth:vqa --output captioner
-  epalm build --encoder ./vit --decoder ./opt --adapter a=adapter.safetensors --precision fp32 --output exact`;
+  epalm build --encoder ./vit --decoder ./opt --adapter a=adapter.safetensors --precision fp32 --output exact
+  epalm build --image-encoder ./vit --audio-encoder MIT/ast-finetuned-audioset-10-10-0.4593 --video-encoder ./vit \\
+    --decoder ./opt --adapter p=pictures.pth --adapter s=sounds.pth:caption:audio --adapter v=clips.pth:video -o all`;
 
 /** `epalm build`: a model folder from public checkpoints. */
 export function addBuildCommand(program: Command, context: CliContext): void {
   const command = program
     .command("build")
     .summary("make a model folder from public checkpoints")
-    .description("Makes a model folder from a frozen encoder, a frozen decoder, and any number of adapters.")
-    .requiredOption("--encoder <encoder>", "perception backbone: a hub id, a folder, or a file of weights")
+    .description(
+      "Makes a model folder from a frozen encoder for each modality (at least one), a frozen decoder, and any number of adapters.",
+    )
+    .option(
+      "--encoder <encoder>",
+      "perception backbone, of what its checkpoint is for: a hub id, a folder, or a file of weights",
+    )
+    .option("--image-encoder <encoder>", "of pictures: a vision transformer")
+    .option("--audio-encoder <encoder>", "of sounds: an AST")
+    .option(
+      "--video-encoder <encoder>",
+      "of videos: a TimeSformer, or an encoder of pictures, over the frames",
+    )
+    .option(
+      "--frames <n>",
+      "frames that the encoder of videos takes (default: as its checkpoint, 8 over an encoder of pictures)",
+      integer(1, MAX_FRAMES),
+    )
     .requiredOption("--decoder <decoder>", "language model: a hub id or a folder")
     .option(
-      "--adapter <name=path[:tasks]>",
-      "adapter file, and what it was trained for: caption, vqa or both (default: both); may be repeated",
+      "--adapter <name=path[:tasks][:modality]>",
+      "adapter file, what it was trained for: caption, vqa or both (default: both), and on what: image, audio or video (default: the first encoder's); may be repeated",
       collectAdapter,
     )
     .requiredOption("-o, --output <dir>", "the model folder; must not exist", someText)
@@ -81,19 +104,19 @@ export function addBuildCommand(program: Command, context: CliContext): void {
 function addWeightOptions(command: Command): void {
   const precision = (flag: string, what: string) => new Option(`${flag} <type>`, what).choices(precisions);
   command
-    .optionsGroup("Weights and pictures:")
+    .optionsGroup("Weights and media:")
     .addOption(precision("--precision", "of both backbones' weights").default("int8"))
-    .addOption(precision("--encoder-precision", "of the encoder alone"))
+    .addOption(precision("--encoder-precision", "of the encoders alone"))
     .addOption(precision("--decoder-precision", "of the decoder alone"))
     .option("--reduce-range", "7 bits instead of 8, for CPUs without VNNI")
     .addOption(
-      new Option("--preprocessing <how>", "of pictures: as the encoder's files say, or as eP-ALM published")
+      new Option("--preprocessing <how>", "of media: as the encoders' files say, or as eP-ALM published")
         .choices(["source", "published"])
         .default("source"),
     )
     .option(
       "--heads <n>",
-      "the encoder's attention heads, where its files do not tell (default: width / 64)",
+      "an encoder's attention heads, where its files do not tell (default: width / 64)",
       integer(1, MAX_COUNT),
     )
     .option(
@@ -132,17 +155,13 @@ function addAdapterOptions(command: Command): void {
 async function build(flags: BuildFlags, { environment, signal }: CliContext): Promise<void> {
   refuseBeforeWork(flags);
   const hub = { ...environment.hub, offline: flags.offline, signal };
-  const encoder = await resolveSource(flags.encoder, hub);
+  const [encoder, ...otherEncoders] = await givenEncoders(flags, hub);
   const decoder = await resolveSource(flags.decoder, hub);
   const options = {
     output: flags.output,
     name: flags.name,
-    encoder: {
-      ...encoder,
-      precision: flags.encoderPrecision ?? flags.precision,
-      preprocessing: flags.preprocessing,
-      heads: flags.heads,
-    },
+    encoder,
+    otherEncoders,
     decoder: { ...decoder, precision: flags.decoderPrecision ?? flags.precision },
     adapters: (flags.adapter ?? []).map((adapter) => ({ ...adapter, settings: adapterSettings(flags) })),
     reduceRange: flags.reduceRange,
@@ -152,6 +171,37 @@ async function build(flags: BuildFlags, { environment, signal }: CliContext): Pr
   await buildInThread(options, signal);
   const model = await describeModel(await openModelFolder(flags.output, { checksums: false }));
   print(flags.json ? JSON.stringify(model) : formatModel(model));
+}
+
+/** In the order of their options; which is the first decides what adapters are for that do not say it. */
+async function givenEncoders(
+  flags: BuildFlags,
+  hub: HubOptions,
+): Promise<readonly [EncoderOptions, ...EncoderOptions[]]> {
+  const { frames, videoEncoder } = flags;
+  const given = [
+    { path: flags.encoder, ...(videoEncoder === undefined ? { frames } : {}) },
+    { path: flags.imageEncoder, modality: "image" },
+    { path: flags.audioEncoder, modality: "audio" },
+    { path: videoEncoder, modality: "video", frames },
+  ] as const;
+  const encoders: EncoderOptions[] = [];
+  for (const { path, ...choices } of given) {
+    if (path === undefined) continue;
+    encoders.push({
+      ...(await resolveSource(path, hub)),
+      ...choices,
+      precision: flags.encoderPrecision ?? flags.precision,
+      preprocessing: flags.preprocessing,
+      heads: flags.heads,
+    });
+  }
+  const [first, ...others] = encoders;
+  if (first) return [first, ...others];
+  throw new EpalmError(
+    "invalid_option",
+    "--encoder: expected at least one encoder; --image-encoder, --audio-encoder and --video-encoder name one, too",
+  );
 }
 
 function adapterSettings(flags: BuildFlags): GivenSettings {

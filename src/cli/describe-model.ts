@@ -2,6 +2,7 @@ import { dirname } from "node:path";
 import type { AdapterSettings } from "../adapter/adapter.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
 import type { Manifest } from "../index.js";
+import { encodersOf } from "../model/encoders.js";
 import { loadAdapter, type ModelFolder } from "../model/model-folder.js";
 
 /** What a model folder is, as data: what `epalm inspect --json` prints. */
@@ -11,6 +12,7 @@ export interface ModelDescription {
   readonly manifest: Manifest;
   /** Of all files that the manifest names. */
   readonly bytes: number;
+  /** Of all encoders together. */
   readonly encoderBytes: number;
   readonly decoderBytes: number;
   readonly frozenParameters: number;
@@ -29,8 +31,9 @@ export interface AdapterDescription {
 /** Describes an open folder; throws `invalid_adapter` for an adapter that does not fit it. */
 export async function describeModel(folder: ModelFolder): Promise<ModelDescription> {
   const { path, manifest } = folder;
-  const { encoder, decoder } = manifest;
-  const frozenParameters = encoder.parameters + decoder.parameters;
+  const { decoder } = manifest;
+  const encoders = encodersOf(manifest);
+  const frozenParameters = encoders.reduce((sum, { parameters }) => sum + parameters, decoder.parameters);
   const adapters: Record<string, AdapterDescription> = {};
   for (const [name, { parameters }] of Object.entries(manifest.adapters)) {
     const { settings } = await loadAdapter(folder, name);
@@ -46,11 +49,16 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
     path,
     manifest,
     bytes: bytesIn(manifest, ""),
-    encoderBytes: bytesIn(manifest, `${dirname(encoder.graph)}/`),
-    decoderBytes: bytesIn(manifest, `${dirname(decoder.graph)}/`),
+    encoderBytes: encoders.reduce((sum, encoder) => sum + graphBytes(manifest, encoder), 0),
+    decoderBytes: graphBytes(manifest, decoder),
     frozenParameters,
     adapters,
   };
+}
+
+/** Of a graph and its weights. */
+export function graphBytes(manifest: Manifest, { graph }: { readonly graph: string }): number {
+  return bytesIn(manifest, `${dirname(graph)}/`);
 }
 
 function bytesIn({ files }: Manifest, prefix: string): number {

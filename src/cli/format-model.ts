@@ -1,7 +1,9 @@
 import type { AdapterSettings } from "../adapter/adapter.js";
 import type { InjectionPlan } from "../adapter/injection-plan.js";
 import type { Manifest } from "../index.js";
-import type { AdapterDescription, ModelDescription } from "./describe-model.js";
+import { adapterModality, encoderOf, encodersOf } from "../model/encoders.js";
+import type { EncoderManifest } from "../model/manifest.js";
+import { type AdapterDescription, graphBytes, type ModelDescription } from "./describe-model.js";
 import { formatBytes, formatCount, formatShare, formatTable } from "./output.js";
 
 /** A model folder's description as text. */
@@ -20,13 +22,10 @@ export function formatModel(model: ModelDescription): string {
   ].join("\n\n");
 }
 
-function backboneTable({
-  manifest: { encoder, decoder },
-  encoderBytes,
-  decoderBytes,
-}: ModelDescription): string {
+function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
+  const { decoder } = manifest;
   const { shape } = decoder;
-  const row = (name: string, part: typeof encoder | typeof decoder, bytes: number, form: string) => [
+  const row = (name: string, part: EncoderManifest | typeof decoder, bytes: number, form: string) => [
     name,
     part.architecture,
     part.precision,
@@ -37,11 +36,13 @@ function backboneTable({
   ];
   return formatTable([
     ["", "kind", "precision", "size", "form", "origin", "licence"],
-    row(
-      "encoder",
-      encoder,
-      encoderBytes,
-      `${encoder.depth} blocks of width ${encoder.width}, input ${encoder.inputShape.join(" x ")}`,
+    ...encodersOf(manifest).map((encoder) =>
+      row(
+        encoderName(manifest, encoder),
+        encoder,
+        graphBytes(manifest, encoder),
+        `${encoder.depth} blocks of width ${encoder.width}, input ${encoder.inputShape.join(" x ")}`,
+      ),
     ),
     row(
       "decoder",
@@ -52,11 +53,23 @@ function backboneTable({
   ]);
 }
 
+/** Pictures are what is expected; of other or of several encoders, each is called by what it takes. */
+function encoderName(manifest: Manifest, { modality }: EncoderManifest): string {
+  const isUsual = modality === "image" && encodersOf(manifest).length === 1;
+  return isUsual ? "encoder" : `${modality} encoder`;
+}
+
 function parameterTable({ manifest, frozenParameters, adapters }: ModelDescription): string {
-  const { encoder, decoder } = manifest;
-  const parts = `encoder ${formatCount(encoder.parameters)}, decoder ${formatCount(decoder.parameters)}`;
+  const parts = [
+    ...encodersOf(manifest).map((encoder) => [encoderName(manifest, encoder), encoder.parameters] as const),
+    ["decoder", manifest.decoder.parameters] as const,
+  ];
   return formatTable([
-    ["frozen parameters", formatCount(frozenParameters), parts],
+    [
+      "frozen parameters",
+      formatCount(frozenParameters),
+      parts.map(([name, count]) => `${name} ${formatCount(count)}`).join(", "),
+    ],
     ...Object.entries(adapters).map(([name, { trainedParameters, trainedShare }]) => [
       "trained parameters",
       formatCount(trainedParameters),
@@ -86,11 +99,13 @@ function formatAdapter(
   name: string,
   { settings, plan }: AdapterDescription,
 ): string {
-  const file = manifest.adapters[name]?.file ?? "";
+  const entry = manifest.adapters[name];
+  const encoder = encoderOf(manifest, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
+  const takes = encodersOf(manifest).length > 1 ? `, of the ${encoderName(manifest, encoder)}` : "";
   return [
-    `adapter ${name}, ${file}`,
+    `adapter ${name}, ${entry?.file ?? ""}${takes}`,
     formatSettings(settings),
-    formatPlan(plan, settings.injectedStates, manifest.encoder.depth),
+    formatPlan(plan, settings.injectedStates, encoder.depth),
   ].join("\n");
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import { EpalmError, type ImageInput, type Manifest, type Model } from "../index.js";
+import { encoderOf } from "../model/encoders.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
@@ -111,7 +112,8 @@ async function measureModel(
   context: CliContext,
 ): Promise<{ model: MeasuredModel; measurements: Measurements }> {
   return withModel(flags, context, async (model) => {
-    const { name, encoder, decoder } = model.manifest;
+    const { name, decoder } = model.manifest;
+    const encoder = encoderOf(model.manifest, "image");
     const inputs: readonly ImageInput[] = images ?? [waves(encoder.inputShape)];
     return {
       model: { name, encoder: encoder.precision, decoder: decoder.precision },

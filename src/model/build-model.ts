@@ -4,10 +4,10 @@ import { z } from "zod";
 import type { Adapter } from "../adapter/adapter.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
+import type { Modality } from "../backbones/backbone.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
-import { decoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
-import { vitConfigFromTensors } from "../backbones/vit.js";
+import { decoderArchitecture } from "../backbones/registry.js";
 import { Weights } from "../checkpoints/weights.js";
 import { EpalmError } from "../errors.js";
 import { GraphBuilder } from "../graph/builder.js";
@@ -15,12 +15,8 @@ import type { Graph } from "../graph/ir.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { quantizeGraph } from "../graph/quantize.js";
 import { elementCount } from "../tensor/tensor.js";
-import {
-  type ImagePreprocessing,
-  parsePreprocessorConfig,
-  parseTimmConfig,
-  publishedPreprocessing,
-} from "./image-preprocessing.js";
+import { type PreprocessingChoice, preprocessingOf } from "./encoder-preprocessing.js";
+import { type Encoders, encoderOf } from "./encoders.js";
 import {
   ADAPTER_NAME,
   type AdapterManifest,
@@ -33,6 +29,7 @@ import {
   type TaskName,
 } from "./manifest.js";
 import { checkFits, fileSha256 } from "./model-folder.js";
+import { type EncoderChoices, readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "./tokenizer-files.js";
@@ -47,12 +44,9 @@ export interface SourceReference {
   readonly revision?: string | undefined;
 }
 
-export interface EncoderOptions extends SourceReference {
+export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly precision: Precision;
-  /** `source`: as the checkpoint's own files say, else as published. `published`: as eP-ALM does it, always. */
-  readonly preprocessing: "source" | "published";
-  /** Attention heads, where the files do not tell; default: width / 64, as in all of timm's usual models. */
-  readonly heads?: number | undefined;
+  readonly preprocessing: PreprocessingChoice;
 }
 
 export interface DecoderOptions extends SourceReference {
@@ -63,6 +57,8 @@ export interface AdapterOptions {
   readonly name: string;
   readonly path: string;
   readonly tasks: readonly TaskName[];
+  /** Of the encoder whose states it takes; default: that of `encoder`. */
+  readonly modality?: Modality | undefined;
   /** What the file itself leaves open. */
   readonly settings?: GivenSettings | undefined;
 }
@@ -73,6 +69,8 @@ export interface BuildOptions {
   /** Default: the last part of `output`. */
   readonly name?: string | undefined;
   readonly encoder: EncoderOptions;
+  /** Of other modalities, one for each. */
+  readonly otherEncoders?: readonly EncoderOptions[] | undefined;
   readonly decoder: DecoderOptions;
   readonly adapters: readonly AdapterOptions[];
   /** 7-bit instead of 8-bit weights, for CPUs without VNNI. */
@@ -137,17 +135,17 @@ class ModelBuilder {
     const read = await Promise.all(
       this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)),
     );
-    const encoder = await this.#encoder(this.#options.encoder);
+    const encoders = await this.#encoders();
     const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
     const adapters: Record<string, AdapterManifest> = {};
     for (const [index, options] of this.#options.adapters.entries()) {
-      adapters[options.name] = await this.#adapter(options, read[index] as Adapter, encoder, decoder);
+      adapters[options.name] = await this.#adapter(options, read[index] as Adapter, encoders, decoder);
     }
     return manifestSchema.parse({
       format: "epalm-model",
       version: 1,
       name: this.#options.name ?? basename(resolve(this.#options.output)),
-      encoder,
+      ...encoders,
       decoder,
       tasks: publishedTasks(hasAnswerToken),
       adapters,
@@ -155,38 +153,38 @@ class ModelBuilder {
     } satisfies Manifest);
   }
 
-  async #encoder(options: EncoderOptions): Promise<EncoderManifest> {
+  async #encoders(): Promise<Encoders> {
+    const { encoder, otherEncoders = [] } = this.#options;
+    const first = await this.#encoder(encoder, []);
+    const others: EncoderManifest[] = [];
+    for (const options of otherEncoders) others.push(await this.#encoder(options, [first, ...others]));
+    return others.length === 0 ? { encoder: first } : { encoder: first, otherEncoders: others };
+  }
+
+  async #encoder(options: EncoderOptions, before: readonly EncoderManifest[]): Promise<EncoderManifest> {
     this.#stage(`encoder ${options.given}`);
     const source = await openSource(options.path, options.given, options.revision);
     try {
-      const modelType = source.config?.model_type;
-      // timm's folders have a config.json of another kind, bare files none: both are vision transformers.
-      const architecture = encoderArchitecture(
-        typeof modelType === "string" ? modelType : "vit",
-        source.path,
-      );
-      const weights = new Weights(source.checkpoint, { rename: architecture.rename });
-      const config =
-        modelType === undefined
-          ? vitConfigFromTensors((name) => weights.shapeOf(name), { heads: options.heads })
-          : source.config;
       const g = new GraphBuilder("encoder");
-      const backbone = architecture.build(config, new ParameterReader(g, weights));
+      const { backbone, weights } = readEncoder(g, source, options);
+      const { modality } = backbone;
+      if (before.some((other) => other.modality === modality)) {
+        throw new EpalmError("invalid_option", `${options.given}: is a second encoder of ${modality}`);
+      }
+      const prepared = preprocessingOf(source, backbone, options.preprocessing);
       const graph = encoderGraph(g, backbone);
       weights.finish();
-      const path = "encoder/model.onnx";
+      const path = before.length === 0 ? "encoder/model.onnx" : `${modality}-encoder/model.onnx`;
       await this.#write(graph, path, options.precision);
-      const [, side = 0] = backbone.inputShape;
       return {
         architecture: backbone.architecture,
-        modality: "image",
+        ...prepared,
         graph: path,
         precision: options.precision,
         parameters: parameterCount(weights),
         inputShape: [...backbone.inputShape],
         depth: backbone.depth,
         width: backbone.width,
-        preprocessing: preprocessingOf(source, options, side),
         origin: source.origin,
       };
     } finally {
@@ -250,19 +248,21 @@ class ModelBuilder {
   }
 
   async #adapter(
-    { name, path, tasks }: AdapterOptions,
+    { name, path, tasks, modality: wanted }: AdapterOptions,
     adapter: Adapter,
-    encoder: EncoderManifest,
+    encoders: Encoders,
     decoder: DecoderManifest,
   ): Promise<AdapterManifest> {
     this.#stage(`adapter ${name}`);
-    checkFits(adapter, { encoder, decoder }, path);
+    const modality = wanted ?? encoders.encoder.modality;
+    checkFits(adapter, { encoder: encoderOf(encoders, modality, `adapter '${name}'`), decoder }, path);
     const file = `adapters/${name}.safetensors`;
     mkdirSync(join(this.#folder, "adapters"), { recursive: true });
     writeAdapter(join(this.#folder, file), adapter);
     await this.#record(file);
     const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
-    return { file, tasks: [...tasks], parameters: parameters.reduce((sum, count) => sum + count, 0) };
+    const sum = parameters.reduce((total, count) => total + count, 0);
+    return { file, modality, tasks: [...tasks], parameters: sum };
   }
 
   async #write(graph: Graph, path: string, precision: Precision): Promise<void> {
@@ -293,23 +293,6 @@ function parameterCount(weights: Weights): number {
   return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce(
     (a, b) => a + b,
     0,
-  );
-}
-
-function preprocessingOf(source: Source, options: EncoderOptions, side: number): ImagePreprocessing {
-  const published = publishedPreprocessing(side);
-  if (options.preprocessing === "published") return published;
-  const path = join(source.folder, "preprocessor_config.json");
-  const processor = source.config && readJson(path);
-  const own = processor
-    ? parsePreprocessorConfig(processor, path)
-    : source.config?.pretrained_cfg !== undefined
-      ? parseTimmConfig(source.config, join(source.folder, "config.json"))
-      : published;
-  if (own.size.height === side && own.size.width === side) return own;
-  throw new EpalmError(
-    "invalid_checkpoint",
-    `${source.folder}: pictures are prepared at ${own.size.height} x ${own.size.width}, the encoder takes ${side} x ${side}`,
   );
 }
 

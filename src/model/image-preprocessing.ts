@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { EpalmError, type ErrorCode } from "../errors.js";
-import { allIssues, safeParse } from "../schema.js";
+import { parsePublic } from "./parse-public.js";
 
 /** Encoders of public models take at most 1024 pixels a side; more is taken for a damaged file. */
 const MAX_SIDE = 4096;
@@ -37,7 +37,8 @@ export const imagePreprocessingSchema = z
     /** Red, green, blue; ones where nothing is divided. */
     std: channels.refine((values) => values.every((value) => value > 0), "expected numbers above 0"),
   })
-  .refine(cropFits, "expected a resized picture that holds the whole of `size`");
+  .refine(cropFits, "expected a resized picture that holds the whole of `size`")
+  .meta({ id: "picture" });
 
 export type ImagePreprocessing = z.infer<typeof imagePreprocessingSchema>;
 type ChannelScale = Pick<ImagePreprocessing, "mean" | "std">;
@@ -141,7 +142,7 @@ const processorConfig = z.object({
  * `unsupported_architecture` for a value that cannot be followed, by key.
  */
 export function parsePreprocessorConfig(json: unknown, where: string): ImagePreprocessing {
-  const config = read(processorConfig, json, where);
+  const config = parsePublic(processorConfig, json, where);
   const defaults = processorDefaults(config.image_processor_type ?? config.feature_extractor_type, where);
   const resize = processorResize(config.size ?? defaults.size, defaults.bareSize);
   const cropped = config.do_center_crop ?? defaults.crop;
@@ -197,7 +198,7 @@ const timmConfig = z.object({
  */
 export function parseTimmConfig(json: unknown, where: string): ImagePreprocessing {
   const nested = z.object({ pretrained_cfg: z.unknown() }).safeParse(json);
-  const config = read(timmConfig, nested.data?.pretrained_cfg ?? json, where);
+  const config = parsePublic(timmConfig, nested.data?.pretrained_cfg ?? json, where);
   const [, height, width] = config.input_size;
   const grown = (length: number) => Math.floor(length / config.crop_pct);
   if (config.crop_mode === "center" && height !== width) {
@@ -230,18 +231,8 @@ function toSize(size: number | ImageSize): ImageSize {
   return typeof size === "number" ? { height: size, width: size } : size;
 }
 
-function read<T extends z.ZodType>(schema: T, json: unknown, where: string): z.infer<T> {
-  return parse(schema, json, where, "unsupported_architecture");
-}
-
 function valid(value: ImagePreprocessing, where: string, code: ErrorCode): ImagePreprocessing {
-  return parse(imagePreprocessingSchema, value, where, code);
-}
-
-function parse<T extends z.ZodType>(schema: T, json: unknown, where: string, code: ErrorCode): z.infer<T> {
-  const result = safeParse(schema, json);
-  if (result.success) return result.data;
-  throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
+  return parsePublic(imagePreprocessingSchema, value, where, code);
 }
 
 function unsupported(where: string, message: string): EpalmError {

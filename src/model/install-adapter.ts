@@ -2,22 +2,25 @@ import { mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Adapter } from "../adapter/adapter.js";
 import { writeAdapter } from "../adapter/adapter-file.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { elementCount } from "../tensor/tensor.js";
 import { ADAPTER_NAME, MANIFEST_FILE, type Manifest, readManifest, type TaskName } from "./manifest.js";
-import { checkFits, fileSha256 } from "./model-folder.js";
+import { backbonesOf, checkFits, fileSha256 } from "./model-folder.js";
 
 /**
  * Puts an adapter into a model folder; one of the same name is replaced. The manifest changes last and at once, so that
  * the folder can be opened at any moment but the one between the two renames.
  *
- * @throws invalid_adapter if it does not fit, invalid_option for a name that is none
+ * @param givenModality of the encoder whose states it takes; default: that of the model's first
+ * @throws invalid_adapter if it does not fit, invalid_option for a name that is none or a modality that it does not take
  */
 export async function installAdapter(
   folder: string,
   name: string,
   adapter: Adapter,
   tasks: readonly TaskName[],
+  givenModality?: Modality,
 ): Promise<Manifest> {
   if (!ADAPTER_NAME.test(name)) {
     throw new EpalmError(
@@ -26,7 +29,8 @@ export async function installAdapter(
     );
   }
   const manifest = readManifest(folder);
-  checkFits(adapter, manifest, `adapter '${name}'`);
+  const modality = givenModality ?? manifest.encoder.modality;
+  checkFits(adapter, backbonesOf(manifest, modality), `adapter '${name}'`);
   const file = `adapters/${name}.safetensors`;
   const path = join(folder, file);
   mkdirSync(join(folder, "adapters"), { recursive: true });
@@ -37,7 +41,12 @@ export async function installAdapter(
     ...manifest,
     adapters: {
       ...manifest.adapters,
-      [name]: { file, tasks: [...tasks], parameters: parameters.reduce((sum, count) => sum + count, 0) },
+      [name]: {
+        file,
+        modality,
+        tasks: [...tasks],
+        parameters: parameters.reduce((sum, count) => sum + count, 0),
+      },
     },
     files: { ...manifest.files, [file]: entry },
   };

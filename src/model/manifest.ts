@@ -1,9 +1,12 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError, messageOf } from "../errors.js";
 import { firstIssue, safeParse } from "../schema.js";
+import { audioPreprocessingSchema } from "./audio-preprocessing.js";
 import { imagePreprocessingSchema } from "./image-preprocessing.js";
+import { videoPreprocessingSchema } from "./video-preprocessing.js";
 
 /**
  * `epalm.json`, which makes a folder a model folder: what the graphs are, what goes around them, and the size
@@ -39,22 +42,32 @@ const origin = z.strictObject({
   license: z.string().optional(),
 });
 
-const encoder = z.strictObject({
-  architecture: z.string(),
-  modality: z.literal("image"),
-  graph: file,
-  precision,
-  /** Frozen parameters. */
-  parameters: size,
-  /** One example's input, without the batch. */
-  inputShape: z.array(size),
-  /** Blocks, and [CLS] states. */
-  depth: size,
-  /** Width of a state. */
-  width: size,
-  preprocessing: imagePreprocessingSchema,
-  origin,
-});
+/** An encoder of one modality; `preprocessing` is how its media are prepared. */
+const encoderOf = <M extends Modality, P extends z.ZodType>(modality: M, preprocessing: P) =>
+  z.strictObject({
+    architecture: z.string(),
+    modality: z.literal(modality),
+    graph: file,
+    precision,
+    /** Frozen parameters. */
+    parameters: size,
+    /** One example's input, without the batch. */
+    inputShape: z.array(size),
+    /** Blocks, and [CLS] states. */
+    depth: size,
+    /** Width of a state. */
+    width: size,
+    preprocessing,
+    origin,
+  });
+
+const encoder = z
+  .discriminatedUnion("modality", [
+    encoderOf("image", imagePreprocessingSchema),
+    encoderOf("audio", audioPreprocessingSchema),
+    encoderOf("video", videoPreprocessingSchema),
+  ])
+  .meta({ id: "encoder" });
 
 const decoder = z.strictObject({
   architecture: z.string(),
@@ -95,8 +108,13 @@ const task = z.strictObject({
 
 const taskName = z.enum(["caption", "vqa"]);
 
+/** In the order in which they are shown. */
+export const modalities = ["image", "audio", "video"] as const satisfies readonly Modality[];
+
 const adapter = z.strictObject({
   file,
+  /** Of the encoder whose states it takes; where there is none, that of `encoder`. */
+  modality: z.enum(modalities).optional(),
   /** The tasks that it was trained for; a request that names no adapter gets the first that fits. */
   tasks: z.array(taskName).min(1),
   /** Trained parameters. */
@@ -108,12 +126,32 @@ export const manifestSchema = z.strictObject({
   version: z.literal(VERSION),
   name: z.string().min(1),
   encoder,
+  /** Of a model that takes several modalities: the encoders of the others, one for each. */
+  otherEncoders: z.array(encoder).min(1).optional(),
   decoder,
   tasks: z.strictObject({ caption: task, vqa: task }),
   adapters: z.record(z.string().regex(ADAPTER_NAME), adapter),
   /** Every file but this one. */
   files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
 });
+
+/** What the fields alone do not say. */
+const consistentManifest = manifestSchema.superRefine(
+  ({ encoder, otherEncoders = [], adapters }, context) => {
+    const seen = new Set<Modality>([encoder.modality]);
+    for (const [index, { modality }] of otherEncoders.entries()) {
+      const path = ["otherEncoders", index, "modality"];
+      if (seen.has(modality))
+        context.addIssue({ code: "custom", path, message: `a second encoder of ${modality}` });
+      seen.add(modality);
+    }
+    for (const [name, { modality = encoder.modality }] of Object.entries(adapters)) {
+      const path = ["adapters", name, "modality"];
+      if (!seen.has(modality))
+        context.addIssue({ code: "custom", path, message: `no encoder of ${modality}` });
+    }
+  },
+);
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type EncoderManifest = z.infer<typeof encoder>;
@@ -132,7 +170,7 @@ export function manifestJsonSchema(): object {
 /** Reads and checks `epalm.json` of a folder; throws `not_found` or `invalid_model`, naming the key. */
 export function readManifest(folder: string): Manifest {
   const path = join(folder, MANIFEST_FILE);
-  const result = safeParse(manifestSchema, parseJson(path));
+  const result = safeParse(consistentManifest, parseJson(path));
   if (result.success) return result.data;
   throw new EpalmError("invalid_model", `${path}: ${firstIssue(result.error)}`);
 }

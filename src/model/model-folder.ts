@@ -5,7 +5,9 @@ import { pipeline } from "node:stream/promises";
 import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { injectionPlan } from "../adapter/injection-plan.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
+import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
 
 /** A model folder whose files are known to be those that its manifest names. */
@@ -50,9 +52,10 @@ export async function openModelFolder(
   return { path, manifest };
 }
 
-function usedFiles({ encoder, decoder, adapters }: Manifest): string[] {
+function usedFiles(manifest: Manifest): string[] {
+  const { decoder, adapters } = manifest;
   return [
-    encoder.graph,
+    ...encodersOf(manifest).map(({ graph }) => graph),
     decoder.graph,
     `${decoder.tokenizer}/tokenizer.json`,
     ...Object.values(adapters).map(({ file }) => file),
@@ -67,6 +70,11 @@ export async function fileSha256(path: string): Promise<string> {
 
 /** Both sides of an adapter. */
 type Backbones = Pick<Manifest, "encoder" | "decoder">;
+
+/** Both sides of an adapter of a modality; throws `invalid_option` where the model does not take that. */
+export function backbonesOf(manifest: Manifest, modality: Modality): Backbones {
+  return { encoder: encoderOf(manifest, modality), decoder: manifest.decoder };
+}
 
 /** Widths that an adapter of this model has. */
 export function adapterWidths({ encoder, decoder }: Backbones): AdapterWidths {
@@ -96,6 +104,6 @@ export async function loadAdapter({ path, manifest }: ModelFolder, name: string)
   }
   const file = join(path, entry.file);
   const adapter = await readAdapter(file);
-  checkFits(adapter, manifest, file);
+  checkFits(adapter, backbonesOf(manifest, adapterModality(manifest, entry)), file);
   return adapter;
 }

@@ -5,11 +5,14 @@ import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
+import { adapterModality } from "../model/encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "../model/manifest.js";
 import {
   adapterWidths,
+  backbonesOf,
   checkFits,
   fileSha256,
   loadAdapter,
@@ -22,9 +25,18 @@ import { elementCount, type Tensor } from "../tensor/tensor.js";
 /** An adapter that is ready: its projections as a session, its soft tokens computed. */
 export interface ReadyAdapter {
   readonly name: string;
+  /** Of the states that it takes. */
+  readonly modality: Modality;
   readonly plan: InjectionPlan;
   readonly session: Session;
   readonly softPrompt: Tensor;
+}
+
+/** What an adapter is wanted for; by its name, or else the first that fits. */
+export interface AdapterWish {
+  readonly task: TaskName;
+  readonly modality: Modality;
+  readonly name: string | undefined;
 }
 
 /** What reading a folder's adapters again has changed. */
@@ -63,7 +75,7 @@ export class AdapterShelf {
   static async open(folder: ModelFolder, thread: SessionThread): Promise<AdapterShelf> {
     const shelf = new AdapterShelf(folder, thread);
     for (const name of Object.keys(folder.manifest.adapters)) {
-      shelf.#put(await shelf.#ready(name, await loadAdapter(folder, name)));
+      shelf.#put(await shelf.#load(folder, name));
     }
     return shelf;
   }
@@ -73,16 +85,15 @@ export class AdapterShelf {
   }
 
   /**
-   * Lends the named adapter, or the first that was trained for the task, until the work is over.
+   * Lends the named adapter, or the first that was trained for the task and the modality, until the work is over.
    *
-   * @throws not_found; what the work throws
+   * @throws not_found; invalid_option if the named one takes another modality; what the work throws
    */
   async lend<T>(
-    task: TaskName,
-    name: string | undefined,
+    { task, modality, name }: AdapterWish,
     work: (adapter: ReadyAdapter) => Promise<T>,
   ): Promise<T> {
-    const shelved = this.#choose(task, name);
+    const shelved = this.#choose(task, modality, name);
     shelved.users++;
     try {
       return await work(shelved.adapter);
@@ -93,10 +104,10 @@ export class AdapterShelf {
   }
 
   /** See `Model.useAdapter`. */
-  use(name: string, adapter: Adapter): Promise<void> {
+  use(name: string, adapter: Adapter, modality: Modality): Promise<void> {
     return this.#change(async () => {
-      checkFits(adapter, this.manifest, `adapter '${name}'`);
-      this.#put(await this.#ready(name, adapter));
+      checkFits(adapter, backbonesOf(this.manifest, modality), `adapter '${name}'`);
+      this.#put(await this.#ready(name, adapter, modality));
     });
   }
 
@@ -105,14 +116,27 @@ export class AdapterShelf {
     return this.#change(() => this.#refresh());
   }
 
-  #choose(task: TaskName, name: string | undefined): Shelved {
-    const entries = Object.entries(this.manifest.adapters);
-    const chosen = name ?? entries.find(([, { tasks }]) => tasks.includes(task))?.[0];
-    if (chosen === undefined) throw new EpalmError("not_found", `the model has no adapter for ${task}`);
+  #choose(task: TaskName, modality: Modality, name: string | undefined): Shelved {
+    const chosen = name ?? this.#first(task, modality);
     const shelved = this.#shelved.get(chosen);
-    if (shelved) return shelved;
+    if (shelved?.adapter.modality === modality) return shelved;
+    if (shelved) {
+      throw new EpalmError(
+        "invalid_option",
+        `adapter '${chosen}': expected one for ${modality}, got one for ${shelved.adapter.modality}`,
+      );
+    }
     const known = Array.from(this.#shelved.keys()).join(", ") || "none";
     throw new EpalmError("not_found", `adapter '${chosen}': expected one of ${known}`);
+  }
+
+  #first(task: TaskName, modality: Modality): string {
+    const { manifest } = this;
+    const fits = (adapter: AdapterManifest) =>
+      adapter.tasks.includes(task) && adapterModality(manifest, adapter) === modality;
+    const [first] = Object.entries(manifest.adapters).find(([, adapter]) => fits(adapter)) ?? [];
+    if (first !== undefined) return first;
+    throw new EpalmError("not_found", `the model has no adapter for ${task} of ${modality}`);
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {
@@ -141,8 +165,7 @@ export class AdapterShelf {
       try {
         // Damage shows in files of which the manifest says nothing new, too.
         await checkFile(folder, name);
-        if (!isSame(name, manifest, old))
-          opened.push(await this.#ready(name, await loadAdapter(folder, name)));
+        if (!isSame(name, manifest, old)) opened.push(await this.#load(folder, name));
       } catch (error) {
         if (!(error instanceof EpalmError)) throw error;
         refused.push({ name, error });
@@ -168,16 +191,24 @@ export class AdapterShelf {
     closeIfUnused(shelved);
   }
 
-  async #ready(name: string, adapter: Adapter): Promise<ReadyAdapter> {
-    const { encoder, decoder } = this.manifest;
+  async #load(folder: ModelFolder, name: string): Promise<ReadyAdapter> {
+    const adapter = await loadAdapter(folder, name);
+    const { manifest } = folder;
+    const entry = manifest.adapters[name];
+    return this.#ready(name, adapter, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
+  }
+
+  async #ready(name: string, adapter: Adapter, modality: Modality): Promise<ReadyAdapter> {
+    const backbones = backbonesOf(this.manifest, modality);
+    const { encoder, decoder } = backbones;
     const plan = injectionPlan(adapter.settings, decoder.shape.layers);
-    const graph = adapterGraph(adapter, adapterWidths(this.manifest), encoder.depth);
+    const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);
     const session = await this.#thread.open(encodeOnnx(graph));
     const shape = [1, encoder.depth, encoder.width];
     const zeros: Tensor = { type: "float32", shape, data: new Float32Array(encoder.depth * encoder.width) };
     const { soft_prompt: softPrompt } = await session.run({ cls_states: zeros }, ["soft_prompt"]);
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { name, plan, session, softPrompt };
+    return { name, modality, plan, session, softPrompt };
   }
 }
 
@@ -191,7 +222,10 @@ type Refused = { readonly name: string; readonly error: EpalmError }[];
 /** In `adapters/`; what is still being written has another ending. */
 const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
 
-/** The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, behind all others. */
+/**
+ * The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, the modality of the model's
+ * first encoder, behind all others.
+ */
 async function withDroppedFiles(
   path: string,
   manifest: Manifest,

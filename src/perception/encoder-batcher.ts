@@ -1,9 +1,12 @@
+import type { Modality } from "../backbones/backbone.js";
+import { encoderInputs } from "../backbones/encoder-graph.js";
 import { EpalmError } from "../errors.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 
 /** What the batcher must know of its encoder. */
 export interface EncoderShape {
+  readonly modality: Modality;
   /** One example, without the batch. */
   readonly inputShape: readonly number[];
   readonly depth: number;
@@ -17,7 +20,7 @@ export interface EncoderCounts {
 }
 
 interface Waiting {
-  readonly pixels: Float32Array;
+  readonly data: Float32Array;
   readonly signal: AbortSignal | undefined;
   readonly resolve: (states: Tensor) => void;
   readonly reject: (error: unknown) => void;
@@ -51,9 +54,9 @@ export class EncoderBatcher {
    * @param signal takes the example back, unless its run has begun
    * @throws aborted, or what the session throws
    */
-  encode(pixels: Float32Array, signal?: AbortSignal): Promise<Tensor> {
+  encode(data: Float32Array, signal?: AbortSignal): Promise<Tensor> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ pixels, signal, resolve, reject });
+      this.#waiting.push({ data, signal, resolve, reject });
       if (!this.#isRunning) void this.#work();
     });
   }
@@ -75,13 +78,15 @@ export class EncoderBatcher {
   }
 
   async #run(batch: readonly Waiting[]): Promise<void> {
-    const { inputShape, depth, width } = this.#shape;
+    const { modality, inputShape, depth, width } = this.#shape;
     const size = elementCount(inputShape);
     try {
       const data = new Float32Array(batch.length * size);
-      for (const [index, { pixels }] of batch.entries()) data.set(pixels, index * size);
+      for (const [index, example] of batch.entries()) data.set(example.data, index * size);
       const input: Tensor = { type: "float32", shape: [batch.length, ...inputShape], data };
-      const { cls_states: states } = await this.#session.run({ pixels: input }, ["cls_states"]);
+      const { cls_states: states } = await this.#session.run({ [encoderInputs[modality]]: input }, [
+        "cls_states",
+      ]);
       const expected = [batch.length, depth, width];
       if (!states || !sameShape(states.shape, expected)) {
         throw new EpalmError("invalid_model", `encoder: expected states ${formatShape(expected)}`);

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { EpalmError } from "../errors.js";
 import type { ImageLimits } from "../media/image.js";
-import type { EncoderManifest } from "../model/manifest.js";
+import type { EncoderOf } from "../model/encoders.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
@@ -56,7 +56,7 @@ const HASHED_BYTES = 1 << 20;
 
 /** From media to encoder states, all heavy work in other threads. Pictures that were seen before skip decoding and the encoder. */
 export class Perceiver {
-  readonly #encoder: EncoderManifest;
+  readonly #encoder: EncoderOf<"image">;
   readonly #media: MediaThread;
   readonly #batcher: EncoderBatcher;
   readonly #cache: EncoderStateCache;
@@ -65,7 +65,7 @@ export class Perceiver {
   #misses = 0;
 
   constructor(
-    encoder: EncoderManifest,
+    encoder: EncoderOf<"image">,
     media: MediaThread,
     session: Session,
     options: PerceiverOptions = {},

@@ -5,7 +5,7 @@ import { writeAdapter } from "../adapter/adapter-file.js";
 import { EpalmError } from "../errors.js";
 import { GraphBuilder } from "../graph/builder.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
-import { adapterWidths, type ModelFolder } from "../model/model-folder.js";
+import { adapterWidths, backbonesOf, type ModelFolder } from "../model/model-folder.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { StepSize } from "./adamw.js";
 import type { TrainingConfig } from "./config.js";
@@ -88,10 +88,11 @@ export async function train(run: TrainingRun): Promise<Adapter> {
 
 function writeTrainingGraph({ config, model, initial }: TrainingRun): string {
   const g = new GraphBuilder("training");
+  const backbones = backbonesOf(model.manifest, "image");
   const graph = trainingGraph(g, frozenDecoder(model, g), {
     settings: initial.settings,
-    states: model.manifest.encoder,
-    trained: adapterShapes(initial.settings, adapterWidths(model.manifest)),
+    states: backbones.encoder,
+    trained: adapterShapes(initial.settings, adapterWidths(backbones)),
     labelSmoothing: config.loss.labelSmoothing,
   });
   const path = join(config.output, "graph", "training.onnx");

@@ -99,6 +99,46 @@ describe("encoders", () => {
     });
   }
 
+  it("give them of sounds, in patches whose steps in frequency and time differ", async () => {
+    const graph = buildEncoder(openWeights("ast"), readConfig("ast"));
+    assertClose(await statesOf(graph, golden("ast", "features")), golden("ast", "states"));
+  });
+
+  it("give them of videos, space and time apart", async () => {
+    const graph = buildEncoder(openWeights("timesformer"), readConfig("timesformer"));
+    assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
+  });
+
+  it("give them of videos from the published names", async () => {
+    const published: readonly (readonly [RegExp, string])[] = [
+      [/^timesformer\.(?=encoder)/, ""],
+      [/^timesformer\.embeddings\.|^timesformer\./, ""],
+      [/^encoder\.layer\./, "blocks."],
+      [/^position_embeddings/, "pos_embed"],
+      [/^time_embeddings/, "time_embed"],
+      [/^patch_embeddings\.projection/, "patch_embed.proj"],
+      [/^layernorm/, "norm"],
+      [/^classifier/, "head"],
+      [/temporal_layernorm/, "temporal_norm1"],
+      [/temporal_dense/, "temporal_fc"],
+      [/attention\.attention\.qkv/, "attn.qkv"],
+      [/(?<=\d\.)attention\.output\.dense/, "attn.proj"],
+      [/temporal_attention\.output\.dense/, "temporal_attn.proj"],
+      [/layernorm_before/, "norm1"],
+      [/layernorm_after/, "norm2"],
+      [/intermediate\.dense/, "mlp.fc1"],
+      [/(?<=\d\.)output\.dense/, "mlp.fc2"],
+    ];
+    const weights = renamed(
+      openWeights("timesformer"),
+      (name) => `model.${published.reduce((text, [from, to]) => text.replace(from, to), name)}`,
+    );
+    assert.ok(weights.tensors.has("model.blocks.1.temporal_attn.qkv.weight"));
+    assert.ok(weights.tensors.has("model.blocks.1.attn.proj.weight"));
+    const graph = buildEncoder(weights, readConfig("timesformer"));
+    assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
+  });
+
   it("give them from timm's bare file in half precision, with timm's usual heads", async () => {
     const graph = buildEncoder(openWeights("vit-timm"), (weights) =>
       vitConfigFromTensors((name) => weights.shapeOf(name)),

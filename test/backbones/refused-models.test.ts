@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { astConfigFromTensors } from "../../src/backbones/ast.js";
 import { vitConfigFromTensors } from "../../src/backbones/vit.js";
 import type { TensorSource } from "../../src/tensor/tensor.js";
 import {
@@ -12,7 +13,7 @@ import {
   zeros,
 } from "./tiny-models.js";
 
-const isEncoder = (name: string) => name.startsWith("vit") || name === "deit";
+const isEncoder = (name: string) => /^(vit|deit$|ast$|timesformer$)/.test(name);
 
 function build(name: string, weights: Readonly<Record<string, TensorSource | undefined>>, config: Config) {
   const checkpoint = changed(openWeights(name), weights);
@@ -56,6 +57,26 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     "deit",
     { "embeddings.position_embeddings": zeros(1, 17, 32) },
     /embeddings\.position_embeddings: expected shape \[1, 18, 32\], got \[1, 17, 32\]/,
+  ],
+  [
+    "ast",
+    { "audio_spectrogram_transformer.embeddings.position_embeddings": zeros(1, 38, 32) },
+    /position_embeddings: expected shape \[1, 32, 32\], got \[1, 38, 32\]/,
+  ],
+  [
+    "ast",
+    { "audio_spectrogram_transformer.embeddings.distillation_token": undefined },
+    /tensor dist_token is missing/,
+  ],
+  [
+    "timesformer",
+    { "timesformer.embeddings.time_embeddings": zeros(1, 8, 32) },
+    /time_embeddings: expected shape \[1, 3, 32\], got \[1, 8, 32\]/,
+  ],
+  [
+    "timesformer",
+    { "timesformer.encoder.layer.1.temporal_dense.weight": undefined },
+    /tensor blocks\.1\.temporal_fc\.weight is missing/,
   ],
 ];
 
@@ -111,6 +132,25 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
     { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } },
     /'rope_parameters\.partial_rotary_factor'/,
   ],
+  ["spectrograms shorter than a patch", "ast", { max_length: 7 }, /'max_length': .* patch of 8, got 7/],
+  ["fewer mel bins than a patch", "ast", { num_mel_bins: 4 }, /'num_mel_bins': .* patch of 8, got 4/],
+  ["steps of nothing", "ast", { time_stride: 0 }, /'time_stride'/],
+  ["patches that are no squares", "ast", { patch_size: [16, 8] }, /'patch_size'/],
+  ["heads that do not divide the width, AST", "ast", { num_attention_heads: 5 }, /'num_attention_heads': 5/],
+  ["attention in space alone", "timesformer", { attention_type: "space_only" }, /'attention_type'/],
+  [
+    "attention in space and time at once",
+    "timesformer",
+    { attention_type: "joint_space_time" },
+    /TimeSformer config\.json: 'attention_type'/,
+  ],
+  ["more frames than any model has", "timesformer", { num_frames: 100_000 }, /'num_frames'/],
+  [
+    "frames that patches do not fill",
+    "timesformer",
+    { image_size: 20 },
+    /TimeSformer config\.json: 'image_size': patches of 8/,
+  ],
   ["pictures of one colour", "vit", { num_channels: 1 }, /'num_channels'/],
   [
     "patches that do not fill a picture",
@@ -152,6 +192,38 @@ describe("configs that are not supported", () => {
       assert.throws(() => build(name, {}, config), { code: "unsupported_architecture", message });
     });
   }
+});
+
+describe("bare files of an AST", () => {
+  const shapes = (tokens: number): Readonly<Record<string, readonly number[]>> => ({
+    "patch_embed.proj.weight": [768, 1, 16, 16],
+    pos_embed: [1, 2 + tokens, 768],
+    "blocks.0.mlp.fc1.weight": [3072, 768],
+    "blocks.0.norm1.weight": [768],
+  });
+  // Tokens and strides of the published models: AudioSet in four strides, Speech Commands and ESC-50 at 10.
+  const published: readonly (readonly [tokens: number, stride: number, frames: number])[] = [
+    [1212, 10, 1024],
+    [850, 12, 1024],
+    [657, 14, 1024],
+    [512, 16, 1024],
+    [144, 10, 126],
+    [600, 10, 506],
+  ];
+  for (const [tokens, stride, frames] of published) {
+    it(`tell strides and length by their positions: ${tokens}`, () => {
+      const config = astConfigFromTensors((name) => shapes(tokens)[name]);
+      assert.deepEqual(
+        [config.frequency_stride, config.time_stride, config.max_length, config.layer_norm_eps],
+        [stride, stride, frames, 1e-6],
+      );
+    });
+  }
+
+  it("are refused where positions make no rectangle", () => {
+    const message = /audio spectrogram transformer config\.json: 'max_length'/;
+    assert.throws(() => astConfigFromTensors((name) => shapes(1213)[name]), { name: "EpalmError", message });
+  });
 });
 
 describe("bare files that do not tell a vision transformer", () => {

@@ -88,9 +88,10 @@ export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Pro
 }
 
 /** [CLS] states after every block: [B, depth, dv] */
-export async function statesOf(graph: Graph, pixels: Tensor): Promise<Tensor> {
+export async function statesOf(graph: Graph, input: Tensor): Promise<Tensor> {
+  const [{ name } = { name: "" }] = graph.inputs;
   const session = await openSession(encodeOnnx(graph));
-  const { cls_states } = await session.run({ pixels }, ["cls_states"]);
+  const { cls_states } = await session.run({ [name]: input }, ["cls_states"]);
   await session.close();
   assert.ok(cls_states);
   return cls_states;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { collectAdapter } from "../../src/cli/adapter-flag.js";
 
-describe("--adapter NAME=PATH[:TASKS]", () => {
+describe("--adapter NAME=PATH[:TASKS][:MODALITY]", () => {
   const cases = [
     ["a=x.pth", "x.pth", ["caption", "vqa"]],
     ["a=x.pth:caption", "x.pth", ["caption"]],
@@ -17,6 +17,16 @@ describe("--adapter NAME=PATH[:TASKS]", () => {
 
   for (const [text, path, tasks] of cases) {
     it(`reads ${text}`, () => assert.deepEqual(collectAdapter(text), [{ name: "a", path, tasks }]));
+  }
+
+  const withModality = [
+    ["a=x.pth:audio", "x.pth", ["caption", "vqa"], "audio"],
+    ["a=x.pth:caption:video", "x.pth", ["caption"], "video"],
+    ["a=odd:audio:vqa:image", "odd:audio", ["vqa"], "image"],
+  ] as const;
+
+  for (const [text, path, tasks, modality] of withModality) {
+    it(`reads ${text}`, () => assert.deepEqual(collectAdapter(text), [{ name: "a", path, tasks, modality }]));
   }
 
   it("keeps the order that was given", () => {

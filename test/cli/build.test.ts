@@ -50,6 +50,55 @@ describe("epalm build", () => {
     assert.match(built.stdout, /into layers 1 to 3; .*the perceptual token sees itself/);
   });
 
+  it("takes an encoder for each modality, and shows them", async () => {
+    const output = join(folder, "all");
+    const fixtures = join("test", "fixtures", "backbones");
+    const adapter = join("test", "fixtures", "goldens", "opt-timesformer", "adapter.pth");
+    const args = [
+      ...["--image-encoder", join(GOLDEN, "encoder"), "--audio-encoder", join(fixtures, "ast")],
+      ...["--video-encoder", join(fixtures, "vit"), "--frames", "2", ...decoder],
+      ...["--adapter", `sounds=${adapter}:caption:audio`, "--adapter", `clips=${adapter}:video`],
+    ];
+    const { code, stdout, stderr } = await epalm(["build", ...args, "-o", output]);
+    assert.equal(code, 0, stderr);
+    const expected = [
+      /^image encoder +vit +int8 .*, input 3 x 32 x 32 /m,
+      /^audio encoder +ast +int8 .*, input 40 x 32 /m,
+      /^video encoder +vit +int8 .*, input 2 x 3 x 32 x 32 /m,
+      /^frozen parameters +[\d,]+ +image encoder [\d,]+, audio encoder [\d,]+, video encoder [\d,]+, decoder /m,
+      /^adapter sounds, adapters\/sounds\.safetensors, of the audio encoder$/m,
+      /^adapter clips, adapters\/clips\.safetensors, of the video encoder$/m,
+    ];
+    for (const pattern of expected) assert.match(stdout, pattern);
+  });
+
+  it("chooses the modality of --encoder by its checkpoint", async () => {
+    const output = join(folder, "video");
+    const encoder = join("test", "fixtures", "goldens", "opt-timesformer", "encoder.pyth");
+    const args = ["--encoder", encoder, "--heads", "4", "--frames", "2", ...decoder, "-o", output];
+    const { code, stdout, stderr } = await epalm(["build", ...args]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^video encoder +timesformer .*, input 2 x 3 x 32 x 32 /m);
+  });
+
+  it("refuses a build without an encoder, and encoders that are not what their option says", async () => {
+    const output = join(folder, "misfit");
+    const none = await epalm(["build", ...decoder, "-o", output]);
+    assert.equal(none.code, 2);
+    assert.match(none.stderr, /^epalm: --encoder: expected at least one encoder; [^\n]+\n$/);
+    const misfit = await epalm([
+      "build",
+      "--audio-encoder",
+      join(GOLDEN, "encoder"),
+      ...decoder,
+      "-o",
+      output,
+    ]);
+    assert.equal(misfit.code, 2);
+    assert.match(misfit.stderr, /\nepalm: .*: expected an encoder of audio, got vit, which takes image\n$/);
+    assert.equal(existsSync(output), false);
+  });
+
   it("refuses an output that exists before it does any work", async () => {
     const { code, stderr } = await epalm(["build", "--encoder", "no/hub", ...decoder, "-o", folder]);
     assert.deepEqual([code, stderr], [2, `epalm: --output: ${folder} exists already\n`]);

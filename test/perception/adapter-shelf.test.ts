@@ -24,7 +24,16 @@ async function openShelf(): Promise<{ readonly path: string; readonly shelf: Ada
 }
 
 function nameFor(shelf: AdapterShelf, task: TaskName, name?: string): Promise<string> {
-  return shelf.lend(task, name, async (adapter) => adapter.name);
+  return lend(shelf, task, name, async (adapter) => adapter.name);
+}
+
+function lend<T>(
+  shelf: AdapterShelf,
+  task: TaskName,
+  name: string | undefined,
+  work: (adapter: ReadyAdapter) => Promise<T>,
+): Promise<T> {
+  return shelf.lend({ task, modality: "image", name }, work);
 }
 
 /** The numbers that it makes of states of ones. */
@@ -61,13 +70,13 @@ describe("the adapter shelf", () => {
   it("goes on with the last good copy of an adapter whose file is damaged", async () => {
     const { path, shelf } = await openShelf();
     const [words] = [readManifest(path).adapters.words?.file ?? ""];
-    const before = await shelf.lend("caption", "words", (adapter) => computed(shelf, adapter));
+    const before = await lend(shelf, "caption", "words", (adapter) => computed(shelf, adapter));
     writeFileSync(join(path, words), "no tensors");
     assert.deepEqual(
       (await shelf.refresh()).refused.map(({ name }) => name),
       ["words"],
     );
-    assert.deepEqual(await shelf.lend("caption", "words", (adapter) => computed(shelf, adapter)), before);
+    assert.deepEqual(await lend(shelf, "caption", "words", (adapter) => computed(shelf, adapter)), before);
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
     assert.deepEqual((await shelf.refresh()).taken, ["late"]);
     writeFileSync(join(path, "adapters", "late.pth"), "no tensors");
@@ -81,9 +90,9 @@ describe("the adapter shelf", () => {
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
     await shelf.refresh();
     let lent: ReadyAdapter | undefined;
-    await shelf.lend("vqa", "late", async (adapter) => {
+    await lend(shelf, "vqa", "late", async (adapter) => {
       lent = adapter;
-      await shelf.lend("vqa", "late", async () => {
+      await lend(shelf, "vqa", "late", async () => {
         rmSync(join(path, "adapters", "late.pth"));
         assert.deepEqual((await shelf.refresh()).removed, ["late"]);
         await assert.rejects(nameFor(shelf, "vqa", "late"), { code: "not_found" });
@@ -97,26 +106,26 @@ describe("the adapter shelf", () => {
   it("closes what was replaced, at once if nobody uses it", async () => {
     const { path, shelf } = await openShelf();
     let before: ReadyAdapter | undefined;
-    await shelf.lend("caption", "words", async (adapter) => {
+    await lend(shelf, "caption", "words", async (adapter) => {
       before = adapter;
     });
     const adapter = await loadAdapter({ path, manifest: readManifest(path) }, "words");
-    await shelf.use("words", adapter);
+    await shelf.use("words", adapter, "image");
     assert.ok(before);
     await assert.rejects(computed(shelf, before), isClosed);
-    assert.ok((await shelf.lend("caption", "words", (now) => computed(shelf, now))).length > 0);
+    assert.ok((await lend(shelf, "caption", "words", (now) => computed(shelf, now))).length > 0);
   });
 
   it("gives an adapter back when the work with it fails", async () => {
     const { shelf } = await openShelf();
     let lent: ReadyAdapter | undefined;
-    const work = shelf.lend("caption", "words", async (adapter) => {
+    const work = lend(shelf, "caption", "words", async (adapter) => {
       lent = adapter;
       throw new TypeError("no work");
     });
     await assert.rejects(work, TypeError);
     const { path, manifest } = { path: built, manifest: readManifest(built) };
-    await shelf.use("words", await loadAdapter({ path, manifest }, "answers"));
+    await shelf.use("words", await loadAdapter({ path, manifest }, "answers"), "image");
     assert.ok(lent);
     await assert.rejects(computed(shelf, lent), isClosed);
   });

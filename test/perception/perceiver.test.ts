@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { readManifest } from "../../src/index.js";
 import { decodeImage } from "../../src/media/image.js";
-import type { EncoderManifest } from "../../src/model/manifest.js";
+import { type EncoderOf, encoderOf } from "../../src/model/encoders.js";
 import { MediaThread } from "../../src/perception/media-thread.js";
 import { Perceiver, type PerceiverOptions } from "../../src/perception/perceiver.js";
 import { SessionThread } from "../../src/runtime/remote-session.js";
@@ -15,12 +15,12 @@ const sessions = new SessionThread();
 const media = new MediaThread();
 after(() => Promise.all([sessions.close(), media.close()]));
 
-let encoder: EncoderManifest;
+let encoder: EncoderOf<"image">;
 let session: Session;
 let png: Buffer;
 before(async () => {
   const folder = await buildTinyModel();
-  encoder = readManifest(folder).encoder;
+  encoder = encoderOf(readManifest(folder), "image");
   session = await sessions.open(join(folder, encoder.graph), { threads: 1 });
   png = await picture();
 });

@@ -6,6 +6,7 @@ import { EpalmError } from "../../errors.js";
 import { randomStreams } from "../../generation/random.js";
 import { augmentPixels } from "../../media/augment-pixels.js";
 import { decodeImage } from "../../media/image.js";
+import { type EncoderOf, encoderOf } from "../../model/encoders.js";
 import type { ModelFolder } from "../../model/model-folder.js";
 import { openSession, type Session } from "../../runtime/session.js";
 import { elementCount, type Tensor } from "../../tensor/tensor.js";
@@ -31,6 +32,7 @@ export interface StatesOptions {
  */
 export class EncoderStates {
   readonly #folder: ModelFolder;
+  readonly #encoder: EncoderOf<"image">;
   readonly #options: StatesOptions;
   readonly #encoderKey: string;
   readonly #contentKeys = new Map<string, string>();
@@ -39,7 +41,9 @@ export class EncoderStates {
   constructor(folder: ModelFolder, options: StatesOptions) {
     this.#folder = folder;
     this.#options = options;
-    const { encoder, files } = folder.manifest;
+    const { files } = folder.manifest;
+    const encoder = encoderOf(folder.manifest, "image");
+    this.#encoder = encoder;
     const prefix = `${dirname(encoder.graph)}/`;
     const own = Object.entries(files).filter(([name]) => name.startsWith(prefix));
     const graph = own.map(([name, { sha256 }]) => [name, sha256]).sort();
@@ -63,7 +67,7 @@ export class EncoderStates {
         }
         const file = await this.#file(view);
         if (!existsSync(file)) {
-          session ??= await openSession(join(this.#folder.path, this.#folder.manifest.encoder.graph));
+          session ??= await openSession(join(this.#folder.path, this.#encoder.graph));
           write(file, await this.#compute(session, view));
         }
         hooks.onView?.(index + 1);
@@ -93,7 +97,7 @@ export class EncoderStates {
   }
 
   async #compute(session: Session, { path, augmentation }: View): Promise<Float32Array> {
-    const { inputShape, preprocessing, depth, width } = this.#folder.manifest.encoder;
+    const { inputShape, preprocessing, depth, width } = this.#encoder;
     const data = await decodeImage(path, preprocessing);
     const [, rows = 0, columns = 0] = inputShape;
     const pixels = augmentation === 0 ? data : this.#augmented(data, rows, columns, path, augmentation);

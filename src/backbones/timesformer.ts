@@ -1,0 +1,161 @@
+import { z } from "zod";
+import type { Value } from "../graph/ir.js";
+import { activationName } from "../layers/activation.js";
+import { linear } from "../layers/linear.js";
+import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
+import { count, frameCount, headLayout, layerCount, parseConfig } from "./config.js";
+import type { ParameterReader } from "./parameters.js";
+import { throughBlocks } from "./through-blocks.js";
+import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
+import { embedPatches, patchesPerSide, vitName } from "./vit.js";
+import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
+
+/**
+ * TimeSformer with divided space-time attention (Bertasius et al. 2021, arXiv 2102.05095): in each block a patch first
+ * sees the same place in all frames, then its own frame. As in facebookresearch/TimeSformer `vit.py`, whose tensor names
+ * are used here; transformers' names (`modeling_timesformer.py`) are turned into them by `timesformerName`.
+ * B batch, T frames, N patches of a frame.
+ */
+
+export const timesformerConfig = z.object({
+  model_type: z.literal("timesformer"),
+  hidden_size: count,
+  num_hidden_layers: layerCount,
+  num_attention_heads: count,
+  intermediate_size: count,
+  image_size: count,
+  patch_size: count,
+  num_channels: z.literal(3).default(3),
+  num_frames: frameCount.default(8),
+  attention_type: z.literal("divided_space_time").default("divided_space_time"),
+  hidden_act: z.string().default("gelu"),
+  layer_norm_eps: z.number().positive().default(1e-6),
+  qkv_bias: z.boolean().default(true),
+});
+
+export type TimesformerConfig = z.infer<typeof timesformerConfig>;
+
+/** transformers' names of a block's parts that a ViT does not have under that name, with the published ones. */
+const blockNames: Readonly<Record<string, string>> = {
+  "attention.attention.qkv": "attn.qkv",
+  "temporal_attention.attention.qkv": "temporal_attn.qkv",
+  "temporal_attention.output.dense": "temporal_attn.proj",
+  temporal_layernorm: "temporal_norm1",
+  temporal_dense: "temporal_fc",
+};
+
+/** The published name of a tensor, without its `model.`; undefined for what is no part of the backbone. */
+export function timesformerName(name: string): string | undefined {
+  const plain = name.replace(/^timesformer\./, "");
+  if (plain === "embeddings.time_embeddings") return "time_embed";
+  const [, index, part = "", kind] = /^encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain) ?? [];
+  const published = Object.hasOwn(blockNames, part) ? blockNames[part] : undefined;
+  return published ? `blocks.${index}.${published}.${kind}` : vitName(plain);
+}
+
+/** A config made from the shapes of published tensors. */
+export function timesformerConfigFromTensors(
+  shapeOf: TensorShapes,
+  settings: TimmSettings = {},
+): TimesformerConfig {
+  const what = "a TimeSformer";
+  const [width = 0, , patch = 0] = neededShape(shapeOf, what, "patch_embed.proj.weight", 4);
+  const [, tokens = 0] = neededShape(shapeOf, what, "pos_embed", 3);
+  const [, frames = 0] = neededShape(shapeOf, what, "time_embed", 3);
+  return parseConfig(
+    timesformerConfig,
+    {
+      model_type: "timesformer",
+      ...blockKeys(shapeOf, what, width, settings),
+      image_size: settings.imageSize ?? Math.sqrt(tokens - 1) * patch,
+      patch_size: patch,
+      num_frames: frames,
+    },
+    what,
+  );
+}
+
+/** @param settings `frames`: other than the checkpoint has; its time embeddings are then repeated or left out */
+export function timesformer(
+  json: unknown,
+  parameters: ParameterReader,
+  settings: EncoderSettings = {},
+): EncoderBackbone {
+  const config = parseConfig(timesformerConfig, json, "TimeSformer");
+  const { g } = parameters;
+  const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
+  const side = patchesPerSide(config, "TimeSformer");
+  const [frames, patches] = [settings.frames ?? config.num_frames, side * side];
+  const shape: BlockShape = {
+    width: d,
+    layout: headLayout("TimeSformer", "num_attention_heads", { width: d, heads }),
+    inner: config.intermediate_size,
+    activation: activationName(config.hidden_act, "hidden_act"),
+    epsilon,
+    qkvBias: config.qkv_bias,
+  };
+
+  /** The time embeddings [1, T, d]; of another number of frames the nearest ones, as published. */
+  function timeEmbeddings(): Value {
+    const own = parameters.tensor("time_embed", [1, config.num_frames, d]);
+    if (frames === config.num_frames) return own;
+    const nearest = (frame: number) => Math.floor((frame * config.num_frames) / frames);
+    return g.gather(own, g.integers(Array.from({ length: frames }, (_, frame) => nearest(frame))), 1);
+  }
+
+  /** pixels [B, T, 3, H, W] -> [B, 1 + N * T, d]: the class token, then place after place, each frame by frame. */
+  function enter(pixels: Value): Value {
+    const positions = parameters.tensor("pos_embed", [1, 1 + patches, d]);
+    const pictures = g.reshape(pixels, [-1, 3, config.image_size, config.image_size]);
+    const placed = g.add(embedPatches(parameters, pictures, config), g.slice(positions, 1, 1));
+    const byPlace = g.transpose(g.reshape(placed, [-1, frames, patches, d]), [0, 2, 1, 3]);
+    const timed = g.reshape(g.add(byPlace, timeEmbeddings()), [0, patches * frames, d]);
+    const classToken = g.add(parameters.tensor("cls_token", [1, 1, d]), g.slice(positions, 1, 0, 1));
+    return g.concat([g.repeatFor(classToken, timed), timed], 1);
+  }
+
+  /** Each place over its frames: what leaves the temporal half of a block, [B, N * T, d]. */
+  function attendInTime(name: string, tokens: Value): Value {
+    const parts = { norm: "temporal_norm1", attention: "temporal_attn" };
+    const places = g.reshape(tokens, [-1, frames, d]);
+    const attended = g.reshape(normedAttention(parameters, name, parts, places, shape), [
+      -1,
+      patches * frames,
+      d,
+    ]);
+    return g.add(tokens, linear(g, attended, parameters.linear(`${name}.temporal_fc`, d, d, { bias: true })));
+  }
+
+  /**
+   * Each frame over its places, with a copy of the class token [B, 1, d]: what is added to that token, the mean over the
+   * frames, and to the patches; [B, 1 + N * T, d].
+   */
+  function attendInSpace(name: string, classToken: Value, tokens: Value): Value {
+    const byFrame = g.transpose(g.reshape(tokens, [0, patches, frames, d]), [0, 2, 1, 3]);
+    const copies = g.reshape(g.concat(new Array<Value>(frames).fill(classToken), 1), [-1, 1, d]);
+    const each = g.concat([copies, g.reshape(byFrame, [-1, patches, d])], 1);
+    const attended = normedAttention(parameters, name, { norm: "norm1", attention: "attn" }, each, shape);
+    const ofClass = g.mean(g.reshape(g.slice(attended, 1, 0, 1), [-1, frames, d]), 1);
+    const ofPatches = g.reshape(g.slice(attended, 1, 1), [-1, frames, patches, d]);
+    const byPlace = g.reshape(g.transpose(ofPatches, [0, 2, 1, 3]), [0, patches * frames, d]);
+    return g.concat([ofClass, byPlace], 1);
+  }
+
+  function block(index: number, x: Value): Value {
+    const name = `blocks.${index}`;
+    const classToken = g.slice(x, 1, 0, 1);
+    const timed = attendInTime(name, g.slice(x, 1, 1));
+    const middle = g.add(g.concat([classToken, timed], 1), attendInSpace(name, classToken, timed));
+    return g.add(middle, feedForward(parameters, name, middle, shape));
+  }
+
+  return {
+    architecture: config.model_type,
+    modality: "video",
+    inputShape: [frames, 3, config.image_size, config.image_size],
+    depth: config.num_hidden_layers,
+    width: d,
+    states: (pixels) =>
+      throughBlocks(parameters, shape, config.num_hidden_layers, enter(pixels), block).classTokens,
+  };
+}

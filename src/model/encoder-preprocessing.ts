@@ -1,0 +1,92 @@
+import { join } from "node:path";
+import type { EncoderBackbone } from "../backbones/backbone.js";
+import { EpalmError } from "../errors.js";
+import {
+  type AudioPreprocessing,
+  parseFeatureExtractorConfig,
+  publishedAudioPreprocessing,
+} from "./audio-preprocessing.js";
+import {
+  type ImagePreprocessing,
+  parsePreprocessorConfig,
+  parseTimmConfig,
+  publishedPreprocessing,
+} from "./image-preprocessing.js";
+import type { EncoderManifest } from "./manifest.js";
+import { readJson, type Source } from "./source-folder.js";
+
+/** `source`: as the checkpoint's own files say, else as published. `published`: as eP-ALM does it, always. */
+export type PreprocessingChoice = "source" | "published";
+
+/** A modality, and how its media are prepared. */
+export type Prepared = EncoderManifest extends infer E
+  ? E extends EncoderManifest
+    ? Pick<E, "modality" | "preprocessing">
+    : never
+  : never;
+
+const PROCESSOR_FILE = "preprocessor_config.json";
+
+/**
+ * How media are prepared for an encoder that was read from a source.
+ *
+ * @throws unsupported_architecture for settings that cannot be followed, invalid_checkpoint where they make another
+ * size than the encoder takes
+ */
+export function preprocessingOf(
+  source: Source,
+  { modality, inputShape }: EncoderBackbone,
+  choice: PreprocessingChoice,
+): Prepared {
+  switch (modality) {
+    case "image":
+      return { modality, preprocessing: picturePreprocessing(source, inputShape[1] ?? 0, choice) };
+    case "audio":
+      return { modality, preprocessing: soundPreprocessing(source, inputShape, choice) };
+    case "video": {
+      const [frames = 1, , side = 0] = inputShape;
+      return { modality, preprocessing: { frames, picture: picturePreprocessing(source, side, choice) } };
+    }
+    default:
+      return modality satisfies never;
+  }
+}
+
+function picturePreprocessing(
+  { folder, config }: Source,
+  side: number,
+  choice: PreprocessingChoice,
+): ImagePreprocessing {
+  const published = publishedPreprocessing(side);
+  if (choice === "published") return published;
+  const path = join(folder, PROCESSOR_FILE);
+  const processor = config && readJson(path);
+  const own = processor
+    ? parsePreprocessorConfig(processor, path)
+    : config?.pretrained_cfg !== undefined
+      ? parseTimmConfig(config, join(folder, "config.json"))
+      : published;
+  if (own.size.height === side && own.size.width === side) return own;
+  throw new EpalmError(
+    "invalid_checkpoint",
+    `${folder}: pictures are prepared at ${own.size.height} x ${own.size.width}, the encoder takes ${side} x ${side}`,
+  );
+}
+
+function soundPreprocessing(
+  { folder, config }: Source,
+  [maxLength = 0, melBins = 0]: readonly number[],
+  choice: PreprocessingChoice,
+): AudioPreprocessing {
+  const published = publishedAudioPreprocessing({ maxLength, melBins });
+  const path = join(folder, PROCESSOR_FILE);
+  const processor = choice === "source" && config ? readJson(path) : undefined;
+  if (!processor) return published;
+  const own = parseFeatureExtractorConfig(processor, path);
+  if (own.maxLength === maxLength && own.melBins === melBins) return own;
+  throw new EpalmError(
+    "invalid_checkpoint",
+    `${folder}: sounds are prepared as ${own.maxLength} x ${own.melBins} features, the encoder takes ` +
+      `${maxLength} x ${melBins}`,
+  );
+}

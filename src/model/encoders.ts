@@ -1,0 +1,30 @@
+import type { Modality } from "../backbones/backbone.js";
+import { EpalmError } from "../errors.js";
+import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
+
+/** One for each modality that a model takes. */
+export type Encoders = Pick<Manifest, "encoder" | "otherEncoders">;
+
+export type EncoderOf<M extends Modality> = Extract<EncoderManifest, { readonly modality: M }>;
+
+export function encodersOf({ encoder, otherEncoders = [] }: Encoders): readonly EncoderManifest[] {
+  return [encoder, ...otherEncoders];
+}
+
+/** The encoder of a modality; throws `invalid_option` where there is none, `where` first. */
+export function encoderOf<M extends Modality>(
+  model: Encoders,
+  modality: M,
+  where = "the model",
+): EncoderOf<M> {
+  const encoders = encodersOf(model);
+  const found = encoders.find((encoder): encoder is EncoderOf<M> => encoder.modality === modality);
+  if (found) return found;
+  const taken = encoders.map((encoder) => encoder.modality).join(" and ");
+  throw new EpalmError("invalid_option", `${where}: expected an encoder of ${modality}, got ${taken}`);
+}
+
+/** Of the states that an adapter takes. */
+export function adapterModality({ encoder }: Encoders, adapter: AdapterManifest): Modality {
+  return adapter.modality ?? encoder.modality;
+}

@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import type { EncoderBackbone } from "../../src/backbones/backbone.js";
+import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { openSafetensors } from "../../src/checkpoints/safetensors.js";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import type { Graph } from "../../src/graph/ir.js";
+import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
+import { type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";
+import { openSource } from "../../src/model/source-folder.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { assertClose, golden, statesOf } from "../backbones/tiny-models.js";
+
+const fixtures = "test/fixtures/backbones";
+const goldens = "test/fixtures/goldens";
+
+interface Read {
+  readonly backbone: EncoderBackbone;
+  readonly graph: Graph;
+  readonly preprocessing: ReturnType<typeof preprocessingOf>;
+}
+
+async function read(path: string, choices: EncoderChoices = {}): Promise<Read> {
+  const source = await openSource(path, path);
+  const g = new GraphBuilder("encoder");
+  const { backbone, weights } = readEncoder(g, source, choices);
+  const preprocessing = preprocessingOf(source, backbone, "source");
+  const graph = encoderGraph(g, backbone);
+  weights.finish();
+  return { backbone, graph, preprocessing };
+}
+
+describe("an encoder in a bare file", () => {
+  it("is an AST where its names are the published ones, and gives transformers' states", async () => {
+    const { backbone, graph, preprocessing } = await read(join(fixtures, "ast-published", "audioset.pth"));
+    assert.deepEqual([backbone.modality, backbone.inputShape], ["audio", [36, 128]]);
+    assert.deepEqual(preprocessing, {
+      modality: "audio",
+      preprocessing: { samplingRate: 16_000, melBins: 128, maxLength: 36, mean: -4.2677393, std: 4.5689974 },
+    });
+    const states = await statesOf(graph, golden("ast-published", "features"));
+    assertClose(states, golden("ast-published", "states"));
+  });
+
+  it("is a TimeSformer where it has time embeddings", async () => {
+    const { backbone, preprocessing } = await read(join(goldens, "opt-timesformer", "encoder.pyth"), {
+      heads: 4,
+    });
+    assert.deepEqual([backbone.modality, backbone.inputShape], ["video", [4, 3, 32, 32]]);
+    assert.ok(preprocessing.modality === "video");
+    assert.equal(preprocessing.preprocessing.frames, 4);
+    assert.deepEqual(preprocessing.preprocessing.picture.resize, { mode: "squash", height: 32, width: 32 });
+  });
+
+  it("is a vision transformer otherwise", async () => {
+    const { backbone } = await read(join(fixtures, "vit-timm", "model.safetensors"));
+    assert.deepEqual([backbone.modality, backbone.architecture], ["image", "vit"]);
+  });
+});
+
+describe("an encoder of videos", () => {
+  for (const frames of [5, 2]) {
+    it(`takes ${frames} frames instead of its own 3, with the nearest time embeddings`, async () => {
+      const { backbone, graph } = await read(join(fixtures, "timesformer"), { frames });
+      assert.deepEqual(backbone.inputShape, [frames, 3, 16, 16]);
+      const states = await statesOf(graph, golden("timesformer", `pixels_${frames}_frames`));
+      assertClose(states, golden("timesformer", `states_${frames}_frames`));
+    });
+  }
+
+  it("is made of one of pictures by the means of the frames' states", async () => {
+    const { backbone, graph, preprocessing } = await read(join(fixtures, "vit"), {
+      modality: "video",
+      frames: 2,
+    });
+    assert.deepEqual([backbone.modality, backbone.inputShape], ["video", [2, 3, 32, 32]]);
+    assert.ok(preprocessing.modality === "video" && preprocessing.preprocessing.frames === 2);
+    const [pictures, states] = [golden("vit", "pixels"), golden("vit", "states")];
+    const [, depth = 0, width = 0] = states.shape;
+    const half = depth * width;
+    const means = Float32Array.from(
+      { length: half },
+      (_, at) => (Number(states.data[at]) + Number(states.data[half + at])) / 2,
+    );
+    // Both pictures as one video, and the same video turned around: the order of frames does not matter.
+    const [first, second] = [pictures.data.subarray(0, 3 * 32 * 32), pictures.data.subarray(3 * 32 * 32)];
+    const data = Float32Array.from(
+      [first, second, second, first].flatMap((part) => Array.from(part as Float32Array)),
+    );
+    const found = await statesOf(graph, { type: "float32", shape: [2, 2, 3, 32, 32], data });
+    const twice: Tensor = {
+      type: "float32",
+      shape: [2, depth, width],
+      data: Float32Array.from([...means, ...means]),
+    };
+    assertClose(found, twice);
+  });
+
+  it("takes 8 frames where nothing says otherwise", async () => {
+    const { backbone } = await read(join(fixtures, "vit"), { modality: "video" });
+    assert.deepEqual(backbone.inputShape, [8, 3, 32, 32]);
+  });
+});
+
+describe("preprocessor_config.json", () => {
+  const folder = mkdtempSync(join(tmpdir(), "epalm-encoders-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** A copy of a fixture with such a file. */
+  function prepared(name: string, config: object): string {
+    const target = mkdtempSync(join(folder, `${name}-`));
+    cpSync(join(fixtures, name), target, { recursive: true });
+    writeFileSync(join(target, "preprocessor_config.json"), JSON.stringify(config));
+    return target;
+  }
+
+  /** As facebook/timesformer-base-finetuned-k400 has it, but for the size. */
+  const ofVideos = {
+    image_processor_type: "VideoMAEImageProcessor",
+    do_resize: true,
+    size: { shortest_edge: 16 },
+    resample: 2,
+    do_center_crop: true,
+    crop_size: { height: 16, width: 16 },
+    do_normalize: true,
+    image_mean: [0.45, 0.45, 0.45],
+    image_std: [0.225, 0.225, 0.225],
+  };
+
+  it("says how frames of a video are prepared", async () => {
+    const { preprocessing } = await read(prepared("timesformer", ofVideos));
+    assert.deepEqual(preprocessing, {
+      modality: "video",
+      preprocessing: {
+        frames: 3,
+        picture: {
+          size: { height: 16, width: 16 },
+          resize: { mode: "shortest-edge", length: 16 },
+          resample: "bilinear",
+          rescaleFactor: 1 / 255,
+          mean: [0.45, 0.45, 0.45],
+          std: [0.225, 0.225, 0.225],
+        },
+      },
+    });
+  });
+
+  it("says how sounds are prepared", async () => {
+    const config = {
+      feature_extractor_type: "ASTFeatureExtractor",
+      max_length: 40,
+      num_mel_bins: 32,
+      mean: -6,
+      std: 5,
+    };
+    const { preprocessing } = await read(prepared("ast", config));
+    assert.deepEqual(preprocessing.preprocessing, {
+      samplingRate: 16_000,
+      melBins: 32,
+      maxLength: 40,
+      mean: -6,
+      std: 5,
+    });
+  });
+
+  const misfits: readonly (readonly [name: string, object, RegExp])[] = [
+    [
+      "timesformer",
+      { ...ofVideos, size: { shortest_edge: 32 }, crop_size: 32 },
+      /prepared at 32 x 32, the encoder takes 16 x 16/,
+    ],
+    [
+      "ast",
+      { max_length: 1024, num_mel_bins: 32 },
+      /prepared as 1024 x 32 features, the encoder takes 40 x 32/,
+    ],
+  ];
+  for (const [name, config, message] of misfits) {
+    it(`is refused where it prepares another size: ${name}`, async () => {
+      await assert.rejects(read(prepared(name, config)), { code: "invalid_checkpoint", message });
+    });
+  }
+});
+
+describe("choices that a checkpoint leaves no room for", () => {
+  const cases: readonly (readonly [name: string, EncoderChoices, RegExp])[] = [
+    ["vit", { modality: "audio" }, /vit: expected an encoder of audio, got vit, which takes image/],
+    ["ast", { modality: "image" }, /ast: expected an encoder of image, got ast, which takes audio/],
+    ["ast", { modality: "video" }, /ast: expected an encoder of video, got ast, which takes audio/],
+    ["timesformer", { modality: "image" }, /expected an encoder of image, got timesformer/],
+    ["vit", { frames: 4 }, /^frames: expected with an encoder of video, got one of image/],
+    ["ast", { frames: 4 }, /^frames: expected with an encoder of video, got one of audio/],
+    ["timesformer", { frames: 0 }, /^frames: .* got 0/],
+    ["timesformer", { frames: 257 }, /^frames: .*256.* got 257/],
+    ["vit", { modality: "video", frames: 1.5 }, /^frames: .* got 1\.5/],
+  ];
+  for (const [name, choices, message] of cases) {
+    it(`are refused: ${name} with ${JSON.stringify(choices)}`, async () => {
+      await assert.rejects(read(join(fixtures, name), choices), { code: "invalid_option", message });
+    });
+  }
+});
+
+describe("the golden's features", () => {
+  it("have the size that the encoder's files ask for", async () => {
+    const { preprocessing } = await read(join(goldens, "ast", "encoder"));
+    const features = openSafetensors(join(goldens, "ast", "golden.safetensors")).tensors.get("input_values");
+    assert.ok(preprocessing.modality === "audio");
+    const { maxLength, melBins } = preprocessing.preprocessing;
+    assert.deepEqual(features?.shape, [1, maxLength, melBins]);
+  });
+});

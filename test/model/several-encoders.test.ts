@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import sharp from "sharp";
+import {
+  type BuildOptions,
+  buildModel,
+  installAdapter,
+  load,
+  loadAdapter,
+  type Manifest,
+  openModelFolder,
+  readAdapter,
+} from "../../src/index.js";
+import { encoderOf } from "../../src/model/encoders.js";
+import { openSession } from "../../src/runtime/session.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { golden } from "../backbones/tiny-models.js";
+
+const goldens = "test/fixtures/goldens";
+const ofPictures = join(goldens, "opt-shared-1token");
+/** Of two states: fits encoders of two blocks. */
+const ofVideos = join(goldens, "opt-timesformer", "adapter.pth");
+
+function encoderOptions(path: string, more: Partial<BuildOptions["encoder"]> = {}): BuildOptions["encoder"] {
+  return { path, given: path, precision: "int8", preprocessing: "source", ...more };
+}
+
+const image = encoderOptions(join(ofPictures, "encoder"));
+const audio = encoderOptions("test/fixtures/backbones/ast");
+const video = encoderOptions("test/fixtures/backbones/timesformer", { frames: 2 });
+
+function options(output: string, change: Partial<BuildOptions> = {}): BuildOptions {
+  const decoder = join(ofPictures, "decoder");
+  return {
+    output,
+    encoder: image,
+    otherEncoders: [audio, video],
+    decoder: { path: decoder, given: decoder, precision: "int8" },
+    adapters: [
+      { name: "sounds", path: ofVideos, tasks: ["caption"], modality: "audio" },
+      { name: "clips", path: ofVideos, tasks: ["vqa"], modality: "video" },
+      { name: "pictures", path: join(ofPictures, "adapter.pth"), tasks: ["caption", "vqa"] },
+    ],
+    ...change,
+  };
+}
+
+describe("a model folder with an encoder for each modality", () => {
+  let temporary: string;
+  let folder: string;
+  let manifest: Manifest;
+  let picture: Buffer;
+  before(async () => {
+    temporary = mkdtempSync(join(tmpdir(), "epalm-several-"));
+    folder = join(temporary, "model");
+    manifest = await buildModel(options(folder));
+    const red = { width: 50, height: 40, channels: 3, background: "#c83214" } as const;
+    picture = await sharp({ create: red }).png().toBuffer();
+  });
+  after(() => rmSync(temporary, { recursive: true, force: true }));
+
+  function copy(name: string): string {
+    const target = join(temporary, name);
+    cpSync(folder, target, { recursive: true });
+    return target;
+  }
+
+  it("tells of each what it takes and how that is prepared", () => {
+    assert.deepEqual(
+      [encoderOf(manifest, "image"), encoderOf(manifest, "audio"), encoderOf(manifest, "video")].map(
+        ({ architecture, graph, inputShape }) => [architecture, graph, inputShape],
+      ),
+      [
+        ["vit", "encoder/model.onnx", [3, 32, 32]],
+        ["ast", "audio-encoder/model.onnx", [40, 32]],
+        ["timesformer", "video-encoder/model.onnx", [2, 3, 16, 16]],
+      ],
+    );
+    const { preprocessing } = encoderOf(manifest, "audio");
+    assert.deepEqual([preprocessing.maxLength, preprocessing.melBins], [40, 32]);
+    assert.equal(encoderOf(manifest, "video").preprocessing.frames, 2);
+    assert.deepEqual(
+      Object.values(manifest.adapters).map(({ modality }) => modality),
+      ["audio", "video", "image"],
+    );
+  });
+
+  it("computes nearly the exact states in integers", async () => {
+    const cases = [
+      ["audio", "features", golden("ast", "features"), golden("ast", "states")],
+      ["video", "pixels", golden("timesformer", "pixels_2_frames"), golden("timesformer", "states_2_frames")],
+    ] as const;
+    for (const [modality, input, given, expected] of cases) {
+      const session = await openSession(join(folder, encoderOf(manifest, modality).graph));
+      const { cls_states: states } = await session.run({ [input]: given }, ["cls_states"]);
+      await session.close();
+      assert.ok(states);
+      assert.deepEqual(states.shape, expected.shape);
+      const similarity = cosine(states, expected);
+      assert.ok(similarity > 0.99, `${modality}: cosine ${similarity}`);
+    }
+  });
+
+  it("takes for a picture an adapter for pictures, and refuses others by name", async () => {
+    const model = await load(folder);
+    try {
+      assert.equal((await model.caption(picture, { beams: 1, maxNewTokens: 4 })).adapter, "pictures");
+      await assert.rejects(model.caption(picture, { adapter: "sounds" }), {
+        code: "invalid_option",
+        message: /^adapter 'sounds': expected one for image, got one for audio$/,
+      });
+    } finally {
+      await model.close();
+    }
+  });
+
+  it("is refused where the files of one encoder are damaged", async () => {
+    const damaged = copy("damaged");
+    const graph = join(damaged, "audio-encoder", "model.onnx");
+    const bytes = readFileSync(graph);
+    bytes.writeUInt8(bytes.readUInt8(40) ^ 1, 40);
+    writeFileSync(graph, bytes);
+    await assert.rejects(openModelFolder(damaged), {
+      code: "invalid_model",
+      message: /audio-encoder\/model\.onnx: is damaged/,
+    });
+  });
+
+  it("is refused by the key of a manifest that contradicts itself", async () => {
+    const { otherEncoders = [], adapters } = manifest;
+    const [sounds, clips] = otherEncoders;
+    assert.ok(sounds && clips);
+    const pictures = adapters.pictures ?? assert.fail("the folder has its adapter");
+    const wrong: readonly (readonly [object, RegExp])[] = [
+      [{ otherEncoders: [sounds, sounds, clips] }, /'otherEncoders\.1\.modality': a second encoder of audio/],
+      [{ otherEncoders: [{ ...sounds, modality: "image" }, clips] }, /'otherEncoders\.0\.preprocessing/],
+      [{ otherEncoders: [sounds] }, /'adapters\.clips\.modality': no encoder of video/],
+      [{ otherEncoders: [] }, /'otherEncoders'/],
+      [{ otherEncoders: [{ ...sounds, modality: "smell" }] }, /'otherEncoders\.0\.modality'/],
+      [{ adapters: { pictures: { ...pictures, modality: "text" } } }, /'adapters\.pictures\.modality'/],
+    ];
+    const changed = copy("changed");
+    for (const [change, message] of wrong) {
+      writeFileSync(join(changed, "epalm.json"), JSON.stringify({ ...manifest, ...change }));
+      await assert.rejects(openModelFolder(changed), { code: "invalid_model", message });
+    }
+  });
+
+  it("gets an adapter of any of its modalities", async () => {
+    const target = copy("installed");
+    const adapter = await readAdapter(ofVideos);
+    const changed = await installAdapter(target, "more", adapter, ["caption"], "audio");
+    assert.equal(changed.adapters.more?.modality, "audio");
+    assert.equal((await loadAdapter({ path: target, manifest: changed }, "more")).settings.injectedStates, 2);
+    const deep = await readAdapter(join(ofPictures, "adapter.pth"));
+    await assert.rejects(installAdapter(target, "deep", deep, ["caption"], "audio"), {
+      code: "invalid_adapter",
+      message: /injects 3 states, the encoder has 2 blocks/,
+    });
+  });
+
+  it("takes adapter files that were dropped in for those of the first encoder", async () => {
+    const target = copy("dropped");
+    const model = await load(target);
+    try {
+      copyFileSync(ofVideos, join(target, "adapters", "dropped.pth"));
+      assert.deepEqual((await model.refreshAdapters()).taken, ["dropped"]);
+      const answer = await model.caption(picture, { adapter: "dropped", beams: 1, maxNewTokens: 4 });
+      assert.equal(answer.adapter, "dropped");
+    } finally {
+      await model.close();
+    }
+  });
+
+  it("is not built from what does not go together", async () => {
+    const output = join(temporary, "refused");
+    const [adapter] = options(output).adapters;
+    assert.ok(adapter);
+    const wrong: readonly (readonly [Partial<BuildOptions>, RegExp])[] = [
+      [{ otherEncoders: [audio, image] }, /opt-shared-1token\/encoder: is a second encoder of image/],
+      [
+        { otherEncoders: [], adapters: [adapter] },
+        /^adapter 'sounds': expected an encoder of audio, got image$/,
+      ],
+      [{ otherEncoders: [{ ...audio, modality: "video" }] }, /expected an encoder of video, got ast/],
+    ];
+    for (const [change, message] of wrong) {
+      await assert.rejects(buildModel(options(output, change)), { code: "invalid_option", message });
+    }
+  });
+});
+
+describe("a model folder without an encoder of pictures", () => {
+  it("holds adapters of its own modality, and takes no pictures", async () => {
+    const temporary = mkdtempSync(join(tmpdir(), "epalm-sounds-"));
+    try {
+      const folder = join(temporary, "sounds");
+      const adapters = [{ name: "sounds", path: ofVideos, tasks: ["caption"] }] as const;
+      const manifest = await buildModel(options(folder, { encoder: audio, otherEncoders: [], adapters }));
+      assert.equal(manifest.encoder.modality, "audio");
+      assert.equal(manifest.adapters.sounds?.modality, "audio");
+      await assert.rejects(load(folder), {
+        code: "invalid_option",
+        message: /^the model: expected an encoder of image, got audio$/,
+      });
+    } finally {
+      rmSync(temporary, { recursive: true, force: true });
+    }
+  });
+});
+
+function cosine({ data: a }: Tensor, { data: b }: Tensor): number {
+  const dot = (x: Tensor["data"], y: Tensor["data"]) => {
+    let sum = 0;
+    for (let at = 0; at < x.length; at++) sum += Number(x[at]) * Number(y[at]);
+    return sum;
+  };
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}
