@@ -50,7 +50,11 @@ export async function decodeAudio(
   });
 }
 
-async function nothingDecoded(file: MediaFile, complaint: string | undefined, signal: AbortSignal | undefined) {
+async function nothingDecoded(
+  file: MediaFile,
+  complaint: string | undefined,
+  signal: AbortSignal | undefined,
+) {
   const { hasAudio, hasVideo } = await tracksOf(file, signal);
   const isSilent = hasVideo && !hasAudio;
   const reason = isSilent ? "holds no sound" : `cannot be decoded: ${complaint ?? "its sound is empty"}`;

@@ -64,7 +64,8 @@ export async function searchFfmpeg(
 async function started(path: string): Promise<Ffmpeg> {
   const { stdout } = await promisify(execFile)(path, ["-version"], { timeout: VERSION_SECONDS * 1000 });
   const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1];
-  if (version === undefined) throw new EpalmError("invalid_option", `${path}, which does not say its version`);
+  if (version === undefined)
+    throw new EpalmError("invalid_option", `${path}, which does not say its version`);
   return { path, version };
 }
 

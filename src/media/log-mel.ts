@@ -38,7 +38,10 @@ export async function logMel(
     throw new EpalmError("invalid_option", `sampleRate: expected ${SAMPLE_RATE}, got ${rate}`);
   }
   if (data.length < FRAME) {
-    throw new EpalmError("invalid_media", `sound: expected at least 25 ms, ${FRAME} samples, got ${data.length}`);
+    throw new EpalmError(
+      "invalid_media",
+      `sound: expected at least 25 ms, ${FRAME} samples, got ${data.length}`,
+    );
   }
   if (!data.every(Number.isFinite)) {
     throw new EpalmError("invalid_media", "sound: expected numbers, got samples that are none");

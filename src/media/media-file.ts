@@ -43,7 +43,10 @@ function knownContainer(head: Uint8Array, where: string): Container {
   const container = containerOf(head);
   if (container !== undefined) return container;
   const expected = containerNames.join(", ");
-  throw new EpalmError("unsupported_media", `${where}: expected sound or video (${expected}), got other bytes`);
+  throw new EpalmError(
+    "unsupported_media",
+    `${where}: expected sound or video (${expected}), got other bytes`,
+  );
 }
 
 async function withPrivateFile<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {

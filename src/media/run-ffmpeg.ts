@@ -75,9 +75,12 @@ export interface FfmpegResult<T> {
  *
  * @throws too_large (time, memory), aborted, invalid_media (ffmpeg crashed), what `read` and `findFfmpeg` throw
  */
-export async function runFfmpeg<T>({ file, arguments: args, signal, read }: FfmpegRun<T>): Promise<
-  FfmpegResult<T>
-> {
+export async function runFfmpeg<T>({
+  file,
+  arguments: args,
+  signal,
+  read,
+}: FfmpegRun<T>): Promise<FfmpegResult<T>> {
   const { path } = await findFfmpeg();
   if (signal?.aborted) throw takenBack();
   const child = spawn(path, [...commonArguments(), ...args], {
@@ -92,7 +95,10 @@ export async function runFfmpeg<T>({ file, arguments: args, signal, read }: Ffmp
     const killedBy = await watch.end;
     // SIGPIPE: it had more to say than `read` wanted.
     if (killedBy !== undefined && killedBy !== "SIGPIPE") {
-      throw new EpalmError("invalid_media", `${file.where}: cannot be decoded: ffmpeg ended with ${killedBy}`);
+      throw new EpalmError(
+        "invalid_media",
+        `${file.where}: cannot be decoded: ffmpeg ended with ${killedBy}`,
+      );
     }
     return { value, complaint: await complaint };
   } catch (error) {
