@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { findFfmpeg, searchFfmpeg } from "../../src/media/find-ffmpeg.js";
+
+const found = await findFfmpeg();
+
+describe("searchFfmpeg", () => {
+  it("takes the first that runs", async () => {
+    assert.deepEqual(await searchFfmpeg(undefined, [undefined, "/nowhere/ffmpeg", found.path, "ffmpeg"]), found);
+    assert.match(found.version, /\d/);
+  });
+
+  it("passes over programs that are no ffmpeg", async () => {
+    assert.deepEqual(await searchFfmpeg(undefined, [process.execPath, found.path]), found);
+  });
+
+  it("takes the given one and no other", async () => {
+    assert.deepEqual(await searchFfmpeg(found.path, []), found);
+    await assert.rejects(searchFfmpeg("/nowhere/ffmpeg", [found.path]), {
+      code: "invalid_option",
+      message: /^FFMPEG_PATH: .*\/nowhere\/ffmpeg/,
+    });
+  });
+
+  it("says what to do where there is none", async () => {
+    await assert.rejects(searchFfmpeg(undefined, ["/nowhere/ffmpeg"]), {
+      code: "unsupported_media",
+      message: /install it, or name it in FFMPEG_PATH/,
+    });
+  });
+});
