@@ -21,16 +21,17 @@ export function showingSeconds(frames: readonly Showing[]): number {
  * `count`, all, and then the last again. Where frames are seen for different times, the parts are equal in time.
  */
 export function chooseFrames(frames: readonly Showing[], count: number): number[] {
-  const parts = Math.min(count, frames.length);
+  const last = frames.length - 1;
+  if (count > last) return Array.from({ length: count }, (_, index) => Math.min(index, last));
   const tick = showingSeconds(frames) / frames.length;
   const start = frames[0]?.time ?? 0;
-  const chosen = Array.from({ length: parts }, (_, part) => {
-    const first = Math.floor(part * (frames.length / parts));
-    const next = part + 1 === parts ? frames.length : Math.floor((part + 1) * (frames.length / parts));
+  const partLength = frames.length / count;
+  return Array.from({ length: count }, (_, part) => {
+    const first = Math.floor(part * partLength);
+    const next = part + 1 === count ? frames.length : Math.floor((part + 1) * partLength);
     const middle = Math.floor((first + next - 1) / 2);
     return seenAt(frames, start + (middle + 0.5) * tick);
   });
-  return Array.from({ length: count }, (_, index) => chosen[Math.min(index, parts - 1)] ?? 0);
 }
 
 /** The last frame that begins at `time` or before. */

@@ -17,6 +17,9 @@ export interface AudioOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The mean of the channels; without a largest value two equal ones would come out louder than either. */
+const mono = ["-ac", "1", "-rematrix_maxval", "1"];
+
 /**
  * Decodes the beginning of a medium's first sound track to 16 kHz, its channels mixed into one. Where the medium is
  * damaged or cut short, what ffmpeg could decode is the sound.
@@ -40,7 +43,7 @@ export async function decodeAudio(
       signal,
       arguments: [
         ...inputArguments(file),
-        ...["-map", "0:a:0", "-t", seconds.toFixed(6), "-ac", "1", "-ar", String(SAMPLE_RATE)],
+        ...["-map", "0:a:0", "-t", seconds.toFixed(6), ...mono, "-ar", String(SAMPLE_RATE)],
         ...["-f", `f32${endianness().toLowerCase()}`, "pipe:1"],
       ],
       read: (output) => readSamples(output, length),

@@ -6,19 +6,27 @@ import { atExit } from "./at-exit.js";
 import { findFfmpeg } from "./find-ffmpeg.js";
 import type { MediaFile } from "./media-file.js";
 
-/** What one run of ffmpeg may take; all of what epalm asks for takes a few seconds at most. */
-const limits = {
-  /** By the clock. A service that is full has several runs beside each other. */
-  seconds: 60,
-  /** The system ends the run itself after so much computing, even when this process is gone. */
-  processorSeconds: 60,
-  /** In bytes. Of 4096 x 2304 pixels, thirty frames fit. */
-  residentBytes: 1 << 30,
-  /** The largest block that it asks for at once, in bytes: tables of a size that only a damaged file states. */
-  blockBytes: 256 << 20,
-  /** Each thread of a video decoder holds frames of its own. */
-  threads: 2,
-} as const;
+export interface RunLimits {
+  /** By the clock. */
+  readonly seconds: number;
+  /** In bytes; only Linux tells how much memory a process has: elsewhere the limits per block and frame have to do. */
+  readonly residentBytes: number;
+}
+
+/**
+ * What epalm asks for takes a few seconds at most, but a service that is full has several runs beside each other. Of
+ * the largest frames, thirty fit.
+ */
+const usualLimits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
+
+/** The system itself ends a run after so much computing, even when this process is gone. In seconds. */
+const PROCESSOR_SECONDS = 60;
+
+/** The largest block of memory that ffmpeg asks for at once: tables of a size that only a damaged file states. */
+const MAX_BLOCK_BYTES = 256 << 20;
+
+/** Each thread of a video decoder holds frames of its own. */
+const THREADS = 2;
 
 /** Milliseconds between two looks at a run's memory. */
 const MEMORY_INTERVAL = 50;
@@ -49,7 +57,7 @@ export function inputArguments({ path, container }: MediaFile, seek: readonly st
     ...["-protocol_whitelist", "file", "-format_whitelist", demuxer, "-codec_whitelist", codecs],
     // Tracks whose content is said to be in another file.
     ...(demuxer === "mov" ? ["-enable_drefs", "0", "-use_absolute_path", "0"] : []),
-    ...["-threads", String(limits.threads), ...seek, "-f", demuxer, "-i", `file:${path}`],
+    ...["-threads", String(THREADS), ...seek, "-f", demuxer, "-i", `file:${path}`],
   ];
 }
 
@@ -61,6 +69,8 @@ export interface FfmpegRun<T> {
   readonly signal?: AbortSignal | undefined;
   /** Takes what ffmpeg writes to its standard output, at its own pace; may stop before the end. */
   readonly read: (output: AsyncIterable<Buffer>) => Promise<T>;
+  /** Default: a minute, a gibibyte. */
+  readonly limits?: RunLimits | undefined;
 }
 
 export interface FfmpegResult<T> {
@@ -75,23 +85,19 @@ export interface FfmpegResult<T> {
  *
  * @throws too_large (time, memory), aborted, invalid_media (ffmpeg crashed), what `read` and `findFfmpeg` throw
  */
-export async function runFfmpeg<T>({
-  file,
-  arguments: args,
-  signal,
-  read,
-}: FfmpegRun<T>): Promise<FfmpegResult<T>> {
+export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> {
+  const { file, signal, limits = usualLimits } = run;
   const { path } = await findFfmpeg();
   if (signal?.aborted) throw takenBack();
-  const child = spawn(path, [...commonArguments(), ...args], {
+  const child = spawn(path, [...commonArguments(), ...run.arguments], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {},
     windowsHide: true,
   });
-  const watch = new Watch(child, file.where, signal);
+  const watch = new Watch(child, file.where, limits, signal);
   const complaint = firstLine(child.stderr, file.path).catch(() => undefined);
   try {
-    const value = await read(child.stdout);
+    const value = await run.read(child.stdout);
     const killedBy = await watch.end;
     // SIGPIPE: it had more to say than `read` wanted.
     if (killedBy !== undefined && killedBy !== "SIGPIPE") {
@@ -113,7 +119,7 @@ export async function runFfmpeg<T>({
 function commonArguments(): string[] {
   return [
     ...["-hide_banner", "-nostdin", "-loglevel", "error"],
-    ...["-timelimit", String(limits.processorSeconds), "-max_alloc", String(limits.blockBytes)],
+    ...["-timelimit", String(PROCESSOR_SECONDS), "-max_alloc", String(MAX_BLOCK_BYTES)],
   ];
 }
 
@@ -127,7 +133,7 @@ class Watch {
   readonly end: Promise<NodeJS.Signals | undefined>;
   readonly #close: readonly (() => void)[];
 
-  constructor(child: Child, where: string, signal: AbortSignal | undefined) {
+  constructor(child: Child, where: string, limits: RunLimits, signal: AbortSignal | undefined) {
     const stop = (reason: EpalmError) => {
       this.reason ??= reason;
       child.kill("SIGKILL");
@@ -140,7 +146,7 @@ class Watch {
         reject(this.reason);
       });
       child.once("close", (_, killedBy) => {
-        if (killedBy === "SIGXCPU") tooMuch(`${limits.processorSeconds} seconds of computing`);
+        if (killedBy === "SIGXCPU") tooMuch(`${PROCESSOR_SECONDS} seconds of computing`);
         if (this.reason === undefined) resolve(killedBy ?? undefined);
         else reject(this.reason);
       });
@@ -168,7 +174,7 @@ class Watch {
   }
 }
 
-/** 0 where the system does not tell, as only Linux does: elsewhere the limits per block and per frame have to do. */
+/** 0 where the system does not tell. */
 async function residentBytes(processId: number | undefined): Promise<number> {
   const status = await readFile(`/proc/${processId}/status`, "latin1").catch(() => "");
   return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;

@@ -44,7 +44,9 @@ const formats = [
 
 describe("decodeAudio", () => {
   for (const [name, encoder, ...args] of formats) {
-    it(`hears 440 Hz in ${name} (${encoder}), of bytes and of a file`, { skip: lacksEncoder(encoder) }, async () => {
+    it(`hears 440 Hz in ${name} (${encoder}), of bytes and of a file`, {
+      skip: lacksEncoder(encoder),
+    }, async () => {
       const bytes = makeMedia(name, ...tone, "-c:a", encoder, ...args);
       assert.deepEqual(await mediaKinds(bytes), ["audio"]);
       const heard = await decodeAudio(bytes);
@@ -64,7 +66,17 @@ describe("decodeAudio", () => {
   }
 
   it("hears the sound of a video", { skip: lacksEncoder("libx264") }, async () => {
-    const bytes = makeMedia("both.mp4", ...threeColours, ...tone, "-c:v", "libx264", "-c:a", "aac", "-t", "2");
+    const bytes = makeMedia(
+      "both.mp4",
+      ...threeColours,
+      ...tone,
+      "-c:v",
+      "libx264",
+      "-c:a",
+      "aac",
+      "-t",
+      "2",
+    );
     assert.deepEqual(await mediaKinds(bytes), ["video", "audio"]);
     hasTone(await decodeAudio(bytes), 2);
   });
@@ -99,7 +111,10 @@ describe("decodeAudio", () => {
   it("refuses files that are too large, missing, or none", async () => {
     const path = join(folder, "some.wav");
     writeFileSync(path, makeMedia("some.wav", ...tone));
-    await assert.rejects(decodeAudio(path, {}, { maxBytes: 999 }), { code: "too_large", message: /some\.wav/ });
+    await assert.rejects(decodeAudio(path, {}, { maxBytes: 999 }), {
+      code: "too_large",
+      message: /some\.wav/,
+    });
     await assert.rejects(decodeAudio(new Uint8Array(1000), {}, { maxBytes: 999 }), { code: "too_large" });
     await assert.rejects(decodeAudio(join(folder, "no.wav")), { code: "not_found" });
     await assert.rejects(decodeAudio(folder), { code: "invalid_media" });

@@ -26,7 +26,10 @@ describe("logMel", () => {
     const expected = floats("input_values");
     const features = await logMel(sound(floats("waveform")), publishedAudioPreprocessing);
     assert.equal(features.length, 1024 * 128);
-    const largest = features.reduce((most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? 9))), 0);
+    const largest = features.reduce(
+      (most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? 9))),
+      0,
+    );
     assert.ok(largest < 1e-5, `largest difference ${largest}`);
   });
 
@@ -82,7 +85,12 @@ describe("parseAudioPreprocessorConfig", () => {
   it("reads other lengths and scales", () => {
     const config = { ...ast, max_length: 128, num_mel_bins: 64, mean: -6.845978, std: 5.5654526 };
     assert.deepEqual(read(config), { frames: 128, melBins: 64, mean: -6.845978, std: 5.5654526 });
-    assert.deepEqual(read({ ...ast, do_normalize: false }), { frames: 1024, melBins: 128, mean: 0, std: 0.5 });
+    assert.deepEqual(read({ ...ast, do_normalize: false }), {
+      frames: 1024,
+      melBins: 128,
+      mean: 0,
+      std: 0.5,
+    });
   });
 
   it("refuses what it cannot follow, by key", () => {

@@ -42,8 +42,16 @@ export const threeColours = [
     .concat(";[v0][v1][v2]concat=n=3"),
 ];
 
-/** Frames that say their number: grey, one step brighter each, `count` (200 at most) again and again. */
-export function numbered(count: number, frames: number): string[] {
-  const grey = `nullsrc=s=32x32:r=25:d=${frames / 25},geq=lum='20+mod(N\\,${count})':cb=128:cr=128`;
+/** How many frames of `numbered` can be told apart; then they begin again. */
+export const NUMBERS = 100;
+
+/** Frames that say their number: grey, two steps brighter each. */
+export function numbered(frames: number): string[] {
+  const grey = `nullsrc=s=32x32:r=25:d=${frames / 25},geq=lum='22+2*mod(N\\,${NUMBERS})':cb=128:cr=128`;
   return ["-f", "lavfi", "-i", `${grey},format=yuv420p`];
+}
+
+/** The number of a frame of `numbered`, of the level of its red; conversion to RGB may round down. */
+export function numberOf(level: number): number {
+  return Math.round((((level + 0.5) * 219) / 255 + 16 - 22) / 2);
 }
