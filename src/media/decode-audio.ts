@@ -2,11 +2,11 @@ import { endianness } from "node:os";
 import { EpalmError } from "../errors.js";
 import { SAMPLE_RATE } from "../model/audio-preprocessing.js";
 import type { Waveform } from "./log-mel.js";
-import { type MediaFile, withMediaFile } from "./media-file.js";
+import { withMediaFile } from "./media-file.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "./media-limits.js";
 import type { MediaInput } from "./read-media.js";
 import { inputArguments, runFfmpeg } from "./run-ffmpeg.js";
-import { tracksOf } from "./tracks.js";
+import { nothingDecoded } from "./tracks.js";
 
 /** Ten minutes, 38 MB of samples; audio encoders hear ten seconds. */
 export const MAX_AUDIO_SECONDS = 600;
@@ -48,20 +48,9 @@ export async function decodeAudio(
       ],
       read: (output) => readSamples(output, length),
     });
-    if (value.length === 0) throw await nothingDecoded(file, complaint, signal);
+    if (value.length === 0) throw await nothingDecoded(file, "sound", complaint, signal);
     return { data: value, sampleRate: SAMPLE_RATE };
   });
-}
-
-async function nothingDecoded(
-  file: MediaFile,
-  complaint: string | undefined,
-  signal: AbortSignal | undefined,
-) {
-  const { hasAudio, hasVideo } = await tracksOf(file, signal);
-  const isSilent = hasVideo && !hasAudio;
-  const reason = isSilent ? "holds no sound" : `cannot be decoded: ${complaint ?? "its sound is empty"}`;
-  return new EpalmError("invalid_media", `${file.where}: ${reason}`);
 }
 
 /** `length` samples, or as many as come. */

@@ -13,7 +13,7 @@ import { type MediaInput, mediaName, readHead, readMedia } from "./read-media.js
 import type { RgbImage } from "./resample.js";
 import { inputArguments, runFfmpeg } from "./run-ffmpeg.js";
 import { checkPixels, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
-import { tracksOf } from "./tracks.js";
+import { nothingDecoded } from "./tracks.js";
 import { readVideoPackets, type VideoPackets } from "./video-packets.js";
 
 /** Height times width of a frame: 4K as cinemas have it. */
@@ -79,7 +79,7 @@ async function decodeFile(file: MediaFile, settings: Settings): Promise<Float32A
   const { size, packets, complaint } = await readVideoPackets(file, signal);
   if (size !== undefined) checkPixels(size, maxPixels, where, "a frame");
   const shown = packets.map((_, place) => place).sort((a, b) => timeOf(packets, a) - timeOf(packets, b));
-  if (shown.length === 0) throw await nothingDecoded(file, complaint, signal);
+  if (shown.length === 0) throw await nothingDecoded(file, "video", complaint, signal);
   const showings = shown.flatMap((place) => packets[place] ?? []);
   const seconds = showingSeconds(showings);
   if (seconds > maxSeconds) {
@@ -96,25 +96,12 @@ async function decodeFile(file: MediaFile, settings: Settings): Promise<Float32A
     reason ??= part.complaint;
   }
   const whole = filled(decoded);
-  if (whole.length === 0) throw await nothingDecoded(file, reason, signal);
+  if (whole.length === 0) throw await nothingDecoded(file, "video", reason, signal);
   return chosen.flatMap((place) => whole[wanted.indexOf(place)] ?? []);
 }
 
 function timeOf(packets: VideoPackets["packets"], place: number): number {
   return packets[place]?.time ?? 0;
-}
-
-async function nothingDecoded(
-  file: MediaFile,
-  complaint: string | undefined,
-  signal: AbortSignal | undefined,
-) {
-  const { hasAudio, hasVideo } = await tracksOf(file, signal);
-  const isSound = hasAudio && !hasVideo;
-  const reason = isSound
-    ? "holds sound, but no video"
-    : `cannot be decoded: ${complaint ?? "it has no frames"}`;
-  return new EpalmError("invalid_media", `${file.where}: ${reason}`);
 }
 
 /** In seconds; times are written with six digits, and come out of divisions. */

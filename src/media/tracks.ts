@@ -1,3 +1,4 @@
+import { EpalmError } from "../errors.js";
 import type { MediaFile } from "./media-file.js";
 import { inputArguments, runFfmpeg } from "./run-ffmpeg.js";
 
@@ -32,4 +33,19 @@ export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined)
     hasVideo: /^#media_type \d: video$/m.test(header),
     hasAudio: /^#media_type \d: audio$/m.test(header),
   };
+}
+
+/** The error that says why nothing came of a medium, `complaint` being what ffmpeg said. Throws what `tracksOf` throws. */
+export async function nothingDecoded(
+  file: MediaFile,
+  wanted: "sound" | "video",
+  complaint: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<EpalmError> {
+  const { hasAudio, hasVideo } = await tracksOf(file, signal);
+  const [has, hasOther] = wanted === "sound" ? [hasAudio, hasVideo] : [hasVideo, hasAudio];
+  // ffmpeg's word for a whole file without such a track.
+  const lacks = !has && (hasOther || /^Stream map/.test(complaint ?? ""));
+  const reason = lacks ? `holds no ${wanted}` : `cannot be decoded: ${complaint ?? `its ${wanted} is empty`}`;
+  return new EpalmError("invalid_media", `${file.where}: ${reason}`);
 }

@@ -229,7 +229,7 @@ describe("decodeVideo", () => {
   });
 
   it("refuses sound without pictures, a record with its cover too", async () => {
-    const message = "media: holds sound, but no video";
+    const message = "media: holds no video";
     const plainSound = makeMedia("tone.m4a", ...tone, "-c:a", "aac");
     await assert.rejects(coloursOf(plainSound, 1), { code: "invalid_media", message });
     const cover = ["-i", "test/fixtures/media/photo-640x480.jpg", "-map", "0", "-map", "1", "-c:v", "copy"];

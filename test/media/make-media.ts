@@ -53,5 +53,5 @@ export function numbered(frames: number): string[] {
 
 /** The number of a frame of `numbered`, of the level of its red; conversion to RGB may round down. */
 export function numberOf(level: number): number {
-  return Math.round((((level + 0.5) * 219) / 255 + 16 - 22) / 2);
+  return Math.max(0, Math.round((((level + 0.5) * 219) / 255 + 16 - 22) / 2));
 }
