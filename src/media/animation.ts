@@ -28,7 +28,8 @@ export function mayMove(bytes: Uint8Array): boolean {
   return format === "gif" || format === "webp";
 }
 
-export interface AnimationOptions {
+/** Which frames are wanted, as what, and what a medium may be. */
+export interface FrameSettings {
   readonly frames: number;
   readonly preprocessing: ImagePreprocessing;
   readonly maxPixels: number;
@@ -40,7 +41,7 @@ export interface AnimationOptions {
 export async function decodeAnimation(
   bytes: Uint8Array,
   where: string,
-  { frames, preprocessing, maxPixels, maxSeconds, signal }: AnimationOptions,
+  { frames, preprocessing, maxPixels, maxSeconds, signal }: FrameSettings,
 ): Promise<Float32Array[]> {
   const open = (page: number) =>
     sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true, page, pages: 1 });

@@ -1,7 +1,7 @@
 import sharp from "sharp";
 import { EpalmError } from "../errors.js";
 import type { ImagePreprocessing } from "../model/image-preprocessing.js";
-import { decodeAnimation, mayMove } from "./animation.js";
+import { decodeAnimation, type FrameSettings, mayMove } from "./animation.js";
 import { chooseFrames, showingSeconds } from "./choose-frames.js";
 import { HEAD_BYTES } from "./container.js";
 import { type MediaFile, withMediaFile } from "./media-file.js";
@@ -65,15 +65,7 @@ export async function decodeVideo(
   return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings));
 }
 
-interface Settings {
-  readonly frames: number;
-  readonly preprocessing: ImagePreprocessing;
-  readonly maxPixels: number;
-  readonly maxSeconds: number;
-  readonly signal: AbortSignal | undefined;
-}
-
-async function decodeFile(file: MediaFile, settings: Settings): Promise<Float32Array[]> {
+async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
   const { frames, maxPixels, maxSeconds, signal } = settings;
   const { where } = file;
   const { size, packets, complaint } = await readVideoPackets(file, signal);
@@ -108,7 +100,7 @@ function timeOf(packets: VideoPackets["packets"], place: number): number {
 const TIME_TOLERANCE = 5e-5;
 
 /** One frame for each of the segment's times, undefined where none came. */
-async function decodeSegment(file: MediaFile, { start, times }: Segment, settings: Settings) {
+async function decodeSegment(file: MediaFile, { start, times }: Segment, settings: FrameSettings) {
   const { preprocessing, maxPixels, signal } = settings;
   const firstFrom = times.map((time) => {
     const from = (time - TIME_TOLERANCE).toFixed(6);
@@ -124,17 +116,8 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
       // New and even times: ffmpeg would otherwise repeat frames to fill the gaps, and the option that says not to has
       // changed its name.
       ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],
-      ...[
-        "-frames:v",
-        String(times.length),
-        "-pix_fmt",
-        "rgb24",
-        "-c:v",
-        "ppm",
-        "-f",
-        "image2pipe",
-        "pipe:1",
-      ],
+      ...["-frames:v", String(times.length)],
+      ...["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"],
     ],
     read: async (output) => {
       const frames: Float32Array[] = [];
@@ -151,7 +134,7 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
 /** A frame at the size at which pictures are handed over to what resizes as Pillow does. */
 async function reduced(
   image: RgbImage,
-  { preprocessing, maxPixels }: Settings,
+  { preprocessing, maxPixels }: FrameSettings,
   where: string,
 ): Promise<RgbImage> {
   const { width, height } = image;

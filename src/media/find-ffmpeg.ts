@@ -1,19 +1,23 @@
 import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
+import { endianness } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { readEnvironment } from "../environment.js";
 import { EpalmError, messageOf } from "../errors.js";
 
-/** An ffmpeg that was started once. */
+/** An ffmpeg that was started, and can do what is needed. */
 export interface Ffmpeg {
   readonly path: string;
   /** As it says itself: `5.1.9-0+deb12u1`. */
   readonly version: string;
 }
 
-/** Seconds; a program that says its version takes a fiftieth of one. */
-const VERSION_SECONDS = 10;
+/** A program that says its version takes a fiftieth of a second. */
+const ANSWER_SECONDS = 10;
+
+/** In which ffmpeg hands its results over; builds for some purpose of their own may lack them. */
+const neededFormats = [`f32${endianness().toLowerCase()}`, "framecrc", "image2pipe"];
 
 let found: Promise<Ffmpeg> | undefined;
 
@@ -38,7 +42,7 @@ export function findFfmpeg(): Promise<Ffmpeg> {
 }
 
 /**
- * `given`, or where it is undefined the first of the others that runs and says its version.
+ * `given`, or where it is undefined the first of the others that runs and can do what is needed.
  *
  * @throws invalid_option (the given one does not run), unsupported_media (there is none)
  */
@@ -62,10 +66,14 @@ export async function searchFfmpeg(
 }
 
 async function started(path: string): Promise<Ffmpeg> {
-  const { stdout } = await promisify(execFile)(path, ["-version"], { timeout: VERSION_SECONDS * 1000 });
-  const version = /^ffmpeg version (\S+)/.exec(stdout)?.[1];
+  const ask = async (question: string) =>
+    (await promisify(execFile)(path, ["-hide_banner", question], { timeout: ANSWER_SECONDS * 1000 })).stdout;
+  const version = /^ffmpeg version (\S+)/.exec(await ask("-version"))?.[1];
   if (version === undefined)
     throw new EpalmError("invalid_option", `${path}, which does not say its version`);
+  const formats = new Set((await ask("-muxers")).split(/\s+/));
+  const missing = neededFormats.find((format) => !formats.has(format));
+  if (missing !== undefined) throw new EpalmError("invalid_option", `${path}, which cannot write ${missing}`);
   return { path, version };
 }
 

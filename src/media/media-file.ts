@@ -14,6 +14,8 @@ export interface MediaFile {
   readonly container: Container;
   /** What errors call it. */
   readonly where: string;
+  /** When work on it began, as `performance.now()` tells: its decoding, in however many runs, has a limit of time. */
+  readonly begun: number;
 }
 
 /**
@@ -28,15 +30,15 @@ export async function withMediaFile<T>(
   maxBytes: number,
   use: (file: MediaFile) => Promise<T>,
 ): Promise<T> {
-  const where = mediaName(input);
+  const [where, begun] = [mediaName(input), performance.now()];
   if (typeof input === "string") {
     const container = knownContainer(await readHead(input, HEAD_BYTES, maxBytes), where);
-    return use({ path: resolve(input), container, where });
+    return use({ path: resolve(input), container, where, begun });
   }
   checkLength(input.length, maxBytes, where);
   if (input.length === 0) throw new EpalmError("invalid_media", `${where}: is empty`);
   const container = knownContainer(input.subarray(0, HEAD_BYTES), where);
-  return withPrivateFile(input, (path) => use({ path, container, where }));
+  return withPrivateFile(input, (path) => use({ path, container, where, begun }));
 }
 
 function knownContainer(head: Uint8Array, where: string): Container {

@@ -7,7 +7,7 @@ import { findFfmpeg } from "./find-ffmpeg.js";
 import type { MediaFile } from "./media-file.js";
 
 export interface RunLimits {
-  /** By the clock. */
+  /** By the clock, for all runs on a medium together. */
   readonly seconds: number;
   /** In bytes; only Linux tells how much memory a process has: elsewhere the limits per block and frame have to do. */
   readonly residentBytes: number;
@@ -94,7 +94,7 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
     env: {},
     windowsHide: true,
   });
-  const watch = new Watch(child, file.where, limits, signal);
+  const watch = new Watch(child, file, limits, signal);
   const complaint = firstLine(child.stderr, file.path).catch(() => undefined);
   try {
     const value = await run.read(child.stdout);
@@ -133,7 +133,7 @@ class Watch {
   readonly end: Promise<NodeJS.Signals | undefined>;
   readonly #close: readonly (() => void)[];
 
-  constructor(child: Child, where: string, limits: RunLimits, signal: AbortSignal | undefined) {
+  constructor(child: Child, { where, begun }: MediaFile, limits: RunLimits, signal: AbortSignal | undefined) {
     const stop = (reason: EpalmError) => {
       this.reason ??= reason;
       child.kill("SIGKILL");
@@ -155,7 +155,8 @@ class Watch {
     this.end.catch(() => undefined);
     const onAbort = () => stop(takenBack());
     signal?.addEventListener("abort", onAbort, { once: true });
-    const clock = setTimeout(() => tooMuch(`${limits.seconds} seconds`), limits.seconds * 1000);
+    const end = begun + limits.seconds * 1000;
+    const clock = setTimeout(() => tooMuch(`${limits.seconds} seconds`), end - performance.now());
     const memory = setInterval(async () => {
       if ((await residentBytes(child.pid)) > limits.residentBytes) {
         tooMuch(`${limits.residentBytes} bytes of memory`);

@@ -20,11 +20,12 @@ const folder = mkdtempSync(join(parent, "epalm-runs-"));
 process.env.TMPDIR = folder;
 after(() => rmSync(folder, { recursive: true }));
 
-const file: MediaFile = {
+const unused = (): MediaFile => ({
   path: "unused",
   where: "media",
   container: { name: "wav", demuxer: "wav", holdsVideo: false },
-};
+  begun: performance.now(),
+});
 
 async function count(output: AsyncIterable<Buffer>): Promise<number> {
   let bytes = 0;
@@ -47,13 +48,19 @@ const limits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 
 describe("runFfmpeg", () => {
   it("ends a run that takes too long", async () => {
-    const run = { file, arguments: endless(), read: count, limits: { ...limits, seconds: 0.3 } };
+    const run = { file: unused(), arguments: endless(), read: count, limits: { ...limits, seconds: 0.3 } };
     await assert.rejects(runFfmpeg(run), { code: "too_large", message: /media: .* within 0\.3 seconds/ });
     assert.deepEqual(runningFfmpegs(), []);
   });
 
+  it("counts what runs before took of a medium's time", async () => {
+    const file = { ...unused(), begun: performance.now() - 60_000 };
+    const run = { file, arguments: endless(), read: count, limits: { ...limits, seconds: 60.1 } };
+    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /within 60\.1 seconds/ });
+  });
+
   it("ends a run that takes too much memory", { skip: process.platform !== "linux" }, async () => {
-    const run = { file, arguments: endless("4000x4000"), read: count };
+    const run = { file: unused(), arguments: endless("4000x4000"), read: count };
     await assert.rejects(runFfmpeg({ ...run, limits: { ...limits, residentBytes: 32 << 20 } }), {
       code: "too_large",
       message: /within 33554432 bytes of memory/,
@@ -63,15 +70,18 @@ describe("runFfmpeg", () => {
 
   it("ends a run that is taken back, and starts none that was", async () => {
     const waiting = new AbortController();
-    const run = runFfmpeg({ file, arguments: endless(), read: count, signal: waiting.signal });
+    const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
     await delay(100);
     assert.equal(runningFfmpegs().length, 1);
     waiting.abort();
     await assert.rejects(run, { code: "aborted" });
     assert.deepEqual(runningFfmpegs(), []);
-    await assert.rejects(runFfmpeg({ file, arguments: endless(), read: count, signal: waiting.signal }), {
-      code: "aborted",
-    });
+    await assert.rejects(
+      runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal }),
+      {
+        code: "aborted",
+      },
+    );
   });
 
   it("ends a run whose output is not wanted any more, or whose reader fails", async () => {
@@ -79,11 +89,11 @@ describe("runFfmpeg", () => {
       for await (const chunk of output) return chunk.length;
       return 0;
     };
-    const { value } = await runFfmpeg({ file, arguments: endless(), read: first });
+    const { value } = await runFfmpeg({ file: unused(), arguments: endless(), read: first });
     assert.ok(value > 0);
     assert.deepEqual(runningFfmpegs(), []);
     const failing = () => Promise.reject(new RangeError("full"));
-    await assert.rejects(runFfmpeg({ file, arguments: endless(), read: failing }), RangeError);
+    await assert.rejects(runFfmpeg({ file: unused(), arguments: endless(), read: failing }), RangeError);
     assert.deepEqual(runningFfmpegs(), []);
   });
 
@@ -100,7 +110,7 @@ describe("runFfmpeg", () => {
   it("gives ffmpeg nothing of the environment", { skip: process.platform !== "linux" }, async () => {
     process.env.HF_TOKEN = "secret";
     const waiting = new AbortController();
-    const run = runFfmpeg({ file, arguments: endless(), read: count, signal: waiting.signal });
+    const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
     await delay(100);
     const [id] = runningFfmpegs();
     assert.equal(readFileSync(`/proc/${id}/environ`, "latin1").includes("secret"), false);
