@@ -1,9 +1,10 @@
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 
 /** What epalm takes from environment variables; this is the one place that reads them. */
 export interface Environment {
   readonly hub: HubEnvironment;
   readonly server: ServerEnvironment;
+  readonly ffmpeg: FfmpegEnvironment;
   /** `EPALM_DEBUG=1`: errors show where in the code they were thrown. */
   readonly debug: boolean;
   /**
@@ -20,6 +21,14 @@ export interface HubEnvironment {
   readonly endpoint: string | undefined;
   /** `EPALM_CACHE`, else `epalm/` in `HF_HOME`, whose own `hub/` has another layout. */
   readonly cacheFolder: string | undefined;
+}
+
+/** Where ffmpeg is looked for. */
+export interface FfmpegEnvironment {
+  /** `FFMPEG_PATH`: this one, and no other. */
+  readonly given: string | undefined;
+  /** `PATH` */
+  readonly folders: readonly string[];
 }
 
 /** Settings of the service, as texts; whoever uses them checks them. */
@@ -59,6 +68,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       keys: value("EPALM_API_KEYS")?.split(","),
       logLevel: value("EPALM_LOG"),
     },
+    ffmpeg: { given: value("FFMPEG_PATH"), folders: value("PATH")?.split(delimiter).filter(Boolean) ?? [] },
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

@@ -4,14 +4,16 @@ import { openSafetensors } from "../../src/checkpoints/safetensors.js";
 import { EpalmError } from "../../src/errors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { logMel } from "../../src/media/log-mel.js";
+import { SAMPLING_RATE } from "../../src/model/audio-preprocessing.js";
 import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { type Check, closeTo, sameTokens } from "./compare.js";
+import { type Check, closeTo } from "./compare.js";
 
-/** States of an audio encoder from given features, and the size of features that its files ask for. */
+/** Features of a waveform as an audio encoder's files ask for them, and the encoder's states from features. */
 export async function checkAst(folder: string): Promise<Check[]> {
   const golden = openSafetensors(join(folder, "golden.safetensors"));
   const expected = (name: string): Tensor => {
@@ -24,16 +26,23 @@ export async function checkAst(folder: string): Promise<Check[]> {
   try {
     const g = new GraphBuilder("encoder");
     const { backbone, weights } = readEncoder(g, source, { modality: "audio" });
-    const { preprocessing } = preprocessingOf(source, backbone, "source");
+    const preparation = preprocessingOf(source, backbone, "source");
+    if (preparation.modality !== "audio") throw new EpalmError("internal", `${path}: is no audio encoder`);
     const graph = encoderGraph(g, backbone);
     weights.finish();
     const features = expected("input_values");
     const session = await openSession(encodeOnnx(graph));
     const { cls_states: states } = await session.run({ features }, ["cls_states"]);
     await session.close();
-    const size = "maxLength" in preprocessing ? [preprocessing.maxLength, preprocessing.melBins] : [];
+    const data = expected("waveform").data as Float32Array;
+    const heard = await logMel({ data, sampleRate: SAMPLING_RATE }, preparation.preprocessing);
+    const { maxLength, melBins } = preparation.preprocessing;
     return [
-      sameTokens("size of features", size, features.shape.slice(1)),
+      closeTo(
+        "features of the waveform",
+        { type: "float32", shape: [1, maxLength, melBins], data: heard },
+        features,
+      ),
       closeTo("states", states as Tensor, expected("states")),
     ];
   } finally {

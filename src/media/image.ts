@@ -1,29 +1,16 @@
 import sharp, { type Sharp } from "sharp";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError } from "../errors.js";
 import type { ImagePreprocessing, ImageSize } from "../model/image-preprocessing.js";
 import { type ImageFormat, imageFormatOf, imageFormats } from "./image-format.js";
-import { preprocessPixels, resizedSize } from "./preprocess-pixels.js";
+import { preprocessPixels } from "./preprocess-pixels.js";
 import { type MediaInput, mediaName, readMedia } from "./read-media.js";
-import type { RgbImage } from "./resample.js";
-
-// A server rarely sees the same picture twice: nothing is to be gained from keeping decoded ones in memory.
-sharp.cache(false);
+import { checkPixels, decoding, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
 
 /** In bytes; a photograph of 48 megapixels as JPEG is half as large. */
 export const MAX_IMAGE_BYTES = 32 * 1024 * 1024;
 
 /** Height times width; the largest photographs of common phones (48 megapixels) fit, and take 150 MB decoded. */
 export const MAX_IMAGE_PIXELS = 50_000_000;
-
-/** A whole picture of `MAX_IMAGE_PIXELS` decodes in two seconds; what takes so much longer was made to. */
-const DECODE_SECONDS = 30;
-
-/**
- * How many times larger than its final size a picture may come out of libvips; from there on we resize as Pillow
- * does. Pillow's own `reducing_gap` calls 3 practically indistinguishable from no reduction. It bounds the work on
- * the calling thread, whatever a client sends (8 ms for a final 224 x 224).
- */
-const REDUCING_GAP = 3;
 
 export interface ImageLimits {
   /** In bytes, as encoded. Default: `MAX_IMAGE_BYTES`. */
@@ -59,8 +46,11 @@ export async function decodeImage(
   limits: ImageLimits = {},
 ): Promise<Float32Array> {
   const { bytes, info } = await openImage(input, limits);
-  const size = decodedSize(info, preprocessing, limits.maxPixels ?? MAX_IMAGE_PIXELS, mediaName(input));
-  const image = await decodePixels(bytes, size, mediaName(input));
+  const where = mediaName(input);
+  const final = finalSize(info, preprocessing, limits.maxPixels ?? MAX_IMAGE_PIXELS, where);
+  // Drawings have no size of their own: they are drawn at the one that is needed.
+  const size = info.format === "svg" ? final : handOverSize(info, final, preprocessing);
+  const image = await rgbPixels(reader(bytes), size, where);
   return preprocessPixels(image, preprocessing);
 }
 
@@ -87,58 +77,7 @@ async function openImage(
   return { bytes, info: { format, height, width } };
 }
 
-/** Pixels of exactly `size`, upright sRGB. */
-async function decodePixels(bytes: Uint8Array, size: ImageSize, where: string): Promise<RgbImage> {
-  const { data, info } = await decoding(where, "image", () =>
-    reader(bytes)
-      .resize(size.width, size.height, { fit: "fill", kernel: "cubic", fastShrinkOnLoad: false })
-      .flatten({ background: "white" })
-      .toColourspace("srgb")
-      .timeout({ seconds: DECODE_SECONDS })
-      .raw({ depth: "uchar" })
-      .toBuffer({ resolveWithObject: true }),
-  );
-  if (info.channels !== 3 || info.width !== size.width || info.height !== size.height) {
-    const got = `${info.height} x ${info.width} x ${info.channels}`;
-    throw new EpalmError("internal", `${where}: expected ${size.height} x ${size.width} x 3, got ${got}`);
-  }
-  return { ...size, data };
-}
-
 /** `failOn: "error"` refuses cut files, but not the harmless flaws that cameras leave behind (`"warning"`). */
 function reader(bytes: Uint8Array): Sharp {
   return sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true });
-}
-
-/** The size at which libvips hands a picture over: see `REDUCING_GAP`. It never enlarges, except drawings. */
-function decodedSize(
-  info: ImageInfo,
-  { resize, resample }: ImagePreprocessing,
-  maxPixels: number,
-  where: string,
-): ImageSize {
-  const final = resizedSize(info, resize);
-  checkPixels(final, maxPixels, where, "resized by its shorter side, it");
-  if (info.format === "svg") return final;
-  if (resample === "nearest") return info;
-  return {
-    height: Math.min(info.height, final.height * REDUCING_GAP),
-    width: Math.min(info.width, final.width * REDUCING_GAP),
-  };
-}
-
-function checkPixels({ height, width }: ImageSize, maxPixels: number, where: string, what: string): void {
-  if (height * width <= maxPixels) return;
-  throw new EpalmError(
-    "too_large",
-    `${where}: expected at most ${maxPixels} pixels, ${what} is ${width} x ${height}`,
-  );
-}
-
-async function decoding<T>(where: string, what: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    throw new EpalmError("invalid_media", `${where}: ${what} cannot be decoded: ${messageOf(error)}`);
-  }
 }

@@ -15,13 +15,27 @@ export function mediaName(input: MediaInput): string {
  * is empty), `too_large` (more than `maxBytes`).
  */
 export async function readMedia(input: MediaInput, maxBytes: number): Promise<Uint8Array> {
-  const bytes = typeof input === "string" ? await readRegularFile(input, maxBytes) : input;
+  const bytes =
+    typeof input === "string" ? await withRegularFile(input, maxBytes, (file) => file.readFile()) : input;
   checkLength(bytes.length, maxBytes, mediaName(input));
   if (bytes.length === 0) throw new EpalmError("invalid_media", `${mediaName(input)}: is empty`);
   return bytes;
 }
 
-async function readRegularFile(path: string, maxBytes: number): Promise<Uint8Array> {
+/** The first bytes of a file, `length` at most, whose whole is at most `maxBytes`. Throws what `readMedia` throws. */
+export async function readHead(path: string, length: number, maxBytes: number): Promise<Uint8Array> {
+  return withRegularFile(path, maxBytes, async (file) => {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
+    if (bytesRead === 0) throw new EpalmError("invalid_media", `${path}: is empty`);
+    return buffer.subarray(0, bytesRead);
+  });
+}
+
+async function withRegularFile<T>(
+  path: string,
+  maxBytes: number,
+  use: (file: FileHandle) => Promise<T>,
+): Promise<T> {
   let file: FileHandle | undefined;
   try {
     // Without O_NONBLOCK, opening a pipe would wait for its other end.
@@ -29,7 +43,7 @@ async function readRegularFile(path: string, maxBytes: number): Promise<Uint8Arr
     const stat = await file.stat();
     if (!stat.isFile()) throw new EpalmError("invalid_media", `${path}: is not a regular file`);
     checkLength(stat.size, maxBytes, path);
-    return await file.readFile();
+    return await use(file);
   } catch (error) {
     if (error instanceof EpalmError) throw error;
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
@@ -40,7 +54,7 @@ async function readRegularFile(path: string, maxBytes: number): Promise<Uint8Arr
   }
 }
 
-function checkLength(length: number, maxBytes: number, where: string): void {
+export function checkLength(length: number, maxBytes: number, where: string): void {
   if (length <= maxBytes) return;
   throw new EpalmError("too_large", `${where}: expected at most ${maxBytes} bytes, got ${length}`);
 }

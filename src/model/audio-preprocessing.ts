@@ -2,7 +2,7 @@ import { z } from "zod";
 import { parsePublic } from "./parse-public.js";
 
 /** The only rate that published audio encoders were trained at, in Hertz. */
-const SAMPLING_RATE = 16_000;
+export const SAMPLING_RATE = 16_000;
 
 /** Public models have at most 128 bins and 1024 frames, 10 seconds; more is taken for a damaged file. */
 const MAX_MEL_BINS = 1024;

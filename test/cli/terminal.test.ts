@@ -26,7 +26,8 @@ const skip = hasTerminal ? false : "there is no `script` to make a terminal with
 /** What the command writes to a terminal. */
 function onTerminal(args: readonly string[], environment: Readonly<Record<string, string>> = {}): string {
   const line = [process.execPath, "dist/src/cli/main.js", ...args].map((word) => `'${word}'`).join(" ");
-  const { NO_COLOR, FORCE_COLOR, ...others } = process.env;
+  // Where CI is set, Node takes every terminal for one without colours.
+  const { NO_COLOR, FORCE_COLOR, CI, ...others } = process.env;
   const env = { ...others, TERM: "xterm-256color", ...environment };
   return spawnSync("script", ["-qec", line, "/dev/null"], { encoding: "utf8", env }).stdout;
 }

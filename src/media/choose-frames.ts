@@ -1,0 +1,46 @@
+/** When a frame is seen, in seconds. */
+export interface Showing {
+  readonly time: number;
+  /** 0 where the file does not say. */
+  readonly duration: number;
+}
+
+/** From the first frame to the end of the last, in seconds; `frames` by time. */
+export function showingSeconds(frames: readonly Showing[]): number {
+  const [first, last] = [frames[0], frames.at(-1)];
+  if (first === undefined || last === undefined) return 0;
+  const seconds = last.time - first.time;
+  // A last frame without a length is seen as long as the others are on average; a single one for no matter how long.
+  const mean = frames.length > 1 ? seconds / (frames.length - 1) : 1;
+  return seconds + (last.duration > 0 ? last.duration : mean);
+}
+
+/**
+ * Indices of `count` frames, evenly over `frames`, which are in order of time: the middle one of each of `count` equal
+ * parts, as the published evaluation takes them (eP-ALM, `dataset/video_utils.py`, "middle"). Of fewer frames than
+ * `count`, all, and then the last again. Where frames are seen for different times, the parts are equal in time.
+ */
+export function chooseFrames(frames: readonly Showing[], count: number): number[] {
+  const last = frames.length - 1;
+  if (count > last) return Array.from({ length: count }, (_, index) => Math.min(index, last));
+  const tick = showingSeconds(frames) / frames.length;
+  const start = frames[0]?.time ?? 0;
+  const partLength = frames.length / count;
+  return Array.from({ length: count }, (_, part) => {
+    const first = Math.floor(part * partLength);
+    const next = part + 1 === count ? frames.length : Math.floor((part + 1) * partLength);
+    const middle = Math.floor((first + next - 1) / 2);
+    return seenAt(frames, start + (middle + 0.5) * tick);
+  });
+}
+
+/** The last frame that begins at `time` or before. */
+function seenAt(frames: readonly Showing[], time: number): number {
+  let [low, high] = [0, frames.length - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if ((frames[middle]?.time ?? 0) <= time) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

@@ -1,0 +1,39 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+
+interface Process {
+  readonly id: number;
+  readonly parent: number;
+  readonly command: string;
+}
+
+/** Ids of the ffmpegs that this process started and that are not gone; or of all whose command has `text` in it. */
+export function runningFfmpegs(text?: string): number[] {
+  const processes = process.platform === "linux" ? linuxProcesses() : listedProcesses();
+  return processes
+    .filter(({ command }) => /ffmpeg/.test(command))
+    .filter(({ parent, command }) => (text === undefined ? parent === process.pid : command.includes(text)))
+    .map(({ id }) => id);
+}
+
+/** Small images of Linux have no `ps`. */
+function linuxProcesses(): Process[] {
+  return readdirSync("/proc").flatMap((name) => {
+    const id = Number(name);
+    try {
+      const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${id}/status`, "latin1"))?.[1];
+      return [{ id, parent: Number(parent), command: readFileSync(`/proc/${id}/cmdline`, "latin1") }];
+    } catch {
+      // No process, or one that has ended in the meantime.
+      return [];
+    }
+  });
+}
+
+function listedProcesses(): Process[] {
+  const list = execFileSync("ps", ["-A", "-o", "pid=,ppid=,args="], { encoding: "utf8" });
+  return list.split("\n").map((line) => {
+    const [, id, parent, command = ""] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+    return { id: Number(id), parent: Number(parent), command };
+  });
+}
