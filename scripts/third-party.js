@@ -78,10 +78,9 @@ function packages() {
     read("package-lock.json").packages,
   )) {
     if (path === "" || dev || devOptional) continue;
-    if (!license) throw new TypeError(`${path}: the lock file names no licence`);
     const installed = path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
     const known = name ?? installed;
-    licences.set(known, new Set([...(licences.get(known) ?? []), license]));
+    licences.set(known, new Set([...(licences.get(known) ?? []), license ?? "none named by the package"]));
   }
   return [...licences]
     .sort(([a], [b]) => (a < b ? -1 : 1))

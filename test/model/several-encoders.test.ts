@@ -135,11 +135,14 @@ describe("a model folder with an encoder for each modality", () => {
     assert.ok(sounds && clips);
     const pictures = adapters.pictures ?? assert.fail("the folder has its adapter");
     const wrong: readonly (readonly [object, RegExp])[] = [
-      [{ otherEncoders: [sounds, sounds, clips] }, /'otherEncoders\.1\.modality': a second encoder of audio/],
-      [{ otherEncoders: [{ ...sounds, modality: "image" }, clips] }, /'otherEncoders\.0\.preprocessing/],
+      [
+        { otherEncoders: [sounds, sounds, clips] },
+        /'otherEncoders\[1\]\.modality': a second encoder of audio/,
+      ],
+      [{ otherEncoders: [{ ...sounds, modality: "image" }, clips] }, /'otherEncoders\[0\]\.preprocessing/],
       [{ otherEncoders: [sounds] }, /'adapters\.clips\.modality': no encoder of video/],
       [{ otherEncoders: [] }, /'otherEncoders'/],
-      [{ otherEncoders: [{ ...sounds, modality: "smell" }] }, /'otherEncoders\.0\.modality'/],
+      [{ otherEncoders: [{ ...sounds, modality: "smell" }] }, /'otherEncoders\[0\]\.modality'/],
       [{ adapters: { pictures: { ...pictures, modality: "text" } } }, /'adapters\.pictures\.modality'/],
     ];
     const changed = copy("changed");
