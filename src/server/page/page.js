@@ -28,16 +28,17 @@ let medium;
 /** Learns what the service has; until it is known, there is nothing to choose. */
 async function start() {
   try {
-    const models = await service.models();
-    if (models.length === 0) {
+    options.show(await service.models());
+  } catch (error) {
+    const code = error instanceof ServiceProblem ? error.problem.code : undefined;
+    if (code === "unauthorized") {
+      askForKey();
+    } else if (code === "overloaded") {
       notice("The service is loading its models.");
       setTimeout(start, PATIENCE);
-      return;
+    } else {
+      notice(plainWords(error, "image").sentence);
     }
-    options.show(models);
-  } catch (error) {
-    if (error instanceof ServiceProblem && error.problem.code === "unauthorized") askForKey();
-    else notice(plainWords(error, "image").sentence);
     return;
   }
   const hadFocus = keyForm.contains(document.activeElement);
