@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { setTimeout as pause } from "node:timers/promises";
 import cors from "@fastify/cors";
 import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
@@ -47,6 +48,9 @@ export interface Server {
 
 /** How often Node looks for requests that arrive too slowly; milliseconds. */
 const ARRIVAL_CHECK = 500;
+
+/** How long answers that were given up, and those that take no work, may go on when the service ends; milliseconds. */
+const LAST_ANSWERS = 1000;
 
 /** Of headers; seconds. Bodies have `limits.arrivalSeconds`. */
 const HEADER_SECONDS = 10;
@@ -158,10 +162,18 @@ async function closeGently(
   graceSeconds: number,
 ): Promise<void> {
   admission.close();
-  const patience = setTimeout(() => workload.giveUp(), graceSeconds * 1000);
+  const closing = app.close();
+  const closed = new AbortController();
+  const atMost = (milliseconds: number) =>
+    Promise.race([closing, pause(milliseconds, undefined, { signal: closed.signal })]);
   try {
-    await app.close();
+    await Promise.race([workload.over(), atMost(graceSeconds * 1000)]);
+    workload.giveUp();
+    await atMost(LAST_ANSWERS);
+    // Those that are open and ask nothing, as browsers and proxies keep them, and those that take no answer.
+    app.server.closeAllConnections();
+    await closing;
   } finally {
-    clearTimeout(patience);
+    closed.abort();
   }
 }

@@ -76,6 +76,7 @@ export class Work {
 export class Workload {
   readonly #admission: Admission;
   readonly #works = new Set<Work>();
+  #tellOver: (() => void) | undefined;
 
   constructor(admission: Admission) {
     this.#admission = admission;
@@ -92,10 +93,19 @@ export class Workload {
     request.work = work;
     reply.raw.once("close", () => {
       this.#works.delete(work);
+      if (this.#works.size === 0) this.#tellOver?.();
       if (reply.raw.writableFinished) work.leave();
       else work.giveUp(new EpalmError("aborted", "the client closed the connection"));
     });
   };
+
+  /** Resolves as soon as there is no work. */
+  over(): Promise<void> {
+    if (this.#works.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#tellOver = resolve;
+    });
+  }
 
   /** Gives up everything. */
   giveUp(): void {

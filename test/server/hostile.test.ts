@@ -251,8 +251,12 @@ describe("bad requests", () => {
     );
     while (!answers.includes('"alive"')) await once(socket, "data");
     assert.match(answers, /^HTTP\/1\.1 413 .*image: expected at most 50000 bytes.*HTTP\/1\.1 200/s);
+    const silent = connect(Number(port), hostname);
+    await once(silent, "connect");
+    const stopping = performance.now();
     await own.stop();
-    socket.destroy();
+    assert.ok(performance.now() - stopping < 10_000, "connections that say nothing hold up the end");
+    for (const open of [socket, silent]) open.destroy();
   });
 
   it("that are slow or no HTTP are answered and closed in time", async () => {
