@@ -3,11 +3,11 @@ import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
-import { count, frameCount, headLayout, layerCount, parseConfig } from "./config.js";
+import { frameCount, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, patchesPerSide, vitName } from "./vit.js";
+import { embedPatches, patchesPerSide, vitConfig, vitName } from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
 
 /**
@@ -17,20 +17,11 @@ import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
  * B batch, T frames, N patches of a frame.
  */
 
-export const timesformerConfig = z.object({
+export const timesformerConfig = vitConfig.extend({
   model_type: z.literal("timesformer"),
-  hidden_size: count,
-  num_hidden_layers: layerCount,
-  num_attention_heads: count,
-  intermediate_size: count,
-  image_size: count,
-  patch_size: count,
-  num_channels: z.literal(3).default(3),
   num_frames: frameCount.default(8),
   attention_type: z.literal("divided_space_time").default("divided_space_time"),
-  hidden_act: z.string().default("gelu"),
-  layer_norm_eps: z.number().positive().default(1e-6),
-  qkv_bias: z.boolean().default(true),
+  layer_norm_eps: vitConfig.shape.layer_norm_eps.default(1e-6),
 });
 
 export type TimesformerConfig = z.infer<typeof timesformerConfig>;

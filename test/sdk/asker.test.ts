@@ -21,6 +21,7 @@ import {
 import { startServer } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
 import { piecesOf } from "./pieces-of.js";
+import { settledSteps } from "./settled-steps.js";
 
 /*
  * The same code runs with a model that was loaded here and with a service: it compiles against both, and says the same.
@@ -172,13 +173,13 @@ for (const [title, ask] of Object.entries(several)) {
 
 for (const [name, asker] of Object.entries(forms)) {
   test(`a stream that is left takes the request back: ${name}`, async () => {
-    const stepsBefore = await settledSteps();
+    const stepsBefore = await settledSteps(model);
     // So many share each step, which makes steps long enough to come between.
     const many = Array.from({ length: 16 }, (_, at) => `${at}`);
     const stream = asker.streamVqa(bytes, many, { beams: 1, maxNewTokens: 55 });
     for await (const _ of stream) break;
     await assert.rejects(stream.answer(), { code: "aborted" });
-    const steps = (await settledSteps()) - stepsBefore;
+    const steps = (await settledSteps(model)) - stepsBefore;
     assert.ok(steps < 50, `${steps} steps of 55`);
   });
 
@@ -259,16 +260,6 @@ function missing(here: object, there: object): string[] {
 /** Rows that share a step with others may differ in the last bits. */
 function assertClose(got: number | undefined, expected: number): void {
   assert.ok(got !== undefined && Math.abs(got - expected) < 1e-4, `${got} / ${expected}`);
-}
-
-/** Steps of the decoder, when there are no more. */
-async function settledSteps(): Promise<number> {
-  for (let last = -1; ; ) {
-    const { steps } = (await model.counts()).decoder;
-    if (steps === last) return steps;
-    last = steps;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }
 
 async function errorOf(call: Promise<unknown>): Promise<EpalmError> {

@@ -7,6 +7,7 @@ import { EpalmApiError, EpalmClient, EpalmError, type Picture } from "../../src/
 import { startServer } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
 import { piecesOf } from "./pieces-of.js";
+import { settledSteps } from "./settled-steps.js";
 
 const KEY = "a-key-of-more-than-16-characters";
 const folder = await buildTinyModel();
@@ -192,7 +193,7 @@ test("what breaks off in the middle of a stream stops the work in the service", 
   for (const leave of ways) {
     const before = (await model.counts()).decoder.steps;
     await leave();
-    const steps = (await settledSteps()) - before;
+    const steps = (await settledSteps(model)) - before;
     assert.ok(steps < 50, `${steps} steps of 55`);
   }
 });
@@ -231,13 +232,3 @@ test("options of a call are checked, none passed over in silence", async () => {
   await assert.rejects(own.caption(bytes, { logprobs: 1 } as object), options);
   assert.throws(() => own.streamCaption(bytes, { onText: () => undefined } as object), options);
 });
-
-/** Steps of the decoder, when there are no more. */
-async function settledSteps(): Promise<number> {
-  for (let last = -1; ; ) {
-    const { steps } = (await model.counts()).decoder;
-    if (steps === last) return steps;
-    last = steps;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
