@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./answer-stream.js";
+import type { Modality } from "./backbones/backbone.js";
 import { EpalmError } from "./errors.js";
 import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
@@ -55,6 +56,9 @@ export interface RankOptions extends RankingOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Encoders of other modalities can be built; what feeds them is not joined to them yet. */
+const PERCEIVED = "image";
+
 /** Milliseconds. */
 export interface Timings {
   readonly media: number;
@@ -67,7 +71,7 @@ export interface Timings {
 interface Source {
   readonly model: string;
   readonly adapter: string;
-  readonly modality: Manifest["encoder"]["modality"];
+  readonly modality: Modality;
   /** Several questions overlap: the longest counts. */
   readonly timings: Timings;
 }
@@ -118,7 +122,7 @@ export interface ModelCounts {
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
   const { decoder } = folder.manifest;
-  const encoder = encoderOf(folder.manifest, "image");
+  const encoder = encoderOf(folder.manifest, PERCEIVED);
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const media = new MediaThread();
@@ -157,8 +161,13 @@ export class Model {
 
   constructor(adapters: AdapterShelf, threads: ModelThreads, encoder: Session, options: LoadOptions) {
     this.#threads = threads;
-    this.#perceiver = new Perceiver(encoderOf(adapters.manifest, "image"), threads.media, encoder, options);
+    this.#perceiver = new Perceiver(encoderOf(adapters.manifest, PERCEIVED), threads.media, encoder, options);
     this.#adapters = adapters;
+  }
+
+  /** What it takes, whatever other encoders its folder has. */
+  get modality(): Modality {
+    return PERCEIVED;
   }
 
   /** As it was when the folder was opened or its adapters were last read again. */
@@ -232,7 +241,7 @@ export class Model {
       answers: result.answers,
       model: this.manifest.name,
       adapter,
-      modality: this.manifest.encoder.modality,
+      modality: this.modality,
       usage: { promptTokens: result.promptTokens, newTokens: 0 },
       timings: { ...timings, decoder: performance.now() - started },
     };
@@ -279,7 +288,7 @@ export class Model {
       texts: result.texts,
       model: this.manifest.name,
       adapter,
-      modality: this.manifest.encoder.modality,
+      modality: this.modality,
       usage: { promptTokens: result.promptTokens, newTokens: result.newTokens },
       timings: { ...timings, decoder: performance.now() - started },
     };
@@ -329,7 +338,7 @@ export class Model {
     perceive: () => Promise<Percept>,
   ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder">; adapter: string }> {
     return this.#adapters.lend(
-      { task, modality: "image", name: adapterName },
+      { task, modality: this.modality, name: adapterName },
       async ({ name, session, plan, softPrompt }) => {
         const percept = await perceive();
         const started = performance.now();
@@ -353,7 +362,7 @@ export class Model {
    * @throws invalid_adapter if it does not fit the model
    */
   async useAdapter(name: string, adapter: Adapter): Promise<void> {
-    await this.#adapters.use(name, adapter, "image");
+    await this.#adapters.use(name, adapter, this.modality);
   }
 
   /**

@@ -108,7 +108,7 @@ function wireSource({ name, model, percept, before }: Scene, answers: readonly (
   return {
     model: name,
     adapter: answers[0]?.adapter ?? "",
-    modality: model.manifest.encoder.modality,
+    modality: model.modality,
     usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") },
     timings,
   };

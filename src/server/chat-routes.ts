@@ -106,13 +106,13 @@ function chatUsage({ prompt_tokens, completion_tokens }: Usage): ChatUsage {
 }
 
 function modelList(models: ReadonlyMap<string, Model>, created: number): ModelList {
-  const data = Array.from(models, ([id, { manifest }]) => ({
+  const data = Array.from(models, ([id, { manifest, modality }]) => ({
     id,
     object: "model" as const,
     created,
     owned_by: "epalm",
     epalm: {
-      modality: manifest.encoder.modality,
+      modality,
       adapters: Object.entries(manifest.adapters).map(([name, { tasks }]) => ({ name, tasks })),
     },
   }));

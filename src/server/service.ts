@@ -45,7 +45,7 @@ export async function answerInTurn<T extends Counted>(
   answer: (scene: Scene) => Promise<T>,
 ): Promise<T> {
   const { name, model } = models.get(wanted);
-  expectModality(medium.field, model.manifest.encoder.modality, name);
+  expectModality(medium.field, model.modality, name);
   const { mediaBytes, answerSeconds } = config.limits;
   const started = performance.now();
   try {

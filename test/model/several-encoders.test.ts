@@ -117,6 +117,21 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
+  it("says that it was a picture, also where the first encoder is another one", async () => {
+    const output = join(temporary, "sounds-first");
+    const adapters = options(output).adapters.map((one) => ({ modality: "image" as const, ...one }));
+    await buildModel(options(output, { encoder: audio, otherEncoders: [image, video], adapters }));
+    const model = await load(output);
+    try {
+      assert.equal(model.manifest.encoder.modality, "audio");
+      const { adapter, modality } = await model.caption(picture, { beams: 1, maxNewTokens: 2 });
+      assert.deepEqual([adapter, modality, model.modality], ["pictures", "image", "image"]);
+      assert.equal((await model.rank(picture, "is it red?", ["yes", "no"])).modality, "image");
+    } finally {
+      await model.close();
+    }
+  });
+
   it("is refused where the files of one encoder are damaged", async () => {
     const damaged = copy("damaged");
     const graph = join(damaged, "audio-encoder", "model.onnx");
