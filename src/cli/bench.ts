@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type Answer, load, type Model, type Percept } from "../index.js";
 import { SAMPLE_PICTURE, samplePicture } from "../media/sample-picture.js";
+import { encoderOf } from "../model/encoders.js";
 import { peakResidentBytes } from "../runtime/peak-resident-bytes.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
@@ -101,7 +102,7 @@ async function measure(
   { rounds: count, newTokens: wanted, together }: BenchFlags,
   signal: AbortSignal,
 ): Promise<BenchReport> {
-  // The first opens the adapter and warms everything up: it does not count.
+  // The first warms everything up: it does not count.
   const first = await model.perceive(await samplePicture(0), signal);
   const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
   const newTokens = Math.min(wanted, roomFor(model, promptTokens));
@@ -111,7 +112,8 @@ async function measure(
     rounds.push(await measureRound(model, { seed, newTokens, together, signal }));
   }
   const of = (key: keyof Round) => median(rounds.map((round) => round[key]));
-  const { name, encoder, decoder } = model.manifest;
+  const { name, decoder } = model.manifest;
+  const encoder = encoderOf(model.manifest, model.modality);
   const [prefill, token] = [of("prefill"), of("token")];
   return {
     machine: describeMachine(),
@@ -181,6 +183,7 @@ function askModel(model: Model, percept: Percept, newTokens: number, signal: Abo
     beams: 1,
     maxNewTokens: newTokens,
     minNewTokens: newTokens,
+    // One for each: Node warns of a leak where many listen to the same.
     signal: AbortSignal.any([signal]),
   };
   const adapters = Object.values(model.manifest.adapters);
