@@ -18,7 +18,7 @@ export {
   type EncoderOptions,
   type SourceReference,
 } from "./model/build-model.js";
-export { type EncoderOf, encoderOf, encodersOf } from "./model/encoders.js";
+export { adapterModality, type EncoderOf, encoderOf, encodersOf, modalitiesOf } from "./model/encoders.js";
 export { installAdapter } from "./model/install-adapter.js";
 export {
   MANIFEST_FILE,
@@ -30,7 +30,7 @@ export {
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
 export type { AdapterChanges } from "./perception/adapter-shelf.js";
-export type { ImageInput, Percept } from "./perception/perceiver.js";
+export type { MediumInput, Percept } from "./perception/perceiver.js";
 export {
   type Answer,
   type Answers,
@@ -39,6 +39,7 @@ export {
   load,
   type Model,
   type ModelCounts,
+  type PerceiveOptions,
   type Ranking,
   type RankOptions,
   type StreamOptions,

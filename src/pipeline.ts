@@ -8,21 +8,20 @@ import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
-import { encoderOf } from "./model/encoders.js";
+import { encodersOf, modalitiesOf } from "./model/encoders.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
-import { type AdapterChanges, AdapterShelf } from "./perception/adapter-shelf.js";
+import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./perception/adapter-shelf.js";
 import { MediaThread } from "./perception/media-thread.js";
 import {
-  type ImageInput,
+  type MediumInput,
   Perceiver,
   type PerceiverCounts,
   type PerceiverOptions,
   type Percept,
 } from "./perception/perceiver.js";
 import { SessionThread } from "./runtime/remote-session.js";
-import type { Session } from "./runtime/session.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 export interface LoadOptions extends PerceiverOptions {
@@ -37,7 +36,9 @@ export interface LoadOptions extends PerceiverOptions {
 export interface StreamOptions extends GenerationOptions {
   /** Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
-  /** Leaves the picture out: its states are zeros. What it adds is the difference. Default false. */
+  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  readonly modality?: Modality | undefined;
+  /** Leaves the medium out: its states are zeros. What it adds is the difference. Default false. */
   readonly blind?: boolean | undefined;
   /** Takes the request back; it then rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
@@ -53,11 +54,9 @@ export interface AskOptions extends StreamOptions {
 
 export interface RankOptions extends RankingOptions {
   readonly adapter?: string | undefined;
+  readonly modality?: Modality | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-
-/** Encoders of other modalities can be built; what feeds them is not joined to them yet. */
-const PERCEIVED = "image";
 
 /** Milliseconds. */
 export interface Timings {
@@ -65,6 +64,21 @@ export interface Timings {
   readonly encoder: number;
   readonly adapter: number;
   readonly decoder: number;
+}
+
+export interface PerceiveOptions {
+  /** What the medium is to be taken for. Default: what its content says, of what the model takes. */
+  readonly modality?: Modality | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What decides which adapter grounds an answer, and in what. */
+type GroundOptions = Pick<StreamOptions, "adapter" | "modality" | "blind" | "signal">;
+
+/** What an adapter made of a medium. */
+interface Grounded extends Omit<Source, "timings"> {
+  readonly grounding: Grounding;
+  readonly timings: Omit<Timings, "decoder">;
 }
 
 /** Who gave an answer, and how long it took. */
@@ -89,7 +103,7 @@ export interface Answer extends Source {
   readonly usage: Usage;
 }
 
-/** Answers to several questions about one picture. */
+/** Answers to several questions about one medium. */
 export interface Answers extends Source {
   /** In the order of the questions. */
   readonly answers: readonly {
@@ -117,12 +131,11 @@ export interface ModelCounts {
 /**
  * Opens a model folder. Graphs compute in threads of their own; nothing is fetched from anywhere.
  *
- * @throws not_found, invalid_model, invalid_adapter; invalid_option for a model without an encoder of pictures
+ * @throws not_found, invalid_model, invalid_adapter
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
   const { decoder } = folder.manifest;
-  const encoder = encoderOf(folder.manifest, PERCEIVED);
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const media = new MediaThread();
@@ -134,12 +147,18 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     session,
   });
   try {
-    const [opened, adapters, generator] = await Promise.all([
-      thread.open(join(path, encoder.graph), session),
+    const [encoders, adapters, generator] = await Promise.all([
+      Promise.all(
+        encodersOf(folder.manifest).map(async (encoder) => ({
+          encoder,
+          session: await thread.open(join(path, encoder.graph), session),
+        })),
+      ),
       AdapterShelf.open(folder, thread),
       opening,
     ]);
-    return new Model(adapters, { sessions: thread, media, generator }, opened, options);
+    const perceiver = new Perceiver(media, encoders, options);
+    return new Model(adapters, { sessions: thread, media, generator }, perceiver);
   } catch (error) {
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
@@ -153,21 +172,21 @@ interface ModelThreads {
   readonly generator: RemoteTextGenerator;
 }
 
-/** A loaded model folder: pictures and questions in, text out. Calls may run side by side; they share steps. */
+/** A loaded model folder: media and questions in, text out. Calls may run side by side; they share steps. */
 export class Model {
   readonly #threads: ModelThreads;
   readonly #perceiver: Perceiver;
   readonly #adapters: AdapterShelf;
 
-  constructor(adapters: AdapterShelf, threads: ModelThreads, encoder: Session, options: LoadOptions) {
+  constructor(adapters: AdapterShelf, threads: ModelThreads, perceiver: Perceiver) {
     this.#threads = threads;
-    this.#perceiver = new Perceiver(encoderOf(adapters.manifest, PERCEIVED), threads.media, encoder, options);
+    this.#perceiver = perceiver;
     this.#adapters = adapters;
   }
 
-  /** What it takes, whatever other encoders its folder has. */
-  get modality(): Modality {
-    return PERCEIVED;
+  /** What it takes, in the order of its encoders. */
+  get modalities(): readonly Modality[] {
+    return modalitiesOf(this.manifest);
   }
 
   /** As it was when the folder was opened or its adapters were last read again. */
@@ -175,63 +194,61 @@ export class Model {
     return this.#adapters.manifest;
   }
 
-  /** Says what is in a picture. */
-  caption(image: ImageInput, options: AskOptions = {}): Promise<Answer> {
-    return this.#answer("caption", image, undefined, options);
+  /** Says what is in a picture, a sound or a video. */
+  caption(medium: MediumInput, options: AskOptions = {}): Promise<Answer> {
+    return this.#answer("caption", medium, undefined, options);
   }
 
-  /** Answers a question about a picture. */
-  async vqa(image: ImageInput, question: string, options?: AskOptions): Promise<Answer>;
-  /** Answers several questions about the same picture, which is then encoded once. */
-  async vqa(image: ImageInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
+  /** Answers a question about a medium. */
+  async vqa(medium: MediumInput, question: string, options?: AskOptions): Promise<Answer>;
+  /** Answers several questions about the same medium, which is then encoded once. */
+  async vqa(medium: MediumInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
   async vqa(
-    image: ImageInput,
+    medium: MediumInput,
     question: string | readonly string[],
     options: AskOptions = {},
   ): Promise<Answer | Answers> {
-    if (typeof question !== "string") return this.#answerAll(image, question, options);
-    return this.#answer("vqa", image, question, options);
+    if (typeof question !== "string") return this.#answerAll(medium, question, options);
+    return this.#answer("vqa", medium, question, options);
   }
 
-  /** Says what is in a picture, piece by piece. */
-  streamCaption(image: ImageInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
-    return stream(options, (call: AskOptions) => this.caption(image, call), textOf);
+  /** Says what is in a medium, piece by piece. */
+  streamCaption(medium: MediumInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
+    return stream(options, (call: AskOptions) => this.caption(medium, call), textOf);
   }
 
-  /** Answers a question about a picture, piece by piece. */
-  streamVqa(image: ImageInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
+  /** Answers a question about a medium, piece by piece. */
+  streamVqa(medium: MediumInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
   /** Answers several questions at once: each piece says whose it is. */
   streamVqa(
-    image: ImageInput,
+    medium: MediumInput,
     questions: readonly string[],
     options?: StreamOptions,
   ): AnswerStream<AnswerPiece, Answers>;
   streamVqa(
-    image: ImageInput,
+    medium: MediumInput,
     question: string | readonly string[],
     options: StreamOptions = {},
   ): AnswerStream<string, Answer> | AnswerStream<AnswerPiece, Answers> {
     return typeof question === "string"
-      ? stream(options, (call: AskOptions) => this.vqa(image, question, call), textOf)
+      ? stream(options, (call: AskOptions) => this.vqa(medium, question, call), textOf)
       : stream(
           options,
-          (call: AskOptions) => this.vqa(image, question, call),
+          (call: AskOptions) => this.vqa(medium, question, call),
           (piece) => piece,
         );
   }
 
-  /** Orders given answers to a question about a picture by how probable the model finds them. */
+  /** Orders given answers to a question about a medium by how probable the model finds them. */
   async rank(
-    image: ImageInput,
+    medium: MediumInput,
     question: string,
     candidates: readonly string[],
     options: RankOptions = {},
   ): Promise<Ranking> {
-    const { adapter: adapterName, signal, ...ranking } = options;
+    const { adapter: _adapter, modality: _modality, signal, ...ranking } = options;
     const request = this.#request("vqa", question);
-    const { grounding, timings, adapter } = await this.#ground("vqa", adapterName, () =>
-      this.perceive(image, signal),
-    );
+    const { grounding, ...source } = await this.#ground("vqa", medium, options);
     const started = performance.now();
     const result = await this.#threads.generator.rank({ ...request, grounding }, candidates, {
       ...ranking,
@@ -239,44 +256,40 @@ export class Model {
     });
     return {
       answers: result.answers,
-      model: this.manifest.name,
-      adapter,
-      modality: this.modality,
+      ...source,
       usage: { promptTokens: result.promptTokens, newTokens: 0 },
-      timings: { ...timings, decoder: performance.now() - started },
+      timings: { ...source.timings, decoder: performance.now() - started },
     };
   }
 
-  /** The encoder's normed [CLS] states of a picture: [depth, dv], first block first. */
-  async encode(image: ImageInput): Promise<Tensor> {
-    return (await this.perceive(image)).states;
+  /** The normed [CLS] states of the encoder of a medium: [depth, dv], first block first. */
+  async encode(medium: MediumInput, modality?: Modality): Promise<Tensor> {
+    return (await this.perceive(medium, { modality })).states;
   }
 
   /**
-   * Decodes and encodes a picture once, for several questions about it: what comes back can stand for the picture in
+   * Decodes and encodes a medium once, for several questions about it: what comes back can stand for the medium in
    * every call.
    */
-  perceive(image: ImageInput, signal?: AbortSignal): Promise<Percept> {
-    return this.#perceiver.perceive(image, signal);
+  perceive(medium: MediumInput, { modality, signal }: PerceiveOptions = {}): Promise<Percept> {
+    return this.#perceiver.perceive(medium, modality, signal);
   }
 
-  /** Natural log-probability of each token of a text but the first, without a picture or an adapter. */
+  /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
   scoreText(text: string): Promise<number[]> {
     return this.#threads.generator.scoreText(text);
   }
 
   async #answer(
     task: TaskName,
-    image: ImageInput,
+    medium: MediumInput,
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: adapterName, blind = false, signal, onText, ...rest } = options;
+    const { adapter: _adapter, modality: _modality, blind: _blind, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
-    const { grounding, timings, adapter } = await this.#ground(task, adapterName, async () =>
-      blind ? this.#perceiver.blind() : this.perceive(image, signal),
-    );
+    const { grounding, ...source } = await this.#ground(task, medium, options);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
     const result = await this.#threads.generator.generate({ ...request, grounding }, generation, {
@@ -286,19 +299,18 @@ export class Model {
     return {
       text: result.texts[0]?.text ?? "",
       texts: result.texts,
-      model: this.manifest.name,
-      adapter,
-      modality: this.modality,
+      ...source,
       usage: { promptTokens: result.promptTokens, newTokens: result.newTokens },
-      timings: { ...timings, decoder: performance.now() - started },
+      timings: { ...source.timings, decoder: performance.now() - started },
     };
   }
 
   /** Questions side by side; one that fails takes the others back. */
-  async #answerAll(image: ImageInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
+  async #answerAll(medium: MediumInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
     expectQuestions(questions);
     const { signal, onText } = options;
-    const percept = options.blind ? image : await this.perceive(image, signal);
+    const modality = this.#knownModality(options);
+    const percept = options.blind ? medium : await this.perceive(medium, { modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
       this.#answer("vqa", percept, question, {
@@ -331,43 +343,61 @@ export class Model {
     return { maxNewTokens, ...(draws ? {} : { beams }), ...(searches ? { lengthPenalty } : {}), ...given };
   }
 
-  /** What an adapter makes of a picture; whether there is such an adapter is known before the picture is looked at. */
-  #ground(
-    task: TaskName,
-    adapterName: string | undefined,
-    perceive: () => Promise<Percept>,
-  ): Promise<{ grounding: Grounding; timings: Omit<Timings, "decoder">; adapter: string }> {
-    return this.#adapters.lend(
-      { task, modality: this.modality, name: adapterName },
-      async ({ name, session, plan, softPrompt }) => {
-        const percept = await perceive();
-        const started = performance.now();
-        const states: Tensor = { ...percept.states, shape: [1, ...percept.states.shape] };
-        const { perception } = await session.run({ cls_states: states }, ["perception"]);
-        if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
-        const projected: Tensor = { ...perception, shape: perception.shape.slice(1) };
-        return {
-          grounding: { perception: { states: projected, plan }, softPrompt },
-          timings: { ...percept.timings, adapter: performance.now() - started },
-          adapter: name,
-        };
-      },
-    );
+  /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
+  async #ground(task: TaskName, medium: MediumInput, options: GroundOptions): Promise<Grounded> {
+    const { adapter: name, blind = false, signal } = options;
+    const known = this.#knownModality(options);
+    const percept = known === undefined ? await this.perceive(medium, { signal }) : undefined;
+    const modality = percept?.modality ?? known ?? this.manifest.encoder.modality;
+    return this.#adapters.lend({ task, modality, name }, async (adapter) => {
+      const perceived = blind
+        ? this.#perceiver.blind(modality)
+        : (percept ?? (await this.perceive(medium, { modality, signal })));
+      const started = performance.now();
+      const projected = await projectedStates(adapter, perceived.states);
+      return {
+        grounding: {
+          perception: { states: projected, plan: adapter.plan },
+          softPrompt: adapter.softPrompt,
+        },
+        model: this.manifest.name,
+        adapter: adapter.name,
+        modality,
+        timings: { ...perceived.timings, adapter: performance.now() - started },
+      };
+    });
+  }
+
+  /** A medium's modality, where it need not be looked at for that. */
+  #knownModality({ modality, adapter }: GroundOptions): Modality | undefined {
+    const [only, ...others] = this.modalities;
+    if (modality !== undefined) return modality;
+    return others.length === 0
+      ? only
+      : adapter === undefined
+        ? undefined
+        : this.#adapters.modalityOf(adapter);
   }
 
   /**
    * Takes an adapter that stands in no folder, under a name that requests can give; one of the same name is replaced
    * for requests to come.
    *
+   * @param modality of the encoder whose states it takes; by default the model's first
    * @throws invalid_adapter if it does not fit the model
    */
-  async useAdapter(name: string, adapter: Adapter): Promise<void> {
-    await this.#adapters.use(name, adapter, this.modality);
+  async useAdapter(
+    name: string,
+    adapter: Adapter,
+    modality: Modality = this.manifest.encoder.modality,
+  ): Promise<void> {
+    await this.#adapters.use(name, adapter, modality);
   }
 
   /**
    * Reads the folder's manifest again and takes what changed about its adapters, and adapter files that lie in
-   * `adapters/` without being in the manifest: for both tasks, under the name of the file. Those that are damaged or do
+   * `adapters/` without being in the manifest: for both tasks, under the name of the file, for the first encoder that
+   * they fit. Those that are damaged or do
    * not fit are reported, and what ran under their name before goes on.
    *
    * @throws not_found or invalid_model if the manifest cannot be read or is now another model's
@@ -376,7 +406,7 @@ export class Model {
     return this.#adapters.refresh();
   }
 
-  /** What the encoder and the decoder did so far. */
+  /** What the encoders and the decoder did so far. */
   async counts(): Promise<ModelCounts> {
     return { encoder: this.#perceiver.counts, decoder: await this.#threads.generator.counts() };
   }
@@ -385,6 +415,14 @@ export class Model {
     const { sessions, media, generator } = this.#threads;
     await Promise.all([sessions.close(), media.close(), generator.close()]);
   }
+}
+
+/** Encoder states [depth, dv] -> what is injected, [rows, d]. */
+async function projectedStates({ name, session }: ReadyAdapter, states: Tensor): Promise<Tensor> {
+  const batch: Tensor = { ...states, shape: [1, ...states.shape] };
+  const { perception } = await session.run({ cls_states: batch }, ["perception"]);
+  if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
+  return { ...perception, shape: perception.shape.slice(1) };
 }
 
 /** @throws invalid_option, in callers that no compiler checks */

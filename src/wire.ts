@@ -197,8 +197,10 @@ export const modelList = z.strictObject({
       created: z.int(),
       owned_by: z.string(),
       epalm: z.strictObject({
-        modality: z.enum(mediaFields),
-        adapters: z.array(z.strictObject({ name: z.string(), tasks: z.array(z.string()) })),
+        modalities: z.array(z.enum(mediaFields)).describe("what the model takes"),
+        adapters: z.array(
+          z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(mediaFields) }),
+        ),
       }),
     }),
   ),

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { EpalmError, type ImageInput } from "../index.js";
+import { EpalmError, type MediumInput } from "../index.js";
 import { MAX_IMAGE_BYTES } from "../media/image.js";
 import { mediaName } from "../media/read-media.js";
 import { AnswerFile, type AnswerLine } from "./answer-file.js";
@@ -29,7 +29,7 @@ export interface Reply {
 
 /** Asks a model; `onText` is there when the text is shown while it grows. */
 export type Ask = (
-  image: ImageInput,
+  image: MediumInput,
   asking: Asking,
   onText: ((piece: string) => void) | undefined,
 ) => Promise<Reply>;
@@ -125,7 +125,7 @@ function prefixOf({ image, question, hasOwnQuestion }: Asking): string {
   return hasOwnQuestion ? `${image}\t${oneLine(question ?? "")}\t` : `${image}\t`;
 }
 
-async function streamReply(input: ImageInput, asking: Asking, prefix: string, ask: Ask): Promise<void> {
+async function streamReply(input: MediumInput, asking: Asking, prefix: string, ask: Ask): Promise<void> {
   let next = prefix;
   await ask(input, asking, (piece) => {
     process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));

@@ -103,7 +103,7 @@ async function measure(
   signal: AbortSignal,
 ): Promise<BenchReport> {
   // The first warms everything up: it does not count.
-  const first = await model.perceive(await samplePicture(0), signal);
+  const first = await model.perceive(await samplePicture(0), { signal });
   const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
   const newTokens = Math.min(wanted, roomFor(model, promptTokens));
   note(`measuring, ${formatCount(count)} rounds`);
@@ -113,7 +113,7 @@ async function measure(
   }
   const of = (key: keyof Round) => median(rounds.map((round) => round[key]));
   const { name, decoder } = model.manifest;
-  const encoder = encoderOf(model.manifest, model.modality);
+  const encoder = encoderOf(model.manifest, first.modality);
   const [prefill, token] = [of("prefill"), of("token")];
   return {
     machine: describeMachine(),
@@ -163,7 +163,7 @@ interface RoundPlan {
 }
 
 async function measureRound(model: Model, { seed, newTokens, together, signal }: RoundPlan): Promise<Round> {
-  const percept = await model.perceive(await samplePicture(seed), signal);
+  const percept = await model.perceive(await samplePicture(seed), { signal });
   const prefill = (await askModel(model, percept, 1, signal)).timings.decoder;
   const { adapter, decoder } = (await askModel(model, percept, newTokens, signal)).timings;
   const started = performance.now();

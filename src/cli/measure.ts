@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
-import { EpalmError, type ImageInput, type Manifest, type Model } from "../index.js";
+import { EpalmError, type Manifest, type MediumInput, type Model } from "../index.js";
 import { encoderOf } from "../model/encoders.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
@@ -114,7 +114,7 @@ async function measureModel(
   return withModel(flags, context, async (model) => {
     const { name, decoder } = model.manifest;
     const encoder = encoderOf(model.manifest, "image");
-    const inputs: readonly ImageInput[] = images ?? [waves(encoder.inputShape)];
+    const inputs: readonly MediumInput[] = images ?? [waves(encoder.inputShape)];
     return {
       model: { name, encoder: encoder.precision, decoder: decoder.precision },
       measurements: {

@@ -1,5 +1,6 @@
 import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
+import type { Prepared } from "./encoder-preprocessing.js";
 import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
 
 /** One for each modality that a model takes. */
@@ -27,4 +28,15 @@ export function encoderOf<M extends Modality>(
 /** Of the states that an adapter takes. */
 export function adapterModality({ encoder }: Encoders, adapter: AdapterManifest): Modality {
   return adapter.modality ?? encoder.modality;
+}
+
+/** How media are prepared for an encoder, without what else its manifest says. */
+export function preparedFor({ modality, preprocessing }: EncoderManifest): Prepared {
+  // Which preprocessing goes with which modality is lost where a union is taken apart.
+  return { modality, preprocessing } as Prepared;
+}
+
+/** In the order of the folder's encoders. */
+export function modalitiesOf(model: Encoders): readonly Modality[] {
+  return encodersOf(model).map(({ modality }) => modality);
 }

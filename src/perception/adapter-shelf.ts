@@ -8,7 +8,7 @@ import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js"
 import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
-import { adapterModality } from "../model/encoders.js";
+import { adapterModality, modalitiesOf } from "../model/encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "../model/manifest.js";
 import {
   adapterWidths,
@@ -101,6 +101,11 @@ export class AdapterShelf {
       shelved.users--;
       closeIfUnused(shelved);
     }
+  }
+
+  /** Of the states that an adapter takes; undefined where there is none of the name. */
+  modalityOf(name: string): Modality | undefined {
+    return this.#shelved.get(name)?.adapter.modality;
   }
 
   /** See `Model.useAdapter`. */
@@ -223,8 +228,8 @@ type Refused = { readonly name: string; readonly error: EpalmError }[];
 const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
 
 /**
- * The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, the modality of the model's
- * first encoder, behind all others.
+ * The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, the modality of the first
+ * encoder that they fit, behind all others.
  */
 async function withDroppedFiles(
   path: string,
@@ -241,17 +246,36 @@ async function withDroppedFiles(
     if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file))
       continue;
     try {
-      const { tensors } = await readAdapter(join(path, file));
-      const parameters = Array.from(tensors.values(), ({ shape }) => elementCount(shape));
+      const adapter = await readAdapter(join(path, file));
+      const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
       const sum = parameters.reduce((total, count) => total + count, 0);
       files[file] = { bytes: statSync(join(path, file)).size, sha256: await fileSha256(join(path, file)) };
-      adapters[name] = { file, tasks: ["caption", "vqa"], parameters: sum };
+      const modality = fittingModality(manifest, adapter);
+      adapters[name] = {
+        file,
+        tasks: ["caption", "vqa"],
+        ...(modality === manifest.encoder.modality ? {} : { modality }),
+        parameters: sum,
+      };
     } catch (error) {
       if (!(error instanceof EpalmError)) throw error;
       refused.push({ name, error });
     }
   }
   return { manifest: { ...manifest, adapters, files }, refused };
+}
+
+/** That of the model's first encoder where it fits none: then it is that encoder that it is compared with. */
+function fittingModality(manifest: Manifest, adapter: Adapter): Modality {
+  const fits = (modality: Modality) => {
+    try {
+      checkFits(adapter, backbonesOf(manifest, modality), "adapter");
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  return modalitiesOf(manifest).find(fits) ?? manifest.encoder.modality;
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {

@@ -1,4 +1,12 @@
+import type { Modality } from "../backbones/backbone.js";
 import type { Tensor } from "../tensor/tensor.js";
+
+/** What an encoder made of a medium. */
+export interface EncodedMedium {
+  readonly modality: Modality;
+  /** [depth, dv] */
+  readonly states: Tensor;
+}
 
 /**
  * Encoder states by the content that they were computed from. Holds at most `capacity` bytes of numbers; what was not
@@ -7,7 +15,7 @@ import type { Tensor } from "../tensor/tensor.js";
 export class EncoderStateCache {
   readonly capacity: number;
   /** In order of use, longest ago first. */
-  readonly #states = new Map<string, Tensor>();
+  readonly #media = new Map<string, EncodedMedium>();
   #bytes = 0;
 
   /** @param capacity in bytes; 0 keeps nothing */
@@ -20,28 +28,35 @@ export class EncoderStateCache {
     return this.#bytes;
   }
 
-  get(key: string): Tensor | undefined {
-    const states = this.#states.get(key);
-    if (states) {
-      this.#states.delete(key);
-      this.#states.set(key, states);
+  get(key: string): EncodedMedium | undefined {
+    const medium = this.#media.get(key);
+    if (medium) {
+      this.#media.delete(key);
+      this.#media.set(key, medium);
     }
-    return states;
+    return medium;
   }
 
-  set(key: string, states: Tensor): void {
+  set(key: string, medium: EncodedMedium): void {
     this.#forget(key);
-    if (states.data.byteLength > this.capacity) return;
-    this.#states.set(key, states);
-    this.#bytes += states.data.byteLength;
-    for (const oldest of this.#states.keys()) {
+    const bytes = bytesOf(medium);
+    if (bytes > this.capacity) return;
+    this.#media.set(key, medium);
+    this.#bytes += bytes;
+    for (const oldest of this.#media.keys()) {
       if (this.#bytes <= this.capacity) return;
       this.#forget(oldest);
     }
   }
 
   #forget(key: string): void {
-    this.#bytes -= this.#states.get(key)?.data.byteLength ?? 0;
-    this.#states.delete(key);
+    const medium = this.#media.get(key);
+    if (!medium) return;
+    this.#bytes -= bytesOf(medium);
+    this.#media.delete(key);
   }
+}
+
+function bytesOf({ states }: EncodedMedium): number {
+  return states.data.byteLength;
 }

@@ -1,13 +1,20 @@
-import type { ImageLimits } from "../media/image.js";
+import type { LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
-import type { ImagePreprocessing } from "../model/image-preprocessing.js";
+import type { Prepared } from "../model/encoder-preprocessing.js";
 import { Thread } from "../runtime/thread.js";
 
 /** What the thread is asked for. */
-export interface DecodeImage {
+export interface PrepareMedium {
   readonly input: MediaInput;
-  readonly preprocessing: ImagePreprocessing;
-  readonly limits: ImageLimits;
+  /** What the medium may be taken for, and how it is then prepared. */
+  readonly choices: readonly Prepared[];
+  readonly limits: LimitsByKind;
+}
+
+/** What an encoder takes of a medium, and which encoder. */
+export interface PreparedMedium {
+  readonly modality: Prepared["modality"];
+  readonly data: Float32Array;
 }
 
 /**
@@ -17,14 +24,9 @@ export interface DecodeImage {
 export class MediaThread {
   readonly #thread = new Thread(new URL("./media-thread-main.js", import.meta.url));
 
-  /** See `decodeImage` in `media/`. */
-  async decodeImage(
-    input: MediaInput,
-    preprocessing: ImagePreprocessing,
-    limits: ImageLimits,
-  ): Promise<Float32Array> {
-    const payload: DecodeImage = { input, preprocessing, limits };
-    return (await this.#thread.call("decodeImage", payload)) as Float32Array;
+  /** See `encoderInput` in `media/`; where there are several choices, the medium's content decides (`kindAmong`). */
+  async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
+    return (await this.#thread.call("prepare", payload, { signal })) as PreparedMedium;
   }
 
   close(): Promise<void> {

@@ -1,26 +1,32 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Modality } from "../backbones/backbone.js";
+import { encoderInputs } from "../backbones/encoder-graph.js";
 import { EpalmError } from "../errors.js";
-import type { ImageLimits } from "../media/image.js";
-import type { EncoderOf } from "../model/encoders.js";
+import type { LimitsByKind } from "../media/encoder-input.js";
+import { preparedFor } from "../model/encoders.js";
+import type { EncoderManifest } from "../model/manifest.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
 import { EncoderStateCache } from "./encoder-state-cache.js";
-import type { MediaThread } from "./media-thread.js";
+import type { MediaThread, PreparedMedium } from "./media-thread.js";
 
 /**
- * A picture: the path of a file, the bytes of one, pixels that are prepared already, [3, height, width], or what
- * `Model.perceive` made of one.
+ * A picture, a sound or a video: the path of a file, the bytes of one, what an encoder takes, prepared already (`pixels`
+ * [3, height, width] of a picture, [frames, 3, height, width] of a video, `features` [frames, mel bins] of a sound), or
+ * what `Model.perceive` made of one.
  */
-export type ImageInput =
+export type MediumInput =
   | string
   | Uint8Array
   | { readonly pixels: Float32Array }
-  | { readonly states: Tensor };
+  | { readonly features: Float32Array }
+  | { readonly states: Tensor; readonly modality?: Modality | undefined };
 
-/** A picture as the encoder sees it. */
+/** A medium as the encoder of its modality perceives it. */
 export interface Percept {
+  readonly modality: Modality;
   /** Normed [CLS] states, [depth, dv], first block first. */
   readonly states: Tensor;
   /** Whether they were known already. */
@@ -30,22 +36,28 @@ export interface Percept {
 }
 
 export interface PerceiverOptions {
-  /** What a picture may be at most. */
-  readonly imageLimits?: ImageLimits | undefined;
-  /** States that are kept by the sha256 of the picture's bytes, in bytes. Default 0: none. */
+  /** What a medium may be at most. */
+  readonly mediaLimits?: LimitsByKind | undefined;
+  /** States that are kept by the sha256 of the medium's bytes, in bytes. Default 0: none. */
   readonly stateCacheBytes?: number | undefined;
   /**
    * The most pictures that one run of the encoder takes, of those that wait at the same time. Default 8. Encoders in
-   * integers take one by one whatever it says.
+   * integers take one by one whatever it says, and so do those of sounds and videos, whose examples are large.
    */
   readonly encoderBatch?: number | undefined;
 }
 
-/** What was done so far, since the model was loaded. */
+/** What was done so far, since the model was loaded, by the encoders together. */
 export interface PerceiverCounts extends EncoderCounts {
   readonly cacheHits: number;
   readonly cacheMisses: number;
   readonly cacheBytes: number;
+}
+
+/** An encoder of the model, and where it computes. */
+export interface OpenedEncoder {
+  readonly encoder: EncoderManifest;
+  readonly session: Session;
 }
 
 /** A larger batch makes those who wait wait longer, and is no faster per picture. */
@@ -54,65 +66,92 @@ const ENCODER_BATCH = 8;
 /** Hashed at once; between two pieces, 1 ms of work each, others get their turn. */
 const HASHED_BYTES = 1 << 20;
 
-/** From media to encoder states, all heavy work in other threads. Pictures that were seen before skip decoding and the encoder. */
+/** An encoder, and the queue before it. */
+interface Sense {
+  readonly encoder: EncoderManifest;
+  readonly batcher: EncoderBatcher;
+}
+
+/** From media to encoder states, all heavy work in other threads. Media that were seen before skip decoding and the encoder. */
 export class Perceiver {
-  readonly #encoder: EncoderOf<"image">;
   readonly #media: MediaThread;
-  readonly #batcher: EncoderBatcher;
+  readonly #senses: ReadonlyMap<Modality, Sense>;
   readonly #cache: EncoderStateCache;
-  readonly #imageLimits: ImageLimits;
+  readonly #limits: LimitsByKind;
   #hits = 0;
   #misses = 0;
 
-  constructor(
-    encoder: EncoderOf<"image">,
-    media: MediaThread,
-    session: Session,
-    options: PerceiverOptions = {},
-  ) {
-    this.#encoder = encoder;
+  /** @param encoders of different modalities, at least one */
+  constructor(media: MediaThread, encoders: readonly OpenedEncoder[], options: PerceiverOptions = {}) {
     this.#media = media;
-    // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
-    const maxBatch = encoder.precision === "fp32" ? (options.encoderBatch ?? ENCODER_BATCH) : 1;
-    this.#batcher = new EncoderBatcher(session, encoder, maxBatch);
+    this.#senses = new Map(
+      encoders.map(({ encoder, session }) => {
+        const batcher = new EncoderBatcher(session, encoder, largestBatch(encoder, options));
+        return [encoder.modality, { encoder, batcher }];
+      }),
+    );
     this.#cache = new EncoderStateCache(options.stateCacheBytes ?? 0);
-    this.#imageLimits = options.imageLimits ?? {};
+    this.#limits = options.mediaLimits ?? {};
   }
 
   get counts(): PerceiverCounts {
+    const counts = Array.from(this.#senses.values(), ({ batcher }) => batcher.counts);
     return {
-      ...this.#batcher.counts,
+      runs: counts.reduce((sum, { runs }) => sum + runs, 0),
+      examples: counts.reduce((sum, { examples }) => sum + examples, 0),
       cacheHits: this.#hits,
       cacheMisses: this.#misses,
       cacheBytes: this.#cache.bytes,
     };
   }
 
-  /** @throws what `decodeImage` throws, invalid_option for pixels or states of another shape, aborted */
-  async perceive(image: ImageInput, signal?: AbortSignal): Promise<Percept> {
+  /**
+   * @param modality what the medium is to be taken for; by default what its content says, of what the model takes
+   * @throws what `encoderInput` and `kindAmong` throw, invalid_option for a modality that the model does not take and
+   *   for pixels, features or states of another shape, aborted
+   */
+  async perceive(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<Percept> {
     const started = performance.now();
     throwIfAborted(signal);
-    if (isStates(image)) return { states: this.#checked(image.states), cached: true, timings: noTime };
-    const key =
-      this.#cache.capacity > 0 && image instanceof Uint8Array ? await contentHash(image) : undefined;
+    if (isStates(medium)) return this.#perceived(medium, modality);
+    const key = await this.#key(medium, modality);
     const known = key === undefined ? undefined : this.#cache.get(key);
     if (key !== undefined) this.#count(known !== undefined);
-    if (known)
-      return { states: known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
-    const pixels = await this.#pixels(image);
+    if (known) return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
+    const prepared = await this.#prepare(medium, modality, signal);
     throwIfAborted(signal);
     const decoded = performance.now();
-    const states = await this.#batcher.encode(pixels, signal);
-    if (key !== undefined) this.#cache.set(key, states);
+    const states = await this.#sense(prepared.modality).batcher.encode(prepared.data, signal);
+    const percept = { modality: prepared.modality, states };
+    if (key !== undefined) this.#cache.set(key, percept);
     const timings = { media: decoded - started, encoder: performance.now() - decoded };
-    return { states, cached: false, timings };
+    return { ...percept, cached: false, timings };
   }
 
-  /** What stands for no picture: zeros. */
-  blind(): Percept {
-    const { depth, width } = this.#encoder;
+  /** What stands for no medium: zeros. */
+  blind(modality: Modality): Percept {
+    const { depth, width } = this.#sense(modality).encoder;
     const states: Tensor = { type: "float32", shape: [depth, width], data: new Float32Array(depth * width) };
-    return { states, cached: true, timings: noTime };
+    return { modality, states, cached: true, timings: noTime };
+  }
+
+  #sense(modality: Modality): Sense {
+    const sense = this.#senses.get(modality);
+    if (sense) return sense;
+    throw new EpalmError(
+      "invalid_option",
+      `modality: expected ${this.#taken().join(" or ")}, got ${modality}`,
+    );
+  }
+
+  #taken(): Modality[] {
+    return Array.from(this.#senses.keys());
+  }
+
+  /** Undefined for what is not kept. */
+  async #key(medium: MediumInput, modality: Modality | undefined): Promise<string | undefined> {
+    if (this.#cache.capacity === 0 || !(medium instanceof Uint8Array)) return undefined;
+    return `${modality ?? "any"} ${await contentHash(medium)}`;
   }
 
   #count(isHit: boolean): void {
@@ -120,32 +159,56 @@ export class Perceiver {
     else this.#misses++;
   }
 
-  async #pixels(image: Exclude<ImageInput, { readonly states: Tensor }>): Promise<Float32Array> {
-    const { preprocessing, inputShape } = this.#encoder;
-    if (typeof image === "string" || image instanceof Uint8Array) {
-      return this.#media.decodeImage(image, preprocessing, this.#imageLimits);
+  async #prepare(
+    medium: Unperceived,
+    modality: Modality | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<PreparedMedium> {
+    if (typeof medium === "string" || medium instanceof Uint8Array) {
+      const taken = modality === undefined ? this.#taken() : [modality];
+      const choices = taken.map((one) => preparedFor(this.#sense(one).encoder));
+      return this.#media.prepare({ input: medium, choices, limits: this.#limits }, signal);
     }
-    if (image.pixels.length === elementCount(inputShape)) return image.pixels;
-    throw new EpalmError(
-      "invalid_option",
-      `pixels: expected ${elementCount(inputShape)} numbers, ${formatShape(inputShape)}, got ${image.pixels.length}`,
-    );
+    const [name, data] =
+      "pixels" in medium ? (["pixels", medium.pixels] as const) : (["features", medium.features] as const);
+    const taking = this.#taken().find((one) => encoderInputs[one] === name);
+    const { encoder } = this.#sense(modality ?? taking ?? (name === "pixels" ? "image" : "audio"));
+    const { inputShape } = encoder;
+    if (encoderInputs[encoder.modality] === name && data.length === elementCount(inputShape)) {
+      return { modality: encoder.modality, data };
+    }
+    const expected = `expected ${encoderInputs[encoder.modality]}, ${elementCount(inputShape)} numbers, ${formatShape(inputShape)}`;
+    throw new EpalmError("invalid_option", `${name}: ${expected}, got ${data.length}`);
   }
 
-  #checked(states: Tensor): Tensor {
-    const expected = [this.#encoder.depth, this.#encoder.width];
-    if (states.type === "float32" && sameShape(states.shape, expected)) return states;
-    throw new EpalmError(
-      "invalid_option",
-      `states: expected float32 ${formatShape(expected)}, got ${states.type} ${formatShape(states.shape)}`,
-    );
+  #perceived({ states, modality: own }: States, wanted: Modality | undefined): Percept {
+    const modality = wanted ?? own ?? this.#taken()[0] ?? "image";
+    if (own !== undefined && own !== modality) {
+      throw new EpalmError("invalid_option", `modality: expected ${modality}, got the states of ${own}`);
+    }
+    const { depth, width } = this.#sense(modality).encoder;
+    if (states.type !== "float32" || !sameShape(states.shape, [depth, width])) {
+      throw new EpalmError(
+        "invalid_option",
+        `states: expected float32 ${formatShape([depth, width])}, got ${states.type} ${formatShape(states.shape)}`,
+      );
+    }
+    return { modality, states, cached: true, timings: noTime };
   }
+}
+
+type States = Extract<MediumInput, { readonly states: Tensor }>;
+type Unperceived = Exclude<MediumInput, States>;
+
+function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: PerceiverOptions): number {
+  // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
+  return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
 }
 
 const noTime = { media: 0, encoder: 0 };
 
-function isStates(image: ImageInput): image is { readonly states: Tensor } {
-  return typeof image === "object" && "states" in image;
+function isStates(medium: MediumInput): medium is States {
+  return typeof medium === "object" && "states" in medium;
 }
 
 async function contentHash(bytes: Uint8Array): Promise<string> {

@@ -25,7 +25,7 @@ export interface Answer extends CommonAnswer {
   readonly timings: Timings;
 }
 
-/** Answers to several questions about one picture. */
+/** Answers to several questions about one medium. */
 export interface Answers extends CommonAnswers {
   readonly timings: Timings;
 }
@@ -37,8 +37,13 @@ export interface Ranking extends CommonRanking {
 /** A model of a service. */
 export interface ModelInfo {
   readonly name: string;
-  readonly modality: MediaField;
-  readonly adapters: readonly { readonly name: string; readonly tasks: readonly string[] }[];
+  /** What it takes. */
+  readonly modalities: readonly MediaField[];
+  readonly adapters: readonly {
+    readonly name: string;
+    readonly tasks: readonly string[];
+    readonly modality: MediaField;
+  }[];
 }
 
 /** @throws EpalmConnectionError if it is no answer to one question */

@@ -94,7 +94,7 @@ function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: bo
   return { text, score, finish_reason: finish, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
 }
 
-function wireSource({ name, model, percept, before }: Scene, answers: readonly (Answer | Ranking)[]) {
+function wireSource({ name, percept, before }: Scene, answers: readonly (Answer | Ranking)[]) {
   const longest = (stage: "adapter" | "decoder") => Math.max(...answers.map(({ timings }) => timings[stage]));
   const sum = (key: "promptTokens" | "newTokens") =>
     answers.reduce((total, { usage }) => total + usage[key], 0);
@@ -108,7 +108,7 @@ function wireSource({ name, model, percept, before }: Scene, answers: readonly (
   return {
     model: name,
     adapter: answers[0]?.adapter ?? "",
-    modality: model.modality,
+    modality: percept.modality,
     usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") },
     timings,
   };

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
-import type { Model } from "../index.js";
+import { adapterModality, type Model } from "../index.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../wire.js";
 import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./chat-schema.js";
@@ -106,14 +106,18 @@ function chatUsage({ prompt_tokens, completion_tokens }: Usage): ChatUsage {
 }
 
 function modelList(models: ReadonlyMap<string, Model>, created: number): ModelList {
-  const data = Array.from(models, ([id, { manifest, modality }]) => ({
+  const data = Array.from(models, ([id, { manifest, modalities }]) => ({
     id,
     object: "model" as const,
     created,
     owned_by: "epalm",
     epalm: {
-      modality,
-      adapters: Object.entries(manifest.adapters).map(([name, { tasks }]) => ({ name, tasks })),
+      modalities: [...modalities],
+      adapters: Object.entries(manifest.adapters).map(([name, adapter]) => ({
+        name,
+        tasks: adapter.tasks,
+        modality: adapterModality(manifest, adapter),
+      })),
     },
   }));
   return { object: "list", data };

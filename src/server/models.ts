@@ -29,12 +29,17 @@ export class Models {
    * @throws not_found, invalid_model, invalid_adapter; what was loaded before is closed
    */
   async load(config: ServerConfig, threads: number | undefined): Promise<void> {
+    const maxBytes = config.limits.mediaBytes;
     try {
       for (const [name, path] of Object.entries(config.models)) {
         const model = await load(path, {
           threads,
           checksums: config.checksums,
-          imageLimits: { maxBytes: config.limits.mediaBytes, maxPixels: config.limits.pixels },
+          mediaLimits: {
+            image: { maxBytes, maxPixels: config.limits.pixels },
+            audio: { maxBytes },
+            video: { maxBytes },
+          },
           stateCacheBytes: config.stateCacheBytes,
           encoderBatch: config.encoderBatch,
         });

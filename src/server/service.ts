@@ -45,7 +45,8 @@ export async function answerInTurn<T extends Counted>(
   answer: (scene: Scene) => Promise<T>,
 ): Promise<T> {
   const { name, model } = models.get(wanted);
-  expectModality(medium.field, model.modality, name);
+  const modality = medium.field;
+  expectModality(modality, model.modalities, name);
   const { mediaBytes, answerSeconds } = config.limits;
   const started = performance.now();
   try {
@@ -58,7 +59,7 @@ export async function answerInTurn<T extends Counted>(
         return { bytes, media: performance.now() - started };
       },
       async ({ bytes, media }, queue) => {
-        const percept = await model.perceive(bytes, work.signal);
+        const percept = await model.perceive(bytes, { modality, signal: work.signal });
         return answer({ name, model, percept, before: { queue, media }, signal: work.signal, onText });
       },
     );
@@ -69,9 +70,9 @@ export async function answerInTurn<T extends Counted>(
   }
 }
 
-function expectModality(field: MediaField, modality: string, model: string): void {
-  if (field === modality) return;
-  throw new FieldError("invalid_option", field, `model '${model}' takes ${modality}, no ${field}`);
+function expectModality(field: MediaField, taken: readonly string[], model: string): void {
+  if (taken.includes(field)) return;
+  throw new FieldError("invalid_option", field, `model '${model}' takes ${taken.join(" and ")}, no ${field}`);
 }
 
 /** Headers of an answer in server-sent events. */

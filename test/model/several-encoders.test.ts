@@ -18,6 +18,7 @@ import { encoderOf } from "../../src/model/encoders.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { golden } from "../backbones/tiny-models.js";
+import { makeMedia, threeColours, tone } from "../media/make-media.js";
 
 const goldens = "test/fixtures/goldens";
 const ofPictures = join(goldens, "opt-shared-1token");
@@ -108,9 +109,40 @@ describe("a model folder with an encoder for each modality", () => {
     const model = await load(folder);
     try {
       assert.equal((await model.caption(picture, { beams: 1, maxNewTokens: 4 })).adapter, "pictures");
-      await assert.rejects(model.caption(picture, { adapter: "sounds" }), {
+      await assert.rejects(model.caption(picture, { adapter: "sounds", modality: "image" }), {
         code: "invalid_option",
         message: /^adapter 'sounds': expected one for image, got one for audio$/,
+      });
+    } finally {
+      await model.close();
+    }
+  });
+
+  it("takes a medium for what its content says, and for what it is told to be", async () => {
+    const model = await load(folder);
+    const brief = { beams: 1, maxNewTokens: 3 };
+    try {
+      const clip = makeMedia("colours.mp4", ...threeColours, "-c:v", "mpeg4");
+      const taken = [
+        [makeMedia("tone.flac", ...tone), "audio"],
+        [clip, "video"],
+        [picture, "image"],
+      ] as const;
+      for (const [medium, modality] of taken) {
+        const percept = await model.perceive(medium);
+        const { depth, width } = encoderOf(manifest, modality);
+        assert.deepEqual([percept.modality, percept.states.shape], [modality, [depth, width]]);
+      }
+      assert.equal((await model.caption(makeMedia("tone.ogg", ...tone), brief)).adapter, "sounds");
+      assert.equal((await model.vqa(clip, "What colour?", brief)).adapter, "clips");
+      assert.deepEqual((await model.perceive(await sharp(picture).gif().toBuffer())).modality, "image");
+      await assert.rejects(model.perceive(clip, { modality: "audio" }), {
+        code: "invalid_media",
+        message: "media: holds no sound",
+      });
+      await assert.rejects(model.perceive(Buffer.from("no medium")), {
+        code: "unsupported_media",
+        message: "media: expected image or audio or video, got other bytes",
       });
     } finally {
       await model.close();
@@ -125,7 +157,8 @@ describe("a model folder with an encoder for each modality", () => {
     try {
       assert.equal(model.manifest.encoder.modality, "audio");
       const { adapter, modality } = await model.caption(picture, { beams: 1, maxNewTokens: 2 });
-      assert.deepEqual([adapter, modality, model.modality], ["pictures", "image", "image"]);
+      assert.deepEqual([adapter, modality], ["pictures", "image"]);
+      assert.deepEqual(model.modalities, ["audio", "image", "video"]);
       assert.equal((await model.rank(picture, "is it red?", ["yes", "no"])).modality, "image");
     } finally {
       await model.close();
@@ -212,7 +245,7 @@ describe("a model folder with an encoder for each modality", () => {
 });
 
 describe("a model folder without an encoder of pictures", () => {
-  it("holds adapters of its own modality, and takes no pictures", async () => {
+  it("holds adapters of its own modality, and is asked about sounds", async () => {
     const temporary = mkdtempSync(join(tmpdir(), "epalm-sounds-"));
     try {
       const folder = join(temporary, "sounds");
@@ -220,10 +253,19 @@ describe("a model folder without an encoder of pictures", () => {
       const manifest = await buildModel(options(folder, { encoder: audio, otherEncoders: [], adapters }));
       assert.equal(manifest.encoder.modality, "audio");
       assert.equal(manifest.adapters.sounds?.modality, "audio");
-      await assert.rejects(load(folder), {
-        code: "invalid_option",
-        message: /^the model: expected an encoder of image, got audio$/,
-      });
+      const model = await load(folder);
+      try {
+        const wave = makeMedia("tone.wav", ...tone);
+        const answer = await model.caption(wave, { beams: 1, maxNewTokens: 3 });
+        assert.deepEqual([answer.adapter, answer.modality], ["sounds", "audio"]);
+        await assert.rejects(model.caption(Buffer.from("no sound")), { code: "unsupported_media" });
+        await assert.rejects(model.caption(wave, { modality: "image" }), {
+          code: "invalid_option",
+          message: /^modality: expected audio, got image$/,
+        });
+      } finally {
+        await model.close();
+      }
     } finally {
       rmSync(temporary, { recursive: true, force: true });
     }

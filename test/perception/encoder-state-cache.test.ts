@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { EncoderStateCache } from "../../src/perception/encoder-state-cache.js";
-import type { Tensor } from "../../src/tensor/tensor.js";
+import { type EncodedMedium, EncoderStateCache } from "../../src/perception/encoder-state-cache.js";
 
 /** Of so many numbers, 4 bytes each. */
-const states = (numbers: number): Tensor => ({
-  type: "float32",
-  shape: [1, numbers],
-  data: new Float32Array(numbers),
+const states = (numbers: number): EncodedMedium => ({
+  modality: "image",
+  states: { type: "float32", shape: [1, numbers], data: new Float32Array(numbers) },
 });
 
 describe("the cache of encoder states", () => {

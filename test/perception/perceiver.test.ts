@@ -26,7 +26,7 @@ before(async () => {
 });
 
 const perceiver = (options: PerceiverOptions = {}, manifest = encoder) =>
-  new Perceiver(manifest, media, session, options);
+  new Perceiver(media, [{ encoder: manifest, session }], options);
 
 describe("the perceiver", () => {
   it("prepares pictures in its thread bit by bit as the caller's thread would", async () => {
@@ -36,7 +36,8 @@ describe("the perceiver", () => {
     ] as const) {
       const bytes = await picture(5, width, height);
       const here = await decodeImage(bytes, encoder.preprocessing);
-      assert.deepEqual(await media.decodeImage(bytes, encoder.preprocessing, {}), here);
+      const there = await media.prepare({ input: bytes, choices: [encoder], limits: {} });
+      assert.deepEqual(there, { modality: "image", data: here });
     }
     assert.ok(png.length > 0, "the caller keeps its bytes");
   });
@@ -83,13 +84,13 @@ describe("the perceiver", () => {
   });
 
   it("stands zeros for no picture", () => {
-    const { states, cached } = perceiver().blind();
+    const { states, cached } = perceiver().blind("image");
     assert.deepEqual([states.shape, cached], [[encoder.depth, encoder.width], true]);
     assert.ok(states.data.every((value) => value === 0));
   });
 
   it("refuses what is no picture, with the code of what is wrong", async () => {
-    const own = perceiver({ imageLimits: { maxPixels: 3000 }, stateCacheBytes: 1e6 });
+    const own = perceiver({ mediaLimits: { image: { maxPixels: 3000 } }, stateCacheBytes: 1e6 });
     const wrong = [
       [Buffer.from("no picture"), "unsupported_media"],
       [png.subarray(0, 300), "invalid_media"],
@@ -105,9 +106,9 @@ describe("the perceiver", () => {
 
   it("gives up what was taken back, before and after decoding", async () => {
     const own = perceiver();
-    await assert.rejects(own.perceive(png, AbortSignal.abort()), { code: "aborted" });
+    await assert.rejects(own.perceive(png, undefined, AbortSignal.abort()), { code: "aborted" });
     const controller = new AbortController();
-    const taken = own.perceive(png, controller.signal);
+    const taken = own.perceive(png, undefined, controller.signal);
     controller.abort();
     await assert.rejects(taken, { code: "aborted" });
     assert.equal(own.counts.examples, 0);
