@@ -43,7 +43,8 @@ export class Thread {
 
   /** @param entry module that calls `serveThread` */
   constructor(entry: URL) {
-    this.#worker = new Worker(entry);
+    // Node's own options are the program's: one that was given on the command line (--input-type) refuses files.
+    this.#worker = new Worker(entry, { execArgv: [] });
     this.#worker.on("message", (message: FromThread) => this.#receive(message));
     this.#worker.on("error", (error) => this.#fail(messageOf(error)));
     this.#worker.on("exit", (code) => {

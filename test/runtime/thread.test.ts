@@ -127,6 +127,19 @@ describe("thread", () => {
     await thread.close();
   });
 
+  it("starts in a program that was given on the command line", async () => {
+    const entry = new URL("../../src/runtime/thread.js", import.meta.url).href;
+    const program = `import { Thread } from "${entry}";
+      console.log(await new Thread(new URL("${methods.href}")).call("echo", "here"));`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program]);
+    let output = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    await once(child, "close");
+    assert.equal(output, "here\n");
+  });
+
   it("keeps a program alive while a call is open, and not a moment longer", async () => {
     const program = fileURLToPath(new URL("./thread-program.js", import.meta.url));
     const child = spawn(process.execPath, [program], { timeout: HANG_MILLISECONDS });
