@@ -28,9 +28,11 @@ const SIDE = 112;
 const LANGUAGE_STEPS = 2400;
 
 /** What is drawn: the last two are for the card alone. Seeds are so far apart that no scene is in two sets. */
-const sceneSets: Readonly<Record<string, Pick<SceneSetOptions, "count" | "seed" | "styles" | "objects">>> = {
-  crowded: { count: 24_000, seed: 3_000_000, styles: "training", objects: 4 },
-  train: { count: 20_000, seed: 1_000_000, styles: "training" },
+const sceneSets: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
+  "all-crowded": { count: 24_000, seed: 3_000_000, styles: "training", objects: 4, concepts: "all" },
+  "all-mixed": { count: 20_000, seed: 1_000_000, styles: "training", concepts: "all" },
+  crowded: { count: 8000, seed: 4_000_000, styles: "training", objects: 4 },
+  train: { count: 14_000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 };
@@ -138,16 +140,35 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where. */
-async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
+/** What is in the scenes, and where: first all that is drawn, then what the model is to know well. */
+async function finetuneEncoder(options: BuildAllOptions): Promise<void> {
+  await finetuneOn(
+    ["all-crowded", "all-mixed"],
+    { from: join("mae", "mae"), to: "wide-encoder", epochs: 4 },
+    options,
+  );
+  await finetuneOn(["crowded", "train"], { from: "wide-encoder", to: "encoder", epochs: 10 }, options);
+}
+
+interface FinetunePart {
+  readonly from: string;
+  readonly to: string;
+  readonly epochs: number;
+}
+
+async function finetuneOn(
+  sets: readonly string[],
+  { from, to, epochs }: FinetunePart,
+  { work, threads, say }: BuildAllOptions,
+): Promise<void> {
   const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
   await finetune(
-    await readEncoderFolder(join(work, "mae", "mae")),
+    await readEncoderFolder(join(work, from)),
     {
-      output: join(work, "encoder"),
-      training: await readLabelledPictures([labels("crowded"), labels("train")]),
+      output: join(work, to),
+      training: await readLabelledPictures(sets.map(labels)),
       test: await readLabelledPictures([labels("style")]),
-      epochs: 10,
+      epochs,
       batchSize: 64,
       learningRate: 1e-3,
       weightDecay: 0.05,
@@ -161,9 +182,9 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
     },
     {
       onStep: (step, steps, loss) =>
-        step % 50 === 0 && say(`step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
+        step % 50 === 0 && say(`${to}: step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
       onEpoch: (epoch, accuracies) =>
-        say(`epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
+        say(`${to}: epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
     },
   );
 }

@@ -29,6 +29,27 @@ export type Style = typeof HELD_OUT | (typeof trainingStyles)[number];
 /** Concepts drawn in fewer of the training styles are left out: there is too little to learn them from. */
 const MIN_TRAINING_STYLES = 2;
 
+/** What pictures show is drawn in this many of the training styles at least, in a name of so many words at most. */
+const MIN_PICTURED_STYLES = 7;
+const MAX_PICTURED_WORDS = 2;
+
+/** Things of these kinds differ by details that a picture of the encoder's size does not hold. */
+const ALIKE: ReadonlySet<string> = new Set([
+  "face",
+  "cat face",
+  "monkey face",
+  "person",
+  "hand",
+  "shape",
+  "feeling",
+  "zodiac sign",
+  "warning",
+  "map",
+  "view",
+  "heart",
+  "money",
+]);
+
 /** Variants by gender and hour differ by details of a few pixels. */
 const LEFT_OUT =
   /^(man|woman|men|women)\b|o.clock$|-thirty$|facing right$|^flag:|skin tone|regional indicator/;
@@ -87,6 +108,19 @@ export function readConcepts(): Concept[] {
     return drawn < MIN_TRAINING_STYLES ? [] : [{ name: plainName(label), tags, kind, icons }];
   });
   return Array.from(new Map(concepts.map((concept) => [concept.name, concept])).values());
+}
+
+/** The concepts that pictures show: well-known things that can be told apart. Texts speak of all. */
+export function readPicturedConcepts(): Concept[] {
+  return readConcepts().filter(({ name, kind, icons }) => {
+    const drawn = trainingStyles.filter((style) => icons.has(style)).length;
+    return (
+      icons.has(HELD_OUT) &&
+      drawn >= MIN_PICTURED_STYLES &&
+      name.split(" ").length <= MAX_PICTURED_WORDS &&
+      !ALIKE.has(kind.name)
+    );
+  });
 }
 
 /** Sets spell names in their own way: `red-apple`, `redapple`. */

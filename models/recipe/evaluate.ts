@@ -4,7 +4,7 @@ import { evaluateModel, type Model, namedScores, readEvaluationData } from "../.
 import type { Prediction } from "../../src/training/evaluate.js";
 import { captionScores } from "../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
-import { readConcepts, withArticle } from "./concepts.js";
+import { readPicturedConcepts, withArticle } from "./concepts.js";
 import { kinds } from "./kinds.js";
 import { type QuestionType, questionTypes } from "./scene.js";
 import type { Task } from "./tasks.js";
@@ -185,7 +185,7 @@ function dot(a: Float32Array, b: Float32Array): number {
  * question asks for is the most probable of all kinds.
  */
 export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
-  const concepts = readConcepts();
+  const concepts = readPicturedConcepts();
   const chosen = Array.from({ length: count }, (_, i) => concepts[Math.floor((i * concepts.length) / count)]);
   const names = Array.from(new Set(Object.values(kinds).map(({ name }) => name)));
   let right = 0;

@@ -40,7 +40,7 @@ const samples: Readonly<Record<string, Sample>> = {
   },
   umbrella: {
     background: { color: "gray", texture: "checkered" },
-    objects: [["umbrella with rain drops", "middle"]],
+    objects: [["umbrella", "middle"]],
   },
   "four-fish": {
     background: { color: "green", texture: "plain" },

@@ -2,7 +2,14 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { type Random, randomStreams } from "../../src/generation/random.js";
-import { type Concept, HELD_OUT, readConcepts, type Style, trainingStyles } from "./concepts.js";
+import {
+  type Concept,
+  HELD_OUT,
+  readConcepts,
+  readPicturedConcepts,
+  type Style,
+  trainingStyles,
+} from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
 import { captionOf, pick, questionsOf, randomScene, type Scene } from "./scene.js";
@@ -15,6 +22,8 @@ export interface SceneSetOptions {
   readonly side: number;
   /** `training`: the eight styles, mixed. `held-out style`: the one that nothing was trained on. */
   readonly styles: "training" | "held-out style";
+  /** Default: those that the model's pictures show. `all`: those that its texts speak of, too. */
+  readonly concepts?: "all" | undefined;
   readonly seed: number;
   /** Objects of a scene; default: from one to four. */
   readonly objects?: number | undefined;
@@ -30,7 +39,8 @@ const QUESTIONS_PER_PICTURE = 3;
  */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onPicture } = options;
-  const concepts = await drawable(readConcepts(), options.styles);
+  const shown = options.concepts === "all" ? readConcepts() : readPicturedConcepts();
+  const concepts = await drawable(shown, options.styles);
   const artist = new SceneArtist();
   mkdirSync(join(folder, "pictures"), { recursive: true });
   const lines = {

@@ -5,15 +5,13 @@ import type { ServerEnvironment } from "../environment.js";
 import { EpalmError, MANIFEST_FILE } from "../index.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../server/config.js";
 import { runServer } from "../server/run-server.js";
+import { BUNDLED_MODEL } from "./bundled-model.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { each, integer, someText } from "./option-values.js";
 import { note } from "./output.js";
 import { packageVersion } from "./package-version.js";
 import { addThreadsOption } from "./with-model.js";
-
-/** Where the model that comes with the package lies: three folders above the compiled file, in `models/`. */
-const BUNDLED_MODEL = new URL("../../../models/default", import.meta.url).pathname;
 
 interface ServeFlags {
   readonly model?: string[];
@@ -36,6 +34,7 @@ Environment:
   EPALM_LOG       trace, debug, info, warn, error or silent
 
 Examples:
+  epalm serve
   epalm serve --model captioner
   epalm serve --model coco=models/coco --model plants=models/plants --port 8000
   curl -F image=@cat.jpg http://localhost:8080/caption
@@ -49,7 +48,7 @@ export function addServeCommand(program: Command, context: CliContext): void {
     .description("Serves model folders over HTTP until it is told to end (SIGTERM, Ctrl-C).")
     .option(
       "-m, --model <[name=]dir>",
-      "model folder; may be repeated, the first is the default",
+      "model folder; may be repeated, the first is the default (default: the model that comes with epalm)",
       each(someText),
     )
     .option("--config <file>", "settings, as YAML or JSON")

@@ -1,5 +1,6 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { load, type Model } from "../index.js";
+import { BUNDLED_MODEL } from "./bundled-model.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
 import { integer } from "./option-values.js";
@@ -13,7 +14,12 @@ export interface ModelFlags {
 }
 
 export function addModelOption(command: Command): Command {
-  return command.requiredOption("-m, --model <dir>", "model folder, as `epalm build` makes it");
+  return command.addOption(
+    new Option("-m, --model <dir>", "model folder, as `epalm build` makes it").default(
+      BUNDLED_MODEL,
+      "the model that comes with epalm",
+    ),
+  );
 }
 
 export function addThreadsOption(command: Command): Command {
