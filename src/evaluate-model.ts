@@ -35,10 +35,11 @@ export async function evaluateModel(
   const predictions = await predict(
     examples.map(scored),
     async (example) => {
+      const { media, modality } = example;
       const answer =
         example.kind === "caption"
-          ? await model.caption(example.media, asked)
-          : await model.vqa(example.media, example.question, asked);
+          ? await model.caption(media, { ...asked, modality })
+          : await model.vqa(media, example.question, { ...asked, modality });
       return answer.text;
     },
     options,
@@ -47,7 +48,8 @@ export async function evaluateModel(
 }
 
 function scored(example: Example): ScoredExample {
-  const common = { id: example.where, media: example.media.path };
+  const { path: media, modality } = example.media;
+  const common = { id: example.where, media, modality };
   return example.kind === "caption"
     ? { kind: "caption", ...common, references: example.captions }
     : { kind: "vqa", ...common, question: example.question, references: example.answers };

@@ -3,6 +3,7 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Adapter, AdapterSettings } from "./adapter/adapter.js";
 import { readAdapter } from "./adapter/adapter-file.js";
+import type { Modality } from "./backbones/backbone.js";
 import { EpalmError } from "./errors.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
 import { randomStreams } from "./generation/random.js";
@@ -83,13 +84,15 @@ export interface TrainingResult {
 export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
   const folder = await openModelFolder(config.model);
   const data = await readData(config, folder, hooks.signal);
-  const initial = await startingAdapter(config, folder);
-  const fingerprint = fingerprintOf(config, folder, data.training);
+  const { modality } = data;
+  const initial = await startingAdapter(config, folder, modality);
+  const fingerprint = fingerprintOf(config, folder, data);
   mkdirSync(config.output, { recursive: true });
   const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
   const plan = planOf(folder, data, initial, resumedFrom);
   hooks.onPlan?.(plan);
   const states = new EncoderStates(folder, {
+    modality,
     cache: config.cache ?? join(config.output, "states"),
     mirror: config.mirror,
     seed: config.seed,
@@ -103,6 +106,8 @@ export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {})
 }
 
 interface TrainingData {
+  /** Of all media. */
+  readonly modality: Modality;
   readonly training: readonly TrainingExample[];
   readonly validation: readonly Example[];
   readonly skipped: readonly BadExample[];
@@ -113,33 +118,46 @@ async function readData(
   folder: ModelFolder,
   signal: AbortSignal | undefined,
 ): Promise<TrainingData> {
-  const options = { skipBad: config.skipBad, modality: "image", signal } as const;
-  const train = await readDataSet(config.data.train, options);
+  const options = { skipBad: config.skipBad, signal };
+  const train = await readDataSet(config.data.train, {
+    ...options,
+    modality: config.adapter.modality ?? "one",
+  });
+  const modality = train.examples[0]?.media.modality ?? folder.manifest.encoder.modality;
+  encoderOf(folder.manifest, modality, "adapter.modality");
+  refuseAugmentations(config, modality);
   const validation: DataSet = config.data.validation
-    ? await readDataSet(config.data.validation, options)
+    ? await readDataSet(config.data.validation, { ...options, modality })
     : { examples: [], skipped: [] };
   const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
   const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
   refuseBadExamples(config.data.train.path, good.length, bad, options);
   return {
+    modality,
     training: good,
     validation: validation.examples.slice(0, config.validationExamples),
     skipped: [...train.skipped, ...bad, ...validation.skipped],
   };
 }
 
-async function startingAdapter(config: TrainingConfig, folder: ModelFolder): Promise<Adapter> {
-  const { name: _name, tasks: _tasks, initial, ...settings } = config.adapter;
+function refuseAugmentations({ augmentations }: TrainingConfig, modality: Modality): void {
+  if (modality === "image" || augmentations === 0) return;
+  throw new EpalmError("invalid_option", `augmentations: expected 0 for ${modality}, got ${augmentations}`);
+}
+
+async function startingAdapter(
+  config: TrainingConfig,
+  folder: ModelFolder,
+  modality: Modality,
+): Promise<Adapter> {
+  const { name: _name, tasks: _tasks, modality: _modality, initial, ...settings } = config.adapter;
+  const backbones = backbonesOf(folder.manifest, modality);
   const [random = Math.random] = randomStreams(config.seed, 1);
   const adapter =
     initial === undefined
-      ? initialAdapter(
-          settings satisfies AdapterSettings,
-          adapterWidths(backbonesOf(folder.manifest, "image")),
-          random,
-        )
+      ? initialAdapter(settings satisfies AdapterSettings, adapterWidths(backbones), random)
       : await readAdapter(initial, settings);
-  checkFits(adapter, backbonesOf(folder.manifest, "image"), initial ?? "adapter");
+  checkFits(adapter, backbones, initial ?? "adapter");
   return adapter;
 }
 
@@ -147,12 +165,12 @@ async function startingAdapter(config: TrainingConfig, folder: ModelFolder): Pro
 function fingerprintOf(
   config: TrainingConfig,
   { manifest }: ModelFolder,
-  examples: readonly TrainingExample[],
+  { training, modality }: TrainingData,
 ): string {
   const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
   const { decoder, tasks } = manifest;
-  const encoder = encoderOf(manifest, "image");
-  const rows = examples.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
+  const encoder = encoderOf(manifest, modality);
+  const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
   return createHash("sha256")
     .update(JSON.stringify([settings, encoder, decoder, tasks, rows]))
     .digest("hex");
@@ -160,7 +178,7 @@ function fingerprintOf(
 
 function planOf(
   { manifest }: ModelFolder,
-  { training, validation, skipped }: TrainingData,
+  { modality, training, validation, skipped }: TrainingData,
   { tensors }: Adapter,
   resumedFrom: number,
 ): TrainingPlan {
@@ -168,7 +186,7 @@ function planOf(
     (sum, count) => sum + count,
     0,
   );
-  const { encoder, decoder } = backbonesOf(manifest, "image");
+  const { encoder, decoder } = backbonesOf(manifest, modality);
   const frozenParameters = encoder.parameters + decoder.parameters;
   return {
     examples: training.length,
@@ -201,7 +219,8 @@ class Run {
 
   async run(): Promise<TrainingResult> {
     const { config, folder } = this;
-    const { depth, width } = encoderOf(folder.manifest, "image");
+    const { modality } = this.data;
+    const { depth, width } = encoderOf(folder.manifest, modality);
     const batches = new TrainingBatches(this.data.training, this.states, {
       batchSize: config.batchSize,
       seed: config.seed,
@@ -213,6 +232,7 @@ class Run {
       const adapter = await train({
         config,
         model: folder,
+        modality,
         batches,
         initial: this.initial,
         fingerprint: this.fingerprint,
@@ -224,7 +244,7 @@ class Run {
         onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
       });
       if (config.install)
-        await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), "image");
+        await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), modality);
       await this.#report();
       return {
         adapter,
@@ -259,7 +279,7 @@ class Run {
     this.#model ??= load(config.model, { checksums: false });
     const model = await this.#model;
     const name = `${config.adapter.name} in training`;
-    await model.useAdapter(name, adapter);
+    await model.useAdapter(name, adapter, data.modality);
     return evaluateModel(model, data.validation, {
       adapter: name,
       blind: config.blind,
@@ -302,8 +322,9 @@ async function sampleOf(prediction: Prediction): Promise<ReportSample> {
     ...(prediction.kind === "vqa" ? { question: prediction.question } : {}),
     prediction: text,
     references,
-    picture: await thumbnail(prediction.media, SAMPLE_SIDE),
-    mime: "image/jpeg",
+    ...(prediction.modality === "image"
+      ? { picture: await thumbnail(prediction.media, SAMPLE_SIDE), mime: "image/jpeg" }
+      : {}),
   };
 }
 
@@ -316,7 +337,7 @@ export async function readEvaluationData(
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<DataSet> {
-  const { examples, skipped } = await readDataSet(source, { ...options, modality: "image" });
+  const { examples, skipped } = await readDataSet(source, options);
   if (options.limit !== undefined && options.limit < 1) {
     throw new EpalmError("invalid_option", `limit: expected at least 1, got ${options.limit}`);
   }

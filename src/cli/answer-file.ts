@@ -8,7 +8,7 @@ const MAX_BYTES = 512 * 1024 * 1024;
 
 /** What must be in a line for it to be found again; the rest is of the answer. */
 const answerLine = z.looseObject({
-  image: z.string(),
+  file: z.string(),
   question: z.string().optional(),
   model: z.string().optional(),
   error: z.looseObject({ message: z.string() }).optional().describe("instead of an answer"),
@@ -48,7 +48,7 @@ export class AnswerFile {
     }
   }
 
-  /** Whether there is an answer; never for standard input, which is another picture each time. */
+  /** Whether there is an answer; never for standard input, which is another one each time. */
   has(asking: Asking): boolean {
     return this.#answered.has(keyOf(asking));
   }
@@ -56,7 +56,7 @@ export class AnswerFile {
   /** Adds a line, whole: it is in the file when this returns. */
   add(answer: AnswerLine): void {
     writeSync(this.#descriptor, `${JSON.stringify(answer)}\n`);
-    if (!answer.error && answer.image !== STANDARD_INPUT) this.#answered.add(keyOf(answer));
+    if (!answer.error && answer.file !== STANDARD_INPUT) this.#answered.add(keyOf(answer));
   }
 
   close(): void {
@@ -64,8 +64,8 @@ export class AnswerFile {
   }
 }
 
-function keyOf({ image, question }: Pick<AnswerLine, "image" | "question">): string {
-  return JSON.stringify([image, question]);
+function keyOf({ file, question }: Pick<AnswerLine, "file" | "question">): string {
+  return JSON.stringify([file, question]);
 }
 
 function readText(path: string): string {
@@ -96,7 +96,7 @@ function isJson(text: string): boolean {
 function parseLine(line: string, where: string): AnswerLine {
   const answer = isJson(line) ? answerLine.safeParse(JSON.parse(line)) : undefined;
   if (answer?.success) return answer.data;
-  throw new EpalmError("invalid_option", `${where}: expected an answer as JSON, with its 'image'`);
+  throw new EpalmError("invalid_option", `${where}: expected an answer as JSON, with its 'file'`);
 }
 
 /** Beside the file and then in its place: killed in between, the old one is still there. */

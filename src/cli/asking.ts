@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
+import { modalities } from "../model/manifest.js";
 import { allIssues, safeParse } from "../schema.js";
 import { pathField, questionField } from "../training/data/fields.js";
 import { readLines } from "../training/data/read-lines.js";
@@ -12,18 +14,25 @@ export const STANDARD_INPUT = "-";
 /** One thing that a model is asked. */
 export interface Asking {
   /** As the user named it, which is how it is found again; `-` is standard input. */
-  readonly image: string;
-  /** Where the picture is, if not at `image`. */
+  readonly file: string;
+  /** Where it is, if not at `file`. */
   readonly path?: string;
   readonly question?: string;
+  /** What it is to be taken for; default: what its content says. */
+  readonly modality?: Modality | undefined;
   /** Whether others are asked something else. */
   readonly hasOwnQuestion?: true;
 }
 
-const questionLine = z.strictObject({ image: pathField, question: questionField });
+const questionLine = z.strictObject({
+  image: pathField.optional(),
+  audio: pathField.optional(),
+  video: pathField.optional(),
+  question: questionField,
+});
 
 /**
- * The questions of a file, a line `{"image", "question"}` each; paths are relative to the file. All are read before
+ * The questions of a file, a line `{"image", "question"}` each, or `audio` or `video` instead; paths are relative to the file. All are read before
  * the first is asked.
  *
  * @throws not_found; invalid_data, naming file and line
@@ -39,7 +48,17 @@ export async function readQuestions(file: string): Promise<Asking[]> {
     if (!parsed.success) {
       throw new EpalmError("invalid_data", `${where}: ${allIssues(parsed.error)}`);
     }
-    askings.push({ ...parsed.data, path: resolve(dirname(file), parsed.data.image), hasOwnQuestion: true });
+    const { question, ...media } = parsed.data;
+    const [medium, ...others] = modalities.flatMap((modality) => {
+      const named = media[modality];
+      return named === undefined ? [] : [{ modality, file: named }];
+    });
+    if (!medium || others.length > 0) {
+      const got = others.length + (medium ? 1 : 0);
+      throw new EpalmError("invalid_data", `${where}: expected one of 'image', 'audio', 'video', got ${got}`);
+    }
+    const path = resolve(dirname(file), medium.file);
+    askings.push({ ...medium, path, question, hasOwnQuestion: true });
   }
   if (askings.length > 0) return askings;
   throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);

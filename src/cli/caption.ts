@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type AnswerFlags, addAnswerOptions, answerImages, manyPictures } from "./answer-images.js";
+import { type AnswerFlags, addAnswerOptions, answerMedia, manyFiles } from "./answer-media.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { addGenerationOptions, type GenerationFlags, generationOptions } from "./generation-flags.js";
@@ -10,38 +10,39 @@ interface CaptionFlags extends ModelFlags, AnswerFlags, GenerationFlags {
   readonly adapter?: string;
 }
 
-const examples = `${manyPictures}
+const examples = `${manyFiles}
 
 Examples:
   epalm caption cat.jpg --model captioner
   epalm caption photos/*.jpg -m captioner --beams 5 > captions.tsv
   epalm caption photos/*.jpg -m captioner --jsonl | jq -r .text
   epalm caption photos/*.jpg -m captioner --output captions.jsonl
+  epalm caption talk.mp4 -m hearing --modality audio
   curl -s https://example.org/cat.png | epalm caption - -m captioner --json`;
 
 /** `epalm caption`: what is in pictures. */
 export function addCaptionCommand(program: Command, context: CliContext): void {
   const command = program
     .command("caption")
-    .summary("say what is in pictures")
+    .summary("say what is in pictures, sounds and videos")
     .description(
-      "Says what is in each picture: the text alone for one, a line `path<TAB>text` each for several.",
+      "Says what is in each file: the text alone for one, a line `path<TAB>text` each for several.",
     );
   addModelOption(command);
-  addAnswerOptions(command, "<images...>").addOption(streamOption());
+  addAnswerOptions(command, "<files...>").addOption(streamOption());
   addThreadsOption(command);
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))
-    .action((images: string[], flags: CaptionFlags) => caption(images, flags, context));
+    .action((files: string[], flags: CaptionFlags) => caption(files, flags, context));
 }
 
-async function caption(images: readonly string[], flags: CaptionFlags, context: CliContext): Promise<void> {
+async function caption(files: readonly string[], flags: CaptionFlags, context: CliContext): Promise<void> {
   const options = { ...generationOptions(flags), adapter: flags.adapter, signal: context.signal };
-  const askings = images.map((image) => ({ image }));
+  const askings = files.map((file) => ({ file, modality: flags.modality }));
   await withModel(flags, context, (model) =>
-    answerImages(askings, flags, context, model.manifest.name, async (image, _, onText) => {
-      const answer = await model.caption(image, { ...options, onText });
+    answerMedia(askings, flags, context, model.manifest.name, async (medium, { modality }, onText) => {
+      const answer = await model.caption(medium, { ...options, modality, onText });
       return { texts: answer.texts, whole: answer };
     }),
   );

@@ -3,7 +3,7 @@ import { EpalmError } from "../errors.js";
 /** What comes from standard input; of more than `maxBytes`, enough to be refused as too large. */
 export async function readStandardInput(maxBytes: number): Promise<Uint8Array> {
   if (process.stdin.isTTY) {
-    throw new EpalmError("invalid_option", "standard input: expected a picture, got a terminal");
+    throw new EpalmError("invalid_option", "standard input: expected a file, got a terminal");
   }
   const chunks: Uint8Array[] = [];
   let size = 0;

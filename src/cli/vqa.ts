@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { EpalmError, type Model } from "../index.js";
-import { type AnswerFlags, type Ask, addAnswerOptions, answerImages, manyPictures } from "./answer-images.js";
+import { type AnswerFlags, type Ask, addAnswerOptions, answerMedia, manyFiles } from "./answer-media.js";
 import { type Asking, readQuestions } from "./asking.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
@@ -22,7 +22,7 @@ interface VqaFlags extends ModelFlags, AnswerFlags, GenerationFlags {
   readonly adapter?: string;
 }
 
-const examples = `${manyPictures}
+const examples = `${manyFiles}
 
 With candidates, the model ranks them instead of writing; the best is printed, or with --scores all of them, each
 with its probability among them.
@@ -32,15 +32,18 @@ Examples:
   epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores
   epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
 
-/** `epalm vqa`: answers to a question about pictures. */
+/** `epalm vqa`: answers to a question about media. */
 export function addVqaCommand(program: Command, context: CliContext): void {
   const command = program
     .command("vqa")
-    .summary("answer a question about pictures")
-    .description("Answers a question about each picture, or the questions of a file about theirs.")
+    .summary("answer a question about pictures, sounds or videos")
+    .description("Answers a question about each file, or the questions of a file about theirs.")
     .option("-q, --question <text>", "what is asked", someText)
     .addOption(
-      new Option("--questions <file>", 'instead: a line {"image": PATH, "question": TEXT} each')
+      new Option(
+        "--questions <file>",
+        'instead: a line {"image": PATH, "question": TEXT} each, or "audio" or "video" instead',
+      )
         .argParser(someText)
         .conflicts("question"),
     )
@@ -52,32 +55,35 @@ export function addVqaCommand(program: Command, context: CliContext): void {
       ).choices(["sum", "mean"]),
     );
   addModelOption(command);
-  addAnswerOptions(command, "[images...]").addOption(streamOption().conflicts("candidate"));
+  addAnswerOptions(command, "[files...]").addOption(streamOption().conflicts("candidate"));
   addThreadsOption(command);
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))
-    .action((images: string[], flags: VqaFlags) => vqa(images, flags, context));
+    .action((files: string[], flags: VqaFlags) => vqa(files, flags, context));
 }
 
-async function vqa(images: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
+async function vqa(files: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
   refuseMixedModes(flags);
-  const askings = await askingsOf(images, flags);
+  const askings = await askingsOf(files, flags);
   await withModel(flags, context, (model) =>
-    answerImages(askings, flags, context, model.manifest.name, asking(model, flags, context)),
+    answerMedia(askings, flags, context, model.manifest.name, asking(model, flags, context)),
   );
 }
 
-async function askingsOf(images: readonly string[], { question, questions }: VqaFlags): Promise<Asking[]> {
+async function askingsOf(
+  files: readonly string[],
+  { question, questions, modality }: VqaFlags,
+): Promise<Asking[]> {
   if (questions !== undefined) {
-    if (images.length === 0) return readQuestions(questions);
-    throw new EpalmError("invalid_option", "images: expected none beside --questions, which names them");
+    if (files.length === 0) return readQuestions(questions);
+    throw new EpalmError("invalid_option", "files: expected none beside --questions, which names them");
   }
   if (question === undefined)
     throw new EpalmError("invalid_option", "--question: expected one, or --questions");
-  if (images.length === 0)
-    throw new EpalmError("invalid_option", "images: expected at least one, or --questions");
-  return images.map((image) => ({ image, question }));
+  if (files.length === 0)
+    throw new EpalmError("invalid_option", "files: expected at least one, or --questions");
+  return files.map((file) => ({ file, modality, question }));
 }
 
 /** Options of the one way to an answer mean nothing on the other. */
@@ -97,20 +103,22 @@ function refuseMixedModes(flags: VqaFlags): void {
 function asking(model: Model, flags: VqaFlags, { signal }: CliContext): Ask {
   const { candidate, adapter } = flags;
   if (candidate === undefined) {
-    return async (image, { question = "" }, onText) => {
-      const answer = await model.vqa(image, question, {
+    return async (medium, { question = "", modality }, onText) => {
+      const answer = await model.vqa(medium, question, {
         ...generationOptions(flags),
         adapter,
+        modality,
         signal,
         onText,
       });
       return { texts: answer.texts, whole: answer };
     };
   }
-  return async (image, { question = "" }) => {
-    const ranking = await model.rank(image, question, candidate, {
+  return async (medium, { question = "", modality }) => {
+    const ranking = await model.rank(medium, question, candidate, {
       ...(flags.rankBy ? { normalisation: flags.rankBy } : {}),
       adapter,
+      modality,
       signal,
     });
     const ranked = ranking.answers.map(({ text, probability }) => ({ text, score: probability }));

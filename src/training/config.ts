@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { readConfigFile } from "../config-file.js";
-import { ADAPTER_NAME } from "../model/manifest.js";
+import { ADAPTER_NAME, modalities } from "../model/manifest.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.
@@ -41,6 +41,8 @@ const adapter = z.strictObject({
     .array(z.enum(["caption", "vqa"]))
     .min(1)
     .optional(),
+  /** Whose states it takes. Default: that of the first training example. */
+  modality: z.enum(modalities).optional(),
   /** K. Published: 6. */
   injectedStates: count,
   startLayer: z.int().min(0),
@@ -95,7 +97,7 @@ export const trainingConfigSchema = z.strictObject({
   /** Batches whose gradients are added before each step of the optimizer. */
   accumulation: count.default(1),
   seed: z.int().min(0).max(MAX_SEED).default(0),
-  /** Pictures are seen without change, or, where it is above 0, each in so many ways. */
+  /** Pictures are seen without change, or, where it is above 0, each in so many ways; not for sounds and videos. */
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
   /** Whether augmented pictures may be mirrored, too: not where texts speak of left and right. */
   mirror: z.boolean().default(false),

@@ -1,3 +1,4 @@
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { type CaptionScores, captionScores } from "./metrics/caption-scores.js";
 import { vqaAccuracy } from "./metrics/vqa-accuracy.js";
@@ -7,13 +8,17 @@ export type ScoredExample =
   | {
       readonly kind: "caption";
       readonly id: string;
+      /** A file. */
       readonly media: string;
+      readonly modality: Modality;
       readonly references: readonly string[];
     }
   | {
       readonly kind: "vqa";
       readonly id: string;
+      /** A file. */
       readonly media: string;
+      readonly modality: Modality;
       readonly question: string;
       readonly references: readonly string[];
     };

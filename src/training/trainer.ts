@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Adapter, adapterShapes } from "../adapter/adapter.js";
 import { writeAdapter } from "../adapter/adapter-file.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { GraphBuilder } from "../graph/builder.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
@@ -49,6 +50,8 @@ export interface StepReport {
 }
 
 export interface TrainingRun {
+  /** Of the states that the adapter takes. */
+  readonly modality: Modality;
   readonly config: TrainingConfig;
   readonly model: ModelFolder;
   readonly batches: BatchSource;
@@ -86,9 +89,9 @@ export async function train(run: TrainingRun): Promise<Adapter> {
   }
 }
 
-function writeTrainingGraph({ config, model, initial }: TrainingRun): string {
+function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): string {
   const g = new GraphBuilder("training");
-  const backbones = backbonesOf(model.manifest, "image");
+  const backbones = backbonesOf(model.manifest, modality);
   const graph = trainingGraph(g, frozenDecoder(model, g), {
     settings: initial.settings,
     states: backbones.encoder,

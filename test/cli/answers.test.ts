@@ -42,7 +42,7 @@ describe("epalm caption", { concurrency: true }, () => {
     const { stdout } = await epalm(["caption", red, ...few, "--json"]);
     const answer = JSON.parse(stdout);
     assert.equal(answer.text, text);
-    assert.deepEqual([answer.image, answer.model, answer.adapter], [red, "tiny", "a"]);
+    assert.deepEqual([answer.file, answer.model, answer.adapter], [red, "tiny", "a"]);
     assert.equal(answer.usage.newTokens, 6);
   });
 
@@ -68,11 +68,11 @@ describe("epalm caption", { concurrency: true }, () => {
 
   it("prints a JSON object for each of several pictures", async () => {
     const { stdout } = await epalm(["caption", red, blue, ...few, "--json"]);
-    const images = stdout
+    const files = stdout
       .trimEnd()
       .split("\n")
-      .map((line) => JSON.parse(line).image);
-    assert.deepEqual(images, [red, blue]);
+      .map((line) => JSON.parse(line).file);
+    assert.deepEqual(files, [red, blue]);
   });
 
   it("streams the same text that it prints whole", async () => {

@@ -56,7 +56,7 @@ describe("a command line that cannot be used", { concurrency: true }, () => {
   const cases: readonly (readonly [what: string, args: readonly string[], message: RegExp])[] = [
     ["an unknown command", ["captoin"], /unknown command 'captoin' \(Did you mean caption\?\)/],
     ["an unknown option", [...picture, "--beam", "3"], /unknown option '--beam' \(Did you mean --beams\?\)/],
-    ["no picture", ["caption", "--model", "nowhere"], /missing required argument 'images'/],
+    ["no picture", ["caption", "--model", "nowhere"], /missing required argument 'files'/],
     ["a number with more behind it", [...picture, "--beams", "3x"], /--beams .*'3x'.* integer from 1 to 16/],
     ["an empty number", [...picture, "--beams", ""], /--beams .*''.* integer from 1 to 16/],
     ["a number above its limit", [...picture, "--max-tokens", "5000"], /--max-tokens .*from 1 to 4096/],
@@ -64,7 +64,7 @@ describe("a command line that cannot be used", { concurrency: true }, () => {
     ["infinite heat", [...picture, "--temperature", "Infinity"], /--temperature .*number from 0 to 2/],
     ["no probability", [...picture, "--top-p", "0"], /--top-p .*above 0, at most 1/],
     ["a choice that there is none of", [...picture, "--early-stopping", "maybe"], /Allowed choices are true/],
-    ["standard input twice", ["caption", "-", "-", "--model", "m"], /Standard input holds one picture/],
+    ["standard input twice", ["caption", "-", "-", "--model", "m"], /Standard input holds one file/],
     ["a stream of JSON", [...picture, "--stream", "--json"], /'--stream' cannot be used with .*'--json'/],
     [
       "candidates and beams",

@@ -51,7 +51,7 @@ describe("many pictures", { concurrency: true }, () => {
     assert.equal(code, 1);
     const lines = linesOf(stdout);
     assert.deepEqual(
-      lines.map(({ image }) => image),
+      lines.map(({ file }) => file),
       [first, broken, "nowhere.png", second],
     );
     assert.equal(lines[1].error.code, "invalid_media");
@@ -77,15 +77,15 @@ describe("many pictures", { concurrency: true }, () => {
     const once = await epalm(args);
     assert.deepEqual([once.code, once.stdout], [1, ""]);
     const [kept, failed] = linesIn(output);
-    assert.deepEqual([kept.image, failed.image, failed.error.code], [first, late, "not_found"]);
+    assert.deepEqual([kept.file, failed.file, failed.error.code], [first, late, "not_found"]);
 
     writeFileSync(late, readFileSync(second));
     const again = await epalm([...args, "-o", output]);
     assert.deepEqual([again.code, again.stderr], [0, "3 of 4 are answered already\n"]);
     const lines = linesIn(output);
     assert.deepEqual(
-      lines.map(({ image, error }) => [image, error]),
-      [first, second, late].map((image) => [image, undefined]),
+      lines.map(({ file, error }) => [file, error]),
+      [first, second, late].map((file) => [file, undefined]),
     );
     assert.deepEqual(lines[0], kept);
 
@@ -95,8 +95,8 @@ describe("many pictures", { concurrency: true }, () => {
   });
 
   for (const [title, cut] of [
-    ["a line that was cut off", '{"image":"photo-1.png","te'],
-    ["a letter that was cut off", `{"image":"photo-1.png","text":"\xc3`],
+    ["a line that was cut off", '{"file":"photo-1.png","te'],
+    ["a letter that was cut off", `{"file":"photo-1.png","text":"\xc3`],
   ] as const) {
     it(`are repaired after ${title}`, async () => {
       const output = join(folder, `${title.replaceAll(" ", "-")}.jsonl`);
@@ -104,7 +104,7 @@ describe("many pictures", { concurrency: true }, () => {
       appendFileSync(output, Buffer.from(cut, "latin1"));
       assert.equal((await epalm(["caption", first, second, ...few, "-o", output])).code, 0);
       assert.deepEqual(
-        linesIn(output).map(({ image }) => image),
+        linesIn(output).map(({ file }) => file),
         [first, second],
       );
     });
@@ -112,11 +112,11 @@ describe("many pictures", { concurrency: true }, () => {
 
   it("keep a last line that lacks its end only", async () => {
     const output = join(folder, "unended.jsonl");
-    const line = JSON.stringify({ image: first, text: "mine" });
+    const line = JSON.stringify({ file: first, text: "mine" });
     writeFileSync(output, line);
     assert.equal((await epalm(["caption", first, second, ...few, "-o", output])).code, 0);
     const [kept, added] = linesIn(output);
-    assert.deepEqual([kept, added.image], [JSON.parse(line), second]);
+    assert.deepEqual([kept, added.file], [JSON.parse(line), second]);
   });
 
   it("go on after kill -9", async () => {
@@ -138,14 +138,14 @@ describe("many pictures", { concurrency: true }, () => {
     assert.ok(whole.length > 0 && readFileSync(output, "utf8").startsWith(whole));
     const lines = linesIn(output);
     assert.ok(whole.split("\n").length - 1 < 300);
-    assert.deepEqual(lines.map(({ image }) => image).sort(), names.toSorted());
+    assert.deepEqual(lines.map(({ file }) => file).sort(), names.toSorted());
   });
 
   it("refuse to go on in a file of something else, and leave it as it is", async () => {
     const foreign: readonly (readonly [content: string, message: RegExp])[] = [
       ["my notes\nof today\n", /--output: .*:1: expected an answer as JSON/],
       [
-        '{"image":"a.png","model":"other","text":"x"}\n',
+        '{"file":"a.png","model":"other","text":"x"}\n',
         /:1: expected an answer of the model 'tiny', got one of 'other'/,
       ],
     ];
@@ -167,8 +167,8 @@ describe("many pictures", { concurrency: true }, () => {
     assert.equal((await ask("where?")).code, 0);
     assert.match((await ask("what?")).stderr, /^2 of 2 are answered already\n$/);
     assert.deepEqual(
-      linesIn(output).map(({ image, question }) => [image, question]),
-      ["what?", "where?"].flatMap((question) => [first, second].map((image) => [image, question])),
+      linesIn(output).map(({ file, question }) => [file, question]),
+      ["what?", "where?"].flatMap((question) => [first, second].map((file) => [file, question])),
     );
   });
 
@@ -185,7 +185,7 @@ describe("many pictures", { concurrency: true }, () => {
     assert.equal(code, 1);
     const lines = linesOf(stdout);
     assert.deepEqual(
-      lines.map(({ image, question, error }) => [image, question, error?.code]),
+      lines.map(({ file, question, error }) => [file, question, error?.code]),
       rows.map(({ image, question }, at) => [
         image,
         question,
@@ -206,13 +206,13 @@ describe("many pictures", { concurrency: true }, () => {
     message: RegExp,
   ])[] = [
     ["no question", ["vqa", "a.png"], 2, /--question: expected one, or --questions/],
-    ["a question about nothing", ["vqa", "-q", "what?"], 2, /images: expected at least one, or --questions/],
+    ["a question about nothing", ["vqa", "-q", "what?"], 2, /files: expected at least one, or --questions/],
     ["two kinds of questions", ["vqa", "-q", "what?", "--questions", "x.jsonl"], 2, /cannot be used with/],
     [
       "pictures beside a file",
       ["vqa", "a.png", "--questions", "x.jsonl"],
       2,
-      /images: expected none beside --questions/,
+      /files: expected none beside --questions/,
     ],
     [
       "no file of questions",

@@ -71,7 +71,7 @@ describe("progress", { skip }, () => {
     assert.match(shown, /epalm:.* nowhere\.png: no such file/);
     const lines = readFileSync(output, "utf8").trimEnd().split("\n");
     assert.equal(lines.length, 4);
-    assert.ok(lines.every((line) => line.startsWith('{"image":')));
+    assert.ok(lines.every((line) => line.startsWith('{"file":')));
   });
 
   it("does not tear answers on the same terminal", () => {

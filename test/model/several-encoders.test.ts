@@ -19,35 +19,7 @@ import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { golden } from "../backbones/tiny-models.js";
 import { makeMedia, threeColours, tone } from "../media/make-media.js";
-
-const goldens = "test/fixtures/goldens";
-const ofPictures = join(goldens, "opt-shared-1token");
-/** Of two states: fits encoders of two blocks. */
-const ofVideos = join(goldens, "opt-timesformer", "adapter.pth");
-
-function encoderOptions(path: string, more: Partial<BuildOptions["encoder"]> = {}): BuildOptions["encoder"] {
-  return { path, given: path, precision: "int8", preprocessing: "source", ...more };
-}
-
-const image = encoderOptions(join(ofPictures, "encoder"));
-const audio = encoderOptions("test/fixtures/backbones/ast");
-const video = encoderOptions("test/fixtures/backbones/timesformer", { frames: 2 });
-
-function options(output: string, change: Partial<BuildOptions> = {}): BuildOptions {
-  const decoder = join(ofPictures, "decoder");
-  return {
-    output,
-    encoder: image,
-    otherEncoders: [audio, video],
-    decoder: { path: decoder, given: decoder, precision: "int8" },
-    adapters: [
-      { name: "sounds", path: ofVideos, tasks: ["caption"], modality: "audio" },
-      { name: "clips", path: ofVideos, tasks: ["vqa"], modality: "video" },
-      { name: "pictures", path: join(ofPictures, "adapter.pth"), tasks: ["caption", "vqa"] },
-    ],
-    ...change,
-  };
-}
+import { audio, image, ofPictures, ofVideos, severalModel, video } from "./several-model.js";
 
 describe("a model folder with an encoder for each modality", () => {
   let temporary: string;
@@ -57,7 +29,7 @@ describe("a model folder with an encoder for each modality", () => {
   before(async () => {
     temporary = mkdtempSync(join(tmpdir(), "epalm-several-"));
     folder = join(temporary, "model");
-    manifest = await buildModel(options(folder));
+    manifest = await buildModel(severalModel(folder));
     const red = { width: 50, height: 40, channels: 3, background: "#c83214" } as const;
     picture = await sharp({ create: red }).png().toBuffer();
   });
@@ -151,8 +123,8 @@ describe("a model folder with an encoder for each modality", () => {
 
   it("says that it was a picture, also where the first encoder is another one", async () => {
     const output = join(temporary, "sounds-first");
-    const adapters = options(output).adapters.map((one) => ({ modality: "image" as const, ...one }));
-    await buildModel(options(output, { encoder: audio, otherEncoders: [image, video], adapters }));
+    const adapters = severalModel(output).adapters.map((one) => ({ modality: "image" as const, ...one }));
+    await buildModel(severalModel(output, { encoder: audio, otherEncoders: [image, video], adapters }));
     const model = await load(output);
     try {
       assert.equal(model.manifest.encoder.modality, "audio");
@@ -228,7 +200,7 @@ describe("a model folder with an encoder for each modality", () => {
 
   it("is not built from what does not go together", async () => {
     const output = join(temporary, "refused");
-    const [adapter] = options(output).adapters;
+    const [adapter] = severalModel(output).adapters;
     assert.ok(adapter);
     const wrong: readonly (readonly [Partial<BuildOptions>, RegExp])[] = [
       [{ otherEncoders: [audio, image] }, /opt-shared-1token\/encoder: is a second encoder of image/],
@@ -239,7 +211,7 @@ describe("a model folder with an encoder for each modality", () => {
       [{ otherEncoders: [{ ...audio, modality: "video" }] }, /expected an encoder of video, got ast/],
     ];
     for (const [change, message] of wrong) {
-      await assert.rejects(buildModel(options(output, change)), { code: "invalid_option", message });
+      await assert.rejects(buildModel(severalModel(output, change)), { code: "invalid_option", message });
     }
   });
 });
@@ -250,7 +222,9 @@ describe("a model folder without an encoder of pictures", () => {
     try {
       const folder = join(temporary, "sounds");
       const adapters = [{ name: "sounds", path: ofVideos, tasks: ["caption"] }] as const;
-      const manifest = await buildModel(options(folder, { encoder: audio, otherEncoders: [], adapters }));
+      const manifest = await buildModel(
+        severalModel(folder, { encoder: audio, otherEncoders: [], adapters }),
+      );
       assert.equal(manifest.encoder.modality, "audio");
       assert.equal(manifest.adapters.sounds?.modality, "audio");
       const model = await load(folder);

@@ -11,6 +11,7 @@ function captions(count: number): ScoredExample[] {
     kind: "caption",
     id: `example ${index}`,
     media: `${index}.png`,
+    modality: "image",
     references: [`a picture of ${index}`],
   }));
 }
@@ -150,6 +151,7 @@ describe("score", () => {
   const common = {
     id: fc.string(),
     media: fc.string(),
+    modality: fc.constantFrom("image" as const, "audio" as const),
     references: fc.array(words, { minLength: 1, maxLength: 4 }),
     prediction: words,
   };
@@ -180,7 +182,7 @@ describe("score", () => {
   });
 
   it("is the mean over the questions", () => {
-    const question = { kind: "vqa", id: "", media: "", question: "what colour?" } as const;
+    const question = { kind: "vqa", id: "", media: "", modality: "image", question: "what colour?" } as const;
     const predictions: Prediction[] = [
       { ...question, references: ["red"], prediction: "Red." },
       { ...question, references: ["red", "pink"], prediction: "pink" },

@@ -1,16 +1,15 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../../errors.js";
+import { mayMove } from "../../media/animation.js";
+import { containerNames, containerOf, HEAD_BYTES } from "../../media/container.js";
 import { MAX_IMAGE_BYTES } from "../../media/image.js";
 import { imageFormatOf, imageFormats } from "../../media/image-format.js";
+import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import type { MediaReference } from "./example.js";
 
-/** In bytes: as far as `imageFormatOf` looks. */
-const HEADER_BYTES = 1000;
-
 /**
- * Looks whether media can be read at all, once for each: regular files that are not empty, images by size and first
- * bytes. Whether the rest is whole shows when the encoder's states are computed, which is before training, too.
+ * Looks whether media can be read at all, once for each: regular files that are not empty, by size and first bytes. Whether the rest is whole shows when the encoder's states are computed, which is before training, too.
  */
 export class MediaCheck {
   readonly #causes = new Map<string, Promise<string | undefined>>();
@@ -46,9 +45,18 @@ async function causeAgainstFile(
   const stats = await file.stat();
   if (!stats.isFile()) return "is not a regular file";
   if (stats.size === 0) return "is empty";
-  if (modality !== "image") return undefined;
-  if (stats.size > MAX_IMAGE_BYTES) return `expected at most ${MAX_IMAGE_BYTES} bytes, got ${stats.size}`;
-  const { buffer, bytesRead } = await file.read(new Uint8Array(HEADER_BYTES), 0, HEADER_BYTES, 0);
-  const isImage = imageFormatOf(buffer.subarray(0, bytesRead)) !== undefined;
-  return isImage ? undefined : `expected an image (${imageFormats.join(", ")}), got other bytes`;
+  const most = modality === "image" ? MAX_IMAGE_BYTES : MAX_MEDIA_BYTES;
+  if (stats.size > most) return `expected at most ${most} bytes, got ${stats.size}`;
+  const { buffer, bytesRead } = await file.read(new Uint8Array(HEAD_BYTES), 0, HEAD_BYTES, 0);
+  return causeAgainstHead(buffer.subarray(0, bytesRead), modality);
+}
+
+function causeAgainstHead(head: Uint8Array, modality: MediaReference["modality"]): string | undefined {
+  if (modality === "image") {
+    const isImage = imageFormatOf(head) !== undefined;
+    return isImage ? undefined : `expected an image (${imageFormats.join(", ")}), got other bytes`;
+  }
+  // Sound may be that of a video.
+  if (containerOf(head) !== undefined || (modality === "video" && mayMove(head))) return undefined;
+  return `expected sound or video (${containerNames.join(", ")}), got other bytes`;
 }

@@ -2,11 +2,14 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { Modality } from "../../backbones/backbone.js";
+import { encoderInputs } from "../../backbones/encoder-graph.js";
 import { EpalmError } from "../../errors.js";
 import { randomStreams } from "../../generation/random.js";
 import { augmentPixels } from "../../media/augment-pixels.js";
-import { decodeImage } from "../../media/image.js";
-import { type EncoderOf, encoderOf } from "../../model/encoders.js";
+import { encoderInput } from "../../media/encoder-input.js";
+import { encoderOf, preparedFor } from "../../model/encoders.js";
+import type { EncoderManifest } from "../../model/manifest.js";
 import type { ModelFolder } from "../../model/model-folder.js";
 import { openSession, type Session } from "../../runtime/session.js";
 import { elementCount, type Tensor } from "../../tensor/tensor.js";
@@ -19,6 +22,8 @@ export interface View {
 }
 
 export interface StatesOptions {
+  /** Of the media. */
+  readonly modality: Modality;
   /** Where states are kept; runs may share it. */
   readonly cache: string;
   readonly mirror: boolean;
@@ -27,12 +32,12 @@ export interface StatesOptions {
 }
 
 /**
- * The frozen encoder's states of pictures, `[depth, dv]`: computed once for each view, and kept on disk under a hash of
- * the picture's bytes, the encoder's files and the preprocessing, so that nothing stale is ever read.
+ * The frozen encoder's states of media, `[depth, dv]`: computed once for each view, and kept on disk under a hash of
+ * the medium's bytes, the encoder's files and the preprocessing, so that nothing stale is ever read.
  */
 export class EncoderStates {
   readonly #folder: ModelFolder;
-  readonly #encoder: EncoderOf<"image">;
+  readonly #encoder: EncoderManifest;
   readonly #options: StatesOptions;
   readonly #encoderKey: string;
   readonly #contentKeys = new Map<string, string>();
@@ -42,7 +47,7 @@ export class EncoderStates {
     this.#folder = folder;
     this.#options = options;
     const { files } = folder.manifest;
-    const encoder = encoderOf(folder.manifest, "image");
+    const encoder = encoderOf(folder.manifest, options.modality);
     this.#encoder = encoder;
     const prefix = `${dirname(encoder.graph)}/`;
     const own = Object.entries(files).filter(([name]) => name.startsWith(prefix));
@@ -97,12 +102,12 @@ export class EncoderStates {
   }
 
   async #compute(session: Session, { path, augmentation }: View): Promise<Float32Array> {
-    const { inputShape, preprocessing, depth, width } = this.#encoder;
-    const data = await decodeImage(path, preprocessing);
+    const { modality, inputShape, depth, width } = this.#encoder;
+    const decoded = await encoderInput(path, preparedFor(this.#encoder));
     const [, rows = 0, columns = 0] = inputShape;
-    const pixels = augmentation === 0 ? data : this.#augmented(data, rows, columns, path, augmentation);
-    const input: Tensor = { type: "float32", shape: [1, ...inputShape], data: pixels };
-    const { cls_states: states } = await session.run({ pixels: input }, ["cls_states"]);
+    const data = augmentation === 0 ? decoded : this.#augmented(decoded, rows, columns, path, augmentation);
+    const input: Tensor = { type: "float32", shape: [1, ...inputShape], data };
+    const { cls_states: states } = await session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
     if (states?.data.length !== elementCount([depth, width])) {
       throw new EpalmError(
         "invalid_model",

@@ -33,8 +33,8 @@ export interface DataSetSource {
 }
 
 export interface ReadOptions extends SkipOptions {
-  /** What the encoder takes; examples with other media are bad. Default: any. */
-  readonly modality?: Modality | undefined;
+  /** Examples with other media are bad; `one`: with others than the first example has. Default: any. */
+  readonly modality?: Modality | "one" | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -57,7 +57,11 @@ export async function readDataSet(source: DataSetSource, options: ReadOptions = 
   const skipped: BadExample[] = [];
   for await (const findings of chunksOf(readFormat(format, source), CHECKED_AT_ONCE)) {
     if (options.signal?.aborted) throw new EpalmError("aborted", "reading the data set was stopped");
-    for (const finding of await Promise.all(findings.map((one) => checked(one, check, options.modality)))) {
+    const looked = await Promise.all(findings.map((one) => checked(one, check)));
+    for (const [index, found] of findings.entries()) {
+      const modality = options.modality === "one" ? examples[0]?.media.modality : options.modality;
+      const other = ofModality(found, modality);
+      const finding = other.kind === "bad" ? other : (looked[index] ?? other);
       if (finding.kind === "bad") skipped.push(finding);
       else examples.push(finding);
     }
@@ -138,18 +142,19 @@ function readFormat(format: DataSetFormat, source: DataSetSource): AsyncIterable
   }
 }
 
-async function checked(
-  finding: Finding,
-  check: MediaCheck,
-  modality: Modality | undefined,
-): Promise<Finding> {
+async function checked(finding: Finding, check: MediaCheck): Promise<Finding> {
   if (finding.kind === "bad") return finding;
   const { media, where } = finding;
-  if (modality !== undefined && media.modality !== modality) {
-    return badExample(where, `expected '${modality}', which the encoder takes, got '${media.modality}'`);
-  }
   const cause = await check.causeAgainst(media);
   return cause === undefined ? finding : badExample(where, `'${media.modality}': ${cause}`);
+}
+
+function ofModality(finding: Finding, modality: Modality | undefined): Finding {
+  if (finding.kind === "bad" || modality === undefined || finding.media.modality === modality) return finding;
+  return badExample(
+    finding.where,
+    `expected '${modality}', which the adapter is for, got '${finding.media.modality}'`,
+  );
 }
 
 async function* chunksOf<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {

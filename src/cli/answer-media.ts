@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { EpalmError, type MediumInput } from "../index.js";
-import { MAX_IMAGE_BYTES } from "../media/image.js";
+import { EpalmError, type MediumInput, type Modality } from "../index.js";
+import { MAX_MEDIA_BYTES } from "../media/media-limits.js";
 import { mediaName } from "../media/read-media.js";
+import { modalities } from "../model/manifest.js";
 import { AnswerFile, type AnswerLine } from "./answer-file.js";
 import { type Asking, STANDARD_INPUT } from "./asking.js";
 import { BatchProgress } from "./batch-progress.js";
@@ -14,13 +15,14 @@ import { readStandardInput } from "./standard-input.js";
 
 /** How answers are shown. */
 export interface AnswerFlags {
+  readonly modality?: Modality;
   readonly json?: true;
   readonly output?: string;
   readonly scores?: true;
   readonly stream?: true;
 }
 
-/** What a model says about one picture. */
+/** What a model says about one medium. */
 export interface Reply {
   readonly texts: readonly { readonly text: string; readonly score: number }[];
   /** For `--json`: the library's whole answer. */
@@ -29,24 +31,30 @@ export interface Reply {
 
 /** Asks a model; `onText` is there when the text is shown while it grows. */
 export type Ask = (
-  image: MediumInput,
+  medium: MediumInput,
   asking: Asking,
   onText: ((piece: string) => void) | undefined,
 ) => Promise<Reply>;
 
-/** What the help of a command says about many pictures. */
-export const manyPictures = `
-With --json (or --jsonl) each picture has a line of JSON as soon as it is done; that of one which failed holds the
+/** What the help of a command says about many files. */
+export const manyFiles = `
+With --json (or --jsonl) each file has a line of JSON as soon as it is done; that of one which failed holds the
 error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
 The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
-a picture failed, the exit code is 1.`;
+a file failed, the exit code is 1.`;
 
-/** Adds pictures, and how their answers are shown. */
-export function addAnswerOptions(command: Command, images: "<images...>" | "[images...]"): Command {
+/** Adds the files that are asked about, and how answers are shown. */
+export function addAnswerOptions(command: Command, files: "<files...>" | "[files...]"): Command {
   return command
-    .argument(images, "files, or - for standard input", collectImage)
+    .argument(files, "pictures, sounds or videos, or - for standard input", collectFile)
+    .addOption(
+      new Option(
+        "--modality <kind>",
+        "what they are to be taken for (default: what their content says)",
+      ).choices(modalities),
+    )
     .option("--adapter <name>", "adapter (default: the first that was trained for the task)")
-    .option("--json", "print a line of JSON per picture")
+    .option("--json", "print a line of JSON per file")
     .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
     .addOption(
       new Option("-o, --output <file>", "add these lines to a file; what it answers already is passed over")
@@ -56,43 +64,43 @@ export function addAnswerOptions(command: Command, images: "<images...>" | "[ima
     .option("--scores", "print each text's score before it");
 }
 
-function collectImage(image: string, previous: readonly string[] = []): string[] {
-  if (image === STANDARD_INPUT && previous.includes(image)) {
-    throw new InvalidArgumentError("Standard input holds one picture.");
+function collectFile(file: string, previous: readonly string[] = []): string[] {
+  if (file === STANDARD_INPUT && previous.includes(file)) {
+    throw new InvalidArgumentError("Standard input holds one file.");
   }
-  return [...previous, image];
+  return [...previous, file];
 }
 
 /**
- * Asks about each picture and prints the answers: texts alone for one picture, `path<TAB>text` for several, or lines of
- * JSON. A picture that cannot be read does not keep the others from being answered.
+ * Asks about each file and prints the answers: texts alone for one, `path<TAB>text` for several, or lines of JSON. One
+ * that cannot be read does not keep the others from being answered.
  *
  * @param model the name of the model that is asked
  */
-export async function answerImages(
+export async function answerMedia(
   askings: readonly Asking[],
   flags: AnswerFlags,
   context: CliContext,
   model: string,
   ask: Ask,
 ): Promise<void> {
-  const file = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, model);
-  const open = askings.filter((asking) => !file?.has(asking));
+  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, model);
+  const open = askings.filter((asking) => !output?.has(asking));
   if (open.length < askings.length) {
     note(
       `${formatCount(askings.length - open.length)} of ${formatCount(askings.length)} are answered already`,
     );
   }
-  const progress = new BatchProgress(open.length, !file && process.stdout.isTTY);
-  const writeLine = (line: AnswerLine) => (file ? file.add(line) : print(JSON.stringify(line)));
+  const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
+  const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
   try {
     for (const asking of open) {
       // Named twice: known by now.
-      if (file?.has(asking)) continue;
+      if (output?.has(asking)) continue;
       const input = await inputOf(asking, context);
       const prefix = askings.length > 1 ? prefixOf(asking) : "";
-      const { image, question } = asking;
-      const head = { image, ...(question === undefined ? {} : { question }) };
+      const { file, question } = asking;
+      const head = { file, ...(question === undefined ? {} : { question }) };
       try {
         if (flags.stream) await streamReply(input, asking, prefix, ask);
         else {
@@ -110,19 +118,19 @@ export async function answerImages(
     }
   } finally {
     progress.stop();
-    file?.close();
+    output?.close();
   }
 }
 
-async function inputOf({ image, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
+async function inputOf({ file, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
   if (path !== undefined) return path;
-  if (image !== STANDARD_INPUT) return image;
-  return untilAborted(readStandardInput(MAX_IMAGE_BYTES), signal);
+  if (file !== STANDARD_INPUT) return file;
+  return untilAborted(readStandardInput(MAX_MEDIA_BYTES), signal);
 }
 
-/** Before each line, where there are several pictures; the question, where each has its own. */
-function prefixOf({ image, question, hasOwnQuestion }: Asking): string {
-  return hasOwnQuestion ? `${image}\t${oneLine(question ?? "")}\t` : `${image}\t`;
+/** Before each line, where there are several files; the question, where each has its own. */
+function prefixOf({ file, question, hasOwnQuestion }: Asking): string {
+  return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
 
 async function streamReply(input: MediumInput, asking: Asking, prefix: string, ask: Ask): Promise<void> {
@@ -140,13 +148,13 @@ function printTexts(texts: Reply["texts"], prefix: string, { scores }: AnswerFla
   }
 }
 
-/** So that a picture has one line, whatever the model writes. */
+/** So that a file has one line, whatever the model writes. */
 function oneLine(text: string): string {
   return text.replace(/\s/g, " ");
 }
 
 /**
- * Errors about a picture begin with what the library calls it; others would come again with every picture, unless the
+ * Errors about a file begin with what the library calls it; others would come again with every file, unless the
  * question that is too long is this one's alone.
  */
 function isAboutOne(error: unknown, input: string | Uint8Array, asking: Asking): error is EpalmError {
