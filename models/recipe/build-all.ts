@@ -47,7 +47,7 @@ const soundSets: Readonly<
 };
 
 /** Steps that the encoder of sounds is trained for. */
-const SOUND_STEPS = 4000;
+const SOUND_STEPS = 3000;
 
 /** The parts of the bundled model, in the order in which they are made. */
 export const parts = [
