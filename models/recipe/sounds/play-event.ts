@@ -91,9 +91,11 @@ function tone(frequency: number, { seconds, timbre, random }: Playing): Signal {
 function guitar(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const held = timbre === "held-out";
   const period = SAMPLING_RATE / frequency;
-  const length = Math.floor(period + 0.4);
+  // The share of the next sample: a mean of two would damp high strings within milliseconds.
+  const share = Math.min(0.5, (600 / frequency) ** 3 / 2);
+  const length = Math.floor(period + share - 0.1);
   // The fraction of a sample that is missing for the right pitch (Jaffe and Smith 1983).
-  const missing = period + 0.5 - length;
+  const missing = period + share - length;
   const tuning = (1 - missing) / (1 + missing);
   const brightness = held ? 7000 : betweenRatios(random, 1500, 4500);
   const loss = 10 ** (-3 / (frequency * (held ? 0.9 : between(random, 1.5, 3.5))));
@@ -104,7 +106,8 @@ function guitar(frequency: number, { seconds, timbre, random }: Playing): Signal
   const plucked = signal(seconds, (_, i) => {
     const place = i % length;
     const value = line[place] as number;
-    const averaged = (loss * (value + (line[(place + 1) % length] as number))) / 2;
+    const next = line[(place + 1) % length] as number;
+    const averaged = loss * ((1 - share) * value + share * next);
     const tuned = tuning * averaged + input - tuning * before;
     [input, before] = [averaged, tuned];
     line[place] = tuned;
