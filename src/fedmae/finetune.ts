@@ -6,14 +6,13 @@ import { EpalmError } from "../errors.js";
 import { randomStreams } from "../generation/random.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { bytesOf, type Tensor } from "../tensor/tensor.js";
-import { filled, normal } from "../training/distributions.js";
-import { InitialWeights } from "../training/initial-weights.js";
 import { readRunState, writeRunState } from "../training/run-state.js";
 import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
-import { classifierGraph, headName, REGIONS } from "./classifier-graph.js";
+import { type Classes, countRight, initialHeads, labelFeeds, taughtClasses } from "./aspects.js";
+import { classifierGraph, REGIONS } from "./classifier-graph.js";
 import { maeInitializer } from "./initial-mae.js";
-import { type Classes, countRight, type LabelledPicture, taughtClasses } from "./labelled-pictures.js";
+import type { LabelledPicture } from "./labelled-pictures.js";
 import { type EncoderFolder, writeEncoderFolder } from "./mae-folder.js";
 import { PictureBatches } from "./picture-batches.js";
 import { countRightPatches, regionLabels, regionTargets } from "./region-targets.js";
@@ -52,9 +51,6 @@ export interface FinetuneHooks {
 export type Accuracies = ReadonlyMap<string, number>;
 
 const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-
-/** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
-const HEAD_DEVIATION = 2e-5;
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
 const LOG_FILE = "epochs.jsonl";
@@ -147,11 +143,13 @@ class Finetuning {
     options: FinetuneOptions,
   ): Promise<Finetuning> {
     const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
-    const all = new Map([...tensors, ...initialHeads(taught, config, options.seed)]);
-    const counts = new Map(Array.from(taught.classes, ([aspect, labels]) => [aspect, labels.length]));
+    const { classes, regions } = taught;
+    const heads = regions.length > 0 ? new Map([...classes, [REGIONS, regions]]) : classes;
+    const all = new Map([...tensors, ...initialHeads(heads, config.hidden_size, options.seed)]);
+    const counts = new Map(Array.from(classes, ([aspect, labels]) => [aspect, labels.length]));
     const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
       classes: counts,
-      regionLabels: taught.regions.length,
+      regionLabels: regions.length,
       trainedBlocks,
       labelSmoothing,
     });
@@ -242,21 +240,7 @@ class Finetuning {
 
   #labelFeeds(pictures: readonly LabelledPicture[]): Record<string, Tensor> {
     const { classes, regions } = this.taught;
-    const feeds: Record<string, Tensor> = {};
-    for (const [aspect, labels] of classes) {
-      const places = pictures.map((picture) => labels.indexOf(picture.labels[aspect] ?? ""));
-      const shape = [pictures.length];
-      feeds[`labels of ${aspect}`] = {
-        type: "int64",
-        shape,
-        data: BigInt64Array.from(places, (place) => BigInt(Math.max(0, place))),
-      };
-      feeds[`weights of ${aspect}`] = {
-        type: "float32",
-        shape,
-        data: Float32Array.from(places, (place) => (place < 0 ? 0 : 1 / pictures.length)),
-      };
-    }
+    const feeds = labelFeeds(classes, pictures);
     if (regions.length > 0) {
       const targets = regionTargets(pictures, regions, patchesPerSide(this.config));
       feeds[`labels of ${REGIONS}`] = targets.labels;
@@ -292,23 +276,6 @@ class Finetuning {
       moments,
     });
   }
-}
-
-function initialHeads(
-  { classes, regions }: Taught,
-  config: VitConfig,
-  seed: number,
-): ReadonlyMap<string, Tensor> {
-  const [random = Math.random] = randomStreams(seed, 1);
-  const heads = new InitialWeights((name, shape) =>
-    name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_DEVIATION),
-  );
-  const all = regions.length > 0 ? [...classes, [REGIONS, regions] as const] : classes;
-  for (const [aspect, labels] of all) {
-    heads.take(`${headName(aspect)}.weight`, [labels.length, config.hidden_size]);
-    heads.take(`${headName(aspect)}.bias`, [labels.length]);
-  }
-  return heads.tensors;
 }
 
 /** What a killed run logged of an epoch that has to be done again is left out. */

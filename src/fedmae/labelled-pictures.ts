@@ -6,10 +6,14 @@ import { firstIssue, safeParse } from "../schema.js";
 import { readLines } from "../training/data/read-lines.js";
 import { listLabelledPictures } from "./list-pictures.js";
 
-/** A picture, and what it shows, by aspect: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
-export interface LabelledPicture {
-  readonly path: string;
+/** What something shows, by aspect: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
+export interface Labelled {
   readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A picture, and what it shows. */
+export interface LabelledPicture extends Labelled {
+  readonly path: string;
   /** What is where, if that is known; a later region covers those before it. */
   readonly regions?: readonly Region[] | undefined;
 }
@@ -82,66 +86,4 @@ function parseJson(text: string, where: string): unknown {
   } catch (error) {
     throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
   }
-}
-
-/** The labels of each aspect, sorted; their places are what a classifier counts by. */
-export type Classes = ReadonlyMap<string, readonly string[]>;
-
-export function classesOf(pictures: readonly LabelledPicture[]): Classes {
-  const found = new Map<string, Set<string>>();
-  for (const { labels } of pictures) {
-    for (const [aspect, label] of Object.entries(labels)) {
-      const known = found.get(aspect);
-      if (known) known.add(label);
-      else found.set(aspect, new Set([label]));
-    }
-  }
-  return new Map(Array.from(found, ([aspect, labels]) => [aspect, Array.from(labels).sort()]));
-}
-
-/**
- * How many pictures that have the aspect have their own label as the one of the largest logit.
- *
- * @param logits [N, labels], a row per picture
- */
-export function countRight(
-  logits: Float32Array,
-  labels: readonly string[],
-  pictures: readonly LabelledPicture[],
-  aspect: string,
-): { readonly right: number; readonly all: number } {
-  let [right, all] = [0, 0];
-  pictures.forEach(({ labels: own }, row) => {
-    if (own[aspect] === undefined) return;
-    const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
-    all++;
-    if (labels[scores.indexOf(Math.max(...scores))] === own[aspect]) right++;
-  });
-  return { right, all };
-}
-
-/**
- * What training pictures teach, as long as a test asks for nothing else.
- *
- * @throws invalid_data where there is nothing to tell apart, or a test has an aspect of its own
- */
-export function taughtClasses(
-  training: readonly LabelledPicture[],
-  test: readonly LabelledPicture[],
-): Classes {
-  const classes = classesOf(training);
-  if (classes.size === 0) throw new EpalmError("invalid_data", "training pictures: expected some, got none");
-  for (const [aspect, labels] of classes) {
-    if (labels.length >= 2) continue;
-    throw new EpalmError(
-      "invalid_data",
-      `training pictures: expected two labels of '${aspect}' at least, got ${labels.length}`,
-    );
-  }
-  for (const aspect of classesOf(test).keys()) {
-    if (!classes.has(aspect)) {
-      throw new EpalmError("invalid_data", `test pictures: '${aspect}' is no aspect of training pictures`);
-    }
-  }
-  return classes;
 }

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { describe, it } from "node:test";
-import { classesOf, readLabelledPictures, taughtClasses } from "../../src/fedmae/labelled-pictures.js";
+import { classesOf, taughtClasses } from "../../src/fedmae/aspects.js";
+import { readLabelledPictures } from "../../src/fedmae/labelled-pictures.js";
 import { temporaryFolder } from "./tiny-clients.js";
 
 const folder = temporaryFolder();
@@ -114,7 +115,7 @@ describe("what training pictures teach", () => {
     });
     assert.throws(() => taughtClasses([red, blue], [picture({ shape: "round" })]), {
       code: "invalid_data",
-      message: /^test pictures: 'shape'/,
+      message: /^test examples: 'shape'/,
     });
   });
 });

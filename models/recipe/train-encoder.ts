@@ -1,0 +1,309 @@
+import { createHash } from "node:crypto";
+import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gradient } from "../../src/autodiff/gradient.js";
+import type { EncoderBackbone } from "../../src/backbones/backbone.js";
+import { encoderInputs } from "../../src/backbones/encoder-graph.js";
+import type { WeightSource } from "../../src/backbones/parameters.js";
+import { encoderArchitecture } from "../../src/backbones/registry.js";
+import { writeSafetensors } from "../../src/checkpoints/safetensors.js";
+import {
+  aspectLoss,
+  type Classes,
+  countRight,
+  initialHeads,
+  labelFeeds,
+  outputLoss,
+  taughtClasses,
+} from "../../src/fedmae/aspects.js";
+import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
+import { weightsInMemory } from "../../src/fedmae/weights-in-memory.js";
+import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import type { Graph } from "../../src/graph/ir.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { constantSource, elementCount, type Tensor } from "../../src/tensor/tensor.js";
+import { filled, normal, xavierUniform } from "../../src/training/distributions.js";
+import { type Initializer, InitialWeights } from "../../src/training/initial-weights.js";
+import { readRunState, writeRunState } from "../../src/training/run-state.js";
+import { learningRateShare } from "../../src/training/schedule.js";
+import { TrainedParameters } from "../../src/training/trained-parameters.js";
+import { WeightTraining } from "../../src/training/weight-training.js";
+
+/** What an encoder learns from, or is tested on: labels per aspect, and the input that each example is. */
+export interface LabelledInputs {
+  readonly examples: readonly Labelled[];
+  /** The encoder's input of one example, without the batch; called again in each epoch. */
+  input(index: number): Float32Array | Promise<Float32Array>;
+}
+
+export interface EncoderTrainingOptions {
+  /** Where the encoder is put, in the form of a public checkpoint, and the run's checkpoint and log. */
+  readonly output: string;
+  /** The public `config.json` of any encoder that epalm builds: `model_type` and sizes. */
+  readonly config: { readonly model_type: string } & Readonly<Record<string, unknown>>;
+  /** The public `preprocessor_config.json`: how a medium becomes the inputs that are given here. */
+  readonly preprocessor: unknown;
+  readonly training: LabelledInputs;
+  /** By name; each is scored every `testEvery` steps. */
+  readonly tests: Readonly<Record<string, LabelledInputs>>;
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly warmupSteps: number;
+  readonly labelSmoothing: number;
+  /** An input as it is seen this time; the default changes nothing. */
+  readonly augment?: ((input: Float32Array, random: Random) => Float32Array) | undefined;
+  readonly testEvery: number;
+  /** What a killed run loses at most, in steps. */
+  readonly checkpointEvery: number;
+  readonly seed: number;
+  readonly threads?: number | undefined;
+}
+
+export interface EncoderTrainingHooks {
+  readonly onStep?: ((step: number, loss: number, milliseconds: number) => void) | undefined;
+  readonly onTest?: ((step: number, test: string, accuracies: AspectAccuracies) => void) | undefined;
+}
+
+/** Per aspect, the share of examples that have it whose own label has the largest logit. */
+export type AspectAccuracies = Readonly<Record<string, number>>;
+
+const optimizer = { beta1: 0.9, beta2: 0.98, epsilon: 1e-8 };
+const schedule = { startShare: 0, endShare: 0.01 };
+const CLIP_NORM = 1;
+
+/** Seeds of a run's streams: further apart than any run has steps or epochs. */
+const ORDER_SEED = 1_000_000_000;
+const AUGMENT_SEED = 2_000_000_000;
+
+/**
+ * Trains an encoder of any modality, from random weights, to name what labelled examples show: a linear head per aspect
+ * on the normed [CLS] state of its last block. Writes a folder that `epalm build` takes; goes on from its checkpoint
+ * where it was stopped.
+ *
+ * @throws invalid_data where a test has aspects of its own; invalid_option where the checkpoint is another run's; diverged
+ */
+export async function trainEncoder(
+  options: EncoderTrainingOptions,
+  hooks: EncoderTrainingHooks = {},
+): Promise<void> {
+  mkdirSync(options.output, { recursive: true });
+  const run = await EncoderTraining.open(options);
+  try {
+    await run.run(hooks);
+  } finally {
+    await run.close();
+  }
+}
+
+class EncoderTraining {
+  private constructor(
+    private readonly options: EncoderTrainingOptions,
+    private readonly classes: Classes,
+    private readonly backbone: EncoderBackbone,
+    private readonly training: WeightTraining,
+    private readonly fingerprint: string,
+  ) {}
+
+  static async open(options: EncoderTrainingOptions): Promise<EncoderTraining> {
+    const tested = Object.values(options.tests).flatMap(({ examples }) => examples);
+    const classes = taughtClasses(options.training.examples, tested);
+    const start = initialWeights(options, classes);
+    const { graph, backbone } = trainingGraph(options, classes, weightsInMemory(start, "initial weights"));
+    const fingerprint = fingerprintOf(options);
+    const state = readRunState(join(options.output, CHECKPOINT_FILE), fingerprint);
+    const training = await WeightTraining.open(
+      encodeOnnx(graph),
+      { weights: state?.weights ?? start, optimizer, state },
+      { threads: options.threads },
+    );
+    return new EncoderTraining(options, classes, backbone, training, fingerprint);
+  }
+
+  async run({ onStep, onTest }: EncoderTrainingHooks): Promise<void> {
+    const { options, training } = this;
+    const { steps, testEvery, checkpointEvery } = options;
+    while (training.steps < steps) {
+      const started = performance.now();
+      const loss = await this.#step();
+      onStep?.(training.steps, loss, performance.now() - started);
+      const isLast = training.steps === steps;
+      if (training.steps % testEvery === 0 || isLast) {
+        for (const [name, test] of Object.entries(options.tests)) {
+          const accuracies = await this.#accuracies(test);
+          this.#log({ step: training.steps, loss, test: name, accuracies });
+          onTest?.(training.steps, name, accuracies);
+        }
+      }
+      if (training.steps % checkpointEvery === 0 || isLast) this.#save();
+    }
+  }
+
+  close(): Promise<void> {
+    return this.training.close();
+  }
+
+  async #step(): Promise<number> {
+    const { options, training } = this;
+    const [random = Math.random] = randomStreams(options.seed + AUGMENT_SEED + training.steps, 1);
+    const feeds = await this.#feeds(options.training, this.#batch(training.steps), (input) =>
+      options.augment ? options.augment(input, random) : input,
+    );
+    const { loss } = await training.add(feeds);
+    const share = learningRateShare({ ...schedule, ...options }, training.steps);
+    training.step({
+      clipNorm: CLIP_NORM,
+      sizeOf: (name) => ({
+        learningRate: options.learningRate * share,
+        weightDecay: isMatrix(name) ? options.weightDecay : 0,
+      }),
+    });
+    return Number(loss?.data[0]);
+  }
+
+  /** Follows from the step alone; what is left of an epoch behind its last whole batch is not seen in it. */
+  #batch(step: number): number[] {
+    const { batchSize, seed, training } = this.options;
+    const count = training.examples.length;
+    const perEpoch = Math.max(1, Math.floor(count / batchSize));
+    const [random = Math.random] = randomStreams(seed + ORDER_SEED + Math.floor(step / perEpoch), 1);
+    const first = (step % perEpoch) * batchSize;
+    return shuffled(
+      Array.from({ length: count }, (_, index) => index),
+      random,
+    ).slice(first, first + batchSize);
+  }
+
+  async #accuracies(test: LabelledInputs): Promise<AspectAccuracies> {
+    const { batchSize } = this.options;
+    const counts = new Map<string, { right: number; all: number }>();
+    for (let first = 0; first < test.examples.length; first += batchSize) {
+      const examples = test.examples.slice(first, first + batchSize);
+      const feeds = await this.#feeds(
+        test,
+        Array.from(examples, (_, row) => first + row),
+      );
+      const logits = await this.training.evaluate(
+        feeds,
+        Array.from(this.classes.keys(), (aspect) => `logits of ${aspect}`),
+      );
+      for (const [aspect, labels] of this.classes) {
+        const scores = logits[`logits of ${aspect}`]?.data as Float32Array;
+        const { right, all } = countRight(scores, labels, examples, aspect);
+        const before = counts.get(aspect) ?? { right: 0, all: 0 };
+        if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
+      }
+    }
+    return Object.fromEntries(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));
+  }
+
+  async #feeds(
+    { examples, input }: LabelledInputs,
+    indices: readonly number[],
+    seen: (input: Float32Array) => Float32Array = (same) => same,
+  ): Promise<Record<string, Tensor>> {
+    const { inputShape, modality } = this.backbone;
+    const size = elementCount(inputShape);
+    const data = new Float32Array(indices.length * size);
+    for (const [row, index] of indices.entries()) data.set(seen(await input(index)), row * size);
+    return {
+      [encoderInputs[modality]]: { type: "float32", shape: [indices.length, ...inputShape], data },
+      ...labelFeeds(
+        this.classes,
+        indices.map((index) => examples[index] as Labelled),
+      ),
+    };
+  }
+
+  #log(line: unknown): void {
+    appendFileSync(join(this.options.output, "tests.jsonl"), `${JSON.stringify(line)}\n`);
+  }
+
+  #save(): void {
+    const { output, config, preprocessor } = this.options;
+    const { weights, moments, steps } = this.training;
+    const json = (name: string, content: unknown) =>
+      writeFileSync(join(output, name), `${JSON.stringify(content, undefined, 2)}\n`);
+    json("config.json", config);
+    json("preprocessor_config.json", preprocessor);
+    writeSafetensors(
+      join(output, "model.safetensors"),
+      Array.from(weights)
+        .filter(([name]) => !isHead(name))
+        .map(([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const),
+      { format: "pt" },
+    );
+    writeRunState(join(output, CHECKPOINT_FILE), {
+      step: steps,
+      fingerprint: this.fingerprint,
+      weights,
+      moments,
+    });
+  }
+}
+
+const CHECKPOINT_FILE = "checkpoint.safetensors";
+
+const isHead = (name: string) => name.startsWith("head.");
+
+const isMatrix = (name: string) => name.endsWith(".weight") && !name.includes("norm");
+
+/** Inputs: the backbone's, and those of `aspectLoss`; outputs: `loss`, `logits of ASPECT`, `gradient of NAME`. */
+function trainingGraph(
+  { config, labelSmoothing }: EncoderTrainingOptions,
+  classes: Classes,
+  weights: WeightSource,
+): { graph: Graph; backbone: EncoderBackbone } {
+  const g = new GraphBuilder("encoder-training");
+  const parameters = new TrainedParameters(g, weights);
+  const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
+  const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
+  const state = g.slice(backbone.states(input), 1, -1);
+  const losses = Array.from(classes, ([aspect, { length: count }]) =>
+    aspectLoss(g, parameters, state, backbone.width, { aspect, count, rows: "batch", labelSmoothing }),
+  );
+  outputLoss(g, losses);
+  return { graph: gradient(g.finish(), "loss", parameters.trained), backbone };
+}
+
+/** Of the encoder and of its heads. */
+function initialWeights(
+  { config, seed }: EncoderTrainingOptions,
+  classes: Classes,
+): ReadonlyMap<string, Tensor> {
+  const weights = new InitialWeights(initializer(seed), (name) => name.endsWith("attn.qkv.weight"));
+  const g = new GraphBuilder("initial-weights");
+  const parameters = new TrainedParameters(g, weights);
+  const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
+  // The graph asks for each tensor that there is.
+  backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
+  return new Map([...weights.tensors, ...initialHeads(classes, backbone.width, seed)]);
+}
+
+/** As published for transformers over patches: linears Xavier-uniform, tokens and positions of deviation 0.02. */
+function initializer(seed: number): Initializer {
+  const [random = Math.random] = randomStreams(seed, 1);
+  return (name, shape) => {
+    if (/(_token|_embed)$/.test(name)) return normal(random, shape, 0.02);
+    if (name.endsWith(".bias")) return filled(shape, 0);
+    return /norm\d?\.weight$/.test(name) ? filled(shape, 1) : xavierUniform(random, shape);
+  };
+}
+
+/** Of everything that decides about the weights, but for the inputs themselves. */
+function fingerprintOf({
+  output,
+  tests,
+  testEvery,
+  checkpointEvery,
+  threads,
+  training,
+  ...settings
+}: EncoderTrainingOptions) {
+  const labels = training.examples.map((example) => example.labels);
+  return createHash("sha256")
+    .update(JSON.stringify([settings, labels]))
+    .digest("hex");
+}

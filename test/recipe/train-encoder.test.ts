@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import {
+  type AspectAccuracies,
+  type EncoderTrainingOptions,
+  trainEncoder,
+} from "../../models/recipe/train-encoder.js";
+import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { randomStreams } from "../../src/generation/random.js";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import { readEncoder } from "../../src/model/read-encoder.js";
+import { openSource } from "../../src/model/source-folder.js";
+
+const folder = mkdtempSync(join(tmpdir(), "epalm-encoder-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const [FRAMES, BINS] = [16, 8];
+
+/** Features in which a few bins are loud, early or late: what is to be told. */
+function inputs(count: number, seed: number) {
+  const examples = Array.from({ length: count }, (_, index) => ({
+    labels: { height: index % 2 === 0 ? "low" : "high", time: index % 3 === 0 ? "early" : "late" },
+  }));
+  return {
+    examples,
+    input: (index: number) => {
+      const [random = Math.random] = randomStreams(seed + index, 1);
+      const { height, time } = examples[index]?.labels ?? {};
+      return Float32Array.from({ length: FRAMES * BINS }, (_, at) => {
+        const isThere =
+          at % BINS < BINS / 2 === (height === "low") && at < (FRAMES * BINS) / 2 === (time === "early");
+        return (isThere ? 0.8 : 0) + 0.3 * (random() - 0.5);
+      });
+    },
+  };
+}
+
+function options(name: string, steps: number): EncoderTrainingOptions {
+  return {
+    output: join(folder, name),
+    config: {
+      model_type: "audio-spectrogram-transformer",
+      ...{ hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32 },
+      ...{ patch_size: 4, frequency_stride: 4, time_stride: 4, max_length: FRAMES, num_mel_bins: BINS },
+    },
+    preprocessor: { feature_extractor_type: "ASTFeatureExtractor", num_mel_bins: BINS, max_length: FRAMES },
+    training: inputs(36, 0),
+    tests: { others: inputs(24, 1000) },
+    steps,
+    ...{ batchSize: 12, learningRate: 1e-2, weightDecay: 0, warmupSteps: 3, labelSmoothing: 0 },
+    ...{ testEvery: 1000, checkpointEvery: 10, seed: 1, threads: 1 },
+  };
+}
+
+describe("an encoder that is trained on labels", () => {
+  it("tells them apart on inputs that it never saw, and is read as a public checkpoint", async () => {
+    let scores: AspectAccuracies = {};
+    await trainEncoder(options("whole", 40), {
+      onTest: (_, name, accuracies) => {
+        assert.equal(name, "others");
+        scores = accuracies;
+      },
+    });
+    assert.ok((scores.height ?? 0) > 0.9 && (scores.time ?? 0) > 0.9, JSON.stringify(scores));
+    const source = await openSource(join(folder, "whole"), "whole");
+    try {
+      const g = new GraphBuilder("encoder");
+      const { backbone, weights } = readEncoder(g, source, {});
+      encoderGraph(g, backbone);
+      assert.deepEqual([backbone.inputShape, backbone.depth], [[FRAMES, BINS], 1]);
+      assert.ok(Array.from(weights.names()).every((name) => !name.startsWith("head.")));
+    } finally {
+      source.checkpoint.close();
+    }
+  });
+
+  it("is the same where it was stopped and went on", async () => {
+    const model = (name: string) => readFileSync(join(folder, name, "model.safetensors"));
+    await trainEncoder(options("at once", 20));
+    const stopped = options("stopped", 20);
+    const kill = new Error("killed");
+    const stopAt = (last: number) => ({
+      onStep: (step: number) => {
+        if (step === last) throw kill;
+      },
+    });
+    await assert.rejects(trainEncoder(stopped, stopAt(14)), kill);
+    const steps: number[] = [];
+    await trainEncoder(stopped, { onStep: (step) => steps.push(step) });
+    assert.equal(steps[0], 11);
+    assert.ok(model("at once").equals(model("stopped")));
+  });
+
+  it("does not go on from another run's checkpoint", async () => {
+    await assert.rejects(trainEncoder({ ...options("stopped", 20), learningRate: 1 }), {
+      code: "invalid_option",
+    });
+  });
+});
