@@ -265,8 +265,8 @@ function backbones(work: string, precision: Precision) {
 
 /** Each with a blind twin, which says what the pictures add. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
-  for (const task of tasks) {
-    for (const blind of [false, true]) {
+  for (const blind of [false, true]) {
+    for (const task of tasks) {
       const name = blind ? `${task}-blind` : task;
       const { scores, adapterFile } = await trainModel(adapterConfig(work, task, blind), {
         onPlan: (plan) =>
@@ -291,7 +291,7 @@ function adapterConfig(work: string, task: Task, blind: boolean): TrainingConfig
     optimizer: { learningRate: 2e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
-    epochs: task === "caption" ? 4 : 2,
+    epochs: task === "caption" ? 4 : 3,
     batchSize: 32,
     cache: join(work, "states"),
     install: false,
