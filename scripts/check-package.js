@@ -8,7 +8,6 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
-const PICTURE = resolve("test/fixtures/media/photo-640x480.jpg");
 const PORT = "18474";
 
 /** In the process and over HTTP: the same words. */
@@ -20,12 +19,13 @@ import { EpalmClient } from "epalm/sdk";
 import * as fedmae from "epalm/fedmae";
 const [model, picture, port] = process.argv.slice(2);
 const client = new EpalmClient({ baseUrl: "http://localhost:" + port });
-const options = { maxNewTokens: 5 };
+const options = {};
 const here = await load(model);
 const [one, other] = [await here.caption(picture, options), await client.caption(picture, options)];
 await here.close();
 assert.equal(typeof one.text, "string");
 assert.equal(one.text, other.text);
+assert.match(one.text, /^an? .* on a blue background$/);
 assert.equal(typeof fedmae.pretrain, "function");
 assert.equal(createRequire(import.meta.url)("epalm/manifest.schema.json").type, "object");
 assert.equal((await fetch("http://localhost:" + port + "/healthz")).status, 200);
@@ -49,7 +49,8 @@ export { answer, config, text };
 
 const work = mkdtempSync(join(tmpdir(), "epalm-package-"));
 const project = join(work, "project");
-const model = join(work, "tiny");
+const BUNDLED = "node_modules/epalm/models/default";
+const PICTURE = `${BUNDLED}/samples/red-apple.jpg`;
 try {
   const tarball = checkTarball();
   installInto(tarball);
@@ -134,8 +135,13 @@ async function useIt() {
   assert.match(epalm("--help"), /serve[\s\S]*caption/);
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
-  epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", model);
-  const server = spawn("npx", ["--no-install", "epalm", "serve", "--model", model, "--port", PORT], {
+  epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", join(work, "tiny"));
+  assert.match(
+    epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"),
+    /"text"/,
+  );
+  // Without a model, the one that comes with the package.
+  const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,
     detached: true,
     stdio: ["ignore", "inherit", "inherit"],
@@ -144,7 +150,7 @@ async function useIt() {
   try {
     await ready(server);
     writeFileSync(join(project, "use.js"), PROGRAM);
-    const said = run("node", ["use.js", model, PICTURE, PORT], project);
+    const said = run("node", ["use.js", BUNDLED, PICTURE, PORT], project);
     console.log(said.trim());
   } finally {
     // The whole group: npx, and the service that it started.

@@ -19,6 +19,7 @@ export {
   type SourceReference,
 } from "./model/build-model.js";
 export { adapterModality, type EncoderOf, encoderOf, encodersOf, modalitiesOf } from "./model/encoders.js";
+export { BUNDLED_MODEL } from "./model/bundled-model.js";
 export { installAdapter } from "./model/install-adapter.js";
 export {
   MANIFEST_FILE,

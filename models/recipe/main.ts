@@ -23,7 +23,7 @@ everything that the bundled model is made of, one part after the other:
 
 or one thing for a use of one's own, with --output DIR:
   icons            pictures of single symbols, DIR/STYLE/KIND/NAME.png   [--side N] [--border N]
-  scenes           scenes with captions, questions, labels               [--count N] [--side N] [--seed N] [--held-out]
+  scenes           scenes of all concepts: captions, questions, labels             [--count N] [--side N] [--seed N] [--held-out]
   language-model   an OPT of 11 million parameters, trained on texts     [--steps N] [--threads N]`;
 
 const { values, positionals } = parseArgs({
@@ -71,6 +71,7 @@ async function makeOne(what: string, output: string): Promise<void> {
         seed: Number(values.seed),
         objects: values.objects === undefined ? undefined : Number(values.objects),
         styles: values["held-out"] ? "held-out style" : "training",
+        concepts: "all",
         onPicture: (done) => done % 1000 === 0 && console.log(`${done} pictures`),
       });
     case "language-model":

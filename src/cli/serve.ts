@@ -5,7 +5,7 @@ import type { ServerEnvironment } from "../environment.js";
 import { EpalmError, MANIFEST_FILE } from "../index.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../server/config.js";
 import { runServer } from "../server/run-server.js";
-import { BUNDLED_MODEL } from "./bundled-model.js";
+import { BUNDLED_MODEL } from "../model/bundled-model.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { each, integer, someText } from "./option-values.js";

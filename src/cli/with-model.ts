@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { load, type Model } from "../index.js";
-import { BUNDLED_MODEL } from "./bundled-model.js";
+import { BUNDLED_MODEL } from "../model/bundled-model.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
 import { integer } from "./option-values.js";

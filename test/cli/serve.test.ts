@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import type { SampleList, TextAnswer } from "../../src/wire.js";
 import { form, postForm } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
 
@@ -39,6 +40,12 @@ async function start(args: readonly string[], environment: Record<string, string
   throw new TypeError(`the service ended: ${told}`);
 }
 
+async function answerOf(asked: Promise<Response>): Promise<TextAnswer> {
+  const response = await asked;
+  assert.equal(response.status, 200);
+  return (await response.json()) as TextAnswer;
+}
+
 async function ended(child: ChildProcess): Promise<number | null> {
   if (child.exitCode === null) await once(child, "exit");
   return child.exitCode;
@@ -69,6 +76,24 @@ describe("epalm serve", () => {
     assert.equal(await ended(child), 0);
     assert.match(log(), /"newTokens":7/);
     assert.ok(!log().includes(secret));
+  });
+
+  it("serves the model that comes with epalm where none is named", async () => {
+    const { child, url } = await start(["--threads", "1"]);
+    const sample = (name: string) => readFileSync(join("models/default/samples", `${name}.jpg`));
+    const grounds = { "red-apple": "blue", "dog-and-pizza": "yellow", umbrella: "gray" };
+    for (const [name, color] of Object.entries(grounds)) {
+      const { text, adapter } = await answerOf(postForm(`${url}/caption`, form(sample(name))));
+      assert.match(text, new RegExp(` on an? .*${color} background$`));
+      assert.equal(adapter, "caption");
+      const question = "what color is the background";
+      const answer = await answerOf(postForm(`${url}/vqa`, form(sample(name), { question })));
+      assert.deepEqual([answer.text, answer.adapter], [color, "vqa"]);
+    }
+    const { samples } = (await (await fetch(`${url}/samples`)).json()) as SampleList;
+    assert.ok(samples.some(({ name }) => name === "red-apple.jpg"));
+    child.kill("SIGTERM");
+    assert.equal(await ended(child), 0);
   });
 
   const refusals: readonly (readonly [string, readonly string[], RegExp])[] = [
