@@ -28,7 +28,7 @@ async function* inPieces(): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 100) yield bytes.subarray(at, at + 100);
 }
 
-const forms: Readonly<Record<string, () => Picture>> = {
+const forms: Readonly<Record<string, () => MediumInput>> = {
   path: () => file,
   "file URL": () => pathToFileURL(file),
   "data URL": () => new URL(`data:image/png;base64,${bytes.toString("base64")}`),

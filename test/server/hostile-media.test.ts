@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { textAnswer } from "../../src/wire.js";
 import { type Damage, damaged, enormousMp4, pointers } from "../media/hostile-files.js";
 import { runningFfmpegs } from "../media/running-ffmpegs.js";
 import { buildAllSensesModel } from "./all-senses-model.js";
+import { filesLeft } from "./files-left.js";
 import { form, postForm, startServer } from "./running-server.js";
 import { temporaryFolder } from "./tiny-model.js";
 
@@ -101,7 +102,7 @@ for (const [title, sent] of Object.entries(sets)) {
     };
     await Promise.all(Array.from({ length: AT_ONCE }, client));
     assert.deepEqual(wrong, []);
-    assert.deepEqual([runningFfmpegs(), readdirSync(temporary), visits], [[], [], []]);
+    assert.deepEqual([runningFfmpegs(), filesLeft(temporary), visits], [[], [], []]);
     await answersRightly();
   });
 }
