@@ -146,7 +146,7 @@ test("models, and which of them answers", async () => {
     known.map(({ name }) => name),
     ["tiny", "other"],
   );
-  assert.deepEqual(known[0]?.adapters[1], { name: "answers", tasks: ["vqa"] });
+  assert.deepEqual(known[0]?.adapters[1], { name: "answers", tasks: ["vqa"], modality: "image" });
   assert.equal((await client.caption(bytes, { model: "other" })).model, "other");
   await assert.rejects(client.caption(bytes, { model: "none" }), { code: "not_found", field: "model" });
 });
@@ -169,7 +169,7 @@ test("a problem becomes an error that has all of it, in the words of the client"
   });
   const stranger = new EpalmClient({ baseUrl: url });
   await assert.rejects(stranger.caption(bytes), { status: 401, code: "unauthorized" });
-  const large = new Uint8Array(33 * 1024 * 1024);
+  const large = new Uint8Array(65 * 1024 * 1024);
   await assert.rejects(client.caption(large), { status: 413, code: "too_large", field: "media" });
 });
 
