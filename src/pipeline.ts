@@ -67,8 +67,10 @@ export interface Timings {
 }
 
 export interface PerceiveOptions {
-  /** What the medium is to be taken for. Default: what its content says, of what the model takes. */
+  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
   readonly modality?: Modality | undefined;
+  /** That will be asked for: one that does not exist or takes another modality is refused before the medium is read. */
+  readonly adapter?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -271,8 +273,8 @@ export class Model {
    * Decodes and encodes a medium once, for several questions about it: what comes back can stand for the medium in
    * every call.
    */
-  perceive(medium: MediumInput, { modality, signal }: PerceiveOptions = {}): Promise<Percept> {
-    return this.#perceiver.perceive(medium, modality, signal);
+  async perceive(medium: MediumInput, options: PerceiveOptions = {}): Promise<Percept> {
+    return this.#perceiver.perceive(medium, this.#knownModality(options), options.signal);
   }
 
   /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
@@ -308,9 +310,8 @@ export class Model {
   /** Questions side by side; one that fails takes the others back. */
   async #answerAll(medium: MediumInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
     expectQuestions(questions);
-    const { signal, onText } = options;
-    const modality = this.#knownModality(options);
-    const percept = options.blind ? medium : await this.perceive(medium, { modality, signal });
+    const { adapter, modality, signal, onText } = options;
+    const percept = options.blind ? medium : await this.perceive(medium, { adapter, modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
       this.#answer("vqa", percept, question, {
@@ -368,15 +369,18 @@ export class Model {
     });
   }
 
-  /** A medium's modality, where it need not be looked at for that. */
-  #knownModality({ modality, adapter }: GroundOptions): Modality | undefined {
-    const [only, ...others] = this.modalities;
-    if (modality !== undefined) return modality;
-    return others.length === 0
-      ? only
-      : adapter === undefined
-        ? undefined
-        : this.#adapters.modalityOf(adapter);
+  /**
+   * A medium's modality, where it need not be looked at for that.
+   *
+   * @throws invalid_option, not_found for a modality that the model does not take and for an adapter of another one
+   */
+  #knownModality({ modality, adapter }: PerceiveOptions): Modality | undefined {
+    const taken = this.modalities;
+    if (modality !== undefined && !taken.includes(modality)) {
+      throw new EpalmError("invalid_option", `modality: expected ${taken.join(" or ")}, got ${modality}`);
+    }
+    if (adapter !== undefined) return this.#adapters.modalityOf(adapter, modality);
+    return modality ?? (taken.length === 1 ? taken[0] : undefined);
   }
 
   /**

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { Modality } from "./backbones/backbone.js";
 import {
   type GenerationOptions,
   type GenerationSettings,
@@ -16,23 +17,30 @@ import {
  * OpenAPI; clients take their types from them. Names are in snake_case; fields that are not known are errors.
  */
 
-/** The kinds of media, which are also the names of the fields that carry them. */
-export const mediaFields = ["image", "audio", "video"] as const;
+/** What a medium can be. */
+const modalities = ["image", "audio", "video"] as const satisfies readonly Modality[];
+
+/** Fields that carry a medium: by the name of a modality it is taken for that, as `media` for what its content says. */
+export const mediaFields = ["media", ...modalities] as const;
 export type MediaField = (typeof mediaFields)[number];
 
 /** Texts that a request gives for ranking; a service may allow fewer. */
 export const MAX_CANDIDATES = 256;
 
-/** Questions about one picture in one request; a service may allow fewer. */
+/** Questions about one medium in one request; a service may allow fewer. */
 export const MAX_QUESTIONS = 64;
 
 /** In UTF-16 units, of names of models and adapters. */
 const MAX_NAME_LENGTH = 200;
 
-const medium = z
-  .string()
-  .min(1)
-  .describe("base64, a data URL, or an https address of a host that the service was told to trust");
+const medium = (taken: string) =>
+  z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      `${taken}: base64, a data URL, or an https address of a host that the service was told to trust`,
+    );
 const name = z.string().min(1).max(MAX_NAME_LENGTH);
 const someText = z.string().min(1);
 
@@ -66,11 +74,14 @@ const generationFields = {
 const generationSchema = z.strictObject(generationFields).partial();
 
 const requestFields = {
-  image: medium.optional(),
-  audio: medium.optional(),
-  video: medium.optional(),
+  media: medium("taken for what a named adapter takes, or else for what its content says"),
+  image: medium("taken for a picture"),
+  audio: medium("taken for a sound"),
+  video: medium("taken for a video"),
   model: name.optional().describe("default: the first that the service has"),
-  adapter: name.optional().describe("default: the model's first for the task"),
+  adapter: name
+    .optional()
+    .describe("default: the model's first for the task and what the medium is taken for"),
   ...generationSchema.shape,
   logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
   stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),
@@ -87,7 +98,7 @@ export const vqaRequest = z.strictObject({
       error: `expected a text or a list of 1 to ${MAX_QUESTIONS} texts`,
     })
     .describe(
-      "one question, or several about the same picture, which is then encoded once; in a form: `question` several " +
+      "one question, or several about the same medium, which is then encoded once; in a form: `question` several " +
         "times, or `question[]`, which is a list even once",
     ),
   candidates: z
@@ -150,7 +161,7 @@ const timings = z
 const source = {
   model: z.string(),
   adapter: z.string(),
-  modality: z.enum(mediaFields),
+  modality: z.enum(modalities),
   usage: usage.describe("candidates are read, not written: they count among the prompt's tokens"),
   timings,
 };
@@ -197,16 +208,16 @@ export const modelList = z.strictObject({
       created: z.int(),
       owned_by: z.string(),
       epalm: z.strictObject({
-        modalities: z.array(z.enum(mediaFields)).describe("what the model takes"),
+        modalities: z.array(z.enum(modalities)).describe("what the model takes"),
         adapters: z.array(
-          z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(mediaFields) }),
+          z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(modalities) }),
         ),
       }),
     }),
   ),
 });
 
-/** `GET /samples`: pictures that come with the models, for trying them. */
+/** `GET /samples`: media that come with the models, for trying them. */
 export const sampleList = z.strictObject({
   samples: z.array(
     z.strictObject({

@@ -2,7 +2,7 @@ import { endianness } from "node:os";
 import { EpalmError } from "../errors.js";
 import { SAMPLING_RATE } from "../model/audio-preprocessing.js";
 import type { Waveform } from "./log-mel.js";
-import { withMediaFile } from "./media-file.js";
+import { type MediaFile, withMediaFile } from "./media-file.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "./media-limits.js";
 import type { MediaInput } from "./read-media.js";
 import { inputArguments, runFfmpeg } from "./run-ffmpeg.js";
@@ -36,7 +36,7 @@ export async function decodeAudio(
     const expected = `expected a number above 0, ${MAX_AUDIO_SECONDS} at most`;
     throw new EpalmError("invalid_option", `seconds: ${expected}, got ${seconds}`);
   }
-  return withMediaFile(input, maxBytes, async (file) => {
+  const decode = async (file: MediaFile): Promise<Waveform> => {
     const length = Math.ceil(seconds * SAMPLING_RATE);
     const { value, complaint } = await runFfmpeg({
       file,
@@ -50,7 +50,8 @@ export async function decodeAudio(
     });
     if (value.length === 0) throw await nothingDecoded(file, "sound", complaint, signal);
     return { data: value, sampleRate: SAMPLING_RATE };
-  });
+  };
+  return withMediaFile(input, maxBytes, decode, signal);
 }
 
 /** `length` samples, or as many as come. */

@@ -62,7 +62,7 @@ export async function decodeVideo(
   const settings = { frames, preprocessing, maxPixels, maxSeconds, signal };
   const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
   if (mayMove(head)) return decodeAnimation(await readMedia(input, maxBytes), mediaName(input), settings);
-  return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings));
+  return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
 }
 
 async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {

@@ -33,7 +33,8 @@ export async function encoderInput(
     case "audio": {
       const heard = neededSamples(preprocessing.maxLength) / preprocessing.samplingRate;
       const seconds = Math.min(heard, MAX_AUDIO_SECONDS);
-      return logMel(await decodeAudio(input, { seconds, signal }, limits.audio), preprocessing);
+      const sound = await decodeAudio(input, { seconds, signal }, limits.audio);
+      return logMel(sound, preprocessing, mediaName(input));
     }
     case "video": {
       const { frames, picture } = preprocessing;

@@ -27,11 +27,13 @@ export function neededSamples(frames: number): number {
  * pre-emphasis 0.97, no dither), computed by transformers.js, normalised, cut or filled up with zeros before that to
  * `[maxLength, melBins]`, row-major. Equal to Hugging Face's `ASTFeatureExtractor` to 1e-6.
  *
+ * @param where what errors call it
  * @throws invalid_option (another sampling rate), invalid_media (shorter than a frame, samples that are no numbers)
  */
 export async function logMel(
   { data, sampleRate }: Waveform,
   { maxLength, melBins, mean, std }: AudioPreprocessing,
+  where = "sound",
 ): Promise<Float32Array> {
   const rate: number = sampleRate;
   if (rate !== SAMPLING_RATE) {
@@ -40,11 +42,11 @@ export async function logMel(
   if (data.length < FRAME) {
     throw new EpalmError(
       "invalid_media",
-      `sound: expected at least 25 ms, ${FRAME} samples, got ${data.length}`,
+      `${where}: expected at least 25 ms, ${FRAME} samples, got ${data.length}`,
     );
   }
   if (!data.every(Number.isFinite)) {
-    throw new EpalmError("invalid_media", "sound: expected numbers, got samples that are none");
+    throw new EpalmError("invalid_media", `${where}: expected numbers, got samples that are none`);
   }
   // Imported late, as the tokenizer does: the package takes a third of a second.
   const { ASTFeatureExtractor } = await import("@xenova/transformers");

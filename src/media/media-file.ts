@@ -1,11 +1,12 @@
 import { rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { EpalmError, messageOf } from "../errors.js";
 import { atExit } from "./at-exit.js";
 import { type Container, containerNames, containerOf, HEAD_BYTES } from "./container.js";
 import { checkLength, type MediaInput, mediaName, readHead } from "./read-media.js";
+import { Turns } from "./turns.js";
 
 /** Sound or moving pictures, as a file that ffmpeg can find its way in. */
 export interface MediaFile {
@@ -18,27 +19,36 @@ export interface MediaFile {
   readonly begun: number;
 }
 
+/** More decoders at once than cores finish no sooner, and each takes memory. */
+const turns = new Turns(Math.max(2, availableParallelism()));
+
 /**
  * Runs `use` on a medium that is a file, whose first bytes are of a container that is read. Bytes in memory become a
  * private file (its folder 0700, itself 0600) that is gone when this returns, and when the process ends before: a pipe
- * would not do, since cameras write the table of an MP4 behind its content, and frames are sought.
+ * would not do, since cameras write the table of an MP4 behind its content, and frames are sought. Media that are worked
+ * on at the same time are as many as there are cores, or two; others wait, until their signal fires.
  *
- * @throws unsupported_media, and what `readMedia` throws
+ * @throws unsupported_media, aborted, and what `readMedia` throws
  */
 export async function withMediaFile<T>(
   input: MediaInput,
   maxBytes: number,
   use: (file: MediaFile) => Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
-  const [where, begun] = [mediaName(input), performance.now()];
+  const where = mediaName(input);
   if (typeof input === "string") {
     const container = knownContainer(await readHead(input, HEAD_BYTES, maxBytes), where);
-    return use({ path: resolve(input), container, where, begun });
+    const path = resolve(input);
+    return turns.run(() => use({ path, container, where, begun: performance.now() }), signal);
   }
   checkLength(input.length, maxBytes, where);
   if (input.length === 0) throw new EpalmError("invalid_media", `${where}: is empty`);
   const container = knownContainer(input.subarray(0, HEAD_BYTES), where);
-  return withPrivateFile(input, (path) => use({ path, container, where, begun }));
+  return turns.run(
+    () => withPrivateFile(input, (path) => use({ path, container, where, begun: performance.now() })),
+    signal,
+  );
 }
 
 function knownContainer(head: Uint8Array, where: string): Container {

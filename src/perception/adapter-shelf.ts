@@ -103,9 +103,9 @@ export class AdapterShelf {
     }
   }
 
-  /** Of the states that an adapter takes; undefined where there is none of the name. */
-  modalityOf(name: string): Modality | undefined {
-    return this.#shelved.get(name)?.adapter.modality;
+  /** Of the states that an adapter takes. @throws not_found; invalid_option if another one is wanted */
+  modalityOf(name: string, wanted?: Modality): Modality {
+    return this.#named(name, wanted).adapter.modality;
   }
 
   /** See `Model.useAdapter`. */
@@ -122,17 +122,21 @@ export class AdapterShelf {
   }
 
   #choose(task: TaskName, modality: Modality, name: string | undefined): Shelved {
-    const chosen = name ?? this.#first(task, modality);
-    const shelved = this.#shelved.get(chosen);
-    if (shelved?.adapter.modality === modality) return shelved;
-    if (shelved) {
-      throw new EpalmError(
-        "invalid_option",
-        `adapter '${chosen}': expected one for ${modality}, got one for ${shelved.adapter.modality}`,
-      );
+    return this.#named(name ?? this.#first(task, modality), modality);
+  }
+
+  #named(name: string, modality: Modality | undefined): Shelved {
+    const shelved = this.#shelved.get(name);
+    if (!shelved) {
+      const known = Array.from(this.#shelved.keys()).join(", ") || "none";
+      throw new EpalmError("not_found", `adapter '${name}': expected one of ${known}`);
     }
-    const known = Array.from(this.#shelved.keys()).join(", ") || "none";
-    throw new EpalmError("not_found", `adapter '${chosen}': expected one of ${known}`);
+    const own = shelved.adapter.modality;
+    if (modality === undefined || own === modality) return shelved;
+    throw new EpalmError(
+      "invalid_option",
+      `adapter '${name}': expected one for ${modality}, got one for ${own}`,
+    );
   }
 
   #first(task: TaskName, modality: Modality): string {

@@ -1,4 +1,5 @@
-import type { ListAnswer, MediaField, ModelList, TextAnswer, WireText } from "../wire.js";
+import type { Modality } from "../backbones/backbone.js";
+import type { ListAnswer, ModelList, TextAnswer, WireText } from "../wire.js";
 import type {
   CommonAnswer,
   CommonAnswers,
@@ -38,11 +39,11 @@ export interface Ranking extends CommonRanking {
 export interface ModelInfo {
   readonly name: string;
   /** What it takes. */
-  readonly modalities: readonly MediaField[];
+  readonly modalities: readonly Modality[];
   readonly adapters: readonly {
     readonly name: string;
     readonly tasks: readonly string[];
-    readonly modality: MediaField;
+    readonly modality: Modality;
   }[];
 }
 

@@ -1,58 +1,56 @@
 import type { AnswerPiece, AnswerStream } from "../answer-stream.js";
+import type { Modality } from "../backbones/backbone.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
-import type { MediaField } from "../wire.js";
 
 /**
  * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the
  * client of a service that did (`EpalmClient`). Code that is written against `Asker` runs with either.
  */
 export interface Asker {
-  /** Says what is in a picture. */
-  readonly caption: (picture: CommonPicture, options?: CommonAskOptions) => Promise<CommonAnswer>;
+  /** Says what is in a medium. */
+  readonly caption: (medium: CommonMedium, options?: CommonAskOptions) => Promise<CommonAnswer>;
   readonly vqa: {
-    /** Answers a question about a picture. */
-    (picture: CommonPicture, question: string, options?: CommonAskOptions): Promise<CommonAnswer>;
-    /** Answers several questions about the same picture, which is encoded once. */
-    (
-      picture: CommonPicture,
-      questions: readonly string[],
-      options?: CommonAskOptions,
-    ): Promise<CommonAnswers>;
+    /** Answers a question about a medium. */
+    (medium: CommonMedium, question: string, options?: CommonAskOptions): Promise<CommonAnswer>;
+    /** Answers several questions about the same medium, which is encoded once. */
+    (medium: CommonMedium, questions: readonly string[], options?: CommonAskOptions): Promise<CommonAnswers>;
   };
-  /** Orders given answers to a question about a picture by how probable the model finds them. */
+  /** Orders given answers to a question about a medium by how probable the model finds them. */
   readonly rank: (
-    picture: CommonPicture,
+    medium: CommonMedium,
     question: string,
     candidates: readonly string[],
     options?: CommonRankOptions,
   ) => Promise<CommonRanking>;
-  /** Says what is in a picture, piece by piece. */
+  /** Says what is in a medium, piece by piece. */
   readonly streamCaption: (
-    picture: CommonPicture,
+    medium: CommonMedium,
     options?: CommonStreamOptions,
   ) => AnswerStream<string, CommonAnswer>;
   readonly streamVqa: {
-    /** Answers a question about a picture, piece by piece. */
+    /** Answers a question about a medium, piece by piece. */
     (
-      picture: CommonPicture,
+      medium: CommonMedium,
       question: string,
       options?: CommonStreamOptions,
     ): AnswerStream<string, CommonAnswer>;
     /** Answers several questions at once: each piece says whose it is. */
     (
-      picture: CommonPicture,
+      medium: CommonMedium,
       questions: readonly string[],
       options?: CommonStreamOptions,
     ): AnswerStream<AnswerPiece, CommonAnswers>;
   };
 }
 
-/** The path of a file, or the bytes of one. */
-export type CommonPicture = string | Uint8Array;
+/** A picture, a sound or a video: the path of a file, or the bytes of one. */
+export type CommonMedium = string | Uint8Array;
 
 export interface CommonStreamOptions extends GenerationOptions {
-  /** Default: the model's first adapter that was trained for the task. */
+  /** Default: the model's first adapter that was trained for the task and what the medium is taken for. */
   readonly adapter?: string | undefined;
+  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  readonly modality?: Modality | undefined;
   /** Takes the request back; it then rejects with the code `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -66,8 +64,10 @@ export interface CommonAskOptions extends CommonStreamOptions {
 }
 
 export interface CommonRankOptions {
-  /** Default: the model's first adapter that was trained for questions. */
+  /** Default: the model's first adapter that was trained for questions and what the medium is taken for. */
   readonly adapter?: string | undefined;
+  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  readonly modality?: Modality | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
    * What a candidate is scored by: the `"sum"` of its tokens' log-probabilities, which favours short ones, or their
@@ -108,7 +108,7 @@ export interface CommonSource {
   /** In process the name in the folder's manifest, of a service the name that it serves the model under. */
   readonly model: string;
   readonly adapter: string;
-  readonly modality: MediaField;
+  readonly modality: Modality;
   /** Several questions overlap: the longest counts. */
   readonly timings: CommonTimings;
 }
@@ -121,7 +121,7 @@ export interface CommonAnswer extends CommonSource {
   readonly usage: CommonUsage;
 }
 
-/** Answers to several questions about one picture. */
+/** Answers to several questions about one medium. */
 export interface CommonAnswers extends CommonSource {
   /** In the order of the questions. */
   readonly answers: readonly {

@@ -5,7 +5,7 @@ export interface ClientOptions {
   readonly baseUrl: string | URL;
   /** Sent as bearer key. Default: none. */
   readonly apiKey?: string | undefined;
-  /** For a whole call: reading the picture, all attempts, pauses, a stream to its end. Milliseconds; default 120 000. */
+  /** For a whole call: reading the medium, all attempts, pauses, a stream to its end. Milliseconds; default 120 000. */
   readonly timeout?: number | undefined;
   /** How often a request is sent again after what may pass. 0 to 100; default 3. */
   readonly retries?: number | undefined;

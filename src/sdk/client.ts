@@ -1,7 +1,8 @@
 import { type AnswerPiece, AnswerStream } from "../answer-stream.js";
+import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
-import type { MediaField, TextEvent } from "../wire.js";
+import type { TextEvent } from "../wire.js";
 import {
   type Answer,
   type Answers,
@@ -24,7 +25,7 @@ import {
   parseTimeout,
 } from "./client-settings.js";
 import { type FormField, multipartForm } from "./form.js";
-import { type Picture, readMedium } from "./medium.js";
+import { type MediumInput, readMedium } from "./medium.js";
 import { wireNames } from "./option-names.js";
 import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
 import { Transport, type WireRequest } from "./transport.js";
@@ -40,8 +41,6 @@ export interface CallOptions {
 interface TargetOptions extends CallOptions {
   /** Default: the service's first. */
   readonly model?: string | undefined;
-  /** What the medium is; models take one kind. Default `"image"`. */
-  readonly modality?: MediaField | undefined;
 }
 
 export interface StreamOptions extends Omit<CommonStreamOptions, "signal">, TargetOptions {
@@ -58,6 +57,8 @@ export type Health =
   /** It is there, but takes no requests: it loads its models, is full, or ends. */
   | { readonly isReady: false; readonly reason: string };
 
+const modalities: ReadonlySet<string> = new Set(["image", "audio", "video"] satisfies Modality[]);
+
 const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
 const callNames: ReadonlySet<string> = new Set(["signal", "timeout"]);
 const rankNames: ReadonlySet<string> = new Set([...targetNames, "normalisation"]);
@@ -66,9 +67,9 @@ const askNames: ReadonlySet<string> = new Set([...streamNames, "onText"]);
 
 interface Asked {
   readonly path: "/caption" | "/vqa";
-  readonly picture: Picture;
+  readonly medium: MediumInput;
   readonly fields: readonly FormField[];
-  readonly options: TargetOptions & { readonly adapter?: string | undefined };
+  readonly options: TargetOptions & Pick<CommonRankOptions, "adapter" | "modality">;
 }
 
 /**
@@ -89,30 +90,30 @@ export class EpalmClient {
     this.#transport = new Transport(this.#settings);
   }
 
-  /** Says what is in a picture. */
-  async caption(picture: Picture, options: AskOptions = {}): Promise<Answer> {
+  /** Says what is in a medium. */
+  async caption(medium: MediumInput, options: AskOptions = {}): Promise<Answer> {
     expectOptions(options, askNames);
-    const asked = writing("/caption", picture, [], options);
+    const asked = writing("/caption", medium, [], options);
     return this.#write(asked, options.onText, readAnswer);
   }
 
-  /** Answers a question about a picture. */
-  async vqa(picture: Picture, question: string, options?: AskOptions): Promise<Answer>;
-  /** Answers several questions about the same picture, which is then sent and encoded once. */
-  async vqa(picture: Picture, questions: readonly string[], options?: AskOptions): Promise<Answers>;
+  /** Answers a question about a medium. */
+  async vqa(medium: MediumInput, question: string, options?: AskOptions): Promise<Answer>;
+  /** Answers several questions about the same medium, which is then sent and encoded once. */
+  async vqa(medium: MediumInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
   async vqa(
-    picture: Picture,
+    medium: MediumInput,
     question: string | readonly string[],
     options: AskOptions = {},
   ): Promise<Answer | Answers> {
     expectOptions(options, askNames);
-    const asked = writing("/vqa", picture, questionFields(question), options);
+    const asked = writing("/vqa", medium, questionFields(question), options);
     return this.#write(asked, options.onText, answerReader(question));
   }
 
-  /** Orders given answers to a question about a picture by how probable the model finds them. */
+  /** Orders given answers to a question about a medium by how probable the model finds them. */
   async rank(
-    picture: Picture,
+    medium: MediumInput,
     question: string,
     candidates: readonly string[],
     options: RankOptions = {},
@@ -125,35 +126,35 @@ export class EpalmClient {
       ...listField("candidates", candidates),
       ...textField("rank_by", normalisation),
     ];
-    const asked: Asked = { path: "/vqa", picture, fields, options };
+    const asked: Asked = { path: "/vqa", medium, fields, options };
     return this.#call(options, async (clock) => {
       const json = await this.#transport.json(await wireRequest(asked, clock), clock);
       return readRanking(json, candidates);
     });
   }
 
-  /** Says what is in a picture, piece by piece. */
-  streamCaption(picture: Picture, options: StreamOptions = {}): AnswerStream<string, Answer> {
+  /** Says what is in a medium, piece by piece. */
+  streamCaption(medium: MediumInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
     expectOptions(options, streamNames);
-    const asked = writing("/caption", picture, [], options);
+    const asked = writing("/caption", medium, [], options);
     return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
   }
 
-  /** Answers a question about a picture, piece by piece. */
-  streamVqa(picture: Picture, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
+  /** Answers a question about a medium, piece by piece. */
+  streamVqa(medium: MediumInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
   /** Answers several questions at once: each piece says whose it is. */
   streamVqa(
-    picture: Picture,
+    medium: MediumInput,
     questions: readonly string[],
     options?: StreamOptions,
   ): AnswerStream<AnswerPiece, Answers>;
   streamVqa(
-    picture: Picture,
+    medium: MediumInput,
     question: string | readonly string[],
     options: StreamOptions = {},
   ): AnswerStream<string, Answer> | AnswerStream<AnswerPiece, Answers> {
     expectOptions(options, streamNames);
-    const asked = writing("/vqa", picture, questionFields(question), options);
+    const asked = writing("/vqa", medium, questionFields(question), options);
     if (typeof question === "string") {
       return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
     }
@@ -254,7 +255,7 @@ export class EpalmClient {
 /** A request that writes text. @throws invalid_option */
 function writing(
   path: Asked["path"],
-  picture: Picture,
+  medium: MediumInput,
   fields: readonly FormField[],
   options: StreamOptions,
 ): Asked {
@@ -265,20 +266,24 @@ function writing(
   const generation: GenerationOptions = options;
   return {
     path,
-    picture,
+    medium,
     fields: [...fields, ...generationFields(generation), ...listField("logprobs", logprobs ? ["true"] : [])],
     options,
   };
 }
 
 async function wireRequest(
-  { path, picture, fields, options }: Asked,
+  { path, medium, fields, options }: Asked,
   clock: CallClock,
   more: readonly FormField[] = [],
 ): Promise<WireRequest> {
-  const { model, adapter, modality = "image" } = options;
+  const { model, adapter, modality } = options;
+  if (modality !== undefined && !modalities.has(modality)) {
+    const expected = [...modalities].join(" or ");
+    throw new EpalmError("invalid_option", `modality: expected ${expected}, got ${String(modality)}`);
+  }
   const all = [...textField("model", model), ...textField("adapter", adapter), ...fields, ...more];
-  return { path, form: multipartForm(all, modality, await readMedium(picture, clock)) };
+  return { path, form: multipartForm(all, modality ?? "media", await readMedium(medium, clock)) };
 }
 
 function questionFields(question: string | readonly string[]): FormField[] {

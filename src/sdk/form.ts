@@ -9,7 +9,7 @@ export interface Form {
   readonly body: Blob;
 }
 
-/** In bytes; that many random ones are in no picture. */
+/** In bytes; that many random ones are in no medium. */
 const BOUNDARY_BYTES = 16;
 
 /**

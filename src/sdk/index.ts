@@ -9,7 +9,7 @@ export type {
   CommonAnswer,
   CommonAnswers,
   CommonAskOptions,
-  CommonPicture,
+  CommonMedium,
   CommonRanked,
   CommonRanking,
   CommonRankOptions,
@@ -28,4 +28,4 @@ export {
 } from "./client.js";
 export { EpalmApiError, EpalmConnectionError, EpalmTimeoutError } from "./client-errors.js";
 export type { ClientOptions, Fetch } from "./client-settings.js";
-export type { Picture } from "./medium.js";
+export type { MediumInput } from "./medium.js";

@@ -4,38 +4,38 @@ import { type Chunks, chunksOf } from "./chunks.js";
 import { readPath } from "./read-path.js";
 
 /**
- * A picture, in any of the forms that a program may have one:
+ * A picture, a sound or a video, in any of the forms that a program may have one:
  * - the path of a file, or a `file:` URL: in Node, Bun and Deno;
  * - its bytes, as Buffer, Uint8Array, ArrayBuffer, Blob or File;
  * - a stream of its bytes, which is read once, to its end;
  * - a `data:` or `blob:` URL;
  * - an `https:` URL, which the *service* fetches, if its operator trusts that host.
  */
-export type Picture = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
+export type MediumInput = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
-/** What is sent of a picture. Either can be sent again, whatever it was made of. */
+/** What is sent of a medium. Either can be sent again, whatever it was made of. */
 export type Medium =
   | { readonly kind: "bytes"; readonly blob: Blob }
   | { readonly kind: "address"; readonly address: string };
 
-/** A camera's stream has no end: it must not fill the memory. Above what services take (32 MiB, unless told otherwise). */
+/** A camera's stream has no end: it must not fill the memory. Above what services take (64 MiB, unless told otherwise). */
 const MAX_BYTES = 256 * 1024 * 1024;
 
 /**
- * Reads a picture, whole: only then can a request be repeated, and a form states its length, which proxies like. A
- * stream is used up by it; the picture is in memory until the call ends.
+ * Reads a medium, whole: only then can a request be repeated, and a form states its length, which proxies like. A
+ * stream is used up by it; the medium is in memory until the call ends.
  *
- * @throws invalid_option for what is no picture, not_found, too_large, and why the call was broken off
+ * @throws invalid_option for what is no medium, not_found, too_large, and why the call was broken off
  */
-export async function readMedium(picture: Picture, clock: CallClock): Promise<Medium> {
-  if (picture instanceof URL) return mediumOfUrl(picture, clock);
-  if (typeof picture === "string") {
-    expectPath(picture);
-    return bytes(await clock.race(readPath(picture, MAX_BYTES, clock.signal)));
+export async function readMedium(input: MediumInput, clock: CallClock): Promise<Medium> {
+  if (input instanceof URL) return mediumOfUrl(input, clock);
+  if (typeof input === "string") {
+    expectPath(input);
+    return bytes(await clock.race(readPath(input, MAX_BYTES, clock.signal)));
   }
-  if (picture instanceof Blob) return { kind: "bytes", blob: picture };
-  if (picture instanceof Uint8Array || picture instanceof ArrayBuffer) return bytes(picture);
-  if (isChunks(picture)) return readChunks(picture, clock);
+  if (input instanceof Blob) return { kind: "bytes", blob: input };
+  if (input instanceof Uint8Array || input instanceof ArrayBuffer) return bytes(input);
+  if (isChunks(input)) return readChunks(input, clock);
   throw invalid("a path, a URL, bytes, a Blob or a stream");
 }
 
@@ -59,7 +59,7 @@ async function readLocal(url: URL): Promise<Blob> {
   try {
     return await (await fetch(url)).blob();
   } catch (error) {
-    throw new EpalmError("invalid_option", `picture: the ${url.protocol} URL: ${messageOf(error)}`, {
+    throw new EpalmError("invalid_option", `media: the ${url.protocol} URL: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -76,10 +76,7 @@ async function readChunks(stream: Chunks, clock: CallClock): Promise<Medium> {
       if (!(next.value instanceof Uint8Array)) throw invalid("a stream of bytes");
       total += next.value.byteLength;
       if (total > MAX_BYTES) {
-        throw new EpalmError(
-          "too_large",
-          `picture: expected at most ${MAX_BYTES} bytes, the stream has more`,
-        );
+        throw new EpalmError("too_large", `media: expected at most ${MAX_BYTES} bytes, the stream has more`);
       }
       pieces.push(next.value);
     }
@@ -87,7 +84,7 @@ async function readChunks(stream: Chunks, clock: CallClock): Promise<Medium> {
     // Whoever fills the stream learns that nobody reads on; it may take its time, or fail at it.
     chunks.close().catch(() => undefined);
     if (error instanceof EpalmError) throw error;
-    throw new EpalmError("invalid_option", `picture: its stream failed: ${messageOf(error)}`, {
+    throw new EpalmError("invalid_option", `media: its stream failed: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -114,5 +111,5 @@ function isChunks(value: unknown): value is Chunks {
 }
 
 function invalid(expected: string): EpalmError {
-  return new EpalmError("invalid_option", `picture: expected ${expected}`);
+  return new EpalmError("invalid_option", `media: expected ${expected}`);
 }

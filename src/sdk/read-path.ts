@@ -34,7 +34,7 @@ async function fileSystem() {
   try {
     return await import("node:fs");
   } catch (error) {
-    const message = "picture: there are no files here; expected bytes or a Blob";
+    const message = "media: there are no files here; expected bytes or a Blob";
     throw new EpalmError("invalid_option", message, { cause: error });
   }
 }

@@ -88,7 +88,7 @@ export class Transport {
       headers: { accept, ...headers, ...(form ? { "content-type": form.contentType } : {}) },
       body: form?.body ?? null,
       signal: clock.signal,
-      // A key and a picture go where the program said, and nowhere else.
+      // A key and a medium go where the program said, and nowhere else.
       redirect: "manual",
     });
     if (response.ok) return response;

@@ -21,7 +21,7 @@ export interface Scene {
   readonly onText: ((index: number, piece: string) => void) | undefined;
 }
 
-/** What a picture shows. */
+/** What is in a medium. */
 export async function captionAnswer(scene: Scene, request: CaptionRequest): Promise<TextAnswer> {
   const answer = await scene.model.caption(scene.percept, askOptions(scene, request, 0));
   const { text, texts } = wireTexts(answer, request);

@@ -29,11 +29,11 @@ function respond(
   service: Service,
   request: FastifyRequest,
   reply: FastifyReply,
-  { model, stream }: Pick<CaptionRequest, "model" | "stream">,
+  { model, adapter, stream }: Pick<CaptionRequest, "model" | "adapter" | "stream">,
   medium: GivenMedium,
   answer: (scene: Scene) => Promise<AnyAnswer>,
 ): Promise<AnyAnswer | FastifyReply> {
-  const asked = { model, medium, work: workOf(request) };
+  const asked = { model, adapter, medium, work: workOf(request) };
   if (!(stream ?? acceptsEvents(request))) {
     return answerInTurn(service, { ...asked, onText: undefined }, answer);
   }

@@ -16,12 +16,12 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
   app.get("/v1/models", () => modelList(service.models.loaded, started));
   app.post("/v1/chat/completions", { onRequest: service.workload.enter }, async (request, reply) => {
     const chat = await service.bodies.read("chat", request.body, service.config.limits.mediaBytes);
-    const { model, stream } = chat.fields;
+    const { model, adapter, stream } = chat.fields;
     checkGeneration(chat.fields, service.config.limits);
     if (chat.question !== undefined)
       checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
     const ask = (onText: Scene["onText"]) =>
-      answerInTurn(service, { model, medium: chat.medium, work: workOf(request), onText }, (scene) =>
+      answerInTurn(service, { model, adapter, medium: chat.medium, work: workOf(request), onText }, (scene) =>
         answerChat(scene, chat),
       );
     if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);

@@ -39,7 +39,8 @@ const imagePart = z.strictObject({
 });
 const audioPart = z.strictObject({
   type: z.literal("input_audio"),
-  input_audio: z.strictObject({ data: url, format: z.string() }),
+  // What the sound is, its own bytes say; OpenAI's clients tell it, others leave it out.
+  input_audio: z.strictObject({ data: url, format: z.string().optional() }),
 });
 const videoPart = z.strictObject({ type: z.literal("video_url"), video_url: z.strictObject({ url }) });
 

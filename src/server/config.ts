@@ -27,11 +27,15 @@ const key = z.string().refine((text) => text.length >= MIN_KEY_LENGTH, {
 /** In bytes unless they say otherwise. */
 const limits = z.strictObject({
   /** Of a whole request. */
-  bodyBytes: count.default(48 * 1024 * 1024),
-  /** Of a picture, a recording or a film. */
-  mediaBytes: count.default(32 * 1024 * 1024),
+  bodyBytes: count.default(96 * 1024 * 1024),
+  /** Of a picture, a sound or a video; in JSON it takes a third more. */
+  mediaBytes: count.default(64 * 1024 * 1024),
   /** Of a picture: height times width, as its header states them. */
   pixels: count.default(50_000_000),
+  /** Of a video's frame: height times width. */
+  videoPixels: count.default(4096 * 2304),
+  /** Of a video, from its first frame to its last. */
+  videoSeconds: seconds.default(600),
   /** In UTF-16 units. */
   questionLength: count.max(2000).default(2000),
   questions: count.max(MAX_QUESTIONS).default(16),
@@ -87,7 +91,7 @@ export const serverConfigSchema = z.strictObject({
   limits: limits.prefault({}),
   queue: queue.prefault({}),
   remoteMedia: remoteMedia.prefault({}),
-  /** Encoder states of pictures that were seen, per model, in bytes; 0: none. */
+  /** Encoder states of media that were seen, per model, in bytes; 0: none. */
   stateCacheBytes: z
     .int()
     .min(0)

@@ -29,16 +29,16 @@ export class Models {
    * @throws not_found, invalid_model, invalid_adapter; what was loaded before is closed
    */
   async load(config: ServerConfig, threads: number | undefined): Promise<void> {
-    const maxBytes = config.limits.mediaBytes;
+    const { mediaBytes: maxBytes, pixels, videoPixels, videoSeconds } = config.limits;
     try {
       for (const [name, path] of Object.entries(config.models)) {
         const model = await load(path, {
           threads,
           checksums: config.checksums,
           mediaLimits: {
-            image: { maxBytes, maxPixels: config.limits.pixels },
+            image: { maxBytes, maxPixels: pixels },
             audio: { maxBytes },
-            video: { maxBytes },
+            video: { maxBytes, maxPixels: videoPixels, maxSeconds: videoSeconds },
           },
           stateCacheBytes: config.stateCacheBytes,
           encoderBatch: config.encoderBatch,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   captionRequest,
   listAnswer,
+  mediaFields,
   modelList,
   problem,
   sampleList,
@@ -43,7 +44,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       "/vqa": { post: asking("Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
       "/v1/models": { get: reading("The models, and their adapters", json(ref("ModelList"))) },
-      "/samples": { get: reading("Pictures to try the models with", json(ref("SampleList"))) },
+      "/samples": { get: reading("Media to try the models with", json(ref("SampleList"))) },
       "/healthz": { get: reading("Whether the process is alive", json({ type: "object" }), false) },
       "/readyz": { get: reading("Whether requests are taken", json({ type: "object" }), false) },
       "/metrics": {
@@ -111,7 +112,7 @@ function asking(
 function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
   const { properties, required, ...rest } = jsonSchema(schemas[request]);
   const file = { type: "string", format: "binary" };
-  const all = { ...Object(properties), image: file, audio: file, video: file };
+  const all = { ...Object(properties), ...Object.fromEntries(mediaFields.map((field) => [field, file])) };
   if (request === "CaptionRequest") return { ...rest, properties: all };
   const list = { type: "array", items: { type: "string" }, description: "a list, even of one question" };
   return {

@@ -21,7 +21,7 @@ const fileTypes: Readonly<Record<string, string>> = {
   ".svg": "image/svg+xml",
 };
 
-/** Nothing but what this server itself sends, and the picture that the visitor chose (`blob:`). */
+/** Nothing but what this server itself sends, and the medium that the visitor chose (`blob:`). */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -49,14 +49,20 @@ const SAMPLE_NAME = /^[A-Za-z0-9][\w .-]{0,99}$/;
 
 const sampleTypes: Readonly<Record<string, string>> = {
   ".avif": "image/avif",
+  ".flac": "audio/flac",
   ".gif": "image/gif",
   ".jpeg": "image/jpeg",
   ".jpg": "image/jpeg",
+  ".mp3": "audio/mpeg",
+  ".mp4": "video/mp4",
+  ".ogg": "audio/ogg",
   ".png": "image/png",
+  ".wav": "audio/wav",
+  ".webm": "video/webm",
   ".webp": "image/webp",
 };
 
-/** `GET /`, the page; and `GET /samples`, the pictures that it offers, for whoever may ask about them. */
+/** `GET /`, the page; and `GET /samples`, the media that it offers, for whoever may ask about them. */
 export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys): void {
   for (const name of readdirSync(FOLDER)) servePageFile(app, name);
   const guard = { onRequest: keys.check };

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from "node:http";
 import { EpalmError, type ErrorCode } from "../errors.js";
-import { libraryNames, type Problem } from "../wire.js";
+import { libraryNames, mediaFields, type Problem } from "../wire.js";
 
 export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
@@ -15,7 +15,8 @@ const wireNames = new Map<string, string>(
 /** Fields that messages may begin with. */
 const fields = new Set([
   ...Object.keys(libraryNames),
-  ...["image", "audio", "video", "question", "candidates", "adapter", "model", "rank_by", "messages"],
+  ...mediaFields,
+  ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
 ]);
 
 /** An error about one field of a request, whose message begins with it. */
@@ -43,7 +44,8 @@ export function namingFields(error: unknown, mediaField: string): unknown {
   }
   const wire = wireNames.get(name) ?? name;
   if (!fields.has(wire) || !/^(\[\d+\])?: /.test(rest)) {
-    const isAdapter = /^adapter '/.test(error.message) && error.code === "not_found";
+    const isAdapter =
+      /^adapter '/.test(error.message) && ["not_found", "invalid_option"].includes(error.code);
     if (!isAdapter) return error;
     return new FieldError(error.code, "adapter", error.message.slice("adapter ".length), { cause: error });
   }

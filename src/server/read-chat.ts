@@ -42,7 +42,7 @@ export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
   const [medium] = media;
   if (!medium || media.length > 1) {
     const got = media.length === 0 ? "none" : media.length;
-    throw new FieldError("invalid_option", "messages", `expected one picture, recording or film, got ${got}`);
+    throw new FieldError("invalid_option", "messages", `expected one picture, sound or video, got ${got}`);
   }
   const text = parts.flatMap((part) => (part.type === "text" ? part.text : [])).join("\n");
   return {

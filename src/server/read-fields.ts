@@ -49,17 +49,17 @@ export function parseFields<T>(body: unknown, schema: z.ZodType<T>): T {
 
 /** Tells the one medium from the fields beside it. */
 function withMedium<Fields extends MediaTexts>(
-  { image, audio, video, ...fields }: Fields,
+  { media, image, audio, video, ...fields }: Fields,
   maxBytes: number,
   file: Medium | undefined,
 ): ReadRequest<Fields> {
-  const texts = { image, audio, video };
+  const texts = { media, image, audio, video };
   const named = mediaFields.filter((field) => texts[field] !== undefined);
   const got = [...(file ? [file.field] : []), ...named];
   const [field] = got;
   if (field === undefined || got.length > 1) {
     const message = `expected one medium (${mediaFields.join(", ")}), got ${got.join(" and ") || "none"}`;
-    throw new FieldError("invalid_option", "image", message);
+    throw new FieldError("invalid_option", "media", message);
   }
   return { fields, medium: file ?? givenMedium(field, texts[field] ?? "", maxBytes) };
 }

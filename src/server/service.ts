@@ -1,5 +1,6 @@
 import type { FastifyReply } from "fastify";
-import type { MediaField, Usage, WireTimings } from "../wire.js";
+import type { Modality } from "../index.js";
+import type { Usage, WireTimings } from "../wire.js";
 import type { Admission } from "./admission.js";
 import type { Scene } from "./answer.js";
 import type { BodyReader } from "./body-reader.js";
@@ -24,6 +25,7 @@ export interface Service {
 /** What a request wants to be done. */
 export interface Asked {
   readonly model: string | undefined;
+  readonly adapter: string | undefined;
   readonly medium: GivenMedium;
   readonly work: Work;
   readonly onText: Scene["onText"];
@@ -41,12 +43,12 @@ interface Counted {
  */
 export async function answerInTurn<T extends Counted>(
   { config, models, metrics }: Service,
-  { model: wanted, medium, work, onText }: Asked,
+  { model: wanted, adapter, medium, work, onText }: Asked,
   answer: (scene: Scene) => Promise<T>,
 ): Promise<T> {
   const { name, model } = models.get(wanted);
-  const modality = medium.field;
-  expectModality(modality, model.modalities, name);
+  const modality = medium.field === "media" ? undefined : medium.field;
+  if (modality !== undefined) expectModality(modality, model.modalities, name);
   const { mediaBytes, answerSeconds } = config.limits;
   const started = performance.now();
   try {
@@ -59,7 +61,7 @@ export async function answerInTurn<T extends Counted>(
         return { bytes, media: performance.now() - started };
       },
       async ({ bytes, media }, queue) => {
-        const percept = await model.perceive(bytes, { modality, signal: work.signal });
+        const percept = await model.perceive(bytes, { modality, adapter, signal: work.signal });
         return answer({ name, model, percept, before: { queue, media }, signal: work.signal, onText });
       },
     );
@@ -70,9 +72,11 @@ export async function answerInTurn<T extends Counted>(
   }
 }
 
-function expectModality(field: MediaField, taken: readonly string[], model: string): void {
-  if (taken.includes(field)) return;
-  throw new FieldError("invalid_option", field, `model '${model}' takes ${taken.join(" and ")}, no ${field}`);
+/** @throws FieldError on the field, which has the modality's name */
+function expectModality(modality: Modality, taken: readonly Modality[], model: string): void {
+  if (taken.includes(modality)) return;
+  const message = `model '${model}' takes ${taken.join(" and ")}, no ${modality}`;
+  throw new FieldError("invalid_option", modality, message);
 }
 
 /** Headers of an answer in server-sent events. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { EpalmError, load } from "../../src/index.js";
 import type { AskOptions, Model, RankOptions, StreamOptions } from "../../src/pipeline.js";
 import {
@@ -18,6 +18,8 @@ import {
   type CommonStreamOptions,
   EpalmClient,
 } from "../../src/sdk/index.js";
+import { makeMedia, threeColours, tone } from "../media/make-media.js";
+import { buildAllSensesModel } from "../server/all-senses-model.js";
 import { startServer } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
 import { piecesOf } from "./pieces-of.js";
@@ -205,6 +207,101 @@ for (const [name, asker] of Object.entries(forms)) {
 /** JavaScript callers have no compiler. */
 const wrong = (options: object) => options as CommonAskOptions;
 
+const sensesFolder = await buildAllSensesModel();
+const sensesServer = await startServer({ models: { tiny: sensesFolder } });
+/** Not the service's own: that one has the states of what it saw. */
+const loaded = await load(sensesFolder, { threads: 1 });
+after(() => loaded.close());
+const senses = {
+  model: asModel(loaded),
+  client: asClient(new EpalmClient({ baseUrl: sensesServer.url, retries: 0 })),
+};
+const sound = makeMedia("tone.wav", ...tone);
+const video = makeMedia("film.mov", ...threeColours, "-c:v", "mpeg4");
+const animation = makeMedia("colours.gif", ...threeColours, "-r", "5");
+const soundFile = join(temporaryFolder(), "a sound");
+writeFileSync(soundFile, sound);
+
+const sensing: Readonly<
+  Record<string, readonly [string, (asker: Asker, heard: Heard) => Promise<CommonAnswer>]>
+> = {
+  "a caption of a sound": ["audio", (asker) => asker.caption(sound, { maxNewTokens: 6 })],
+  "a caption of a file of sound": ["audio", (asker) => asker.caption(soundFile, { maxNewTokens: 6 })],
+  "an answer about a sound": ["audio", (asker) => asker.vqa(sound, "high?", { maxNewTokens: 6 })],
+  "an answer about a video": ["video", (asker) => asker.vqa(video, "what moves?", { maxNewTokens: 6 })],
+  "a video that is named one": [
+    "video",
+    (asker) => asker.caption(video, { modality: "video", maxNewTokens: 6 }),
+  ],
+  "a caption of a video in pieces": [
+    "video",
+    (asker, heard) => asStream(asker.streamCaption(video, { beams: 1, maxNewTokens: 6 }), heard),
+  ],
+  "a caption of a picture": ["image", (asker) => asker.caption(bytes, { maxNewTokens: 6 })],
+  "an animation": ["video", (asker) => asker.caption(animation, { maxNewTokens: 6 })],
+  "an animation as a picture": [
+    "image",
+    (asker) => asker.caption(animation, { modality: "image", maxNewTokens: 6 }),
+  ],
+  "an animation for an adapter of pictures": [
+    "image",
+    (asker) => asker.vqa(animation, "what?", { adapter: "pictures", maxNewTokens: 6 }),
+  ],
+};
+
+for (const [title, [modality, ask]] of Object.entries(sensing)) {
+  test(`both forms say the same: ${title}`, async () => {
+    const heard = { here: { pieces: [] }, there: { pieces: [] } };
+    const here = await ask(senses.model, heard.here);
+    const there = await ask(senses.client, heard.there);
+    assert.deepEqual(textsOf(there), textsOf(here));
+    assert.deepEqual([there.adapter, there.modality, there.usage], [here.adapter, modality, here.usage]);
+    assert.deepEqual(heard.there, heard.here);
+    assert.deepEqual(missing(here.timings, there.timings), []);
+  });
+}
+
+test("both forms say the same: answers about a sound, ranked, and several", async () => {
+  const rank = (asker: Asker) => asker.rank(sound, "high?", ["yes", "no"], { modality: "audio" });
+  const [here, there] = [await rank(senses.model), await rank(senses.client)];
+  for (const [at, { text, score }] of here.answers.entries()) {
+    assert.equal(there.answers[at]?.text, text);
+    assertClose(there.answers[at]?.score, score);
+  }
+  const all = (asker: Asker) => asker.vqa(video, questions, { maxNewTokens: 5 });
+  const texts = ({ answers }: CommonAnswers) => answers.map(({ text }) => text);
+  assert.deepEqual(texts(await all(senses.client)), texts(await all(senses.model)));
+});
+
+const misled: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
+  "a sound as a picture": (asker) => asker.caption(sound, { modality: "image" }),
+  "a sound as a video": (asker) => asker.caption(sound, { modality: "video" }),
+  "a video without sound as a sound": (asker) => asker.vqa(video, "loud?", { modality: "audio" }),
+  "an adapter of another modality": (asker) => asker.caption(sound, { modality: "audio", adapter: "clips" }),
+  "a sound for an adapter of videos": (asker) => asker.caption(sound, { adapter: "clips" }),
+  "an adapter that is not there": (asker) => asker.vqa(sound, "high?", { adapter: "nobody" }),
+  "a modality that there is not": (asker) => asker.caption(sound, wrong({ modality: "smell" })),
+  "half a sound": (asker) => asker.caption(sound.subarray(0, 40)),
+  "a text": (asker) => asker.caption(Buffer.from("no medium at all")),
+};
+
+for (const [title, ask] of Object.entries(misled)) {
+  test(`both forms refuse with the same code: ${title}`, async () => {
+    const [here, there] = [await errorOf(ask(senses.model)), await errorOf(ask(senses.client))];
+    assert.equal(there.code, here.code, `${there.message} / ${here.message}`);
+  });
+}
+
+test("both forms refuse with the same code: a sound, where the model takes pictures only", async () => {
+  for (const options of [{}, { modality: "audio" }] as const) {
+    const [here, there] = [
+      await errorOf(forms.model.caption(sound, options)),
+      await errorOf(forms.client.caption(sound, options)),
+    ];
+    assert.equal(there.code, here.code, `${there.message} / ${here.message}`);
+  }
+});
+
 const refusing: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
   "too few tokens": (asker) => asker.caption(bytes, { maxNewTokens: 0 }),
   "options that exclude each other": (asker) => asker.caption(bytes, { beams: 2, temperature: 1 }),
@@ -238,12 +335,12 @@ for (const [title, ask] of Object.entries(refusing)) {
 
 test("a folder that is loaded is an Asker, too", async () => {
   assert.ok(takes.every(Boolean));
-  const loaded = await load(folder, { threads: 1 });
+  const own = await load(folder, { threads: 1 });
   try {
-    const asker: Asker = loaded;
+    const asker: Asker = own;
     assert.equal((await asker.caption(bytes)).text, (await forms.client.caption(bytes)).text);
   } finally {
-    await loaded.close();
+    await own.close();
   }
 });
 

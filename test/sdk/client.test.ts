@@ -3,7 +3,7 @@ import { createReadStream, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { EpalmApiError, EpalmClient, EpalmError, type Picture } from "../../src/sdk/index.js";
+import { EpalmApiError, EpalmClient, EpalmError, type MediumInput } from "../../src/sdk/index.js";
 import { startServer } from "../server/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
 import { piecesOf } from "./pieces-of.js";
@@ -28,7 +28,7 @@ async function* inPieces(): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 100) yield bytes.subarray(at, at + 100);
 }
 
-const forms: Readonly<Record<string, () => Picture>> = {
+const forms: Readonly<Record<string, () => MediumInput>> = {
   path: () => file,
   "file URL": () => pathToFileURL(file),
   "data URL": () => new URL(`data:image/png;base64,${bytes.toString("base64")}`),
@@ -51,10 +51,10 @@ for (const [form, make] of Object.entries(forms)) {
 
 test("an https address goes to the service, which is not told to trust any", async () => {
   const asked = client.caption(new URL("https://example.org/cat.png"));
-  await assert.rejects(asked, { name: "EpalmApiError", code: "invalid_option", field: "image" });
+  await assert.rejects(asked, { name: "EpalmApiError", code: "invalid_option", field: "media" });
 });
 
-const wrongPictures: Readonly<Record<string, () => unknown>> = {
+const wrongMedia: Readonly<Record<string, () => unknown>> = {
   "an address that is a text": () => "https://example.org/cat.png",
   "an empty path": () => "",
   "another kind of URL": () => new URL("ftp://example.org/cat.png"),
@@ -64,11 +64,11 @@ const wrongPictures: Readonly<Record<string, () => unknown>> = {
   "a stream that fails": () => createReadStream("nowhere.png"),
 };
 
-for (const [title, make] of Object.entries(wrongPictures)) {
-  test(`no picture: ${title}`, async () => {
-    await assert.rejects(client.caption(make() as Picture), (error) => {
+for (const [title, make] of Object.entries(wrongMedia)) {
+  test(`no medium: ${title}`, async () => {
+    await assert.rejects(client.caption(make() as MediumInput), (error) => {
       assert.ok(error instanceof EpalmError && !(error instanceof EpalmApiError));
-      assert.match(error.message, /^picture: /);
+      assert.match(error.message, /^media: /);
       return error.code === "invalid_option";
     });
   });
@@ -146,7 +146,7 @@ test("models, and which of them answers", async () => {
     known.map(({ name }) => name),
     ["tiny", "other"],
   );
-  assert.deepEqual(known[0]?.adapters[1], { name: "answers", tasks: ["vqa"] });
+  assert.deepEqual(known[0]?.adapters[1], { name: "answers", tasks: ["vqa"], modality: "image" });
   assert.equal((await client.caption(bytes, { model: "other" })).model, "other");
   await assert.rejects(client.caption(bytes, { model: "none" }), { code: "not_found", field: "model" });
 });
@@ -169,8 +169,8 @@ test("a problem becomes an error that has all of it, in the words of the client"
   });
   const stranger = new EpalmClient({ baseUrl: url });
   await assert.rejects(stranger.caption(bytes), { status: 401, code: "unauthorized" });
-  const large = new Uint8Array(33 * 1024 * 1024);
-  await assert.rejects(client.caption(large), { status: 413, code: "too_large", field: "image" });
+  const large = new Uint8Array(65 * 1024 * 1024);
+  await assert.rejects(client.caption(large), { status: 413, code: "too_large", field: "media" });
 });
 
 test("what breaks off in the middle of a stream stops the work in the service", async () => {

@@ -3,7 +3,10 @@ import { before, describe, it } from "node:test";
 import OpenAI from "openai";
 import type { ChatCompletionContentPart } from "openai/resources/chat/completions";
 import type { Model } from "../../src/index.js";
-import { startServer } from "./running-server.js";
+import { modelList, problem } from "../../src/wire.js";
+import { makeMedia, threeColours, tone } from "../media/make-media.js";
+import { buildAllSensesModel } from "./all-senses-model.js";
+import { postJson, type Running, startServer } from "./running-server.js";
 import { buildTinyModel, picture } from "./tiny-model.js";
 
 const KEY = "a-key-of-the-chat-tests";
@@ -130,5 +133,72 @@ describe("the openai client", () => {
       });
     }
     await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+  });
+});
+
+describe("sounds and videos in a chat", () => {
+  let running: Running;
+  let senses: Model;
+  let openai: OpenAI;
+  before(async () => {
+    running = await startServer({ models: { all: await buildAllSensesModel() }, logLevel: "silent" });
+    senses = running.models.get(undefined).model;
+    openai = new OpenAI({ baseURL: `${running.url}/v1`, apiKey: "none", maxRetries: 0 });
+  });
+
+  const wav = makeMedia("tone.wav", ...tone);
+  const sound: ChatCompletionContentPart = {
+    type: "input_audio",
+    input_audio: { data: wav.toString("base64"), format: "wav" },
+  };
+  const clip = makeMedia("film.mov", ...threeColours, "-c:v", "mpeg4");
+  const film = {
+    type: "video_url",
+    video_url: { url: `data:video/quicktime;base64,${clip.toString("base64")}` },
+  };
+
+  it("are sent by the openai client as input_audio, with a question and without one, whole and in a stream", async () => {
+    const messages = [{ role: "user" as const, content: [{ type: "text" as const, text: "high?" }, sound] }];
+    const completion = await openai.chat.completions.create({ model: "all", messages, max_tokens: 6 });
+    const expected = await senses.vqa(wav, "high?", { maxNewTokens: 6 });
+    assert.equal(expected.modality, "audio");
+    assert.equal(completion.choices[0]?.message.content, expected.text);
+    const stream = await openai.chat.completions.create({
+      ...{ model: "all", max_tokens: 6, stream: true },
+      messages: [{ role: "user", content: [sound] }],
+    });
+    let text = "";
+    for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
+    assert.equal(text, (await senses.caption(wav, { maxNewTokens: 6 })).text);
+  });
+
+  it("are sent as video_url, as other services take them", async () => {
+    const ask = (content: readonly object[], more: object = {}) =>
+      postJson(`${running.url}/v1/chat/completions`, {
+        ...{ model: "all", max_tokens: 6, messages: [{ role: "user", content }] },
+        ...more,
+      });
+    const question = { type: "text", text: "what moves?" };
+    const response = await ask([film, question]);
+    assert.equal(response.status, 200);
+    const { choices } = (await response.json()) as OpenAI.ChatCompletion;
+    const expected = await senses.vqa(clip, "what moves?", { maxNewTokens: 6 });
+    assert.deepEqual([expected.modality, choices[0]?.message.content], ["video", expected.text]);
+    const wrong: readonly (readonly [Promise<Response>, number, RegExp])[] = [
+      [ask([film, sound]), 400, /expected one picture, sound or video, got 2/],
+      [ask([film], { adapter: "sounds" }), 400, /expected one for video, got one for audio/],
+      [ask([{ ...film, video_url: { url: "data:video/mp4;base64,AAAA" } }]), 415, /^video: expected/],
+      [ask([{ ...sound, input_audio: { data: "AAAA" } }]), 415, /^audio: expected/],
+    ];
+    for (const [asking, status, detail] of wrong) {
+      const refused = await asking;
+      assert.equal(refused.status, status);
+      assert.match(problem.parse(await refused.json()).error?.message ?? "", detail);
+    }
+  });
+
+  it("are told of in the list of models", async () => {
+    const list = modelList.parse(await (await fetch(`${running.url}/v1/models`)).json());
+    assert.deepEqual(list.data[0]?.epalm.modalities, ["image", "audio", "video"]);
   });
 });

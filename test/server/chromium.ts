@@ -56,7 +56,11 @@ export async function visit(browser: Browser, url: string, screen: Screen = {}):
   page.on("console", (message) => {
     if (["error", "warn"].includes(message.type())) complaints.push(message.text());
   });
-  page.on("request", (request) => origins.add(new URL(request.url()).origin));
+  page.on("request", (request) => {
+    const { origin, protocol } = new URL(request.url());
+    // The buttons of the browser's own player are pictures of that kind.
+    if (protocol !== "data:") origins.add(origin);
+  });
   await page.evaluateOnNewDocument(
     "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))",
   );

@@ -15,7 +15,9 @@ const folder = await buildTinyModel();
 const samples = join(folder, "samples");
 mkdirSync(samples);
 writeFileSync(join(samples, "red bus.png"), await picture());
-writeFileSync(join(samples, "a-cat.JPG"), "not looked at");
+for (const name of ["a-cat.JPG", "beep.wav", "clip.webm", "song.mp3"]) {
+  writeFileSync(join(samples, name), "not looked at");
+}
 for (const name of [".hidden.png", "notes.txt", "page.svg", "x\\y.png"]) {
   writeFileSync(join(samples, name), "secret");
 }
@@ -56,11 +58,14 @@ test("a file that the browser has already is not sent again", async () => {
   assert.equal((await get("/page/page.css", { "if-none-match": '"other"' })).status, 200);
 });
 
-test("samples are pictures with plain names, and each is where the list says", async () => {
+test("samples are media with plain names, and each is where the list says", async () => {
   const list = sampleList.parse(await (await get("/samples")).json());
   assert.deepEqual(list.samples, [
     { model: "tiny", name: "a-cat.JPG", type: "image/jpeg", href: "samples/tiny/a-cat.JPG" },
+    { model: "tiny", name: "beep.wav", type: "audio/wav", href: "samples/tiny/beep.wav" },
+    { model: "tiny", name: "clip.webm", type: "video/webm", href: "samples/tiny/clip.webm" },
     { model: "tiny", name: "red bus.png", type: "image/png", href: "samples/tiny/red%20bus.png" },
+    { model: "tiny", name: "song.mp3", type: "audio/mpeg", href: "samples/tiny/song.mp3" },
   ]);
   const response = await get("/samples/tiny/red%20bus.png");
   assert.equal(response.headers.get("content-type"), "image/png");

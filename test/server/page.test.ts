@@ -6,6 +6,8 @@ import type { Browser, Page } from "puppeteer-core";
 import { parseServerConfig } from "../../src/server/config.js";
 import { createServer } from "../../src/server/create-server.js";
 import { Models } from "../../src/server/models.js";
+import { lacksEncoder, makeMedia, threeColours, tone } from "../media/make-media.js";
+import { buildAllSensesModel } from "./all-senses-model.js";
 import { findChromium, type Screen, startChromium, textsOf, visit, waitForCount } from "./chromium.js";
 import { startServer } from "./running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "./tiny-model.js";
@@ -176,8 +178,8 @@ test("files that are no pictures are refused in words, before or by the service"
   ]);
   assert.equal(await page.evaluate("document.querySelector('#talk').hidden"), true);
   for (const [name, what] of [
-    ["bird.mp3", "a recording"],
-    ["bird.mp4", "a film"],
+    ["bird.mp3", "a sound"],
+    ["bird.mp4", "a video"],
   ] as const) {
     writeFileSync(join(files, name), "x");
     await choose(page, join(files, name));
@@ -231,6 +233,80 @@ test("an answer can be stopped, and a lost connection is told", { skip }, async 
   await page.click("#caption");
   await page.waitForSelector(".turn .problem");
   assert.deepEqual(await textsOf(page, ".turn .problem"), ["The connection to the service was lost."]);
+  await page.close();
+});
+
+test("sounds and videos are played, captioned and asked about, with the adapters of their kind", {
+  skip: skip || lacksEncoder("libvpx"),
+}, async () => {
+  const senses = await buildAllSensesModel();
+  mkdirSync(join(senses, "samples"));
+  const media = {
+    "a-tone.wav": makeMedia("tone.wav", ...tone),
+    "colours.gif": makeMedia("colours.gif", ...threeColours, "-r", "5"),
+    "film.webm": makeMedia("film.webm", ...threeColours, "-c:v", "libvpx", "-deadline", "realtime"),
+    "hills.png": await picture(11, 90, 60),
+  };
+  for (const [name, bytes] of Object.entries(media)) writeFileSync(join(senses, "samples", name), bytes);
+  const all = await startServer({ models: { all: senses }, logLevel: "silent" });
+  const { page, complaints, origins } = await visit(browser, all.url);
+  await waitForCount(page, "#samples li", 4);
+  assert.deepEqual(await textsOf(page, "#chooser b"), ["Choose a picture, a sound or a video"]);
+  assert.equal(await page.evaluate("document.querySelector('#file').accept"), "image/*,audio/*,video/*");
+  assert.deepEqual(await textsOf(page, "#samples .sound"), ["a tone"]);
+  await page.waitForFunction("document.querySelector('#samples video').readyState >= 2");
+  const adapters = () => textsOf(page, "[name=adapter] option");
+  assert.equal((await adapters()).length, 4);
+
+  await page.click("#samples li:nth-child(1) button");
+  await waitForCount(page, ".how", 1);
+  await page.waitForFunction("document.querySelector('#figure audio[controls]').readyState >= 1");
+  assert.ok(Math.abs(Number(await page.evaluate("document.querySelector('audio').duration")) - 2) < 0.1);
+  assert.deepEqual(await textsOf(page, ".how .hint"), ["Model all, adapter sounds"]);
+  assert.deepEqual(await adapters(), ["the one for the task", "sounds (captions, questions)"]);
+
+  const film = join(files, "film.webm");
+  writeFileSync(film, media["film.webm"]);
+  await choose(page, film);
+  await waitForCount(page, ".turn", 1);
+  await waitForCount(page, ".how", 1);
+  await page.waitForFunction("document.querySelector('#figure video[controls]').videoWidth === 64");
+  assert.equal(await page.evaluate("document.querySelector('#figure video').muted"), true);
+  await page.type("#question", "What moves?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".how", 2);
+  const clips = "Model all, adapter clips";
+  assert.deepEqual(await textsOf(page, ".how .hint"), [clips, clips]);
+  assert.deepEqual(await adapters(), ["the one for the task", "clips (captions, questions)"]);
+  await page.screenshot({ path: join(ARTIFACTS, "page-video.png") });
+
+  // Of an animation the service says that it moves.
+  await page.click("#samples li:nth-child(2) button");
+  await waitForCount(page, ".turn", 1);
+  await waitForCount(page, ".how", 1);
+  assert.equal(await page.evaluate("document.querySelector('#figure img').naturalWidth"), 64);
+  assert.deepEqual(await textsOf(page, ".how .hint"), [clips]);
+  assert.deepEqual(await adapters(), ["the one for the task", "clips (captions, questions)"]);
+
+  await page.click("#samples li:nth-child(4) button");
+  await waitForCount(page, ".turn", 1);
+  await waitForCount(page, ".how", 1);
+  assert.deepEqual(await textsOf(page, ".how .hint"), ["Model all, adapter pictures"]);
+
+  const broken = join(files, "broken.wav");
+  writeFileSync(broken, media["a-tone.wav"].subarray(0, 40));
+  await choose(page, broken);
+  await page.waitForSelector("#medium-problem:not([hidden])");
+  assert.deepEqual(await textsOf(page, "#medium-problem"), [
+    "broken.wav: This file is damaged, and cannot be read.",
+  ]);
+  await expectNoSideways(page);
+  // The browser itself notes the refused file.
+  assert.deepEqual(
+    complaints.filter((text) => !text.includes("status of 422")),
+    [],
+  );
+  assert.deepEqual([...origins], [all.url]);
   await page.close();
 });
 

@@ -1,6 +1,7 @@
 import { find, make } from "./make-element.js";
 
 /** @typedef {import("./service-client.js").Model} Model */
+/** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
 
 /** Fields of `/caption` and `/vqa` that are sent as they are typed; empty ones are left to the model. */
 const numbers = /** @type {const} */ (["beams", "temperature", "max_tokens", "n"]);
@@ -15,6 +16,8 @@ export class OptionsForm {
   #adapter;
   /** @type {readonly Model[]} */
   #models = [];
+  /** @type {MediaKind | undefined} */
+  #kind;
 
   /**
    * @param {HTMLDetailsElement} details
@@ -38,9 +41,26 @@ export class OptionsForm {
     this.#showAdapters();
   }
 
+  /**
+   * Offers the adapters of a kind of media; undefined: all.
+   *
+   * @param {MediaKind | undefined} kind
+   */
+  expect(kind) {
+    if (kind === this.#kind) return;
+    this.#kind = kind;
+    this.#showAdapters();
+  }
+
   /** The chosen model; undefined before there are any. */
   get model() {
     return this.#models.find(({ id }) => id === this.#model.value);
+  }
+
+  /** The chosen model's adapters of the kind of media that is expected. */
+  get adapters() {
+    const all = this.model?.epalm.adapters ?? [];
+    return all.filter(({ modality }) => this.#kind === undefined || modality === this.#kind);
   }
 
   /** Whether every number is one; where not, the visitor is led to it. */
@@ -91,12 +111,14 @@ export class OptionsForm {
   }
 
   #showAdapters() {
-    const adapters = this.model?.epalm.adapters ?? [];
-    const options = adapters.map(({ name, tasks }) => {
+    const chosen = this.#adapter.value;
+    const options = this.adapters.map(({ name, tasks }) => {
       const purposes = tasks.map((task) => (task === "vqa" ? "questions" : "captions"));
       return make("option", { value: name }, `${name} (${purposes.join(", ")})`);
     });
     this.#adapter.replaceChildren(make("option", { value: "" }, "the one for the task"), ...options);
+    // What was chosen stays chosen where it is still offered.
+    if (this.adapters.some(({ name }) => name === chosen)) this.#adapter.value = chosen;
   }
 
   /** @param {string} name */

@@ -1,8 +1,8 @@
 import { Conversation } from "./conversation.js";
 import { find } from "./make-element.js";
-import { whyNot } from "./media-kinds.js";
+import { kindOf, likelyKind, whyNot } from "./media-kinds.js";
 import { OptionsForm } from "./options-form.js";
-import { isAboutMedium, plainWords } from "./plain-words.js";
+import { isAboutMedium, MEDIUM_FIELD, plainWords } from "./plain-words.js";
 import { ServiceClient, ServiceProblem } from "./service-client.js";
 import { Stage } from "./stage.js";
 
@@ -22,6 +22,8 @@ const conversation = new Conversation(find("#turns", HTMLOListElement), (asked) 
   question.focus();
 });
 
+/** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
+
 /** @type {File | undefined} */
 let medium;
 
@@ -37,7 +39,7 @@ async function start() {
       notice("The service is loading its models.");
       setTimeout(start, PATIENCE);
     } else {
-      notice(plainWords(error, "image").sentence);
+      notice(plainWords(error, ["image"]).sentence);
     }
     return;
   }
@@ -66,17 +68,30 @@ function notice(sentence) {
 function showModel() {
   const { model } = options;
   if (!model) return;
-  stage.expect(model.epalm.modality);
-  find("#caption", HTMLElement).hidden = !isTrainedFor("caption");
-  find("#question-row", HTMLElement).hidden = !isTrainedFor("vqa");
-  find("#choices", HTMLElement).hidden = !isTrainedFor("vqa");
+  const { modalities } = model.epalm;
+  stage.expect(modalities);
+  options.expect(medium && likelyKind(medium, modalities));
+  showTasks();
   // Samples are an offer: without them, everything else works.
   offerSamples(model.id).catch(() => stage.offer([]));
 }
 
+/** What the adapters of the medium's kind were trained for. */
+function showTasks() {
+  find("#caption", HTMLElement).hidden = !isTrainedFor("caption");
+  find("#question-row", HTMLElement).hidden = !isTrainedFor("vqa");
+  find("#choices", HTMLElement).hidden = !isTrainedFor("vqa");
+}
+
+/** @param {MediaKind | undefined} kind of the medium that is shown, as far as it is known */
+function expectKind(kind) {
+  options.expect(kind);
+  showTasks();
+}
+
 /** @param {"caption" | "vqa"} task */
 function isTrainedFor(task) {
-  return options.model?.epalm.adapters.some(({ tasks }) => tasks.includes(task)) ?? false;
+  return options.adapters.some(({ tasks }) => tasks.includes(task));
 }
 
 /** @param {string} model */
@@ -96,17 +111,18 @@ async function offerSamples(model) {
 function open(file) {
   const { model } = options;
   if (!model) return;
-  const { modality } = model.epalm;
-  const reason = whyNot(file, { name: model.id, modality });
+  const { modalities } = model.epalm;
+  const reason = whyNot(file, { name: model.id, modalities });
   if (reason !== undefined) {
     stage.complain(reason);
     return;
   }
   conversation.clear();
   medium = file;
-  stage.show(file, modality);
+  stage.show(file, kindOf(file) ?? modalities[0] ?? "image");
+  expectKind(likelyKind(file, modalities));
   talk.hidden = false;
-  // Under a finger, a keyboard would come up and hide the picture.
+  // Under a finger, a keyboard would come up and hide the medium.
   if (!matchMedia("(pointer: coarse)").matches) question.focus({ preventScroll: true });
   if (isTrainedFor("caption")) ask(undefined);
 }
@@ -120,44 +136,45 @@ async function ask(asked) {
   const file = medium;
   const { model } = options;
   if (!file || !model || !options.check()) return;
-  const { modality } = model.epalm;
+  const { modalities } = model.epalm;
   const stopping = new AbortController();
   const turn = conversation.begin(asked, () => stopping.abort());
   // Another model may have been chosen since the medium was.
-  const reason = whyNot(file, { name: model.id, modality });
+  const reason = whyNot(file, { name: model.id, modalities });
   if (reason !== undefined) {
     turn.fail({ sentence: reason, detail: "" });
     return;
   }
   try {
-    const form = requestForm(asked, modality, file);
+    const form = requestForm(asked, file);
     const path = asked === undefined ? "caption" : "vqa";
     const answer = await service.ask(path, form, stopping.signal, (piece) => turn.grow(piece));
     turn.finish(answer);
+    // Only the service knows what an animation, or a container, was taken for.
+    if (file === medium) expectKind(answer.modality);
     say(`${asked === undefined ? "Caption" : "Answer"}: ${answer.text}`);
   } catch (error) {
     if (stopping.signal.aborted) turn.stopped();
     else if (isAboutMedium(error) && file === medium) refuseMedium(error);
     else {
       explainProblem(error);
-      turn.fail(plainWords(error, modality));
+      turn.fail(plainWords(error, modalities));
     }
   }
 }
 
 /**
  * @param {string | undefined} asked
- * @param {string} modality
  * @param {File} file
  */
-function requestForm(asked, modality, file) {
+function requestForm(asked, file) {
   const form = new FormData();
   const choices = asked === undefined ? [] : choicesOf(candidates.value);
   const fields = options.fields(choices.length > 0 ? "ranking" : "writing");
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   if (asked !== undefined) form.append("question", asked);
   for (const choice of choices) form.append("candidates", choice);
-  form.append(modality, file);
+  form.append(MEDIUM_FIELD, file);
   return form;
 }
 
@@ -176,7 +193,7 @@ function refuseMedium(error) {
   conversation.clear();
   talk.hidden = true;
   stage.clear();
-  stage.complain(`${name}: ${plainWords(error, options.model?.epalm.modality ?? "image").sentence}`);
+  stage.complain(`${name}: ${plainWords(error, options.model?.epalm.modalities ?? ["image"]).sentence}`);
   find("#file", HTMLInputElement).focus();
 }
 

@@ -1,4 +1,4 @@
-import { mediaKinds } from "./media-kinds.js";
+import { anyOf } from "./media-kinds.js";
 import { ConnectionLost, ServiceProblem } from "./service-client.js";
 
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
@@ -14,7 +14,7 @@ import { ConnectionLost, ServiceProblem } from "./service-client.js";
 /**
  * By code of the service's catalogue.
  *
- * @type {ReadonlyMap<string, (kind: MediaKind) => string>}
+ * @type {ReadonlyMap<string, (kinds: readonly MediaKind[]) => string>}
  */
 const sentences = new Map([
   ["invalid_option", () => "The service cannot answer with these options."],
@@ -24,7 +24,8 @@ const sentences = new Map([
   ["too_large", () => "This is more than the service takes."],
   [
     "unsupported_media",
-    (/** @type {MediaKind} */ kind) => `This file is not ${mediaKinds[kind].one} that the service can read.`,
+    (/** @type {readonly MediaKind[]} */ kinds) =>
+      `This file is not ${anyOf(kinds)} that the service can read.`,
   ],
   ["invalid_media", () => "This file is damaged, and cannot be read."],
   ["rate_limited", () => "Too many questions in a short time. Please wait a little."],
@@ -32,15 +33,18 @@ const sentences = new Map([
   ["deadline_exceeded", () => "The answer took too long and was given up."],
 ]);
 
+/** The field that carries the medium: what it is, the service finds out. */
+export const MEDIUM_FIELD = "media";
+
 /** Codes about the medium itself: no question about it can be answered. */
 const mediumCodes = new Set(["unsupported_media", "invalid_media"]);
 
 /**
  * @param {unknown} error
- * @param {MediaKind} kind that the model takes
+ * @param {readonly MediaKind[]} kinds that the model takes
  * @returns {PlainWords}
  */
-export function plainWords(error, kind) {
+export function plainWords(error, kinds) {
   if (error instanceof ConnectionLost) {
     return { sentence: "The connection to the service was lost.", detail: "" };
   }
@@ -48,7 +52,7 @@ export function plainWords(error, kind) {
     return { sentence: "Something went wrong in this page.", detail: String(error) };
   }
   const { code = "", detail = "", instance } = error.problem;
-  const sentence = sentences.get(code)?.(kind);
+  const sentence = sentences.get(code)?.(kinds);
   if (sentence !== undefined) return { sentence, detail };
   const id = instance === undefined ? "" : ` Its log has the id ${instance}.`;
   return { sentence: `Something went wrong in the service.${id}`, detail };
@@ -62,5 +66,5 @@ export function plainWords(error, kind) {
 export function isAboutMedium(error) {
   if (!(error instanceof ServiceProblem)) return false;
   const { code = "", field = "" } = error.problem;
-  return mediumCodes.has(code) || (code === "too_large" && Object.hasOwn(mediaKinds, field));
+  return mediumCodes.has(code) || (code === "too_large" && field === MEDIUM_FIELD);
 }

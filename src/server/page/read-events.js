@@ -1,5 +1,5 @@
 /**
- * The server-sent events of an answer, as they come. `EventSource` would do the same, but cannot send a picture.
+ * The server-sent events of an answer, as they come. `EventSource` would do the same, but cannot send a medium.
  *
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<{ readonly name: string, readonly data: string }, void>}

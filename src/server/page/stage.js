@@ -1,5 +1,5 @@
 import { find, make } from "./make-element.js";
-import { altText, mediaKinds } from "./media-kinds.js";
+import { anyOf, kindOf, mediaKinds } from "./media-kinds.js";
 
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
 
@@ -30,11 +30,11 @@ export class Stage {
     this.#acceptDrops();
   }
 
-  /** @param {MediaKind} kind that can be chosen from now on */
-  expect(kind) {
-    const { accept, one } = mediaKinds[kind];
-    this.#input.accept = accept;
-    find("#chooser b", HTMLElement).textContent = `Choose ${one}`;
+  /** @param {readonly MediaKind[]} kinds that can be chosen from now on */
+  expect(kinds) {
+    this.#input.accept = kinds.map((kind) => mediaKinds[kind].accept).join(",");
+    find("#chooser b", HTMLElement).textContent = `Choose ${anyOf(kinds)}`;
+    find(".lead-medium", HTMLElement).textContent = anyOf(kinds);
   }
 
   /**
@@ -45,7 +45,7 @@ export class Stage {
     this.clear();
     this.#url = URL.createObjectURL(file);
     const shown = mediaKinds[kind].show(this.#url, file.name);
-    // TIFF, for one, is read by the service but by few browsers.
+    // TIFF and AVI, for two, are read by the service but by few browsers.
     shown.addEventListener("error", () => shown.replaceWith(make("p", { class: "unshown" }, file.name)));
     this.#figure.replaceChildren(shown);
     this.#figure.hidden = false;
@@ -70,9 +70,11 @@ export class Stage {
   offer(files) {
     const items = files.map((file) => {
       const url = URL.createObjectURL(file);
-      const picture = make("img", { src: url, alt: altText(file.name) });
-      picture.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
-      const button = make("button", { type: "button" }, picture);
+      const shown = mediaKinds[kindOf(file) ?? "image"].offer(url, file.name);
+      for (const event of ["load", "loadeddata", "error"]) {
+        shown.addEventListener(event, () => URL.revokeObjectURL(url), { once: true });
+      }
+      const button = make("button", { type: "button" }, shown);
       button.addEventListener("click", () => this.#onFile(file));
       return make("li", {}, button);
     });

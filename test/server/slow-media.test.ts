@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { findFfmpeg } from "../../src/media/find-ffmpeg.js";
+import { makeMedia } from "../media/make-media.js";
+import { runningFfmpegs } from "../media/running-ffmpegs.js";
+import { buildAllSensesModel } from "./all-senses-model.js";
+import { filesLeft } from "./files-left.js";
+import { postJson, problemIn, startServer } from "./running-server.js";
+import { temporaryFolder } from "./tiny-model.js";
+
+/** Work on media that nobody waits for any more: it ends at once, and leaves neither a process nor a file. */
+
+const folder = await buildAllSensesModel();
+const still = ["-f", "lavfi", "-i", "color=c=red:s=64x48:r=5:d=40"];
+const clip = makeMedia("still.mov", ...still, "-c:v", "mpeg4").toString("base64");
+
+// ffmpeg itself, at the pace at which the video is seen: reading it takes its 40 seconds.
+const { path: ffmpeg } = await findFfmpeg();
+const slow = join(temporaryFolder(), "slow-ffmpeg");
+const script = `case " $* " in *" -i "*) exec '${ffmpeg}' -re "$@";; *) exec '${ffmpeg}' "$@";; esac`;
+writeFileSync(slow, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+const temporary = mkdtempSync(join(tmpdir(), "epalm-left-"));
+after(() => rmSync(temporary, { recursive: true }));
+// Threads take the environment as it is when they start.
+process.env.FFMPEG_PATH = slow;
+process.env.TMPDIR = temporary;
+
+const skip = process.platform === "win32" && "a shell's script stands for ffmpeg";
+
+/** Milliseconds; far less than the video takes. */
+const SOON = 10_000;
+
+async function until(isSo: () => boolean): Promise<void> {
+  const end = performance.now() + SOON;
+  while (!isSo()) {
+    assert.ok(performance.now() < end, `not within ${SOON} ms: ${isSo}`);
+    await pause(20);
+  }
+}
+
+const nothingLeft = () => until(() => runningFfmpegs().length === 0 && filesLeft(temporary).length === 0);
+
+const settings = { models: { all: folder }, logLevel: "silent" } as const;
+
+describe("a video that takes long", { skip }, () => {
+  it("is given up when its client goes away, one that still waits for its turn, too", async () => {
+    const running = await startServer(settings);
+    const leaving = new AbortController();
+    const most = Math.max(2, availableParallelism());
+    const asked = Array.from({ length: most + 3 }, async () => {
+      const { signal } = leaving;
+      const asking = postJson(`${running.url}/caption`, { video: clip }, { signal });
+      await assert.rejects(asking, { name: "AbortError" });
+    });
+    await until(() => runningFfmpegs().length === most);
+    await pause(500);
+    assert.equal(runningFfmpegs().length, most, "others wait");
+    leaving.abort();
+    await Promise.all(asked);
+    await nothingLeft();
+    const metrics = await (await fetch(`${running.url}/metrics`)).text();
+    assert.match(metrics, /^epalm_queue_running 0$/m);
+    await running.stop();
+  });
+
+  it("is given up when the request's time is over", async () => {
+    const running = await startServer({ ...settings, limits: { answerSeconds: 2 } });
+    const asking = postJson(`${running.url}/caption`, { media: clip });
+    await until(() => runningFfmpegs().length > 0);
+    assert.match((await problemIn(await asking, 504)).detail, /within 2 s/);
+    await nothingLeft();
+    await running.stop();
+  });
+
+  it("is given up when the service ends", async () => {
+    const running = await startServer({ ...settings, graceSeconds: 0.2 });
+    const asking = postJson(`${running.url}/caption`, { video: clip });
+    await until(() => runningFfmpegs().length > 0);
+    const stopping = running.stop();
+    await problemIn(await asking, 503);
+    await stopping;
+    await nothingLeft();
+  });
+});
