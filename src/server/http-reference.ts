@@ -70,9 +70,9 @@ function endpoint(method: string, path: string, known: z.infer<typeof operation>
 
 /** What a body is: schemas of ours by name, a form as what its JSON is. */
 function nameOf(schema: Schema): string {
+  if (schema.properties) return " with the same fields, media as files, lists as repeated fields";
   if (schema.oneOf) return ` ${schema.oneOf.map((one) => typeOf(one)).join(" or ")}`;
   if (schema.$ref) return ` ${typeOf(schema)}`;
-  if (schema.properties) return " with the same fields, media as files, lists as repeated fields";
   return schema.description ? `: ${schema.description}` : "";
 }
 
