@@ -18,8 +18,8 @@ export {
   type EncoderOptions,
   type SourceReference,
 } from "./model/build-model.js";
-export { adapterModality, type EncoderOf, encoderOf, encodersOf, modalitiesOf } from "./model/encoders.js";
 export { BUNDLED_MODEL } from "./model/bundled-model.js";
+export { adapterModality, type EncoderOf, encoderOf, encodersOf, modalitiesOf } from "./model/encoders.js";
 export { installAdapter } from "./model/install-adapter.js";
 export {
   MANIFEST_FILE,
