@@ -1,3 +1,4 @@
+import "./no-telemetry.js";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { EpalmError, messageOf } from "../errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";

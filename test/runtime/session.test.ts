@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
 import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
 import { SessionThread } from "../../src/runtime/remote-session.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
@@ -25,6 +27,23 @@ before(() => {
 after(async () => {
   await thread.close();
   rmSync(folder, { recursive: true, force: true });
+});
+
+describe("ONNX Runtime's telemetry", () => {
+  const program = fileURLToPath(new URL("./telemetry-program.js", import.meta.url));
+  const leaves = (environment: NodeJS.ProcessEnv, way: string) => {
+    const temporary = mkdtempSync(join(folder, "temporary-"));
+    const { ORT_DISABLE_TELEMETRY: _set, ...rest } = process.env;
+    const env = { ...rest, TMPDIR: temporary, ...environment };
+    execFileSync(process.execPath, [program, way, path("encoder.onnx")], { env });
+    return readdirSync(temporary);
+  };
+  for (const way of ["here", "thread"]) {
+    it(`is off (${way}): what it begins with is not written`, () => assert.deepEqual(leaves({}, way), []));
+  }
+  it("would be on where it is asked for, on Linux", { skip: process.platform !== "linux" }, () => {
+    assert.notDeepEqual(leaves({ ORT_DISABLE_TELEMETRY: "0" }, "here"), []);
+  });
 });
 
 async function runAll(session: Session, { feeds, output }: GoldenRun) {

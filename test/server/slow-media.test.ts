@@ -8,7 +8,6 @@ import { findFfmpeg } from "../../src/media/find-ffmpeg.js";
 import { makeMedia } from "../media/make-media.js";
 import { runningFfmpegs } from "../media/running-ffmpegs.js";
 import { buildAllSensesModel } from "./all-senses-model.js";
-import { filesLeft } from "./files-left.js";
 import { postJson, problemIn, startServer } from "./running-server.js";
 import { temporaryFolder } from "./tiny-model.js";
 
@@ -42,7 +41,7 @@ async function until(isSo: () => boolean): Promise<void> {
   }
 }
 
-const nothingLeft = () => until(() => runningFfmpegs().length === 0 && filesLeft(temporary).length === 0);
+const nothingLeft = () => until(() => runningFfmpegs().length === 0 && readdirSync(temporary).length === 0);
 
 const settings = { models: { all: folder }, logLevel: "silent" } as const;
 

@@ -1,0 +1,11 @@
+import { SessionThread } from "../../src/runtime/remote-session.js";
+import { openSession } from "../../src/runtime/session.js";
+
+/** Opens a graph in this thread, or in one of its own, and ends. */
+const [way, path = ""] = process.argv.slice(2);
+if (way === "here") await (await openSession(path)).close();
+else {
+  const thread = new SessionThread();
+  await (await thread.open(path)).close();
+  await thread.close();
+}
