@@ -293,7 +293,7 @@ function adapterConfig(work: string, task: Task, blind: boolean): TrainingConfig
       injectedStates: 4,
       startLayer: 2,
       endLayer: 7,
-      // One for all states learns no names: the loss of captions of single things stays at 1.30 where four reach 1.16.
+      // One for all states learns less: the loss of captions of single things stays at 1.30 where four reach 1.16.
       sharedConnector: false,
       promptLength: 1,
     },

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { before, describe, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { SampleList, TextAnswer } from "../../src/wire.js";
 import { form, postForm } from "../server/running-server.js";
@@ -80,12 +80,13 @@ describe("epalm serve", () => {
 
   it("serves the model that comes with epalm where none is named", async () => {
     const { child, url } = await start(["--threads", "1"]);
+    after(() => child.kill());
     const sample = (name: string) => readFileSync(join("models/default/samples", `${name}.jpg`));
     const grounds = { "red-apple": "blue", "dog-and-pizza": "yellow", umbrella: "gray" };
     for (const [name, color] of Object.entries(grounds)) {
       const { text, adapter } = await answerOf(postForm(`${url}/caption`, form(sample(name))));
-      assert.match(text, new RegExp(` on an? .*${color} background$`));
       assert.equal(adapter, "caption");
+      assert.match(text, new RegExp(`${color} background`));
       const question = "what color is the background";
       const answer = await answerOf(postForm(`${url}/vqa`, form(sample(name), { question })));
       assert.deepEqual([answer.text, answer.adapter], [color, "vqa"]);
