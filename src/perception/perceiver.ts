@@ -177,7 +177,9 @@ export class Perceiver {
     if (encoderInputs[encoder.modality] === name && data.length === elementCount(inputShape)) {
       return { modality: encoder.modality, data };
     }
-    const expected = `expected ${encoderInputs[encoder.modality]}, ${elementCount(inputShape)} numbers, ${formatShape(inputShape)}`;
+    const wanted = encoderInputs[encoder.modality];
+    const kind = wanted === name ? "" : `${wanted}, `;
+    const expected = `expected ${kind}${elementCount(inputShape)} numbers, ${formatShape(inputShape)}`;
     throw new EpalmError("invalid_option", `${name}: ${expected}, got ${data.length}`);
   }
 

