@@ -37,6 +37,7 @@ const full: Settings = {
   adapter: {
     name: "plants-2.b",
     tasks: ["vqa"],
+    modality: "audio",
     injectedStates: 3,
     startLayer: 1,
     endLayer: 5,
