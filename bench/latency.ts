@@ -1,5 +1,5 @@
 import { median } from "../src/cli/median.js";
-import { SAMPLE_PICTURE, samplePicture } from "../src/media/sample-picture.js";
+import { sampleMedium, sampleWords } from "../src/media/sample-medium.js";
 import { load, type Model, type Timings } from "../src/pipeline.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";
 import { modelFolder } from "./models.js";
@@ -10,7 +10,7 @@ const NEW_TOKENS = 16;
 export const latency: Measurement = {
   summary: "milliseconds per stage of a caption, in each precision",
   async run(context) {
-    const image = await samplePicture();
+    const image = await sampleMedium("image");
     const opened = await openModels(context);
     try {
       context.say(`measuring: latency, ${ROUNDS} rounds`);
@@ -31,7 +31,7 @@ export const latency: Measurement = {
         ],
         rows: opened.map(({ precision, timings }) => ({ precision, ...medians(timings) })),
         notes: [
-          `${SAMPLE_PICTURE}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,
+          `${sampleWords.image}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,
         ],
       },
     ];

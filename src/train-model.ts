@@ -8,7 +8,7 @@ import { EpalmError } from "./errors.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
 import { randomStreams } from "./generation/random.js";
 import { thumbnail } from "./media/thumbnail.js";
-import { encoderOf } from "./model/encoders.js";
+import { encoderOf, modalitiesOf } from "./model/encoders.js";
 import { installAdapter } from "./model/install-adapter.js";
 import type { TaskName } from "./model/manifest.js";
 import {
@@ -25,7 +25,7 @@ import type { TrainingConfig } from "./training/config.js";
 import { refuseBadExamples } from "./training/data/bad-examples.js";
 import { EncoderStates } from "./training/data/encoder-states.js";
 import type { BadExample, Example } from "./training/data/example.js";
-import { type DataSet, readDataSet } from "./training/data/read-data-set.js";
+import { type DataSet, type ReadOptions, readDataSet } from "./training/data/read-data-set.js";
 import { TrainingBatches, viewsOf } from "./training/data/training-batches.js";
 import { type TrainingExample, trainingTexts } from "./training/data/training-texts.js";
 import type { Prediction } from "./training/evaluate.js";
@@ -38,12 +38,14 @@ import { ADAPTER_FILE, CHECKPOINT_FILE, type StepReport, train } from "./trainin
 export const LOG_FILE = "log.jsonl";
 export const REPORT_FILE = "report.html";
 
-/** Pictures that the report shows, and their longer side in pixels. */
+/** Examples that the report shows, and the longer side of their pictures in pixels. */
 const SAMPLES = 24;
 const SAMPLE_SIDE = 192;
 
 /** What a run is about to do. */
 export interface TrainingPlan {
+  /** Of all media. */
+  readonly modality: Modality;
   readonly examples: number;
   readonly validationExamples: number;
   /** Left out, of both sets. */
@@ -119,15 +121,12 @@ async function readData(
   signal: AbortSignal | undefined,
 ): Promise<TrainingData> {
   const options = { skipBad: config.skipBad, signal };
-  const train = await readDataSet(config.data.train, {
-    ...options,
-    modality: config.adapter.modality ?? "one",
-  });
-  const modality = train.examples[0]?.media.modality ?? folder.manifest.encoder.modality;
-  encoderOf(folder.manifest, modality, "adapter.modality");
+  const train = await readDataSet(config.data.train, { ...options, modalities: takenBy(config, folder) });
+  const first = train.examples[0]?.media.modality ?? folder.manifest.encoder.modality;
+  const { modality } = encoderOf(folder.manifest, first, "adapter.modality");
   refuseAugmentations(config, modality);
   const validation: DataSet = config.data.validation
-    ? await readDataSet(config.data.validation, { ...options, modality })
+    ? await readDataSet(config.data.validation, { ...options, modalities: [modality] })
     : { examples: [], skipped: [] };
   const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
   const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
@@ -138,6 +137,15 @@ async function readData(
     validation: validation.examples.slice(0, config.validationExamples),
     skipped: [...train.skipped, ...bad, ...validation.skipped],
   };
+}
+
+/** What the adapter may be for, before the data are known. */
+function takenBy({ adapter }: TrainingConfig, { manifest }: ModelFolder): ReadOptions["modalities"] {
+  if (adapter.modality !== undefined) {
+    return [encoderOf(manifest, adapter.modality, "adapter.modality").modality];
+  }
+  const taken = modalitiesOf(manifest);
+  return taken.length === 1 ? taken : "one";
 }
 
 function refuseAugmentations({ augmentations }: TrainingConfig, modality: Modality): void {
@@ -169,10 +177,12 @@ function fingerprintOf(
 ): string {
   const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
   const { decoder, tasks } = manifest;
+  // With the modality, which the config may say or not.
   const encoder = encoderOf(manifest, modality);
+  const adapter = { ...config.adapter, modality: undefined };
   const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
   return createHash("sha256")
-    .update(JSON.stringify([settings, encoder, decoder, tasks, rows]))
+    .update(JSON.stringify([{ ...settings, adapter }, encoder, decoder, tasks, rows]))
     .digest("hex");
 }
 
@@ -189,6 +199,7 @@ function planOf(
   const { encoder, decoder } = backbonesOf(manifest, modality);
   const frozenParameters = encoder.parameters + decoder.parameters;
   return {
+    modality,
     examples: training.length,
     validationExamples: validation.length,
     skipped,
@@ -297,6 +308,7 @@ class Run {
       title: `${config.adapter.name}: ${basename(config.output)}`,
       facts: [
         ["model", this.folder.manifest.name],
+        ["medium", plan.modality],
         ["training examples", String(plan.examples)],
         ["validation examples", String(plan.validationExamples)],
         ["skipped", String(plan.skipped.length)],
@@ -316,24 +328,27 @@ class Run {
 }
 
 async function sampleOf(prediction: Prediction): Promise<ReportSample> {
-  const { id, references, prediction: text } = prediction;
+  const { id, media, modality, references, prediction: text } = prediction;
+  // A file that is gone or damaged since it was encoded must not end a run.
+  const picture = await thumbnail({ path: media, modality }, SAMPLE_SIDE).catch(() => undefined);
   return {
     id,
     ...(prediction.kind === "vqa" ? { question: prediction.question } : {}),
     prediction: text,
     references,
-    ...(prediction.modality === "image"
-      ? { picture: await thumbnail(prediction.media, SAMPLE_SIDE), mime: "image/jpeg" }
-      : {}),
+    ...(picture ? { picture, mime: "image/jpeg" } : { file: basename(media) }),
   };
 }
 
-/** Data for `epalm eval`; `limit` takes the first examples only. */
+/**
+ * Data for `epalm eval`; `limit` takes the first examples only. Examples of other modalities are bad; default: none is.
+ */
 export async function readEvaluationData(
   source: TrainingConfig["data"]["train"],
   options: {
     readonly skipBad?: boolean | undefined;
     readonly limit?: number | undefined;
+    readonly modalities?: ReadOptions["modalities"];
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<DataSet> {

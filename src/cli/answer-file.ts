@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
+import { modalities } from "../model/manifest.js";
 import { type Asking, STANDARD_INPUT } from "./asking.js";
 
 /** In bytes; more than a node string holds cannot be read, and ten million answers take less. */
@@ -9,6 +10,7 @@ const MAX_BYTES = 512 * 1024 * 1024;
 /** What must be in a line for it to be found again; the rest is of the answer. */
 const answerLine = z.looseObject({
   file: z.string(),
+  modality: z.enum(modalities).optional(),
   question: z.string().optional(),
   model: z.string().optional(),
   error: z.looseObject({ message: z.string() }).optional().describe("instead of an answer"),
@@ -37,9 +39,9 @@ export class AnswerFile {
         const got = `one of '${answer.model}'`;
         throw invalid(`${path}:${at + 1}: expected an answer of the model '${model}', got ${got}`);
       }
-      return answer.error && wanted.has(keyOf(answer)) ? [] : [{ line, answer }];
+      return answer.error && keysOf(answer).some((key) => wanted.has(key)) ? [] : [{ line, answer }];
     });
-    this.#answered = new Set(kept.flatMap(({ answer }) => (answer.error ? [] : keyOf(answer))));
+    this.#answered = new Set(kept.flatMap(({ answer }) => (answer.error ? [] : keysOf(answer))));
     try {
       replace(path, text, kept.map(({ line }) => `${line}\n`).join(""));
       this.#descriptor = openSync(path, "a");
@@ -56,7 +58,8 @@ export class AnswerFile {
   /** Adds a line, whole: it is in the file when this returns. */
   add(answer: AnswerLine): void {
     writeSync(this.#descriptor, `${JSON.stringify(answer)}\n`);
-    if (!answer.error && answer.file !== STANDARD_INPUT) this.#answered.add(keyOf(answer));
+    if (answer.error || answer.file === STANDARD_INPUT) return;
+    for (const key of keysOf(answer)) this.#answered.add(key);
   }
 
   close(): void {
@@ -64,8 +67,15 @@ export class AnswerFile {
   }
 }
 
-function keyOf({ file, question }: Pick<AnswerLine, "file" | "question">): string {
-  return JSON.stringify([file, question]);
+type Asked = Pick<AnswerLine, "file" | "modality" | "question">;
+
+function keyOf({ file, modality, question }: Asked): string {
+  return JSON.stringify([file, modality ?? "any", question]);
+}
+
+/** Of those whom a line answers: who said what the file is to be taken for, and who left that to its content. */
+function keysOf(line: Asked): string[] {
+  return [keyOf(line), keyOf({ ...line, modality: undefined })];
 }
 
 function readText(path: string): string {

@@ -1,21 +1,21 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { EpalmError, type MediumInput, type Modality } from "../index.js";
+import { EpalmError, type MediumInput, type Model } from "../index.js";
 import { MAX_MEDIA_BYTES } from "../media/media-limits.js";
 import { mediaName } from "../media/read-media.js";
-import { modalities } from "../model/manifest.js";
 import { AnswerFile, type AnswerLine } from "./answer-file.js";
 import { type Asking, STANDARD_INPUT } from "./asking.js";
 import { BatchProgress } from "./batch-progress.js";
 import type { CliContext } from "./context.js";
 import { namingFlag } from "./generation-flags.js";
 import { untilAborted } from "./interruption.js";
+import { checkModality, type ModalityFlags, modalityOption } from "./modality-option.js";
 import { someText } from "./option-values.js";
 import { formatCount, note, print } from "./output.js";
 import { readStandardInput } from "./standard-input.js";
 
 /** How answers are shown. */
-export interface AnswerFlags {
-  readonly modality?: Modality;
+export interface AnswerFlags extends ModalityFlags {
+  readonly adapter?: string;
   readonly json?: true;
   readonly output?: string;
   readonly scores?: true;
@@ -38,6 +38,8 @@ export type Ask = (
 
 /** What the help of a command says about many files. */
 export const manyFiles = `
+Pictures, sounds and videos may stand side by side, as far as the model takes them.
+
 With --json (or --jsonl) each file has a line of JSON as soon as it is done; that of one which failed holds the
 error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
 The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
@@ -47,13 +49,8 @@ a file failed, the exit code is 1.`;
 export function addAnswerOptions(command: Command, files: "<files...>" | "[files...]"): Command {
   return command
     .argument(files, "pictures, sounds or videos, or - for standard input", collectFile)
-    .addOption(
-      new Option(
-        "--modality <kind>",
-        "what they are to be taken for (default: what their content says)",
-      ).choices(modalities),
-    )
-    .option("--adapter <name>", "adapter (default: the first that was trained for the task)")
+    .addOption(modalityOption("what they are to be taken for (default: what their content says)"))
+    .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
     .option("--json", "print a line of JSON per file")
     .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
     .addOption(
@@ -71,20 +68,24 @@ function collectFile(file: string, previous: readonly string[] = []): string[] {
   return [...previous, file];
 }
 
+type AskedModel = Pick<Model, "manifest" | "modalities">;
+
 /**
  * Asks about each file and prints the answers: texts alone for one, `path<TAB>text` for several, or lines of JSON. One
  * that cannot be read does not keep the others from being answered.
  *
- * @param model the name of the model that is asked
+ * @throws invalid_option where the model does not take what all are to be taken for
  */
 export async function answerMedia(
   askings: readonly Asking[],
   flags: AnswerFlags,
   context: CliContext,
-  model: string,
+  model: AskedModel,
   ask: Ask,
 ): Promise<void> {
-  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, model);
+  checkModality(flags, model);
+  const { name } = model.manifest;
+  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, name);
   const open = askings.filter((asking) => !output?.has(asking));
   if (open.length < askings.length) {
     note(
@@ -99,9 +100,9 @@ export async function answerMedia(
       if (output?.has(asking)) continue;
       const input = await inputOf(asking, context);
       const prefix = askings.length > 1 ? prefixOf(asking) : "";
-      const { file, question } = asking;
-      const head = { file, ...(question === undefined ? {} : { question }) };
+      const head = headOf(asking);
       try {
+        refuseUntaken(asking, model);
         if (flags.stream) await streamReply(input, asking, prefix, ask);
         else {
           const { texts, whole } = await ask(input, asking, undefined);
@@ -110,9 +111,10 @@ export async function answerMedia(
         }
         progress.done(true);
       } catch (error) {
-        if (!isAboutOne(error, input, asking)) throw namingFlag(error);
-        progress.aside(() => context.reportError(error));
-        if (flags.json) writeLine({ ...head, error: { code: error.code, message: error.message } });
+        const own = errorAboutOne(error, input, asking, flags, model);
+        if (!own) throw namingFlag(error);
+        progress.aside(() => context.reportError(own));
+        if (flags.json) writeLine({ ...head, error: { code: own.code, message: own.message } });
         progress.done(false);
       }
     }
@@ -120,6 +122,22 @@ export async function answerMedia(
     progress.stop();
     output?.close();
   }
+}
+
+/** What a line of JSON begins with. */
+function headOf({ file, modality, question }: Asking): AnswerLine {
+  return {
+    file,
+    ...(modality === undefined ? {} : { modality }),
+    ...(question === undefined ? {} : { question }),
+  };
+}
+
+/** Where a line of a file of questions names what the model does not take. */
+function refuseUntaken({ file, path, modality }: Asking, { modalities }: AskedModel): void {
+  if (modality === undefined || modalities.includes(modality)) return;
+  const expected = `expected ${modalities.join(" or ")}, which the model takes, got ${modality}`;
+  throw new EpalmError("invalid_option", `${path ?? file}: ${expected}`);
 }
 
 async function inputOf({ file, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
@@ -154,13 +172,21 @@ function oneLine(text: string): string {
 }
 
 /**
- * Errors about a file begin with what the library calls it; others would come again with every file, unless the
- * question that is too long is this one's alone.
+ * An error that other files need not have, too: those about a file begin with what the library calls it, a question
+ * that is too long may be this one's alone, and an adapter may be missing for this kind of media only. Undefined for
+ * errors that would come again with every file.
  */
-function isAboutOne(error: unknown, input: string | Uint8Array, asking: Asking): error is EpalmError {
-  if (!(error instanceof EpalmError)) return false;
-  if (error.message.startsWith(`${mediaName(input)}: `)) return true;
-  return (
-    asking.hasOwnQuestion === true && (error.code === "too_large" || error.message.startsWith("question: "))
-  );
+function errorAboutOne(
+  error: unknown,
+  input: string | Uint8Array,
+  { file, hasOwnQuestion }: Asking,
+  { adapter }: AnswerFlags,
+  { modalities }: AskedModel,
+): EpalmError | undefined {
+  if (!(error instanceof EpalmError)) return undefined;
+  const { code, message } = error;
+  if (message.startsWith(`${mediaName(input)}: `)) return error;
+  if (hasOwnQuestion && (code === "too_large" || message.startsWith("question: "))) return error;
+  const lacksAdapter = code === "not_found" && adapter === undefined && modalities.length > 1;
+  return lacksAdapter ? new EpalmError(code, `${file}: ${message}`, { cause: error }) : undefined;
 }

@@ -32,8 +32,8 @@ const questionLine = z.strictObject({
 });
 
 /**
- * The questions of a file, a line `{"image", "question"}` each, or `audio` or `video` instead; paths are relative to the file. All are read before
- * the first is asked.
+ * The questions of a file, a line `{"image", "question"}` each, or `audio` or `video` instead, which is what the
+ * medium is taken for; paths are relative to the file. All are read before the first is asked.
  *
  * @throws not_found; invalid_data, naming file and line
  */

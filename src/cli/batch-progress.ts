@@ -3,7 +3,7 @@ import { SingleBar } from "cli-progress";
 /** Erases what stands on the terminal's line. */
 const CLEAR_LINE = "\r\x1b[K";
 
-/** How far a run over many pictures is: a moving line on standard error, where that is a terminal of its own. */
+/** How far a run over many media is: a moving line on standard error, where that is a terminal of its own. */
 export class BatchProgress {
   readonly #bar: SingleBar | undefined;
   #failed = 0;

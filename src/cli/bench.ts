@@ -1,18 +1,19 @@
 import type { Command } from "commander";
-import { type Answer, load, type Model, type Percept } from "../index.js";
-import { SAMPLE_PICTURE, samplePicture } from "../media/sample-picture.js";
-import { encoderOf } from "../model/encoders.js";
+import type { Modality } from "../backbones/backbone.js";
+import { type Answer, adapterModality, encoderOf, load, type Model, type Percept } from "../index.js";
+import { sampleMedium, sampleWords } from "../media/sample-medium.js";
 import { peakResidentBytes } from "../runtime/peak-resident-bytes.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
 import { describeMachine, type Machine } from "./machine.js";
 import { median } from "./median.js";
+import { checkModality, type ModalityFlags, modalityOption } from "./modality-option.js";
 import { integer } from "./option-values.js";
 import { formatBytes, formatCount, formatTable, note, print } from "./output.js";
 import { addModelOption, addThreadsOption, type ModelFlags } from "./with-model.js";
 
-interface BenchFlags extends ModelFlags {
+interface BenchFlags extends ModelFlags, ModalityFlags {
   readonly rounds: number;
   readonly newTokens: number;
   readonly together: number;
@@ -28,7 +29,7 @@ const MAX_TOGETHER = 64;
 const QUESTION = "What is in the middle of the picture, and what colour is it?";
 
 const examples = `
-Pictures are generated (${SAMPLE_PICTURE}), another in each round; texts are written without beams and end after
+Media are generated (${sampleWords.image}, ${sampleWords.audio}, ${sampleWords.video}), another in each round; texts are written without beams and end after
 --new-tokens. Times are medians of the rounds. Loading is done once: after other files were read, it takes longer.
 
 Examples:
@@ -43,6 +44,7 @@ export function addBenchCommand(program: Command, context: CliContext): void {
     .description("Measures loading, encoder, prefill and decoding of a model folder on this machine.");
   addModelOption(command);
   addThreadsOption(command)
+    .addOption(modalityOption("encoder that is measured (default: that of pictures, or else the first)"))
     .option("--rounds <n>", "how often each is measured", integer(1, MAX_ROUNDS), 7)
     .option("--new-tokens <n>", "tokens that each text gets", integer(2, MAX_TOKENS), 32)
     .option("--together <n>", "requests at once, in the last measurement", integer(1, MAX_TOGETHER), 8)
@@ -55,7 +57,11 @@ interface BenchReport {
   readonly machine: Machine;
   readonly model: {
     readonly name: string;
-    readonly encoder: { readonly architecture: string; readonly precision: string };
+    readonly encoder: {
+      readonly modality: Modality;
+      readonly architecture: string;
+      readonly precision: string;
+    };
     readonly decoder: { readonly architecture: string; readonly precision: string };
   };
   readonly rounds: number;
@@ -64,7 +70,7 @@ interface BenchReport {
   readonly together: number;
   readonly milliseconds: {
     readonly load: number;
-    /** Reading and preparing a picture. */
+    /** Reading and preparing a medium. */
     readonly media: number;
     readonly encoder: number;
     readonly adapter: number;
@@ -89,6 +95,7 @@ async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
   const loadMilliseconds = performance.now() - started;
   try {
     throwIfAborted(signal);
+    checkModality(flags, model);
     const report = await measure(model, loadMilliseconds, flags, signal);
     print(flags.json ? JSON.stringify(report) : formatReport(report));
   } finally {
@@ -99,27 +106,28 @@ async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
 async function measure(
   model: Model,
   loadMilliseconds: number,
-  { rounds: count, newTokens: wanted, together }: BenchFlags,
+  { rounds: count, newTokens: wanted, together, modality: asked }: BenchFlags,
   signal: AbortSignal,
 ): Promise<BenchReport> {
   // The first warms everything up: it does not count.
-  const first = await model.perceive(await samplePicture(0), { signal });
+  const modality = asked ?? usualModality(model);
+  const first = await model.perceive(await sampleMedium(modality), { modality, signal });
   const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
   const newTokens = Math.min(wanted, roomFor(model, promptTokens));
   note(`measuring, ${formatCount(count)} rounds`);
   const rounds: Round[] = [];
   for (let seed = 1; seed <= count; seed++) {
-    rounds.push(await measureRound(model, { seed, newTokens, together, signal }));
+    rounds.push(await measureRound(model, { modality, seed, newTokens, together, signal }));
   }
   const of = (key: keyof Round) => median(rounds.map((round) => round[key]));
   const { name, decoder } = model.manifest;
-  const encoder = encoderOf(model.manifest, first.modality);
+  const encoder = encoderOf(model.manifest, modality);
   const [prefill, token] = [of("prefill"), of("token")];
   return {
     machine: describeMachine(),
     model: {
       name,
-      encoder: { architecture: encoder.architecture, precision: encoder.precision },
+      encoder: { modality, architecture: encoder.architecture, precision: encoder.precision },
       decoder: { architecture: decoder.architecture, precision: decoder.precision },
     },
     rounds: count,
@@ -143,6 +151,11 @@ async function measure(
   };
 }
 
+/** Pictures, where the model takes them. */
+function usualModality({ modalities, manifest }: Model): Modality {
+  return modalities.includes("image") ? "image" : manifest.encoder.modality;
+}
+
 /** Milliseconds of one round. */
 interface Round {
   readonly media: number;
@@ -155,15 +168,19 @@ interface Round {
 }
 
 interface RoundPlan {
-  /** Of the picture. */
+  readonly modality: Modality;
+  /** Of the medium. */
   readonly seed: number;
   readonly newTokens: number;
   readonly together: number;
   readonly signal: AbortSignal;
 }
 
-async function measureRound(model: Model, { seed, newTokens, together, signal }: RoundPlan): Promise<Round> {
-  const percept = await model.perceive(await samplePicture(seed), { signal });
+async function measureRound(
+  model: Model,
+  { modality, seed, newTokens, together, signal }: RoundPlan,
+): Promise<Round> {
+  const percept = await model.perceive(await sampleMedium(modality, seed), { modality, signal });
   const prefill = (await askModel(model, percept, 1, signal)).timings.decoder;
   const { adapter, decoder } = (await askModel(model, percept, newTokens, signal)).timings;
   const started = performance.now();
@@ -186,10 +203,11 @@ function askModel(model: Model, percept: Percept, newTokens: number, signal: Abo
     // One for each: Node warns of a leak where many listen to the same.
     signal: AbortSignal.any([signal]),
   };
-  const adapters = Object.values(model.manifest.adapters);
-  return adapters.some(({ tasks }) => tasks.includes("vqa"))
-    ? model.vqa(percept, QUESTION, options)
-    : model.caption(percept, options);
+  const { manifest } = model;
+  const isAnswering = Object.values(manifest.adapters).some(
+    (adapter) => adapter.tasks.includes("vqa") && adapterModality(manifest, adapter) === percept.modality,
+  );
+  return isAnswering ? model.vqa(percept, QUESTION, options) : model.caption(percept, options);
 }
 
 /** Tokens that can follow the prompt and the soft prompt; at least two, of which one step is. */
@@ -211,7 +229,7 @@ function formatReport(report: BenchReport): string {
     ]),
     formatTable([
       ["load", time(milliseconds.load)],
-      ["picture", time(milliseconds.media), SAMPLE_PICTURE],
+      [model.encoder.modality, time(milliseconds.media), sampleWords[model.encoder.modality]],
       ["encoder", time(milliseconds.encoder)],
       ["adapter", time(milliseconds.adapter)],
       [

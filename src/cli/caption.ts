@@ -6,9 +6,7 @@ import { addGenerationOptions, type GenerationFlags, generationOptions } from ".
 import { streamOption } from "./stream-option.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "./with-model.js";
 
-interface CaptionFlags extends ModelFlags, AnswerFlags, GenerationFlags {
-  readonly adapter?: string;
-}
+interface CaptionFlags extends ModelFlags, AnswerFlags, GenerationFlags {}
 
 const examples = `${manyFiles}
 
@@ -41,7 +39,7 @@ async function caption(files: readonly string[], flags: CaptionFlags, context: C
   const options = { ...generationOptions(flags), adapter: flags.adapter, signal: context.signal };
   const askings = files.map((file) => ({ file, modality: flags.modality }));
   await withModel(flags, context, (model) =>
-    answerMedia(askings, flags, context, model.manifest.name, async (medium, { modality }, onText) => {
+    answerMedia(askings, flags, context, model, async (medium, { modality }, onText) => {
       const answer = await model.caption(medium, { ...options, modality, onText });
       return { texts: answer.texts, whole: answer };
     }),

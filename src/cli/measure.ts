@@ -1,16 +1,17 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
-import { EpalmError, type Manifest, type MediumInput, type Model } from "../index.js";
-import { encoderOf } from "../model/encoders.js";
+import type { Modality } from "../backbones/backbone.js";
+import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../index.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";
 import { measureTexts } from "./measure-texts.js";
+import { checkModality, type ModalityFlags, modalityOption } from "./modality-option.js";
 import { formatTable, print } from "./output.js";
 import {
-  type ImageCost,
-  imageCosts,
   type Measurements,
+  type StatesCost,
+  statesCosts,
   type TextCost,
   textCosts,
   totalCost,
@@ -18,25 +19,25 @@ import {
 } from "./precision-cost.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "./with-model.js";
 
-interface MeasureFlags extends ModelFlags {
+interface MeasureFlags extends ModelFlags, ModalityFlags {
   readonly against: string;
   readonly texts?: string;
-  readonly images?: string[];
+  readonly files?: string[];
   readonly json?: true;
 }
 
 /** Each text is a run of the model: more than this many megabytes of them are hours. */
 const MAX_TEXTS_BYTES = 16 * 1024 * 1024;
 
-/** Names the picture that is taken where none is given. */
+/** Names the medium that is taken where none is given. */
 const GENERATED = "(generated)";
 
 const examples = `
-Texts are scored without a picture; [CLS] states are compared block by block of the encoder.
+Texts are scored without a medium; [CLS] states are compared block by block of the encoder.
 
 Examples:
   epalm measure --model captioner-int8 --against captioner-fp32
-  epalm measure -m captioner-int4 --against captioner-fp32 --texts captions.txt --images a.jpg b.jpg --json`;
+  epalm measure -m captioner-int4 --against captioner-fp32 --texts captions.txt --files a.jpg b.jpg --json`;
 
 /** `epalm measure`: what precision costs, model folder against model folder. */
 export function addMeasureCommand(program: Command, context: CliContext): void {
@@ -44,13 +45,14 @@ export function addMeasureCommand(program: Command, context: CliContext): void {
     .command("measure")
     .summary("compare two model folders: what precision costs")
     .description(
-      "Compares two builds of one model, such as int8 against fp32: log-probabilities of texts, and the encoders' states.",
+      "Compares two builds of one model, such as int8 against fp32: log-probabilities of texts, and an encoder's states.",
     );
   addModelOption(command).requiredOption("--against <dir>", "model folder to compare with");
   addThreadsOption(command);
   command
     .option("--texts <file>", "a text per line (default: a few sentences of our own)")
-    .option("--images <files...>", "pictures (default: a generated one)")
+    .option("--files <files...>", "what the encoders look at or listen to (default: something generated)")
+    .addOption(modalityOption("encoder that is compared (default: the model's first)"))
     .option("--json", "print one JSON object")
     .addHelpText("after", styleHeadings(examples))
     .action((flags: MeasureFlags) => measure(flags, context));
@@ -60,16 +62,17 @@ async function measure(flags: MeasureFlags, context: CliContext): Promise<void> 
   const texts = flags.texts === undefined ? measureTexts : readTexts(flags.texts);
   // One after the other, so that only one is in memory.
   const own = await measureModel(flags, texts, context);
-  const other = await measureModel({ ...flags, model: flags.against }, texts, context);
-  const names = flags.images ?? [GENERATED];
+  const { modality } = own.model;
+  const other = await measureModel({ ...flags, modality, model: flags.against }, texts, context);
+  const names = flags.files ?? [GENERATED];
   const costs = textCosts(own.measurements, other.measurements);
   const report: Report = {
     model: own.model,
     against: other.model,
     total: totalCost(costs),
     texts: costs.map((cost, index) => ({ text: texts[index] ?? "", ...cost })),
-    images: imageCosts(own.measurements, other.measurements).map((cost, index) => ({
-      image: names[index] ?? "",
+    media: statesCosts(own.measurements, other.measurements).map((cost, index) => ({
+      medium: names[index] ?? "",
       ...cost,
     })),
   };
@@ -81,11 +84,13 @@ interface Report {
   readonly against: MeasuredModel;
   readonly total: TextCost;
   readonly texts: readonly ({ readonly text: string } & TextCost)[];
-  readonly images: readonly ({ readonly image: string } & ImageCost)[];
+  readonly media: readonly ({ readonly medium: string } & StatesCost)[];
 }
 
 interface MeasuredModel {
   readonly name: string;
+  /** Of the encoder that is compared. */
+  readonly modality: Modality;
   readonly encoder: Manifest["encoder"]["precision"];
   readonly decoder: Manifest["decoder"]["precision"];
 }
@@ -107,19 +112,21 @@ function readTexts(path: string): string[] {
 }
 
 async function measureModel(
-  { images, ...flags }: MeasureFlags,
+  { files, ...flags }: MeasureFlags,
   texts: readonly string[],
   context: CliContext,
 ): Promise<{ model: MeasuredModel; measurements: Measurements }> {
   return withModel(flags, context, async (model) => {
-    const { name, decoder } = model.manifest;
-    const encoder = encoderOf(model.manifest, "image");
-    const inputs: readonly MediumInput[] = images ?? [waves(encoder.inputShape)];
+    checkModality(flags, model);
+    const { name, decoder, encoder: first } = model.manifest;
+    const { modality = first.modality } = flags;
+    const encoder = encoderOf(model.manifest, modality);
+    const inputs: readonly MediumInput[] = files ?? [waves(encoder)];
     return {
-      model: { name, encoder: encoder.precision, decoder: decoder.precision },
+      model: { name, modality, encoder: encoder.precision, decoder: decoder.precision },
       measurements: {
         logProbs: await inTurn(texts, (text) => scoreText(model, text), context),
-        states: await inTurn(inputs, (image) => model.encode(image), context),
+        states: await inTurn(inputs, (medium) => model.encode(medium, modality), context),
       },
     };
   });
@@ -147,14 +154,14 @@ async function inTurn<T, R>(
   return results;
 }
 
-function formatReport({ model, against, total, texts, images }: Report): string {
+function formatReport({ model, against, total, texts, media }: Report): string {
   const perToken = (sum: number) => (sum / Math.max(1, total.tokens)).toFixed(5);
   const [own, other] = [total.logProb, total.againstLogProb];
   return [
     formatTable([
       ["", "model", "against", "difference"],
       ["name", model.name, against.name],
-      ["encoder", model.encoder, against.encoder],
+      [`${model.modality} encoder`, model.encoder, against.encoder],
       ["decoder", model.decoder, against.decoder],
       [
         `log-probability of ${texts.length} texts`,
@@ -166,9 +173,9 @@ function formatReport({ model, against, total, texts, images }: Report): string 
       ["largest of one token", "", "", total.largestDifference.toFixed(5)],
     ]),
     formatTable([
-      ["picture", "cosine of [CLS], least", "mean"],
-      ...images.map(({ image, minCosine, meanCosine }) => [
-        image,
+      ["medium", "cosine of [CLS], least", "mean"],
+      ...media.map(({ medium, minCosine, meanCosine }) => [
+        medium,
         minCosine.toFixed(6),
         meanCosine.toFixed(6),
       ]),

@@ -1,11 +1,13 @@
-import { EpalmError } from "../index.js";
-import { elementCount, formatShape, type Shape, sameShape, type Tensor } from "../tensor/tensor.js";
+import { encoderInputs } from "../backbones/encoder-graph.js";
+import { EpalmError, type MediumInput } from "../index.js";
+import type { EncoderManifest } from "../model/manifest.js";
+import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 
-/** What one model makes of texts and pictures. */
+/** What one model makes of texts and media. */
 export interface Measurements {
   /** Per text: the natural log-probability of each token but the first. */
   readonly logProbs: readonly (readonly number[])[];
-  /** Per picture: [CLS] states [depth, dv]. */
+  /** Per medium: [CLS] states [depth, dv]. */
   readonly states: readonly Tensor[];
 }
 
@@ -19,8 +21,8 @@ export interface TextCost {
   readonly largestDifference: number;
 }
 
-/** Cosines of a picture's [CLS] states in both models, over the encoder's blocks. */
-export interface ImageCost {
+/** Cosines of a medium's [CLS] states in both models, over the encoder's blocks. */
+export interface StatesCost {
   readonly minCosine: number;
   readonly meanCosine: number;
 }
@@ -54,8 +56,8 @@ export function totalCost(costs: readonly TextCost[]): TextCost {
   };
 }
 
-/** Compares two encoders' states, picture by picture; throws `invalid_option` if their shapes differ. */
-export function imageCosts(model: Measurements, against: Measurements): ImageCost[] {
+/** Compares two encoders' states, medium by medium; throws `invalid_option` if their shapes differ. */
+export function statesCosts(model: Measurements, against: Measurements): StatesCost[] {
   return model.states.map((own, index) => {
     const other = against.states[index];
     if (!other || !sameShape(own.shape, other.shape)) {
@@ -88,13 +90,16 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** A picture that is always the same, for models without one at hand: waves of other lengths per channel. */
-export function waves(inputShape: Shape): { readonly pixels: Float32Array } {
-  const [, height = 1, width = 1] = inputShape;
-  const pixels = Float32Array.from({ length: elementCount(inputShape) }, (_, index) => {
+/** A medium that is always the same, for models without one at hand: waves of other lengths per channel and frame. */
+export function waves({
+  modality,
+  inputShape,
+}: Pick<EncoderManifest, "modality" | "inputShape">): MediumInput {
+  const [height = 1, width = 1] = inputShape.slice(-2);
+  const data = Float32Array.from({ length: elementCount(inputShape) }, (_, index) => {
     const [x, y] = [(index % width) / width, (Math.floor(index / width) % height) / height];
-    const channel = Math.floor(index / (width * height)) + 1;
-    return Math.sin(2 * Math.PI * channel * x) + Math.cos(2 * Math.PI * (channel + 1) * y);
+    const plane = Math.floor(index / (width * height)) + 1;
+    return Math.sin(2 * Math.PI * plane * x) + Math.cos(2 * Math.PI * (plane + 1) * y);
   });
-  return { pixels };
+  return encoderInputs[modality] === "pixels" ? { pixels: data } : { features: data };
 }

@@ -26,10 +26,12 @@ export function addTrainCommand(program: Command, context: CliContext): void {
   program
     .command("train")
     .summary("train an adapter on your own data")
-    .description("Trains an adapter between a model folder's frozen encoder and its frozen decoder.")
+    .description(
+      "Trains an adapter between a model folder's frozen encoder, of pictures, sounds or videos, and its frozen decoder.",
+    )
     .argument("<config>", "YAML or JSON file")
     .option("-o, --output <dir>", "instead of the config's")
-    .option("--blind", "train without the pictures: what they add is the difference")
+    .option("--blind", "train without the media: what they add is the difference")
     .option("--skip-bad", "leave bad examples out and list them")
     .option("--json", "print the result as JSON")
     .addHelpText("after", styleHeadings(examples))
@@ -63,7 +65,7 @@ async function trainCommand(path: string, flags: TrainFlags, { signal }: CliCont
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
       if (config.install)
-        print(`use it: epalm caption PICTURE -m ${config.model} --adapter ${config.adapter.name}`);
+        print(`use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
     }
   } finally {
     progress.stop();
@@ -71,7 +73,9 @@ async function trainCommand(path: string, flags: TrainFlags, { signal }: CliCont
 }
 
 function tellPlan(plan: TrainingPlan): void {
-  note(`${formatCount(plan.examples)} examples, ${formatCount(plan.validationExamples)} for validation`);
+  note(
+    `${formatCount(plan.examples)} examples of ${plan.modality}, ${formatCount(plan.validationExamples)} for validation`,
+  );
   if (plan.skipped.length > 0) note(`${formatCount(plan.skipped.length)} bad examples are left out:`);
   for (const { where, cause } of plan.skipped) note(`  ${where}: ${cause}`);
   note(
@@ -87,7 +91,7 @@ class TrainingProgress {
   #milliseconds = 0;
 
   encoding(done: number, all: number): void {
-    const bar = this.#open("encoder {bar} {value}/{total} pictures · {eta_formatted} left", all, done - 1);
+    const bar = this.#open("encoder {bar} {value}/{total} media · {eta_formatted} left", all, done - 1);
     bar.update(done);
     if (done === all) this.stop();
   }

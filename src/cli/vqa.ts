@@ -19,7 +19,6 @@ interface VqaFlags extends ModelFlags, AnswerFlags, GenerationFlags {
   readonly questions?: string;
   readonly candidate?: string[];
   readonly rankBy?: "sum" | "mean";
-  readonly adapter?: string;
 }
 
 const examples = `${manyFiles}
@@ -30,6 +29,7 @@ with its probability among them.
 Examples:
   epalm vqa cat.jpg --question "What colour is the cat?" --model captioner
   epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores
+  epalm vqa street.mp4 -m hearing -q "Is a siren heard?" --modality audio
   epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
 
 /** `epalm vqa`: answers to a question about media. */
@@ -45,7 +45,7 @@ export function addVqaCommand(program: Command, context: CliContext): void {
         'instead: a line {"image": PATH, "question": TEXT} each, or "audio" or "video" instead',
       )
         .argParser(someText)
-        .conflicts("question"),
+        .conflicts(["question", "modality"]),
     )
     .option("--candidate <text>", "an answer to choose from; may be repeated", each(someText))
     .addOption(
@@ -67,7 +67,7 @@ async function vqa(files: readonly string[], flags: VqaFlags, context: CliContex
   refuseMixedModes(flags);
   const askings = await askingsOf(files, flags);
   await withModel(flags, context, (model) =>
-    answerMedia(askings, flags, context, model.manifest.name, asking(model, flags, context)),
+    answerMedia(askings, flags, context, model, asking(model, flags, context)),
   );
 }
 

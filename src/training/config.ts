@@ -41,7 +41,7 @@ const adapter = z.strictObject({
     .array(z.enum(["caption", "vqa"]))
     .min(1)
     .optional(),
-  /** Whose states it takes. Default: that of the first training example. */
+  /** Of the encoder whose states it takes. Default: the model's only one, or else that of the first example. */
   modality: z.enum(modalities).optional(),
   /** K. Published: 6. */
   injectedStates: count,

@@ -41,7 +41,7 @@ describe("epalm bench", { concurrency: true }, () => {
     assert.equal(tokensPerSecond.decoding, 1000 / milliseconds.token);
     assert.equal(tokensPerSecond.prefill, (1000 * promptTokens) / milliseconds.prefill);
     const { stdout: text } = await epalm(args);
-    for (const row of ["load", "picture", "encoder", "prefill", "a token", "3 at once", "peak memory"]) {
+    for (const row of ["load", "image", "encoder", "prefill", "a token", "3 at once", "peak memory"]) {
       assert.match(text, new RegExp(`^${row} .*\\d`, "m"));
     }
   });

@@ -15,11 +15,11 @@ describe("epalm measure", { concurrency: true }, () => {
   it("finds no difference between a model and itself", async () => {
     const { code, stdout, stderr } = await epalm(["measure", "-m", exact, "--against", exact, "--json"]);
     assert.equal(code, 0, stderr);
-    const { total, images, texts } = JSON.parse(stdout);
+    const { total, media, texts } = JSON.parse(stdout);
     assert.equal(total.largestDifference, 0);
     assert.equal(total.logProb, total.againstLogProb);
     assert.ok(texts.length >= 5);
-    assert.ok(Math.abs(images[0].minCosine - 1) < 1e-9);
+    assert.ok(Math.abs(media[0].minCosine - 1) < 1e-9);
   });
 
   it("finds what fewer bits cost, on given texts", async () => {
@@ -33,10 +33,10 @@ describe("epalm measure", { concurrency: true }, () => {
       ["a red apple", "two dogs run"],
     );
     assert.ok(report.total.largestDifference > 0);
-    assert.ok(report.images[0].minCosine < 1 && report.images[0].minCosine > 0.9);
+    assert.ok(report.media[0].minCosine < 1 && report.media[0].minCosine > 0.9);
 
     const table = await epalm(args);
-    assert.match(table.stdout, /^encoder +int8 +fp32$/m);
+    assert.match(table.stdout, /^image encoder +int8 +fp32$/m);
     assert.match(table.stdout, /^log-probability of 2 texts( +-?[\d.]+){3}$/m);
   });
 

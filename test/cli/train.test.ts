@@ -32,7 +32,7 @@ describe("epalm train and epalm eval", () => {
   it("trains, says what is trained, and answers with the new adapter", async () => {
     const { code, stdout, stderr } = await epalm(["train", at("config.json")]);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /2 examples, 2 for validation/);
+    assert.match(stderr, /2 examples of image, 2 for validation/);
     assert.match(stderr, /trained: [\d,]+ of [\d,]+ parameters, [\d.]+ %/);
     assert.match(stderr, /epoch 2: CIDEr/);
     assert.match(stdout, /report {2}.*report\.html/);

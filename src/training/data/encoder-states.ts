@@ -10,7 +10,7 @@ import { augmentPixels } from "../../media/augment-pixels.js";
 import { encoderInput } from "../../media/encoder-input.js";
 import { encoderOf, preparedFor } from "../../model/encoders.js";
 import type { EncoderManifest } from "../../model/manifest.js";
-import type { ModelFolder } from "../../model/model-folder.js";
+import { fileSha256, type ModelFolder } from "../../model/model-folder.js";
 import { openSession, type Session } from "../../runtime/session.js";
 import { elementCount, type Tensor } from "../../tensor/tensor.js";
 
@@ -73,7 +73,7 @@ export class EncoderStates {
         const file = await this.#file(view);
         if (!existsSync(file)) {
           session ??= await openSession(join(this.#folder.path, this.#encoder.graph));
-          write(file, await this.#compute(session, view));
+          write(file, await this.#compute(session, view, hooks.signal));
         }
         hooks.onView?.(index + 1);
       }
@@ -93,7 +93,7 @@ export class EncoderStates {
   }
 
   async #file({ path, augmentation }: View): Promise<string> {
-    const content = this.#contentKeys.get(path) ?? sha256(await readFile(path));
+    const content = this.#contentKeys.get(path) ?? (await fileSha256(path));
     this.#contentKeys.set(path, content);
     const { cache, mirror, seed } = this.#options;
     const change = augmentation === 0 ? "" : JSON.stringify([augmentation, mirror, seed]);
@@ -101,9 +101,13 @@ export class EncoderStates {
     return join(cache, key.slice(0, 2), `${key}.f32`);
   }
 
-  async #compute(session: Session, { path, augmentation }: View): Promise<Float32Array> {
+  async #compute(
+    session: Session,
+    { path, augmentation }: View,
+    signal: AbortSignal | undefined,
+  ): Promise<Float32Array> {
     const { modality, inputShape, depth, width } = this.#encoder;
-    const decoded = await encoderInput(path, preparedFor(this.#encoder));
+    const decoded = await encoderInput(path, preparedFor(this.#encoder), {}, signal);
     const [, rows = 0, columns = 0] = inputShape;
     const data = augmentation === 0 ? decoded : this.#augmented(decoded, rows, columns, path, augmentation);
     const input: Tensor = { type: "float32", shape: [1, ...inputShape], data };

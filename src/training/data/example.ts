@@ -1,6 +1,4 @@
-export const modalities = ["image", "audio", "video"] as const;
-
-export type Modality = (typeof modalities)[number];
+import type { Modality } from "../../backbones/backbone.js";
 
 export interface MediaReference {
   readonly modality: Modality;

@@ -1,8 +1,9 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../../errors.js";
+import { modalities } from "../../model/manifest.js";
 import { allIssues, safeParse } from "../../schema.js";
-import { badExample, type Finding, modalities } from "./example.js";
+import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
 import { readLines } from "./read-lines.js";
 

@@ -1,10 +1,11 @@
 import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
+import type { Modality } from "../../backbones/backbone.js";
 import { EpalmError } from "../../errors.js";
 import { refuseBadExamples, type SkipOptions } from "./bad-examples.js";
 import { MediaCheck } from "./check-media.js";
 import { readCocoCaptions } from "./coco-captions.js";
-import { type BadExample, badExample, type Example, type Finding, type Modality } from "./example.js";
+import { type BadExample, badExample, type Example, type Finding } from "./example.js";
 import { readJsonLines } from "./json-lines.js";
 import { readTextFolder } from "./text-folder.js";
 import { readVqaV2 } from "./vqa-v2.js";
@@ -34,7 +35,7 @@ export interface DataSetSource {
 
 export interface ReadOptions extends SkipOptions {
   /** Examples with other media are bad; `one`: with others than the first example has. Default: any. */
-  readonly modality?: Modality | "one" | undefined;
+  readonly modalities?: readonly Modality[] | "one" | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,8 +60,9 @@ export async function readDataSet(source: DataSetSource, options: ReadOptions = 
     if (options.signal?.aborted) throw new EpalmError("aborted", "reading the data set was stopped");
     const looked = await Promise.all(findings.map((one) => checked(one, check)));
     for (const [index, found] of findings.entries()) {
-      const modality = options.modality === "one" ? examples[0]?.media.modality : options.modality;
-      const other = ofModality(found, modality);
+      const first = examples[0]?.media.modality;
+      const taken = options.modalities === "one" ? first && [first] : options.modalities;
+      const other = amongModalities(found, taken);
       const finding = other.kind === "bad" ? other : (looked[index] ?? other);
       if (finding.kind === "bad") skipped.push(finding);
       else examples.push(finding);
@@ -149,12 +151,11 @@ async function checked(finding: Finding, check: MediaCheck): Promise<Finding> {
   return cause === undefined ? finding : badExample(where, `'${media.modality}': ${cause}`);
 }
 
-function ofModality(finding: Finding, modality: Modality | undefined): Finding {
-  if (finding.kind === "bad" || modality === undefined || finding.media.modality === modality) return finding;
-  return badExample(
-    finding.where,
-    `expected '${modality}', which the adapter is for, got '${finding.media.modality}'`,
-  );
+function amongModalities(finding: Finding, taken: readonly Modality[] | undefined): Finding {
+  if (finding.kind === "bad" || !taken || taken.includes(finding.media.modality)) return finding;
+  const expected = taken.map((modality) => `'${modality}'`).join(" or ");
+  const taker = taken.length === 1 ? "the adapter is for" : "the model takes";
+  return badExample(finding.where, `expected ${expected}, which ${taker}, got '${finding.media.modality}'`);
 }
 
 async function* chunksOf<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {

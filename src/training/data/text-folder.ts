@@ -1,16 +1,31 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
+import type { Modality } from "../../backbones/backbone.js";
 import { messageOf } from "../../errors.js";
 import { imageExtensions } from "../../media/image-format.js";
 import { allIssues, safeParse } from "../../schema.js";
-import { badExample, type Finding, type MediaReference, type Modality } from "./example.js";
+import { badExample, type Finding, type MediaReference } from "./example.js";
 import { textField } from "./fields.js";
 import { MAX_LINE_BYTES } from "./read-lines.js";
 
 const extensions: Readonly<Record<Modality, readonly string[]>> = {
   image: imageExtensions,
-  audio: [".wav", ".mp3", ".flac", ".ogg", ".m4a"],
-  video: [".mp4", ".webm", ".mov", ".mkv", ".avi"],
+  audio: [
+    ".wav",
+    ".mp3",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".m4a",
+    ".aac",
+    ".aiff",
+    ".aif",
+    ".au",
+    ".caf",
+    ".amr",
+  ],
+  video: [".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp"],
 };
 
 const modalityOf = new Map(
@@ -27,7 +42,8 @@ interface Pair {
 
 /**
  * A folder, with the folders in it: `name.png` (or another medium) and `name.txt` beside it, each line of which is a
- * caption. Files of other kinds, and hidden ones, are none of ours.
+ * caption. What a medium is taken for is told by its name's ending. Files of other kinds, and hidden ones, are none of
+ * ours.
  */
 export async function* readTextFolder(folder: string): AsyncGenerator<Finding> {
   const names = (await readdir(folder, { recursive: true })).filter(isVisible).sort();

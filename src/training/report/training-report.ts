@@ -20,6 +20,8 @@ export interface ReportSample {
   readonly question?: string;
   readonly prediction: string;
   readonly references: readonly string[];
+  /** Shown where there is no picture. */
+  readonly file?: string;
   /** A small picture, and its media type. */
   readonly picture?: Uint8Array;
   readonly mime?: string;
@@ -127,10 +129,10 @@ function scoreChart(epochs: readonly ReportEpoch[]): string {
   });
 }
 
-function sampleFigure({ id, question, prediction, references, picture, mime }: ReportSample): string {
+function sampleFigure({ id, question, prediction, references, file, picture, mime }: ReportSample): string {
   const image = picture
     ? `<img alt="" src="data:${escapeHtml(mime ?? "image/jpeg")};base64,${Buffer.from(picture).toString("base64")}">`
-    : "";
+    : `<div class="faint">${escapeHtml(file ?? "")}</div>`;
   const asked = question === undefined ? "" : `<div class="faint">${escapeHtml(question)}</div>`;
   const truth = Array.from(new Set(references)).join(" · ");
   return `<figure title="${escapeHtml(id)}">${image}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">truth: ${escapeHtml(truth)}</div></figcaption></figure>`;

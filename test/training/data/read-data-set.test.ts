@@ -64,7 +64,7 @@ describe("JSON lines", () => {
   for (const [what, line, cause] of bad) {
     it(`${what} are refused by file, line and cause, or skipped`, async () => {
       const path = write("bad.jsonl", `{"image": "a.png", "caption": "x"}\n${line}\n`);
-      const options = { modality: "image" } as const;
+      const options = { modalities: ["image"] } as const;
       await assert.rejects(readDataSet({ path }, options), (error: Error & { code?: string }) => {
         assert.equal(error.code, "invalid_data");
         assert.match(error.message, /1 of 2 examples cannot be used: .*bad\.jsonl:2: /);

@@ -1,0 +1,74 @@
+import sharp from "sharp";
+import { SAMPLING_RATE } from "../model/audio-preprocessing.js";
+import type { MediaKind } from "./media-kinds.js";
+
+const [WIDTH, HEIGHT] = [640, 480];
+const SECONDS = 10;
+const FRAMES = 8;
+
+/** What `sampleMedium` makes, in words. */
+export const sampleWords: Readonly<Record<MediaKind, string>> = {
+  image: `JPEG of ${WIDTH} x ${HEIGHT}`,
+  audio: `WAV of ${SECONDS} s`,
+  video: `animated WebP of ${FRAMES} frames of ${WIDTH} x ${HEIGHT}`,
+};
+
+/** A medium to measure with; other seeds give others. */
+export async function sampleMedium(kind: MediaKind, seed = 0): Promise<Buffer> {
+  switch (kind) {
+    case "image":
+      return samplePicture(seed);
+    case "audio":
+      return sampleSound(seed);
+    case "video": {
+      const frames = await Promise.all(
+        Array.from({ length: FRAMES }, (_, at) => samplePicture(seed + 9 * at)),
+      );
+      return sharp(frames, { join: { animated: true } })
+        .webp()
+        .toBuffer();
+    }
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Soft shapes with a fine texture, which compress like a photograph; flat colours or noise would not. */
+function samplePicture(seed: number): Promise<Buffer> {
+  const pixels = Uint8Array.from({ length: WIDTH * HEIGHT * 3 }, (_, index) => {
+    const [place, channel] = [Math.floor(index / 3), index % 3];
+    const [x, y] = [(place % WIDTH) + seed, Math.floor(place / WIDTH)];
+    const shapes = Math.sin(x / (23 + 7 * channel)) + Math.cos(y / (31 - 5 * channel) + x / 90);
+    return 128 + 45 * shapes + 8 * Math.sin(x * y);
+  });
+  return sharp(pixels, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
+    .jpeg({ quality: 90 })
+    .toBuffer();
+}
+
+/** A tone that swells, in one channel of 16 bits. */
+function sampleSound(seed: number): Buffer {
+  const samples = Int16Array.from({ length: SECONDS * SAMPLING_RATE }, (_, at) => {
+    const time = at / SAMPLING_RATE;
+    return 8000 * (1 + Math.sin(3 * time)) * Math.sin(2 * Math.PI * (220 + 10 * seed) * time);
+  });
+  const header = Buffer.alloc(44);
+  header.write("RIFF", 0, "latin1");
+  header.writeUInt32LE(36 + samples.byteLength, 4);
+  header.write("WAVEfmt ", 8, "latin1");
+  // Of the format: its length, PCM, channels, rate, bytes per second, per sample of all channels, bits.
+  for (const [value, at, bytes] of [
+    [16, 16, 4],
+    [1, 20, 2],
+    [1, 22, 2],
+    [SAMPLING_RATE, 24, 4],
+    [2 * SAMPLING_RATE, 28, 4],
+    [2, 32, 2],
+    [16, 34, 2],
+  ] as const) {
+    header.writeUIntLE(value, at, bytes);
+  }
+  header.write("data", 36, "latin1");
+  header.writeUInt32LE(samples.byteLength, 40);
+  return Buffer.concat([header, Buffer.from(samples.buffer)]);
+}
