@@ -4,6 +4,7 @@
  */
 const stages = [
   "errors.ts",
+  "modality.ts",
   "schema.ts",
   "answer-stream.ts",
   "config-file.ts",
@@ -71,10 +72,13 @@ module.exports = {
     {
       name: "sdk-needs-nothing",
       comment:
-        "The client runs in browsers: of the rest it takes types, errors and streams, which need nothing themselves.",
+        "The client runs in browsers: of the rest it takes types, errors, modalities and streams, which need nothing themselves.",
       severity: "error",
       from: { path: "^src/sdk/" },
-      to: { pathNot: "^src/(sdk/|errors.ts$|answer-stream.ts$)", dependencyTypesNot: ["type-only", "core"] },
+      to: {
+        pathNot: "^src/(sdk/|errors.ts$|modality.ts$|answer-stream.ts$)",
+        dependencyTypesNot: ["type-only", "core"],
+      },
     },
     {
       name: "sdk-reads-files-lazily",

@@ -4,13 +4,13 @@ export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 export type { AnswerPiece, AnswerStream } from "./answer-stream.js";
-export type { Modality } from "./backbones/backbone.js";
 export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
 export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
 export { EpalmError, type ErrorCode } from "./errors.js";
 export { type Evaluation, type EvaluationOptions, evaluateModel, namedScores } from "./evaluate-model.js";
 export type { GenerationOptions } from "./generation/generation-options.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
+export type { Modality } from "./modality.js";
 export {
   type AdapterOptions,
   type BuildOptions,

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./answer-stream.js";
-import type { Modality } from "./backbones/backbone.js";
 import { EpalmError } from "./errors.js";
 import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
 import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
+import type { Modality } from "./modality.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";

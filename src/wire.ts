@@ -1,5 +1,4 @@
 import { z } from "zod";
-import type { Modality } from "./backbones/backbone.js";
 import {
   type GenerationOptions,
   type GenerationSettings,
@@ -11,14 +10,12 @@ import {
   MAX_TEMPERATURE,
   MAX_TOP_K,
 } from "./generation/generation-options.js";
+import { modalities } from "./modality.js";
 
 /**
  * What goes over HTTP: requests, answers and problems, as schemas. The server checks with them and publishes them as
  * OpenAPI; clients take their types from them. Names are in snake_case; fields that are not known are errors.
  */
-
-/** What a medium can be. */
-const modalities = ["image", "audio", "video"] as const satisfies readonly Modality[];
 
 /** Fields that carry a medium: by the name of a modality it is taken for that, as `media` for what its content says. */
 export const mediaFields = ["media", ...modalities] as const;

@@ -1,15 +1,13 @@
 import type { Value } from "../graph/ir.js";
 import type { HeadLayout, KeysValues, PastKeysValues } from "../layers/attention.js";
 import type { RotaryAngles } from "../layers/rotary.js";
+import type { Modality } from "../modality.js";
 
 /**
  * What every architecture offers. A backbone is a config and weights, turned into functions that add
  * parts of the model to one graph; where perception enters between the parts is not its business.
  * B batch, T tokens of a step, E embedding width, d width, V rows of the embedding table.
  */
-
-/** What an encoder perceives. */
-export type Modality = "image" | "audio" | "video";
 
 /** How an encoder is to be built, where its checkpoint leaves a choice. */
 export interface EncoderSettings {

@@ -1,6 +1,7 @@
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
-import type { EncoderBackbone, Modality } from "./backbone.js";
+import type { Modality } from "../modality.js";
+import type { EncoderBackbone } from "./backbone.js";
 
 /** What an encoder's input is called. */
 export const encoderInputs = {

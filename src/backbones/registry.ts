@@ -1,6 +1,7 @@
 import { EpalmError } from "../errors.js";
+import type { Modality } from "../modality.js";
 import { ast, astConfigFromTensors, astName } from "./ast.js";
-import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Modality } from "./backbone.js";
+import type { DecoderBackbone, EncoderBackbone, EncoderSettings } from "./backbone.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from "commander";
-import type { Modality } from "../backbones/backbone.js";
+import type { Modality } from "../modality.js";
 import type { TaskName } from "../model/manifest.js";
 
 /** One `--adapter NAME=PATH[:TASKS][:MODALITY]`. */

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
-import { modalities } from "../model/manifest.js";
+import { modalities } from "../modality.js";
 import { type Asking, STANDARD_INPUT } from "./asking.js";
 
 /** In bytes; more than a node string holds cannot be read, and ten million answers take less. */

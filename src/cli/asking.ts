@@ -1,9 +1,8 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
-import { modalities } from "../model/manifest.js";
+import { type Modality, modalities } from "../modality.js";
 import { allIssues, safeParse } from "../schema.js";
 import { pathField, questionField } from "../training/data/fields.js";
 import { readLines } from "../training/data/read-lines.js";

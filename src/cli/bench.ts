@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import type { Modality } from "../backbones/backbone.js";
 import { type Answer, adapterModality, encoderOf, load, type Model, type Percept } from "../index.js";
 import { sampleMedium, sampleWords } from "../media/sample-medium.js";
+import type { Modality } from "../modality.js";
 import { peakResidentBytes } from "../runtime/peak-resident-bytes.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../index.js";
+import type { Modality } from "../modality.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
 import { throwIfAborted } from "./interruption.js";

@@ -1,7 +1,6 @@
 import { Option } from "commander";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../index.js";
-import { modalities } from "../model/manifest.js";
+import { type Modality, modalities } from "../modality.js";
 
 export interface ModalityFlags {
   readonly modality?: Modality | undefined;

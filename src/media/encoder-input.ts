@@ -1,10 +1,11 @@
 import { EpalmError } from "../errors.js";
+import type { Modality } from "../modality.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
 import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode-audio.js";
 import { decodeVideo, type VideoLimits } from "./decode-video.js";
 import { decodeImage, type ImageLimits } from "./image.js";
 import { logMel, neededSamples } from "./log-mel.js";
-import { type MediaKind, mediaKinds } from "./media-kinds.js";
+import { mediaKinds } from "./media-kinds.js";
 import type { MediaLimits } from "./media-limits.js";
 import { type MediaInput, mediaName } from "./read-media.js";
 
@@ -62,10 +63,10 @@ function joined(frames: readonly Float32Array[]): Float32Array {
  */
 export async function kindAmong(
   input: MediaInput,
-  taken: readonly MediaKind[],
+  taken: readonly Modality[],
   limits: LimitsByKind = {},
   signal?: AbortSignal,
-): Promise<MediaKind> {
+): Promise<Modality> {
   const kinds = await mediaKinds(input, { maxBytes: largest(limits, taken) }, signal);
   const kind = kinds.find((one) => taken.includes(one));
   if (kind !== undefined) return kind;
@@ -77,7 +78,7 @@ export async function kindAmong(
 }
 
 /** In bytes; undefined where a kind has its usual one. */
-function largest(limits: LimitsByKind, taken: readonly MediaKind[]): number | undefined {
+function largest(limits: LimitsByKind, taken: readonly Modality[]): number | undefined {
   const bytes = taken.flatMap((kind) => limits[kind]?.maxBytes ?? []);
   return bytes.length === taken.length ? Math.max(...bytes) : undefined;
 }

@@ -1,3 +1,4 @@
+import type { Modality } from "../modality.js";
 import { isAnimation } from "./animation.js";
 import { containerOf, HEAD_BYTES } from "./container.js";
 import { imageFormatOf } from "./image-format.js";
@@ -5,8 +6,6 @@ import { withMediaFile } from "./media-file.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "./media-limits.js";
 import { type MediaInput, readHead, readMedia } from "./read-media.js";
 import { tracksOf } from "./tracks.js";
-
-export type MediaKind = "image" | "audio" | "video";
 
 /**
  * What a medium can be taken for, best first, of its content and not of its name: a video with sound is video and then
@@ -19,7 +18,7 @@ export async function mediaKinds(
   input: MediaInput,
   { maxBytes = MAX_MEDIA_BYTES }: MediaLimits = {},
   signal?: AbortSignal,
-): Promise<readonly MediaKind[]> {
+): Promise<readonly Modality[]> {
   const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
   if (imageFormatOf(head) !== undefined) {
     return (await isAnimation(await readMedia(input, maxBytes))) ? ["video", "image"] : ["image"];

@@ -1,20 +1,20 @@
 import sharp from "sharp";
+import type { Modality } from "../modality.js";
 import { SAMPLING_RATE } from "../model/audio-preprocessing.js";
-import type { MediaKind } from "./media-kinds.js";
 
 const [WIDTH, HEIGHT] = [640, 480];
 const SECONDS = 10;
 const FRAMES = 8;
 
 /** What `sampleMedium` makes, in words. */
-export const sampleWords: Readonly<Record<MediaKind, string>> = {
+export const sampleWords: Readonly<Record<Modality, string>> = {
   image: `JPEG of ${WIDTH} x ${HEIGHT}`,
   audio: `WAV of ${SECONDS} s`,
   video: `animated WebP of ${FRAMES} frames of ${WIDTH} x ${HEIGHT}`,
 };
 
 /** A medium to measure with; other seeds give others. */
-export async function sampleMedium(kind: MediaKind, seed = 0): Promise<Buffer> {
+export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
   switch (kind) {
     case "image":
       return samplePicture(seed);

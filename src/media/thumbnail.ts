@@ -1,7 +1,7 @@
 import sharp, { type Sharp } from "sharp";
+import type { Modality } from "../modality.js";
 import { decodeVideo } from "./decode-video.js";
 import { MAX_IMAGE_PIXELS } from "./image.js";
-import type { MediaKind } from "./media-kinds.js";
 
 /**
  * A small JPEG for reports: of a picture, transparency over white; of a video, the middle of its middle frame; of a
@@ -11,7 +11,7 @@ import type { MediaKind } from "./media-kinds.js";
  * @throws where the file cannot be read as what it is said to be
  */
 export async function thumbnail(
-  { path, modality }: { readonly path: string; readonly modality: MediaKind },
+  { path, modality }: { readonly path: string; readonly modality: Modality },
   side: number,
 ): Promise<Uint8Array | undefined> {
   switch (modality) {

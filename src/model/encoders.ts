@@ -1,5 +1,5 @@
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
+import type { Modality } from "../modality.js";
 import type { Prepared } from "./encoder-preprocessing.js";
 import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
 

@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError, messageOf } from "../errors.js";
+import { type Modality, modalities } from "../modality.js";
 import { firstIssue, safeParse } from "../schema.js";
 import { audioPreprocessingSchema } from "./audio-preprocessing.js";
 import { imagePreprocessingSchema } from "./image-preprocessing.js";
@@ -109,7 +109,6 @@ const task = z.strictObject({
 const taskName = z.enum(["caption", "vqa"]);
 
 /** In the order in which they are shown. */
-export const modalities = ["image", "audio", "video"] as const satisfies readonly Modality[];
 
 const adapter = z.strictObject({
   file,

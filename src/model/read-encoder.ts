@@ -1,4 +1,4 @@
-import type { EncoderBackbone, Modality } from "../backbones/backbone.js";
+import type { EncoderBackbone } from "../backbones/backbone.js";
 import { frameCount } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
@@ -10,6 +10,7 @@ import {
 import { Weights } from "../checkpoints/weights.js";
 import { EpalmError } from "../errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
+import type { Modality } from "../modality.js";
 import type { Source } from "./source-folder.js";
 
 /** Frames of a video, where an image encoder takes them one by one; as the smallest published video encoders. */

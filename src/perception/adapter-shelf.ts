@@ -5,9 +5,9 @@ import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
+import type { Modality } from "../modality.js";
 import { adapterModality, modalitiesOf } from "../model/encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "../model/manifest.js";
 import {

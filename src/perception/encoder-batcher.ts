@@ -1,6 +1,6 @@
-import type { Modality } from "../backbones/backbone.js";
 import { encoderInputs } from "../backbones/encoder-graph.js";
 import { EpalmError } from "../errors.js";
+import type { Modality } from "../modality.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 

@@ -1,4 +1,4 @@
-import type { Modality } from "../backbones/backbone.js";
+import type { Modality } from "../modality.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /** What an encoder made of a medium. */

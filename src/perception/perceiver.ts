@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Modality } from "../backbones/backbone.js";
 import { encoderInputs } from "../backbones/encoder-graph.js";
 import { EpalmError } from "../errors.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
+import type { Modality } from "../modality.js";
 import { preparedFor } from "../model/encoders.js";
 import type { EncoderManifest } from "../model/manifest.js";
 import type { Session } from "../runtime/session.js";

@@ -1,6 +1,6 @@
 import type { AnswerPiece, AnswerStream } from "../answer-stream.js";
-import type { Modality } from "../backbones/backbone.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
+import type { Modality } from "../modality.js";
 
 /**
  * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the

@@ -1,7 +1,7 @@
 import { type AnswerPiece, AnswerStream } from "../answer-stream.js";
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
+import { modalities } from "../modality.js";
 import type { TextEvent } from "../wire.js";
 import {
   type Answer,
@@ -56,8 +56,6 @@ export type Health =
   | { readonly isReady: true; readonly models: readonly string[] }
   /** It is there, but takes no requests: it loads its models, is full, or ends. */
   | { readonly isReady: false; readonly reason: string };
-
-const modalities: ReadonlySet<string> = new Set(["image", "audio", "video"] satisfies Modality[]);
 
 const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
 const callNames: ReadonlySet<string> = new Set(["signal", "timeout"]);
@@ -278,8 +276,8 @@ async function wireRequest(
   more: readonly FormField[] = [],
 ): Promise<WireRequest> {
   const { model, adapter, modality } = options;
-  if (modality !== undefined && !modalities.has(modality)) {
-    const expected = [...modalities].join(" or ");
+  if (modality !== undefined && !modalities.includes(modality)) {
+    const expected = modalities.join(" or ");
     throw new EpalmError("invalid_option", `modality: expected ${expected}, got ${String(modality)}`);
   }
   const all = [...textField("model", model), ...textField("adapter", adapter), ...fields, ...more];

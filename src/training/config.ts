@@ -1,7 +1,8 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { readConfigFile } from "../config-file.js";
-import { ADAPTER_NAME, modalities } from "../model/manifest.js";
+import { modalities } from "../modality.js";
+import { ADAPTER_NAME } from "../model/manifest.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.

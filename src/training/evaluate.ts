@@ -1,5 +1,5 @@
-import type { Modality } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
+import type { Modality } from "../modality.js";
 import { type CaptionScores, captionScores } from "./metrics/caption-scores.js";
 import { vqaAccuracy } from "./metrics/vqa-accuracy.js";
 

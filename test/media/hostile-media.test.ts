@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
@@ -16,6 +13,7 @@ import type { Waveform } from "../../src/media/log-mel.js";
 import { mediaKinds } from "../../src/media/media-kinds.js";
 import type { MediaInput } from "../../src/media/read-media.js";
 import { publishedPreprocessing } from "../../src/model/image-preprocessing.js";
+import { countingServer } from "./counting-server.js";
 import { dominantFrequency } from "./dominant-frequency.js";
 import { aliasTo, type Damage, damaged, enormousMp4, pointers, withBoxContent } from "./hostile-files.js";
 import { lacksEncoder, makeMedia, threeColours } from "./make-media.js";
@@ -33,14 +31,7 @@ const canary = join(made, "canary.raw");
 const secret = ["-f", "lavfi", "-i", "sine=frequency=1000:sample_rate=16000:duration=2"];
 writeFileSync(canary, makeMedia("secret.wav", ...secret).subarray(44));
 
-const visits: string[] = [];
-const server = createServer((request, response) => {
-  visits.push(request.url ?? "");
-  response.end();
-}).listen(0, "127.0.0.1");
-await once(server, "listening");
-after(() => server.close());
-const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const { address, visits } = await countingServer();
 
 const frames = 3;
 const preprocessing = publishedPreprocessing(16);

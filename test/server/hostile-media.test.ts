@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { textAnswer } from "../../src/wire.js";
+import { countingServer } from "../media/counting-server.js";
 import { type Damage, damaged, enormousMp4, pointers } from "../media/hostile-files.js";
 import { runningFfmpegs } from "../media/running-ffmpegs.js";
 import { buildAllSensesModel } from "./all-senses-model.js";
@@ -20,14 +18,7 @@ const AT_ONCE = 4;
 const folder = await buildAllSensesModel();
 const canary = join(temporaryFolder(), "canary.raw");
 writeFileSync(canary, "nobody gave this");
-const visits: string[] = [];
-const elsewhere = createServer((request, response) => {
-  visits.push(request.url ?? "");
-  response.end();
-}).listen(0, "127.0.0.1");
-await once(elsewhere, "listening");
-after(() => elsewhere.close());
-const address = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+const { address, visits } = await countingServer();
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-left-"));
 after(() => rmSync(temporary, { recursive: true }));

@@ -1,4 +1,4 @@
-import type { Modality } from "../../backbones/backbone.js";
+import type { Modality } from "../../modality.js";
 
 export interface MediaReference {
   readonly modality: Modality;

@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../../errors.js";
-import { modalities } from "../../model/manifest.js";
+import { modalities } from "../../modality.js";
 import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";

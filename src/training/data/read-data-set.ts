@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
-import type { Modality } from "../../backbones/backbone.js";
 import { EpalmError } from "../../errors.js";
+import type { Modality } from "../../modality.js";
 import { refuseBadExamples, type SkipOptions } from "./bad-examples.js";
 import { MediaCheck } from "./check-media.js";
 import { readCocoCaptions } from "./coco-captions.js";

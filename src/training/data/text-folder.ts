@@ -1,8 +1,8 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
-import type { Modality } from "../../backbones/backbone.js";
 import { messageOf } from "../../errors.js";
 import { imageExtensions } from "../../media/image-format.js";
+import type { Modality } from "../../modality.js";
 import { allIssues, safeParse } from "../../schema.js";
 import { badExample, type Finding, type MediaReference } from "./example.js";
 import { textField } from "./fields.js";
