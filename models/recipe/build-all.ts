@@ -17,11 +17,13 @@ import {
 import { trainingStyles } from "./concepts.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
+import { trainPictureEncoder } from "./picture-encoder.js";
 import { drawSamples } from "./samples.js";
 import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
 import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import { type SoundSetOptions, writeSoundSet } from "./sounds/sound-sets.js";
 import { BLIND_FOLDER, type Task, tasks } from "./tasks.js";
+import type { EncoderTrainingHooks } from "./train-encoder.js";
 
 /** Pixels along a picture's side, for every part. */
 const SIDE = 112;
@@ -33,7 +35,6 @@ const LANGUAGE_STEPS = 2400;
 const sceneSets: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
   "all-crowded": { count: 24_000, seed: 3_000_000, styles: "training", objects: 4, concepts: "all" },
   "all-mixed": { count: 20_000, seed: 1_000_000, styles: "training", concepts: "all" },
-  crowded: { count: 8000, seed: 4_000_000, styles: "training", objects: 4 },
   train: { count: 14_000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
@@ -47,6 +48,9 @@ const soundSets: Readonly<
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
 };
+
+/** Steps that the encoder of pictures is trained for, after its epochs on all that is drawn. */
+const PICTURE_STEPS = 4500;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;
@@ -158,35 +162,35 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where: first all that is drawn, then what the model is to know well. */
+/** What is in the scenes, and where: first in pictures of all that is drawn, then in scenes of what pictures show. */
 async function finetuneEncoder(options: BuildAllOptions): Promise<void> {
-  await finetuneOn(
-    ["all-crowded", "all-mixed"],
-    { from: join("mae", "mae"), to: "wide-encoder", epochs: 4 },
-    options,
+  await finetuneWide(options);
+  const { work, threads, say } = options;
+  const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
+  await trainPictureEncoder(
+    {
+      output: join(work, "encoder"),
+      from: join(work, "wide-encoder"),
+      scenes: { count: 60_000, seed: 60_000_000 },
+      tests: { style: labels("style"), compositions: labels("compositions") },
+      steps: PICTURE_STEPS,
+      batchSize: 64,
+      testEvery: 1000,
+      threads,
+    },
+    hooksOf("encoder", PICTURE_STEPS, say),
   );
-  await finetuneOn(["crowded", "train"], { from: "wide-encoder", to: "encoder", epochs: 10 }, options);
 }
 
-interface FinetunePart {
-  readonly from: string;
-  readonly to: string;
-  readonly epochs: number;
-}
-
-async function finetuneOn(
-  sets: readonly string[],
-  { from, to, epochs }: FinetunePart,
-  { work, threads, say }: BuildAllOptions,
-): Promise<void> {
+async function finetuneWide({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
   await finetune(
-    await readEncoderFolder(join(work, from)),
+    await readEncoderFolder(join(work, "mae", "mae")),
     {
-      output: join(work, to),
-      training: await readLabelledPictures(sets.map(labels)),
+      output: join(work, "wide-encoder"),
+      training: await readLabelledPictures(["all-crowded", "all-mixed"].map(labels)),
       test: await readLabelledPictures([labels("style")]),
-      epochs,
+      epochs: 4,
       batchSize: 64,
       learningRate: 1e-3,
       weightDecay: 0.05,
@@ -200,11 +204,20 @@ async function finetuneOn(
     },
     {
       onStep: (step, steps, loss) =>
-        step % 50 === 0 && say(`${to}: step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
+        step % 50 === 0 && say(`wide-encoder: step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
       onEpoch: (epoch, accuracies) =>
-        say(`${to}: epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
+        say(`wide-encoder: epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
     },
   );
+}
+
+function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): EncoderTrainingHooks {
+  return {
+    onStep: (step, loss, milliseconds) =>
+      step % 50 === 0 &&
+      say(`${name}: step ${step} of ${steps}: loss ${loss.toFixed(3)}, ${milliseconds.toFixed(0)} ms`),
+    onTest: (step, test, accuracies) => say(`${name}: step ${step}, ${test}: ${JSON.stringify(accuracies)}`),
+  };
 }
 
 async function makeSounds(options: BuildAllOptions): Promise<void> {
@@ -238,12 +251,7 @@ async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
       testEvery: 500,
       threads,
     },
-    {
-      onStep: (step, loss, milliseconds) =>
-        step % 50 === 0 &&
-        say(`step ${step} of ${SOUND_STEPS}: loss ${loss.toFixed(3)}, ${milliseconds.toFixed(0)} ms`),
-      onTest: (step, test, accuracies) => say(`step ${step}, ${test}: ${JSON.stringify(accuracies)}`),
-    },
+    hooksOf("sound-encoder", SOUND_STEPS, say),
   );
 }
 

@@ -5,7 +5,7 @@ import { iconSvg } from "./draw-icon.js";
 import type { Background, ColorName, Place, Scene } from "./scene.js";
 
 /** Red, green, blue: the middle of what a color word stands for. */
-const colors: Readonly<Record<ColorName, readonly [number, number, number]>> = {
+export const colors: Readonly<Record<ColorName, readonly [number, number, number]>> = {
   red: [214, 48, 44],
   orange: [244, 148, 36],
   yellow: [248, 220, 72],
@@ -20,7 +20,7 @@ const colors: Readonly<Record<ColorName, readonly [number, number, number]>> = {
 };
 
 /** How far each channel of a ground may be from its color's middle. */
-const COLOR_JITTER = 14;
+export const COLOR_JITTER = 14;
 
 /** Where the middle of an object is, as a share of the side. */
 const centers: Readonly<Record<Place, readonly [x: number, y: number]>> = {
@@ -149,8 +149,7 @@ function groundSvg({ color, texture }: Background, side: number, random: Random)
   const jitter = () => (2 * random() - 1) * COLOR_JITTER;
   const base = colors[color].map((value) => Math.round(Math.min(255, Math.max(0, value + jitter()))));
   const rgb = `rgb(${base.join(",")})`;
-  // The pattern is a shade of the same color: what a person would still call by its name.
-  const shade = `rgb(${base.map((value) => Math.round(value < 60 ? value + 34 : value * 0.82)).join(",")})`;
+  const shade = `rgb(${base.map((value) => Math.round(shadeOf(value))).join(",")})`;
   const step = 8 + Math.round(8 * random());
   const angle = Math.round(180 * random());
   const patterns: Readonly<Record<Background["texture"], string>> = {
@@ -161,6 +160,11 @@ function groundSvg({ color, texture }: Background, side: number, random: Random)
   };
   const turned = texture === "striped" ? ` patternTransform="rotate(${angle})"` : "";
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${side}" height="${side}"><defs><pattern id="p" width="${step}" height="${step}" patternUnits="userSpaceOnUse"${turned}>${patterns[texture]}</pattern></defs><rect width="100%" height="100%" fill="${rgb}"/><rect width="100%" height="100%" fill="url(#p)"/></svg>`;
+}
+
+/** A pattern is a shade of its ground's color, per channel: what a person would still call by the color's name. */
+export function shadeOf(value: number): number {
+  return value < 60 ? value + 34 : value * 0.82;
 }
 
 function addNoise(pixels: Buffer, amount: number, random: Random): void {

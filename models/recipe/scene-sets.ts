@@ -88,16 +88,19 @@ function boxOf({ size, x, y }: Arranged, side: number): [number, number, number,
   return [shareOf(x - half), shareOf(y - half), shareOf(x + half), shareOf(y + half)];
 }
 
-/** What the encoder learns to tell: the ground, how many things there are, their kind where all are one, what is where. */
-function labelsOf({ background, objects }: Scene): Record<string, string> {
-  const kinds = new Map(objects.map(({ concept }) => [concept, concept.kind.name]));
-  const [kind = ""] = kinds.values();
+/**
+ * What the encoder learns to tell: the ground, how many things there are, their name and kind where all are the same;
+ * else what is where.
+ */
+export function labelsOf({ background, objects }: Scene): Record<string, string> {
+  const [concept, ...others] = new Set(objects.map((object) => object.concept));
   return {
     background: background.color,
     texture: background.texture,
     count: String(objects.length),
-    ...(kinds.size === 1 ? { kind } : {}),
-    ...Object.fromEntries(objects.map(({ concept, place }) => [`at ${place}`, concept.name])),
+    ...(concept && others.length === 0
+      ? { kind: concept.kind.name, name: concept.name }
+      : Object.fromEntries(objects.map((object) => [`at ${object.place}`, object.concept.name]))),
   };
 }
 
@@ -113,7 +116,10 @@ function stylesFor(scene: Scene, styles: SceneSetOptions["styles"], random: Rand
 }
 
 /** Concepts whose icons are all valid SVG: a few of the sets' are not. */
-async function drawable(concepts: readonly Concept[], styles: SceneSetOptions["styles"]): Promise<Concept[]> {
+export async function drawable(
+  concepts: readonly Concept[],
+  styles: SceneSetOptions["styles"],
+): Promise<Concept[]> {
   const wanted: readonly Style[] = styles === "training" ? trainingStyles : [HELD_OUT];
   const checked = await Promise.all(
     concepts.map(async (concept) => {

@@ -33,8 +33,12 @@ import { WeightTraining } from "../../src/training/weight-training.js";
 /** What an encoder learns from, or is tested on: labels per aspect, and the input that each example is. */
 export interface LabelledInputs {
   readonly examples: readonly Labelled[];
-  /** The encoder's input of one example, without the batch; called again in each epoch. */
-  input(index: number): Float32Array | Promise<Float32Array>;
+  /**
+   * The encoder's input of one example, without the batch; called again in each epoch.
+   *
+   * @param random for what differs from time to time; the same in each test
+   */
+  input(index: number, random: Random): Float32Array | Promise<Float32Array>;
 }
 
 export interface EncoderTrainingOptions {
@@ -53,8 +57,8 @@ export interface EncoderTrainingOptions {
   readonly weightDecay: number;
   readonly warmupSteps: number;
   readonly labelSmoothing: number;
-  /** An input as it is seen this time; the default changes nothing. */
-  readonly augment?: ((input: Float32Array, random: Random) => Float32Array) | undefined;
+  /** Weights to begin with, by name; those that are not given begin at random. */
+  readonly start?: ReadonlyMap<string, Tensor> | undefined;
   readonly testEvery: number;
   /** What a killed run loses at most, in steps. */
   readonly checkpointEvery: number;
@@ -76,7 +80,7 @@ const CLIP_NORM = 1;
 
 /** Seeds of a run's streams: further apart than any run has steps or epochs. */
 const ORDER_SEED = 1_000_000_000;
-const AUGMENT_SEED = 2_000_000_000;
+const INPUT_SEED = 2_000_000_000;
 
 /**
  * Trains an encoder of any modality, from random weights, to name what labelled examples show: a linear head per aspect
@@ -147,10 +151,8 @@ class EncoderTraining {
 
   async #step(): Promise<number> {
     const { options, training } = this;
-    const [random = Math.random] = randomStreams(options.seed + AUGMENT_SEED + training.steps, 1);
-    const feeds = await this.#feeds(options.training, this.#batch(training.steps), (input) =>
-      options.augment ? options.augment(input, random) : input,
-    );
+    const [random = Math.random] = randomStreams(options.seed + INPUT_SEED + training.steps, 1);
+    const feeds = await this.#feeds(options.training, this.#batch(training.steps), random);
     const { loss } = await training.add(feeds);
     const share = learningRateShare({ ...schedule, ...options }, training.steps);
     training.step({
@@ -177,13 +179,15 @@ class EncoderTraining {
   }
 
   async #accuracies(test: LabelledInputs): Promise<AspectAccuracies> {
-    const { batchSize } = this.options;
+    const { batchSize, seed } = this.options;
+    const [random = Math.random] = randomStreams(seed + INPUT_SEED, 1);
     const counts = new Map<string, { right: number; all: number }>();
     for (let first = 0; first < test.examples.length; first += batchSize) {
       const examples = test.examples.slice(first, first + batchSize);
       const feeds = await this.#feeds(
         test,
         Array.from(examples, (_, row) => first + row),
+        random,
       );
       const logits = await this.training.evaluate(
         feeds,
@@ -202,12 +206,12 @@ class EncoderTraining {
   async #feeds(
     { examples, input }: LabelledInputs,
     indices: readonly number[],
-    seen: (input: Float32Array) => Float32Array = (same) => same,
+    random: Random,
   ): Promise<Record<string, Tensor>> {
     const { inputShape, modality } = this.backbone;
     const size = elementCount(inputShape);
     const data = new Float32Array(indices.length * size);
-    for (const [row, index] of indices.entries()) data.set(seen(await input(index)), row * size);
+    for (const [row, index] of indices.entries()) data.set(await input(index, random), row * size);
     return {
       [encoderInputs[modality]]: { type: "float32", shape: [indices.length, ...inputShape], data },
       ...labelFeeds(
@@ -270,7 +274,7 @@ function trainingGraph(
 
 /** Of the encoder and of its heads. */
 function initialWeights(
-  { config, seed }: EncoderTrainingOptions,
+  { config, seed, start = new Map() }: EncoderTrainingOptions,
   classes: Classes,
 ): ReadonlyMap<string, Tensor> {
   const weights = new InitialWeights(initializer(seed), (name) => name.endsWith("attn.qkv.weight"));
@@ -279,7 +283,8 @@ function initialWeights(
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   // The graph asks for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
-  return new Map([...weights.tensors, ...initialHeads(classes, backbone.width, seed)]);
+  const random = [...weights.tensors, ...initialHeads(classes, backbone.width, seed)];
+  return new Map(random.map(([name, tensor]) => [name, start.get(name) ?? tensor]));
 }
 
 /** As published for transformers over patches: linears Xavier-uniform, tokens and positions of deviation 0.02. */
@@ -292,8 +297,9 @@ function initializer(seed: number): Initializer {
   };
 }
 
-/** Of everything that decides about the weights, but for the inputs themselves. */
+/** Of everything that decides about the weights, but for the inputs and the start themselves. */
 function fingerprintOf({
+  start,
   output,
   tests,
   testEvery,
@@ -304,6 +310,6 @@ function fingerprintOf({
 }: EncoderTrainingOptions) {
   const labels = training.examples.map((example) => example.labels);
   return createHash("sha256")
-    .update(JSON.stringify([settings, labels]))
+    .update(JSON.stringify([settings, Array.from(start?.keys() ?? []), labels]))
     .digest("hex");
 }

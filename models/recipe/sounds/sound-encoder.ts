@@ -68,7 +68,7 @@ export async function trainSoundEncoder(
         do_normalize: true,
         ...scale,
       },
-      training: await inputs("training", training),
+      training: augmentedInputs(await inputs("training", training)),
       tests: Object.fromEntries(opened),
       steps,
       batchSize,
@@ -76,7 +76,6 @@ export async function trainSoundEncoder(
       weightDecay: 0.05,
       warmupSteps: Math.min(200, Math.ceil(steps / 10)),
       labelSmoothing: 0.05,
-      augment: augmented,
       testEvery,
       checkpointEvery: 100,
       seed: 0,
@@ -134,6 +133,10 @@ function readLabels(set: string): LabelledSound[] {
 function featuresOf(path: string, scale: Scale): Promise<Float32Array> {
   const sound = { data: decodeWav(readFileSync(path)), sampleRate: SAMPLING_RATE } as const;
   return logMel(sound, { samplingRate: SAMPLING_RATE, maxLength: FRAMES, melBins: MEL_BINS, ...scale });
+}
+
+function augmentedInputs({ examples, input }: LabelledInputs): LabelledInputs {
+  return { examples, input: async (index, random) => augmented(await input(index, random), random) };
 }
 
 /** Frames that a sound is moved by at most, either way. */
