@@ -50,7 +50,7 @@ const soundSets: Readonly<
 };
 
 /** Steps that the encoder of pictures is trained for, after its epochs on all that is drawn. */
-const PICTURE_STEPS = 4500;
+const PICTURE_STEPS = 4000;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;

@@ -1,10 +1,25 @@
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
-import { ANSWER_TOKEN } from "../../src/model/tasks.js";
-import { type Concept, plural, withArticle } from "./concepts.js";
+import { type Concept, plural, readPicturedConcepts, withArticle } from "./concepts.js";
 import { captionOf, pick, questionsOf, randomScene } from "./scene.js";
+import { labelsOf } from "./scene-sets.js";
+import { captionsOf, soundLabels, soundQuestionsOf } from "./sounds/describe-sound.js";
+import { randomSoundScene } from "./sounds/sound-scene.js";
 import { type PartOfSpeech, readSynsets, readTagCounts, type Synset } from "./wordnet.js";
 
-/** What the language model reads: texts only, no picture ever. A document is one text. */
+/** What the language model reads: texts only; it never sees a picture, and hears nothing. */
+
+export interface Document {
+  /**
+   * What is known before the texts begin. It stands before the start token, where the perceptual token will stand, and
+   * is not learnt itself: so the model learns to say what stands there.
+   */
+  readonly given: string;
+  /** None sees another. */
+  readonly texts: readonly Text[];
+}
+
+/** A sentence; or a question, which is not learnt, and its answer, which is. */
+export type Text = { readonly sentence: string } | { readonly question: string; readonly answer: string };
 
 const parts: readonly (readonly [PartOfSpeech, string])[] = [
   ["noun", "1"],
@@ -16,19 +31,21 @@ const parts: readonly (readonly [PartOfSpeech, string])[] = [
 /** Examples shorter than this many words are mostly phrases that need their word beside them. */
 const MIN_EXAMPLE_WORDS = 4;
 
-/** What an epoch reads. */
-interface Mix {
-  /** Share of English that is read. */
-  readonly english: number;
-  /** Shares of what is made up: scenes with a question, plain captions; the rest is facts. */
-  readonly scenes: number;
-  readonly captions: number;
-}
+/** Share of English that an epoch reads, the last for all that follow: what is read last is known best. */
+const englishShares = [1, 0.3, 0.15];
 
-/** English first; then mostly what questions about pictures need: what is read last is known best. */
-const KNOWLEDGE_FROM_EPOCH = 2;
-const languageMix: Mix = { english: 1, scenes: 0.5, captions: 0.2 };
-const knowledgeMix: Mix = { english: 0.2, scenes: 0.4, captions: 0.1 };
+/** Shares of what is made up: facts, what can be seen, what can be heard. */
+const FACTS_SHARE = 0.3;
+const SOUNDS_SHARE = 0.15;
+
+/** Of things seen or heard: how often the text alone is read, with nothing given. */
+const UNGIVEN_SHARE = 0.1;
+/** How often a description is given, for questions alone; else what an encoder is trained to tell, in any order. */
+const DESCRIBED_SHARE = 0.3;
+/** Questions about one thing that is given. */
+const QUESTIONS = 4;
+/** How often the scene is of what pictures show, not of all concepts. */
+const PICTURED_SHARE = 0.7;
 
 /**
  * Plain English as far as WordNet holds it: definitions of all meanings that its tagged texts use or that have the
@@ -92,19 +109,52 @@ function factStatement({ name, kind, tags }: Concept, random: Random): string {
   return pick(random, statements);
 }
 
-/** One text of endless many: a scene and a question about it, a caption, a fact, a question about a fact. */
-function inventedDocument(concepts: readonly Concept[], mix: Mix, random: Random): string {
-  const drawn = random();
-  if (drawn < mix.scenes) {
-    const scene = randomScene(random, concepts);
-    const { question, answer } = pick(random, questionsOf(scene, concepts, random));
-    return `${captionOf(scene)}. ${question}?${ANSWER_TOKEN}${answer}`;
+/** What is there to be perceived, as texts say it. */
+interface Perceived {
+  /** By aspect, as encoders learn them. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** In other words each. */
+  readonly captions: readonly string[];
+  readonly questions: readonly { readonly question: string; readonly answer: string }[];
+}
+
+function randomPerceived(seen: readonly Concept[], random: Random): Perceived {
+  if (random() < SOUNDS_SHARE) {
+    const sound = randomSoundScene(random, "training");
+    return {
+      labels: soundLabels(sound),
+      captions: captionsOf(sound),
+      questions: soundQuestionsOf(sound, random),
+    };
   }
-  if (drawn < mix.scenes + mix.captions) return captionOf(randomScene(random, concepts));
-  const concept = pick(random, concepts);
-  if (random() < 0.5) return factStatement(concept, random);
-  const [question, answer] = pick(random, factQuestions(concept, concepts, random));
-  return `${question}?${ANSWER_TOKEN}${answer}`;
+  const scene = randomScene(random, seen);
+  return {
+    labels: labelsOf(scene),
+    captions: [captionOf(scene)],
+    questions: questionsOf(scene, seen, random),
+  };
+}
+
+function perceivedDocument({ labels, captions, questions }: Perceived, random: Random): Document {
+  const caption = pick(random, captions);
+  const asked = shuffled(questions, random).slice(0, QUESTIONS);
+  const drawn = random();
+  if (drawn < UNGIVEN_SHARE) return { given: "", texts: [{ sentence: caption }] };
+  if (drawn < UNGIVEN_SHARE + DESCRIBED_SHARE) return { given: caption, texts: asked };
+  const hints = shuffled(Object.entries(labels), random).map(([aspect, label]) => `${aspect} ${label}`);
+  return { given: hints.join(", "), texts: [{ sentence: captions[0] ?? caption }, ...asked] };
+}
+
+/** One document of endless many: something perceived and questions about it, a fact, a question about a fact. */
+function inventedDocument(all: readonly Concept[], pictured: readonly Concept[], random: Random): Document {
+  if (random() >= FACTS_SHARE) {
+    const seen = random() < PICTURED_SHARE ? pictured : all;
+    return perceivedDocument(randomPerceived(seen, random), random);
+  }
+  const concept = pick(random, random() < 0.5 ? pictured : all);
+  if (random() < 0.5) return { given: "", texts: [{ sentence: factStatement(concept, random) }] };
+  const questions = factQuestions(concept, all, random);
+  return { given: "", texts: questions.map(([question, answer]) => ({ question, answer })) };
 }
 
 /** The documents of an epoch, in its own order: English, and as many invented ones as there is English in all. */
@@ -113,11 +163,14 @@ export function epochDocuments(
   concepts: readonly Concept[],
   seed: number,
   epoch: number,
-): string[] {
+): Document[] {
   const [random = Math.random, choice = Math.random] = randomStreams(seed + epoch, 2);
-  const mix = epoch < KNOWLEDGE_FROM_EPOCH ? languageMix : knowledgeMix;
-  const invented = english.map(() => inventedDocument(concepts, mix, random));
-  const read = english.filter(() => choice() < mix.english);
-  const documents = [...read, ...invented];
+  const pictured = readPicturedConcepts();
+  const share = englishShares[Math.min(epoch, englishShares.length - 1)] ?? 0;
+  const read = english.filter(() => choice() < share);
+  const documents: Document[] = [
+    ...read.map((sentence) => ({ given: "", texts: [{ sentence }] })),
+    ...english.map(() => inventedDocument(concepts, pictured, random)),
+  ];
   return shuffled(documents, random);
 }

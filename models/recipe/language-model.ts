@@ -14,9 +14,9 @@ import { learningRateShare } from "../../src/training/schedule.js";
 import { WeightTraining } from "../../src/training/weight-training.js";
 import { tokenizerConfig, trainTokenizer } from "./byte-pair-encoding.js";
 import { readConcepts } from "./concepts.js";
-import { englishDocuments, epochDocuments } from "./corpus.js";
+import { type Document, englishDocuments, epochDocuments } from "./corpus.js";
 import { languageModelGraph } from "./language-model-graph.js";
-import { type PackedRow, packedFeeds, packRows } from "./packed-rows.js";
+import { type PackedRow, packedFeeds, packRows, type TokenDocument } from "./packed-rows.js";
 
 /** One id below the rows of the embedding: the last row is `</a>`'s. */
 const TOKENS = 4095;
@@ -128,8 +128,11 @@ async function writeTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
   if (!existsSync(path)) {
     const concepts = readConcepts();
-    const texts = epochDocuments(englishDocuments(concepts), concepts, SEED, 0);
-    const plain = texts.flatMap((text) => text.split(ANSWER_TOKEN));
+    const documents = epochDocuments(englishDocuments(concepts), concepts, SEED, 0);
+    const plain = documents.flatMap(({ given, texts }) => [
+      given,
+      ...texts.flatMap((text) => ("sentence" in text ? text.sentence : [`${text.question}?`, text.answer])),
+    ]);
     writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify(tokenizerConfig));
     writeFileSync(path, JSON.stringify(trainTokenizer(plain, TOKENS)));
   }
@@ -169,7 +172,21 @@ class TextRows {
 
   #load(): PackedRow[] {
     const documents = epochDocuments(this.#english, this.#concepts, SEED, this.#epoch);
-    const ids = documents.map((text) => this.#tokenizer.encode(text, { addSpecialTokens: false }));
-    return packRows(ids, ROW_LENGTH);
+    return packRows(
+      documents.map((document) => this.#tokens(document)),
+      ROW_LENGTH,
+    );
+  }
+
+  #tokens({ given, texts }: Document): TokenDocument {
+    const encode = (text: string) => this.#tokenizer.encode(text, { addSpecialTokens: false });
+    return {
+      given: encode(given),
+      texts: texts.map((text) => {
+        if ("sentence" in text) return { ids: encode(text.sentence), known: 0 };
+        const asked = encode(`${text.question}?${ANSWER_TOKEN}`);
+        return { ids: [...asked, ...encode(text.answer)], known: asked.length };
+      }),
+    };
   }
 }
