@@ -7,47 +7,19 @@ import {
   readEncoderFolder,
   readLabelledPictures,
 } from "../../src/fedmae.js";
-import {
-  buildModel,
-  type Precision,
-  type TrainingConfig,
-  trainingConfigSchema,
-  trainModel,
-} from "../../src/index.js";
+import { buildModel, type Precision, trainModel } from "../../src/index.js";
+import { adapterConfig, adapterRecipes, BLIND_FOLDER, blindTwin } from "./adapters.js";
 import { trainingStyles } from "./concepts.js";
+import { type MakeOptions, makeSets, SIDE, setFolder } from "./data-sets.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { trainPictureEncoder } from "./picture-encoder.js";
 import { drawSamples } from "./samples.js";
-import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
 import { trainSoundEncoder } from "./sounds/sound-encoder.js";
-import { type SoundSetOptions, writeSoundSet } from "./sounds/sound-sets.js";
-import { BLIND_FOLDER, type Task, tasks } from "./tasks.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
-
-/** Pixels along a picture's side, for every part. */
-const SIDE = 112;
 
 /** Steps that the language model reads for. */
 const LANGUAGE_STEPS = 2400;
-
-/** What is drawn: the last two are for the card alone. Seeds are so far apart that no scene is in two sets. */
-const sceneSets: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
-  "all-crowded": { count: 24_000, seed: 3_000_000, styles: "training", objects: 4, concepts: "all" },
-  "all-mixed": { count: 20_000, seed: 1_000_000, styles: "training", concepts: "all" },
-  train: { count: 14_000, seed: 5_000_000, styles: "training" },
-  style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
-  compositions: { count: 1500, seed: 20_000_000, styles: "training" },
-};
-
-/** What is heard: the last two are for tests alone, one in timbres and one in combinations that training never has. */
-const soundSets: Readonly<
-  Record<string, Pick<SoundSetOptions, "count" | "seed" | "timbre" | "combinations">>
-> = {
-  train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
-  timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
-  combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
-};
 
 /** Steps that the encoder of pictures is trained for, after its epochs on all that is drawn. */
 const PICTURE_STEPS = 4000;
@@ -70,13 +42,10 @@ export const parts = [
 ] as const;
 export type Part = (typeof parts)[number];
 
-export interface BuildAllOptions {
-  /** Folder of everything that is made on the way. */
-  readonly work: string;
+export interface BuildAllOptions extends MakeOptions {
   /** Where the bundled model goes. */
   readonly output: string;
   readonly threads?: number | undefined;
-  readonly say: (what: string) => void;
 }
 
 /**
@@ -94,11 +63,11 @@ export async function buildPart(part: Part, options: BuildAllOptions): Promise<v
 
 const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>> = {
   icons: drawIcons,
-  scenes: drawScenes,
+  scenes: (options) => makeSets("image", options),
   "language-model": readTexts,
   pretrain: pretrainEncoder,
   encoder: finetuneEncoder,
-  sounds: makeSounds,
+  sounds: (options) => makeSets("audio", options),
   "sound-encoder": listen,
   model: joinBackbones,
   adapters: trainAdapters,
@@ -110,24 +79,6 @@ async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
     const count = await writeIconFolder(join(work, "icons", style), style, { side: 80, border: 8 });
     say(`${style}: ${count} pictures`);
   }
-}
-
-async function drawScenes(options: BuildAllOptions): Promise<void> {
-  for (const name of Object.keys(sceneSets)) await drawSceneSet(name, options);
-}
-
-/** A set of scenes by its name, drawn if it is not there yet. */
-export async function drawSceneSet(name: string, { work, say }: Pick<BuildAllOptions, "work" | "say">) {
-  const folder = join(work, "scenes", name);
-  const set = sceneSets[name];
-  if (!set || existsSync(join(folder, "labels.jsonl"))) return folder;
-  await writeSceneSet({
-    ...set,
-    folder,
-    side: SIDE,
-    onPicture: (done) => done % 1000 === 0 && say(`${name}: ${done} pictures`),
-  });
-  return folder;
 }
 
 async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void> {
@@ -166,7 +117,7 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
 async function finetuneEncoder(options: BuildAllOptions): Promise<void> {
   await finetuneWide(options);
   const { work, threads, say } = options;
-  const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
+  const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   await trainPictureEncoder(
     {
       output: join(work, "encoder"),
@@ -183,7 +134,7 @@ async function finetuneEncoder(options: BuildAllOptions): Promise<void> {
 }
 
 async function finetuneWide({ work, threads, say }: BuildAllOptions): Promise<void> {
-  const labels = (name: string) => join(work, "scenes", name, "labels.jsonl");
+  const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   await finetune(
     await readEncoderFolder(join(work, "mae", "mae")),
     {
@@ -220,26 +171,9 @@ function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): Enco
   };
 }
 
-async function makeSounds(options: BuildAllOptions): Promise<void> {
-  for (const name of Object.keys(soundSets)) await makeSoundSet(name, options);
-}
-
-/** A set of sounds by its name, made if it is not there yet. */
-export async function makeSoundSet(name: string, { work, say }: Pick<BuildAllOptions, "work" | "say">) {
-  const folder = join(work, "sounds", name);
-  const set = soundSets[name];
-  if (!set || existsSync(join(folder, "labels.jsonl"))) return folder;
-  await writeSoundSet({
-    ...set,
-    folder,
-    onSound: (done) => done % 1000 === 0 && say(`${name}: ${done} sounds`),
-  });
-  return folder;
-}
-
 /** What is heard in the sounds, in which order. */
 async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
-  const set = (name: string) => join(work, "sounds", name);
+  const set = (name: string) => setFolder(work, "audio", name);
   await trainSoundEncoder(
     {
       output: join(work, "sound-encoder"),
@@ -271,12 +205,12 @@ function backbones(work: string, precision: Precision) {
   };
 }
 
-/** Each with a blind twin, which says what the pictures add. */
+/** Each with a blind twin, which says what the media add. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
-  for (const blind of [false, true]) {
-    for (const task of tasks) {
-      const name = blind ? `${task}-blind` : task;
-      const { scores, adapterFile } = await trainModel(adapterConfig(work, task, blind), {
+  for (const recipe of adapterRecipes) {
+    for (const blind of [false, true]) {
+      const name = blind ? blindTwin(recipe) : recipe.name;
+      const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
         onPlan: (plan) =>
           say(
             `${name}: ${plan.trainedParameters} parameters are trained, ${plan.frozenParameters} are frozen: ${(100 * plan.trainedShare).toFixed(2)} %`,
@@ -289,33 +223,6 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   }
 }
 
-function adapterConfig(work: string, task: Task, blind: boolean): TrainingConfig {
-  const set = join(work, "scenes", "train");
-  return trainingConfigSchema.parse({
-    model: join(work, "model"),
-    output: join(work, "runs", blind ? `${task}-blind` : task),
-    data: { train: { path: join(set, task === "caption" ? "captions.jsonl" : "questions.jsonl") } },
-    adapter: {
-      name: task,
-      tasks: [task],
-      injectedStates: 4,
-      startLayer: 2,
-      endLayer: 7,
-      // One for all states learns less: the loss of captions of single things stays at 1.30 where four reach 1.16.
-      sharedConnector: false,
-      promptLength: 1,
-    },
-    optimizer: { learningRate: 5e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
-    loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
-    schedule: { warmupEpochs: 0.1 },
-    epochs: task === "caption" ? 4 : 3,
-    batchSize: 32,
-    cache: join(work, "states"),
-    install: false,
-    blind,
-  });
-}
-
 /** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
 async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
@@ -324,10 +231,11 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   await buildModel({
     ...backbones(work, "int8"),
     output: folder,
-    adapters: tasks.map((task) => ({
-      name: task,
+    adapters: adapterRecipes.map(({ name, task, modality }) => ({
+      name,
       tasks: [task],
-      path: adapterFile(task),
+      modality,
+      path: adapterFile(name),
     })),
     onStage: say,
   });
@@ -337,5 +245,8 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });
   mkdirSync(BLIND_FOLDER, { recursive: true });
-  for (const task of tasks) cpSync(adapterFile(`${task}-blind`), join(BLIND_FOLDER, `${task}.safetensors`));
+  for (const recipe of adapterRecipes) {
+    const twin = blindTwin(recipe);
+    cpSync(adapterFile(twin), join(BLIND_FOLDER, `${twin}.safetensors`));
+  }
 }

@@ -2,9 +2,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../src/cli/output.js";
 import { load, readAdapter } from "../../src/index.js";
-import { drawSceneSet } from "./build-all.js";
-import { blindTwin, evaluateSet, type Share, textOnlyKinds } from "./evaluate.js";
-import { BLIND_FOLDER, tasks } from "./tasks.js";
+import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "./adapters.js";
+import { makeSet } from "./data-sets.js";
+import { evaluateSet, type SetScores, type Share, textOnlyKinds } from "./evaluate.js";
 
 /**
  * npm run models:eval -- [--model DIR] [--work DIR] [--limit N]
@@ -22,9 +22,6 @@ const { values } = parseArgs({
   },
 });
 
-/** By the name of the set. */
-const titles = { style: "Scenes in the held-out style", compositions: "Held-out scenes in the other styles" };
-
 /** Concepts that the language model is asked about without a picture. */
 const TEXT_ONLY = 150;
 
@@ -32,27 +29,36 @@ const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all))
 
 const say = (what: string) => console.error(what);
 const model = await load(values.model);
-for (const task of tasks) {
-  await model.useAdapter(blindTwin(task), await readAdapter(join(BLIND_FOLDER, `${task}.safetensors`)));
+for (const recipe of adapterRecipes) {
+  const twin = blindTwin(recipe);
+  await model.useAdapter(twin, await readAdapter(join(BLIND_FOLDER, `${twin}.safetensors`)), recipe.modality);
 }
-const training = await drawSceneSet("train", { work: values.work, say });
 const known = await textOnlyKinds(model, TEXT_ONLY);
 console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);
-for (const [set, title] of Object.entries(titles)) {
-  const scores = await evaluateSet(model, {
-    set: await drawSceneSet(set, { work: values.work, say }),
-    training,
-    limit: Number(values.limit),
-    neighbours: Number(values.neighbours),
-    say,
-  });
-  const { captions, naming, questions } = scores;
+const make = { work: values.work, say };
+for (const modality of new Set(adapterRecipes.map((recipe) => recipe.modality))) {
+  const training = await makeSet(modality, "train", make);
+  for (const [set, title] of Object.entries(testSets[modality])) {
+    const scores = await evaluateSet(model, {
+      modality,
+      set: await makeSet(modality, set, make),
+      training,
+      limit: Number(values.limit),
+      neighbours: Number(values.neighbours),
+      say,
+    });
+    print(title, scores);
+  }
+}
+await model.close();
+
+function print(title: string, { captions, naming, questions }: SetScores): void {
   console.log(title);
   console.log(
     formatTable([
       ["", "model", "blind", "nearest neighbour"],
       ["CIDEr", ...[captions.model, captions.blind, captions.nearest].map((value) => value.toFixed(3))],
-      ["naming", percent(naming), "", "", `${naming.all} pictures`],
+      ...(naming ? [["naming", percent(naming), "", "", `${naming.all} pictures`]] : []),
     ]),
   );
   console.log(
@@ -68,4 +74,3 @@ for (const [set, title] of Object.entries(titles)) {
     ])}\n`,
   );
 }
-await model.close();

@@ -1,13 +1,20 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { evaluateModel, type Model, namedScores, readEvaluationData } from "../../src/index.js";
+import { EpalmError } from "../../src/errors.js";
+import {
+  evaluateModel,
+  type Modality,
+  type Model,
+  namedScores,
+  readEvaluationData,
+} from "../../src/index.js";
+import type { TaskName } from "../../src/model/manifest.js";
 import type { Prediction } from "../../src/training/evaluate.js";
 import { captionScores } from "../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
+import { type AdapterRecipe, adapterRecipes, blindTwin } from "./adapters.js";
 import { readPicturedConcepts, withArticle } from "./concepts.js";
 import { kinds } from "./kinds.js";
-import { type QuestionType, questionTypes } from "./scene.js";
-import type { Task } from "./tasks.js";
 
 /** A share of right answers, and of how many. */
 export interface Share {
@@ -20,52 +27,60 @@ export type Answerer = "model" | "blind" | "majority answer";
 
 export interface SetScores {
   readonly captions: { readonly model: number; readonly blind: number; readonly nearest: number };
-  /** Of pictures of one kind of object: captions that name it rightly. */
-  readonly naming: Share;
-  readonly questions: ReadonlyMap<QuestionType | "all", Readonly<Record<Answerer, Share>>>;
+  /** Of pictures of one kind of object: captions that name it rightly. Other media are not named so. */
+  readonly naming?: Share | undefined;
+  /** By type, each alone and `all`. */
+  readonly questions: ReadonlyMap<string, Readonly<Record<Answerer, Share>>>;
 }
 
 export interface EvaluateOptions {
-  /** Folders that `scenes` wrote. */
+  readonly modality: Modality;
+  /** Folders of sets. */
   readonly set: string;
   readonly training: string;
+  /** Captions, and half as many questions as are asked. */
   readonly limit: number;
-  /** Pictures of the training set that the nearest-neighbour captioner knows. */
+  /** Media of the training set that the nearest-neighbour captioner knows. */
   readonly neighbours: number;
   readonly say: (what: string) => void;
 }
 
-/** What the adapter that was trained for a task without its pictures is called. */
-export function blindTwin(task: Task): string {
-  return `${task} blind`;
-}
-
-/** Everything that the card's table says of a set of scenes; the model has the adapters and their blind twins. */
+/** Everything that the card's tables say of a set; the model has the adapters and their blind twins. */
 export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
-  const { set, training, limit, say } = options;
+  const { modality, set, training, limit, say } = options;
   const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
+  const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
+  const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
+  const blindly = (task: TaskName) => ({ adapter: blindTwin(adapters[task]), blind: true });
   say(`${set}: captions`);
-  const seen = await evaluateModel(model, captions.examples, { adapter: "caption" });
-  const blind = await evaluateModel(model, captions.examples, { adapter: blindTwin("caption"), blind: true });
+  const seen = await evaluateModel(model, captions.examples, seeing("caption"));
+  const blind = await evaluateModel(model, captions.examples, blindly("caption"));
   say(`${set}: nearest neighbours`);
   const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
   say(`${set}: questions`);
-  const answers = await evaluateModel(model, questions.examples, { adapter: "vqa" });
-  const blindAnswers = await evaluateModel(model, questions.examples, {
-    adapter: blindTwin("vqa"),
-    blind: true,
-  });
-  const types = questionTypesOf(set);
+  const answers = await evaluateModel(model, questions.examples, seeing("vqa"));
+  const blindAnswers = await evaluateModel(model, questions.examples, blindly("vqa"));
   return {
     captions: {
       model: namedScores(seen.scores).CIDEr ?? 0,
       blind: namedScores(blind.scores).CIDEr ?? 0,
       nearest: captionScores(nearest).overall.cider,
     },
-    naming: namingShare(seen.predictions),
-    questions: byType(answers.predictions, blindAnswers.predictions, types, majorityAnswers(training)),
+    naming: modality === "image" ? namingShare(seen.predictions) : undefined,
+    questions: byType(
+      answers.predictions,
+      blindAnswers.predictions,
+      questionTypesOf(set),
+      majorityAnswers(training),
+    ),
   };
+}
+
+function adapterFor(task: TaskName, modality: Modality): AdapterRecipe {
+  const found = adapterRecipes.find((recipe) => recipe.task === task && recipe.modality === modality);
+  if (!found) throw new EpalmError("internal", `no adapter for ${task} and ${modality}`);
+  return found;
 }
 
 /** Captions of one kind of object are `a red apple on a blue background`; all before the ground is its name. */
@@ -81,18 +96,18 @@ function namingShare(predictions: readonly Prediction[]): Share {
   return { right: right.length, all: single.length };
 }
 
-function questionTypesOf(set: string): QuestionType[] {
+function questionTypesOf(set: string): string[] {
   const lines = readFileSync(join(set, "question-types.jsonl"), "utf8").trim().split("\n");
-  return lines.map((line) => (JSON.parse(line) as { type: QuestionType }).type);
+  return lines.map((line) => (JSON.parse(line) as { type: string }).type);
 }
 
 /** Of each type, the answer that training has most often. */
-function majorityAnswers(training: string): ReadonlyMap<QuestionType, string> {
+function majorityAnswers(training: string): ReadonlyMap<string, string> {
   const types = questionTypesOf(training);
   const lines = readFileSync(join(training, "questions.jsonl"), "utf8").trim().split("\n");
-  const counts = new Map<QuestionType, Map<string, number>>();
+  const counts = new Map<string, Map<string, number>>();
   lines.forEach((line, index) => {
-    const type = types[index] as QuestionType;
+    const type = types[index] as string;
     const { answer } = JSON.parse(line) as { answer: string };
     const known = counts.get(type) ?? new Map<string, number>();
     counts.set(type, known.set(answer, (known.get(answer) ?? 0) + 1));
@@ -111,8 +126,8 @@ function majorityAnswers(training: string): ReadonlyMap<QuestionType, string> {
 function byType(
   predictions: readonly Prediction[],
   blind: readonly Prediction[],
-  types: readonly QuestionType[],
-  majority: ReadonlyMap<QuestionType, string>,
+  types: readonly string[],
+  majority: ReadonlyMap<string, string>,
 ): SetScores["questions"] {
   const isRight = (text: string | undefined, { references: [truth = ""] }: Prediction) =>
     normalizeAnswer(text ?? "") === normalizeAnswer(truth);
@@ -123,12 +138,12 @@ function byType(
   const shares = (chosen: readonly number[]): Readonly<Record<Answerer, Share>> => ({
     model: share((index) => predictions[index]?.prediction, chosen),
     blind: share((index) => blind[index]?.prediction, chosen),
-    "majority answer": share((index) => majority.get(types[index] as QuestionType), chosen),
+    "majority answer": share((index) => majority.get(types[index] as string), chosen),
   });
   const indices = Array.from(predictions.keys());
-  const ofType = questionTypes.map(
-    (type) => [type, indices.filter((index) => types[index] === type)] as const,
-  );
+  const ofType = Array.from(new Set(types))
+    .sort()
+    .map((type) => [type, indices.filter((index) => types[index] === type)] as const);
   return new Map([
     ["all" as const, shares(indices)],
     ...ofType

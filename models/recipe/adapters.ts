@@ -1,0 +1,63 @@
+import { join } from "node:path";
+import { type Modality, type TrainingConfig, trainingConfigSchema } from "../../src/index.js";
+import type { TaskName } from "../../src/model/manifest.js";
+import { setFolder } from "./data-sets.js";
+
+/** The trained part of the bundled model: an adapter per task and modality. */
+
+export interface AdapterRecipe {
+  /** In the model folder. */
+  readonly name: string;
+  readonly task: TaskName;
+  readonly modality: Modality;
+  readonly epochs: number;
+}
+
+export const adapterRecipes: readonly AdapterRecipe[] = [
+  { name: "caption", task: "caption", modality: "image", epochs: 4 },
+  { name: "vqa", task: "vqa", modality: "image", epochs: 3 },
+];
+
+/** Sets that nothing was trained on, by modality: the folder's name and what the tables call it. */
+export const testSets: Readonly<Record<Modality, Readonly<Record<string, string>>>> = {
+  image: { style: "Scenes in the held-out style", compositions: "Held-out scenes in the other styles" },
+  audio: { timbres: "Sounds in held-out timbres", combinations: "Sounds in held-out combinations" },
+  video: { style: "Clips in the held-out style", combinations: "Clips of held-out combinations" },
+};
+
+/** Adapters that were trained alike, but without the media; part of the repository, for the comparison alone. */
+export const BLIND_FOLDER = new URL("../../../models/recipe/blind/", import.meta.url).pathname;
+
+/** What the adapter that was trained without media is called. */
+export function blindTwin({ name }: AdapterRecipe): string {
+  return `${name}-blind`;
+}
+
+/** How an adapter, or its blind twin, is trained in the folder of the build. */
+export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolean): TrainingConfig {
+  const { name, task, modality, epochs } = recipe;
+  const set = setFolder(work, modality, "train");
+  return trainingConfigSchema.parse({
+    model: join(work, "model"),
+    output: join(work, "runs", blind ? blindTwin(recipe) : name),
+    data: { train: { path: join(set, task === "caption" ? "captions.jsonl" : "questions.jsonl") } },
+    adapter: {
+      name,
+      tasks: [task],
+      modality,
+      injectedStates: 2,
+      startLayer: 2,
+      endLayer: 7,
+      sharedConnector: false,
+      promptLength: 1,
+    },
+    optimizer: { learningRate: 5e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
+    loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
+    schedule: { warmupEpochs: 0.1 },
+    epochs,
+    batchSize: 32,
+    cache: join(work, "states"),
+    install: false,
+    blind,
+  });
+}
