@@ -23,7 +23,7 @@ import { load, type Model } from "./pipeline.js";
 import { elementCount } from "./tensor/tensor.js";
 import type { TrainingConfig } from "./training/config.js";
 import { refuseBadExamples } from "./training/data/bad-examples.js";
-import { EncoderStates } from "./training/data/encoder-states.js";
+import { EncoderStates, type View } from "./training/data/encoder-states.js";
 import type { BadExample, Example } from "./training/data/example.js";
 import { type DataSet, type ReadOptions, readDataSet } from "./training/data/read-data-set.js";
 import { TrainingBatches, viewsOf } from "./training/data/training-batches.js";
@@ -34,6 +34,7 @@ import { type ReportSample, renderTrainingReport } from "./training/report/train
 import { RunLog } from "./training/run-log.js";
 import { readRunState } from "./training/run-state.js";
 import { ADAPTER_FILE, CHECKPOINT_FILE, type StepReport, train } from "./training/trainer.js";
+import { Whitening } from "./training/whitening.js";
 
 export const LOG_FILE = "log.jsonl";
 export const REPORT_FILE = "report.html";
@@ -99,12 +100,24 @@ export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {})
     mirror: config.mirror,
     seed: config.seed,
   });
-  if (!config.blind) {
-    const views = viewsOf(data.training, config.augmentations);
-    const onView = (done: number) => hooks.onEncoding?.(done, views.length);
-    await states.prepare(views, { signal: hooks.signal, onView });
-  }
-  return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+  if (config.blind) return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+  const views = viewsOf(data.training, config.augmentations);
+  const onView = (done: number) => hooks.onEncoding?.(done, views.length);
+  await states.prepare(views, { signal: hooks.signal, onView });
+  const { width } = encoderOf(folder.manifest, modality);
+  const whitening = config.whiten
+    ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
+    : undefined;
+  return new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
+}
+
+/** Views that a whitening is measured on. */
+const MEASURED_VIEWS = 4096;
+
+async function sampleOfStates(states: EncoderStates, views: readonly View[]): Promise<Float32Array[]> {
+  const count = Math.min(MEASURED_VIEWS, views.length);
+  const chosen = Array.from({ length: count }, (_, i) => views[Math.floor((i * views.length) / count)]);
+  return Promise.all(chosen.map((view) => states.read(view as View)));
 }
 
 interface TrainingData {
@@ -224,6 +237,7 @@ class Run {
     private readonly plan: TrainingPlan,
     private readonly fingerprint: string,
     private readonly hooks: TrainHooks,
+    private readonly whitening?: Whitening,
   ) {
     this.#log = new RunLog(join(config.output, LOG_FILE), plan.resumedFrom);
   }
@@ -245,7 +259,8 @@ class Run {
         model: folder,
         modality,
         batches,
-        initial: this.initial,
+        initial: this.#start(),
+        whitening: this.whitening,
         fingerprint: this.fingerprint,
         signal: this.hooks.signal,
         onStep: (report) => {
@@ -266,6 +281,12 @@ class Run {
     } finally {
       await (await this.#model)?.close();
     }
+  }
+
+  /** Random weights are those of whitened states, where states are whitened; a file's are of states as they are. */
+  #start(): Adapter {
+    const isGiven = this.config.adapter.initial !== undefined;
+    return (isGiven && this.whitening?.toWhitened(this.initial)) || this.initial;
   }
 
   /** Those that the training data are of, if the config does not say. */

@@ -52,6 +52,7 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       promptLength: 1,
     },
     optimizer: { learningRate: 5e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
+    whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
     epochs,

@@ -102,6 +102,8 @@ export const trainingConfigSchema = z.strictObject({
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
   /** Whether augmented pictures may be mirrored, too: not where texts speak of left and right. */
   mirror: z.boolean().default(false),
+  /** Train in coordinates in which all directions of the states vary alike; the adapter is written for states as they are. */
+  whiten: z.boolean().default(false),
   /** Folder of the encoder's states, computed once; runs may share it. Default: `states` in the output. */
   cache: path.optional(),
   /** Leave bad examples out, and list them, instead of refusing the data set. */

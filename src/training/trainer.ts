@@ -17,6 +17,7 @@ import { learningRateShare, type Schedule } from "./schedule.js";
 import { trainingFeeds } from "./training-batch.js";
 import { trainingGraph } from "./training-graph.js";
 import { WeightTraining } from "./weight-training.js";
+import type { Whitening } from "./whitening.js";
 
 /** One batch of a training set, ready to be fed. */
 export interface TrainingBatch {
@@ -55,8 +56,9 @@ export interface TrainingRun {
   readonly config: TrainingConfig;
   readonly model: ModelFolder;
   readonly batches: BatchSource;
-  /** What training starts from where there is no checkpoint. */
+  /** What training starts from where there is no checkpoint, for whitened states where there is a whitening. */
   readonly initial: Adapter;
+  readonly whitening?: Whitening | undefined;
   /** Says which run a checkpoint belongs to. */
   readonly fingerprint: string;
   readonly signal?: AbortSignal | undefined;
@@ -174,11 +176,13 @@ class Trainer {
     share: number,
     sums: { loss: number; tokenLoss: number; tokens: number; examples: number },
   ): Promise<void> {
-    const { loss } = this.#run.config;
-    const { promptLength, perceptionSees } = this.#run.initial.settings;
+    const { config, initial, whitening } = this.#run;
+    const { loss } = config;
+    const { promptLength, perceptionSees } = initial.settings;
     const [batch = 1] = texts.ids.shape;
     const weight = (loss.scale * share) / batch;
-    const feeds = trainingFeeds(texts, states, promptLength, perceptionSees, {
+    const seen = whitening?.whitened(states) ?? states;
+    const feeds = trainingFeeds(texts, seen, promptLength, perceptionSees, {
       weightOf: (row, place) => (loss.on === "answer" && place < (answerStarts[row] ?? 0) ? 0 : weight),
     });
     const results = await this.#training.add(feeds, ["token_loss"]);
@@ -196,7 +200,9 @@ class Trainer {
   }
 
   #adapter(): Adapter {
-    return { settings: this.#run.initial.settings, tensors: this.#training.weights };
+    const { initial, whitening } = this.#run;
+    const trained = { settings: initial.settings, tensors: this.#training.weights };
+    return whitening?.fromWhitened(trained) ?? trained;
   }
 
   #checkpoint(): void {

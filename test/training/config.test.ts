@@ -66,6 +66,7 @@ const full: Settings = {
   mirror: true,
   cache: "states",
   skipBad: true,
+  whiten: true,
   install: false,
   checkpointEvery: 7,
   validationExamples: 50,
