@@ -30,7 +30,10 @@ describe("a set of scenes", () => {
       const { width, height, format } = await sharp(path).metadata();
       assert.deepEqual([width, height, format], [64, 64, "jpeg"]);
       assert.equal(regions.length, Number(labels.count));
-      const named = Object.entries(labels).flatMap(([aspect, label]) => (/^at /.test(aspect) ? [label] : []));
+      const placed = Object.entries(labels).flatMap(([aspect, label]) =>
+        /^at /.test(aspect) ? [label] : [],
+      );
+      const named = labels.name === undefined ? placed : regions.map(() => labels.name);
       assert.deepEqual(regions.map(({ label }) => label).sort(), named.sort());
     }
   });
