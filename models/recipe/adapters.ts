@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Modality, type TrainingConfig, trainingConfigSchema } from "../../src/index.js";
 import type { TaskName } from "../../src/model/manifest.js";
 import { setFolder } from "./data-sets.js";
+import { slotLayers } from "./language-model.js";
 
 /** The trained part of the bundled model: an adapter per task and modality. */
 
@@ -46,8 +47,7 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       tasks: [task],
       modality,
       injectedStates: 2,
-      startLayer: 2,
-      endLayer: 7,
+      ...slotLayers,
       sharedConnector: false,
       promptLength: 1,
     },

@@ -1,22 +1,33 @@
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
 import { type Concept, plural, readPicturedConcepts, withArticle } from "./concepts.js";
 import { captionOf, pick, questionsOf, randomScene } from "./scene.js";
-import { labelsOf } from "./scene-sets.js";
-import { captionsOf, soundLabels, soundQuestionsOf } from "./sounds/describe-sound.js";
+import { labelsOf, sceneAspects } from "./scene-sets.js";
+import { captionsOf, soundAspects, soundLabels, soundQuestionsOf } from "./sounds/describe-sound.js";
 import { randomSoundScene } from "./sounds/sound-scene.js";
 import { type PartOfSpeech, readSynsets, readTagCounts, type Synset } from "./wordnet.js";
 
 /** What the language model reads: texts only; it never sees a picture, and hears nothing. */
 
 export interface Document {
-  /**
-   * What is known before the texts begin. It stands before the start token, where the perceptual token will stand, and
-   * is not learnt itself: so the model learns to say what stands there.
-   */
-  readonly given: string;
+  /** What is known before the texts begin; none for most texts. */
+  readonly hints: readonly Hint[];
   /** None sees another. */
   readonly texts: readonly Text[];
 }
+
+/**
+ * A label as encoders learn them, of one aspect of what is perceived. All hints of a document share one slot before its
+ * texts, where the perceptual token will stand: so the model learns to say what stands there, in one vector.
+ */
+export interface Hint {
+  readonly aspect: string;
+  readonly label: string;
+  /** How sure it is. */
+  readonly weight: number;
+}
+
+/** All that hints may be of. */
+export const aspects: readonly string[] = Array.from(new Set([...sceneAspects, ...soundAspects]));
 
 /** A sentence; or a question, which is not learnt, and its answer, which is. */
 export type Text = { readonly sentence: string } | { readonly question: string; readonly answer: string };
@@ -40,9 +51,14 @@ const SOUNDS_SHARE = 0.15;
 
 /** Of things seen or heard: how often the text alone is read, with nothing given. */
 const UNGIVEN_SHARE = 0.1;
-/** How often a description is given, for questions alone; else what an encoder is trained to tell, in any order. */
-const DESCRIBED_SHARE = 0.3;
-/** Questions about one thing that is given. */
+/**
+ * Hints are unsure, as an encoder is: those that hold weigh at least this; those of so many others, which do not hold,
+ * at most that. What weighs most is to be said.
+ */
+const LEAST_SURE = 0.6;
+const OTHERS = 2;
+const MOST_UNSURE = 0.5;
+/** Questions about one thing that is perceived. */
 const QUESTIONS = 4;
 /** How often the scene is of what pictures show, not of all concepts. */
 const PICTURED_SHARE = 0.7;
@@ -118,31 +134,43 @@ interface Perceived {
   readonly questions: readonly { readonly question: string; readonly answer: string }[];
 }
 
-function randomPerceived(seen: readonly Concept[], random: Random): Perceived {
+function randomPerceived(seen: readonly Concept[], random: Random): () => Perceived {
   if (random() < SOUNDS_SHARE) {
-    const sound = randomSoundScene(random, "training");
-    return {
-      labels: soundLabels(sound),
-      captions: captionsOf(sound),
-      questions: soundQuestionsOf(sound, random),
+    return () => {
+      const sound = randomSoundScene(random, "training");
+      return {
+        labels: soundLabels(sound),
+        captions: captionsOf(sound),
+        questions: soundQuestionsOf(sound, random),
+      };
     };
   }
-  const scene = randomScene(random, seen);
-  return {
-    labels: labelsOf(scene),
-    captions: [captionOf(scene)],
-    questions: questionsOf(scene, seen, random),
+  return () => {
+    const scene = randomScene(random, seen);
+    return {
+      labels: labelsOf(scene),
+      captions: [captionOf(scene)],
+      questions: questionsOf(scene, seen, random),
+    };
   };
 }
 
-function perceivedDocument({ labels, captions, questions }: Perceived, random: Random): Document {
-  const caption = pick(random, captions);
-  const asked = shuffled(questions, random).slice(0, QUESTIONS);
-  const drawn = random();
-  if (drawn < UNGIVEN_SHARE) return { given: "", texts: [{ sentence: caption }] };
-  if (drawn < UNGIVEN_SHARE + DESCRIBED_SHARE) return { given: caption, texts: asked };
-  const hints = shuffled(Object.entries(labels), random).map(([aspect, label]) => `${aspect} ${label}`);
-  return { given: hints.join(", "), texts: [{ sentence: captions[0] ?? caption }, ...asked] };
+/** @param perceive something of one modality, another each time */
+function perceivedDocument(perceive: () => Perceived, random: Random): Document {
+  const { labels, captions, questions } = perceive();
+  if (random() < UNGIVEN_SHARE) return { hints: [], texts: [{ sentence: pick(random, captions) }] };
+  const others = Array.from({ length: OTHERS }, () => perceive().labels);
+  return {
+    hints: [
+      ...hintsOf(labels, () => LEAST_SURE + (1 - LEAST_SURE) * random()),
+      ...others.flatMap((other) => hintsOf(other, () => MOST_UNSURE * random())),
+    ],
+    texts: [{ sentence: captions[0] ?? "" }, ...shuffled(questions, random).slice(0, QUESTIONS)],
+  };
+}
+
+function hintsOf(labels: Readonly<Record<string, string>>, weight: () => number): Hint[] {
+  return Object.entries(labels).map(([aspect, label]) => ({ aspect, label, weight: weight() }));
 }
 
 /** One document of endless many: something perceived and questions about it, a fact, a question about a fact. */
@@ -152,9 +180,9 @@ function inventedDocument(all: readonly Concept[], pictured: readonly Concept[],
     return perceivedDocument(randomPerceived(seen, random), random);
   }
   const concept = pick(random, random() < 0.5 ? pictured : all);
-  if (random() < 0.5) return { given: "", texts: [{ sentence: factStatement(concept, random) }] };
+  if (random() < 0.5) return { hints: [], texts: [{ sentence: factStatement(concept, random) }] };
   const questions = factQuestions(concept, all, random);
-  return { given: "", texts: questions.map(([question, answer]) => ({ question, answer })) };
+  return { hints: [], texts: questions.map(([question, answer]) => ({ question, answer })) };
 }
 
 /** The documents of an epoch, in its own order: English, and as many invented ones as there is English in all. */
@@ -169,7 +197,7 @@ export function epochDocuments(
   const share = englishShares[Math.min(epoch, englishShares.length - 1)] ?? 0;
   const read = english.filter(() => choice() < share);
   const documents: Document[] = [
-    ...read.map((sentence) => ({ given: "", texts: [{ sentence }] })),
+    ...read.map((sentence) => ({ hints: [], texts: [{ sentence }] })),
     ...english.map(() => inventedDocument(concepts, pictured, random)),
   ];
   return shuffled(documents, random);

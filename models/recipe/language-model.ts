@@ -14,8 +14,8 @@ import { learningRateShare } from "../../src/training/schedule.js";
 import { WeightTraining } from "../../src/training/weight-training.js";
 import { tokenizerConfig, trainTokenizer } from "./byte-pair-encoding.js";
 import { readConcepts } from "./concepts.js";
-import { type Document, englishDocuments, epochDocuments } from "./corpus.js";
-import { languageModelGraph } from "./language-model-graph.js";
+import { aspects, type Document, englishDocuments, epochDocuments } from "./corpus.js";
+import { ASPECTS, languageModelGraph } from "./language-model-graph.js";
 import { type PackedRow, packedFeeds, packRows, type TokenDocument } from "./packed-rows.js";
 
 /** One id below the rows of the embedding: the last row is `</a>`'s. */
@@ -39,6 +39,9 @@ const config = {
   pad_token_id: 1,
   tie_word_embeddings: true,
 };
+
+/** Layers of the adapters' perceptual token; hints stand in its place while the model reads. */
+export const slotLayers = { startLayer: 2, endLayer: 7 };
 
 const SEED = 1;
 const ROW_LENGTH = 128;
@@ -69,9 +72,9 @@ export async function trainLanguageModel({
   const tokenizer = await writeTokenizer(folder);
   writeFileSync(join(folder, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`);
   const initial = new InitialWeights(initializer());
-  const graph = languageModelGraph(config, initial);
+  const graph = languageModelGraph(config, initial, { ...slotLayers, aspects: aspects.length });
   const checkpoint = join(folder, "checkpoint.safetensors");
-  const fingerprint = `language model, ${steps} steps`;
+  const fingerprint = `language model of ${aspects.length} aspects, ${steps} steps`;
   const state = readRunState(checkpoint, fingerprint);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
@@ -112,15 +115,18 @@ function initializer(): Initializer {
   return (name, shape) => {
     if (name.endsWith(".bias")) return filled(shape, 0);
     if (name.includes("norm")) return filled(shape, 1);
+    // Of both signs: the same word of two aspects then points in two directions.
+    if (name === ASPECTS) return normal(random, shape, 1);
     return normal(random, shape, /out_proj|fc2/.test(name) ? residual : 0.02);
   };
 }
 
 function writeModel(path: string, weights: ReadonlyMap<string, Tensor>): void {
-  const sources = Array.from(
-    weights,
-    ([name, { shape, data }]) => [`model.decoder.${name}`, constantSource("float32", shape, data)] as const,
-  );
+  const sources = Array.from(weights)
+    .filter(([name]) => name !== ASPECTS)
+    .map(
+      ([name, { shape, data }]) => [`model.decoder.${name}`, constantSource("float32", shape, data)] as const,
+    );
   writeSafetensors(path, sources, { format: "pt" });
 }
 
@@ -129,10 +135,9 @@ async function writeTokenizer(folder: string): Promise<Tokenizer> {
   if (!existsSync(path)) {
     const concepts = readConcepts();
     const documents = epochDocuments(englishDocuments(concepts), concepts, SEED, 0);
-    const plain = documents.flatMap(({ given, texts }) => [
-      given,
-      ...texts.flatMap((text) => ("sentence" in text ? text.sentence : [`${text.question}?`, text.answer])),
-    ]);
+    const plain = documents.flatMap(({ texts }) =>
+      texts.flatMap((text) => ("sentence" in text ? text.sentence : [`${text.question}?`, text.answer])),
+    );
     writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify(tokenizerConfig));
     writeFileSync(path, JSON.stringify(trainTokenizer(plain, TOKENS)));
   }
@@ -178,10 +183,13 @@ class TextRows {
     );
   }
 
-  #tokens({ given, texts }: Document): TokenDocument {
+  #tokens({ hints, texts }: Document): TokenDocument {
     const encode = (text: string) => this.#tokenizer.encode(text, { addSpecialTokens: false });
     return {
-      given: encode(given),
+      // As within a sentence, where a space stands before a word.
+      hints: hints.map(({ aspect, label, weight }) => {
+        return { ids: encode(` ${label}`), aspect: aspects.indexOf(aspect), weight };
+      }),
       texts: texts.map((text) => {
         if ("sentence" in text) return { ids: encode(text.sentence), known: 0 };
         const asked = encode(`${text.question}?${ANSWER_TOKEN}`);

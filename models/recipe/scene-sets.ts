@@ -12,7 +12,7 @@ import {
 } from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
-import { captionOf, pick, questionsOf, randomScene, type Scene } from "./scene.js";
+import { captionOf, pick, places, questionsOf, randomScene, type Scene } from "./scene.js";
 
 /** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
 export interface SceneSetOptions {
@@ -87,6 +87,12 @@ function boxOf({ size, x, y }: Arranged, side: number): [number, number, number,
   const half = size / 2;
   return [shareOf(x - half), shareOf(y - half), shareOf(x + half), shareOf(y + half)];
 }
+
+/** What `labelsOf` speaks of. */
+export const sceneAspects: readonly string[] = [
+  ...["background", "texture", "count", "kind", "name"],
+  ...places.map((place) => `at ${place}`),
+];
 
 /**
  * What the encoder learns to tell: the ground, how many things there are, their name and kind where all are the same;

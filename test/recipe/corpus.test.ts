@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { readConcepts } from "../../models/recipe/concepts.js";
 import {
+  aspects,
   type Document,
   englishDocuments,
   epochDocuments,
@@ -31,15 +32,18 @@ describe("what the language model reads", () => {
     assert.equal(epochDocuments(english, concepts, 1, 0).length, 2 * english.length);
   });
 
-  it("says what is given: the names in a caption, the answers that are names, colors, numbers", () => {
-    const documents = epochDocuments(english, concepts, 1, 0).filter(({ given }) => given !== "");
+  it("says the hints that weigh most: the name among those of other things", () => {
+    const documents = epochDocuments(english, concepts, 1, 0).filter(({ hints }) => hints.length > 0);
     assert.ok(documents.length > 1000);
     let names = 0;
-    for (const { given, texts } of documents) {
+    for (const { hints, texts } of documents) {
+      for (const { aspect, weight } of hints) assert.ok(aspects.includes(aspect) && weight <= 1, aspect);
       for (const text of texts) {
         if ("sentence" in text || text.question !== "what is this") continue;
         names++;
-        assert.ok(given.includes(text.answer.replace(/^an? /, "")), `${given}: ${text.answer}`);
+        const named = hints.filter(({ aspect }) => aspect === "name");
+        const surest = named.reduce((a, b) => (a.weight > b.weight ? a : b));
+        assert.equal(surest.label, text.answer.replace(/^an? /, ""));
       }
     }
     assert.ok(names > 100, String(names));

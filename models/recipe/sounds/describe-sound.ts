@@ -164,6 +164,12 @@ function aboutEvent(event: SoundEvent): SoundQuestion[] {
   }
 }
 
+/** What `soundLabels` speaks of. */
+export const soundAspects: readonly string[] = [
+  ...["loudness", "distance", "background", "sounds", "first", "second", "first pitch", "second pitch"],
+  ...["direction", "noise color", "word", "beeps", "speed"],
+];
+
 /** What the encoder learns to tell, per aspect. */
 export function soundLabels({ events, loudness, distance, background }: SoundScene): Record<string, string> {
   const labels: Record<string, string> = { loudness, distance, background, sounds: String(events.length) };
