@@ -1,12 +1,6 @@
 import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import {
-  fedMaeConfigSchema,
-  finetune,
-  pretrain,
-  readEncoderFolder,
-  readLabelledPictures,
-} from "../../src/fedmae.js";
+import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, type Precision, trainModel } from "../../src/index.js";
 import { adapterConfig, adapterRecipes, BLIND_FOLDER, blindTwin } from "./adapters.js";
 import { trainingStyles } from "./concepts.js";
@@ -19,10 +13,10 @@ import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
 
 /** Steps that the language model reads for. */
-const LANGUAGE_STEPS = 2400;
+const LANGUAGE_STEPS = 1800;
 
-/** Steps that the encoder of pictures is trained for, after its epochs on all that is drawn. */
-const PICTURE_STEPS = 4000;
+/** Steps that the encoder of pictures is trained for. */
+const PICTURE_STEPS = 4500;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;
@@ -113,52 +107,21 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where: first in pictures of all that is drawn, then in scenes of what pictures show. */
-async function finetuneEncoder(options: BuildAllOptions): Promise<void> {
-  await finetuneWide(options);
-  const { work, threads, say } = options;
+/** What is in the scenes, and where. */
+async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   await trainPictureEncoder(
     {
       output: join(work, "encoder"),
-      from: join(work, "wide-encoder"),
+      from: join(work, "mae", "mae"),
       scenes: { count: 60_000, seed: 60_000_000 },
       tests: { style: labels("style"), compositions: labels("compositions") },
       steps: PICTURE_STEPS,
       batchSize: 64,
-      testEvery: 1000,
+      testEvery: 500,
       threads,
     },
     hooksOf("encoder", PICTURE_STEPS, say),
-  );
-}
-
-async function finetuneWide({ work, threads, say }: BuildAllOptions): Promise<void> {
-  const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
-  await finetune(
-    await readEncoderFolder(join(work, "mae", "mae")),
-    {
-      output: join(work, "wide-encoder"),
-      training: await readLabelledPictures(["all-crowded", "all-mixed"].map(labels)),
-      test: await readLabelledPictures([labels("style")]),
-      epochs: 4,
-      batchSize: 64,
-      learningRate: 1e-3,
-      weightDecay: 0.05,
-      warmupEpochs: 0.2,
-      layerDecay: 1,
-      labelSmoothing: 0,
-      leastArea: 1,
-      mirror: false,
-      seed: 0,
-      threads,
-    },
-    {
-      onStep: (step, steps, loss) =>
-        step % 50 === 0 && say(`wide-encoder: step ${step} of ${steps}: loss ${loss.toFixed(3)}`),
-      onEpoch: (epoch, accuracies) =>
-        say(`wide-encoder: epoch ${epoch}: ${JSON.stringify(Object.fromEntries(accuracies))}`),
-    },
   );
 }
 

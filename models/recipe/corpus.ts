@@ -1,4 +1,6 @@
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
+import { randomClipScene } from "./clips/clip-scene.js";
+import { captionOfClip, clipAspects, clipLabels, clipQuestionsOf } from "./clips/describe-clip.js";
 import { type Concept, plural, readPicturedConcepts, withArticle } from "./concepts.js";
 import { captionOf, pick, questionsOf, randomScene } from "./scene.js";
 import { labelsOf, sceneAspects } from "./scene-sets.js";
@@ -27,7 +29,9 @@ export interface Hint {
 }
 
 /** All that hints may be of. */
-export const aspects: readonly string[] = Array.from(new Set([...sceneAspects, ...soundAspects]));
+export const aspects: readonly string[] = Array.from(
+  new Set([...sceneAspects, ...soundAspects, ...clipAspects]),
+);
 
 /** A sentence; or a question, which is not learnt, and its answer, which is. */
 export type Text = { readonly sentence: string } | { readonly question: string; readonly answer: string };
@@ -45,9 +49,10 @@ const MIN_EXAMPLE_WORDS = 4;
 /** Share of English that an epoch reads, the last for all that follow: what is read last is known best. */
 const englishShares = [1, 0.3, 0.15];
 
-/** Shares of what is made up: facts, what can be seen, what can be heard. */
-const FACTS_SHARE = 0.3;
-const SOUNDS_SHARE = 0.15;
+/** Shares of what is made up: facts; of all else, what can be heard and what happens in clips. */
+const FACTS_SHARE = 0.25;
+const SOUNDS_SHARE = 0.12;
+const CLIPS_SHARE = 0.15;
 
 /** Of things seen or heard: how often the text alone is read, with nothing given. */
 const UNGIVEN_SHARE = 0.1;
@@ -135,13 +140,24 @@ interface Perceived {
 }
 
 function randomPerceived(seen: readonly Concept[], random: Random): () => Perceived {
-  if (random() < SOUNDS_SHARE) {
+  const share = random();
+  if (share < SOUNDS_SHARE) {
     return () => {
       const sound = randomSoundScene(random, "training");
       return {
         labels: soundLabels(sound),
         captions: captionsOf(sound),
         questions: soundQuestionsOf(sound, random),
+      };
+    };
+  }
+  if (share < SOUNDS_SHARE + CLIPS_SHARE) {
+    return () => {
+      const clip = randomClipScene(random, seen, "training");
+      return {
+        labels: clipLabels(clip),
+        captions: [captionOfClip(clip)],
+        questions: clipQuestionsOf(clip, seen, random),
       };
     };
   }

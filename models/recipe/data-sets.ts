@@ -11,8 +11,6 @@ export const SIDE = 112;
 
 /** The last two are for tests alone: a style that training never sees, and scenes that it never sees. */
 const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
-  "all-crowded": { count: 24_000, seed: 3_000_000, styles: "training", objects: 4, concepts: "all" },
-  "all-mixed": { count: 20_000, seed: 1_000_000, styles: "training", concepts: "all" },
   train: { count: 14_000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },

@@ -16,11 +16,11 @@ interface Sample {
 /** In the style that nothing was trained on. */
 const samples: Readonly<Record<string, Sample>> = {
   "red-apple": { background: { color: "blue", texture: "plain" }, objects: [["red apple", "middle"]] },
-  "dog-and-pizza": {
+  "cat-and-hamburger": {
     background: { color: "yellow", texture: "dotted" },
     objects: [
-      ["dog face", "left"],
-      ["pizza", "right"],
+      ["cat", "left"],
+      ["hamburger", "right"],
     ],
   },
   "three-stars": {
@@ -31,24 +31,24 @@ const samples: Readonly<Record<string, Sample>> = {
       ["star", "bottom right"],
     ],
   },
-  "rocket-above-tree": {
+  "rocket-above-palm": {
     background: { color: "pink", texture: "plain" },
     objects: [
       ["rocket", "top"],
-      ["deciduous tree", "bottom"],
+      ["palm tree", "bottom"],
     ],
   },
-  umbrella: {
+  sunflower: {
     background: { color: "gray", texture: "checkered" },
-    objects: [["umbrella", "middle"]],
+    objects: [["sunflower", "middle"]],
   },
   "four-fish": {
     background: { color: "green", texture: "plain" },
     objects: [
-      ["tropical fish", "top left"],
-      ["tropical fish", "top right"],
-      ["tropical fish", "bottom left"],
-      ["tropical fish", "bottom right"],
+      ["fish", "top left"],
+      ["fish", "top right"],
+      ["fish", "bottom left"],
+      ["fish", "bottom right"],
     ],
   },
 };

@@ -24,8 +24,12 @@ const MIRROR_SHARE = 0.5;
 const GRAY_SHARE = 0.1;
 const HIDDEN_SHARE = 0.3;
 const NOISE_SHARE = 0.5;
+/** How often a thing is lit from one side. */
+const LIT_SHARE = 0.4;
+/** How much lighter, as a share, its lit side may be than its middle. */
+const MOST_LIT = 0.4;
 /** Degrees that a thing is turned by beyond what `arrange` does. */
-const MOST_TURNED = 10;
+const MOST_TURNED = 12;
 /** Radians of the circle of hues. */
 const MOST_HUE = 0.5;
 /** Of values from 0 to 255. */
@@ -97,9 +101,10 @@ class ScenePainter {
     const share = second ? random() : 0;
     const recolor = recoloring(random);
     const hidden = hiddenPart(random);
+    const light = lighting(random);
     const turn = ((arranged.degrees + MOST_TURNED * (2 * random() - 1)) * Math.PI) / 180;
     const [cosine, sine] = [Math.cos(turn), Math.sin(turn)];
-    const stretch = Math.exp(0.15 * (2 * random() - 1));
+    const stretch = Math.exp(0.2 * (2 * random() - 1));
     const across = (random() < MIRROR_SHARE ? -1 : 1) / (arranged.size * stretch);
     const down = stretch / arranged.size;
     const reach = arranged.size * 0.8;
@@ -117,7 +122,7 @@ class ScenePainter {
         if (second) addColor(color, second, rasterSide, u, v, share);
         const opacity = color[3] as number;
         if (opacity === 0) continue;
-        recolor(color);
+        recolor(color, light(u, v));
         const at = 3 * (y * side + x);
         for (let c = 0; c < 3; c++) {
           pixels[at + c] = (pixels[at + c] as number) * (1 - opacity) + (color[c] as number);
@@ -186,7 +191,7 @@ function addColor(
 }
 
 /** Turns hues, and makes colors stronger or weaker, lighter or darker; some things are gray. */
-function recoloring(random: Random): (color: Float32Array) => void {
+function recoloring(random: Random): (color: Float32Array, lit: number) => void {
   const around = (most: number) => most * (2 * random() - 1);
   const hue = around(MOST_HUE) * random();
   const saturation = random() < GRAY_SHARE ? 0 : Math.exp(around(0.4));
@@ -194,15 +199,24 @@ function recoloring(random: Random): (color: Float32Array) => void {
   // Rotates about the gray axis (Rodrigues): the same three entries in each row.
   const [cosine, sine] = [Math.cos(hue), Math.sin(hue) / Math.sqrt(3)];
   const [own, next, last] = [(1 + 2 * cosine) / 3, (1 - cosine) / 3 - sine, (1 - cosine) / 3 + sine];
-  return (color) => {
+  return (color, lit) => {
     const [r, g, b] = [color[0] as number, color[1] as number, color[2] as number];
     const most = 255 * (color[3] as number);
     const gray = (1 - saturation) * ((r + g + b) / 3);
-    const fit = (value: number) => Math.min(most, Math.max(0, light * (gray + saturation * value)));
+    const fit = (value: number) => Math.min(most, Math.max(0, light * lit * (gray + saturation * value)));
     color[0] = fit(own * r + next * g + last * b);
     color[1] = fit(last * r + own * g + next * b);
     color[2] = fit(next * r + last * g + own * b);
   };
+}
+
+/** Some things are lit from one side: how light each place of theirs is. */
+function lighting(random: Random): (u: number, v: number) => number {
+  if (random() >= LIT_SHARE) return () => 1;
+  const angle = 2 * Math.PI * random();
+  const strength = 2 * MOST_LIT * random();
+  const [across, down] = [strength * Math.cos(angle), strength * Math.sin(angle)];
+  return (u, v) => 1 + across * (u - 0.5) + down * (v - 0.5);
 }
 
 /** Of some things, a part is missing, as if something stood before it. */
