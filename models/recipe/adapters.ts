@@ -1,5 +1,10 @@
 import { join } from "node:path";
-import { type Modality, type TrainingConfig, trainingConfigSchema } from "../../src/index.js";
+import {
+  type AdapterSettings,
+  type Modality,
+  type TrainingConfig,
+  trainingConfigSchema,
+} from "../../src/index.js";
 import type { TaskName } from "../../src/model/manifest.js";
 import { setFolder } from "./data-sets.js";
 import { slotLayers } from "./language-model.js";
@@ -18,6 +23,26 @@ export const adapterRecipes: readonly AdapterRecipe[] = [
   { name: "caption", task: "caption", modality: "image", epochs: 4 },
   { name: "vqa", task: "vqa", modality: "image", epochs: 3 },
 ];
+
+/** The encoders' heads were on the last state: it alone tells what the questions ask. */
+export const adapterSettings = {
+  injectedStates: 1,
+  ...slotLayers,
+  perceptionSees: "itself",
+  sharedConnector: true,
+  promptLength: 1,
+  promptForm: "table",
+} as const satisfies AdapterSettings;
+
+/** Where the adapters of a modality begin. */
+export function firstAdapterFile(work: string, modality: Modality): string {
+  return join(work, "first-adapters", `${modality}.safetensors`);
+}
+
+/** Of encoder states, for all that is trained on them. */
+export function statesFolder(work: string): string {
+  return join(work, "states");
+}
 
 /** Sets that nothing was trained on, by modality: the folder's name and what the tables call it. */
 export const testSets: Readonly<Record<Modality, Readonly<Record<string, string>>>> = {
@@ -46,18 +71,16 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       name,
       tasks: [task],
       modality,
-      injectedStates: 2,
-      ...slotLayers,
-      sharedConnector: false,
-      promptLength: 1,
+      ...adapterSettings,
+      initial: firstAdapterFile(work, modality),
     },
-    optimizer: { learningRate: 5e-3, promptLearningRate: 1e-2, weightDecay: 0, clipNorm: 1 },
+    optimizer: { learningRate: 2e-3, promptLearningRate: 5e-3, weightDecay: 0, clipNorm: 1 },
     whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
     epochs,
     batchSize: 32,
-    cache: join(work, "states"),
+    cache: statesFolder(work),
     install: false,
     blind,
   });

@@ -2,9 +2,18 @@ import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, type Precision, trainModel } from "../../src/index.js";
-import { adapterConfig, adapterRecipes, BLIND_FOLDER, blindTwin } from "./adapters.js";
+import {
+  adapterConfig,
+  adapterRecipes,
+  adapterSettings,
+  BLIND_FOLDER,
+  blindTwin,
+  firstAdapterFile,
+  statesFolder,
+} from "./adapters.js";
 import { trainingStyles } from "./concepts.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data-sets.js";
+import { writeFirstAdapter } from "./first-adapter.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { trainPictureEncoder } from "./picture-encoder.js";
@@ -16,7 +25,7 @@ import type { EncoderTrainingHooks } from "./train-encoder.js";
 const LANGUAGE_STEPS = 1800;
 
 /** Steps that the encoder of pictures is trained for. */
-const PICTURE_STEPS = 4500;
+const PICTURE_STEPS = 4000;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;
@@ -170,6 +179,20 @@ function backbones(work: string, precision: Precision) {
 
 /** Each with a blind twin, which says what the media add. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
+  for (const modality of new Set(adapterRecipes.map((recipe) => recipe.modality))) {
+    const output = firstAdapterFile(work, modality);
+    if (existsSync(output)) continue;
+    await writeFirstAdapter({
+      model: join(work, "model"),
+      languageModel: join(work, "lm"),
+      set: setFolder(work, modality, "train"),
+      modality,
+      settings: adapterSettings,
+      cache: statesFolder(work),
+      output,
+    });
+    say(`first adapter: ${output}`);
+  }
   for (const recipe of adapterRecipes) {
     for (const blind of [false, true]) {
       const name = blind ? blindTwin(recipe) : recipe.name;

@@ -82,7 +82,7 @@ describe("epalm serve", () => {
     const { child, url } = await start(["--threads", "1"]);
     after(() => child.kill());
     const sample = (name: string) => readFileSync(join("models/default/samples", `${name}.jpg`));
-    const grounds = { "red-apple": "blue", "dog-and-pizza": "yellow", umbrella: "gray" };
+    const grounds = { "red-apple": "blue", "cat-and-hamburger": "yellow", sunflower: "gray" };
     for (const [name, color] of Object.entries(grounds)) {
       const { text, adapter } = await answerOf(postForm(`${url}/caption`, form(sample(name))));
       assert.equal(adapter, "caption");

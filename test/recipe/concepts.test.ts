@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { HELD_OUT, plural, readConcepts, trainingStyles, withArticle } from "../../models/recipe/concepts.js";
+import {
+  HELD_OUT,
+  plural,
+  readConcepts,
+  readPicturedConcepts,
+  trainingStyles,
+  withArticle,
+} from "../../models/recipe/concepts.js";
 
 describe("concepts", () => {
   const concepts = readConcepts();
@@ -15,6 +22,16 @@ describe("concepts", () => {
     assert.ok(!(trainingStyles as readonly string[]).includes(HELD_OUT));
     for (const { name, icons } of concepts) {
       assert.ok(trainingStyles.filter((style) => icons.has(style)).length >= 2, name);
+    }
+  });
+
+  it("are shown in pictures where every style draws them", () => {
+    const pictured = readPicturedConcepts();
+    assert.ok(pictured.length >= 200, String(pictured.length));
+    const names = new Set(concepts.map(({ name }) => name));
+    for (const { name, icons } of pictured) {
+      assert.ok(names.has(name));
+      assert.equal(icons.size, trainingStyles.length + 1, name);
     }
   });
 
