@@ -20,8 +20,8 @@ export interface AdapterRecipe {
 }
 
 export const adapterRecipes: readonly AdapterRecipe[] = [
-  { name: "caption", task: "caption", modality: "image", epochs: 4 },
-  { name: "vqa", task: "vqa", modality: "image", epochs: 3 },
+  { name: "caption", task: "caption", modality: "image", epochs: 2 },
+  { name: "vqa", task: "vqa", modality: "image", epochs: 1 },
 ];
 
 /** The encoders' heads were on the last state: it alone tells what the questions ask. */

@@ -25,7 +25,7 @@ import type { EncoderTrainingHooks } from "./train-encoder.js";
 const LANGUAGE_STEPS = 1800;
 
 /** Steps that the encoder of pictures is trained for. */
-const PICTURE_STEPS = 4000;
+const PICTURE_STEPS = 7000;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;
@@ -126,8 +126,8 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
       scenes: { count: 60_000, seed: 60_000_000 },
       tests: { style: labels("style"), compositions: labels("compositions") },
       steps: PICTURE_STEPS,
-      batchSize: 64,
-      testEvery: 500,
+      batchSize: 32,
+      testEvery: 1000,
       threads,
     },
     hooksOf("encoder", PICTURE_STEPS, say),

@@ -63,8 +63,11 @@ const UNGIVEN_SHARE = 0.1;
 const LEAST_SURE = 0.6;
 const OTHERS = 2;
 const MOST_UNSURE = 0.5;
-/** Questions about one thing that is perceived. */
-const QUESTIONS = 4;
+/** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
+const QUESTIONS = 3;
+const COMPARING_QUESTIONS = 5;
+/** These are the last that a model learns: they are asked again, about other things. */
+const comparing: ReadonlySet<string> = new Set(["exists", "kind exists", "place", "relation", "which first"]);
 /** How often the scene is of what pictures show, not of all concepts. */
 const PICTURED_SHARE = 0.7;
 
@@ -136,7 +139,14 @@ interface Perceived {
   readonly labels: Readonly<Record<string, string>>;
   /** In other words each. */
   readonly captions: readonly string[];
-  readonly questions: readonly { readonly question: string; readonly answer: string }[];
+  /** Others each time. */
+  questions(): readonly Question[];
+}
+
+interface Question {
+  readonly type: string;
+  readonly question: string;
+  readonly answer: string;
 }
 
 function randomPerceived(seen: readonly Concept[], random: Random): () => Perceived {
@@ -147,7 +157,7 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
       return {
         labels: soundLabels(sound),
         captions: captionsOf(sound),
-        questions: soundQuestionsOf(sound, random),
+        questions: () => soundQuestionsOf(sound, random),
       };
     };
   }
@@ -157,7 +167,7 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
       return {
         labels: clipLabels(clip),
         captions: [captionOfClip(clip)],
-        questions: clipQuestionsOf(clip, seen, random),
+        questions: () => clipQuestionsOf(clip, seen, random),
       };
     };
   }
@@ -166,7 +176,7 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
     return {
       labels: labelsOf(scene),
       captions: [captionOf(scene)],
-      questions: questionsOf(scene, seen, random),
+      questions: () => questionsOf(scene, seen, random),
     };
   };
 }
@@ -181,8 +191,17 @@ function perceivedDocument(perceive: () => Perceived, random: Random): Document 
       ...hintsOf(labels, () => LEAST_SURE + (1 - LEAST_SURE) * random()),
       ...others.flatMap((other) => hintsOf(other, () => MOST_UNSURE * random())),
     ],
-    texts: [{ sentence: captions[0] ?? "" }, ...shuffled(questions, random).slice(0, QUESTIONS)],
+    texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
+}
+
+function someQuestions(questions: Perceived["questions"], random: Random): Question[] {
+  const again = Array.from({ length: COMPARING_QUESTIONS }, questions).flat();
+  const compared = again.filter(({ type }) => comparing.has(type));
+  return [
+    ...shuffled(questions(), random).slice(0, QUESTIONS),
+    ...shuffled(compared, random).slice(0, COMPARING_QUESTIONS),
+  ];
 }
 
 function hintsOf(labels: Readonly<Record<string, string>>, weight: () => number): Hint[] {

@@ -11,7 +11,7 @@ export const SIDE = 112;
 
 /** The last two are for tests alone: a style that training never sees, and scenes that it never sees. */
 const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
-  train: { count: 14_000, seed: 5_000_000, styles: "training" },
+  train: { count: 8000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 };

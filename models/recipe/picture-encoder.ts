@@ -34,7 +34,7 @@ export async function trainPictureEncoder(
       config: { ...config, model_type: "vit" },
       preprocessor: imagenetPreprocessorConfig(side),
       start: tensors,
-      training: await sceneInputs({ ...scenes, side }),
+      training: await sceneInputs({ ...scenes, side, patchSide: config.patch_size }),
       tests: Object.fromEntries(opened),
       steps,
       learningRate: 1e-3,
@@ -51,5 +51,8 @@ export async function trainPictureEncoder(
 async function openPictures(labels: string, side: number): Promise<LabelledInputs> {
   const examples = await readLabelledPictures([labels]);
   const preprocessing = imagenetPreprocessing(side);
-  return { examples, input: (index) => decodeImage(examples[index]?.path ?? "", preprocessing) };
+  return {
+    examples,
+    input: async (index) => ({ data: await decodeImage(examples[index]?.path ?? "", preprocessing) }),
+  };
 }

@@ -7,7 +7,7 @@ import { iconSvg } from "./draw-icon.js";
 import { type Arranged, arrange, COLOR_JITTER, colors, shadeOf } from "./draw-scene.js";
 import { type Background, pick, randomScene, type Scene } from "./scene.js";
 import { drawable, labelsOf } from "./scene-sets.js";
-import type { LabelledInputs } from "./train-encoder.js";
+import type { EncoderInput, LabelledInputs } from "./train-encoder.js";
 
 /**
  * Scenes as an encoder's inputs, drawn anew each time they are seen: in other styles, sizes, colors. They lack the
@@ -40,19 +40,22 @@ export interface SceneInputsOptions {
   readonly count: number;
   /** Pixels. */
   readonly side: number;
+  /** Pixels along a patch's side. */
+  readonly patchSide: number;
   readonly seed: number;
 }
 
 /** Scenes with their labels, as `writeSceneSet` writes them in its training styles. */
 export async function sceneInputs(options: SceneInputsOptions): Promise<LabelledInputs> {
   const concepts = await drawable(readPicturedConcepts(), "training");
-  const painter = new ScenePainter(await readRasters(concepts), options);
+  const patchLabels = concepts.map(({ name }) => name);
+  const painter = new ScenePainter(await readRasters(concepts), patchLabels, options);
   const scenes = Array.from({ length: options.count }, (_, index) => {
     const [content = Math.random] = randomStreams(options.seed + index, 1);
     return randomScene(content, concepts);
   });
   const examples: Labelled[] = scenes.map((scene) => ({ labels: labelsOf(scene) }));
-  return { examples, input: (index, random) => painter.paint(scenes[index] as Scene, random) };
+  return { examples, patchLabels, input: (index, random) => painter.paint(scenes[index] as Scene, random) };
 }
 
 /** Red, green, blue and opacity of each pixel, by the icon's style and then by the picture's side. */
@@ -79,18 +82,33 @@ async function readRasters(concepts: readonly Concept[]): Promise<Rasters> {
 class ScenePainter {
   constructor(
     private readonly rasters: Rasters,
+    private readonly names: readonly string[],
     private readonly options: SceneInputsOptions,
   ) {}
 
-  /** A scene as [3, side, side], scaled. */
-  paint(scene: Scene, random: Random): Float32Array {
+  /** A scene as [3, side, side], scaled, and which thing is in each patch. */
+  paint(scene: Scene, random: Random): EncoderInput {
     const { side } = this.options;
     const pixels = ground(scene.background, side, random);
     const arranged = arrange(scene, side, random);
     scene.objects.forEach(({ concept }, index) => {
       this.#add(pixels, concept, arranged[index] as Arranged, random);
     });
-    return this.#scaled(pixels, random);
+    return { data: this.#scaled(pixels, random), patches: this.#patches(scene, arranged) };
+  }
+
+  /** A patch shows the thing whose middle is near enough to the patch's. */
+  #patches({ objects }: Scene, arranged: readonly Arranged[]): Int32Array {
+    const { side, patchSide } = this.options;
+    const perSide = side / patchSide;
+    return Int32Array.from({ length: perSide * perSide }, (_, patch) => {
+      const x = ((patch % perSide) + 0.5) * patchSide;
+      const y = (Math.floor(patch / perSide) + 0.5) * patchSide;
+      const index = arranged.findLastIndex(
+        (one) => Math.max(Math.abs(x - one.x), Math.abs(y - one.y)) < one.size / 2,
+      );
+      return this.names.indexOf(objects[index]?.concept.name ?? "");
+    });
   }
 
   #add(pixels: Float32Array, concept: Concept, arranged: Arranged, random: Random): void {

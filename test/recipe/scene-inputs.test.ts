@@ -6,10 +6,15 @@ import { randomStreams } from "../../src/generation/random.js";
 const SIDE = 48;
 
 describe("scenes that are drawn anew each time", async () => {
-  const { examples, input } = await sceneInputs({ count: 30, side: SIDE, seed: 7 });
+  const { examples, patchLabels, input } = await sceneInputs({
+    count: 30,
+    side: SIDE,
+    patchSide: 16,
+    seed: 7,
+  });
   const paint = async (index: number, seed: number) => {
     const [random = Math.random] = randomStreams(seed, 1);
-    return Array.from(await input(index, random));
+    return Array.from((await input(index, random)).data);
   };
 
   it("are the same for the same random numbers, and others for others", async () => {
@@ -39,6 +44,15 @@ describe("scenes that are drawn anew each time", async () => {
       checked++;
     }
     assert.ok(checked > 0);
+  });
+
+  it("tell which patches show the thing: the middle one, not the corners", async () => {
+    const index = examples.findIndex(({ labels }) => labels.count === "1");
+    const [random = Math.random] = randomStreams(4, 1);
+    const { patches } = await input(index, random);
+    assert.equal(patches?.length, (SIDE / 16) ** 2);
+    assert.equal(patchLabels?.[patches[4] as number], examples[index]?.labels.name);
+    for (const corner of [0, 2, 6, 8]) assert.equal(patches[corner], -1);
   });
 
   it("show something in the middle of it where there is one thing", async () => {

@@ -29,11 +29,12 @@ function inputs(count: number, seed: number) {
     input: (index: number) => {
       const [random = Math.random] = randomStreams(seed + index, 1);
       const { height, time } = examples[index]?.labels ?? {};
-      return Float32Array.from({ length: FRAMES * BINS }, (_, at) => {
+      const data = Float32Array.from({ length: FRAMES * BINS }, (_, at) => {
         const isThere =
           at % BINS < BINS / 2 === (height === "low") && at < (FRAMES * BINS) / 2 === (time === "early");
         return (isThere ? 0.8 : 0) + 0.3 * (random() - 0.5);
       });
+      return { data };
     },
   };
 }

@@ -117,7 +117,7 @@ async function openSounds(set: string, path: string, scale: Scale): Promise<Labe
   const rows = await InputRows.open(path, shape, (row) =>
     featuresOf(join(set, examples[row]?.audio ?? ""), scale),
   );
-  return { examples, input: (index) => rows.read(index) };
+  return { examples, input: (index) => ({ data: rows.read(index) }) };
 }
 
 interface LabelledSound extends Labelled {
@@ -136,7 +136,10 @@ function featuresOf(path: string, scale: Scale): Promise<Float32Array> {
 }
 
 function augmentedInputs({ examples, input }: LabelledInputs): LabelledInputs {
-  return { examples, input: async (index, random) => augmented(await input(index, random), random) };
+  return {
+    examples,
+    input: async (index, random) => ({ data: augmented((await input(index, random)).data, random) }),
+  };
 }
 
 /** Frames that a sound is moved by at most, either way. */
