@@ -21,6 +21,7 @@ import {
   type PerceiverOptions,
   type Percept,
 } from "./perception/perceiver.js";
+import { readMedium } from "./perception/read-medium.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Tensor } from "./tensor/tensor.js";
 
@@ -311,7 +312,10 @@ export class Model {
   async #answerAll(medium: MediumInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
     expectQuestions(questions);
     const { adapter, modality, signal, onText } = options;
-    const percept = options.blind ? medium : await this.perceive(medium, { adapter, modality, signal });
+    // A stream can be read once, and there are several questions.
+    const percept = options.blind
+      ? await readMedium(medium, signal)
+      : await this.perceive(medium, { adapter, modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
       this.#answer("vqa", percept, question, {
