@@ -180,6 +180,7 @@ export class Model {
   readonly #threads: ModelThreads;
   readonly #perceiver: Perceiver;
   readonly #adapters: AdapterShelf;
+  #isClosed = false;
 
   constructor(adapters: AdapterShelf, threads: ModelThreads, perceiver: Perceiver) {
     this.#threads = threads;
@@ -275,11 +276,13 @@ export class Model {
    * every call.
    */
   async perceive(medium: MediumInput, options: PerceiveOptions = {}): Promise<Percept> {
+    this.#expectOpen();
     return this.#perceiver.perceive(medium, this.#knownModality(options), options.signal);
   }
 
   /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
-  scoreText(text: string): Promise<number[]> {
+  async scoreText(text: string): Promise<number[]> {
+    this.#expectOpen();
     return this.#threads.generator.scoreText(text);
   }
 
@@ -333,6 +336,11 @@ export class Model {
     }
   }
 
+  /** @throws aborted */
+  #expectOpen(): void {
+    if (this.#isClosed) throw new EpalmError("aborted", "the model was closed");
+  }
+
   #request(task: TaskName, question: string | undefined): Omit<TextRequest, "grounding"> {
     return {
       prompt: promptParts(this.manifest, task, question),
@@ -350,6 +358,7 @@ export class Model {
 
   /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
   async #ground(task: TaskName, medium: MediumInput, options: GroundOptions): Promise<Grounded> {
+    this.#expectOpen();
     const { adapter: name, blind = false, signal } = options;
     const known = this.#knownModality(options);
     const percept = known === undefined ? await this.perceive(medium, { signal }) : undefined;
@@ -419,7 +428,9 @@ export class Model {
     return { encoder: this.#perceiver.counts, decoder: await this.#threads.generator.counts() };
   }
 
+  /** Ends its threads; calls that still run are rejected. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     const { sessions, media, generator } = this.#threads;
     await Promise.all([sessions.close(), media.close(), generator.close()]);
   }
