@@ -7,6 +7,7 @@ const stages = [
   "modality.ts",
   "schema.ts",
   "answer-stream.ts",
+  "chunks.ts",
   "config-file.ts",
   "environment.ts",
   "tensor/",
@@ -76,7 +77,7 @@ module.exports = {
       severity: "error",
       from: { path: "^src/sdk/" },
       to: {
-        pathNot: "^src/(sdk/|errors.ts$|modality.ts$|answer-stream.ts$)",
+        pathNot: "^src/(sdk/|errors.ts$|modality.ts$|answer-stream.ts$|chunks.ts$)",
         dependencyTypesNot: ["type-only", "core"],
       },
     },

@@ -32,6 +32,7 @@ export {
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
 export type { AdapterChanges } from "./perception/adapter-shelf.js";
 export type { MediumInput, Percept } from "./perception/perceiver.js";
+export type { MediumSource } from "./perception/read-medium.js";
 export {
   type Answer,
   type Answers,

@@ -21,6 +21,7 @@ import {
   type PerceiverOptions,
   type Percept,
 } from "./perception/perceiver.js";
+import { readMedium } from "./perception/read-medium.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Tensor } from "./tensor/tensor.js";
 
@@ -179,6 +180,7 @@ export class Model {
   readonly #threads: ModelThreads;
   readonly #perceiver: Perceiver;
   readonly #adapters: AdapterShelf;
+  #isClosed = false;
 
   constructor(adapters: AdapterShelf, threads: ModelThreads, perceiver: Perceiver) {
     this.#threads = threads;
@@ -274,11 +276,13 @@ export class Model {
    * every call.
    */
   async perceive(medium: MediumInput, options: PerceiveOptions = {}): Promise<Percept> {
+    this.#expectOpen();
     return this.#perceiver.perceive(medium, this.#knownModality(options), options.signal);
   }
 
   /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
-  scoreText(text: string): Promise<number[]> {
+  async scoreText(text: string): Promise<number[]> {
+    this.#expectOpen();
     return this.#threads.generator.scoreText(text);
   }
 
@@ -311,7 +315,10 @@ export class Model {
   async #answerAll(medium: MediumInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
     expectQuestions(questions);
     const { adapter, modality, signal, onText } = options;
-    const percept = options.blind ? medium : await this.perceive(medium, { adapter, modality, signal });
+    // A stream can be read once, and there are several questions.
+    const percept = options.blind
+      ? await readMedium(medium, signal)
+      : await this.perceive(medium, { adapter, modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
       this.#answer("vqa", percept, question, {
@@ -327,6 +334,11 @@ export class Model {
       failure.abort();
       throw error;
     }
+  }
+
+  /** @throws aborted */
+  #expectOpen(): void {
+    if (this.#isClosed) throw new EpalmError("aborted", "the model was closed");
   }
 
   #request(task: TaskName, question: string | undefined): Omit<TextRequest, "grounding"> {
@@ -346,6 +358,7 @@ export class Model {
 
   /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
   async #ground(task: TaskName, medium: MediumInput, options: GroundOptions): Promise<Grounded> {
+    this.#expectOpen();
     const { adapter: name, blind = false, signal } = options;
     const known = this.#knownModality(options);
     const percept = known === undefined ? await this.perceive(medium, { signal }) : undefined;
@@ -415,7 +428,9 @@ export class Model {
     return { encoder: this.#perceiver.counts, decoder: await this.#threads.generator.counts() };
   }
 
+  /** Ends its threads; calls that still run are rejected. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     const { sessions, media, generator } = this.#threads;
     await Promise.all([sessions.close(), media.close(), generator.close()]);
   }

@@ -190,6 +190,15 @@ describe("a process that used a model", () => {
     assert.deepEqual(await run(script), { code: 0, said: "internal\n" });
   });
 
+  it("says of calls that come later that it was closed", async () => {
+    const script = `const model = await load(path); await model.close();
+      const say = ({ code, message }) => console.log(code, message);
+      await model.caption({ pixels: new Float32Array(3 * 32 * 32) }).catch(say);
+      await model.scoreText("a text").catch(say);`;
+    const line = "aborted the model was closed\n";
+    assert.deepEqual(await run(script), { code: 0, said: line + line });
+  });
+
   it("ends when a graph of the model cannot be opened", async () => {
     writeFileSync(join(output, "encoder/model.onnx"), "no graph");
     const script = `await load(path, { checksums: false }).catch(({ code }) => console.log(code));`;

@@ -47,7 +47,11 @@ export async function openSharded(indexPath: string): Promise<Checkpoint> {
 
 function readWeightMap(indexPath: string): ReadonlyMap<string, string> {
   const index = indexSchema.safeParse(readJson(indexPath));
-  if (!index.success) throw invalidCheckpoint(indexPath, "weight_map is not an object of shard names");
+  if (!index.success)
+    throw invalidCheckpoint(
+      indexPath,
+      "is no index of shards: expected an object with a weight_map of shard names",
+    );
   const weightMap = new Map(Object.entries(index.data.weight_map));
   const shardCount = new Set(weightMap.values()).size;
   if (shardCount > MAX_SHARDS) {

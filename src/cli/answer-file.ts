@@ -1,4 +1,14 @@
-import { closeSync, openSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
 import { modalities } from "../modality.js";
@@ -31,6 +41,8 @@ export class AnswerFile {
    * @throws invalid_option if it holds something else, or cannot be written
    */
   constructor(path: string, asked: readonly Asking[], model: string) {
+    const folder = dirname(path);
+    if (!existsSync(folder)) throw invalid(`${path}: there is no folder ${folder}`);
     const text = readText(path);
     const wanted = new Set(asked.map(keyOf));
     const kept = wholeLines(text).flatMap((line, at) => {

@@ -185,7 +185,12 @@ function errorAboutOne(
 ): EpalmError | undefined {
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;
-  if (message.startsWith(`${mediaName(input)}: `)) return error;
+  const about = `${mediaName(input)}: `;
+  if (message.startsWith(about)) {
+    return typeof input === "string"
+      ? error
+      : new EpalmError(code, `standard input: ${message.slice(about.length)}`, { cause: error });
+  }
   if (hasOwnQuestion && (code === "too_large" || message.startsWith("question: "))) return error;
   const lacksAdapter = code === "not_found" && adapter === undefined && modalities.length > 1;
   return lacksAdapter ? new EpalmError(code, `${file}: ${message}`, { cause: error }) : undefined;

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError } from "../errors.js";
+import { EpalmError, messageOf } from "../errors.js";
 import { type Modality, modalities } from "../modality.js";
 import { allIssues, safeParse } from "../schema.js";
 import { pathField, questionField } from "../training/data/fields.js";
@@ -43,7 +43,7 @@ export async function readQuestions(file: string): Promise<Asking[]> {
     const where = `--questions: ${file}:${line.number}`;
     if (line.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${line.cause}`);
     if (line.text.trim() === "") continue;
-    const parsed = safeParse(questionLine, jsonOf(line.text));
+    const parsed = safeParse(questionLine, jsonOf(line.text, where));
     if (!parsed.success) {
       throw new EpalmError("invalid_data", `${where}: ${allIssues(parsed.error)}`);
     }
@@ -63,10 +63,11 @@ export async function readQuestions(file: string): Promise<Asking[]> {
   throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);
 }
 
-function jsonOf(text: string): unknown {
+/** @throws invalid_data */
+function jsonOf(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
-  } catch {
-    return undefined;
+  } catch (error) {
+    throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
   }
 }

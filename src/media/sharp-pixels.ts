@@ -74,6 +74,13 @@ export async function decoding<T>(where: string, what: string, run: () => Promis
   try {
     return await run();
   } catch (error) {
-    throw new EpalmError("invalid_media", `${where}: ${what} cannot be decoded: ${messageOf(error)}`);
+    throw new EpalmError("invalid_media", `${where}: ${what} cannot be decoded: ${complaintOf(error)}`);
   }
+}
+
+/** libvips says the same again for each of its attempts at a picture, the first time behind a heading. */
+function complaintOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const lines = text.replace(/^Input buffer has corrupt header: /, "").split("\n");
+  return messageOf([...new Set(lines.map((line) => line.trim()))].join("; "));
 }

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../errors.js";
 import { type Modality, modalities } from "../modality.js";
@@ -175,6 +175,11 @@ export function readManifest(folder: string): Manifest {
 }
 
 function parseJson(path: string): unknown {
+  const folder = dirname(path);
+  // A file has no files: looking for one in it is no mere absence to the system.
+  if (statSync(folder, { throwIfNoEntry: false })?.isFile()) {
+    throw new EpalmError("not_found", `${folder}: expected a model folder, got a file`);
+  }
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file; a model folder has one`);
   if (stats.size > MAX_MANIFEST_BYTES) {

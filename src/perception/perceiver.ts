@@ -11,15 +11,15 @@ import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/ten
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
 import { EncoderStateCache } from "./encoder-state-cache.js";
 import type { MediaThread, PreparedMedium } from "./media-thread.js";
+import { type MediumSource, readMedium } from "./read-medium.js";
 
 /**
- * A picture, a sound or a video: the path of a file, the bytes of one, what an encoder takes, prepared already (`pixels`
- * [3, height, width] of a picture, [frames, 3, height, width] of a video, `features` [frames, mel bins] of a sound), or
- * what `Model.perceive` made of one.
+ * A picture, a sound or a video: a file in any of the forms of `MediumSource`, what an encoder takes, prepared already
+ * (`pixels` [3, height, width] of a picture, [frames, 3, height, width] of a video, `features` [frames, mel bins] of a
+ * sound), or what `Model.perceive` made of one.
  */
 export type MediumInput =
-  | string
-  | Uint8Array
+  | MediumSource
   | { readonly pixels: Float32Array }
   | { readonly features: Float32Array }
   | { readonly states: Tensor; readonly modality?: Modality | undefined };
@@ -113,12 +113,13 @@ export class Perceiver {
   async perceive(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<Percept> {
     const started = performance.now();
     throwIfAborted(signal);
-    if (isStates(medium)) return this.#perceived(medium, modality);
-    const key = await this.#key(medium, modality);
+    const read = await readMedium(medium, signal);
+    if (isStates(read)) return this.#perceived(read, modality);
+    const key = await this.#key(read, modality);
     const known = key === undefined ? undefined : this.#cache.get(key);
     if (key !== undefined) this.#count(known !== undefined);
     if (known) return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
-    const prepared = await this.#prepare(medium, modality, signal);
+    const prepared = await this.#prepare(read, modality, signal);
     throwIfAborted(signal);
     const decoded = performance.now();
     const states = await this.#sense(prepared.modality).batcher.encode(prepared.data, signal);
@@ -149,7 +150,7 @@ export class Perceiver {
   }
 
   /** Undefined for what is not kept. */
-  async #key(medium: MediumInput, modality: Modality | undefined): Promise<string | undefined> {
+  async #key(medium: Unperceived, modality: Modality | undefined): Promise<string | undefined> {
     if (this.#cache.capacity === 0 || !(medium instanceof Uint8Array)) return undefined;
     return `${modality ?? "any"} ${await contentHash(medium)}`;
   }
@@ -169,6 +170,7 @@ export class Perceiver {
       const choices = taken.map((one) => preparedFor(this.#sense(one).encoder));
       return this.#media.prepare({ input: medium, choices, limits: this.#limits }, signal);
     }
+    expectPrepared(medium);
     const [name, data] =
       "pixels" in medium ? (["pixels", medium.pixels] as const) : (["features", medium.features] as const);
     const taking = this.#taken().find((one) => encoderInputs[one] === name);
@@ -200,7 +202,9 @@ export class Perceiver {
 }
 
 type States = Extract<MediumInput, { readonly states: Tensor }>;
-type Unperceived = Exclude<MediumInput, States>;
+/** What was read, and is still to be encoded. */
+type Unperceived = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
+type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
 
 function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: PerceiverOptions): number {
   // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
@@ -209,8 +213,17 @@ function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }
 
 const noTime = { media: 0, encoder: 0 };
 
-function isStates(medium: MediumInput): medium is States {
-  return typeof medium === "object" && "states" in medium;
+function isStates(medium: Unperceived | States): medium is States {
+  return typeof medium === "object" && medium !== null && "states" in medium;
+}
+
+/** @throws invalid_option, in callers that no compiler checks */
+function expectPrepared(medium: unknown): asserts medium is Prepared {
+  const isObject = typeof medium === "object" && medium !== null;
+  if (isObject && "pixels" in medium && medium.pixels instanceof Float32Array) return;
+  if (isObject && "features" in medium && medium.features instanceof Float32Array) return;
+  const expected = "a path, a URL, bytes, a Blob, a stream, pixels, features or states";
+  throw new EpalmError("invalid_option", `media: expected ${expected}`);
 }
 
 async function contentHash(bytes: Uint8Array): Promise<string> {

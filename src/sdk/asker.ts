@@ -1,4 +1,5 @@
 import type { AnswerPiece, AnswerStream } from "../answer-stream.js";
+import type { Chunks } from "../chunks.js";
 import type { GenerationOptions } from "../generation/generation-options.js";
 import type { Modality } from "../modality.js";
 
@@ -43,8 +44,11 @@ export interface Asker {
   };
 }
 
-/** A picture, a sound or a video: the path of a file, or the bytes of one. */
-export type CommonMedium = string | Uint8Array;
+/**
+ * A picture, a sound or a video: the path of a file, its bytes, a stream of them, or a URL. A service may fetch one of
+ * `https:`; a loaded model fetches nothing and refuses it.
+ */
+export type CommonMedium = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
 export interface CommonStreamOptions extends GenerationOptions {
   /** Default: the model's first adapter that was trained for the task and what the medium is taken for. */

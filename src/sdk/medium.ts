@@ -1,6 +1,6 @@
-import { EpalmError, messageOf } from "../errors.js";
+import { type Chunks, isChunks, MAX_MEDIUM_BYTES, readChunks, readLocalUrl } from "../chunks.js";
+import { EpalmError } from "../errors.js";
 import type { CallClock } from "./call-clock.js";
-import { type Chunks, chunksOf } from "./chunks.js";
 import { readPath } from "./read-path.js";
 
 /**
@@ -18,9 +18,6 @@ export type Medium =
   | { readonly kind: "bytes"; readonly blob: Blob }
   | { readonly kind: "address"; readonly address: string };
 
-/** A camera's stream has no end: it must not fill the memory. Above what services take (64 MiB, unless told otherwise). */
-const MAX_BYTES = 256 * 1024 * 1024;
-
 /**
  * Reads a medium, whole: only then can a request be repeated, and a form states its length, which proxies like. A
  * stream is used up by it; the medium is in memory until the call ends.
@@ -31,11 +28,11 @@ export async function readMedium(input: MediumInput, clock: CallClock): Promise<
   if (input instanceof URL) return mediumOfUrl(input, clock);
   if (typeof input === "string") {
     expectPath(input);
-    return bytes(await clock.race(readPath(input, MAX_BYTES, clock.signal)));
+    return bytes(await clock.race(readPath(input, MAX_MEDIUM_BYTES, clock.signal)));
   }
   if (input instanceof Blob) return { kind: "bytes", blob: input };
   if (input instanceof Uint8Array || input instanceof ArrayBuffer) return bytes(input);
-  if (isChunks(input)) return readChunks(input, clock);
+  if (isChunks(input)) return bytes(await readChunks(input, (work) => clock.race(work)));
   throw invalid("a path, a URL, bytes, a Blob or a stream");
 }
 
@@ -45,57 +42,18 @@ async function mediumOfUrl(url: URL, clock: CallClock): Promise<Medium> {
     case "http:":
       return { kind: "address", address: url.href };
     case "file:":
-      return bytes(await clock.race(readPath(url, MAX_BYTES, clock.signal)));
+      return bytes(await clock.race(readPath(url, MAX_MEDIUM_BYTES, clock.signal)));
     case "data:":
     case "blob:":
       // Not with the client's own fetch: nothing of it goes over a network.
-      return { kind: "bytes", blob: await clock.race(readLocal(url)) };
+      return { kind: "bytes", blob: await clock.race(readLocalUrl(url)) };
     default:
       throw invalid(`a URL of https, file, data or blob, got ${url.protocol}`);
   }
 }
 
-async function readLocal(url: URL): Promise<Blob> {
-  try {
-    return await (await fetch(url)).blob();
-  } catch (error) {
-    throw new EpalmError("invalid_option", `media: the ${url.protocol} URL: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-async function readChunks(stream: Chunks, clock: CallClock): Promise<Medium> {
-  const chunks = chunksOf(stream);
-  const pieces: Uint8Array[] = [];
-  let total = 0;
-  try {
-    for (;;) {
-      const next = await clock.race(chunks.next());
-      if (next.done) return { kind: "bytes", blob: blobOf(pieces) };
-      if (!(next.value instanceof Uint8Array)) throw invalid("a stream of bytes");
-      total += next.value.byteLength;
-      if (total > MAX_BYTES) {
-        throw new EpalmError("too_large", `media: expected at most ${MAX_BYTES} bytes, the stream has more`);
-      }
-      pieces.push(next.value);
-    }
-  } catch (error) {
-    // Whoever fills the stream learns that nobody reads on; it may take its time, or fail at it.
-    chunks.close().catch(() => undefined);
-    if (error instanceof EpalmError) throw error;
-    throw new EpalmError("invalid_option", `media: its stream failed: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
-}
-
 function bytes(content: Uint8Array | ArrayBuffer): Medium {
-  return { kind: "bytes", blob: blobOf([content]) };
-}
-
-function blobOf(pieces: readonly (Uint8Array | ArrayBuffer)[]): Blob {
-  return new Blob([...pieces]);
+  return { kind: "bytes", blob: new Blob([content]) };
 }
 
 /** A text that looks like an address would be a path that leads nowhere: better said. */
@@ -103,11 +61,6 @@ function expectPath(text: string): void {
   const [, scheme] = /^(https?|file|data|blob):/i.exec(text) ?? [];
   if (scheme !== undefined) throw invalid(`a path; a ${scheme}: address is given as new URL(…)`);
   if (text === "") throw invalid("a path, got an empty text");
-}
-
-function isChunks(value: unknown): value is Chunks {
-  if (typeof value !== "object" || value === null) return false;
-  return Symbol.asyncIterator in value || value instanceof ReadableStream;
 }
 
 function invalid(expected: string): EpalmError {

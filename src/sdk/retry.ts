@@ -26,8 +26,9 @@ export function isTransient(error: unknown): boolean {
 }
 
 /**
- * Milliseconds to wait before a request is sent again. What the service asked for is the least; the random part keeps
- * clients that were refused together from coming back together.
+ * Milliseconds to wait before a request is sent again. What the service asked for is the least, and does not end
+ * the doubling: one that says "at once" each time is not asked ever faster. The random part keeps clients that were
+ * refused together from coming back together.
  *
  * @param attempt how often it was sent again already
  * @param random from 0 to 1
@@ -36,7 +37,7 @@ export function retryWait(error: unknown, attempt: number, random: number): numb
   const backOff = Math.min(MAX_WAIT, FIRST_WAIT * 2 ** Math.min(attempt, MAX_DOUBLINGS));
   const jittered = backOff * (0.5 + random / 2);
   const asked = error instanceof EpalmApiError ? error.retryAfter : undefined;
-  return asked === undefined ? jittered : asked * 1000 + random * FIRST_WAIT;
+  return asked === undefined ? jittered : Math.max(jittered, asked * 1000 + random * FIRST_WAIT);
 }
 
 /**

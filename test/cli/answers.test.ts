@@ -122,6 +122,16 @@ describe("epalm caption", { concurrency: true }, () => {
     assert.match(stderr, /^epalm: .*epalm\.json: no such file; a model folder has one\n$/);
   });
 
+  it("refuses a file in a model folder's place", async () => {
+    const { code, stderr } = await epalm(["caption", red, "--model", red]);
+    assert.deepEqual([code, stderr], [1, `epalm: ${red}: expected a model folder, got a file\n`]);
+  });
+
+  it("calls standard input by its name", async () => {
+    const { code, stderr } = await epalm(["caption", "-", ...few], { input: Buffer.alloc(0) });
+    assert.deepEqual([code, stderr], [1, "epalm: standard input: is empty\n"]);
+  });
+
   it("shows where an error arose only for those who debug", async () => {
     const { code, stderr } = await epalm(["caption", red, "--model", folder], { env: { EPALM_DEBUG: "1" } });
     assert.equal(code, 1);

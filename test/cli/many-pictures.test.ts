@@ -149,6 +149,10 @@ describe("many pictures", { concurrency: true }, () => {
         /:1: expected an answer of the model 'tiny', got one of 'other'/,
       ],
     ];
+    const nowhere = join(folder, "none", "x.jsonl");
+    const { code, stderr } = await epalm(["caption", first, ...few, "-o", nowhere]);
+    assert.equal(code, 2);
+    assert.equal(stderr, `epalm: --output: ${nowhere}: there is no folder ${join(folder, "none")}\n`);
     for (const [at, [content, message]] of foreign.entries()) {
       const output = join(folder, `foreign-${at}.jsonl`);
       writeFileSync(output, content);

@@ -68,6 +68,11 @@ describe("decodeImage refuses", () => {
     });
   }
 
+  it("with libvips' complaint told once, whatever it tried", async () => {
+    const start = (await photo().jpeg().toBuffer()).subarray(0, 300);
+    await refused(start, "invalid_media", /^(?!.*premature end.*premature end).*premature end/);
+  });
+
   it("a file that claims more pixels than the limit, before decoding it", async () => {
     const header = "89504e470d0a1a0a0000000d494844520000ea600000ea6008020000000fb0e215";
     const bomb = Buffer.concat([Buffer.from(header, "hex"), (await photo().png().toBuffer()).subarray(33)]);

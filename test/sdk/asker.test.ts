@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { createReadStream, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { EpalmError, load } from "../../src/index.js";
 import type { AskOptions, Model, RankOptions, StreamOptions } from "../../src/pipeline.js";
 import {
@@ -13,6 +14,7 @@ import {
   type CommonAnswer,
   type CommonAnswers,
   type CommonAskOptions,
+  type CommonMedium,
   type CommonRanking,
   type CommonRankOptions,
   type CommonStreamOptions,
@@ -110,6 +112,62 @@ for (const [title, ask] of Object.entries(writing)) {
     assert.equal(there.model, "tiny");
   });
 }
+
+/** Anew for each caller: a stream is used up. */
+const mediumForms: Readonly<Record<string, () => CommonMedium>> = {
+  "a file: URL": () => pathToFileURL(file),
+  "a data: URL": () => new URL(`data:image/png;base64,${Buffer.from(bytes).toString("base64")}`),
+  "a blob: URL": () => new URL(URL.createObjectURL(new Blob([bytes]))),
+  "an ArrayBuffer": () => new Uint8Array(bytes).buffer,
+  "a Blob": () => new Blob([bytes]),
+  "a File": () => new File([bytes], "picture.png"),
+  "a web stream": () => new Blob([bytes]).stream(),
+  "a stream of Node": () => createReadStream(file, { highWaterMark: 100 }),
+  "a generator": async function* () {
+    yield bytes.subarray(0, 10);
+    yield bytes.subarray(10);
+  },
+};
+
+for (const [form, medium] of Object.entries(mediumForms)) {
+  test(`both forms take ${form}`, async () => {
+    const expected = await forms.model.caption(bytes, { maxNewTokens: 6 });
+    for (const asker of Object.values(forms)) {
+      const { text } = await asker.caption(medium(), { maxNewTokens: 6 });
+      assert.equal(text, expected.text);
+      const { answers } = await asker.vqa(medium(), ["what?", "where?"], { maxNewTokens: 3 });
+      assert.equal(answers.length, 2);
+    }
+  });
+}
+
+test("a loaded model fetches nothing, and says what it takes", async () => {
+  const refused = (medium: unknown) => model.caption(medium as string);
+  const message = (text: RegExp) => ({ code: "invalid_option", message: text });
+  await assert.rejects(
+    refused(new URL("https://example.org/a.png")),
+    message(/file, data or blob, .*https:$/),
+  );
+  await assert.rejects(refused(new URL("file://elsewhere/a.png")), message(/^media: expected a file: URL/));
+  for (const medium of [3, null, undefined, {}, [], { pixels: [1, 2] }]) {
+    await assert.rejects(refused(medium), message(/^media: expected a path, a URL, bytes/));
+  }
+});
+
+test("a stream that never goes on ends with the signal, and one that fails says why", async () => {
+  const silent = new ReadableStream<Uint8Array>({});
+  await assert.rejects(model.caption(silent, { signal: AbortSignal.timeout(20) }), { code: "aborted" });
+  const failing = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.error(new TypeError("gone")),
+  });
+  await assert.rejects(model.caption(failing), { code: "invalid_option", message: /stream failed: gone/ });
+});
+
+test("blind, several questions share one stream", async () => {
+  const stream = new Blob([bytes]).stream();
+  const { answers } = await model.vqa(stream, ["what?", "where?"], { blind: true, maxNewTokens: 3 });
+  assert.equal(answers.length, 2);
+});
 
 const ranking: Readonly<Record<string, (asker: Asker) => Promise<CommonRanking>>> = {
   "a ranking": (asker) => asker.rank(bytes, "is it?", ["yes", "no", "perhaps"]),

@@ -29,8 +29,10 @@ test("each wait is twice the one before, within bounds, and half of it is random
 
 test("what the service asks for is the least", () => {
   assert.equal(retryWait(refusal(503, 7), 0, 0), 7000);
-  assert.equal(retryWait(refusal(503, 7), 9, 1), 7250);
-  assert.equal(retryWait(refusal(503, 0), 9, 0), 0);
+  assert.equal(retryWait(refusal(503, 7), 1, 1), 7250);
+  // Waits still grow.
+  assert.equal(retryWait(refusal(503, 0), 0, 0), 125);
+  assert.equal(retryWait(refusal(503, 1), 9, 0), 5000);
 });
 
 test("Retry-After is seconds or a date, and whatever else it may be is passed over", () => {
