@@ -6,6 +6,7 @@ import {
   trainingConfigSchema,
 } from "../../src/index.js";
 import type { TaskName } from "../../src/model/manifest.js";
+import { encoderFolders, modalitiesIn } from "./backbones.js";
 import { setFolder } from "./data-sets.js";
 import { slotLayers } from "./language-model.js";
 
@@ -22,7 +23,22 @@ export interface AdapterRecipe {
 export const adapterRecipes: readonly AdapterRecipe[] = [
   { name: "caption", task: "caption", modality: "image", epochs: 2 },
   { name: "vqa", task: "vqa", modality: "image", epochs: 1 },
+  // Each sound has three captions.
+  { name: "caption-audio", task: "caption", modality: "audio", epochs: 1 },
+  { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 2 },
+  { name: "caption-video", task: "caption", modality: "video", epochs: 4 },
+  { name: "vqa-video", task: "vqa", modality: "video", epochs: 2 },
 ];
+
+/** Those whose encoder is in the folder of the build; which are left out is said. */
+export function recipesIn(work: string, say: (what: string) => void): AdapterRecipe[] {
+  const taken = modalitiesIn(work);
+  return adapterRecipes.filter(({ name, modality }) => {
+    if (taken.includes(modality)) return true;
+    say(`adapter ${name} is left out: there is no ${join(work, encoderFolders[modality])}`);
+    return false;
+  });
+}
 
 /** The encoders' heads were on the last state: it alone tells what the questions ask. */
 export const adapterSettings = {

@@ -1,16 +1,18 @@
 import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
-import { buildModel, type Precision, trainModel } from "../../src/index.js";
+import { buildModel, trainModel } from "../../src/index.js";
 import {
   adapterConfig,
-  adapterRecipes,
   adapterSettings,
   BLIND_FOLDER,
   blindTwin,
   firstAdapterFile,
+  recipesIn,
   statesFolder,
 } from "./adapters.js";
+import { backbonesIn, encoderFolders, takesAllOf } from "./backbones.js";
+import { trainClipEncoder } from "./clips/clip-encoder.js";
 import { trainingStyles } from "./concepts.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data-sets.js";
 import { writeFirstAdapter } from "./first-adapter.js";
@@ -30,6 +32,9 @@ const PICTURE_STEPS = 7000;
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 3000;
 
+/** Steps that the encoder of clips is trained for. */
+const CLIP_STEPS = 1500;
+
 /** The parts of the bundled model, in the order in which they are made. */
 export const parts = [
   "icons",
@@ -39,6 +44,8 @@ export const parts = [
   "encoder",
   "sounds",
   "sound-encoder",
+  "clips",
+  "clip-encoder",
   "model",
   "adapters",
   "bundle",
@@ -72,6 +79,8 @@ const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>
   encoder: finetuneEncoder,
   sounds: (options) => makeSets("audio", options),
   "sound-encoder": listen,
+  clips: (options) => makeSets("video", options),
+  "clip-encoder": watch,
   model: joinBackbones,
   adapters: trainAdapters,
   bundle: bundleModel,
@@ -121,7 +130,7 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   await trainPictureEncoder(
     {
-      output: join(work, "encoder"),
+      output: join(work, encoderFolders.image),
       from: join(work, "mae", "mae"),
       scenes: { count: 60_000, seed: 60_000_000 },
       tests: { style: labels("style"), compositions: labels("compositions") },
@@ -148,7 +157,7 @@ async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "audio", name);
   await trainSoundEncoder(
     {
-      output: join(work, "sound-encoder"),
+      output: join(work, encoderFolders.audio),
       training: set("train"),
       tests: { timbres: set("timbres"), combinations: set("combinations") },
       features: join(work, "sound-features"),
@@ -161,25 +170,36 @@ async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
   );
 }
 
-/** The frozen backbones as they are: adapters are trained on them. */
-async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
-  const output = join(work, "model");
-  if (existsSync(output)) return;
-  await buildModel({ ...backbones(work, "fp32"), output, adapters: [], onStage: say });
+/** What is in the clips, and what happens to it. */
+async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const set = (name: string) => setFolder(work, "video", name);
+  await trainClipEncoder(
+    {
+      output: join(work, encoderFolders.video),
+      from: join(work, encoderFolders.image),
+      clips: { count: 60_000, seed: 100_000_000 },
+      tests: { style: set("style"), combinations: set("combinations") },
+      steps: CLIP_STEPS,
+      batchSize: 16,
+      testEvery: 500,
+      threads,
+    },
+    hooksOf("clip-encoder", CLIP_STEPS, say),
+  );
 }
 
-function backbones(work: string, precision: Precision) {
-  const source = (part: string) => ({ path: join(work, part), given: `models/recipe: ${part}`, precision });
-  return {
-    name: "scenes",
-    encoder: { ...source("encoder"), preprocessing: "source" as const },
-    decoder: source("lm"),
-  };
+/** The frozen backbones as they are: adapters are trained on them. Made again where another encoder has come. */
+async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
+  const output = join(work, "model");
+  if (existsSync(output) && (await takesAllOf(work, output))) return;
+  rmSync(output, { recursive: true, force: true });
+  await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
 /** Each with a blind twin, which says what the media add. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
-  for (const modality of new Set(adapterRecipes.map((recipe) => recipe.modality))) {
+  const recipes = recipesIn(work, say);
+  for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
     const output = firstAdapterFile(work, modality);
     if (existsSync(output)) continue;
     await writeFirstAdapter({
@@ -193,7 +213,7 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
     });
     say(`first adapter: ${output}`);
   }
-  for (const recipe of adapterRecipes) {
+  for (const recipe of recipes) {
     for (const blind of [false, true]) {
       const name = blind ? blindTwin(recipe) : recipe.name;
       const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
@@ -212,12 +232,13 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
 /** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
 async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
+  const recipes = recipesIn(work, say);
   const adapterFile = (run: string) => join(work, "runs", run, "adapter.safetensors");
   rmSync(folder, { recursive: true, force: true });
   await buildModel({
-    ...backbones(work, "int8"),
+    ...backbonesIn(work, "int8"),
     output: folder,
-    adapters: adapterRecipes.map(({ name, task, modality }) => ({
+    adapters: recipes.map(({ name, task, modality }) => ({
       name,
       tasks: [task],
       modality,
@@ -231,7 +252,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });
   mkdirSync(BLIND_FOLDER, { recursive: true });
-  for (const recipe of adapterRecipes) {
+  for (const recipe of recipes) {
     const twin = blindTwin(recipe);
     cpSync(adapterFile(twin), join(BLIND_FOLDER, `${twin}.safetensors`));
   }

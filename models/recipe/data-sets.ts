@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Modality } from "../../src/index.js";
+import { type ClipSetOptions, writeClipSet } from "./clips/clip-sets.js";
 import { type SceneSetOptions, writeSceneSet } from "./scene-sets.js";
 import { type SoundSetOptions, writeSoundSet } from "./sounds/sound-sets.js";
 
@@ -23,6 +24,13 @@ const sounds: Readonly<Record<string, Omit<SoundSetOptions, "folder" | "onSound"
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
 };
 
+/** The last two are for tests alone: a style that training never sees, and combinations that it never sees. */
+const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
+  train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
+  style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
+  combinations: { count: 1000, seed: 90_000_000, styles: "training", combinations: "held-out" },
+};
+
 interface Maker {
   /** In the folder of the build. */
   readonly folder: string;
@@ -30,7 +38,7 @@ interface Maker {
   make(name: string, folder: string, onMade: (count: number) => void): Promise<void>;
 }
 
-const makers: Readonly<Partial<Record<Modality, Maker>>> = {
+const makers: Readonly<Record<Modality, Maker>> = {
   image: {
     folder: "scenes",
     sets: Object.keys(scenes),
@@ -47,6 +55,14 @@ const makers: Readonly<Partial<Record<Modality, Maker>>> = {
       if (set) await writeSoundSet({ ...set, folder, onSound });
     },
   },
+  video: {
+    folder: "clips",
+    sets: Object.keys(clips),
+    make: async (name, folder, onClip) => {
+      const set = clips[name];
+      if (set) await writeClipSet({ ...set, folder, side: SIDE, onClip });
+    },
+  },
 };
 
 export interface MakeOptions {
@@ -56,19 +72,19 @@ export interface MakeOptions {
 }
 
 export async function makeSets(modality: Modality, options: MakeOptions): Promise<void> {
-  for (const name of makers[modality]?.sets ?? []) await makeSet(modality, name, options);
+  for (const name of makers[modality].sets) await makeSet(modality, name, options);
 }
 
 /** The folder of a set, which is made if it is not there yet. */
 export async function makeSet(modality: Modality, name: string, { work, say }: MakeOptions): Promise<string> {
   const folder = setFolder(work, modality, name);
   if (existsSync(join(folder, "labels.jsonl"))) return folder;
-  await makers[modality]?.make(name, folder, (count) => {
+  await makers[modality].make(name, folder, (count) => {
     if (count % 1000 === 0) say(`${folder}: ${count}`);
   });
   return folder;
 }
 
 export function setFolder(work: string, modality: Modality, name: string): string {
-  return join(work, makers[modality]?.folder ?? modality, name);
+  return join(work, makers[modality].folder, name);
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../src/cli/output.js";
 import { load, readAdapter } from "../../src/index.js";
+import { modalitiesOf } from "../../src/model/encoders.js";
 import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "./adapters.js";
 import { makeSet } from "./data-sets.js";
 import { evaluateSet, type SetScores, type Share, textOnlyKinds } from "./evaluate.js";
@@ -29,14 +30,16 @@ const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all))
 
 const say = (what: string) => console.error(what);
 const model = await load(values.model);
-for (const recipe of adapterRecipes) {
+const taken = modalitiesOf(model.manifest);
+const recipes = adapterRecipes.filter(({ modality }) => taken.includes(modality));
+for (const recipe of recipes) {
   const twin = blindTwin(recipe);
   await model.useAdapter(twin, await readAdapter(join(BLIND_FOLDER, `${twin}.safetensors`)), recipe.modality);
 }
 const known = await textOnlyKinds(model, TEXT_ONLY);
 console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);
 const make = { work: values.work, say };
-for (const modality of new Set(adapterRecipes.map((recipe) => recipe.modality))) {
+for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
   const training = await makeSet(modality, "train", make);
   for (const [set, title] of Object.entries(testSets[modality])) {
     const scores = await evaluateSet(model, {

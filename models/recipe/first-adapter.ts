@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Matrix, solve } from "ml-matrix";
 import { type Adapter, PROMPT } from "../../src/adapter/adapter.js";
@@ -10,6 +10,7 @@ import type { Tensor } from "../../src/tensor/tensor.js";
 import { EncoderStates } from "../../src/training/data/encoder-states.js";
 import { END_TOKEN } from "./byte-pair-encoding.js";
 import { HintTables } from "./hint-tables.js";
+import { readLabelledMedia } from "./labelled-media.js";
 
 /** Of the states' mean variance: keeps directions in which states hardly differ from being made much of. */
 const RIDGE = 0.03;
@@ -41,7 +42,7 @@ export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<v
   const tables = HintTables.read(options.languageModel, tokenizer);
   const { modality } = options;
   const states = new EncoderStates(folder, { modality, cache: options.cache, mirror: false, seed: 0 });
-  const examples = readLabels(options);
+  const examples = readLabelledMedia(options.set, modality);
   const views = examples.map(({ path }) => ({ path, augmentation: 0 }));
   await states.prepare(views);
   const { depth, width } = encoderOf(folder.manifest, modality);
@@ -66,19 +67,6 @@ export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<v
   tensors.set(`${PROMPT}.0.weight`, { type: "float32", shape, data: prompt });
   mkdirSync(dirname(output), { recursive: true });
   writeAdapter(output, { settings, tensors } satisfies Adapter);
-}
-
-interface Example {
-  readonly path: string;
-  readonly labels: Readonly<Record<string, string>>;
-}
-
-function readLabels({ set, modality }: FirstAdapterOptions): Example[] {
-  const lines = readFileSync(join(set, "labels.jsonl"), "utf8").trim().split("\n");
-  return lines.map((line) => {
-    const parsed = JSON.parse(line) as Record<Modality, string> & Pick<Example, "labels">;
-    return { path: join(set, parsed[modality]), labels: parsed.labels };
-  });
 }
 
 /** [N, dv] and [N, d] -> [d, dv] and [d], such that `weight x + bias` comes nearest to the targets. */

@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Labelled } from "../../../src/fedmae/labelled-pictures.js";
 import { type Random, shuffled } from "../../../src/generation/random.js";
 import { logMel } from "../../../src/media/log-mel.js";
 import { SAMPLING_RATE } from "../../../src/model/audio-preprocessing.js";
 import { InputRows } from "../input-rows.js";
+import { readLabelledMedia } from "../labelled-media.js";
 import { type EncoderTrainingHooks, type LabelledInputs, trainEncoder } from "../train-encoder.js";
 import { decodeWav } from "./wav.js";
 
@@ -96,8 +96,8 @@ const UNSCALED: Scale = { mean: 0, std: 0.5 };
 async function measuredScale(set: string, path: string): Promise<Scale> {
   if (existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as Scale;
   let [count, total, squares] = [0, 0, 0];
-  for (const { audio } of readLabels(set).slice(0, MEASURED)) {
-    for (const value of await featuresOf(join(set, audio), UNSCALED)) {
+  for (const { path: sound } of readLabelledMedia(set, "audio").slice(0, MEASURED)) {
+    for (const value of await featuresOf(sound, UNSCALED)) {
       count++;
       total += value;
       squares += value * value;
@@ -112,22 +112,10 @@ async function measuredScale(set: string, path: string): Promise<Scale> {
 }
 
 async function openSounds(set: string, path: string, scale: Scale): Promise<LabelledInputs> {
-  const examples = readLabels(set);
+  const examples = readLabelledMedia(set, "audio");
   const shape = { rows: examples.length, size: FRAMES * MEL_BINS };
-  const rows = await InputRows.open(path, shape, (row) =>
-    featuresOf(join(set, examples[row]?.audio ?? ""), scale),
-  );
+  const rows = await InputRows.open(path, shape, (row) => featuresOf(examples[row]?.path ?? "", scale));
   return { examples, input: (index) => ({ data: rows.read(index) }) };
-}
-
-interface LabelledSound extends Labelled {
-  /** Relative to the set's folder. */
-  readonly audio: string;
-}
-
-function readLabels(set: string): LabelledSound[] {
-  const lines = readFileSync(join(set, "labels.jsonl"), "utf8").trim().split("\n");
-  return lines.map((line) => JSON.parse(line) as LabelledSound);
 }
 
 function featuresOf(path: string, scale: Scale): Promise<Float32Array> {
