@@ -127,7 +127,11 @@ class EncoderTraining {
     const tested = Object.values(options.tests).flatMap(({ examples }) => examples);
     const classes = taughtClasses(options.training.examples, tested);
     const start = initialWeights(options, classes);
-    const { graph, backbone, patches } = trainingGraph(options, classes, weightsInMemory(start, "initial weights"));
+    const { graph, backbone, patches } = trainingGraph(
+      options,
+      classes,
+      weightsInMemory(start, "initial weights"),
+    );
     const fingerprint = fingerprintOf(options);
     const state = readRunState(join(options.output, CHECKPOINT_FILE), fingerprint);
     const training = await WeightTraining.open(
