@@ -90,7 +90,7 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       ...adapterSettings,
       initial: firstAdapterFile(work, modality),
     },
-    optimizer: { learningRate: 2e-3, promptLearningRate: 5e-3, weightDecay: 0, clipNorm: 1 },
+    optimizer: { learningRate: 3e-4, promptLearningRate: 1e-3, weightDecay: 0, clipNorm: 1 },
     whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
