@@ -24,7 +24,13 @@ onClosedPipe(() => end("unread output"));
 
 function show(error: unknown): void {
   const trace = environment.debug && error instanceof Error ? error.stack : undefined;
-  process.stderr.write(errorLine(trace ?? messageOf(error), environment));
+  process.stderr.write(errorLine(trace ?? oldNode(error) ?? messageOf(error), environment));
+}
+
+/** Packages of fastify's are modules that older versions cannot load; `engines` in package.json only warns. */
+function oldNode(error: unknown): string | undefined {
+  const isOld = error instanceof Error && "code" in error && error.code === "ERR_REQUIRE_ESM";
+  return isOld ? `Node: expected 20.19, or 22.12 and later, got ${process.versions.node}` : undefined;
 }
 
 function reportError(error: unknown): void {

@@ -21,6 +21,22 @@ describe("epalm | head", () => {
   });
 });
 
+describe("a Node that is too old", () => {
+  it("is told in one line", async () => {
+    // What it lacks: CommonJS packages that load modules.
+    const args = ["--no-experimental-require-module", MAIN, "serve", "--port", "0"];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    let stderr = "";
+    child.stderr.on("data", (text) => {
+      stderr += text;
+    });
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    assert.equal(code, 1);
+    const got = `got ${process.versions.node}`;
+    assert.ok(stderr.endsWith(`epalm: Node: expected 20.19, or 22.12 and later, ${got}\n`), stderr);
+  });
+});
+
 describe("readEnvironment", () => {
   it("takes EPALM_CACHE, else a folder in HF_HOME, and empty variables as absent", () => {
     const cacheOf = (variables: NodeJS.ProcessEnv) => readEnvironment(variables).hub.cacheFolder;
