@@ -1,4 +1,5 @@
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
+import { normalNumber } from "../../src/training/distributions.js";
 import { randomClipScene } from "./clips/clip-scene.js";
 import { captionOfClip, clipAspects, clipLabels, clipQuestionsOf } from "./clips/describe-clip.js";
 import { type Concept, plural, readPicturedConcepts, withArticle } from "./concepts.js";
@@ -57,12 +58,15 @@ const CLIPS_SHARE = 0.15;
 /** Of things seen or heard: how often the text alone is read, with nothing given. */
 const UNGIVEN_SHARE = 0.1;
 /**
- * Hints are unsure, as an encoder is: those that hold weigh at least this; those of so many others, which do not hold,
- * at most that. What weighs most is to be said.
+ * Hints are unsure, as an encoder is: for each aspect, what holds and what holds of so many others share a weight of
+ * one, and each is true as often as its share says. So the model learns to say what is most probable, to choose between
+ * two by what speaks for each, and to deny what little speaks for.
  */
-const LEAST_SURE = 0.6;
-const OTHERS = 2;
-const MOST_UNSURE = 0.5;
+const OTHERS = 4;
+/** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
+const MOST_SURE = 10;
+/** Deviation of what is added to each share: nothing reads shares exactly from a picture. */
+const SHARE_NOISE = 0.05;
 /** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
@@ -187,10 +191,7 @@ function perceivedDocument(perceive: () => Perceived, random: Random): Document 
   if (random() < UNGIVEN_SHARE) return { hints: [], texts: [{ sentence: pick(random, captions) }] };
   const others = Array.from({ length: OTHERS }, () => perceive().labels);
   return {
-    hints: [
-      ...hintsOf(labels, () => LEAST_SURE + (1 - LEAST_SURE) * random()),
-      ...others.flatMap((other) => hintsOf(other, () => MOST_UNSURE * random())),
-    ],
+    hints: unsureHints(labels, others, random),
     texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
 }
@@ -204,8 +205,38 @@ function someQuestions(questions: Perceived["questions"], random: Random): Quest
   ];
 }
 
-function hintsOf(labels: Readonly<Record<string, string>>, weight: () => number): Hint[] {
-  return Object.entries(labels).map(([aspect, label]) => ({ aspect, label, weight: weight() }));
+type Labels = Readonly<Record<string, string>>;
+
+/** Of an aspect that some have and some have not, having none is a possibility like others. */
+function unsureHints(labels: Labels, others: readonly Labels[], random: Random): Hint[] {
+  const found = new Set([labels, ...others].flatMap((one) => Object.keys(one)));
+  return Array.from(found).flatMap((aspect) => {
+    const shares = randomShares(1 + others.length, random);
+    const truth = drawFrom(shares, random);
+    const wrong = others.slice();
+    return shares.flatMap((share, index) => {
+      const label = (index === truth ? labels : wrong.pop())?.[aspect];
+      if (label === undefined) return [];
+      return [{ aspect, label, weight: share + SHARE_NOISE * normalNumber(random) }];
+    });
+  });
+}
+
+function randomShares(count: number, random: Random): number[] {
+  const sureness = MOST_SURE * random();
+  const odds = Array.from({ length: count }, () => Math.exp(sureness * normalNumber(random)));
+  const sum = odds.reduce((total, one) => total + one, 0);
+  return odds.map((one) => one / sum);
+}
+
+/** A place, as often as its share says. */
+function drawFrom(shares: readonly number[], random: Random): number {
+  let rest = random();
+  const index = shares.findIndex((share) => {
+    rest -= share;
+    return rest < 0;
+  });
+  return index < 0 ? shares.length - 1 : index;
 }
 
 /** One document of endless many: something perceived and questions about it, a fact, a question about a fact. */

@@ -13,6 +13,7 @@ import {
 import { iconSvg } from "./draw-icon.js";
 import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
 import { captionOf, pick, places, questionsOf, randomScene, type Scene } from "./scene.js";
+import { SetLines, someQuestions } from "./set-lines.js";
 
 /** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
 export interface SceneSetOptions {
@@ -30,12 +31,8 @@ export interface SceneSetOptions {
   readonly onPicture?: ((done: number) => void) | undefined;
 }
 
-/** Questions that are written per picture, of those that its scene allows. */
-const QUESTIONS_PER_PICTURE = 3;
-
 /**
- * Draws scenes, and writes beside them `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`) and
- * `labels.jsonl` (for `epalm fedmae finetune`), and `question-types.jsonl`, a line per question. The same options make the same set.
+ * Draws scenes, and writes beside them what `SetLines` says. The same options make the same set.
  */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onPicture } = options;
@@ -43,12 +40,7 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const concepts = await drawable(shown, options.styles);
   const artist = new SceneArtist();
   mkdirSync(join(folder, "pictures"), { recursive: true });
-  const lines = {
-    captions: [] as string[],
-    questions: [] as string[],
-    labels: [] as string[],
-    "question-types": [] as string[],
-  };
+  const lines = new SetLines("image");
   for (let index = 0; index < count; index++) {
     const [content = Math.random, drawing = Math.random] = randomStreams(seed + index, 2);
     const scene = randomScene(content, concepts, options.objects);
@@ -57,28 +49,18 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
     const path = join(folder, image);
     const arranged = arrange(scene, side, drawing);
     if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, arranged, side, drawing));
-    lines.captions.push(JSON.stringify({ image, caption: captionOf(scene) }));
-    for (const { type, question, answer } of someQuestions(scene, concepts, content)) {
-      lines.questions.push(JSON.stringify({ image, question, answer }));
-      lines["question-types"].push(JSON.stringify({ type }));
-    }
-    const regions = scene.objects.map(({ concept }, object) => ({
-      label: concept.name,
-      box: boxOf(arranged[object] as Arranged, side),
-    }));
-    lines.labels.push(JSON.stringify({ image, labels: labelsOf(scene), regions }));
+    lines.add(image, {
+      caption: captionOf(scene),
+      questions: someQuestions(questionsOf(scene, concepts, content), content),
+      labels: labelsOf(scene),
+      regions: scene.objects.map(({ concept }, object) => ({
+        label: concept.name,
+        box: boxOf(arranged[object] as Arranged, side),
+      })),
+    });
     onPicture?.(index + 1);
   }
-  for (const [name, texts] of Object.entries(lines)) {
-    writeFileSync(join(folder, `${name}.jsonl`), `${texts.join("\n")}\n`);
-  }
-}
-
-function someQuestions(scene: Scene, concepts: readonly Concept[], random: Random) {
-  const all = questionsOf(scene, concepts, random);
-  const chosen = new Set<(typeof all)[number]>();
-  while (chosen.size < Math.min(QUESTIONS_PER_PICTURE, all.length)) chosen.add(pick(random, all));
-  return chosen;
+  lines.write(folder);
 }
 
 /** As shares of the picture's side. */

@@ -1,14 +1,8 @@
 import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Random, randomStreams } from "../../../src/generation/random.js";
-import { pick } from "../scene.js";
-import {
-  captionsOf,
-  type SoundQuestion,
-  type SoundQuestionType,
-  soundLabels,
-  soundQuestionsOf,
-} from "./describe-sound.js";
+import { randomStreams } from "../../../src/generation/random.js";
+import { SetLines, someQuestions } from "../set-lines.js";
+import { captionsOf, type SoundQuestionType, soundLabels, soundQuestionsOf } from "./describe-sound.js";
 import type { Timbre } from "./play-event.js";
 import { renderScene } from "./render-scene.js";
 import { type Combinations, randomSoundScene } from "./sound-scene.js";
@@ -25,11 +19,7 @@ export interface SoundSetOptions {
   readonly onSound?: ((done: number) => void) | undefined;
 }
 
-/** Questions that are written per sound, of those that its scene allows. */
-const QUESTIONS_PER_SOUND = 3;
-
-/** Questions that two answers are for are asked so much more seldom: half of them are guessed. */
-const SELDOM = 0.4;
+/** Two answers are for them. */
 const seldom: ReadonlySet<SoundQuestionType> = new Set([
   "exists",
   "sounds",
@@ -41,20 +31,13 @@ const seldom: ReadonlySet<SoundQuestionType> = new Set([
 ]);
 
 /**
- * Makes sounds, and writes beside them `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`),
- * `question-types.jsonl`, a line per question, and `labels.jsonl` (`{"audio", "labels": {ASPECT: LABEL}}`). The same
- * options make the same set.
+ * Makes sounds, and writes beside them what `SetLines` says. The same options make the same set.
  */
 export async function writeSoundSet(options: SoundSetOptions): Promise<void> {
   const { folder, count, seed, timbre, onSound } = options;
   const spoken = await speakNumbers(timbre);
   mkdirSync(join(folder, "sounds"), { recursive: true });
-  const lines = {
-    captions: [] as string[],
-    questions: [] as string[],
-    "question-types": [] as string[],
-    labels: [] as string[],
-  };
+  const lines = new SetLines("audio");
   for (let index = 0; index < count; index++) {
     const [content = Math.random, random = Math.random] = randomStreams(seed + index, 2);
     const scene = randomSoundScene(content, options.combinations);
@@ -64,24 +47,12 @@ export async function writeSoundSet(options: SoundSetOptions): Promise<void> {
       writeFileSync(`${path}.part`, encodeWav(renderScene(scene, { timbre, spoken, random })));
       renameSync(`${path}.part`, path);
     }
-    lines.captions.push(JSON.stringify({ audio, caption: captionsOf(scene) }));
-    for (const { type, question, answer } of someQuestions(soundQuestionsOf(scene, content), content)) {
-      lines.questions.push(JSON.stringify({ audio, question, answer }));
-      lines["question-types"].push(JSON.stringify({ type }));
-    }
-    lines.labels.push(JSON.stringify({ audio, labels: soundLabels(scene) }));
+    lines.add(audio, {
+      caption: captionsOf(scene),
+      questions: someQuestions(soundQuestionsOf(scene, content), content, seldom),
+      labels: soundLabels(scene),
+    });
     onSound?.(index + 1);
   }
-  for (const [name, texts] of Object.entries(lines)) {
-    writeFileSync(join(folder, `${name}.jsonl`), `${texts.join("\n")}\n`);
-  }
-}
-
-function someQuestions(all: readonly SoundQuestion[], random: Random): ReadonlySet<SoundQuestion> {
-  const chosen = new Set<SoundQuestion>();
-  while (chosen.size < Math.min(QUESTIONS_PER_SOUND, all.length)) {
-    const question = pick(random, all);
-    if (!seldom.has(question.type) || random() < SELDOM) chosen.add(question);
-  }
-  return chosen;
+  lines.write(folder);
 }
