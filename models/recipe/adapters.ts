@@ -21,8 +21,8 @@ export interface AdapterRecipe {
 }
 
 export const adapterRecipes: readonly AdapterRecipe[] = [
-  { name: "caption", task: "caption", modality: "image", epochs: 2 },
-  { name: "vqa", task: "vqa", modality: "image", epochs: 1 },
+  { name: "caption", task: "caption", modality: "image", epochs: 4 },
+  { name: "vqa", task: "vqa", modality: "image", epochs: 2 },
   // Each sound has three captions.
   { name: "caption-audio", task: "caption", modality: "audio", epochs: 1 },
   { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 2 },

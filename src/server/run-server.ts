@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { openModelFolder } from "../index.js";
 import { describeServerConfig, type ServerConfig } from "./config.js";
 import { createServer } from "./create-server.js";
 import { Models } from "./models.js";
@@ -15,11 +16,12 @@ export interface RunOptions {
 
 /**
  * Runs the service until the signal fires. It listens while models are still being loaded, so that whoever looks after
- * it can tell a slow start from a dead process.
+ * it can tell a slow start from a dead process. A folder that is no model is told of before that.
  *
  * @throws what loading a model throws; errors of listening, such as a port that is taken
  */
 export async function runServer({ config, version, signal, onReady }: RunOptions): Promise<void> {
+  for (const folder of Object.values(config.models)) await openModelFolder(folder, { checksums: false });
   const models = new Models();
   const server = await createServer({ config, models, version });
   const { log } = server.app;
