@@ -30,7 +30,7 @@ const LANGUAGE_STEPS = 1800;
 const PICTURE_STEPS = 7000;
 
 /** Steps that the encoder of sounds is trained for. */
-const SOUND_STEPS = 3000;
+const SOUND_STEPS = 2000;
 
 /** Steps that the encoder of clips is trained for. */
 const CLIP_STEPS = 1500;

@@ -55,7 +55,7 @@ const FACTS_SHARE = 0.25;
 const SOUNDS_SHARE = 0.12;
 const CLIPS_SHARE = 0.15;
 
-/** Of things seen or heard: how often the text alone is read, with nothing given. */
+/** Of things seen or heard: how often the texts alone are read, with nothing given: answers are then guesses. */
 const UNGIVEN_SHARE = 0.1;
 /**
  * Hints are unsure, as an encoder is: for each aspect, what holds and what holds of so many others share a weight of
@@ -64,14 +64,21 @@ const UNGIVEN_SHARE = 0.1;
  */
 const OTHERS = 4;
 /** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
-const MOST_SURE = 10;
+const MOST_SURE = 6;
 /** Deviation of what is added to each share: nothing reads shares exactly from a picture. */
 const SHARE_NOISE = 0.05;
 /** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
 /** These are the last that a model learns: they are asked again, about other things. */
-const comparing: ReadonlySet<string> = new Set(["exists", "kind exists", "place", "relation", "which first"]);
+const comparing: ReadonlySet<string> = new Set([
+  "exists",
+  "kind exists",
+  "place",
+  "relation",
+  "which of two",
+  "which first",
+]);
 /** How often the scene is of what pictures show, not of all concepts. */
 const PICTURED_SHARE = 0.7;
 
@@ -188,10 +195,9 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
 /** @param perceive something of one modality, another each time */
 function perceivedDocument(perceive: () => Perceived, random: Random): Document {
   const { labels, captions, questions } = perceive();
-  if (random() < UNGIVEN_SHARE) return { hints: [], texts: [{ sentence: pick(random, captions) }] };
   const others = Array.from({ length: OTHERS }, () => perceive().labels);
   return {
-    hints: unsureHints(labels, others, random),
+    hints: random() < UNGIVEN_SHARE ? [] : unsureHints(labels, others, random),
     texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
 }
