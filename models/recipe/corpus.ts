@@ -56,7 +56,7 @@ const SOUNDS_SHARE = 0.12;
 const CLIPS_SHARE = 0.15;
 
 /** Of things seen or heard: how often the texts alone are read, with nothing given: answers are then guesses. */
-const UNGIVEN_SHARE = 0.1;
+const UNGIVEN_SHARE = 0.2;
 /**
  * Hints are unsure, as an encoder is: for each aspect, what holds and what holds of so many others share a weight of
  * one, and each is true as often as its share says. So the model learns to say what is most probable, to choose between
@@ -64,9 +64,11 @@ const UNGIVEN_SHARE = 0.1;
  */
 const OTHERS = 4;
 /** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
-const MOST_SURE = 6;
-/** Deviation of what is added to each share: nothing reads shares exactly from a picture. */
-const SHARE_NOISE = 0.05;
+const MOST_SURE = 5;
+/** Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around nought. */
+const STRAY = 8;
+/** Deviation of their weights, at most. */
+const MOST_STRAYING = 0.15;
 /** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
@@ -195,9 +197,12 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
 /** @param perceive something of one modality, another each time */
 function perceivedDocument(perceive: () => Perceived, random: Random): Document {
   const { labels, captions, questions } = perceive();
-  const others = Array.from({ length: OTHERS }, () => perceive().labels);
+  const some = (length: number) => Array.from({ length }, () => perceive().labels);
   return {
-    hints: random() < UNGIVEN_SHARE ? [] : unsureHints(labels, others, random),
+    hints:
+      random() < UNGIVEN_SHARE
+        ? []
+        : [...unsureHints(labels, some(OTHERS), random), ...strayHints(some(STRAY), random)],
     texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
 }
@@ -223,9 +228,20 @@ function unsureHints(labels: Labels, others: readonly Labels[], random: Random):
     return shares.flatMap((share, index) => {
       const label = (index === truth ? labels : wrong.pop())?.[aspect];
       if (label === undefined) return [];
-      return [{ aspect, label, weight: share + SHARE_NOISE * normalNumber(random) }];
+      return [{ aspect, label, weight: share }];
     });
   });
+}
+
+function strayHints(strays: readonly Labels[], random: Random): Hint[] {
+  const deviation = MOST_STRAYING * random();
+  return strays.flatMap((labels) =>
+    Object.entries(labels).map(([aspect, label]) => ({
+      aspect,
+      label,
+      weight: deviation * normalNumber(random),
+    })),
+  );
 }
 
 function randomShares(count: number, random: Random): number[] {

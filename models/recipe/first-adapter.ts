@@ -13,7 +13,7 @@ import { HintTables } from "./hint-tables.js";
 import { readLabelledMedia } from "./labelled-media.js";
 
 /** Of the states' mean variance: keeps directions in which states hardly differ from being made much of. */
-const RIDGE = 0.03;
+const RIDGE = 0.003;
 
 export interface FirstAdapterOptions {
   /** Model folder of the frozen backbones. */
