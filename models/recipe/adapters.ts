@@ -21,8 +21,8 @@ export interface AdapterRecipe {
 }
 
 export const adapterRecipes: readonly AdapterRecipe[] = [
-  { name: "caption", task: "caption", modality: "image", epochs: 12 },
-  { name: "vqa", task: "vqa", modality: "image", epochs: 4 },
+  { name: "caption", task: "caption", modality: "image", epochs: 30 },
+  { name: "vqa", task: "vqa", modality: "image", epochs: 6 },
   // Each sound has three captions.
   { name: "caption-audio", task: "caption", modality: "audio", epochs: 1 },
   { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 2 },
@@ -71,11 +71,22 @@ export const testSets: Readonly<Record<Modality, Readonly<Record<string, string>
 export const BLIND_FOLDER = new URL("../../../models/recipe/blind/", import.meta.url).pathname;
 
 /** Of the epochs: without media, there is a soft token to learn and no more, and the loss soon stands still. */
-const BLIND_SHARE = 0.25;
+const BLIND_SHARE = 0.1;
 
 /** What the adapter that was trained without media is called. */
 export function blindTwin({ name }: AdapterRecipe): string {
   return `${name}-blind`;
+}
+
+/** Answers begin with what captions have learnt of the same media: questions ask for a name seldom. */
+function beginning(work: string, { task, modality }: AdapterRecipe): string {
+  const captions = adapterRecipes.find((one) => one.task === "caption" && one.modality === modality);
+  return task === "vqa" && captions ? adapterFile(work, captions.name) : firstAdapterFile(work, modality);
+}
+
+/** What a run has trained. */
+export function adapterFile(work: string, run: string): string {
+  return join(work, "runs", run, "adapter.safetensors");
 }
 
 /** How an adapter, or its blind twin, is trained in the folder of the build. */
@@ -91,9 +102,9 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       tasks: [task],
       modality,
       ...adapterSettings,
-      initial: firstAdapterFile(work, modality),
+      initial: beginning(work, recipe),
     },
-    optimizer: { learningRate: 1e-4, promptLearningRate: 1e-3, weightDecay: 0, clipNorm: 1 },
+    optimizer: { learningRate: 2e-4, promptLearningRate: 1e-3, weightDecay: 0, clipNorm: 1 },
     whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },

@@ -4,6 +4,7 @@ import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, trainModel } from "../../src/index.js";
 import {
   adapterConfig,
+  adapterFile,
   adapterSettings,
   BLIND_FOLDER,
   blindTwin,
@@ -24,10 +25,10 @@ import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
 
 /** Steps that the language model reads for. */
-const LANGUAGE_STEPS = 1800;
+const LANGUAGE_STEPS = 3800;
 
 /** Steps that the encoder of pictures is trained for. */
-const PICTURE_STEPS = 7000;
+const PICTURE_STEPS = 15_000;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 2000;
@@ -233,7 +234,6 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
 async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
   const recipes = recipesIn(work, say);
-  const adapterFile = (run: string) => join(work, "runs", run, "adapter.safetensors");
   rmSync(folder, { recursive: true, force: true });
   await buildModel({
     ...backbonesIn(work, "int8"),
@@ -242,7 +242,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
       name,
       tasks: [task],
       modality,
-      path: adapterFile(name),
+      path: adapterFile(work, name),
     })),
     onStage: say,
   });
@@ -254,6 +254,6 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   mkdirSync(BLIND_FOLDER, { recursive: true });
   for (const recipe of recipes) {
     const twin = blindTwin(recipe);
-    cpSync(adapterFile(twin), join(BLIND_FOLDER, `${twin}.safetensors`));
+    cpSync(adapterFile(work, twin), join(BLIND_FOLDER, `${twin}.safetensors`));
   }
 }
