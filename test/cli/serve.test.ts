@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -102,16 +103,31 @@ describe("epalm serve", () => {
     ["a port out of range", ["--port", "70000"], /65535/],
     ["a config that is not there", ["--config", "no-such.yaml"], /no-such\.yaml/],
   ];
+  async function refusal(args: readonly string[]): Promise<string> {
+    const child = spawn(process.execPath, [entry, "serve", ...args]);
+    let told = "";
+    child.stderr.on("data", (chunk) => {
+      told += chunk;
+    });
+    assert.notEqual(await ended(child), 0);
+    return told.trim();
+  }
   for (const [what, args, message] of refusals) {
     it(`refuses ${what} in one line`, async () => {
-      const child = spawn(process.execPath, [entry, "serve", ...args]);
-      let told = "";
-      child.stderr.on("data", (chunk) => {
-        told += chunk;
-      });
-      assert.notEqual(await ended(child), 0);
+      const told = await refusal(args);
       assert.match(told, message);
-      assert.equal(told.trim().split("\n").length, 1);
+      assert.equal(told.split("\n").length, 1);
     });
   }
+
+  it("tells of a folder that is none before it asks for a port that is taken", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    try {
+      const { port } = other.address() as AddressInfo;
+      assert.match(await refusal(["--model", "no-such-folder", "--port", String(port)]), /no-such-folder/);
+    } finally {
+      other.close();
+    }
+  });
 });
