@@ -31,9 +31,7 @@ export interface SceneSetOptions {
   readonly onPicture?: ((done: number) => void) | undefined;
 }
 
-/**
- * Draws scenes, and writes beside them what `SetLines` says. The same options make the same set.
- */
+/** Draws scenes, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onPicture } = options;
   const shown = options.concepts === "all" ? readConcepts() : readPicturedConcepts();

@@ -29,9 +29,7 @@ const seldom: ReadonlySet<ClipQuestionType> = new Set(["exists", "moves", "pace"
 const LEAST_LOSS = 18;
 const MOST_LOSS = 30;
 
-/**
- * Draws clips, and writes beside them what `SetLines` says. The same options make the same set.
- */
+/** Draws clips, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeClipSet(options: ClipSetOptions): Promise<void> {
   const { folder, count, side, seed, onClip } = options;
   const concepts = await drawable(readPicturedConcepts(), options.styles);

@@ -30,9 +30,7 @@ const seldom: ReadonlySet<SoundQuestionType> = new Set([
   "speed",
 ]);
 
-/**
- * Makes sounds, and writes beside them what `SetLines` says. The same options make the same set.
- */
+/** Makes sounds, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeSoundSet(options: SoundSetOptions): Promise<void> {
   const { folder, count, seed, timbre, onSound } = options;
   const spoken = await speakNumbers(timbre);
