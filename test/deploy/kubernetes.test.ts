@@ -58,7 +58,8 @@ describe("Kubernetes manifests", () => {
   for (const folder of readdirSync(FOLDER)) {
     it(`${folder} is put together by kustomize`, (t) => {
       const all = rendered(folder);
-      if (all === undefined) return t.skip("kubectl 1.21 or later is not installed, and nothing else runs kustomize");
+      if (all === undefined)
+        return t.skip("kubectl 1.21 or later is not installed, and nothing else runs kustomize");
       assert.deepEqual(all.map(({ kind }) => kind).sort(), [
         "ConfigMap",
         "Deployment",
