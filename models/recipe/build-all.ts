@@ -34,7 +34,7 @@ const PICTURE_STEPS = 15_000;
 const SOUND_STEPS = 2000;
 
 /** Steps that the encoder of clips is trained for. */
-const CLIP_STEPS = 1500;
+const CLIP_STEPS = 600;
 
 /** The parts of the bundled model, in the order in which they are made. */
 export const parts = [
@@ -182,7 +182,7 @@ async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
       tests: { style: set("style"), combinations: set("combinations") },
       steps: CLIP_STEPS,
       batchSize: 16,
-      testEvery: 500,
+      testEvery: 200,
       threads,
     },
     hooksOf("clip-encoder", CLIP_STEPS, say),

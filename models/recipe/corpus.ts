@@ -65,10 +65,18 @@ const UNGIVEN_SHARE = 0.2;
 const OTHERS = 4;
 /** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
 const MOST_SURE = 5;
-/** Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around nought. */
-const STRAY = 8;
+/**
+ * Encoders tell grounds well, names less, places hardly: the shares of each aspect come in with a clearness of their
+ * own, at least this, at most one.
+ */
+const LEAST_CLEAR = 0.1;
+/**
+ * Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around nought. So
+ * a linear map of states speaks: a little of each name that there is, and somewhat more of the right one.
+ */
+const STRAY = 48;
 /** Deviation of their weights, at most. */
-const MOST_STRAYING = 0.15;
+const MOST_STRAYING = 0.06;
 /** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
@@ -223,12 +231,13 @@ function unsureHints(labels: Labels, others: readonly Labels[], random: Random):
   const found = new Set([labels, ...others].flatMap((one) => Object.keys(one)));
   return Array.from(found).flatMap((aspect) => {
     const shares = randomShares(1 + others.length, random);
+    const clearness = LEAST_CLEAR + (1 - LEAST_CLEAR) * random();
     const truth = drawFrom(shares, random);
     const wrong = others.slice();
     return shares.flatMap((share, index) => {
       const label = (index === truth ? labels : wrong.pop())?.[aspect];
       if (label === undefined) return [];
-      return [{ aspect, label, weight: share }];
+      return [{ aspect, label, weight: clearness * share }];
     });
   });
 }

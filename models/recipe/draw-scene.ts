@@ -172,3 +172,21 @@ function addNoise(pixels: Buffer, amount: number, random: Random): void {
     pixels[i] = Math.min(255, Math.max(0, Math.round((pixels[i] as number) + (2 * random() - 1) * amount)));
   }
 }
+
+/**
+ * Which thing each patch of a picture shows, row after row: the last whose middle is near enough to the patch's; below
+ * nought: none.
+ */
+export function thingsInPatches(
+  arranged: readonly (Arranged | undefined)[],
+  { side, patchSide }: { readonly side: number; readonly patchSide: number },
+): Int32Array {
+  const perSide = side / patchSide;
+  return Int32Array.from({ length: perSide * perSide }, (_, patch) => {
+    const x = ((patch % perSide) + 0.5) * patchSide;
+    const y = (Math.floor(patch / perSide) + 0.5) * patchSide;
+    return arranged.findLastIndex(
+      (one) => one && Math.max(Math.abs(x - one.x), Math.abs(y - one.y)) < one.size / 2,
+    );
+  });
+}

@@ -149,6 +149,8 @@ async function writeTokenizer(folder: string): Promise<Tokenizer> {
 /** The rows of each step: an epoch after the other, each made when its first step comes. */
 class TextRows {
   readonly #tokenizer: Tokenizer;
+  /** Hints are many, their labels few. */
+  readonly #idsOfLabels = new Map<string, number[]>();
   readonly #concepts = readConcepts();
   readonly #english = englishDocuments(this.#concepts);
   /** Steps before the epoch that is loaded, and its rows. */
@@ -186,9 +188,8 @@ class TextRows {
   #tokens({ hints, texts }: Document): TokenDocument {
     const encode = (text: string) => this.#tokenizer.encode(text, { addSpecialTokens: false });
     return {
-      // As within a sentence, where a space stands before a word.
       hints: hints.map(({ aspect, label, weight }) => {
-        return { ids: encode(` ${label}`), aspect: aspects.indexOf(aspect), weight };
+        return { ids: this.#idsOfLabel(label), aspect: aspects.indexOf(aspect), weight };
       }),
       texts: texts.map((text) => {
         if ("sentence" in text) return { ids: encode(text.sentence), known: 0 };
@@ -196,5 +197,14 @@ class TextRows {
         return { ids: [...asked, ...encode(text.answer)], known: asked.length };
       }),
     };
+  }
+
+  /** As within a sentence, where a space stands before a word. */
+  #idsOfLabel(label: string): number[] {
+    const known = this.#idsOfLabels.get(label);
+    if (known) return known;
+    const ids = this.#tokenizer.encode(` ${label}`, { addSpecialTokens: false });
+    this.#idsOfLabels.set(label, ids);
+    return ids;
   }
 }

@@ -1,7 +1,8 @@
+import { REGIONS } from "../../src/fedmae/classifier-graph.js";
 import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
 import { type Random, randomStreams } from "../../src/generation/random.js";
 import { readPicturedConcepts } from "./concepts.js";
-import { type Arranged, arrange } from "./draw-scene.js";
+import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";
 import { addNoise, paintGround, paintThing, randomNoise, scaledPicture } from "./paint.js";
 import { randomScene, type Scene } from "./scene.js";
@@ -26,14 +27,18 @@ export interface SceneInputsOptions {
 /** Scenes with their labels, as `writeSceneSet` writes them in its training styles. */
 export async function sceneInputs(options: SceneInputsOptions): Promise<LabelledInputs> {
   const concepts = await drawable(readPicturedConcepts(), "training");
-  const patchLabels = concepts.map(({ name }) => name);
-  const painter = new ScenePainter(patchLabels, options);
+  const names = concepts.map(({ name }) => name);
+  const painter = new ScenePainter(names, options);
   const scenes = Array.from({ length: options.count }, (_, index) => {
     const [content = Math.random] = randomStreams(options.seed + index, 1);
     return randomScene(content, concepts);
   });
   const examples: Labelled[] = scenes.map((scene) => ({ labels: labelsOf(scene) }));
-  return { examples, patchLabels, input: (index, random) => painter.paint(scenes[index] as Scene, random) };
+  return {
+    examples,
+    patchLabels: new Map([[REGIONS, names]]),
+    input: (index, random) => painter.paint(scenes[index] as Scene, random),
+  };
 }
 
 class ScenePainter {
@@ -54,20 +59,11 @@ class ScenePainter {
       paintThing(picture, look, arranged[index] as Arranged);
     }
     addNoise(picture, randomNoise(random), random);
-    return { data: scaledPicture(picture), patches: this.#patches(scene, arranged) };
+    return { data: scaledPicture(picture), patches: new Map([[REGIONS, this.#patches(scene, arranged)]]) };
   }
 
-  /** A patch shows the thing whose middle is near enough to the patch's. */
   #patches({ objects }: Scene, arranged: readonly Arranged[]): Int32Array {
-    const { side, patchSide } = this.options;
-    const perSide = side / patchSide;
-    return Int32Array.from({ length: perSide * perSide }, (_, patch) => {
-      const x = ((patch % perSide) + 0.5) * patchSide;
-      const y = (Math.floor(patch / perSide) + 0.5) * patchSide;
-      const index = arranged.findLastIndex(
-        (one) => Math.max(Math.abs(x - one.x), Math.abs(y - one.y)) < one.size / 2,
-      );
-      return this.names.indexOf(objects[index]?.concept.name ?? "");
-    });
+    const shown = thingsInPatches(arranged, this.options);
+    return shown.map((index) => this.names.indexOf(objects[index]?.concept.name ?? ""));
   }
 }

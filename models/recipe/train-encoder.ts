@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gradient } from "../../src/autodiff/gradient.js";
 import type { EncoderBackbone } from "../../src/backbones/backbone.js";
 import { encoderInputs } from "../../src/backbones/encoder-graph.js";
-import type { WeightSource } from "../../src/backbones/parameters.js";
+import type { ParameterReader, WeightSource } from "../../src/backbones/parameters.js";
 import { encoderArchitecture } from "../../src/backbones/registry.js";
-import { vit } from "../../src/backbones/vit.js";
-import { writeSafetensors } from "../../src/checkpoints/safetensors.js";
+import { timesformer } from "../../src/backbones/timesformer.js";
+import { type PatchBackbone, vit } from "../../src/backbones/vit.js";
+import { openSafetensors, writeSafetensors } from "../../src/checkpoints/safetensors.js";
 import {
   aspectLoss,
   type Classes,
@@ -17,7 +18,6 @@ import {
   outputLoss,
   taughtClasses,
 } from "../../src/fedmae/aspects.js";
-import { REGIONS } from "../../src/fedmae/classifier-graph.js";
 import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
 import { weightsInMemory } from "../../src/fedmae/weights-in-memory.js";
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
@@ -35,8 +35,8 @@ import { WeightTraining } from "../../src/training/weight-training.js";
 /** What an encoder learns from, or is tested on: labels per aspect, and the input that each example is. */
 export interface LabelledInputs {
   readonly examples: readonly Labelled[];
-  /** What patches of pictures may show, for a ViT to learn, too; none where they are not asked. */
-  readonly patchLabels?: readonly string[] | undefined;
+  /** What patches of pictures or clips may show, by aspect, to be learnt, too; none where they are not asked. */
+  readonly patchLabels?: Classes | undefined;
   /**
    * The encoder's input of one example, without the batch; called again in each epoch.
    *
@@ -47,8 +47,8 @@ export interface LabelledInputs {
 
 export interface EncoderInput {
   readonly data: Float32Array;
-  /** For each patch, the place in `patchLabels` of what it shows; below nought: nothing that is asked. */
-  readonly patches?: Int32Array | undefined;
+  /** By aspect, for each patch, the place in `patchLabels` of what it shows; below nought: nothing that is asked. */
+  readonly patches?: ReadonlyMap<string, Int32Array> | undefined;
 }
 
 export interface EncoderTrainingOptions {
@@ -227,21 +227,36 @@ class EncoderTraining {
     const { inputShape, modality } = this.backbone;
     const size = elementCount(inputShape);
     const data = new Float32Array(indices.length * size);
-    const patches: Int32Array[] = [];
+    const patches: EncoderInput["patches"][] = [];
     for (const [row, index] of indices.entries()) {
       const made = await input(index, random);
       data.set(made.data, row * size);
-      // Tests ask patches for nothing; the graph wants their places all the same.
-      if (this.patches > 0) patches.push(made.patches ?? new Int32Array(this.patches).fill(-1));
+      patches.push(made.patches);
     }
     return {
       [encoderInputs[modality]]: { type: "float32", shape: [indices.length, ...inputShape], data },
-      ...patchFeeds(patches),
+      ...this.#patchFeeds(patches),
       ...labelFeeds(
         this.classes,
         indices.map((index) => examples[index] as Labelled),
       ),
     };
+  }
+
+  /** Each patch that shows something weighs the same; tests ask patches for nothing. */
+  #patchFeeds(made: readonly EncoderInput["patches"][]): Record<string, Tensor> {
+    const feeds: Record<string, Tensor> = {};
+    for (const aspect of this.options.training.patchLabels?.keys() ?? []) {
+      const shown = made.flatMap((patches) =>
+        Array.from(patches?.get(aspect) ?? new Int32Array(this.patches).fill(-1)),
+      );
+      const count = shown.filter((place) => place >= 0).length;
+      const labels = BigInt64Array.from(shown, (place) => BigInt(Math.max(0, place)));
+      const weights = Float32Array.from(shown, (place) => (place < 0 ? 0 : PATCHES_WEIGHT / count));
+      feeds[`labels of ${aspect}`] = { type: "int64", shape: [shown.length], data: labels };
+      feeds[`weights of ${aspect}`] = { type: "float32", shape: [shown.length], data: weights };
+    }
+    return feeds;
   }
 
   #log(line: unknown): void {
@@ -273,16 +288,37 @@ class EncoderTraining {
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
 
+/**
+ * The heads of an encoder that `trainEncoder` has trained, by tensor name, for another one to begin with; none where the
+ * folder has no checkpoint.
+ */
+export function trainedHeads(folder: string): Map<string, Tensor> {
+  const path = join(folder, CHECKPOINT_FILE);
+  if (!existsSync(path)) return new Map();
+  const checkpoint = openSafetensors(path);
+  try {
+    const heads = Array.from(checkpoint.tensors).filter(([name]) => name.startsWith("weight head."));
+    return new Map(
+      heads.map(([name, { type, shape, read }]) => [
+        name.slice("weight ".length),
+        { type, shape, data: read() },
+      ]),
+    );
+  } finally {
+    checkpoint.close();
+  }
+}
+
 const isHead = (name: string) => name.startsWith("head.");
 
 const isMatrix = (name: string) => name.endsWith(".weight") && !name.includes("norm");
 
 /**
- * Inputs: the backbone's, and those of `aspectLoss` per aspect and, for patches, of the aspect `regions`; outputs:
- * `loss`, `logits of ASPECT`, `gradient of NAME`.
+ * Inputs: the backbone's, and those of `aspectLoss` per aspect of examples and of patches; outputs: `loss`,
+ * `logits of ASPECT`, `gradient of NAME`.
  */
 function trainingGraph(
-  { config, labelSmoothing, training: { patchLabels = [] } }: EncoderTrainingOptions,
+  { config, labelSmoothing, training: { patchLabels = new Map() } }: EncoderTrainingOptions,
   classes: Classes,
   weights: WeightSource,
 ): { graph: Graph; backbone: EncoderBackbone; patches: number } {
@@ -293,39 +329,32 @@ function trainingGraph(
   const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
     aspectLoss(g, parameters, states, width, { aspect, count, rows, labelSmoothing });
   const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
-  const seen = patchLabels.length > 0 ? vit(config, parameters).through(input) : undefined;
+  const seen = patchLabels.size > 0 ? patchBackbone(config, parameters).through(input) : undefined;
   const state = g.slice(seen?.classTokens ?? backbone.states(input), 1, -1);
   const losses = Array.from(classes, ([aspect, { length }]) => lossOf(aspect, length, state, "batch"));
   const patches = seen?.patches();
-  const perPicture = Number(patches?.shape[1] ?? 0);
-  if (patches) losses.push(lossOf(REGIONS, patchLabels.length, patches, `batch*${perPicture}`));
+  const perExample = Number(patches?.shape[1] ?? 0);
+  for (const [aspect, { length }] of patches ? patchLabels : []) {
+    losses.push(lossOf(aspect, length, patches as Value, `batch*${perExample}`));
+  }
   outputLoss(g, losses);
   const graph = gradient(g.finish(), "loss", parameters.trained);
-  return { graph, backbone, patches: perPicture };
+  return { graph, backbone, patches: perExample };
+}
+
+function patchBackbone(config: EncoderTrainingOptions["config"], parameters: ParameterReader): PatchBackbone {
+  return config.model_type === "timesformer" ? timesformer(config, parameters) : vit(config, parameters);
 }
 
 /**
- * What all patches together weigh, where an aspect weighs 1: from patches, a small encoder learns what things look like
+ * What an aspect of all patches together weighs, where one of examples weighs 1: from patches, a small encoder learns what things look like
  * in a fraction of the steps that it takes from the [CLS] state alone (Jiang et al. 2021, token labelling).
  */
 const PATCHES_WEIGHT = 2;
 
-/** Each patch that shows something weighs the same. */
-function patchFeeds(patches: readonly Int32Array[]): Record<string, Tensor> {
-  if (patches.length === 0) return {};
-  const shown = patches.flatMap((places) => Array.from(places));
-  const count = shown.filter((place) => place >= 0).length;
-  const labels = BigInt64Array.from(shown, (place) => BigInt(Math.max(0, place)));
-  const weights = Float32Array.from(shown, (place) => (place < 0 ? 0 : PATCHES_WEIGHT / count));
-  return {
-    [`labels of ${REGIONS}`]: { type: "int64", shape: [shown.length], data: labels },
-    [`weights of ${REGIONS}`]: { type: "float32", shape: [shown.length], data: weights },
-  };
-}
-
 /** Of the encoder and of its heads. */
 function initialWeights(
-  { config, seed, training: { patchLabels = [] }, start = new Map() }: EncoderTrainingOptions,
+  { config, seed, training: { patchLabels = new Map() }, start = new Map() }: EncoderTrainingOptions,
   classes: Classes,
 ): ReadonlyMap<string, Tensor> {
   const weights = new InitialWeights(initializer(seed), (name) => name.endsWith("attn.qkv.weight"));
@@ -334,7 +363,7 @@ function initialWeights(
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   // The graph asks for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
-  const asked = patchLabels.length > 0 ? new Map([...classes, [REGIONS, patchLabels]]) : classes;
+  const asked = new Map([...classes, ...patchLabels]);
   const random = [...weights.tensors, ...initialHeads(asked, backbone.width, seed)];
   return new Map(random.map(([name, tensor]) => [name, start.get(name) ?? tensor]));
 }
@@ -362,6 +391,13 @@ function fingerprintOf({
 }: EncoderTrainingOptions) {
   const labels = training.examples.map((example) => example.labels);
   return createHash("sha256")
-    .update(JSON.stringify([settings, Array.from(start?.keys() ?? []), labels, training.patchLabels]))
+    .update(
+      JSON.stringify([
+        settings,
+        Array.from(start?.keys() ?? []),
+        labels,
+        Array.from(training.patchLabels ?? []),
+      ]),
+    )
     .digest("hex");
 }

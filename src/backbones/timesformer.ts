@@ -2,12 +2,20 @@ import { z } from "zod";
 import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
-import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
+import { layerNorm } from "../layers/norm.js";
+import type { EncoderSettings } from "./backbone.js";
 import { frameCount, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, patchesPerSide, vitConfig, vitName } from "./vit.js";
+import {
+  embedPatches,
+  type PatchBackbone,
+  type PatchStates,
+  patchesPerSide,
+  vitConfig,
+  vitName,
+} from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
 
 /**
@@ -71,7 +79,7 @@ export function timesformer(
   json: unknown,
   parameters: ParameterReader,
   settings: EncoderSettings = {},
-): EncoderBackbone {
+): PatchBackbone {
   const config = parseConfig(timesformerConfig, json, "TimeSformer");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
@@ -140,13 +148,25 @@ export function timesformer(
     return g.add(middle, feedForward(parameters, name, middle, shape));
   }
 
+  function through(pixels: Value): PatchStates {
+    const { classTokens, last } = throughBlocks(
+      parameters,
+      shape,
+      config.num_hidden_layers,
+      enter(pixels),
+      block,
+    );
+    const norm = () => parameters.layerNorm("norm", d, epsilon);
+    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, 1), norm()) };
+  }
+
   return {
     architecture: config.model_type,
     modality: "video",
     inputShape: [frames, 3, config.image_size, config.image_size],
     depth: config.num_hidden_layers,
     width: d,
-    states: (pixels) =>
-      throughBlocks(parameters, shape, config.num_hidden_layers, enter(pixels), block).classTokens,
+    states: (pixels) => through(pixels).classTokens,
+    through,
   };
 }

@@ -121,21 +121,21 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
 }
 
-/** What leaves the blocks of a vision transformer. */
-export interface VitStates {
+/** What leaves the blocks of a transformer over patches of pictures. */
+export interface PatchStates {
   /** The normed [CLS] state after each block: [B, L, dv] */
   readonly classTokens: Value;
-  /** The normed patches after the last block: [B, N, dv] */
+  /** The normed patches after the last block: [B, N, dv]; of clips [B, N * T, dv], place after place, frame by frame. */
   patches(): Value;
 }
 
-/** A vision transformer, which tells of its patches, too. */
-export interface VitBackbone extends EncoderBackbone {
-  /** input [B, 3, H, W] */
-  through(input: Value): VitStates;
+/** An encoder that tells of its patches, too. */
+export interface PatchBackbone extends EncoderBackbone {
+  /** input [B, 3, H, W]; of clips [B, T, 3, H, W] */
+  through(input: Value): PatchStates;
 }
 
-export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
+export function vit(json: unknown, parameters: ParameterReader): PatchBackbone {
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
   const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
@@ -158,7 +158,7 @@ export function vit(json: unknown, parameters: ParameterReader): VitBackbone {
     return g.add(g.concat([...tokens, patches], 1), positions);
   }
 
-  function through(pixels: Value): VitStates {
+  function through(pixels: Value): PatchStates {
     const depth = config.num_hidden_layers;
     const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), (index, x) =>
       vitBlock(parameters, `blocks.${index}`, x, shape),

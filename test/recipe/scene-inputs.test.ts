@@ -49,9 +49,9 @@ describe("scenes that are drawn anew each time", async () => {
   it("tell which patches show the thing: the middle one, not the corners", async () => {
     const index = examples.findIndex(({ labels }) => labels.count === "1");
     const [random = Math.random] = randomStreams(4, 1);
-    const { patches } = await input(index, random);
+    const patches = (await input(index, random)).patches?.get("regions");
     assert.equal(patches?.length, (SIDE / 16) ** 2);
-    assert.equal(patchLabels?.[patches[4] as number], examples[index]?.labels.name);
+    assert.equal(patchLabels?.get("regions")?.[patches[4] as number], examples[index]?.labels.name);
     for (const corner of [0, 2, 6, 8]) assert.equal(patches[corner], -1);
   });
 

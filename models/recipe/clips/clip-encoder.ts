@@ -1,11 +1,17 @@
 import { EpalmError } from "../../../src/errors.js";
+import { classesOf, headName } from "../../../src/fedmae/aspects.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
 import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../../src/model/image-preprocessing.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { filled } from "../../../src/training/distributions.js";
 import { readLabelledMedia } from "../labelled-media.js";
-import { type EncoderTrainingHooks, type LabelledInputs, trainEncoder } from "../train-encoder.js";
+import {
+  type EncoderTrainingHooks,
+  type LabelledInputs,
+  trainEncoder,
+  trainedHeads,
+} from "../train-encoder.js";
 import { clipInputs } from "./clip-inputs.js";
 
 /**
@@ -39,6 +45,7 @@ export async function trainClipEncoder(
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
   const side = config.image_size;
+  const training = await clipInputs({ ...clips, side, patchSide: config.patch_size, frames: FRAMES });
   await trainEncoder(
     {
       ...options,
@@ -50,8 +57,8 @@ export async function trainClipEncoder(
         attention_type: "divided_space_time",
       },
       preprocessor: imagenetPreprocessorConfig(side),
-      start: inflated(tensors, FRAMES),
-      training: await clipInputs({ ...clips, side, frames: FRAMES }),
+      start: new Map([...inflated(tensors, FRAMES), ...headsFor(training, trainedHeads(from))]),
+      training,
       tests: Object.fromEntries(Object.entries(tests).map(([name, set]) => [name, openClips(set, side)])),
       steps,
       learningRate: 5e-4,
@@ -87,6 +94,25 @@ export function inflated(picture: ReadonlyMap<string, Tensor>, frames: number): 
     throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
   zeros("time_embed", [1, frames, classToken.shape.at(-1) ?? 0]);
   return tensors;
+}
+
+/**
+ * Heads that were trained on pictures, for those aspects of clips that have the same labels: from heads at random, the
+ * first steps would undo what the encoder knows.
+ */
+function headsFor(
+  { examples, patchLabels = new Map() }: LabelledInputs,
+  trained: ReadonlyMap<string, Tensor>,
+) {
+  const heads = new Map<string, Tensor>();
+  for (const [aspect, { length }] of [...classesOf(examples), ...patchLabels]) {
+    const alike = aspect.endsWith(" thing") ? "name" : aspect;
+    for (const part of ["weight", "bias"]) {
+      const tensor = trained.get(`${headName(alike)}.${part}`);
+      if (tensor?.shape[0] === length) heads.set(`${headName(aspect)}.${part}`, tensor);
+    }
+  }
+  return heads;
 }
 
 /** The first clips of a set, decoded as they are when the model is served. */
