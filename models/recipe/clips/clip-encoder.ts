@@ -1,10 +1,11 @@
 import { EpalmError } from "../../../src/errors.js";
 import { classesOf, headName } from "../../../src/fedmae/aspects.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
+import { randomStreams } from "../../../src/generation/random.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
 import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../../src/model/image-preprocessing.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import { filled } from "../../../src/training/distributions.js";
+import { filled, normal } from "../../../src/training/distributions.js";
 import { readLabelledMedia } from "../labelled-media.js";
 import {
   type EncoderTrainingHooks,
@@ -20,6 +21,8 @@ import { clipInputs } from "./clip-inputs.js";
  * eighths. A shallower encoder would save as much, but lose the upper blocks, in which a thing gets its name.
  */
 const FRAMES = 4;
+
+const TIMES_SEED = 9;
 
 /** Clips of a test that are looked at: a file takes as long as a training example. */
 const TESTED = 300;
@@ -57,11 +60,15 @@ export async function trainClipEncoder(
         attention_type: "divided_space_time",
       },
       preprocessor: imagenetPreprocessorConfig(side),
-      start: new Map([...inflated(tensors, FRAMES), ...headsFor(training, trainedHeads(from))]),
+      start: new Map([
+        ...inflated(tensors, FRAMES),
+        ["time_embed", firstTimes(tensors)],
+        ...headsFor(training, trainedHeads(from)),
+      ]),
       training,
       tests: Object.fromEntries(Object.entries(tests).map(([name, set]) => [name, openClips(set, side)])),
       steps,
-      learningRate: 5e-4,
+      learningRate: 1e-3,
       weightDecay: 0.05,
       warmupSteps: Math.min(100, Math.ceil(steps / 10)),
       labelSmoothing: 0.05,
@@ -94,6 +101,21 @@ export function inflated(picture: ReadonlyMap<string, Tensor>, frames: number): 
     throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
   zeros("time_embed", [1, frames, classToken.shape.at(-1) ?? 0]);
   return tensors;
+}
+
+/** Of the deviation of places' embeddings, that of times' at first. */
+const TIMES_SHARE = 0.3;
+
+/**
+ * Not as published: from zeros, frames stay alike to the attention for hundreds of steps, and where things go was never
+ * learnt.
+ */
+function firstTimes(picture: ReadonlyMap<string, Tensor>): Tensor {
+  const places = (picture.get("pos_embed")?.data ?? new Float32Array()) as Float32Array;
+  const deviation = Math.sqrt(places.reduce((sum, value) => sum + value * value, 0) / places.length);
+  const [random = Math.random] = randomStreams(TIMES_SEED, 1);
+  const shape = [1, FRAMES, picture.get("cls_token")?.shape.at(-1) ?? 0];
+  return { type: "float32", shape, data: normal(random, shape, TIMES_SHARE * deviation) };
 }
 
 /**

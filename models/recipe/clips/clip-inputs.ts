@@ -33,6 +33,15 @@ const movements: readonly string[] = [
   ...["grows", "shrinks", "turns", "stays", "is first", "appears"],
 ];
 
+/**
+ * The patches' aspect of what changes in them: whether a thing is there in the frame before, in this one, in the next. No
+ * more than its own place is needed for it, so that time is learnt soon, and ways are what has come beside what has gone.
+ */
+const CHANGES = "changes";
+const changes = [1, 2, 3, 4, 5, 6, 7].map((bits) =>
+  ["before", "now", "after"].filter((_, bit) => bits & (1 << bit)).join(" and "),
+);
+
 /** By actor. */
 function movementsOf(event: ClipEvent): readonly string[] {
   switch (event.action) {
@@ -84,9 +93,18 @@ export async function clipInputs(options: ClipInputsOptions): Promise<LabelledIn
         const actor = shown[patch % frames]?.[Math.floor(patch / frames)] ?? -1;
         return ofActor[actor] ?? -1;
       });
+    /** In the first frame and in the last, what is not seen is as what is. */
+    const isThere = (place: number, frame: number) =>
+      (shown[Math.min(frames - 1, Math.max(0, frame))]?.[place] ?? -1) >= 0;
+    const changed = Int32Array.from({ length: places * frames }, (_, patch) => {
+      const [place, frame] = [Math.floor(patch / frames), patch % frames];
+      const there = [-1, 0, 1].map((step) => isThere(place, frame + step));
+      return there.reduce((bits, is, bit) => bits + (is ? 1 << bit : 0), 0) - 1;
+    });
     return new Map([
       [REGIONS, each(named)],
       [MOVEMENTS, each(does)],
+      [CHANGES, changed],
     ]);
   }
 
@@ -95,6 +113,7 @@ export async function clipInputs(options: ClipInputsOptions): Promise<LabelledIn
     patchLabels: new Map([
       [REGIONS, names],
       [MOVEMENTS, movements],
+      [CHANGES, changes],
     ]),
     input: (index, random) => paint(scenes[index] as ClipScene, random),
   };

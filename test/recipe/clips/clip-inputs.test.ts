@@ -66,4 +66,21 @@ describe("patches of clips", async () => {
     assert.deepEqual(frames("is first"), new Set([0, 1, 2, 3]));
     assert.ok(!frames("appears").has(0) && frames("appears").has(3));
   });
+
+  it("tell what was there in the frame before, and what is in the next", async () => {
+    for (const index of examples.keys()) {
+      const { regions = [], changes = [] } = await shown(index);
+      for (let patch = 0; patch < regions.length; patch++) {
+        const frame = patch % FRAMES;
+        const before = regions[frame === 0 ? patch : patch - 1];
+        const after = regions[frame === FRAMES - 1 ? patch : patch + 1];
+        const there = [
+          ...(before === undefined ? [] : ["before"]),
+          ...(regions[patch] === undefined ? [] : ["now"]),
+          ...(after === undefined ? [] : ["after"]),
+        ];
+        assert.equal(changes[patch] ?? "", there.join(" and "));
+      }
+    }
+  });
 });
