@@ -12,7 +12,7 @@ import {
   recipesIn,
   statesFolder,
 } from "./adapters.js";
-import { backbonesIn, encoderFolders, takesAllOf } from "./backbones.js";
+import { backbonesIn, encoderFolders, modalitiesIn, takesAllOf } from "./backbones.js";
 import { trainClipEncoder } from "./clips/clip-encoder.js";
 import { trainingStyles } from "./concepts.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data-sets.js";
@@ -20,7 +20,7 @@ import { writeFirstAdapter } from "./first-adapter.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
 import { trainPictureEncoder } from "./picture-encoder.js";
-import { drawSamples } from "./samples.js";
+import { makeSamples } from "./samples.js";
 import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
 
@@ -246,7 +246,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
     })),
     onStage: say,
   });
-  await drawSamples(join(folder, "samples"));
+  await makeSamples(join(folder, "samples"), modalitiesIn(work));
   cpSync(new URL("../../../models/recipe/CARD.md", import.meta.url), join(folder, "README.md"));
   rmSync(output, { recursive: true, force: true });
   mkdirSync(dirname(output), { recursive: true });

@@ -1,12 +1,23 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { randomStreams } from "../../src/generation/random.js";
-import { HELD_OUT, readConcepts, type Style } from "./concepts.js";
+import type { Modality } from "../../src/index.js";
+import type { ClipEvent } from "./clips/clip-scene.js";
+import { drawClip, FRAMES_PER_SECOND } from "./clips/draw-clip.js";
+import { writeVideo } from "./clips/write-video.js";
+import { type Concept, HELD_OUT, readConcepts, readPicturedConcepts, type Style } from "./concepts.js";
 import { arrange, SceneArtist } from "./draw-scene.js";
-import type { Background, Place, Scene } from "./scene.js";
+import { IconRasters } from "./icon-looks.js";
+import type { Background, ColorName, Place, Scene } from "./scene.js";
+import { drawable } from "./scene-sets.js";
+import { renderScene } from "./sounds/render-scene.js";
+import type { SoundScene } from "./sounds/sound-scene.js";
+import { encodeWav } from "./sounds/wav.js";
 
 /** Pixels: the model sees less, people see more. */
 const SIDE = 320;
+/** Icons are drawn no larger than 96 pixels. */
+const CLIP_SIDE = 160;
 
 interface Sample {
   readonly background: Background;
@@ -53,11 +64,67 @@ const samples: Readonly<Record<string, Sample>> = {
   },
 };
 
-/** Draws the pictures that the page offers and the README asks about. */
-export async function drawSamples(folder: string): Promise<void> {
+const sounds: Readonly<Record<string, SoundScene>> = {
+  "three-fast-beeps": {
+    events: [{ source: "beeps", count: 3, speed: "fast" }],
+    ...{ loudness: "loud", distance: "near", background: "silence" },
+  },
+  "bell-then-whistle": {
+    events: [
+      { source: "bell", pitch: "low" },
+      { source: "whistle", direction: "rising" },
+    ],
+    ...{ loudness: "loud", distance: "near", background: "hiss" },
+  },
+};
+
+const clips: Readonly<Record<string, { readonly background: ColorName; event(thing: Concept): ClipEvent }>> =
+  {
+    "rocket-moves": {
+      background: "blue",
+      event: (thing) => ({ action: "moves", thing, direction: "up", pace: "fast" }),
+    },
+    "sunflower-grows": { background: "yellow", event: (thing) => ({ action: "grows", thing }) },
+  };
+
+const makers: Readonly<Record<Modality, (folder: string) => Promise<void>>> = {
+  image: drawPictures,
+  audio: playSounds,
+  video: drawClips,
+};
+
+/** Makes the media that the page offers and the README asks about. */
+export async function makeSamples(folder: string, modalities: readonly Modality[]): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  for (const modality of modalities) await makers[modality](folder);
+}
+
+/** In timbres that nothing was trained on. */
+async function playSounds(folder: string): Promise<void> {
+  for (const [index, [name, scene]] of Object.entries(sounds).entries()) {
+    const [random = Math.random] = randomStreams(index, 1);
+    // Nobody speaks in them.
+    const samples = renderScene(scene, { timbre: "held-out", spoken: new Map(), random });
+    writeFileSync(join(folder, `${name}.wav`), encodeWav(samples));
+  }
+}
+
+async function drawClips(folder: string): Promise<void> {
+  const drawn = await drawable(readPicturedConcepts(), "held-out style");
+  const rasters = new IconRasters();
+  for (const [index, [name, { background, event }]] of Object.entries(clips).entries()) {
+    const [random = Math.random] = randomStreams(index, 1);
+    const [object = ""] = name.split("-");
+    const thing = drawn.find((concept) => concept.name === object);
+    if (!thing) throw new Error(`sample ${name}: no concept is called ${object}`);
+    const frames = await drawClip({ background, event: event(thing) }, { rasters, side: CLIP_SIDE, random });
+    await writeVideo(join(folder, `${name}.mp4`), frames, { framesPerSecond: FRAMES_PER_SECOND, loss: 20 });
+  }
+}
+
+async function drawPictures(folder: string): Promise<void> {
   const concepts = new Map(readConcepts().map((concept) => [concept.name, concept]));
   const artist = new SceneArtist();
-  mkdirSync(folder, { recursive: true });
   for (const [index, [name, { background, objects }]] of Object.entries(samples).entries()) {
     const [random = Math.random] = randomStreams(index, 1);
     const scene: Scene = {
