@@ -24,10 +24,10 @@ export const adapterRecipes: readonly AdapterRecipe[] = [
   { name: "caption", task: "caption", modality: "image", epochs: 30 },
   { name: "vqa", task: "vqa", modality: "image", epochs: 6 },
   // Each sound has three captions.
-  { name: "caption-audio", task: "caption", modality: "audio", epochs: 1 },
-  { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 2 },
-  { name: "caption-video", task: "caption", modality: "video", epochs: 4 },
-  { name: "vqa-video", task: "vqa", modality: "video", epochs: 2 },
+  { name: "caption-audio", task: "caption", modality: "audio", epochs: 2 },
+  { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 4 },
+  { name: "caption-video", task: "caption", modality: "video", epochs: 8 },
+  { name: "vqa-video", task: "vqa", modality: "video", epochs: 4 },
 ];
 
 /** Those whose encoder is in the folder of the build; which are left out is said. */

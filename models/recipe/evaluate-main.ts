@@ -8,16 +8,17 @@ import { makeSet } from "./data-sets.js";
 import { evaluateSet, type SetScores, type Share, textOnlyKinds } from "./evaluate.js";
 
 /**
- * npm run models:eval -- [--model DIR] [--work DIR] [--limit N]
+ * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N]
  *
- * Prints the card's tables: captions and answers on sets of scenes that nothing was trained on. Sets that are not in
- * the folder of the build are drawn first.
+ * Prints the card's tables: captions and answers on sets that nothing was trained on, of all media that the model takes
+ * or of some. Sets that are not in the folder of the build are made first.
  */
 
 const { values } = parseArgs({
   options: {
     model: { type: "string", default: "models/default" },
     work: { type: "string", default: "models/work" },
+    modality: { type: "string", multiple: true },
     limit: { type: "string", default: "1500" },
     neighbours: { type: "string", default: "8000" },
   },
@@ -30,7 +31,13 @@ const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all))
 
 const say = (what: string) => console.error(what);
 const model = await load(values.model);
-const taken = modalitiesOf(model.manifest);
+const takenByModel = modalitiesOf(model.manifest);
+const taken = takenByModel.filter((modality) => values.modality?.includes(modality) ?? true);
+const refused = values.modality?.find((name) => !taken.some((modality) => modality === name));
+if (refused !== undefined) {
+  console.error(`--modality: expected one of ${takenByModel.join(", ")}, got '${refused}'`);
+  process.exit(2);
+}
 const recipes = adapterRecipes.filter(({ modality }) => taken.includes(modality));
 for (const recipe of recipes) {
   const twin = blindTwin(recipe);
