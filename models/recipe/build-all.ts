@@ -25,16 +25,16 @@ import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
 
 /** Steps that the language model reads for. */
-const LANGUAGE_STEPS = 3800;
+const LANGUAGE_STEPS = 4600;
 
 /** Steps that the encoder of pictures is trained for. */
-const PICTURE_STEPS = 15_000;
+const PICTURE_STEPS = 18_000;
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 2000;
 
 /** Steps that the encoder of clips is trained for. */
-const CLIP_STEPS = 600;
+const CLIP_STEPS = 1400;
 
 /** The parts of the bundled model, in the order in which they are made. */
 export const parts = [

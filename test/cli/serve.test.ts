@@ -92,6 +92,17 @@ describe("epalm serve", () => {
       const answer = await answerOf(postForm(`${url}/vqa`, form(sample(name), { question })));
       assert.deepEqual([answer.text, answer.adapter], [color, "vqa"]);
     }
+    const soundAndClip = [
+      ["audio", "three-fast-beeps.wav", /beeps/, "caption-audio"],
+      ["video", "sunflower-grows.mp4", /yellow background/, "caption-video"],
+    ] as const;
+    for (const [field, name, words, trained] of soundAndClip) {
+      const medium = new FormData();
+      medium.set(field, new Blob([readFileSync(join("models/default/samples", name))]), name);
+      const { text, adapter } = await answerOf(postForm(`${url}/caption`, medium));
+      assert.equal(adapter, trained);
+      assert.match(text, words);
+    }
     const { samples } = (await (await fetch(`${url}/samples`)).json()) as SampleList;
     assert.ok(samples.some(({ name }) => name === "red-apple.jpg"));
     child.kill("SIGTERM");
