@@ -5,7 +5,8 @@ import { load, readAdapter } from "../../src/index.js";
 import { modalitiesOf } from "../../src/model/encoders.js";
 import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "./adapters.js";
 import { makeSet } from "./data-sets.js";
-import { evaluateSet, type SetScores, type Share, textOnlyKinds } from "./evaluate.js";
+import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
+import type { Share } from "./naming.js";
 
 /**
  * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N]
@@ -68,7 +69,12 @@ function print(title: string, { captions, naming, questions }: SetScores): void 
     formatTable([
       ["", "model", "blind", "nearest neighbour"],
       ["CIDEr", ...[captions.model, captions.blind, captions.nearest].map((value) => value.toFixed(3))],
-      ...(naming ? [["naming", percent(naming), "", "", `${naming.all} pictures`]] : []),
+      ...(naming
+        ? [
+            ["name", percent(naming.name), "", `${naming.name.all} pictures`],
+            ["name and number", percent(naming.nameAndNumber), "", ""],
+          ]
+        : []),
     ]),
   );
   console.log(

@@ -15,20 +15,15 @@ import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js"
 import { type AdapterRecipe, adapterRecipes, blindTwin } from "./adapters.js";
 import { readPicturedConcepts, withArticle } from "./concepts.js";
 import { kinds } from "./kinds.js";
-
-/** A share of right answers, and of how many. */
-export interface Share {
-  readonly right: number;
-  readonly all: number;
-}
+import { type Naming, namingOf, type Share } from "./naming.js";
 
 /** What answers the questions of a set. */
 export type Answerer = "model" | "blind" | "majority answer";
 
 export interface SetScores {
   readonly captions: { readonly model: number; readonly blind: number; readonly nearest: number };
-  /** Of pictures of one kind of object: captions that name it rightly. Other media are not named so. */
-  readonly naming?: Share | undefined;
+  /** Of pictures of one kind of object. Other media are not named so. */
+  readonly naming?: Naming | undefined;
   /** By type, each alone and `all`. */
   readonly questions: ReadonlyMap<string, Readonly<Record<Answerer, Share>>>;
 }
@@ -67,7 +62,7 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
       blind: namedScores(blind.scores).CIDEr ?? 0,
       nearest: captionScores(nearest).overall.cider,
     },
-    naming: modality === "image" ? namingShare(seen.predictions) : undefined,
+    naming: modality === "image" ? namingOf(seen.predictions) : undefined,
     questions: byType(
       answers.predictions,
       blindAnswers.predictions,
@@ -81,19 +76,6 @@ function adapterFor(task: TaskName, modality: Modality): AdapterRecipe {
   const found = adapterRecipes.find((recipe) => recipe.task === task && recipe.modality === modality);
   if (!found) throw new EpalmError("internal", `no adapter for ${task} and ${modality}`);
   return found;
-}
-
-/** Captions of one kind of object are `a red apple on a blue background`; all before the ground is its name. */
-function namingShare(predictions: readonly Prediction[]): Share {
-  const subject = (caption: string) =>
-    / on an? .* background$/.exec(caption) && caption.replace(/ on an? [\w ]* background$/, "");
-  const single = predictions.filter(
-    ({ references: [reference = ""] }) => !/ (left of|above|and) /.test(reference),
-  );
-  const right = single.filter(
-    ({ prediction, references: [reference = ""] }) => subject(prediction) === subject(reference),
-  );
-  return { right: right.length, all: single.length };
 }
 
 function questionTypesOf(set: string): string[] {
