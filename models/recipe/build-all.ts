@@ -2,6 +2,7 @@ import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, trainModel } from "../../src/index.js";
+import { loadTokenizer } from "../../src/model/tokenizer.js";
 import {
   adapterConfig,
   adapterFile,
@@ -17,9 +18,10 @@ import { trainClipEncoder } from "./clips/clip-encoder.js";
 import { trainingStyles } from "./concepts.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data-sets.js";
 import { writeFirstAdapter } from "./first-adapter.js";
+import { HintTables } from "./hint-tables.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
-import { trainPictureEncoder } from "./picture-encoder.js";
+import { trainPictureEncoder, trainSpeakingBlock } from "./picture-encoder.js";
 import { makeSamples } from "./samples.js";
 import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
@@ -29,6 +31,14 @@ const LANGUAGE_STEPS = 4600;
 
 /** Steps that the encoder of pictures is trained for. */
 const PICTURE_STEPS = 18_000;
+
+/** Steps that the block behind it is trained for. */
+const SPEAKING_STEPS = 650;
+
+/** The encoder of pictures without that block. */
+const SILENT_ENCODER = "silent-encoder";
+
+const LANGUAGE_MODEL = "lm";
 
 /** Steps that the encoder of sounds is trained for. */
 const SOUND_STEPS = 2000;
@@ -96,7 +106,7 @@ async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
 
 async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void> {
   await trainLanguageModel({
-    folder: join(work, "lm"),
+    folder: join(work, LANGUAGE_MODEL),
     steps: LANGUAGE_STEPS,
     threads,
     onStep: (step, loss) =>
@@ -126,21 +136,37 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where. */
+/** What is in the scenes, and where; then how to say it. */
 async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
+  const tests = { style: labels("style"), compositions: labels("compositions") };
   await trainPictureEncoder(
     {
-      output: join(work, encoderFolders.image),
+      output: join(work, SILENT_ENCODER),
       from: join(work, "mae", "mae"),
       scenes: { count: 60_000, seed: 60_000_000 },
-      tests: { style: labels("style"), compositions: labels("compositions") },
+      tests,
       steps: PICTURE_STEPS,
       batchSize: 32,
       testEvery: 1000,
       threads,
     },
     hooksOf("encoder", PICTURE_STEPS, say),
+  );
+  const languageModel = join(work, LANGUAGE_MODEL);
+  await trainSpeakingBlock(
+    {
+      output: join(work, encoderFolders.image),
+      from: join(work, SILENT_ENCODER),
+      tables: HintTables.read(languageModel, await loadTokenizer(languageModel)),
+      scenes: { count: 90_000, seed: 156_000_000 },
+      tests,
+      steps: SPEAKING_STEPS,
+      batchSize: 256,
+      testEvery: 200,
+      threads,
+    },
+    hooksOf("speaking block", SPEAKING_STEPS, say),
   );
 }
 
@@ -177,7 +203,7 @@ async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
   await trainClipEncoder(
     {
       output: join(work, encoderFolders.video),
-      from: join(work, encoderFolders.image),
+      from: join(work, SILENT_ENCODER),
       clips: { count: 60_000, seed: 100_000_000 },
       tests: { style: set("style"), combinations: set("combinations") },
       steps: CLIP_STEPS,
@@ -205,7 +231,7 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
     if (existsSync(output)) continue;
     await writeFirstAdapter({
       model: join(work, "model"),
-      languageModel: join(work, "lm"),
+      languageModel: join(work, LANGUAGE_MODEL),
       set: setFolder(work, modality, "train"),
       modality,
       settings: adapterSettings,

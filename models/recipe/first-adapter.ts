@@ -13,7 +13,8 @@ import { Whitening } from "../../src/training/whitening.js";
 import { END_TOKEN } from "./byte-pair-encoding.js";
 import { HintTables } from "./hint-tables.js";
 import { type LabelledMedium, readLabelledMedia } from "./labelled-media.js";
-import { rowsOf, type SlotMap, stacked, trainSlots } from "./slot-training.js";
+import { rowsOf, stacked } from "./rows.js";
+import { type SlotMap, trainSlots } from "./slot-training.js";
 
 /** Beside a variance of one: for sets of fewer examples than a state has numbers. */
 const RIDGE = 1e-3;

@@ -7,6 +7,8 @@ import { ASPECTS } from "./language-model-graph.js";
 
 /** What the language model has learnt of hints: the vector in its slot that stands for labels. */
 export class HintTables {
+  readonly #labelSlots = new Map<string, Float32Array>();
+
   private constructor(
     private readonly tokenizer: Tokenizer,
     private readonly embeddings: Float32Array,
@@ -45,16 +47,28 @@ export class HintTables {
   slotOf(labels: Readonly<Record<string, string>>): Float32Array {
     const slot = new Float32Array(this.width);
     for (const [aspect, label] of Object.entries(labels)) {
-      const row = aspects.indexOf(aspect) * this.width;
-      const tokens = this.tokenizer.encode(` ${label}`, { addSpecialTokens: false });
-      for (const token of tokens) {
-        const embedding = this.embedding(token);
-        for (let i = 0; i < this.width; i++) {
-          const part = (embedding[i] as number) * (this.aspectRows[row + i] as number);
-          slot[i] = (slot[i] as number) + part / tokens.length;
-        }
+      this.#labelSlot(aspect, label).forEach((part, i) => {
+        slot[i] = (slot[i] as number) + part;
+      });
+    }
+    return slot;
+  }
+
+  #labelSlot(aspect: string, label: string): Float32Array {
+    const key = `${aspect}: ${label}`;
+    const known = this.#labelSlots.get(key);
+    if (known) return known;
+    const slot = new Float32Array(this.width);
+    const row = aspects.indexOf(aspect) * this.width;
+    const tokens = this.tokenizer.encode(` ${label}`, { addSpecialTokens: false });
+    for (const token of tokens) {
+      const embedding = this.embedding(token);
+      for (let i = 0; i < this.width; i++) {
+        const part = (embedding[i] as number) * (this.aspectRows[row + i] as number);
+        slot[i] = (slot[i] as number) + part / tokens.length;
       }
     }
+    this.#labelSlots.set(key, slot);
     return slot;
   }
 }

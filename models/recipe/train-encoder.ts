@@ -11,19 +11,23 @@ import { type PatchBackbone, vit } from "../../src/backbones/vit.js";
 import { openSafetensors, writeSafetensors } from "../../src/checkpoints/safetensors.js";
 import {
   aspectLoss,
+  aspectTargets,
   type Classes,
   countRight,
+  headName,
   initialHeads,
   labelFeeds,
   outputLoss,
   taughtClasses,
 } from "../../src/fedmae/aspects.js";
+import { isTrainedPart } from "../../src/fedmae/classifier-graph.js";
 import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
 import { weightsInMemory } from "../../src/fedmae/weights-in-memory.js";
 import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph, Value } from "../../src/graph/ir.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { linear } from "../../src/layers/linear.js";
 import { constantSource, elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { filled, normal, xavierUniform } from "../../src/training/distributions.js";
 import { type Initializer, InitialWeights } from "../../src/training/initial-weights.js";
@@ -31,6 +35,7 @@ import { readRunState, writeRunState } from "../../src/training/run-state.js";
 import { learningRateShare } from "../../src/training/schedule.js";
 import { TrainedParameters } from "../../src/training/trained-parameters.js";
 import { WeightTraining } from "../../src/training/weight-training.js";
+import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";
 
 /** What an encoder learns from, or is tested on: labels per aspect, and the input that each example is. */
 export interface LabelledInputs {
@@ -67,6 +72,13 @@ export interface EncoderTrainingOptions {
   readonly weightDecay: number;
   readonly warmupSteps: number;
   readonly labelSmoothing: number;
+  /** Blocks that are trained, the last ones, with the norm behind them; default all, and what is before them. */
+  readonly trainedBlocks?: number | undefined;
+  /**
+   * To be learnt, too: states whose linear map is the slot of the example's labels. A head's logits become probabilities
+   * by a softmax, and an adapter has none: only a block can say of many names one, not a little of each.
+   */
+  readonly slots?: SlotOptions | undefined;
   /** Weights to begin with, by name; those that are not given begin at random. */
   readonly start?: ReadonlyMap<string, Tensor> | undefined;
   readonly testEvery: number;
@@ -74,6 +86,12 @@ export interface EncoderTrainingOptions {
   readonly checkpointEvery: number;
   readonly seed: number;
   readonly threads?: number | undefined;
+}
+
+export interface SlotOptions {
+  readonly tables: LabelSlots;
+  /** Whose labels a slot has to tell apart; it comes near to the labels of all. */
+  readonly aspects: readonly string[];
 }
 
 export interface EncoderTrainingHooks {
@@ -113,9 +131,13 @@ export async function trainEncoder(
 }
 
 class EncoderTraining {
+  #next: Promise<Record<string, Tensor>> | undefined;
+
   private constructor(
     private readonly options: EncoderTrainingOptions,
     private readonly classes: Classes,
+    /** Of all tensors: those that are not trained stay so. */
+    private readonly start: ReadonlyMap<string, Tensor>,
     private readonly backbone: EncoderBackbone,
     /** Of one picture, where they are asked. */
     private readonly patches: number,
@@ -127,19 +149,20 @@ class EncoderTraining {
     const tested = Object.values(options.tests).flatMap(({ examples }) => examples);
     const classes = taughtClasses(options.training.examples, tested);
     const start = initialWeights(options, classes);
-    const { graph, backbone, patches } = trainingGraph(
+    const { graph, trained, backbone, patches } = trainingGraph(
       options,
       classes,
       weightsInMemory(start, "initial weights"),
     );
     const fingerprint = fingerprintOf(options);
     const state = readRunState(join(options.output, CHECKPOINT_FILE), fingerprint);
+    const trainedStart = new Map(trained.map((name) => [name, start.get(name) as Tensor]));
     const training = await WeightTraining.open(
       encodeOnnx(graph),
-      { weights: state?.weights ?? start, optimizer, state },
+      { weights: state?.weights ?? trainedStart, optimizer, state },
       { threads: options.threads },
     );
-    return new EncoderTraining(options, classes, backbone, patches, training, fingerprint);
+    return new EncoderTraining(options, classes, start, backbone, patches, training, fingerprint);
   }
 
   async run({ onStep, onTest }: EncoderTrainingHooks): Promise<void> {
@@ -167,9 +190,11 @@ class EncoderTraining {
 
   async #step(): Promise<number> {
     const { options, training } = this;
-    const [random = Math.random] = randomStreams(options.seed + INPUT_SEED + training.steps, 1);
-    const feeds = await this.#feeds(options.training, this.#batch(training.steps), random);
-    const { loss } = await training.add(feeds);
+    const feeds = await (this.#next ?? this.#stepFeeds(training.steps));
+    const computed = training.add(feeds);
+    // Drawn while this one is computed.
+    this.#next = this.#stepFeeds(training.steps + 1);
+    const [{ loss }] = await Promise.all([computed, this.#next]);
     const share = learningRateShare({ ...schedule, ...options }, training.steps);
     training.step({
       clipNorm: CLIP_NORM,
@@ -179,6 +204,12 @@ class EncoderTraining {
       }),
     });
     return Number(loss?.data[0]);
+  }
+
+  #stepFeeds(step: number): Promise<Record<string, Tensor>> {
+    const { seed, training } = this.options;
+    const [random = Math.random] = randomStreams(seed + INPUT_SEED + step, 1);
+    return this.#feeds(training, this.#batch(step), random);
   }
 
   /** Follows from the step alone; what is left of an epoch behind its last whole batch is not seen in it. */
@@ -233,13 +264,13 @@ class EncoderTraining {
       data.set(made.data, row * size);
       patches.push(made.patches);
     }
+    const seen = indices.map((index) => examples[index] as Labelled);
+    const { slots } = this.options;
     return {
       [encoderInputs[modality]]: { type: "float32", shape: [indices.length, ...inputShape], data },
       ...this.#patchFeeds(patches),
-      ...labelFeeds(
-        this.classes,
-        indices.map((index) => examples[index] as Labelled),
-      ),
+      ...labelFeeds(this.classes, seen),
+      ...(slots ? slotFeeds(slots.tables, seen) : {}),
     };
   }
 
@@ -272,7 +303,7 @@ class EncoderTraining {
     json("preprocessor_config.json", preprocessor);
     writeSafetensors(
       join(output, "model.safetensors"),
-      Array.from(weights)
+      Array.from(new Map([...this.start, ...weights]))
         .filter(([name]) => !isHead(name))
         .map(([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const),
       { format: "pt" },
@@ -313,21 +344,46 @@ const isHead = (name: string) => name.startsWith("head.");
 
 const isMatrix = (name: string) => name.endsWith(".weight") && !name.includes("norm");
 
+/** What is trained, and of what. */
+interface TrainingGraph {
+  readonly graph: Graph;
+  /** Names of the weights. */
+  readonly trained: readonly string[];
+  readonly backbone: EncoderBackbone;
+  /** Of one example; 0 where patches are not asked. */
+  readonly patches: number;
+}
+
 /**
- * Inputs: the backbone's, and those of `aspectLoss` per aspect of examples and of patches; outputs: `loss`,
- * `logits of ASPECT`, `gradient of NAME`.
+ * Inputs: the backbone's, and those of `aspectLoss` per aspect of examples and of patches, and of `slotLoss`; outputs:
+ * `loss`, `logits of ASPECT`, `slot logits of ASPECT`, `gradient of NAME`.
  */
 function trainingGraph(
-  { config, labelSmoothing, training: { patchLabels = new Map() } }: EncoderTrainingOptions,
+  {
+    config,
+    labelSmoothing,
+    trainedBlocks,
+    slots,
+    training: { patchLabels = new Map() },
+  }: EncoderTrainingOptions,
   classes: Classes,
   weights: WeightSource,
-): { graph: Graph; backbone: EncoderBackbone; patches: number } {
+): TrainingGraph {
   const g = new GraphBuilder("encoder-training");
-  const parameters = new TrainedParameters(g, weights);
+  const first = Number(config.num_hidden_layers) - (trainedBlocks ?? 0);
+  const parameters = new TrainedParameters(
+    g,
+    weights,
+    (name) => trainedBlocks === undefined || isHead(name) || isTrainedPart(name, first, trainedBlocks),
+  );
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   const { width } = backbone;
   const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
-    aspectLoss(g, parameters, states, width, { aspect, count, rows, labelSmoothing });
+    aspectLoss(g, parameters, states, width, aspectTargets(g, aspect, rows), {
+      aspect,
+      count,
+      labelSmoothing,
+    });
   const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
   const seen = patchLabels.size > 0 ? patchBackbone(config, parameters).through(input) : undefined;
   const state = g.slice(seen?.classTokens ?? backbone.states(input), 1, -1);
@@ -337,10 +393,26 @@ function trainingGraph(
   for (const [aspect, { length }] of patches ? patchLabels : []) {
     losses.push(lossOf(aspect, length, patches as Value, `batch*${perExample}`));
   }
-  outputLoss(g, losses);
-  const graph = gradient(g.finish(), "loss", parameters.trained);
-  return { graph, backbone, patches: perExample };
+  outputLoss(g, slots ? [...losses.map(asKept), lossOfSlots(slots)] : losses);
+  const { trained } = parameters;
+  return { graph: gradient(g.finish(), "loss", trained), trained, backbone, patches: perExample };
+
+  function asKept(loss: Value): Value {
+    return g.multiply(loss, g.number(KEPT_HEADS_WEIGHT));
+  }
+
+  function lossOfSlots({ tables, aspects }: SlotOptions): Value {
+    const head = parameters.linear(headName(SLOT), width, tables.width, { bias: true });
+    const told = new Map(Array.from(classes).filter(([aspect]) => aspects.includes(aspect)));
+    return slotLoss(g, linear(g, g.reshape(state, [-1, width]), head), told, tables);
+  }
 }
+
+/** What the linear map of states to slots is called. */
+const SLOT = "slot";
+
+/** Of the heads' losses beside that of slots: states are to keep what heads tell. */
+const KEPT_HEADS_WEIGHT = 0.25;
 
 function patchBackbone(config: EncoderTrainingOptions["config"], parameters: ParameterReader): PatchBackbone {
   return config.model_type === "timesformer" ? timesformer(config, parameters) : vit(config, parameters);
@@ -354,7 +426,7 @@ const PATCHES_WEIGHT = 2;
 
 /** Of the encoder and of its heads. */
 function initialWeights(
-  { config, seed, training: { patchLabels = new Map() }, start = new Map() }: EncoderTrainingOptions,
+  { config, seed, slots, training: { patchLabels = new Map() }, start = new Map() }: EncoderTrainingOptions,
   classes: Classes,
 ): ReadonlyMap<string, Tensor> {
   const weights = new InitialWeights(initializer(seed), (name) => name.endsWith("attn.qkv.weight"));
@@ -363,8 +435,9 @@ function initialWeights(
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   // The graph asks for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
-  const asked = new Map([...classes, ...patchLabels]);
-  const random = [...weights.tensors, ...initialHeads(asked, backbone.width, seed)];
+  const heads = new Map(Array.from([...classes, ...patchLabels], ([aspect, { length }]) => [aspect, length]));
+  if (slots) heads.set(SLOT, slots.tables.width);
+  const random = [...weights.tensors, ...initialHeads(heads, backbone.width, seed)];
   return new Map(random.map(([name, tensor]) => [name, start.get(name) ?? tensor]));
 }
 
@@ -387,6 +460,7 @@ function fingerprintOf({
   checkpointEvery,
   threads,
   training,
+  slots,
   ...settings
 }: EncoderTrainingOptions) {
   const labels = training.examples.map((example) => example.labels);
@@ -394,6 +468,7 @@ function fingerprintOf({
     .update(
       JSON.stringify([
         settings,
+        slots && [slots.tables.width, slots.aspects],
         Array.from(start?.keys() ?? []),
         labels,
         Array.from(training.patchLabels ?? []),

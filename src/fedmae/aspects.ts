@@ -79,15 +79,23 @@ export function headName(aspect: string): string {
 /** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
 const HEAD_DEVIATION = 2e-5;
 
-/** The heads' tensors before training. */
-export function initialHeads(classes: Classes, width: number, seed: number): ReadonlyMap<string, Tensor> {
+/**
+ * The heads' tensors before training.
+ *
+ * @param counts how many labels each aspect has
+ */
+export function initialHeads(
+  counts: ReadonlyMap<string, number>,
+  width: number,
+  seed: number,
+): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(seed, 1);
   const heads = new InitialWeights((name, shape) =>
     name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_DEVIATION),
   );
-  for (const [aspect, labels] of classes) {
-    heads.take(`${headName(aspect)}.weight`, [labels.length, width]);
-    heads.take(`${headName(aspect)}.bias`, [labels.length]);
+  for (const [aspect, count] of counts) {
+    heads.take(`${headName(aspect)}.weight`, [count, width]);
+    heads.take(`${headName(aspect)}.bias`, [count]);
   }
   return heads.tensors;
 }
@@ -96,27 +104,43 @@ export interface AspectOptions {
   readonly aspect: string;
   /** How many labels it has. */
   readonly count: number;
-  /** What the first axis of the inputs is called. */
-  readonly rows: string;
   /** Share of each label's probability that is spread over all. */
   readonly labelSmoothing: number;
 }
 
+/** What the states should tell of an aspect, as `labelFeeds` gives it. */
+export interface AspectTargets {
+  /** int64 [N] */
+  readonly labels: Value;
+  /** [N] */
+  readonly weights: Value;
+}
+
 /**
- * An aspect's head on states [..., d], and its loss. Adds the inputs `labels of ASPECT` int64 [N] and
- * `weights of ASPECT` [N] and the output `logits of ASPECT` [N, C], N the number of states.
+ * Adds the inputs `labels of ASPECT` int64 [N] and `weights of ASPECT` [N].
+ *
+ * @param rows what their axis is called
+ */
+export function aspectTargets(g: GraphBuilder, aspect: string, rows: string): AspectTargets {
+  return {
+    labels: g.input(`labels of ${aspect}`, "int64", [rows]),
+    weights: g.input(`weights of ${aspect}`, "float32", [rows]),
+  };
+}
+
+/**
+ * An aspect's head on states [..., d], N of them, and its loss. Adds the output `logits of ASPECT` [N, C].
  */
 export function aspectLoss(
   g: GraphBuilder,
   parameters: TrainedParameters,
   states: Value,
   width: number,
-  { aspect, count, rows, labelSmoothing }: AspectOptions,
+  { labels, weights }: AspectTargets,
+  { aspect, count, labelSmoothing }: AspectOptions,
 ): Value {
   const head = parameters.linear(headName(aspect), width, count, { bias: true });
   const logits = g.output(`logits of ${aspect}`, linear(g, g.reshape(states, [-1, width]), head));
-  const labels = g.input(`labels of ${aspect}`, "int64", [rows]);
-  const weights = g.input(`weights of ${aspect}`, "float32", [rows]);
   const { loss, logProbabilities } = g.crossEntropy(logits, labels);
   const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
   return g.sum(g.multiply(smoothed, weights), [0], false);

@@ -4,7 +4,7 @@ import { patchesPerSide, type VitConfig, vit } from "../backbones/vit.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
 import { TrainedParameters } from "../training/trained-parameters.js";
-import { aspectLoss, outputLoss } from "./aspects.js";
+import { aspectLoss, aspectTargets, outputLoss } from "./aspects.js";
 import { isPosition } from "./mae-graph.js";
 
 export interface ClassifierOptions {
@@ -42,7 +42,11 @@ export function classifierGraph(
   const { classTokens, patches } = vit(config, parameters).through(pixels);
   const width = config.hidden_size;
   const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
-    aspectLoss(g, parameters, states, width, { aspect, count, rows, labelSmoothing });
+    aspectLoss(g, parameters, states, width, aspectTargets(g, aspect, rows), {
+      aspect,
+      count,
+      labelSmoothing,
+    });
   const state = g.slice(classTokens, 1, -1);
   const losses = Array.from(classes, ([aspect, count]) => lossOf(aspect, count, state, "batch"));
   const patchRows = `batch*${patchesPerSide(config) ** 2}`;
@@ -55,7 +59,8 @@ export function classifierGraph(
 /** What the head of the patches is called; no aspect may be. */
 export const REGIONS = "regions";
 
-function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
+/** Whether a tensor is of the last blocks, or of the norm behind them; of all, where all are trained. */
+export function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
   const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
   if (index !== undefined) return Number(index) >= firstBlock;
   return name.startsWith("norm.") ? trainedBlocks > 0 : firstBlock === 0;

@@ -144,9 +144,9 @@ class Finetuning {
   ): Promise<Finetuning> {
     const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
     const { classes, regions } = taught;
-    const heads = regions.length > 0 ? new Map([...classes, [REGIONS, regions]]) : classes;
-    const all = new Map([...tensors, ...initialHeads(heads, config.hidden_size, options.seed)]);
     const counts = new Map(Array.from(classes, ([aspect, labels]) => [aspect, labels.length]));
+    const heads = regions.length > 0 ? new Map([...counts, [REGIONS, regions.length]]) : counts;
+    const all = new Map([...tensors, ...initialHeads(heads, config.hidden_size, options.seed)]);
     const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
       classes: counts,
       regionLabels: regions.length,

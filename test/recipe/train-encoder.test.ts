@@ -9,10 +9,12 @@ import {
   trainEncoder,
 } from "../../models/recipe/train-encoder.js";
 import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { openSafetensors } from "../../src/checkpoints/safetensors.js";
 import { randomStreams } from "../../src/generation/random.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
+import { normal } from "../../src/training/distributions.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-encoder-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -94,6 +96,53 @@ describe("an encoder that is trained on labels", () => {
     await trainEncoder(stopped, { onStep: (step) => steps.push(step) });
     assert.equal(steps[0], 11);
     assert.ok(model("at once").equals(model("stopped")));
+  });
+
+  it("changes its last blocks alone, where those are trained", async () => {
+    const train = (name: string, steps: number, trainedBlocks: number) => {
+      const { config, ...others } = options(name, steps);
+      return trainEncoder({ ...others, config: { ...config, num_hidden_layers: 2 }, trainedBlocks });
+    };
+    await train("first", 10, 0);
+    await train("second", 20, 0);
+    await train("third", 10, 1);
+    const tensor = (name: string, of: string) => {
+      const file = openSafetensors(join(folder, name, "model.safetensors"));
+      try {
+        return Array.from(file.tensors.get(of)?.read() as Float32Array);
+      } finally {
+        file.close();
+      }
+    };
+    const [lower, upper] = ["blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc1.weight"];
+    assert.deepEqual(tensor("first", upper), tensor("second", upper));
+    assert.deepEqual(tensor("first", lower), tensor("third", lower));
+    assert.notDeepEqual(tensor("first", upper), tensor("third", upper));
+  });
+
+  it("learns states whose linear map holds the labels' slots", async () => {
+    const [random = Math.random] = randomStreams(9, 1);
+    const width = 12;
+    const own = new Map(
+      ["low", "high", "early", "late"].map((label) => [label, normal(random, [width], 0.4)]),
+    );
+    const slotOf = (labels: Readonly<Record<string, string>>) => {
+      const slot = new Float32Array(width);
+      for (const label of Object.values(labels))
+        own.get(label)?.forEach((x, i) => {
+          slot[i] = (slot[i] as number) + x;
+        });
+      return slot;
+    };
+    const losses: number[] = [];
+    await trainEncoder(
+      { ...options("slots", 320), slots: { tables: { width, slotOf }, aspects: ["height", "time"] } },
+      { onStep: (_, loss) => losses.push(loss) },
+    );
+    const [first = 0, last = 0] = [losses.slice(0, 10), losses.slice(-10)].map(
+      (some) => some.reduce((a, b) => a + b) / 10,
+    );
+    assert.ok(last < first / 4, `${first}, ${last}`);
   });
 
   it("does not go on from another run's checkpoint", async () => {
