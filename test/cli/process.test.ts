@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -18,6 +19,12 @@ describe("epalm | head", () => {
     });
     const code = await new Promise((resolve) => child.on("close", resolve));
     assert.deepEqual([code, stderr], [0, ""]);
+  });
+});
+
+describe("the command's file", { skip: process.platform === "win32" && "Windows has no such bit" }, () => {
+  it("may be run after each build: npx links to it once, and sets the bit then alone", () => {
+    assert.equal(statSync(MAIN).mode & 0o111, 0o111);
   });
 });
 
