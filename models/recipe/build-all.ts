@@ -21,7 +21,7 @@ import { writeFirstAdapter } from "./first-adapter.js";
 import { HintTables } from "./hint-tables.js";
 import { writeIconFolder } from "./icon-folders.js";
 import { trainLanguageModel } from "./language-model.js";
-import { trainPictureEncoder, trainSpeakingBlock } from "./picture-encoder.js";
+import { trainPictureEncoder, trainReadout } from "./picture-encoder.js";
 import { makeSamples } from "./samples.js";
 import { trainSoundEncoder } from "./sounds/sound-encoder.js";
 import type { EncoderTrainingHooks } from "./train-encoder.js";
@@ -32,11 +32,11 @@ const LANGUAGE_STEPS = 4600;
 /** Steps that the encoder of pictures is trained for. */
 const PICTURE_STEPS = 18_000;
 
-/** Steps that the block behind it is trained for. */
-const SPEAKING_STEPS = 650;
+/** Steps that its readout is trained for. */
+const READOUT_STEPS = 650;
 
-/** The encoder of pictures without that block. */
-const SILENT_ENCODER = "silent-encoder";
+/** The encoder of pictures before it has a readout. */
+const ENCODER_WITHOUT_READOUT = "encoder-without-readout";
 
 const LANGUAGE_MODEL = "lm";
 
@@ -136,13 +136,13 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where; then how to say it. */
+/** What is in the scenes, and where; then its readout. */
 async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   const tests = { style: labels("style"), compositions: labels("compositions") };
   await trainPictureEncoder(
     {
-      output: join(work, SILENT_ENCODER),
+      output: join(work, ENCODER_WITHOUT_READOUT),
       from: join(work, "mae", "mae"),
       scenes: { count: 60_000, seed: 60_000_000 },
       tests,
@@ -154,19 +154,19 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
     hooksOf("encoder", PICTURE_STEPS, say),
   );
   const languageModel = join(work, LANGUAGE_MODEL);
-  await trainSpeakingBlock(
+  await trainReadout(
     {
       output: join(work, encoderFolders.image),
-      from: join(work, SILENT_ENCODER),
+      from: join(work, ENCODER_WITHOUT_READOUT),
       tables: HintTables.read(languageModel, await loadTokenizer(languageModel)),
       scenes: { count: 90_000, seed: 156_000_000 },
       tests,
-      steps: SPEAKING_STEPS,
+      steps: READOUT_STEPS,
       batchSize: 256,
       testEvery: 200,
       threads,
     },
-    hooksOf("speaking block", SPEAKING_STEPS, say),
+    hooksOf("readout", READOUT_STEPS, say),
   );
 }
 
@@ -203,7 +203,7 @@ async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
   await trainClipEncoder(
     {
       output: join(work, encoderFolders.video),
-      from: join(work, SILENT_ENCODER),
+      from: join(work, ENCODER_WITHOUT_READOUT),
       clips: { count: 60_000, seed: 100_000_000 },
       tests: { style: set("style"), combinations: set("combinations") },
       steps: CLIP_STEPS,

@@ -51,21 +51,21 @@ export async function trainPictureEncoder(
   );
 }
 
-export interface SpeakingBlockOptions extends PictureEncoderOptions {
+export interface ReadoutOptions extends PictureEncoderOptions {
   /** What the language model reads as labels. */
   readonly tables: LabelSlots;
 }
 
-/** All but places: those are hardly told at all. */
-const spoken = ["name", "kind", "count", "background", "texture"];
+/** What slots have to tell: all but places, which are hardly told at all. */
+const readAspects = ["name", "kind", "count", "background", "texture"];
 
 /**
- * Adds a block to an encoder that `trainPictureEncoder` has trained, and trains it alone: to give its state in such a form
- * that a linear map of it is what the language model reads. The last state's logits of names need a softmax, and a linear
+ * Adds a readout to an encoder that `trainPictureEncoder` has trained: one more block, which is trained alone to give what
+ * the others see in such a form that a linear map of its state is what the language model reads. What those others have, logits of names, needs a softmax, and a linear
  * map has none: it would say a little of each of 218 names, and somewhat more of the right one.
  */
-export async function trainSpeakingBlock(
-  { from, scenes, tests, steps, tables, ...options }: SpeakingBlockOptions,
+export async function trainReadout(
+  { from, scenes, tests, steps, tables, ...options }: ReadoutOptions,
   hooks: EncoderTrainingHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
@@ -79,7 +79,7 @@ export async function trainSpeakingBlock(
       preprocessor: imagenetPreprocessorConfig(side),
       start: new Map([...withAddedBlock(tensors, depth), ...trainedHeads(from)]),
       trainedBlocks: 1,
-      slots: { tables, aspects: spoken },
+      slots: { tables, aspects: readAspects },
       training: { examples, input },
       tests: await openTests(tests, side),
       steps,

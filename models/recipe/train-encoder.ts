@@ -111,7 +111,7 @@ const ORDER_SEED = 1_000_000_000;
 const INPUT_SEED = 2_000_000_000;
 
 /**
- * Trains an encoder of any modality, from random weights, to name what labelled examples show: a linear head per aspect
+ * Trains an encoder of any modality, from random or given weights, to name what labelled examples show: a linear head per aspect
  * on the normed [CLS] state of its last block. Writes a folder that `epalm build` takes; goes on from its checkpoint
  * where it was stopped.
  *

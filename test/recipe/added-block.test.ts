@@ -24,6 +24,16 @@ describe("an encoder with one block more", () => {
     );
   });
 
+  it("is refused where the encoder has another depth, or no final norm", () => {
+    const message = (name: string) => ({
+      code: "invalid_checkpoint",
+      message: `encoder: tensor ${name} is missing`,
+    });
+    assert.throws(() => withAddedBlock(tensors, 5), message("blocks.4.attn.proj.weight"));
+    const without = new Map(Array.from(tensors).filter(([name]) => name !== "norm.weight"));
+    assert.throws(() => withAddedBlock(without, vitConfig.num_hidden_layers), message("norm.weight"));
+  });
+
   it("says what it said before, twice", async () => {
     const { hidden_size: width, num_hidden_layers: depth, image_size: side } = vitConfig;
     const [random = Math.random] = randomStreams(4, 1);
