@@ -1,7 +1,14 @@
+import {
+  byScore,
+  emptyHypothesis,
+  extend,
+  finishHypothesis,
+  type Hypothesis,
+  penalisedScore,
+} from "./hypothesis.js";
 import { bestChoices, expectRows, rowAt } from "./row-output.js";
-import { byScore, emptySequence, extend, hypothesisOf, penalisedScore, type Sequence } from "./sequence.js";
 import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, Hypothesis, RowOutput, Strategy } from "./strategy.js";
+import type { Continuation, FinishedHypothesis, RowOutput, Strategy } from "./strategy.js";
 
 /**
  * When to stop with as many finished hypotheses as beams. `true`: at once. `false`: when the best beam, scored as if
@@ -33,7 +40,7 @@ export function beamSearch(settings: BeamSettings, rules: StopRules): Strategy {
 interface Candidate {
   readonly parent: number;
   readonly token: number;
-  readonly sequence: Sequence;
+  readonly hypothesis: Hypothesis;
 }
 
 class BeamSearch implements Strategy {
@@ -43,8 +50,8 @@ class BeamSearch implements Strategy {
   readonly #rules: StopRules;
   /** `beams_to_keep`: with so many candidates, `beams` of them go on even if all end tokens rank above them. */
   readonly #keep: number;
-  #beams: readonly Sequence[] = [emptySequence];
-  #finished: readonly Hypothesis[] = [];
+  #beams: readonly Hypothesis[] = [emptyHypothesis];
+  #finished: readonly FinishedHypothesis[] = [];
 
   constructor(settings: BeamSettings, rules: StopRules) {
     this.#settings = settings;
@@ -59,22 +66,22 @@ class BeamSearch implements Strategy {
     const { beams, lengthPenalty } = this.#settings;
     const candidates = this.#bestCandidates(rows).map((candidate) => ({
       ...candidate,
-      finish: finishReason(candidate.sequence.tokens, this.#rules),
+      finish: finishReason(candidate.hypothesis.tokens, this.#rules),
     }));
     // Beyond the first `beams`, candidates only stand in for those that end: they do not end themselves.
     const ended = candidates
       .slice(0, beams)
-      .flatMap(({ sequence, finish }) =>
-        finish === undefined ? [] : [hypothesisOf(sequence, finish, lengthPenalty)],
+      .flatMap(({ hypothesis, finish }) =>
+        finish === undefined ? [] : [finishHypothesis(hypothesis, finish, lengthPenalty)],
       );
     const running = candidates.filter(({ finish }) => finish === undefined).slice(0, beams);
     this.#finished = [...this.#finished, ...ended].sort(byScore).slice(0, beams);
-    const next = this.#canImprove(running[0]?.sequence) ? running : [];
-    this.#beams = next.map(({ sequence }) => sequence);
+    const next = this.#canImprove(running[0]?.hypothesis) ? running : [];
+    this.#beams = next.map(({ hypothesis }) => hypothesis);
     return next.map(({ parent, token }) => ({ parent, token }));
   }
 
-  hypotheses(): readonly Hypothesis[] {
+  hypotheses(): readonly FinishedHypothesis[] {
     return this.#finished.slice(0, this.#settings.sequences);
   }
 
@@ -91,11 +98,11 @@ class BeamSearch implements Strategy {
       })
       .sort((a, b) => b.beam.logProb + b.choice.logProb - (a.beam.logProb + a.choice.logProb))
       .slice(0, this.#keep)
-      .map(({ parent, beam, choice }) => ({ parent, token: choice.token, sequence: extend(beam, choice) }));
+      .map(({ parent, beam, choice }) => ({ parent, token: choice.token, hypothesis: extend(beam, choice) }));
   }
 
   /** `_check_early_stop_heuristic` and `_beam_search_has_unfinished_sequences`. */
-  #canImprove(best: Sequence | undefined): boolean {
+  #canImprove(best: Hypothesis | undefined): boolean {
     const { beams, earlyStopping, lengthPenalty } = this.#settings;
     if (best === undefined) return false;
     const worst = this.#finished[beams - 1];

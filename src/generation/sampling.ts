@@ -1,8 +1,8 @@
+import { byScore, emptyHypothesis, extend, finishHypothesis, type Hypothesis } from "./hypothesis.js";
 import { randomStreams } from "./random.js";
 import { type Choice, choiceAt, expectRows, rowAt } from "./row-output.js";
-import { byScore, emptySequence, extend, hypothesisOf, type Sequence } from "./sequence.js";
 import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, Hypothesis, RowOutput, Strategy } from "./strategy.js";
+import type { Continuation, FinishedHypothesis, RowOutput, Strategy } from "./strategy.js";
 import { drawRank, type Warping, warp } from "./warping.js";
 
 export interface SamplingSettings {
@@ -15,7 +15,7 @@ export interface SamplingSettings {
 
 /** Always the most probable token. */
 export function greedy(rules: StopRules): Strategy {
-  return new IndependentSequences([(row) => choiceAt(row, 0)], 1, rules);
+  return new IndependentHypotheses([(row) => choiceAt(row, 0)], 1, rules);
 }
 
 /** Tokens drawn at random. */
@@ -23,7 +23,7 @@ export function sampling({ sequences, seed, warping }: SamplingSettings, rules: 
   const choosers = randomStreams(seed, sequences).map(
     (random) => (row: RowOutput) => choiceAt(row, drawRank(warp(row, warping), random())),
   );
-  return new IndependentSequences(choosers, warping.topK ?? "all", rules);
+  return new IndependentHypotheses(choosers, warping.topK ?? "all", rules);
 }
 
 /** A way to choose the next token out of those allowed. */
@@ -32,41 +32,41 @@ type Chooser = (row: RowOutput) => Choice;
 /** An unfinished sequence. */
 interface Lane {
   readonly choose: Chooser;
-  readonly sequence: Sequence;
+  readonly hypothesis: Hypothesis;
   /** The row it goes on from. */
   readonly row: number;
 }
 
 /** One sequence per chooser, all from the same prompt; no token is ever taken back. */
-class IndependentSequences implements Strategy {
+class IndependentHypotheses implements Strategy {
   readonly candidates: number | "all";
   readonly maxRows: number;
   readonly #rules: StopRules;
   #rows = 1;
   #lanes: readonly Lane[];
-  #finished: readonly Hypothesis[] = [];
+  #finished: readonly FinishedHypothesis[] = [];
 
   constructor(choosers: readonly Chooser[], candidates: number | "all", rules: StopRules) {
     this.candidates = candidates === "all" ? "all" : candidates + barredCount(rules);
     this.maxRows = choosers.length;
     this.#rules = rules;
-    this.#lanes = choosers.map((choose) => ({ choose, sequence: emptySequence, row: 0 }));
+    this.#lanes = choosers.map((choose) => ({ choose, hypothesis: emptyHypothesis, row: 0 }));
   }
 
   advance(rows: readonly RowOutput[]): readonly Continuation[] {
     expectRows(rows, this.#rows);
     const lanes: Lane[] = [];
-    const finished: Hypothesis[] = [];
+    const finished: FinishedHypothesis[] = [];
     const continuations: Continuation[] = [];
-    for (const { choose, sequence, row } of this.#lanes) {
-      const choice = choose(allowedNext(rowAt(rows, row), sequence.tokens.length, this.#rules));
-      const extended = extend(sequence, choice);
+    for (const { choose, hypothesis, row } of this.#lanes) {
+      const choice = choose(allowedNext(rowAt(rows, row), hypothesis.tokens.length, this.#rules));
+      const extended = extend(hypothesis, choice);
       const finish = finishReason(extended.tokens, this.#rules);
       if (finish !== undefined) {
-        finished.push(hypothesisOf(extended, finish, LENGTH_PENALTY));
+        finished.push(finishHypothesis(extended, finish, LENGTH_PENALTY));
         continue;
       }
-      lanes.push({ choose, sequence: extended, row: continuations.length });
+      lanes.push({ choose, hypothesis: extended, row: continuations.length });
       continuations.push({ parent: row, token: choice.token });
     }
     this.#lanes = lanes;
@@ -75,13 +75,13 @@ class IndependentSequences implements Strategy {
     return continuations;
   }
 
-  hypotheses(): readonly Hypothesis[] {
+  hypotheses(): readonly FinishedHypothesis[] {
     return this.#finished;
   }
 
   settledTokens(): readonly number[] | undefined {
     if (this.maxRows > 1) return undefined;
-    return this.#lanes[0]?.sequence.tokens ?? this.#finished[0]?.tokens;
+    return this.#lanes[0]?.hypothesis.tokens ?? this.#finished[0]?.tokens;
   }
 }
 

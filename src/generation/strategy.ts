@@ -21,7 +21,7 @@ export interface Continuation {
 export type FinishReason = "end" | "stop" | "length";
 
 /** One finished sequence. */
-export interface Hypothesis {
+export interface FinishedHypothesis {
   /** New tokens. An end token is left out; the tokens that spell a stop string are in, see `cutAtStop`. */
   readonly tokens: readonly number[];
   /**
@@ -46,7 +46,7 @@ export interface Strategy {
    */
   advance(rows: readonly RowOutput[]): readonly Continuation[];
   /** Finished sequences, best first; complete once `advance` has answered with nothing. */
-  hypotheses(): readonly Hypothesis[];
+  hypotheses(): readonly FinishedHypothesis[];
   /**
    * For streaming: the tokens chosen so far, which only ever grow and are those of the only hypothesis in the end.
    * Undefined where a strategy revises its choice or follows several sequences.

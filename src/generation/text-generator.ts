@@ -11,7 +11,7 @@ import { GenerationJob, ScoringJob } from "./job.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { type RowContext, statesByLayer } from "./row.js";
 import { cutAtStop, streamableText } from "./stop-rules.js";
-import type { FinishReason, Hypothesis, Strategy } from "./strategy.js";
+import type { FinishedHypothesis, FinishReason, Strategy } from "./strategy.js";
 
 /** What a text is about: projected states of one medium, and the soft tokens of the same adapter. */
 export interface Grounding {
@@ -170,7 +170,7 @@ export class TextGenerator {
     );
   }
 
-  #textOf({ tokens, logProbs, score, finish }: Hypothesis, stop: readonly string[]): GeneratedText {
+  #textOf({ tokens, logProbs, score, finish }: FinishedHypothesis, stop: readonly string[]): GeneratedText {
     const text = cutAtStop(this.#tokenizer.decode(tokens), stop).trim();
     const stream = new TextStream(this.#tokenizer);
     return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };

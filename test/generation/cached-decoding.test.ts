@@ -5,7 +5,7 @@ import { Engine } from "../../src/generation/engine.js";
 import type { GenerationOptions } from "../../src/generation/generation-options.js";
 import { ScoringJob } from "../../src/generation/job.js";
 import type { RowContext } from "../../src/generation/row.js";
-import type { Hypothesis } from "../../src/generation/strategy.js";
+import type { FinishedHypothesis } from "../../src/generation/strategy.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
 
@@ -51,7 +51,7 @@ async function write(
   context: RowContext,
   prompt: readonly number[],
   options: GenerationOptions,
-): Promise<readonly Hypothesis[]> {
+): Promise<readonly FinishedHypothesis[]> {
   const { job, hypotheses } = writingJob(context, prompt, options, golden.endTokens);
   await engine.run(job);
   return hypotheses();
@@ -121,7 +121,7 @@ for (const name of goldens) {
           ][(index + kind) % 3] as GenerationOptions,
         })),
       );
-      const alone: (readonly Hypothesis[])[] = [];
+      const alone: (readonly FinishedHypothesis[])[] = [];
       const single = new Engine(golden.decoder);
       for (const { context, prompt, options } of requests) {
         alone.push(await write(golden, single, context, prompt, options));

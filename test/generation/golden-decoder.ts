@@ -10,7 +10,7 @@ import { Decoder } from "../../src/generation/decoder.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
 import { GenerationJob } from "../../src/generation/job.js";
 import { type RowContext, statesByLayer } from "../../src/generation/row.js";
-import type { Hypothesis } from "../../src/generation/strategy.js";
+import type { FinishedHypothesis } from "../../src/generation/strategy.js";
 import type { Grounding, TextBounds } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
@@ -111,6 +111,6 @@ export function writingJob(
   });
   return {
     job: new GenerationJob(context, prompt, strategy),
-    hypotheses: (): readonly Hypothesis[] => strategy.hypotheses(),
+    hypotheses: (): readonly FinishedHypothesis[] => strategy.hypotheses(),
   };
 }

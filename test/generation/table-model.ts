@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Hypothesis, RowOutput, Strategy } from "../../src/generation/strategy.js";
+import type { FinishedHypothesis, RowOutput, Strategy } from "../../src/generation/strategy.js";
 
 /** A decoder that is a table: the logits after some tokens, and the text of tokens. */
 export interface TableModel {
@@ -23,7 +23,7 @@ export function rowOutput(logits: readonly number[], candidates: number | "all" 
 }
 
 export interface Run {
-  readonly hypotheses: readonly Hypothesis[];
+  readonly hypotheses: readonly FinishedHypothesis[];
   /** How many rows went on after each step, the last, 0, included. */
   readonly rows: readonly number[];
   /** What `settledTokens` said after each step. */

@@ -1,8 +1,8 @@
 import type { Choice } from "./row-output.js";
-import type { FinishReason, Hypothesis } from "./strategy.js";
+import type { FinishedHypothesis, FinishReason } from "./strategy.js";
 
 /** The new tokens of one row, an end token included. A value: extending copies, so that beams can share a past. */
-export interface Sequence {
+export interface Hypothesis {
   readonly tokens: readonly number[];
   /** Natural log-probability of each token under the model. */
   readonly logProbs: readonly number[];
@@ -10,13 +10,13 @@ export interface Sequence {
   readonly logProb: number;
 }
 
-export const emptySequence: Sequence = { tokens: [], logProbs: [], logProb: 0 };
+export const emptyHypothesis: Hypothesis = { tokens: [], logProbs: [], logProb: 0 };
 
-export function extend(sequence: Sequence, { token, logProb }: Choice): Sequence {
+export function extend(hypothesis: Hypothesis, { token, logProb }: Choice): Hypothesis {
   return {
-    tokens: [...sequence.tokens, token],
-    logProbs: [...sequence.logProbs, logProb],
-    logProb: sequence.logProb + logProb,
+    tokens: [...hypothesis.tokens, token],
+    logProbs: [...hypothesis.logProbs, logProb],
+    logProb: hypothesis.logProb + logProb,
   };
 }
 
@@ -29,8 +29,12 @@ export function penalisedScore(logProb: number, length: number, lengthPenalty: n
   return logProb / length ** lengthPenalty;
 }
 
-export function hypothesisOf(sequence: Sequence, finish: FinishReason, lengthPenalty: number): Hypothesis {
-  const { tokens, logProbs, logProb } = sequence;
+export function finishHypothesis(
+  hypothesis: Hypothesis,
+  finish: FinishReason,
+  lengthPenalty: number,
+): FinishedHypothesis {
+  const { tokens, logProbs, logProb } = hypothesis;
   return {
     tokens: finish === "end" ? tokens.slice(0, -1) : tokens,
     logProbs,
@@ -40,6 +44,6 @@ export function hypothesisOf(sequence: Sequence, finish: FinishReason, lengthPen
 }
 
 /** Best first; a stable order, so that the earlier of two equals stays ahead. */
-export function byScore(a: Hypothesis, b: Hypothesis): number {
+export function byScore(a: FinishedHypothesis, b: FinishedHypothesis): number {
   return b.score - a.score;
 }
