@@ -2,7 +2,7 @@ import type { DecoderShape } from "../src/backbones/backbone.js";
 import { createStrategy } from "../src/generation/create-strategy.js";
 import { Decoder } from "../src/generation/decoder.js";
 import { parseGenerationOptions } from "../src/generation/generation-options.js";
-import { GenerationJob } from "../src/generation/job.js";
+import { DecodingRequest } from "../src/generation/request.js";
 import { Scheduler } from "../src/generation/scheduler.js";
 import type { Feeds, Results, Session } from "../src/runtime/session.js";
 
@@ -73,7 +73,7 @@ export async function runGreedy(
     createStrategy(plan, { endTokens: new Set(), decode: () => "" }),
   );
   strategies.forEach((strategy, row) => {
-    scheduler.add(new GenerationJob({}, promptOf(row), strategy));
+    scheduler.add(new DecodingRequest({}, promptOf(row), strategy));
   });
   const times: StepTime[] = [];
   for (;;) {

@@ -123,7 +123,7 @@ async function comparePair(context: Context, llama: Llama, pair: Pair) {
     for (let round = 0; round <= ROUNDS; round++) {
       runs.push({ ours: await runOurs(ours), theirs: await runTheirs(sequence) });
     }
-    return rowOf(pair, runs.slice(1));
+    return sequenceAt(pair, runs.slice(1));
   } finally {
     await model.dispose();
     await ours.session.close();
@@ -163,7 +163,7 @@ async function runTheirs(sequence: LlamaSequence): Promise<Run> {
   return { prefill, steps, tokens };
 }
 
-function rowOf(pair: Pair, runs: readonly { readonly ours: Run; readonly theirs: Run }[]) {
+function sequenceAt(pair: Pair, runs: readonly { readonly ours: Run; readonly theirs: Run }[]) {
   const prefill = (side: "ours" | "theirs") => median(runs.map((run) => run[side].prefill));
   const step = (side: "ours" | "theirs") => median(runs.flatMap((run) => run[side].steps));
   const [first] = runs;

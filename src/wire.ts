@@ -4,7 +4,7 @@ import {
   type GenerationSettings,
   MAX_LENGTH_PENALTY,
   MAX_NEW_TOKENS,
-  MAX_ROWS,
+  MAX_SEQUENCES,
   MAX_STOP_LENGTH,
   MAX_STOP_STRINGS,
   MAX_TEMPERATURE,
@@ -44,7 +44,7 @@ const someText = z.string().min(1);
 const generationFields = {
   max_tokens: z.int().min(1).max(MAX_NEW_TOKENS).describe("most tokens of a text"),
   min_tokens: z.int().min(0).max(MAX_NEW_TOKENS).describe("fewest tokens of a text"),
-  beams: z.int().min(1).max(MAX_ROWS).describe("sequences that beam search follows; 1: none"),
+  beams: z.int().min(1).max(MAX_SEQUENCES).describe("sequences that beam search follows; 1: none"),
   length_penalty: z
     .number()
     .min(-MAX_LENGTH_PENALTY)
@@ -65,7 +65,7 @@ const generationFields = {
     .array(z.string().min(1).max(MAX_STOP_LENGTH))
     .max(MAX_STOP_STRINGS)
     .describe("texts that end an answer; they are cut off"),
-  n: z.int().min(1).max(MAX_ROWS).describe("how many texts are made, with beams or a temperature"),
+  n: z.int().min(1).max(MAX_SEQUENCES).describe("how many texts are made, with beams or a temperature"),
 };
 
 const generationSchema = z.strictObject(generationFields).partial();

@@ -14,7 +14,7 @@ const folder = join("test/fixtures/goldens", name);
 const golden = openCase(folder, name);
 
 /** Row `index` of a golden tensor. */
-function rowOf(tensor: string, index: number): number[] {
+function sequenceAt(tensor: string, index: number): number[] {
   const { shape, data } = golden.golden(tensor);
   const size = data.length / (shape[0] ?? 1);
   return Array.from(data.slice(index * size, (index + 1) * size), Number);
@@ -56,8 +56,8 @@ describe("a loaded model", () => {
   });
 
   it("encodes pixels as the reference does", async () => {
-    const { shape, data } = await model.encode({ pixels: Float32Array.from(rowOf("pixels", 1)) });
-    const expected = rowOf("states", 1);
+    const { shape, data } = await model.encode({ pixels: Float32Array.from(sequenceAt("pixels", 1)) });
+    const expected = sequenceAt("states", 1);
     assert.deepEqual(shape, golden.golden("states").shape.slice(1));
     expected.forEach((value, at) => {
       assert.ok(Math.abs(Number(data[at]) - value) < 1e-4, `number ${at}: ${data[at]}, expected ${value}`);
@@ -70,7 +70,7 @@ describe("a loaded model", () => {
     const ask = { beams: 1, maxNewTokens: 12 };
     const [ofBytes, ofPath] = await Promise.all([model.caption(picture, ask), model.caption(path, ask)]);
     assert.deepEqual(ofBytes.texts, ofPath.texts);
-    const pixels = Float32Array.from(rowOf("pixels", 0));
+    const pixels = Float32Array.from(sequenceAt("pixels", 0));
     const first = await model.caption({ pixels }, ask);
     assert.deepEqual((await model.caption({ pixels }, ask)).texts, first.texts);
     assert.notDeepEqual(

@@ -9,8 +9,8 @@ import { createStrategy } from "../../src/generation/create-strategy.js";
 import { Decoder } from "../../src/generation/decoder.js";
 import { Engine } from "../../src/generation/engine.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
-import { GenerationJob } from "../../src/generation/job.js";
-import { type RowContext, statesByLayer } from "../../src/generation/row.js";
+import { DecodingRequest } from "../../src/generation/request.js";
+import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import type { Manifest } from "../../src/model/manifest.js";
@@ -119,13 +119,13 @@ function pixelsOf({ settings, golden }: Case): Tensor {
   const [clips = 0, channels = 0, frames = 0, height = 0, width = 0] = pixels.shape;
   const plane = height * width;
   const data = new Float32Array(pixels.data.length);
-  for (let row = 0; row < clips * channels * frames; row++) {
+  for (let sequence = 0; sequence < clips * channels * frames; sequence++) {
     const [clip, channel, frame] = [
-      Math.floor(row / (channels * frames)),
-      Math.floor(row / frames) % channels,
-      row % frames,
+      Math.floor(sequence / (channels * frames)),
+      Math.floor(sequence / frames) % channels,
+      sequence % frames,
     ];
-    const own = pixels.data.subarray(row * plane, (row + 1) * plane) as Float32Array;
+    const own = pixels.data.subarray(sequence * plane, (sequence + 1) * plane) as Float32Array;
     data.set(own, ((clip * frames + frame) * channels + channel) * plane);
   }
   return { type: "float32", shape: [clips, frames, channels, height, width], data };
@@ -170,11 +170,11 @@ async function checkLogits(
   const [normalizers, targets] = [output(results, "log_normalizer"), output(results, "target_logits")];
   const [batch = 0, length = 0] = texts.ids.shape;
   const lead = 1 + (prompt.shape[0] ?? 0);
-  const losses = Float32Array.from({ length: batch }, (_, row) => {
+  const losses = Float32Array.from({ length: batch }, (_, sequence) => {
     let loss = 0;
     for (let place = 1; place < length; place++) {
-      if (texts.mask.data[row * length + place] === 0n) continue;
-      const at = row * (lead + length) + lead + place - 1;
+      if (texts.mask.data[sequence * length + place] === 0n) continue;
+      const at = sequence * (lead + length) + lead + place - 1;
       loss += Number(normalizers.data[at]) - Number(targets.data[at]);
     }
     return loss;
@@ -193,12 +193,12 @@ async function checkTokens(
   { perception, prompt, plan }: Heard,
 ): Promise<Check[]> {
   const engine = new Engine(new Decoder(session, decoder.shape));
-  const generate = (context: RowContext, text: readonly number[], options: GenerationOptions) =>
+  const generate = (context: SequenceContext, text: readonly number[], options: GenerationOptions) =>
     generateTokens(engine, context, text, options, decoder.endTokens);
   const checks: Check[] = [];
   const [batch = 0, states = 0, width = 0] = perception.shape;
-  for (let row = 0; row < batch && golden.has(`greedy.${row}.prompt`); row++) {
-    const own = perception.data.subarray(row * states * width, (row + 1) * states * width);
+  for (let sequence = 0; sequence < batch && golden.has(`greedy.${sequence}.prompt`); sequence++) {
+    const own = perception.data.subarray(sequence * states * width, (sequence + 1) * states * width);
     const context = {
       perception: {
         plan,
@@ -206,12 +206,12 @@ async function checkTokens(
       },
       softPrompt: prompt,
     };
-    const expected = numbers(golden.golden(`greedy.${row}.new`));
+    const expected = numbers(golden.golden(`greedy.${sequence}.new`));
     // The reference stops after 12 tokens, as its script has it.
-    const found = await generate(context, numbers(golden.golden(`greedy.${row}.prompt`)), {
+    const found = await generate(context, numbers(golden.golden(`greedy.${sequence}.prompt`)), {
       maxNewTokens: 12,
     });
-    checks.push(sameTokens(`greedy tokens, row ${row}`, found, expected));
+    checks.push(sameTokens(`greedy tokens, row ${sequence}`, found, expected));
   }
   if (golden.has("beam3_text_only.prompt")) {
     const expected = numbers(golden.golden("beam3_text_only.new"));
@@ -224,7 +224,7 @@ async function checkTokens(
 
 async function generateTokens(
   engine: Engine,
-  context: RowContext,
+  context: SequenceContext,
   prompt: readonly number[],
   options: GenerationOptions,
   endTokens: readonly number[],
@@ -233,7 +233,7 @@ async function generateTokens(
     endTokens: new Set(endTokens),
     decode: () => "",
   });
-  await engine.run(new GenerationJob(context, prompt, strategy));
+  await engine.run(new DecodingRequest(context, prompt, strategy));
   const [best] = strategy.hypotheses();
   return [...(best?.tokens ?? []), ...(best?.finish === "end" ? endTokens.slice(0, 1) : [])];
 }

@@ -100,8 +100,8 @@ interface Compared {
   readonly expected: string | number;
 }
 
-function identical(what: string, rows: readonly Compared[]): Check {
-  const wrong = rows.find(({ found, expected }) => found !== expected);
+function identical(what: string, sequences: readonly Compared[]): Check {
+  const wrong = sequences.find(({ found, expected }) => found !== expected);
   if (!wrong) return { what, passed: true, found: "identical" };
   const [given, found, expected] = [wrong.given, wrong.found, wrong.expected].map((value) =>
     JSON.stringify(value),

@@ -179,7 +179,7 @@ function dot(a: Float32Array, b: Float32Array): number {
 
 /**
  * What the language model knows without a picture: of so many concepts, evenly taken, how often the kind that the
- * question asks for is the most probable of all kinds.
+ * question needs for is the most probable of all kinds.
  */
 export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
   const concepts = readPicturedConcepts();

@@ -93,7 +93,7 @@ const makers: Readonly<Record<Modality, (folder: string) => Promise<void>>> = {
   video: drawClips,
 };
 
-/** Makes the media that the page offers and the README asks about. */
+/** Makes the media that the page offers and the README needs about. */
 export async function makeSamples(folder: string, modalities: readonly Modality[]): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const modality of modalities) await makers[modality](folder);

@@ -433,7 +433,7 @@ function initialWeights(
   const g = new GraphBuilder("initial-weights");
   const parameters = new TrainedParameters(g, weights);
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
-  // The graph asks for each tensor that there is.
+  // The graph needs for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
   const heads = new Map(Array.from([...classes, ...patchLabels], ([aspect, { length }]) => [aspect, length]));
   if (slots) heads.set(SLOT, slots.tables.width);

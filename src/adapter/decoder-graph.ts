@@ -102,7 +102,7 @@ function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value):
   g.output("top_ids", top.indices);
   g.output(
     "log_normalizer",
-    logNormalizer(g, logits, g.slice(top.values, 1, 0, 1), g.slice(top.indices, 1, 0, 1)),
+    logsumexp(g, logits, g.slice(top.values, 1, 0, 1), g.slice(top.indices, 1, 0, 1)),
   );
   g.output("target_logits", g.squeeze(g.gatherColumns(logits, g.unsqueeze(targets, 1)), 1));
 }
@@ -111,7 +111,7 @@ function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value):
  * log(sum(exp(logits))) of each row [N, V] -> [N], from the best logit and its probability: the softmax is several
  * times faster than ONNX Runtime's ReduceLogSumExp, and the best probability is never too small for a logarithm.
  */
-function logNormalizer(g: GraphBuilder, logits: Value, bestLogit: Value, bestId: Value): Value {
+function logsumexp(g: GraphBuilder, logits: Value, bestLogit: Value, bestId: Value): Value {
   const probability = g.gatherColumns(g.softmax(logits), bestId);
   return g.squeeze(g.subtract(bestLogit, g.logarithm(probability)), 1);
 }

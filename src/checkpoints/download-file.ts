@@ -28,7 +28,7 @@ export interface Download {
 
 /**
  * Downloads a file to `target`, which appears only when it is whole and its digest is right. What has
- * arrived of it stays in `<target>.part`, and the next try, also of a later process, asks for the rest.
+ * arrived of it stays in `<target>.part`, and the next try, also of a later process, needs for the rest.
  * Throws `download_failed`, `not_found` or `aborted`.
  */
 export async function downloadFile(client: HubClient, download: Download): Promise<void> {

@@ -1,7 +1,7 @@
 import type { HubFile } from "./hub-listing.js";
 import { WEIGHT_FORMATS } from "./weight-formats.js";
 
-/** What building a model reads beside the weights, and what its licence asks us to keep. */
+/** What building a model reads beside the weights, and what its licence needs us to keep. */
 const SUPPORTING_FILES = [
   "config.json",
   "generation_config.json",

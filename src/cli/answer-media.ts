@@ -30,7 +30,7 @@ export interface Reply {
 }
 
 /** Asks a model; `onText` is there when the text is shown while it grows. */
-export type Ask = (
+export type AskModel = (
   medium: MediumInput,
   asking: Asking,
   onText: ((piece: string) => void) | undefined,
@@ -81,7 +81,7 @@ export async function answerMedia(
   flags: AnswerFlags,
   context: CliContext,
   model: AskedModel,
-  ask: Ask,
+  askModel: AskModel,
 ): Promise<void> {
   checkModality(flags, model);
   const { name } = model.manifest;
@@ -103,9 +103,9 @@ export async function answerMedia(
       const head = headOf(asking);
       try {
         refuseUntaken(asking, model);
-        if (flags.stream) await streamReply(input, asking, prefix, ask);
+        if (flags.stream) await streamReply(input, asking, prefix, askModel);
         else {
-          const { texts, whole } = await ask(input, asking, undefined);
+          const { texts, whole } = await askModel(input, asking, undefined);
           if (flags.json) writeLine({ ...head, ...whole });
           else printTexts(texts, prefix, flags);
         }
@@ -151,9 +151,14 @@ function prefixOf({ file, question, hasOwnQuestion }: Asking): string {
   return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
 
-async function streamReply(input: MediumInput, asking: Asking, prefix: string, ask: Ask): Promise<void> {
+async function streamReply(
+  input: MediumInput,
+  asking: Asking,
+  prefix: string,
+  askModel: AskModel,
+): Promise<void> {
   let next = prefix;
-  await ask(input, asking, (piece) => {
+  await askModel(input, asking, (piece) => {
     process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));
     next = "";
   });

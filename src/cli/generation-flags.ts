@@ -3,7 +3,7 @@ import {
   type GenerationSettings,
   MAX_LENGTH_PENALTY,
   MAX_NEW_TOKENS,
-  MAX_ROWS,
+  MAX_SEQUENCES,
   MAX_TEMPERATURE,
   MAX_TOP_K,
 } from "../generation/generation-options.js";
@@ -33,7 +33,7 @@ export function addGenerationOptions(command: Command): Command {
     .optionsGroup("Decoding (defaults: the model folder's for the task, shown by `epalm inspect`):")
     .option("--max-tokens <n>", "most tokens of a text", integer(1, MAX_NEW_TOKENS))
     .option("--min-tokens <n>", "fewest tokens of a text (default: 0)", integer(0, MAX_NEW_TOKENS))
-    .option("--beams <n>", "sequences that beam search follows; 1: none", integer(1, MAX_ROWS))
+    .option("--beams <n>", "sequences that beam search follows; 1: none", integer(1, MAX_SEQUENCES))
     .option(
       "--length-penalty <x>",
       "with beams: above 0 favours long texts",
@@ -57,7 +57,11 @@ export function addGenerationOptions(command: Command): Command {
       integer(0, Number.MAX_SAFE_INTEGER),
     )
     .option("--stop <text>", "text that ends an answer and is cut off; may be repeated", each(someText))
-    .option("--sequences <n>", "how many texts are made, with beams or a temperature", integer(1, MAX_ROWS))
+    .option(
+      "--sequences <n>",
+      "how many texts are made, with beams or a temperature",
+      integer(1, MAX_SEQUENCES),
+    )
     .optionsGroup("Options:");
 }
 

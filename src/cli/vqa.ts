@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { EpalmError, type Model } from "../index.js";
-import { type AnswerFlags, type Ask, addAnswerOptions, answerMedia, manyFiles } from "./answer-media.js";
+import { type AnswerFlags, type AskModel, addAnswerOptions, answerMedia, manyFiles } from "./answer-media.js";
 import { type Asking, readQuestions } from "./asking.js";
 import { styleHeadings } from "./colours.js";
 import type { CliContext } from "./context.js";
@@ -100,7 +100,7 @@ function refuseMixedModes(flags: VqaFlags): void {
   }
 }
 
-function asking(model: Model, flags: VqaFlags, { signal }: CliContext): Ask {
+function asking(model: Model, flags: VqaFlags, { signal }: CliContext): AskModel {
   const { candidate, adapter } = flags;
   if (candidate === undefined) {
     return async (medium, { question = "", modality }, onText) => {

@@ -49,7 +49,7 @@ export function countRight(
 }
 
 /**
- * What training examples teach, as long as a test asks for nothing else.
+ * What training examples teach, as long as a test needs for nothing else.
  *
  * @throws invalid_data where there is nothing to tell apart, or a test has an aspect of its own
  */

@@ -10,7 +10,7 @@ import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
 import { PictureBatches } from "./picture-batches.js";
 import { weightsInMemory } from "./weights-in-memory.js";
 
-/** What the server asks of a client in a round: everything it gets, but for its own pictures. */
+/** What the server needs of a client in a round: everything it gets, but for its own pictures. */
 export interface ClientTask {
   readonly config: MaeConfig;
   /** All tensors of the model, under published names. */

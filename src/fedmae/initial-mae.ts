@@ -16,7 +16,7 @@ export function initialMae(config: MaeConfig, seed: number): ReadonlyMap<string,
   const weights = new InitialWeights(maeInitializer(config, random), (name) =>
     name.endsWith(".attn.qkv.weight"),
   );
-  // The graph asks for each tensor that there is.
+  // The graph needs for each tensor that there is.
   maeGraph(config, weights);
   return weights.tensors;
 }

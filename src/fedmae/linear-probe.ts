@@ -180,7 +180,7 @@ async function trainHead(
   const results = await head.evaluate(
     {
       states: { type: "float32", shape: [count, width], data: held },
-      // The graph has its loss, too, which nobody asks for here.
+      // The graph has its loss, too, which nobody needs for here.
       labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
     },
     ["logits"],

@@ -2,7 +2,7 @@ import type { WeightSource } from "../backbones/parameters.js";
 import { Weights } from "../checkpoints/weights.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 
-/** Tensors in memory as a backbone asks for them; `where` names them in errors. */
+/** Tensors in memory as a backbone needs for them; `where` names them in errors. */
 export function weightsInMemory(tensors: ReadonlyMap<string, Tensor>, where: string): WeightSource {
   const sources = Array.from(
     tensors,

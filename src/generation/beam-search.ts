@@ -6,9 +6,9 @@ import {
   type Hypothesis,
   penalisedScore,
 } from "./hypothesis.js";
-import { bestChoices, expectRows, rowAt } from "./row-output.js";
+import { bestChoices, expectOutputCount, nextTokensAt } from "./next-tokens.js";
 import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, FinishedHypothesis, RowOutput, Strategy } from "./strategy.js";
+import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
 
 /**
  * When to stop with as many finished hypotheses as beams. `true`: at once. `false`: when the best beam, scored as if
@@ -36,7 +36,7 @@ export function beamSearch(settings: BeamSettings, rules: StopRules): Strategy {
   return new BeamSearch(settings, rules);
 }
 
-/** A sequence with one token more than the row `parent`. */
+/** A sequence with one token more than the sequence `parent`. */
 interface Candidate {
   readonly parent: number;
   readonly token: number;
@@ -45,7 +45,7 @@ interface Candidate {
 
 class BeamSearch implements Strategy {
   readonly candidates: number;
-  readonly maxRows: number;
+  readonly maxSequences: number;
   readonly #settings: BeamSettings;
   readonly #rules: StopRules;
   /** `beams_to_keep`: with so many candidates, `beams` of them go on even if all end tokens rank above them. */
@@ -58,13 +58,13 @@ class BeamSearch implements Strategy {
     this.#rules = rules;
     this.#keep = settings.beams * Math.max(2, 1 + rules.endTokens.size);
     this.candidates = this.#keep + barredCount(rules);
-    this.maxRows = settings.beams;
+    this.maxSequences = settings.beams;
   }
 
-  advance(rows: readonly RowOutput[]): readonly Continuation[] {
-    expectRows(rows, this.#beams.length);
+  advance(outputs: readonly NextTokens[]): readonly Continuation[] {
+    expectOutputCount(outputs, this.#beams.length);
     const { beams, lengthPenalty } = this.#settings;
-    const candidates = this.#bestCandidates(rows).map((candidate) => ({
+    const candidates = this.#bestCandidates(outputs).map((candidate) => ({
       ...candidate,
       finish: finishReason(candidate.hypothesis.tokens, this.#rules),
     }));
@@ -89,12 +89,12 @@ class BeamSearch implements Strategy {
     return undefined;
   }
 
-  /** `_get_top_k_continuations`: the best of all continuations of all rows. */
-  #bestCandidates(rows: readonly RowOutput[]): Candidate[] {
+  /** `_get_top_k_continuations`: the best of all continuations of all beams. */
+  #bestCandidates(outputs: readonly NextTokens[]): Candidate[] {
     return this.#beams
       .flatMap((beam, parent) => {
-        const row = allowedNext(rowAt(rows, parent), beam.tokens.length, this.#rules);
-        return bestChoices(row, this.#keep).map((choice) => ({ parent, beam, choice }));
+        const next = allowedNext(nextTokensAt(outputs, parent), beam.tokens.length, this.#rules);
+        return bestChoices(next, this.#keep).map((choice) => ({ parent, beam, choice }));
       })
       .sort((a, b) => b.beam.logProb + b.choice.logProb - (a.beam.logProb + a.choice.logProb))
       .slice(0, this.#keep)

@@ -2,10 +2,10 @@ import type { DecoderShape } from "../backbones/backbone.js";
 import type { Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
-import { isCacheable, leadLength } from "./row.js";
-import type { StepOutput, StepPlan, StepRow } from "./step.js";
+import { isCacheable, leadLength } from "./sequence.js";
+import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
-import type { RowOutput } from "./strategy.js";
+import type { NextTokens } from "./strategy.js";
 
 /** The decoder graph with its cache: runs the steps that a scheduler plans. */
 export class Decoder {
@@ -23,31 +23,31 @@ export class Decoder {
     return this.#cache.bytes;
   }
 
-  /** Computes the rows of a plan; one output per active row, in order. What is computed is cached. */
+  /** Computes the sequences of a plan; one output per active sequence, in order. What is computed is cached. */
   async step(plan: StepPlan): Promise<StepOutput[]> {
-    const { rows, first } = plan;
-    this.#cache.reorder(plan.sources, plan.times);
-    this.#cache.reserve(plan.sources.length, Math.max(...plan.times, ...rows.map(endTime)));
-    const empty = rows.every(({ row }) => row.cached === 0);
-    const top = Math.max(1, ...rows.map((row) => this.#wanted(row)));
-    const inputs = stepInputs(rows, this.shape, empty ? 0 : this.#cache.capacity, top);
-    const feeds = { ...inputs.feeds, ...this.#cache.feeds(first, rows.length, empty) };
+    const { scheduled, first } = plan;
+    this.#cache.reorder(plan.sources, plan.cachedLengths);
+    this.#cache.reserve(plan.sources.length, Math.max(...plan.cachedLengths, ...scheduled.map(endTime)));
+    const empty = scheduled.every(({ sequence }) => sequence.cached === 0);
+    const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
+    const inputs = stepInputs(scheduled, this.shape, empty ? 0 : this.#cache.capacity, top);
+    const feeds = { ...inputs.feeds, ...this.#cache.feeds(first, scheduled.length, empty) };
     const results = await this.#session.run(feeds, fetches);
     this.#cache.append(
       results.new_keys_values as Tensor,
-      rows.flatMap((row, index) => keptColumns(row, index, first)),
+      scheduled.flatMap((entry, index) => keptColumns(entry, index, first)),
     );
-    return this.#outputs(rows, inputs.scoredCounts, results, top);
+    return this.#outputs(scheduled, inputs.scoredCounts, results, top);
   }
 
-  /** How many best tokens a row wants. */
-  #wanted({ active, asks }: StepRow): number {
-    if (!active || asks.kind === "targets") return 0;
-    return asks.count === "all" ? this.shape.vocabulary : Math.min(asks.count, this.shape.vocabulary);
+  /** How many best tokens a sequence wants. */
+  #wanted({ active, needs }: ScheduledSequence): number {
+    if (!active || needs.kind === "targets") return 0;
+    return needs.count === "all" ? this.shape.vocabulary : Math.min(needs.count, this.shape.vocabulary);
   }
 
   #outputs(
-    rows: readonly StepRow[],
+    scheduled: readonly ScheduledSequence[],
     scoredCounts: readonly number[],
     results: Readonly<Record<string, Tensor>>,
     top: number,
@@ -60,20 +60,20 @@ export class Decoder {
     ];
     const ids = results.top_ids?.data as BigInt64Array;
     let at = 0;
-    return rows.flatMap((row, index) => {
+    return scheduled.flatMap((entry, index) => {
       const start = at;
       at += scoredCounts[index] ?? 0;
-      if (!row.active) return [];
+      if (!entry.active) return [];
       const normalized = (logit: number, place: number) => logit - (normalizers[place] as number);
-      const ofTargets = row.asks.kind === "targets" ? Array.from(targets.subarray(start, at)) : [];
+      const ofTargets = entry.needs.kind === "targets" ? Array.from(targets.subarray(start, at)) : [];
       return {
         targetLogProbs: ofTargets.map((logit, i) => normalized(logit, start + i)),
-        next: bestTokens(logits, ids, normalizers[start] as number, this.#wanted(row), start * top),
+        next: bestTokens(logits, ids, normalizers[start] as number, this.#wanted(entry), start * top),
       };
     });
   }
 
-  /** Forgets all rows and gives their memory back. */
+  /** Forgets all sequences and gives their memory back. */
   clear(): void {
     this.#cache.clear();
   }
@@ -85,16 +85,18 @@ export class Decoder {
 
 const fetches = ["new_keys_values", "top_logits", "top_ids", "log_normalizer", "target_logits"];
 
-/** Elements of a row once the step is done. */
-function endTime({ row, active }: StepRow): number {
-  return active && isCacheable(row.context) ? leadLength(row.context) + row.text.length : row.cached;
+/** Elements of a sequence once the step is done. */
+function endTime({ sequence, active }: ScheduledSequence): number {
+  return active && isCacheable(sequence.context)
+    ? leadLength(sequence.context) + sequence.text.length
+    : sequence.cached;
 }
 
-function keptColumns(stepRow: StepRow, index: number, first: number): KeptColumns[] {
-  const { row, active } = stepRow;
-  if (!active || !isCacheable(row.context)) return [];
-  const { first: from, end: to } = columnsOf(stepRow);
-  return [{ row: first + index, stepRow: index, from, to, at: row.cached }];
+function keptColumns(scheduled: ScheduledSequence, index: number, first: number): KeptColumns[] {
+  const { sequence, active } = scheduled;
+  if (!active || !isCacheable(sequence.context)) return [];
+  const { first: from, end: to } = columnsOf(scheduled);
+  return [{ cacheIndex: first + index, stepIndex: index, from, to, at: sequence.cached }];
 }
 
 function bestTokens(
@@ -103,7 +105,7 @@ function bestTokens(
   normalizer: number,
   count: number,
   start: number,
-): RowOutput {
+): NextTokens {
   const tokens = new Int32Array(count);
   const logProbs = new Float32Array(count);
   for (let i = 0; i < count; i++) {

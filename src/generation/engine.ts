@@ -1,20 +1,20 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { EpalmError } from "../errors.js";
 import type { Decoder } from "./decoder.js";
-import type { Job } from "./job.js";
+import type { GenerationRequest } from "./request.js";
 import { defaultLimits, Scheduler, type SchedulerLimits } from "./scheduler.js";
 
-/** Told after each step that a job took part in. */
+/** Told after each step that a request took part in. */
 export type Progress = () => void;
 
 /** What was done so far, and what waits now. */
 export interface EngineCounts {
   readonly steps: number;
   /** Summed over the steps: divided by them, the mean batch. */
-  readonly rows: number;
-  /** Rows of the last step. */
-  readonly lastRows: number;
-  /** Jobs that wait for room. */
+  readonly sequences: number;
+  /** Sequences of the last step. */
+  readonly lastSequences: number;
+  /** Requests that wait for room. */
   readonly waiting: number;
 }
 
@@ -25,19 +25,19 @@ interface Waiting {
 }
 
 /**
- * Runs jobs on one decoder until they are done: plan, compute, commit, as long as there is work. Jobs of all
+ * Runs requests on one decoder until they are done: plan, compute, commit, as long as there is work. Requests of all
  * callers share the steps.
  */
 export class Engine {
   readonly decoder: Decoder;
   readonly #scheduler: Scheduler;
-  readonly #jobs = new Map<Job, Waiting>();
-  /** Jobs that are done or were taken back; the scheduler forgets them before its next plan. */
-  readonly #settled = new Set<Job>();
+  readonly #requests = new Map<GenerationRequest, Waiting>();
+  /** Requests that are done or were taken back; the scheduler forgets them before its next plan. */
+  readonly #settled = new Set<GenerationRequest>();
   #loop: Promise<void> | undefined;
   #steps = 0;
-  #rows = 0;
-  #lastRows = 0;
+  #sequences = 0;
+  #lastSequences = 0;
 
   constructor(decoder: Decoder, limits: SchedulerLimits = defaultLimits) {
     this.decoder = decoder;
@@ -45,22 +45,27 @@ export class Engine {
   }
 
   get counts(): EngineCounts {
-    const lastRows = this.#loop ? this.#lastRows : 0;
-    return { steps: this.#steps, rows: this.#rows, lastRows, waiting: this.#scheduler.waiting };
+    const lastSequences = this.#loop ? this.#lastSequences : 0;
+    return {
+      steps: this.#steps,
+      sequences: this.#sequences,
+      lastSequences,
+      waiting: this.#scheduler.waiting,
+    };
   }
 
-  /** Resolves when the job is done; rejects with `aborted` as soon as the signal fires. */
+  /** Resolves when the request is done; rejects with `aborted` as soon as the signal fires. */
   run(
-    job: Job,
+    request: GenerationRequest,
     options: { readonly signal?: AbortSignal | undefined; readonly onProgress?: Progress } = {},
   ): Promise<void> {
     const { signal, onProgress = () => undefined } = options;
     if (signal?.aborted) return Promise.reject(aborted());
     return new Promise<void>((resolve, reject) => {
-      this.#scheduler.add(job);
-      const onAbort = () => this.#settle(job, (waiting) => waiting.reject(aborted()));
+      this.#scheduler.add(request);
+      const onAbort = () => this.#settle(request, (waiting) => waiting.reject(aborted()));
       const forget = () => signal?.removeEventListener("abort", onAbort);
-      this.#jobs.set(job, {
+      this.#requests.set(request, {
         onProgress,
         resolve() {
           forget();
@@ -78,11 +83,12 @@ export class Engine {
 
   async #work(): Promise<void> {
     try {
-      // Between two steps, messages of other jobs come in: new ones, and those that were taken back.
+      // Between two steps, messages of other requests come in: new ones, and those that were taken back.
       for (await nextTurn(); !this.#scheduler.idle; await nextTurn()) await this.#step();
       this.decoder.clear();
     } catch (error) {
-      for (const job of Array.from(this.#jobs.keys())) this.#settle(job, ({ reject }) => reject(error));
+      for (const request of Array.from(this.#requests.keys()))
+        this.#settle(request, ({ reject }) => reject(error));
       this.decoder.clear();
     } finally {
       this.#loop = this.#scheduler.idle ? undefined : this.#work();
@@ -90,32 +96,32 @@ export class Engine {
   }
 
   async #step(): Promise<void> {
-    for (const job of Array.from(this.#settled)) this.#scheduler.remove(job);
+    for (const request of Array.from(this.#settled)) this.#scheduler.remove(request);
     this.#settled.clear();
     const plan = this.#scheduler.plan();
     if (!plan) return;
     const outputs = await this.decoder.step(plan);
-    this.#lastRows = outputs.length;
-    this.#rows += outputs.length;
+    this.#lastSequences = outputs.length;
+    this.#sequences += outputs.length;
     this.#steps++;
-    for (const job of this.#scheduler.commit(outputs)) this.#tellProgress(job);
+    for (const request of this.#scheduler.commit(outputs)) this.#tellProgress(request);
   }
 
   /** What a caller's own function throws is that caller's alone. */
-  #tellProgress(job: Job): void {
+  #tellProgress(request: GenerationRequest): void {
     try {
-      this.#jobs.get(job)?.onProgress();
-      if (job.rows.length === 0) this.#settle(job, ({ resolve }) => resolve());
+      this.#requests.get(request)?.onProgress();
+      if (request.sequences.length === 0) this.#settle(request, ({ resolve }) => resolve());
     } catch (error) {
-      this.#settle(job, ({ reject }) => reject(error));
+      this.#settle(request, ({ reject }) => reject(error));
     }
   }
 
-  #settle(job: Job, tell: (waiting: Waiting) => void): void {
-    const waiting = this.#jobs.get(job);
+  #settle(request: GenerationRequest, tell: (waiting: Waiting) => void): void {
+    const waiting = this.#requests.get(request);
     if (!waiting) return;
-    this.#jobs.delete(job);
-    this.#settled.add(job);
+    this.#requests.delete(request);
+    this.#settled.add(request);
     tell(waiting);
   }
 }

@@ -5,11 +5,11 @@ import type { SamplingSettings } from "./sampling.js";
 
 /** No supported decoder has more positions; whether prompt and answer fit a given one is checked with its limit. */
 export const MAX_NEW_TOKENS = 4096;
-/** Every beam and every sequence takes a row of the KV cache and of each step. */
-export const MAX_ROWS = 16;
+/** Every beam and every returned sequence takes a row of the KV cache and of each step. */
+export const MAX_SEQUENCES = 16;
 /** Above it, text is noise; the bound of common HTTP interfaces. */
 export const MAX_TEMPERATURE = 2;
-/** Each step sorts so many tokens per row; probability beyond them is noise. */
+/** Each step sorts so many tokens per sequence; probability beyond them is noise. */
 export const MAX_TOP_K = 1000;
 /** Powers of a length up to MAX_NEW_TOKENS stay far inside a double's range. */
 export const MAX_LENGTH_PENALTY = 10;
@@ -85,7 +85,8 @@ function parseSearch(options: GenerationOptions): Search {
     return { method: "beams", beams, sequences, lengthPenalty, earlyStopping };
   }
   refuseGiven(options, ["lengthPenalty", "earlyStopping"], "no value without beams above 1");
-  if (temperature > 0) return { method: "sampling", sequences, seed, warping: { temperature, topK, topP } };
+  if (temperature > 0)
+    return { method: "sampling", sequences, seed, logitsProcessors: { temperature, topK, topP } };
   refuseGiven(options, ["topK", "topP", "seed"], "no value without a temperature above 0");
   if (sequences > 1)
     throw invalid("sequences", "1 without beams above 1 or a temperature above 0", sequences);
@@ -114,8 +115,8 @@ const rules: { readonly [Name in keyof GenerationSettings]: Rule<GenerationSetti
     expected: `up to ${MAX_STOP_STRINGS} strings of 1 to ${MAX_STOP_LENGTH} UTF-16 units`,
     accepts: isStopList,
   },
-  sequences: integer(1, MAX_ROWS),
-  beams: integer(1, MAX_ROWS),
+  sequences: integer(1, MAX_SEQUENCES),
+  beams: integer(1, MAX_SEQUENCES),
   lengthPenalty: real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
   earlyStopping: {
     expected: 'true, false or "never"',

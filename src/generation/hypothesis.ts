@@ -1,7 +1,7 @@
-import type { Choice } from "./row-output.js";
+import type { Choice } from "./next-tokens.js";
 import type { FinishedHypothesis, FinishReason } from "./strategy.js";
 
-/** The new tokens of one row, an end token included. A value: extending copies, so that beams can share a past. */
+/** The new tokens of one sequence, an end token included. A value: extending copies, so that beams can share a past. */
 export interface Hypothesis {
   readonly tokens: readonly number[];
   /** Natural log-probability of each token under the model. */

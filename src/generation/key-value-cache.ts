@@ -7,9 +7,9 @@ const TIME_BLOCK = 64;
 /** Which columns of a step's new keys and values are kept, and where they go. */
 export interface KeptColumns {
   /** Row of the cache. */
-  readonly row: number;
+  readonly cacheIndex: number;
   /** Row of the step. */
-  readonly stepRow: number;
+  readonly stepIndex: number;
   /** Columns from (included) to (excluded) of the step. */
   readonly from: number;
   readonly to: number;
@@ -30,7 +30,7 @@ interface LayerBuffers {
 export class KeyValueCache {
   readonly #shape: DecoderShape;
   #layers: LayerBuffers[];
-  #rowRoom = 0;
+  #rowCapacity = 0;
   #capacity = 0;
   #views = new Map<string, Readonly<Record<string, Tensor>>>();
 
@@ -49,20 +49,20 @@ export class KeyValueCache {
 
   /** Makes room for `rows` rows of `time` elements; what is there stays. */
   reserve(rows: number, time: number): void {
-    const rowRoom = Math.max(rows, this.#rowRoom);
+    const rowCapacity = Math.max(rows, this.#rowCapacity);
     const capacity = Math.max(Math.ceil(time / TIME_BLOCK) * TIME_BLOCK, this.#capacity);
-    if (rowRoom === this.#rowRoom && capacity === this.#capacity) return;
+    if (rowCapacity === this.#rowCapacity && capacity === this.#capacity) return;
     const { keyHeads, headSize } = this.#shape.attention;
     const [oldRun, newRun] = [this.#capacity * headSize, capacity * headSize];
     const grow = (old: Float32Array) => {
-      const grown = new Float32Array(rowRoom * keyHeads * newRun);
-      for (let run = 0; run < this.#rowRoom * keyHeads; run++) {
+      const grown = new Float32Array(rowCapacity * keyHeads * newRun);
+      for (let run = 0; run < this.#rowCapacity * keyHeads; run++) {
         grown.set(old.subarray(run * oldRun, (run + 1) * oldRun), run * newRun);
       }
       return grown;
     };
     this.#layers = this.#layers.map(({ keys, values }) => ({ keys: grow(keys), values: grow(values) }));
-    this.#rowRoom = rowRoom;
+    this.#rowCapacity = rowCapacity;
     this.#capacity = capacity;
     this.#views.clear();
   }
@@ -70,7 +70,7 @@ export class KeyValueCache {
   /** Gives the memory back; every row is forgotten. */
   clear(): void {
     this.#layers = this.#layers.map(() => ({ keys: new Float32Array(), values: new Float32Array() }));
-    this.#rowRoom = 0;
+    this.#rowCapacity = 0;
     this.#capacity = 0;
     this.#views.clear();
   }
@@ -107,13 +107,13 @@ export class KeyValueCache {
     const { keyHeads, headSize } = this.#shape.attention;
     const [, heads = 0, columns = 0] = fresh.shape;
     const source = fresh.data as Float32Array;
-    for (const { row, stepRow, from, to, at } of kept) {
+    for (const { cacheIndex, stepIndex, from, to, at } of kept) {
       const length = (to - from) * headSize;
       for (let index = 0; index < heads; index++) {
         const layer = this.#layers[Math.floor(index / (2 * keyHeads))] as LayerBuffers;
         const target = index % (2 * keyHeads) < keyHeads ? layer.keys : layer.values;
-        const start = ((stepRow * heads + index) * columns + from) * headSize;
-        const end = ((row * keyHeads + (index % keyHeads)) * this.#capacity + at) * headSize;
+        const start = ((stepIndex * heads + index) * columns + from) * headSize;
+        const end = ((cacheIndex * keyHeads + (index % keyHeads)) * this.#capacity + at) * headSize;
         // Runs are short (one head of one token when decoding): a loop is faster than a view and `set`.
         for (let i = 0; i < length; i++) target[end + i] = source[start + i] as number;
       }
@@ -132,7 +132,7 @@ export class KeyValueCache {
     if (pending.size === 0) return;
     this.reserve(Math.max(sources.length, 1 + Math.max(...pending.values())) + 1, 0);
     // A row may be written once nobody reads it any more; a ring is opened by moving one row aside.
-    const spare = this.#rowRoom - 1;
+    const spare = this.#rowCapacity - 1;
     while (pending.size > 0) {
       const needed = new Set(pending.values());
       const free = Array.from(pending.keys()).filter((row) => !needed.has(row));

@@ -1,76 +1,82 @@
 import { byScore, emptyHypothesis, extend, finishHypothesis, type Hypothesis } from "./hypothesis.js";
+import { applyLogitsProcessors, drawRank, type LogitsProcessors } from "./logits-processors.js";
+import { type Choice, choiceAt, expectOutputCount, nextTokensAt } from "./next-tokens.js";
 import { randomStreams } from "./random.js";
-import { type Choice, choiceAt, expectRows, rowAt } from "./row-output.js";
 import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, FinishedHypothesis, RowOutput, Strategy } from "./strategy.js";
-import { drawRank, type Warping, warp } from "./warping.js";
+import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
 
 export interface SamplingSettings {
   /** How many sequences to draw, each from a random stream of its own. */
   readonly sequences: number;
   /** An integer from 0 to 2^53 - 1. The same seed and the same outputs of the decoder give the same tokens. */
   readonly seed: number;
-  readonly warping: Warping;
+  readonly logitsProcessors: LogitsProcessors;
 }
 
 /** Always the most probable token. */
 export function greedy(rules: StopRules): Strategy {
-  return new IndependentHypotheses([(row) => choiceAt(row, 0)], 1, rules);
+  return new IndependentHypotheses([(next) => choiceAt(next, 0)], 1, rules);
 }
 
 /** Tokens drawn at random. */
-export function sampling({ sequences, seed, warping }: SamplingSettings, rules: StopRules): Strategy {
+export function sampling(
+  { sequences, seed, logitsProcessors }: SamplingSettings,
+  rules: StopRules,
+): Strategy {
   const choosers = randomStreams(seed, sequences).map(
-    (random) => (row: RowOutput) => choiceAt(row, drawRank(warp(row, warping), random())),
+    (random) => (next: NextTokens) =>
+      choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
   );
-  return new IndependentHypotheses(choosers, warping.topK ?? "all", rules);
+  return new IndependentHypotheses(choosers, logitsProcessors.topK ?? "all", rules);
 }
 
 /** A way to choose the next token out of those allowed. */
-type Chooser = (row: RowOutput) => Choice;
+type Chooser = (next: NextTokens) => Choice;
 
 /** An unfinished sequence. */
 interface Lane {
   readonly choose: Chooser;
   readonly hypothesis: Hypothesis;
-  /** The row it goes on from. */
-  readonly row: number;
+  /** Index of the sequence that it continues. */
+  readonly parent: number;
 }
 
 /** One sequence per chooser, all from the same prompt; no token is ever taken back. */
 class IndependentHypotheses implements Strategy {
   readonly candidates: number | "all";
-  readonly maxRows: number;
+  readonly maxSequences: number;
   readonly #rules: StopRules;
-  #rows = 1;
+  #count = 1;
   #lanes: readonly Lane[];
   #finished: readonly FinishedHypothesis[] = [];
 
   constructor(choosers: readonly Chooser[], candidates: number | "all", rules: StopRules) {
     this.candidates = candidates === "all" ? "all" : candidates + barredCount(rules);
-    this.maxRows = choosers.length;
+    this.maxSequences = choosers.length;
     this.#rules = rules;
-    this.#lanes = choosers.map((choose) => ({ choose, hypothesis: emptyHypothesis, row: 0 }));
+    this.#lanes = choosers.map((choose) => ({ choose, hypothesis: emptyHypothesis, parent: 0 }));
   }
 
-  advance(rows: readonly RowOutput[]): readonly Continuation[] {
-    expectRows(rows, this.#rows);
+  advance(outputs: readonly NextTokens[]): readonly Continuation[] {
+    expectOutputCount(outputs, this.#count);
     const lanes: Lane[] = [];
     const finished: FinishedHypothesis[] = [];
     const continuations: Continuation[] = [];
-    for (const { choose, hypothesis, row } of this.#lanes) {
-      const choice = choose(allowedNext(rowAt(rows, row), hypothesis.tokens.length, this.#rules));
+    for (const { choose, hypothesis, parent } of this.#lanes) {
+      const choice = choose(
+        allowedNext(nextTokensAt(outputs, parent), hypothesis.tokens.length, this.#rules),
+      );
       const extended = extend(hypothesis, choice);
       const finish = finishReason(extended.tokens, this.#rules);
       if (finish !== undefined) {
         finished.push(finishHypothesis(extended, finish, LENGTH_PENALTY));
         continue;
       }
-      lanes.push({ choose, hypothesis: extended, row: continuations.length });
-      continuations.push({ parent: row, token: choice.token });
+      lanes.push({ choose, hypothesis: extended, parent: continuations.length });
+      continuations.push({ parent, token: choice.token });
     }
     this.#lanes = lanes;
-    this.#rows = continuations.length;
+    this.#count = continuations.length;
     this.#finished = [...this.#finished, ...finished].sort(byScore);
     return continuations;
   }
@@ -80,7 +86,7 @@ class IndependentHypotheses implements Strategy {
   }
 
   settledTokens(): readonly number[] | undefined {
-    if (this.maxRows > 1) return undefined;
+    if (this.maxSequences > 1) return undefined;
     return this.#lanes[0]?.hypothesis.tokens ?? this.#finished[0]?.tokens;
   }
 }

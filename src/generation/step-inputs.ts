@@ -1,48 +1,48 @@
 import type { DecoderShape } from "../backbones/backbone.js";
 import { EpalmError } from "../errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
-import { leadLength, pendingCount, type Row, slotIsCached } from "./row.js";
-import type { StepRow } from "./step.js";
+import { leadLength, pendingCount, type Sequence, slotIsCached } from "./sequence.js";
+import type { ScheduledSequence } from "./step.js";
 
-/** Where a row's elements stand in a step: columns [first, end) are elements, column 0 may be the slot alone. */
+/** Where a sequence's elements stand in a step: columns [first, end) are elements, column 0 may be the slot alone. */
 export interface Columns {
   readonly first: number;
   readonly end: number;
 }
 
-/** The columns of a row: the slot that sees everything is computed in every step, before the pending elements. */
-export function columnsOf({ row, active }: StepRow): Columns {
+/** The columns of a sequence: the slot that sees everything is computed in every step, before the pending elements. */
+export function columnsOf({ sequence, active }: ScheduledSequence): Columns {
   if (!active) return { first: 0, end: 0 };
-  const first = row.context.perception && !slotIsCached(row.context) ? 1 : 0;
-  return { first, end: first + pendingCount(row) };
+  const first = sequence.context.perception && !slotIsCached(sequence.context) ? 1 : 0;
+  return { first, end: first + pendingCount(sequence) };
 }
 
 export interface StepInputs {
   readonly feeds: Readonly<Record<string, Tensor>>;
-  /** How many scored tokens each row has. */
+  /** How many scored tokens each sequence has. */
   readonly scoredCounts: readonly number[];
 }
 
 /**
- * The inputs of the decoder graph for some rows, but for the cache (see adapter/decoder-graph.ts).
+ * The inputs of the decoder graph for some sequences, but for the cache (see adapter/decoder-graph.ts).
  *
- * @param capacity time of the cache views, 0 where no row has anything cached
+ * @param capacity time of the cache views, 0 where no sequence has anything cached
  * @param topCount how many best tokens are put out per scored token
  */
 export function stepInputs(
-  rows: readonly StepRow[],
+  scheduled: readonly ScheduledSequence[],
   shape: DecoderShape,
   capacity: number,
   topCount: number,
 ): StepInputs {
-  const step = new StepArrays(rows, shape, capacity);
-  rows.forEach((row, index) => {
-    if (row.active) step.place(row, index);
+  const step = new StepArrays(scheduled, shape, capacity);
+  scheduled.forEach((entry, index) => {
+    if (entry.active) step.place(entry, index);
   });
   return { feeds: step.feeds(topCount), scoredCounts: step.scoredCounts };
 }
 
-/** Fills the arrays of a step, row by row. B rows, T columns, C cached places. */
+/** Fills the arrays of a step, sequence by sequence. B rows (one per sequence), T columns, C cached places. */
 class StepArrays {
   readonly scoredCounts: number[];
   readonly #ids: BigInt64Array;
@@ -59,12 +59,12 @@ class StepArrays {
   readonly #width: number;
 
   constructor(
-    readonly rows: readonly StepRow[],
+    readonly scheduled: readonly ScheduledSequence[],
     readonly shape: DecoderShape,
     readonly capacity: number,
   ) {
-    const count = rows.length;
-    this.#width = Math.max(...rows.map((row) => columnsOf(row).end));
+    const count = scheduled.length;
+    this.#width = Math.max(...scheduled.map((entry) => columnsOf(entry).end));
     const keys = capacity + this.#width;
     this.scoredCounts = new Array(count).fill(0);
     this.#ids = new BigInt64Array(count * this.#width);
@@ -73,19 +73,19 @@ class StepArrays {
     this.#perceptionKeys = new Uint8Array(count * keys);
     this.#perceptionVisible = new Uint8Array(count * shape.layers);
     this.#overwrites = new Uint8Array(count * shape.layers);
-    const hasSlot = rows.some(({ row, active }) => active && row.context.perception);
+    const hasSlot = scheduled.some(({ sequence, active }) => active && sequence.context.perception);
     this.#states = hasSlot ? new Float32Array(count * shape.layers * shape.width) : emptyStates(count, shape);
   }
 
-  place(stepRow: StepRow, index: number): void {
-    this.#placeTokens(stepRow.row, columnsOf(stepRow), index);
-    this.#placeVisibility(stepRow.row, columnsOf(stepRow), index);
-    this.#placePerception(stepRow.row, columnsOf(stepRow), index);
-    this.#placeScored(stepRow, columnsOf(stepRow), index);
+  place(entry: ScheduledSequence, index: number): void {
+    this.#placeTokens(entry.sequence, columnsOf(entry), index);
+    this.#placeVisibility(entry.sequence, columnsOf(entry), index);
+    this.#placePerception(entry.sequence, columnsOf(entry), index);
+    this.#placeScored(entry, columnsOf(entry), index);
   }
 
   feeds(topCount: number): Readonly<Record<string, Tensor>> {
-    const [count, width, keys] = [this.rows.length, this.#width, this.capacity + this.#width];
+    const [count, width, keys] = [this.scheduled.length, this.#width, this.capacity + this.#width];
     const { layers, width: d, embeddingWidth } = this.shape;
     const prompts = this.#prompts.length > 0 ? this.#prompts : [noPrompt(embeddingWidth)];
     return {
@@ -103,49 +103,51 @@ class StepArrays {
     };
   }
 
-  #placeTokens(row: Row, { first, end }: Columns, index: number): void {
-    const lead = leadLength(row.context);
-    const slots = slotIsCached(row.context) ? 1 : 0;
+  #placeTokens(sequence: Sequence, { first, end }: Columns, index: number): void {
+    const lead = leadLength(sequence.context);
+    const slots = slotIsCached(sequence.context) ? 1 : 0;
     for (let column = first; column < end; column++) {
-      const element = row.cached + column - first;
+      const element = sequence.cached + column - first;
       const at = index * this.#width + column;
       if (element >= lead) {
-        this.#ids[at] = BigInt(row.text[element - lead] ?? 0);
+        this.#ids[at] = BigInt(sequence.text[element - lead] ?? 0);
         this.#positions[at] = BigInt(element - lead);
-      } else if (element >= slots && row.context.softPrompt) {
+      } else if (element >= slots && sequence.context.softPrompt) {
         this.#ids[at] = BigInt(
-          this.shape.vocabulary + this.#promptStart(row.context.softPrompt) + element - slots,
+          this.shape.vocabulary + this.#promptStart(sequence.context.softPrompt) + element - slots,
         );
       }
     }
   }
 
   /** Every element sees the cached ones, those before it in the step, and itself. */
-  #placeVisibility(row: Row, { end }: Columns, index: number): void {
+  #placeVisibility(sequence: Sequence, { end }: Columns, index: number): void {
     const keys = this.capacity + this.#width;
     for (let column = 0; column < end; column++) {
       const start = (index * this.#width + column) * keys;
-      const open = this.#seenFrom(row, column, end);
-      this.#visible.fill(1, start, start + (open.past ? row.cached : 0));
+      const open = this.#seenFrom(sequence, column, end);
+      this.#visible.fill(1, start, start + (open.past ? sequence.cached : 0));
       this.#visible.fill(1, start + this.capacity + open.from, start + this.capacity + open.to);
     }
   }
 
-  #seenFrom(row: Row, column: number, end: number): { past: boolean; from: number; to: number } {
+  #seenFrom(sequence: Sequence, column: number, end: number): { past: boolean; from: number; to: number } {
     const isSlot =
       column === 0 &&
-      row.context.perception !== undefined &&
-      (row.cached === 0 || !slotIsCached(row.context));
+      sequence.context.perception !== undefined &&
+      (sequence.cached === 0 || !slotIsCached(sequence.context));
     if (!isSlot) return { past: true, from: 0, to: column + 1 };
-    return slotIsCached(row.context) ? { past: false, from: 0, to: 1 } : { past: true, from: 0, to: end };
+    return slotIsCached(sequence.context)
+      ? { past: false, from: 0, to: 1 }
+      : { past: true, from: 0, to: end };
   }
 
-  #placePerception(row: Row, { end }: Columns, index: number): void {
-    const { perception } = row.context;
+  #placePerception(sequence: Sequence, { end }: Columns, index: number): void {
+    const { perception } = sequence.context;
     if (!perception || end === 0) return;
     const { layers, width } = this.shape;
     const keys = this.capacity + this.#width;
-    const slotWasCached = slotIsCached(row.context) && row.cached > 0;
+    const slotWasCached = slotIsCached(sequence.context) && sequence.cached > 0;
     this.#perceptionKeys[index * keys + (slotWasCached ? 0 : this.capacity)] = 1;
     perception.plan.visible.forEach((visible, layer) => {
       this.#perceptionVisible[index * layers + layer] = Number(visible);
@@ -157,9 +159,9 @@ class StepArrays {
     this.#states.set(perception.states, index * layers * width);
   }
 
-  #placeScored({ asks }: StepRow, { first, end }: Columns, index: number): void {
+  #placeScored({ needs }: ScheduledSequence, { first, end }: Columns, index: number): void {
     // The best next tokens come after the last element; the graph wants a target all the same.
-    const targets = asks.kind === "targets" ? asks.tokens : [0];
+    const targets = needs.kind === "targets" ? needs.tokens : [0];
     const start = end - targets.length;
     if (start < first) {
       throw new EpalmError("internal", `expected at most ${end - first} targets, got ${targets.length}`);

@@ -1,5 +1,5 @@
-import { withoutTokens } from "./row-output.js";
-import type { FinishReason, RowOutput } from "./strategy.js";
+import { withoutTokens } from "./next-tokens.js";
+import type { FinishReason, NextTokens } from "./strategy.js";
 
 /** When a sequence ends. */
 export interface StopRules {
@@ -27,11 +27,11 @@ export function finishReason(tokens: readonly number[], rules: StopRules): Finis
  * What may follow a sequence of `length` new tokens. The rest is not normalised again, as in transformers 5.18,
  * generation/logits_process.py, `MinNewTokensLengthLogitsProcessor`.
  */
-export function allowedNext(row: RowOutput, length: number, rules: StopRules): RowOutput {
-  return length < rules.minNewTokens ? withoutTokens(row, rules.endTokens) : row;
+export function allowedNext(next: NextTokens, length: number, rules: StopRules): NextTokens {
+  return length < rules.minNewTokens ? withoutTokens(next, rules.endTokens) : next;
 }
 
-/** How many of a row's best tokens `allowedNext` may take away: ask the decoder for so many more. */
+/** How many of a sequence's best tokens `allowedNext` may take away: ask the decoder for so many more. */
 export function barredCount({ minNewTokens, endTokens }: StopRules): number {
   return minNewTokens > 0 ? endTokens.size : 0;
 }

@@ -1,17 +1,17 @@
 /**
- * How a request's rows go on. The scheduler owns the rows of the KV cache and runs the decoder; after each step it
- * shows a strategy what the decoder said after every row, and the strategy answers which rows go on with which token.
+ * How a request's sequences continue. The scheduler owns the rows of the KV cache and runs the decoder; after each step it
+ * shows a strategy what the decoder said after every sequence, and the strategy answers which sequences continue with which token.
  */
 
-/** What the decoder says about the token after one row: the best tokens, best first. */
-export interface RowOutput {
+/** What the decoder says about the token after one sequence: the best tokens, best first. */
+export interface NextTokens {
   /** Token ids, best first (ties: lower id first). Length: what the strategy asked for, or the whole vocabulary. */
   readonly tokens: ArrayLike<number>;
   /** Natural log-probability of each of `tokens`, normalised over the whole vocabulary. */
   readonly logProbs: ArrayLike<number>;
 }
 
-/** A row's next token; `parent` is the index, among the rows given to `advance`, of the row it goes on from. */
+/** A sequence's next token; `parent` is the index, among the outputs given to `advance`, of the sequence it extends. */
 export interface Continuation {
   readonly parent: number;
   readonly token: number;
@@ -36,15 +36,15 @@ export interface FinishedHypothesis {
 
 /** One request's way of decoding. Synchronous and deterministic; holds the state of that request only. */
 export interface Strategy {
-  /** How many best tokens each step must return per row; "all" for the whole distribution. */
+  /** How many best tokens each step must return per sequence; "all" for the whole distribution. */
   readonly candidates: number | "all";
-  /** The most rows that will ever go on at once: the room to reserve in the KV cache. */
-  readonly maxRows: number;
+  /** The most sequences that will ever run at once: the room to reserve in the KV cache. */
+  readonly maxSequences: number;
   /**
-   * Takes one output per row of the last answer, in its order; on the first call one output, the prompt's.
+   * Takes one output per sequence of the last answer, in its order; on the first call one output, the prompt's.
    * An empty answer means done.
    */
-  advance(rows: readonly RowOutput[]): readonly Continuation[];
+  advance(outputs: readonly NextTokens[]): readonly Continuation[];
   /** Finished sequences, best first; complete once `advance` has answered with nothing. */
   hypotheses(): readonly FinishedHypothesis[];
   /**

@@ -7,9 +7,9 @@ import type { Tensor } from "../tensor/tensor.js";
 import { createStrategy } from "./create-strategy.js";
 import type { Engine, EngineCounts } from "./engine.js";
 import { type GenerationOptions, parseGenerationOptions } from "./generation-options.js";
-import { GenerationJob, ScoringJob } from "./job.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
-import { type RowContext, statesByLayer } from "./row.js";
+import { DecodingRequest, ScoringRequest } from "./request.js";
+import { type SequenceContext, statesByLayer } from "./sequence.js";
 import { cutAtStop, streamableText } from "./stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategy.js";
 
@@ -72,7 +72,7 @@ export interface TextBounds {
   readonly endTokens: readonly number[];
 }
 
-/** Candidate answers of one request; each is some rows' work. */
+/** Candidate answers of one request; each is some sequences' work. */
 export const MAX_CANDIDATES = 4096;
 
 /** Text in, text out, on one engine. */
@@ -101,7 +101,7 @@ export class TextGenerator {
       decode: (tokens) => this.#tokenizer.decode(tokens),
     });
     const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
-    const job = new GenerationJob(contextOf(request), prompt, strategy);
+    const job = new DecodingRequest(contextOf(request), prompt, strategy);
     await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
     streamed.finish(texts[0]?.text ?? "");
@@ -133,7 +133,7 @@ export class TextGenerator {
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });
-    const job = new ScoringJob(contextOf(request), prompt, answers);
+    const job = new ScoringRequest(contextOf(request), prompt, answers);
     await this.#engine.run(job, { signal: options.signal });
     const ranked = rankAnswers(job.logProbs, options);
     return {
@@ -147,7 +147,7 @@ export class TextGenerator {
     const [first = this.#bounds.startToken, ...rest] = this.#tokenizer.encode(text);
     if (rest.length === 0) return [];
     this.#expectRoom(1, rest.length, "text");
-    const job = new ScoringJob({}, [first], [rest]);
+    const job = new ScoringRequest({}, [first], [rest]);
     await this.#engine.run(job);
     return job.logProbs[0] ?? [];
   }
@@ -177,7 +177,7 @@ export class TextGenerator {
   }
 }
 
-function contextOf({ grounding: { perception, softPrompt } }: TextRequest): RowContext {
+function contextOf({ grounding: { perception, softPrompt } }: TextRequest): SequenceContext {
   return {
     softPrompt,
     perception: perception && {

@@ -14,7 +14,7 @@ export interface RunLimits {
 }
 
 /**
- * What epalm asks for takes a few seconds at most, but a service that is full has several runs beside each other. Of
+ * What epalm needs for takes a few seconds at most, but a service that is full has several runs beside each other. Of
  * the largest frames, thirty fit.
  */
 const usualLimits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
@@ -22,7 +22,7 @@ const usualLimits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 /** The system itself ends a run after so much computing, even when this process is gone. In seconds. */
 const PROCESSOR_SECONDS = 60;
 
-/** The largest block of memory that ffmpeg asks for at once: tables of a size that only a damaged file states. */
+/** The largest block of memory that ffmpeg needs for at once: tables of a size that only a damaged file states. */
 const MAX_BLOCK_BYTES = 256 << 20;
 
 /** Each thread of a video decoder holds frames of its own. */

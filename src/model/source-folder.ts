@@ -60,7 +60,7 @@ export function readJson(path: string): Readonly<Record<string, unknown>> | unde
   throw new EpalmError("invalid_checkpoint", `${path}: expected a JSON object`);
 }
 
-/** The licence that a model card states in its first lines, as the hub asks for. */
+/** The licence that a model card states in its first lines, as the hub needs for. */
 function readLicense(folder: string): string | undefined {
   const card = join(folder, "README.md");
   if (!existsSync(card) || statSync(card).size > MAX_JSON_BYTES) return undefined;

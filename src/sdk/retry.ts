@@ -41,8 +41,8 @@ export function retryWait(error: unknown, attempt: number, random: number): numb
 }
 
 /**
- * Seconds that a `Retry-After` header asks for, as a number of seconds or a date; undefined if it is neither. A date
- * that is over asks for none.
+ * Seconds that a `Retry-After` header needs for, as a number of seconds or a date; undefined if it is neither. A date
+ * that is over needs for none.
  *
  * @param now milliseconds since 1970
  */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import {
   MAX_NEW_TOKENS,
-  MAX_ROWS,
+  MAX_SEQUENCES,
   MAX_STOP_LENGTH,
   MAX_STOP_STRINGS,
 } from "../generation/generation-options.js";
@@ -59,7 +59,7 @@ export const chatRequest = z.strictObject({
   max_completion_tokens: z.int().min(1).max(MAX_NEW_TOKENS).optional(),
   temperature,
   top_p: top_p.describe("1 is as if it were not given"),
-  n: z.int().min(1).max(MAX_ROWS).optional(),
+  n: z.int().min(1).max(MAX_SEQUENCES).optional(),
   seed,
   stop: z
     .union([

@@ -165,8 +165,8 @@ function valuesOf({ encoder, decoder }: ModelCounts): Readonly<Record<keyof type
     epalm_state_cache_misses_total: encoder.cacheMisses,
     epalm_state_cache_bytes: encoder.cacheBytes,
     epalm_decoder_steps_total: decoder.steps,
-    epalm_decoder_rows_total: decoder.rows,
-    epalm_decoder_batch_rows: decoder.lastRows,
+    epalm_decoder_rows_total: decoder.sequences,
+    epalm_decoder_batch_rows: decoder.lastSequences,
     epalm_decoder_waiting: decoder.waiting,
   };
 }

@@ -13,7 +13,7 @@ export interface ChatQuestion {
 }
 
 /**
- * What a chat asks. The models answer one question about one medium: a conversation is refused rather than cut down
+ * What a chat needs. The models answer one question about one medium: a conversation is refused rather than cut down
  * to its last words.
  *
  * @param maxBytes of the medium

@@ -4,7 +4,7 @@ import { constantSource, type Shape, type Tensor, type TensorSource } from "../t
 /** The values that a tensor starts with. */
 export type Initializer = (name: string, shape: Shape) => Float32Array<ArrayBuffer>;
 
-/** Weights that nothing trained yet: made when a backbone asks for them, and kept. */
+/** Weights that nothing trained yet: made when a backbone needs for them, and kept. */
 export class InitialWeights implements WeightSource {
   readonly #initialize: Initializer;
   readonly #has: (name: string) => boolean;

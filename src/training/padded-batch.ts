@@ -1,6 +1,6 @@
 import type { InjectionPlan } from "../adapter/injection-plan.js";
 import type { DecoderShape } from "../backbones/backbone.js";
-import { statesByLayer } from "../generation/row.js";
+import { statesByLayer } from "../generation/sequence.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 
 /** Texts of a batch, padded on the right to one length T, as the published training has them. */

@@ -70,15 +70,15 @@ export function buildEncoder(checkpoint: Checkpoint, config: Config | ((weights:
 /** Logits of every token of texts of one length, without perception: [B * T, V] */
 export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Promise<Tensor> {
   const [batch = 0, length = 0] = ids.shape;
-  const rows = Array.from({ length: batch }, (_, row) => {
+  const scheduled = Array.from({ length: batch }, (_, row) => {
     const text = Array.from(ids.data.slice(row * length, (row + 1) * length) as BigInt64Array, Number);
     return {
-      row: { context: {}, text, cached: 0 },
+      sequence: { context: {}, text, cached: 0 },
       active: true,
-      asks: { kind: "targets", tokens: text } as const,
+      needs: { kind: "targets", tokens: text } as const,
     };
   });
-  const { feeds } = stepInputs(rows, shape, 0, 1);
+  const { feeds } = stepInputs(scheduled, shape, 0, 1);
   const session = await openSession(encodeOnnx(graph));
   const cache = new KeyValueCache(shape).feeds(0, batch, true);
   const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);

@@ -32,8 +32,8 @@ const { letters, logits, cases } = readFixture<Fixture>("beam-search.json");
 const model: TableModel = {
   vocabulary: letters.length,
   logitsAfter: (tokens) => {
-    const row = logits[(tokens.at(-2) ?? 0) * letters.length + (tokens.at(-1) ?? 0)] ?? [];
-    return row.map((logit) => logit / 64);
+    const next = logits[(tokens.at(-2) ?? 0) * letters.length + (tokens.at(-1) ?? 0)] ?? [];
+    return next.map((logit) => logit / 64);
   },
 };
 const encode = (text: string) => Array.from(text, (letter) => letters.indexOf(letter));
@@ -49,9 +49,9 @@ describe("beam search", () => {
       endTokens: new Set([3]),
       decode,
     });
-    const { rows } = run(strategy, model, [1]);
-    assert.ok(rows.every((count) => count <= strategy.maxRows));
-    assert.equal(rows[0], 4);
+    const { counts } = run(strategy, model, [1]);
+    assert.ok(counts.every((count) => count <= strategy.maxSequences));
+    assert.equal(counts[0], 4);
   });
 
   it("settles no token before the end", () => {
@@ -67,7 +67,7 @@ describe("beam search", () => {
     strategy.advance([output]);
     assert.throws(() => strategy.advance([output]), {
       code: "internal",
-      message: /outputs of 2 rows, got 1/,
+      message: /outputs of 2 sequences, got 1/,
     });
   });
 });

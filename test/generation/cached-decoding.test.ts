@@ -3,8 +3,8 @@ import { after, before, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Engine } from "../../src/generation/engine.js";
 import type { GenerationOptions } from "../../src/generation/generation-options.js";
-import { ScoringJob } from "../../src/generation/job.js";
-import type { RowContext } from "../../src/generation/row.js";
+import { ScoringRequest } from "../../src/generation/request.js";
+import type { SequenceContext } from "../../src/generation/sequence.js";
 import type { FinishedHypothesis } from "../../src/generation/strategy.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
@@ -25,19 +25,24 @@ function assertSame(found: readonly number[], expected: readonly number[], what:
 /** Every token's log-probability when the whole text before it is computed anew, nothing being cached. */
 async function recomputed(
   { decoder }: GoldenDecoder,
-  context: RowContext,
+  context: SequenceContext,
   prompt: readonly number[],
   tokens: readonly number[],
 ): Promise<number[]> {
   const logProbs: number[] = [];
   for (let known = 0; known < tokens.length; known++) {
     const text = [...prompt, ...tokens.slice(0, known)];
-    const row = {
-      row: { context, text, cached: 0 },
+    const sequence = {
+      sequence: { context, text, cached: 0 },
       active: true,
-      asks: { kind: "next", count: "all" } as const,
+      needs: { kind: "next", count: "all" } as const,
     };
-    const [output] = await decoder.step({ sources: [undefined], times: [0], first: 0, rows: [row] });
+    const [output] = await decoder.step({
+      sources: [undefined],
+      cachedLengths: [0],
+      first: 0,
+      scheduled: [sequence],
+    });
     const at = Array.from(output?.next.tokens ?? []).indexOf(tokens[known] ?? -1);
     logProbs.push(output?.next.logProbs[at] ?? Number.NaN);
     decoder.clear();
@@ -48,7 +53,7 @@ async function recomputed(
 async function write(
   golden: GoldenDecoder,
   engine: Engine,
-  context: RowContext,
+  context: SequenceContext,
   prompt: readonly number[],
   options: GenerationOptions,
 ): Promise<readonly FinishedHypothesis[]> {
@@ -80,7 +85,7 @@ for (const name of goldens) {
     });
     after(() => golden.close());
 
-    const settings: [string, (index: number) => RowContext][] = [
+    const settings: [string, (index: number) => SequenceContext][] = [
       ["as the adapter has it", (index) => golden.context(index)],
       ["a slot that sees itself", (index) => golden.context(index, { perceptionSees: "itself" })],
       ["a slot that sees everything", (index) => golden.context(index, { perceptionSees: "everything" })],
@@ -127,8 +132,8 @@ for (const name of goldens) {
         alone.push(await write(golden, single, context, prompt, options));
       }
       await untilIdle();
-      // Few rows and tokens at once: jobs wait, join and leave while others run.
-      const engine = new Engine(golden.decoder, { rows: 12, stepTokens: 40 });
+      // Few sequences and tokens at once: jobs wait, join and leave while others run.
+      const engine = new Engine(golden.decoder, { maxSequences: 12, maxBatchedTokens: 40 });
       const together = await Promise.all(
         requests.map(({ context, prompt, options }) => write(golden, engine, context, prompt, options)),
       );
@@ -157,7 +162,7 @@ for (const name of goldens) {
         ...Array.from({ length: 20 }, (_, i) => [30 + i, 40 + i, 50]),
       ];
       for (const [what, contextOf] of settings) {
-        const job = new ScoringJob(contextOf(0), prompt, answers);
+        const job = new ScoringRequest(contextOf(0), prompt, answers);
         await engine.run(job);
         await untilIdle();
         for (const [index, answer] of answers.slice(0, 4).entries()) {

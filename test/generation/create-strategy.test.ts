@@ -40,9 +40,9 @@ describe("every strategy", () => {
     fc.assert(
       fc.property(options, endTokens, fc.nat(1000), (given, ends, modelSeed) => {
         const strategy = createStrategy(parseGenerationOptions(given), { endTokens: new Set(ends), decode });
-        const { hypotheses, rows } = run(strategy, waveModel(vocabulary, modelSeed), [0]);
-        assert.ok(rows.length <= given.maxNewTokens);
-        assert.ok(rows.every((count) => count <= strategy.maxRows));
+        const { hypotheses, counts } = run(strategy, waveModel(vocabulary, modelSeed), [0]);
+        assert.ok(counts.length <= given.maxNewTokens);
+        assert.ok(counts.every((count) => count <= strategy.maxSequences));
         assert.equal(hypotheses.length, "sequences" in given ? (given.sequences ?? 1) : 1);
         for (const [rank, { tokens, logProbs, finish, score }] of hypotheses.entries()) {
           assert.ok(rank === 0 || score <= (hypotheses[rank - 1]?.score ?? Number.NaN));

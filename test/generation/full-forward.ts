@@ -14,12 +14,12 @@ export async function nextLogProbs(
 ): Promise<Float32Array> {
   if (!perception || !softPrompt) throw new RangeError("a full forward is for grounded texts");
   const { states, plan } = perception;
-  const row = (data: readonly number[]): Tensor => ({
+  const sequence = (data: readonly number[]): Tensor => ({
     type: "int64",
     shape: [1, data.length],
     data: BigInt64Array.from(data, BigInt),
   });
-  const texts = { ids: row(text), mask: row(text.map(() => 1)) };
+  const texts = { ids: sequence(text), mask: sequence(text.map(() => 1)) };
   const feeds = paddedBatchFeeds(texts, { ...states, shape: [1, ...states.shape] }, softPrompt, plan, shape);
   const { logits, log_normalizer } = await session.run(feeds, ["logits", "log_normalizer"]);
   const normalizer = Number(log_normalizer?.data.at(-1));

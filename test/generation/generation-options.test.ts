@@ -16,7 +16,7 @@ describe("parseGenerationOptions", () => {
       method: "sampling",
       sequences: 2,
       seed: 3,
-      warping: { temperature: 0.7, topK: 50, topP: undefined },
+      logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
     });
   });
 

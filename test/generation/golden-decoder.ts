@@ -8,8 +8,8 @@ import { injectionPlan } from "../../src/adapter/injection-plan.js";
 import { createStrategy } from "../../src/generation/create-strategy.js";
 import { Decoder } from "../../src/generation/decoder.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
-import { GenerationJob } from "../../src/generation/job.js";
-import { type RowContext, statesByLayer } from "../../src/generation/row.js";
+import { DecodingRequest } from "../../src/generation/request.js";
+import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
 import type { FinishedHypothesis } from "../../src/generation/strategy.js";
 import type { Grounding, TextBounds } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
@@ -27,7 +27,7 @@ export const goldens = [
   "llama-shared-1token",
 ];
 
-/** The decoder of a golden case, and what its rows hear. */
+/** The decoder of a golden case, and what its sequences hear. */
 export interface GoldenDecoder {
   readonly decoder: Decoder;
   readonly session: Session;
@@ -36,10 +36,10 @@ export interface GoldenDecoder {
   readonly tokenizer: Tokenizer;
   /** The case's texts, as ids. */
   readonly prompts: readonly (readonly number[])[];
-  /** What row `index` of the case hears; with other settings of where perception goes, on request. */
+  /** What sequence `index` of the case hears; with other settings of where perception goes, on request. */
   grounding(index: number, change?: Partial<AdapterSettings>): Required<Grounding>;
-  /** The same, as the scheduler's rows have it. */
-  context(index: number, change?: Partial<AdapterSettings>): RowContext;
+  /** The same, as the scheduler's sequences have it. */
+  context(index: number, change?: Partial<AdapterSettings>): SequenceContext;
   close(): Promise<void>;
 }
 
@@ -83,8 +83,8 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
     endTokens: manifest.decoder.endTokens,
     bounds: manifest.decoder,
     tokenizer,
-    prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, row) =>
-      Array.from(ids.data.slice(row * length, (row + 1) * length) as BigInt64Array, Number).filter(
+    prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, sequence) =>
+      Array.from(ids.data.slice(sequence * length, (sequence + 1) * length) as BigInt64Array, Number).filter(
         (id) => id !== 1,
       ),
     ),
@@ -100,7 +100,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
 
 /** A job that writes, and what it wrote once it is done. */
 export function writingJob(
-  context: RowContext,
+  context: SequenceContext,
   prompt: readonly number[],
   options: GenerationOptions,
   endTokens: readonly number[],
@@ -110,7 +110,7 @@ export function writingJob(
     decode: () => "",
   });
   return {
-    job: new GenerationJob(context, prompt, strategy),
+    job: new DecodingRequest(context, prompt, strategy),
     hypotheses: (): readonly FinishedHypothesis[] => strategy.hypotheses(),
   };
 }

@@ -44,7 +44,13 @@ function append(
 ) {
   cache.append(
     fresh(rows.map(({ elements }) => elements)),
-    rows.map(({ at, elements }, row) => ({ row, stepRow: row, from: 0, to: elements.length, at })),
+    rows.map(({ at, elements }, row) => ({
+      cacheIndex: row,
+      stepIndex: row,
+      from: 0,
+      to: elements.length,
+      at,
+    })),
   );
 }
 
@@ -125,7 +131,7 @@ describe("KeyValueCache", () => {
 
   it("stores the columns that are kept, and no others", () => {
     const cache = filled(rows);
-    cache.append(fresh([[98, 99, 22, 97]]), [{ row: 1, stepRow: 0, from: 2, to: 3, at: 2 }]);
+    cache.append(fresh([[98, 99, 22, 97]]), [{ cacheIndex: 1, stepIndex: 0, from: 2, to: 3, at: 2 }]);
     assertHolds(cache, 0, [rows[0] ?? [], [20, 21, 22], rows[2] ?? []]);
   });
 

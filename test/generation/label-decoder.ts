@@ -1,21 +1,21 @@
 import assert from "node:assert/strict";
 import type { InjectionPlan } from "../../src/adapter/injection-plan.js";
+import type { Scheduler } from "../../src/generation/scheduler.js";
 import {
   isCacheable,
   leadLength,
   pendingCount,
-  type Row,
-  type RowContext,
-} from "../../src/generation/row.js";
-import type { Scheduler } from "../../src/generation/scheduler.js";
-import type { StepOutput, StepPlan, StepRow } from "../../src/generation/step.js";
+  type Sequence,
+  type SequenceContext,
+} from "../../src/generation/sequence.js";
+import type { ScheduledSequence, StepOutput, StepPlan } from "../../src/generation/step.js";
 import { rowOutput, type TableModel } from "./table-model.js";
 
 /** A context of which only the sizes matter. */
 export function contextOf(
   softTokens: number,
   slot?: Pick<InjectionPlan, "perceptionSees" | "cacheable">,
-): RowContext {
+): SequenceContext {
   const softPrompt = { type: "float32", shape: [softTokens, 1], data: new Float32Array(softTokens) } as const;
   const perception = slot && { plan: { visible: [], stateAt: [], ...slot }, states: new Float32Array() };
   return { ...(softTokens > 0 ? { softPrompt } : {}), ...(perception ? { perception } : {}) };
@@ -23,45 +23,47 @@ export function contextOf(
 
 /**
  * A decoder whose cache holds labels in place of numbers, and whose answers come from a table. Each step checks that
- * what the cache holds of a row are the row's own elements.
+ * what the cache holds of a sequence are the sequence's own elements.
  */
 export class LabelDecoder {
   readonly #model: TableModel;
-  readonly #names = new Map<RowContext, number>();
+  readonly #names = new Map<SequenceContext, number>();
   #cache: readonly (readonly string[])[] = [];
 
   constructor(model: TableModel) {
     this.#model = model;
   }
 
-  step({ sources, times, first, rows }: StepPlan): StepOutput[] {
-    const moved = sources.map((source, row) =>
-      source === undefined ? [] : (this.#cache[source] ?? []).slice(0, times[row]),
+  step({ sources, cachedLengths, first, scheduled }: StepPlan): StepOutput[] {
+    const moved = sources.map((source, sequence) =>
+      source === undefined ? [] : (this.#cache[source] ?? []).slice(0, cachedLengths[sequence]),
     );
     this.#cache = moved.map((held, at) => {
-      const stepRow = rows[at - first];
-      if (!stepRow) return held;
-      const own = this.#elements(stepRow.row);
-      assert.deepEqual(held, own.slice(0, stepRow.row.cached), `row ${at} holds its own elements`);
-      return stepRow.active && isCacheable(stepRow.row.context) ? own : held;
+      const entry = scheduled[at - first];
+      if (!entry) return held;
+      const own = this.#elements(entry.sequence);
+      assert.deepEqual(held, own.slice(0, entry.sequence.cached), `sequence ${at} holds its own elements`);
+      return entry.active && isCacheable(entry.sequence.context) ? own : held;
     });
-    return rows.flatMap((stepRow) => (stepRow.active ? [this.#answer(stepRow)] : []));
+    return scheduled.flatMap((entry) => (entry.active ? [this.#answer(entry)] : []));
   }
 
-  #elements({ context, text }: Row): string[] {
+  #elements({ context, text }: Sequence): string[] {
     const name = this.#names.get(context) ?? this.#names.size;
     this.#names.set(context, name);
     const lead = Array.from({ length: leadLength(context) }, (_, index) => `context ${name}, ${index}`);
     return [...lead, ...text.map((token) => `token ${token}`)];
   }
 
-  #answer({ row, asks }: StepRow): StepOutput {
-    assert.ok(pendingCount(row) > 0, "an active row has something to compute");
-    if (asks.kind === "next") {
-      return { next: rowOutput(this.#model.logitsAfter(row.text), asks.count), targetLogProbs: [] };
+  #answer({ sequence, needs }: ScheduledSequence): StepOutput {
+    assert.ok(pendingCount(sequence) > 0, "an active sequence has something to compute");
+    if (needs.kind === "next") {
+      return { next: rowOutput(this.#model.logitsAfter(sequence.text), needs.count), targetLogProbs: [] };
     }
-    const known = row.text.length - asks.tokens.length + 1;
-    const targetLogProbs = asks.tokens.map((token, at) => this.logProb(row.text.slice(0, known + at), token));
+    const known = sequence.text.length - needs.tokens.length + 1;
+    const targetLogProbs = needs.tokens.map((token, at) =>
+      this.logProb(sequence.text.slice(0, known + at), token),
+    );
     return { next: { tokens: [], logProbs: [] }, targetLogProbs };
   }
 

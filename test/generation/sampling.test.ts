@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { LogitsProcessors } from "../../src/generation/logits-processors.js";
 import { greedy, sampling } from "../../src/generation/sampling.js";
 import type { StopRules } from "../../src/generation/stop-rules.js";
-import type { Warping } from "../../src/generation/warping.js";
 import { rowOutput, run, waveModel } from "./table-model.js";
 
 const model = waveModel(16, 1);
@@ -15,8 +15,10 @@ const rules: StopRules = {
 };
 
 /** The tokens of all sequences. */
-function drawn(seed: number, sequences: number, warping: Warping = { temperature: 1 }) {
-  return run(sampling({ sequences, seed, warping }, rules), model).hypotheses.map(({ tokens }) => tokens);
+function drawn(seed: number, sequences: number, logitsProcessors: LogitsProcessors = { temperature: 1 }) {
+  return run(sampling({ sequences, seed, logitsProcessors }, rules), model).hypotheses.map(
+    ({ tokens }) => tokens,
+  );
 }
 
 describe("sampling", () => {
@@ -24,7 +26,7 @@ describe("sampling", () => {
     const logits = [1, 0.5, 0, -0.5, -1, -3];
     const output = rowOutput(logits);
     const draws = 20_000;
-    const settings = { sequences: 1, seed: 42, warping: { temperature: 1 } };
+    const settings = { sequences: 1, seed: 42, logitsProcessors: { temperature: 1 } };
     const strategy = sampling(settings, { ...rules, endTokens: new Set(), maxNewTokens: draws + 1 });
     const counts = new Map<number, number>();
     for (let draw = 0; draw < draws; draw++) {
@@ -48,7 +50,7 @@ describe("sampling", () => {
 
   it("draws no token beyond top-k", () => {
     const { hypotheses } = run(
-      sampling({ sequences: 4, seed: 1, warping: { temperature: 2, topK: 1 } }, rules),
+      sampling({ sequences: 4, seed: 1, logitsProcessors: { temperature: 2, topK: 1 } }, rules),
       model,
     );
     const [best] = run(greedy(rules), model).hypotheses;
@@ -56,16 +58,16 @@ describe("sampling", () => {
   });
 
   it("asks the decoder for top-k and as many end tokens as may be barred", () => {
-    const warping = { temperature: 1, topK: 5 };
-    const settings = { sequences: 1, seed: 0, warping };
+    const logitsProcessors = { temperature: 1, topK: 5 };
+    const settings = { sequences: 1, seed: 0, logitsProcessors };
     assert.equal(sampling(settings, rules).candidates, 5);
     assert.equal(sampling(settings, { ...rules, minNewTokens: 2 }).candidates, 6);
-    assert.equal(sampling({ ...settings, warping: { temperature: 1 } }, rules).candidates, "all");
+    assert.equal(sampling({ ...settings, logitsProcessors: { temperature: 1 } }, rules).candidates, "all");
   });
 
   it("orders sequences by their mean log-probability under the model, whatever the temperature", () => {
-    const warping = { temperature: 1.8 };
-    const { hypotheses } = run(sampling({ sequences: 6, seed: 2, warping }, rules), model);
+    const logitsProcessors = { temperature: 1.8 };
+    const { hypotheses } = run(sampling({ sequences: 6, seed: 2, logitsProcessors }, rules), model);
     for (const { tokens, logProbs, score, finish } of hypotheses) {
       assert.equal(logProbs.length, tokens.length + (finish === "end" ? 1 : 0));
       assert.equal(score, logProbs.reduce((sum, logProb) => sum + logProb, 0) / logProbs.length);

@@ -3,9 +3,9 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { createStrategy } from "../../src/generation/create-strategy.js";
 import { parseGenerationOptions } from "../../src/generation/generation-options.js";
-import { GenerationJob } from "../../src/generation/job.js";
-import { pendingCount } from "../../src/generation/row.js";
-import { chooseRows, Scheduler } from "../../src/generation/scheduler.js";
+import { DecodingRequest } from "../../src/generation/request.js";
+import { chooseSequences, Scheduler } from "../../src/generation/scheduler.js";
+import { pendingCount } from "../../src/generation/sequence.js";
 import type { StepPlan } from "../../src/generation/step.js";
 
 describe("chooseRows", () => {
@@ -19,20 +19,24 @@ describe("chooseRows", () => {
   ];
   for (const [what, pending, longWasLast, stepTokens, expected] of cases) {
     it(`takes ${what}`, () =>
-      assert.deepEqual(chooseRows(pending, longWasLast, stepTokens).active, expected));
+      assert.deepEqual(chooseSequences(pending, longWasLast, stepTokens).active, expected));
   }
 });
 
 describe("Scheduler", () => {
   /** The cache as lists of tokens: what `sources` and the step's columns make of it. */
   function apply(cache: number[][], plan: StepPlan): number[][] {
-    const moved = plan.sources.map((source, row) =>
-      source === undefined ? [] : (cache[source] ?? []).slice(0, plan.times[row]),
+    const moved = plan.sources.map((source, sequence) =>
+      source === undefined ? [] : (cache[source] ?? []).slice(0, plan.cachedLengths[sequence]),
     );
-    plan.rows.forEach(({ row, active }, index) => {
+    plan.scheduled.forEach(({ sequence, active }, index) => {
       const at = plan.first + index;
-      assert.deepEqual(moved[at], row.text.slice(0, row.cached), "the cache holds the row's own tokens");
-      if (active) moved[at] = [...row.text];
+      assert.deepEqual(
+        moved[at],
+        sequence.text.slice(0, sequence.cached),
+        "the cache holds the row's own tokens",
+      );
+      if (active) moved[at] = [...sequence.text];
     });
     return moved;
   }
@@ -49,15 +53,15 @@ describe("Scheduler", () => {
       fc.property(
         fc.array(request, { minLength: 1, maxLength: 8 }),
         fc.integer({ min: 4, max: 10 }),
-        (requests, rows) => {
-          const scheduler = new Scheduler({ rows, stepTokens: 12 });
+        (requests, maxSequences) => {
+          const scheduler = new Scheduler({ maxSequences, maxBatchedTokens: 12 });
           const jobs = requests.map(({ prompt, beams, tokens }, id) => {
             const options = beams > 1 ? { beams, maxNewTokens: tokens } : { maxNewTokens: tokens };
             const strategy = createStrategy(parseGenerationOptions(options), {
               endTokens: new Set(),
               decode: () => "",
             });
-            return new GenerationJob(
+            return new DecodingRequest(
               {},
               Array.from({ length: prompt }, (_, i) => 100 * (id + 1) + i),
               strategy,
@@ -66,7 +70,7 @@ describe("Scheduler", () => {
           let cache: number[][] = [];
           for (let step = 0; step < 400; step++) {
             requests.forEach(({ begins, leaves }, id) => {
-              const job = jobs[id] as GenerationJob;
+              const job = jobs[id] as DecodingRequest;
               if (begins === step) scheduler.add(job);
               if (leaves !== null && leaves === step) scheduler.remove(job);
             });
@@ -75,15 +79,15 @@ describe("Scheduler", () => {
               if (step > 15 && scheduler.idle) return;
               continue;
             }
-            assert.ok(plan.sources.length <= rows);
+            assert.ok(plan.sources.length <= maxSequences);
             cache = apply(cache, plan);
-            const outputs = plan.rows
+            const outputs = plan.scheduled
               .filter(({ active }) => active)
-              .map(({ row }) => {
-                assert.ok(pendingCount(row) > 0);
+              .map(({ sequence }) => {
+                assert.ok(pendingCount(sequence) > 0);
                 const best = Array.from(
                   { length: 12 },
-                  (_, i) => ((row.text.at(-1) ?? 0) * 7 + i * 5 + step) % 90,
+                  (_, i) => ((sequence.text.at(-1) ?? 0) * 7 + i * 5 + step) % 90,
                 );
                 return {
                   targetLogProbs: [],
@@ -104,7 +108,7 @@ describe("Scheduler", () => {
       endTokens: new Set(),
       decode: () => "",
     });
-    const scheduler = new Scheduler({ rows: 4, stepTokens: 10 });
-    assert.throws(() => scheduler.add(new GenerationJob({}, [1], strategy)), { code: "invalid_option" });
+    const scheduler = new Scheduler({ maxSequences: 4, maxBatchedTokens: 10 });
+    assert.throws(() => scheduler.add(new DecodingRequest({}, [1], strategy)), { code: "invalid_option" });
   });
 });

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { FinishedHypothesis, RowOutput, Strategy } from "../../src/generation/strategy.js";
+import type { FinishedHypothesis, NextTokens, Strategy } from "../../src/generation/strategy.js";
 
 /** A decoder that is a table: the logits after some tokens, and the text of tokens. */
 export interface TableModel {
@@ -12,7 +12,7 @@ export function readFixture<Content>(name: string): Content {
 }
 
 /** What a decoder answers: log-probabilities, best first, ties by token id. */
-export function rowOutput(logits: readonly number[], candidates: number | "all" = "all"): RowOutput {
+export function rowOutput(logits: readonly number[], candidates: number | "all" = "all"): NextTokens {
   const highest = Math.max(...logits);
   const total = logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0);
   const ranked = logits
@@ -24,29 +24,29 @@ export function rowOutput(logits: readonly number[], candidates: number | "all" 
 
 export interface Run {
   readonly hypotheses: readonly FinishedHypothesis[];
-  /** How many rows went on after each step, the last, 0, included. */
-  readonly rows: readonly number[];
+  /** How many sequences continued after each step, the last, 0, included. */
+  readonly counts: readonly number[];
   /** What `settledTokens` said after each step. */
   readonly settled: readonly (readonly number[] | undefined)[];
 }
 
-/** Drives a strategy as the scheduler does; throws if it goes on from a row that is not there. */
+/** Drives a strategy as the scheduler does; throws if it continues a sequence that does not exist. */
 export function run(strategy: Strategy, model: TableModel, prompt: readonly number[] = []): Run {
   let sequences: readonly (readonly number[])[] = [prompt];
-  const rows: number[] = [];
+  const counts: number[] = [];
   const settled: Run["settled"][number][] = [];
   while (sequences.length > 0) {
     const outputs = sequences.map((tokens) => rowOutput(model.logitsAfter(tokens), strategy.candidates));
     const before = sequences;
     sequences = strategy.advance(outputs).map(({ parent, token }) => {
       const past = before[parent];
-      if (past === undefined) throw new RangeError(`parent ${parent} of ${before.length} rows`);
+      if (past === undefined) throw new RangeError(`parent ${parent} of ${before.length} sequences`);
       return [...past, token];
     });
-    rows.push(sequences.length);
+    counts.push(sequences.length);
     settled.push(strategy.settledTokens());
   }
-  return { hypotheses: strategy.hypotheses(), rows, settled };
+  return { hypotheses: strategy.hypotheses(), counts, settled };
 }
 
 /** A small model whose logits hang on the last token and the length, by way of sines. */

@@ -10,11 +10,11 @@ const TOLERANCE = 1e-4;
 
 const questions = ["what is it", "wh", "the color of the car", "dogs, dogs, dogs", "äöü 🐕"];
 
-function question(golden: GoldenDecoder, text: string, row = 0): TextRequest {
+function question(golden: GoldenDecoder, text: string, sequence = 0): TextRequest {
   return {
     prompt: [{ literal: "" }, { user: text }, { literal: "?</a>" }],
     answerPrefix: "",
-    grounding: golden.grounding(row),
+    grounding: golden.grounding(sequence),
   };
 }
 

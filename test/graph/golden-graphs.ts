@@ -43,9 +43,9 @@ export function goldenDecoder(name: string): GoldenRun {
   const graph = decoderGraph(g, backbone);
   const ids = golden(name, "input_ids");
   const text = Array.from(ids.data.slice(0, ids.shape[1]), Number);
-  const row = { context: {}, text, cached: 0 };
+  const sequence = { context: {}, text, cached: 0 };
   const { feeds } = stepInputs(
-    [{ row, active: true, asks: { kind: "targets", tokens: text } }],
+    [{ sequence, active: true, needs: { kind: "targets", tokens: text } }],
     backbone.shape,
     0,
     1,

@@ -111,12 +111,12 @@ async function perceptualLosses(
   ids: readonly number[],
 ): Promise<number[]> {
   const width = config.hidden_size;
-  const rowOf = (name: string, row: number) =>
+  const sequenceAt = (name: string, row: number) =>
     weights[name]?.data.subarray(row * width, (row + 1) * width) as Float32Array;
   const state = new Float32Array(width);
   for (const hint of given) {
     for (const id of hint.ids) {
-      const [token, aspect] = [rowOf("embed_tokens.weight", id), rowOf("aspects", hint.aspect)];
+      const [token, aspect] = [sequenceAt("embed_tokens.weight", id), sequenceAt("aspects", hint.aspect)];
       token.forEach((value, i) => {
         state[i] = (state[i] ?? 0) + (hint.weight / hint.ids.length) * value * (aspect[i] ?? 0);
       });

@@ -29,7 +29,7 @@ interface EncoderConfig {
   readonly model_type: string;
 }
 
-/** All that an encoder asks for, at random. */
+/** All that an encoder needs for, at random. */
 export function randomWeights(config: EncoderConfig): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(3, 1);
   const weights = new InitialWeights(

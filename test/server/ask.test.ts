@@ -284,7 +284,7 @@ describe("a client that goes away", () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     const later = (await model.counts()).decoder;
     assert.ok(later.steps < steps + 55, `${later.steps - steps} more steps`);
-    assert.equal(later.lastRows, 0);
+    assert.equal(later.lastSequences, 0);
     const metrics = await (await fetch(url("/metrics"))).text();
     assert.match(metrics, /^epalm_queue_running 0$/m);
     assert.match(metrics, /^epalm_queue_waiting 0$/m);

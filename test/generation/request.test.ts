@@ -3,16 +3,16 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { createStrategy } from "../../src/generation/create-strategy.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
-import { GenerationJob, type Job, ScoringJob } from "../../src/generation/job.js";
-import { pendingCount, type RowContext } from "../../src/generation/row.js";
+import { DecodingRequest, type GenerationRequest, ScoringRequest } from "../../src/generation/request.js";
 import { Scheduler } from "../../src/generation/scheduler.js";
+import { pendingCount, type SequenceContext } from "../../src/generation/sequence.js";
 import { contextOf, drain, LabelDecoder } from "./label-decoder.js";
 import { run, waveModel } from "./table-model.js";
 
 const model = waveModel(12, 3);
 const noEnd = { endTokens: new Set<number>(), decode: () => "" };
 
-const contexts: readonly RowContext[] = [
+const contexts: readonly SequenceContext[] = [
   {},
   contextOf(3),
   contextOf(2, { perceptionSees: "itself", cacheable: true }),
@@ -22,13 +22,13 @@ const contexts: readonly RowContext[] = [
 
 /** A job, and how to see that it gave what it gives alone. */
 interface Request {
-  readonly job: Job;
+  readonly job: GenerationRequest;
   assertRight(decoder: LabelDecoder): void;
 }
 
-function writing(context: RowContext, prompt: readonly number[], options: GenerationOptions): Request {
+function writing(context: SequenceContext, prompt: readonly number[], options: GenerationOptions): Request {
   const strategy = () => createStrategy(parseGenerationOptions(options), noEnd);
-  const job = new GenerationJob(context, prompt, strategy());
+  const job = new DecodingRequest(context, prompt, strategy());
   return {
     job,
     assertRight() {
@@ -38,11 +38,11 @@ function writing(context: RowContext, prompt: readonly number[], options: Genera
 }
 
 function scoring(
-  context: RowContext,
+  context: SequenceContext,
   prompt: readonly number[],
   answers: readonly (readonly number[])[],
 ): Request {
-  const job = new ScoringJob(context, prompt, answers);
+  const job = new ScoringRequest(context, prompt, answers);
   return {
     job,
     assertRight(decoder) {
@@ -79,7 +79,7 @@ describe("jobs on one scheduler", () => {
     const arrival = fc.record({ request, begins: fc.nat(12), leaves: fc.option(fc.nat(20), { freq: 3 }) });
     fc.assert(
       fc.property(fc.array(arrival, { minLength: 1, maxLength: 8 }), fc.nat(40), (arrivals, more) => {
-        const limits = { rows: 17 + more, stepTokens: 5 + more };
+        const limits = { maxSequences: 17 + more, maxBatchedTokens: 5 + more };
         const [scheduler, decoder] = [new Scheduler(limits), new LabelDecoder(model)];
         const jobs = arrivals.map((one) => ({ ...one, ...one.request() }));
         for (let step = 0; step <= 20; step++) {
@@ -89,10 +89,10 @@ describe("jobs on one scheduler", () => {
           }
           const plan = scheduler.plan();
           if (!plan) continue;
-          assert.ok(plan.sources.length <= limits.rows);
-          const active = plan.rows.filter((row) => row.active);
-          const width = Math.max(...active.map(({ row }) => pendingCount(row)));
-          assert.ok(width === 1 || active.length === 1 || width * active.length <= limits.stepTokens);
+          assert.ok(plan.sources.length <= limits.maxSequences);
+          const active = plan.scheduled.filter((sequence) => sequence.active);
+          const width = Math.max(...active.map(({ sequence }) => pendingCount(sequence)));
+          assert.ok(width === 1 || active.length === 1 || width * active.length <= limits.maxBatchedTokens);
           scheduler.commit(decoder.step(plan));
         }
         assert.ok(drain(scheduler, decoder) < 1000 && scheduler.idle);
@@ -103,9 +103,12 @@ describe("jobs on one scheduler", () => {
   });
 
   it("wait for room in the order in which they came, a small one behind a large one too", () => {
-    const [scheduler, decoder] = [new Scheduler({ rows: 5, stepTokens: 100 }), new LabelDecoder(model)];
+    const [scheduler, decoder] = [
+      new Scheduler({ maxSequences: 5, maxBatchedTokens: 100 }),
+      new LabelDecoder(model),
+    ];
     const ended: string[] = [];
-    const jobs = new Map<Job, string>();
+    const jobs = new Map<GenerationRequest, string>();
     for (const [name, beams] of [
       ["first", 3],
       ["large", 4],
@@ -119,18 +122,21 @@ describe("jobs on one scheduler", () => {
     for (let plan = scheduler.plan(); plan; plan = scheduler.plan()) {
       if (ended.length === 0) assert.equal(scheduler.waiting, 2, "the small one does not overtake");
       for (const job of scheduler.commit(decoder.step(plan))) {
-        if (job.rows.length === 0) ended.push(jobs.get(job) ?? "");
+        if (job.sequences.length === 0) ended.push(jobs.get(job) ?? "");
       }
     }
     assert.deepEqual(ended, ["first", "small", "large"]);
   });
 
   it("get next tokens every other step at least, however many prompts come", () => {
-    const [scheduler, decoder] = [new Scheduler({ rows: 8, stepTokens: 8 }), new LabelDecoder(model)];
+    const [scheduler, decoder] = [
+      new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }),
+      new LabelDecoder(model),
+    ];
     const { job } = writing({}, [1], { maxNewTokens: 20 });
     scheduler.add(job);
     let steps = 0;
-    for (; job.rows.length > 0; steps++) {
+    for (; job.sequences.length > 0; steps++) {
       scheduler.add(writing({}, [1, 2, 3, 4, 5], { maxNewTokens: 1 }).job);
       const plan = scheduler.plan();
       if (plan) scheduler.commit(decoder.step(plan));
@@ -139,17 +145,23 @@ describe("jobs on one scheduler", () => {
   });
 
   it("get their prompt computed at once, however many wait for next tokens", () => {
-    const [scheduler, decoder] = [new Scheduler({ rows: 8, stepTokens: 8 }), new LabelDecoder(model)];
+    const [scheduler, decoder] = [
+      new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }),
+      new LabelDecoder(model),
+    ];
     for (let others = 0; others < 7; others++) scheduler.add(writing({}, [1], { maxNewTokens: 50 }).job);
     scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
     const { job } = writing({}, new Array(30).fill(2), { maxNewTokens: 2 });
     scheduler.add(job);
     scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
-    assert.equal(job.rows[0]?.text.length, 31);
+    assert.equal(job.sequences[0]?.text.length, 31);
   });
 
   it("can leave while they wait, before their first step, and between steps", () => {
-    const [scheduler, decoder] = [new Scheduler({ rows: 2, stepTokens: 8 }), new LabelDecoder(model)];
+    const [scheduler, decoder] = [
+      new Scheduler({ maxSequences: 2, maxBatchedTokens: 8 }),
+      new LabelDecoder(model),
+    ];
     const [first, second, third] = [1, 2, 3].map((id) => writing({}, [id], { beams: 2, maxNewTokens: 4 }));
     assert.ok(first && second && third);
     for (const { job } of [first, second, third]) scheduler.add(job);
@@ -182,7 +194,7 @@ describe("ScoringJob", () => {
   });
 
   it("needs no rows beside the prompt's for answers of one token", () => {
-    const job = new ScoringJob({}, [1], [[2], [3], [4]]);
-    assert.equal(job.maxRows, 1);
+    const job = new ScoringRequest({}, [1], [[2], [3], [4]]);
+    assert.equal(job.maxSequences, 1);
   });
 });

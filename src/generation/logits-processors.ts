@@ -1,8 +1,8 @@
 import { EpalmError } from "../errors.js";
-import type { RowOutput } from "./strategy.js";
+import type { NextTokens } from "./strategy.js";
 
 /** How a distribution is bent before a token is drawn. */
-export interface Warping {
+export interface LogitsProcessors {
   /** What log-probabilities are divided by; above 0. */
   readonly temperature: number;
   /** Only so many best tokens are kept; all if absent. */
@@ -17,7 +17,10 @@ export interface Warping {
  * Order and meaning are those of transformers 5.18, generation/logits_process.py: temperature, top-k, then top-p on
  * what top-k left, normalised again. Of equals on an edge the lower token id is kept; there, top-k keeps them all.
  */
-export function warp({ logProbs }: RowOutput, { temperature, topK, topP }: Warping): Float64Array {
+export function applyLogitsProcessors(
+  { logProbs }: NextTokens,
+  { temperature, topK, topP }: LogitsProcessors,
+): Float64Array {
   const best = logProbs[0];
   if (best === undefined || !Number.isFinite(best)) {
     throw new EpalmError(
