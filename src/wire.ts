@@ -250,7 +250,7 @@ export const libraryNames = {
   top_k: "topK",
   seed: "seed",
   stop: "stop",
-  n: "sequences",
+  n: "numReturnSequences",
 } as const satisfies Readonly<Record<keyof GenerationFields, keyof GenerationSettings>>;
 
 /** The options of decoding that a request gives, as the library takes them. */
@@ -266,6 +266,6 @@ export function generationOptions(fields: GenerationFields): GenerationOptions {
     topK: fields.top_k,
     seed: fields.seed,
     stop: fields.stop,
-    sequences: fields.n,
+    numReturnSequences: fields.n,
   };
 }

@@ -105,7 +105,7 @@ describe("a loaded model", () => {
   it("does not draw with the task's beams", async () => {
     const { texts } = await model.caption(picture, {
       temperature: 1,
-      sequences: 2,
+      numReturnSequences: 2,
       seed: 5,
       maxNewTokens: 5,
     });

@@ -78,7 +78,7 @@ export function generationOptions(flags: GenerationFlags): GenerationOptions {
     topP: flags.topP,
     seed: flags.seed,
     stop: flags.stop,
-    sequences: flags.sequences,
+    numReturnSequences: flags.sequences,
   });
 }
 
@@ -93,7 +93,7 @@ const flagNames = {
   topP: "--top-p",
   seed: "--seed",
   stop: "--stop",
-  sequences: "--sequences",
+  numReturnSequences: "--sequences",
 } as const satisfies Readonly<Record<keyof GenerationSettings, string>>;
 
 /** The flags that were given. */

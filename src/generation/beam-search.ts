@@ -21,7 +21,7 @@ export interface BeamSettings {
   /** How many sequences are followed at once; at least 2. */
   readonly beams: number;
   /** How many hypotheses are returned; at most `beams`. */
-  readonly sequences: number;
+  readonly numReturnSequences: number;
   /** See `penalisedScore`. */
   readonly lengthPenalty: number;
   readonly earlyStopping: EarlyStopping;
@@ -82,7 +82,7 @@ class BeamSearch implements Strategy {
   }
 
   hypotheses(): readonly FinishedHypothesis[] {
-    return this.#finished.slice(0, this.#settings.sequences);
+    return this.#finished.slice(0, this.#settings.numReturnSequences);
   }
 
   settledTokens(): undefined {

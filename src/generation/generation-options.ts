@@ -27,7 +27,7 @@ export interface GenerationSettings {
   /** Texts that end a sequence; they are cut off. Up to 16, of 1 to 128 UTF-16 units each; default none. */
   readonly stop: readonly string[];
   /** How many sequences are returned. 1 to 16; up to `beams` with beams; 1 if greedy. Default 1. */
-  readonly sequences: number;
+  readonly numReturnSequences: number;
   /** How many sequences beam search follows; 1 is no beam search. 1 to 16; default 1. */
   readonly beams: number;
   /** With beams: the power of the length by which scores are divided; above 0 favours long. -10 to 10; default 1. */
@@ -76,20 +76,25 @@ export function parseGenerationOptions(options: unknown): GenerationPlan {
 }
 
 function parseSearch(options: GenerationOptions): Search {
-  const { beams = 1, sequences = 1, temperature = 0, topK, topP, seed = 0 } = options;
+  const { beams = 1, numReturnSequences = 1, temperature = 0, topK, topP, seed = 0 } = options;
   const { lengthPenalty = 1, earlyStopping = false } = options;
   if (beams > 1) {
     refuseGiven(options, ["topK", "topP", "seed"], "no value with beams above 1");
     if (temperature > 0) throw invalid("temperature", "0 with beams above 1", temperature);
-    if (sequences > beams) throw invalid("sequences", `at most beams, ${beams}`, sequences);
-    return { method: "beams", beams, sequences, lengthPenalty, earlyStopping };
+    if (numReturnSequences > beams)
+      throw invalid("numReturnSequences", `at most beams, ${beams}`, numReturnSequences);
+    return { method: "beams", beams, numReturnSequences, lengthPenalty, earlyStopping };
   }
   refuseGiven(options, ["lengthPenalty", "earlyStopping"], "no value without beams above 1");
   if (temperature > 0)
-    return { method: "sampling", sequences, seed, logitsProcessors: { temperature, topK, topP } };
+    return { method: "sampling", numReturnSequences, seed, logitsProcessors: { temperature, topK, topP } };
   refuseGiven(options, ["topK", "topP", "seed"], "no value without a temperature above 0");
-  if (sequences > 1)
-    throw invalid("sequences", "1 without beams above 1 or a temperature above 0", sequences);
+  if (numReturnSequences > 1)
+    throw invalid(
+      "numReturnSequences",
+      "1 without beams above 1 or a temperature above 0",
+      numReturnSequences,
+    );
   return { method: "greedy" };
 }
 
@@ -115,7 +120,7 @@ const rules: { readonly [Name in keyof GenerationSettings]: Rule<GenerationSetti
     expected: `up to ${MAX_STOP_STRINGS} strings of 1 to ${MAX_STOP_LENGTH} UTF-16 units`,
     accepts: isStopList,
   },
-  sequences: integer(1, MAX_SEQUENCES),
+  numReturnSequences: integer(1, MAX_SEQUENCES),
   beams: integer(1, MAX_SEQUENCES),
   lengthPenalty: real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
   earlyStopping: {

@@ -7,7 +7,7 @@ import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./s
 
 export interface SamplingSettings {
   /** How many sequences to draw, each from a random stream of its own. */
-  readonly sequences: number;
+  readonly numReturnSequences: number;
   /** An integer from 0 to 2^53 - 1. The same seed and the same outputs of the decoder give the same tokens. */
   readonly seed: number;
   readonly logitsProcessors: LogitsProcessors;
@@ -20,10 +20,10 @@ export function greedy(rules: StopRules): Strategy {
 
 /** Tokens drawn at random. */
 export function sampling(
-  { sequences, seed, logitsProcessors }: SamplingSettings,
+  { numReturnSequences, seed, logitsProcessors }: SamplingSettings,
   rules: StopRules,
 ): Strategy {
-  const choosers = randomStreams(seed, sequences).map(
+  const choosers = randomStreams(seed, numReturnSequences).map(
     (random) => (next: NextTokens) =>
       choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
   );

@@ -20,7 +20,7 @@ export const wireNames: WireNames = {
   topK: "top_k",
   seed: "seed",
   stop: "stop",
-  sequences: "n",
+  numReturnSequences: "n",
 };
 
 /** Fields of requests, by what the client calls them. */

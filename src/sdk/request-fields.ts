@@ -21,7 +21,7 @@ const optionTypes: { readonly [Name in OptionName]: readonly ("number" | "boolea
     topK: ["number"],
     seed: ["number"],
     stop: ["list"],
-    sequences: ["number"],
+    numReturnSequences: ["number"],
   };
 
 /** Options of decoding as fields of a request. @throws invalid_option for one of another type */

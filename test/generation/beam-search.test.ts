@@ -19,7 +19,7 @@ type Case = readonly [
   beams: number,
   lengthPenalty: number,
   earlyStopping: EarlyStopping,
-  sequences: number,
+  numReturnSequences: number,
   minNewTokens: number,
   maxNewTokens: number,
   endTokens: readonly number[],
@@ -56,13 +56,19 @@ describe("beam search", () => {
 
   it("settles no token before the end", () => {
     const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
-    const strategy = beamSearch({ beams: 2, sequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
+    const strategy = beamSearch(
+      { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
+      rules,
+    );
     assert.ok(run(strategy, model, [1]).settled.every((tokens) => tokens === undefined));
   });
 
   it("refuses outputs of other rows than it asked for", () => {
     const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
-    const strategy = beamSearch({ beams: 2, sequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
+    const strategy = beamSearch(
+      { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
+      rules,
+    );
     const output = rowOutput(model.logitsAfter([1]));
     strategy.advance([output]);
     assert.throws(() => strategy.advance([output]), {
@@ -73,9 +79,9 @@ describe("beam search", () => {
 });
 
 function compare(testCase: Case, name: string): void {
-  const [prompt, beams, lengthPenalty, earlyStopping, sequences, ...limits] = testCase;
+  const [prompt, beams, lengthPenalty, earlyStopping, numReturnSequences, ...limits] = testCase;
   const [minNewTokens, maxNewTokens, endTokens, stop, answers] = limits;
-  const search = beams > 1 ? { beams, lengthPenalty, earlyStopping, sequences } : {};
+  const search = beams > 1 ? { beams, lengthPenalty, earlyStopping, numReturnSequences } : {};
   const plan = parseGenerationOptions({ ...search, minNewTokens, maxNewTokens, stop });
   const strategy = createStrategy(plan, { endTokens: new Set(endTokens), decode });
   const { hypotheses } = run(strategy, model, encode(prompt));

@@ -20,13 +20,13 @@ const sampling = fc.record(
     topK: fc.integer({ min: 1, max: 50 }),
     topP: fc.double({ min: 0.01, max: 1, noNaN: true }),
     seed: fc.maxSafeNat(),
-    sequences: fc.integer({ min: 1, max: 5 }),
+    numReturnSequences: fc.integer({ min: 1, max: 5 }),
   },
   { requiredKeys: ["temperature"] },
 );
 const beams = fc.record({
   beams: fc.integer({ min: 2, max: 6 }),
-  sequences: fc.integer({ min: 1, max: 2 }),
+  numReturnSequences: fc.integer({ min: 1, max: 2 }),
   lengthPenalty: fc.double({ min: -2, max: 2, noNaN: true }),
   earlyStopping: fc.constantFrom<(boolean | "never")[]>(true, false, "never"),
 });
@@ -43,7 +43,7 @@ describe("every strategy", () => {
         const { hypotheses, counts } = run(strategy, waveModel(vocabulary, modelSeed), [0]);
         assert.ok(counts.length <= given.maxNewTokens);
         assert.ok(counts.every((count) => count <= strategy.maxSequences));
-        assert.equal(hypotheses.length, "sequences" in given ? (given.sequences ?? 1) : 1);
+        assert.equal(hypotheses.length, "numReturnSequences" in given ? (given.numReturnSequences ?? 1) : 1);
         for (const [rank, { tokens, logProbs, finish, score }] of hypotheses.entries()) {
           assert.ok(rank === 0 || score <= (hypotheses[rank - 1]?.score ?? Number.NaN));
           assert.ok(logProbs.length <= given.maxNewTokens);
@@ -60,7 +60,7 @@ describe("every strategy", () => {
   });
 
   it("goes from the same options and outputs the same way", () => {
-    const plan = parseGenerationOptions({ temperature: 1, sequences: 3, seed: 8 });
+    const plan = parseGenerationOptions({ temperature: 1, numReturnSequences: 3, seed: 8 });
     const answer = () =>
       run(createStrategy(plan, { endTokens: new Set([1]), decode }), waveModel(vocabulary, 4), [0]);
     assert.deepEqual(answer(), answer());

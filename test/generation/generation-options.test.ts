@@ -12,19 +12,22 @@ describe("parseGenerationOptions", () => {
   });
 
   it("samples at a temperature above 0", () => {
-    assert.deepEqual(parseGenerationOptions({ temperature: 0.7, topK: 50, seed: 3, sequences: 2 }).search, {
-      method: "sampling",
-      sequences: 2,
-      seed: 3,
-      logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
-    });
+    assert.deepEqual(
+      parseGenerationOptions({ temperature: 0.7, topK: 50, seed: 3, numReturnSequences: 2 }).search,
+      {
+        method: "sampling",
+        numReturnSequences: 2,
+        seed: 3,
+        logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
+      },
+    );
   });
 
   it("follows beams above 1", () => {
     assert.deepEqual(parseGenerationOptions({ beams: 3, temperature: 0, earlyStopping: "never" }).search, {
       method: "beams",
       beams: 3,
-      sequences: 1,
+      numReturnSequences: 1,
       lengthPenalty: 1,
       earlyStopping: "never",
     });
@@ -54,9 +57,12 @@ describe("parseGenerationOptions", () => {
     [{ beams: 2, lengthPenalty: Infinity }, /^lengthPenalty/],
     [{ beams: 2, earlyStopping: "always" }, /^earlyStopping: expected true, false or "never", got 'always'$/],
     [{ beams: 2, temperature: 1 }, /^temperature: expected 0 with beams above 1, got 1$/],
-    [{ beams: 2, sequences: 3 }, /^sequences: expected at most beams, 2, got 3$/],
+    [{ beams: 2, numReturnSequences: 3 }, /^numReturnSequences: expected at most beams, 2, got 3$/],
     [{ beams: 2, seed: 3 }, /^seed: expected no value with beams above 1, got 3$/],
-    [{ sequences: 2 }, /^sequences: expected 1 without beams above 1 or a temperature above 0, got 2$/],
+    [
+      { numReturnSequences: 2 },
+      /^numReturnSequences: expected 1 without beams above 1 or a temperature above 0, got 2$/,
+    ],
     [{ topK: 5 }, /^topK: expected no value without a temperature above 0, got 5$/],
     [{ temperature: 1, lengthPenalty: 2 }, /^lengthPenalty: expected no value without beams above 1, got 2$/],
   ];

@@ -15,8 +15,12 @@ const rules: StopRules = {
 };
 
 /** The tokens of all sequences. */
-function drawn(seed: number, sequences: number, logitsProcessors: LogitsProcessors = { temperature: 1 }) {
-  return run(sampling({ sequences, seed, logitsProcessors }, rules), model).hypotheses.map(
+function drawn(
+  seed: number,
+  numReturnSequences: number,
+  logitsProcessors: LogitsProcessors = { temperature: 1 },
+) {
+  return run(sampling({ numReturnSequences, seed, logitsProcessors }, rules), model).hypotheses.map(
     ({ tokens }) => tokens,
   );
 }
@@ -26,7 +30,7 @@ describe("sampling", () => {
     const logits = [1, 0.5, 0, -0.5, -1, -3];
     const output = rowOutput(logits);
     const draws = 20_000;
-    const settings = { sequences: 1, seed: 42, logitsProcessors: { temperature: 1 } };
+    const settings = { numReturnSequences: 1, seed: 42, logitsProcessors: { temperature: 1 } };
     const strategy = sampling(settings, { ...rules, endTokens: new Set(), maxNewTokens: draws + 1 });
     const counts = new Map<number, number>();
     for (let draw = 0; draw < draws; draw++) {
@@ -50,7 +54,7 @@ describe("sampling", () => {
 
   it("draws no token beyond top-k", () => {
     const { hypotheses } = run(
-      sampling({ sequences: 4, seed: 1, logitsProcessors: { temperature: 2, topK: 1 } }, rules),
+      sampling({ numReturnSequences: 4, seed: 1, logitsProcessors: { temperature: 2, topK: 1 } }, rules),
       model,
     );
     const [best] = run(greedy(rules), model).hypotheses;
@@ -59,7 +63,7 @@ describe("sampling", () => {
 
   it("asks the decoder for top-k and as many end tokens as may be barred", () => {
     const logitsProcessors = { temperature: 1, topK: 5 };
-    const settings = { sequences: 1, seed: 0, logitsProcessors };
+    const settings = { numReturnSequences: 1, seed: 0, logitsProcessors };
     assert.equal(sampling(settings, rules).candidates, 5);
     assert.equal(sampling(settings, { ...rules, minNewTokens: 2 }).candidates, 6);
     assert.equal(sampling({ ...settings, logitsProcessors: { temperature: 1 } }, rules).candidates, "all");
@@ -67,7 +71,7 @@ describe("sampling", () => {
 
   it("orders sequences by their mean log-probability under the model, whatever the temperature", () => {
     const logitsProcessors = { temperature: 1.8 };
-    const { hypotheses } = run(sampling({ sequences: 6, seed: 2, logitsProcessors }, rules), model);
+    const { hypotheses } = run(sampling({ numReturnSequences: 6, seed: 2, logitsProcessors }, rules), model);
     for (const { tokens, logProbs, score, finish } of hypotheses) {
       assert.equal(logProbs.length, tokens.length + (finish === "end" ? 1 : 0));
       assert.equal(score, logProbs.reduce((sum, logProb) => sum + logProb, 0) / logProbs.length);

@@ -48,7 +48,7 @@ describe("TextGenerator", () => {
   });
 
   it("streams beams, or several texts, all at once at the end", async () => {
-    for (const options of [{ beams: 3 }, { temperature: 1, sequences: 2 }]) {
+    for (const options of [{ beams: 3 }, { temperature: 1, numReturnSequences: 2 }]) {
       const { pieces, text } = await streamed(question(golden, "what"), { ...options, maxNewTokens: 6 });
       assert.deepEqual(pieces, text === "" ? [] : [text]);
     }
@@ -85,7 +85,7 @@ describe("TextGenerator", () => {
   });
 
   it("gives several texts, and counts the tokens of all", async () => {
-    const options = { temperature: 1, sequences: 3, maxNewTokens: 5 };
+    const options = { temperature: 1, numReturnSequences: 3, maxNewTokens: 5 };
     const { texts, newTokens, promptTokens } = await generator.generate(question(golden, "what"), options);
     assert.equal(texts.length, 3);
     assert.equal(

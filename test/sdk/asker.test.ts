@@ -62,10 +62,10 @@ const writing: Readonly<Record<string, (asker: Asker, heard: Heard) => Promise<C
   "a caption": (asker) => asker.caption(bytes),
   "a caption of a file": (asker) => asker.caption(file),
   "a caption with beams": (asker) =>
-    asker.caption(bytes, { beams: 3, sequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
+    asker.caption(bytes, { beams: 3, numReturnSequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
   "a caption with beams that stop early": (asker) => asker.caption(bytes, { beams: 2, earlyStopping: true }),
   "a caption that is drawn": (asker) =>
-    asker.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, sequences: 2 }),
+    asker.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
   "a caption with bounds and stops": (asker) =>
     asker.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
   "a caption as it grows": (asker, { pieces }) =>

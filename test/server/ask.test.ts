@@ -59,7 +59,15 @@ describe("POST /caption", () => {
       stop: ["q"],
     };
     const expected = await model.caption(png, {
-      ...{ temperature: 1.5, topK: 20, topP: 0.9, seed: 3, sequences: 2, maxNewTokens: 12, minNewTokens: 4 },
+      ...{
+        temperature: 1.5,
+        topK: 20,
+        topP: 0.9,
+        seed: 3,
+        numReturnSequences: 2,
+        maxNewTokens: 12,
+        minNewTokens: 4,
+      },
       stop: ["q"],
     });
     const response = await postJson(url("/caption"), { image: png.toString("base64"), ...drawn });

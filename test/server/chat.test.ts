@@ -64,7 +64,7 @@ describe("the openai client", () => {
       n: 2,
       logprobs: true,
     });
-    const options = { temperature: 1, seed: 4, sequences: 2, maxNewTokens: 5 };
+    const options = { temperature: 1, seed: 4, numReturnSequences: 2, maxNewTokens: 5 };
     const expected = await model.caption(png, options);
     assert.deepEqual(
       completion.choices.map(({ message }) => message.content),
