@@ -70,7 +70,7 @@ export async function runGreedy(
   const scheduler = new Scheduler();
   const plan = parseGenerationOptions({ maxNewTokens: newTokens });
   const strategies = Array.from({ length: batch }, () =>
-    createStrategy(plan, { endTokens: new Set(), decode: () => "" }),
+    createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
   );
   strategies.forEach((strategy, row) => {
     scheduler.add(new DecodingRequest({}, promptOf(row), strategy));

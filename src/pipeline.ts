@@ -146,7 +146,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),
     shape: decoder.shape,
-    bounds: decoder,
+    specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
     session,
   });
   try {

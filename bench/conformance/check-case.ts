@@ -227,15 +227,15 @@ async function generateTokens(
   context: SequenceContext,
   prompt: readonly number[],
   options: GenerationOptions,
-  endTokens: readonly number[],
+  eosTokenIds: readonly number[],
 ): Promise<number[]> {
   const strategy = createStrategy(parseGenerationOptions(options), {
-    endTokens: new Set(endTokens),
+    eosTokenIds: new Set(eosTokenIds),
     decode: () => "",
   });
   await engine.run(new DecodingRequest(context, prompt, strategy));
   const [best] = strategy.hypotheses();
-  return [...(best?.tokens ?? []), ...(best?.finish === "end" ? endTokens.slice(0, 1) : [])];
+  return [...(best?.tokens ?? []), ...(best?.finish === "end" ? eosTokenIds.slice(0, 1) : [])];
 }
 
 function output(results: Readonly<Record<string, Tensor>>, name: string): Tensor {

@@ -56,7 +56,7 @@ class BeamSearch implements Strategy {
   constructor(settings: BeamSettings, rules: StopRules) {
     this.#settings = settings;
     this.#rules = rules;
-    this.#keep = settings.beams * Math.max(2, 1 + rules.endTokens.size);
+    this.#keep = settings.beams * Math.max(2, 1 + rules.eosTokenIds.size);
     this.candidates = this.#keep + barredCount(rules);
     this.maxSequences = settings.beams;
   }

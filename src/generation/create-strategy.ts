@@ -5,10 +5,10 @@ import type { StopRules } from "./stop-rules.js";
 import type { Strategy } from "./strategy.js";
 
 /** What a strategy needs to know of the decoder's tokens. */
-export type TokenFacts = Pick<StopRules, "endTokens" | "decode">;
+export type StrategyTokens = Pick<StopRules, "eosTokenIds" | "decode">;
 
 /** The strategy that a request's checked options ask for, at its beginning. */
-export function createStrategy({ limits, search }: GenerationPlan, facts: TokenFacts): Strategy {
+export function createStrategy({ limits, search }: GenerationPlan, facts: StrategyTokens): Strategy {
   const rules: StopRules = { ...limits, ...facts };
   switch (search.method) {
     case "greedy":

@@ -7,7 +7,7 @@ import { Decoder } from "./decoder.js";
 import { Engine } from "./engine.js";
 import type { GenerationOptions } from "./generation-options.js";
 import type { RankingOptions } from "./ranking.js";
-import { type TextBounds, TextGenerator, type TextRequest } from "./text-generator.js";
+import { type SpecialTokenIds, TextGenerator, type TextRequest } from "./text-generator.js";
 
 /** The thread behind `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
 
@@ -15,7 +15,7 @@ export interface OpenDecoder {
   readonly graph: string;
   readonly tokenizer: string;
   readonly shape: DecoderShape;
-  readonly bounds: TextBounds;
+  readonly specialTokens: SpecialTokenIds;
   readonly session: SessionOptions;
 }
 
@@ -27,9 +27,9 @@ function opened(): TextGenerator {
 }
 
 serveThread({
-  async open({ graph, tokenizer, shape, bounds, session }: OpenDecoder) {
+  async open({ graph, tokenizer, shape, specialTokens, session }: OpenDecoder) {
     const engine = new Engine(new Decoder(await openSession(graph, session), shape));
-    generator = new TextGenerator(engine, await loadTokenizer(tokenizer), bounds);
+    generator = new TextGenerator(engine, await loadTokenizer(tokenizer), specialTokens);
   },
   generate(
     { request, options, streams }: { request: TextRequest; options: GenerationOptions; streams: boolean },

@@ -4,7 +4,7 @@ import type { FinishReason, NextTokens } from "./strategy.js";
 /** When a sequence ends. */
 export interface StopRules {
   /** Token ids that end a sequence. */
-  readonly endTokens: ReadonlySet<number>;
+  readonly eosTokenIds: ReadonlySet<number>;
   /** End tokens cannot be chosen before so many other tokens were; stop strings can. */
   readonly minNewTokens: number;
   /** A sequence of so many new tokens, an end token included, is finished. */
@@ -18,7 +18,7 @@ export interface StopRules {
 /** Whether a sequence of new tokens, none of whose beginnings was finished, is finished with its newest token. */
 export function finishReason(tokens: readonly number[], rules: StopRules): FinishReason | undefined {
   const newest = tokens.at(-1);
-  if (newest !== undefined && rules.endTokens.has(newest)) return "end";
+  if (newest !== undefined && rules.eosTokenIds.has(newest)) return "end";
   if (reachesStop(tokens, rules)) return "stop";
   return tokens.length >= rules.maxNewTokens ? "length" : undefined;
 }
@@ -28,12 +28,12 @@ export function finishReason(tokens: readonly number[], rules: StopRules): Finis
  * generation/logits_process.py, `MinNewTokensLengthLogitsProcessor`.
  */
 export function allowedNext(next: NextTokens, length: number, rules: StopRules): NextTokens {
-  return length < rules.minNewTokens ? withoutTokens(next, rules.endTokens) : next;
+  return length < rules.minNewTokens ? withoutTokens(next, rules.eosTokenIds) : next;
 }
 
 /** How many of a sequence's best tokens `allowedNext` may take away: ask the decoder for so many more. */
-export function barredCount({ minNewTokens, endTokens }: StopRules): number {
-  return minNewTokens > 0 ? endTokens.size : 0;
+export function barredCount({ minNewTokens, eosTokenIds }: StopRules): number {
+  return minNewTokens > 0 ? eosTokenIds.size : 0;
 }
 
 /** The text before the first stop string; all of it if there is none. */

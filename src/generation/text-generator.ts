@@ -67,9 +67,9 @@ export interface GenerateOptions {
 }
 
 /** What a text generator must know of its decoder's text. */
-export interface TextBounds {
-  readonly startToken: number;
-  readonly endTokens: readonly number[];
+export interface SpecialTokenIds {
+  readonly bosTokenId: number;
+  readonly eosTokenIds: readonly number[];
 }
 
 /** Candidate answers of one request; each is some sequences' work. */
@@ -79,12 +79,12 @@ export const MAX_CANDIDATES = 4096;
 export class TextGenerator {
   readonly #engine: Engine;
   readonly #tokenizer: Tokenizer;
-  readonly #bounds: TextBounds;
+  readonly #specialTokens: SpecialTokenIds;
 
-  constructor(engine: Engine, tokenizer: Tokenizer, bounds: TextBounds) {
+  constructor(engine: Engine, tokenizer: Tokenizer, specialTokens: SpecialTokenIds) {
     this.#engine = engine;
     this.#tokenizer = tokenizer;
-    this.#bounds = bounds;
+    this.#specialTokens = specialTokens;
   }
 
   /** @throws invalid_option, too_large, aborted */
@@ -97,7 +97,7 @@ export class TextGenerator {
     const prompt = this.promptTokens(request);
     this.#expectRoom(prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
     const strategy = createStrategy(plan, {
-      endTokens: new Set(this.#bounds.endTokens),
+      eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
       decode: (tokens) => this.#tokenizer.decode(tokens),
     });
     const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
@@ -125,7 +125,7 @@ export class TextGenerator {
       );
     }
     const prompt = this.promptTokens(request);
-    const [end = 0] = this.#bounds.endTokens;
+    const [end = 0] = this.#specialTokens.eosTokenIds;
     const answers = candidates.map((text, index) => {
       const tokens = answerTokens(this.#tokenizer, request, prompt, text);
       if (tokens.length === 0)
@@ -144,7 +144,7 @@ export class TextGenerator {
 
   /** Log-probability of each token of a text but the first, with no prompt before it: for measuring models. */
   async scoreText(text: string): Promise<number[]> {
-    const [first = this.#bounds.startToken, ...rest] = this.#tokenizer.encode(text);
+    const [first = this.#specialTokens.bosTokenId, ...rest] = this.#tokenizer.encode(text);
     if (rest.length === 0) return [];
     this.#expectRoom(1, rest.length, "text");
     const job = new ScoringRequest({}, [first], [rest]);
@@ -158,7 +158,7 @@ export class TextGenerator {
 
   /** The prompt's ids; the start token alone where it has none. */
   promptTokens(request: TextRequest): number[] {
-    return promptTokens(this.#tokenizer, request, this.#bounds.startToken);
+    return promptTokens(this.#tokenizer, request, this.#specialTokens.bosTokenId);
   }
 
   #expectRoom(promptTokens: number, newTokens: number, field: string): void {

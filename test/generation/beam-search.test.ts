@@ -22,7 +22,7 @@ type Case = readonly [
   numReturnSequences: number,
   minNewTokens: number,
   maxNewTokens: number,
-  endTokens: readonly number[],
+  eosTokenIds: readonly number[],
   stop: readonly string[],
   answers: readonly (readonly [text: string, finish: FinishReason, score: number | null])[],
 ];
@@ -46,7 +46,7 @@ describe("beam search", () => {
 
   it("follows no more rows than it announces", () => {
     const strategy = createStrategy(parseGenerationOptions({ beams: 4, maxNewTokens: 10 }), {
-      endTokens: new Set([3]),
+      eosTokenIds: new Set([3]),
       decode,
     });
     const { counts } = run(strategy, model, [1]);
@@ -55,7 +55,7 @@ describe("beam search", () => {
   });
 
   it("settles no token before the end", () => {
-    const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
+    const rules = { eosTokenIds: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
     const strategy = beamSearch(
       { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
       rules,
@@ -64,7 +64,7 @@ describe("beam search", () => {
   });
 
   it("refuses outputs of other rows than it asked for", () => {
-    const rules = { endTokens: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
+    const rules = { eosTokenIds: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
     const strategy = beamSearch(
       { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
       rules,
@@ -80,10 +80,10 @@ describe("beam search", () => {
 
 function compare(testCase: Case, name: string): void {
   const [prompt, beams, lengthPenalty, earlyStopping, numReturnSequences, ...limits] = testCase;
-  const [minNewTokens, maxNewTokens, endTokens, stop, answers] = limits;
+  const [minNewTokens, maxNewTokens, eosTokenIds, stop, answers] = limits;
   const search = beams > 1 ? { beams, lengthPenalty, earlyStopping, numReturnSequences } : {};
   const plan = parseGenerationOptions({ ...search, minNewTokens, maxNewTokens, stop });
-  const strategy = createStrategy(plan, { endTokens: new Set(endTokens), decode });
+  const strategy = createStrategy(plan, { eosTokenIds: new Set(eosTokenIds), decode });
   const { hypotheses } = run(strategy, model, encode(prompt));
   assert.deepEqual(
     hypotheses.map(({ tokens, finish }) => [decode(tokens), finish]),

@@ -57,7 +57,7 @@ async function write(
   prompt: readonly number[],
   options: GenerationOptions,
 ): Promise<readonly FinishedHypothesis[]> {
-  const { job, hypotheses } = writingJob(context, prompt, options, golden.endTokens);
+  const { job, hypotheses } = writingJob(context, prompt, options, golden.specialTokens.eosTokenIds);
   await engine.run(job);
   return hypotheses();
 }
@@ -104,7 +104,10 @@ for (const name of goldens) {
         for (const [index, prompt] of golden.prompts.entries()) {
           const [best] = await write(golden, engine, contextOf(index), prompt, { maxNewTokens: 8 });
           assert.ok(best);
-          const tokens = [...best.tokens, ...(best.finish === "end" ? golden.endTokens.slice(0, 1) : [])];
+          const tokens = [
+            ...best.tokens,
+            ...(best.finish === "end" ? golden.specialTokens.eosTokenIds.slice(0, 1) : []),
+          ];
           assertSame(
             best.logProbs,
             await recomputed(golden, contextOf(index), prompt, tokens),

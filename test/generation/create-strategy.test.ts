@@ -36,10 +36,13 @@ describe("every strategy", () => {
     const options = fc
       .tuple(limits, fc.oneof(greedy, sampling, beams))
       .map(([limit, search]) => ({ ...limit, ...search }));
-    const endTokens = fc.uniqueArray(fc.nat(vocabulary - 1), { maxLength: 4 });
+    const eosTokenIds = fc.uniqueArray(fc.nat(vocabulary - 1), { maxLength: 4 });
     fc.assert(
-      fc.property(options, endTokens, fc.nat(1000), (given, ends, modelSeed) => {
-        const strategy = createStrategy(parseGenerationOptions(given), { endTokens: new Set(ends), decode });
+      fc.property(options, eosTokenIds, fc.nat(1000), (given, ends, modelSeed) => {
+        const strategy = createStrategy(parseGenerationOptions(given), {
+          eosTokenIds: new Set(ends),
+          decode,
+        });
         const { hypotheses, counts } = run(strategy, waveModel(vocabulary, modelSeed), [0]);
         assert.ok(counts.length <= given.maxNewTokens);
         assert.ok(counts.every((count) => count <= strategy.maxSequences));
@@ -62,7 +65,7 @@ describe("every strategy", () => {
   it("goes from the same options and outputs the same way", () => {
     const plan = parseGenerationOptions({ temperature: 1, numReturnSequences: 3, seed: 8 });
     const answer = () =>
-      run(createStrategy(plan, { endTokens: new Set([1]), decode }), waveModel(vocabulary, 4), [0]);
+      run(createStrategy(plan, { eosTokenIds: new Set([1]), decode }), waveModel(vocabulary, 4), [0]);
     assert.deepEqual(answer(), answer());
   });
 });

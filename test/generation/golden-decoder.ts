@@ -11,7 +11,7 @@ import { type GenerationOptions, parseGenerationOptions } from "../../src/genera
 import { DecodingRequest } from "../../src/generation/request.js";
 import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
 import type { FinishedHypothesis } from "../../src/generation/strategy.js";
-import type { Grounding, TextBounds } from "../../src/generation/text-generator.js";
+import type { Grounding, SpecialTokenIds } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
@@ -31,8 +31,7 @@ export const goldens = [
 export interface GoldenDecoder {
   readonly decoder: Decoder;
   readonly session: Session;
-  readonly endTokens: readonly number[];
-  readonly bounds: TextBounds;
+  readonly specialTokens: SpecialTokenIds;
   readonly tokenizer: Tokenizer;
   /** The case's texts, as ids. */
   readonly prompts: readonly (readonly number[])[];
@@ -80,8 +79,10 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   return {
     decoder: new Decoder(session, shape),
     session,
-    endTokens: manifest.decoder.endTokens,
-    bounds: manifest.decoder,
+    specialTokens: {
+      bosTokenId: manifest.decoder.startToken,
+      eosTokenIds: manifest.decoder.endTokens,
+    },
     tokenizer,
     prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, sequence) =>
       Array.from(ids.data.slice(sequence * length, (sequence + 1) * length) as BigInt64Array, Number).filter(
@@ -103,10 +104,10 @@ export function writingJob(
   context: SequenceContext,
   prompt: readonly number[],
   options: GenerationOptions,
-  endTokens: readonly number[],
+  eosTokenIds: readonly number[],
 ) {
   const strategy = createStrategy(parseGenerationOptions(options), {
-    endTokens: new Set(endTokens),
+    eosTokenIds: new Set(eosTokenIds),
     decode: () => "",
   });
   return {

@@ -10,7 +10,7 @@ import { contextOf, drain, LabelDecoder } from "./label-decoder.js";
 import { run, waveModel } from "./table-model.js";
 
 const model = waveModel(12, 3);
-const noEnd = { endTokens: new Set<number>(), decode: () => "" };
+const noEnd = { eosTokenIds: new Set<number>(), decode: () => "" };
 
 const contexts: readonly SequenceContext[] = [
   {},

@@ -7,7 +7,7 @@ import { rowOutput, run, waveModel } from "./table-model.js";
 
 const model = waveModel(16, 1);
 const rules: StopRules = {
-  endTokens: new Set([3]),
+  eosTokenIds: new Set([3]),
   minNewTokens: 0,
   maxNewTokens: 20,
   stop: [],
@@ -31,7 +31,7 @@ describe("sampling", () => {
     const output = rowOutput(logits);
     const draws = 20_000;
     const settings = { numReturnSequences: 1, seed: 42, logitsProcessors: { temperature: 1 } };
-    const strategy = sampling(settings, { ...rules, endTokens: new Set(), maxNewTokens: draws + 1 });
+    const strategy = sampling(settings, { ...rules, eosTokenIds: new Set(), maxNewTokens: draws + 1 });
     const counts = new Map<number, number>();
     for (let draw = 0; draw < draws; draw++) {
       for (const { token } of strategy.advance([output])) counts.set(token, (counts.get(token) ?? 0) + 1);
@@ -96,7 +96,7 @@ describe("greedy", () => {
   });
 
   it("settles each token as it is chosen", () => {
-    const { settled, hypotheses } = run(greedy({ ...rules, endTokens: new Set(), maxNewTokens: 4 }), model);
+    const { settled, hypotheses } = run(greedy({ ...rules, eosTokenIds: new Set(), maxNewTokens: 4 }), model);
     const tokens = hypotheses[0]?.tokens ?? [];
     assert.deepEqual(
       settled,

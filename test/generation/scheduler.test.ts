@@ -58,7 +58,7 @@ describe("Scheduler", () => {
           const jobs = requests.map(({ prompt, beams, tokens }, id) => {
             const options = beams > 1 ? { beams, maxNewTokens: tokens } : { maxNewTokens: tokens };
             const strategy = createStrategy(parseGenerationOptions(options), {
-              endTokens: new Set(),
+              eosTokenIds: new Set(),
               decode: () => "",
             });
             return new DecodingRequest(
@@ -105,7 +105,7 @@ describe("Scheduler", () => {
 
   it("refuses a job that needs more rows than there are", () => {
     const strategy = createStrategy(parseGenerationOptions({ beams: 5 }), {
-      endTokens: new Set(),
+      eosTokenIds: new Set(),
       decode: () => "",
     });
     const scheduler = new Scheduler({ maxSequences: 4, maxBatchedTokens: 10 });

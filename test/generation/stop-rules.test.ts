@@ -9,7 +9,7 @@ const decodeBytes = (tokens: readonly number[]) => bytes.decode(Uint8Array.from(
 const encodeBytes = (text: string) => Array.from(new TextEncoder().encode(text));
 
 function rulesWith(stop: readonly string[], decode: StopRules["decode"] = decodeBytes): StopRules {
-  return { endTokens: new Set([256]), minNewTokens: 0, maxNewTokens: 1000, stop, decode };
+  return { eosTokenIds: new Set([256]), minNewTokens: 0, maxNewTokens: 1000, stop, decode };
 }
 
 /** After how many tokens a sequence is finished, and why. */

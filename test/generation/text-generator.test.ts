@@ -23,7 +23,7 @@ describe("TextGenerator", () => {
   let generator: TextGenerator;
   before(async () => {
     golden = await openGolden("opt-6states-mlp10");
-    generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.bounds);
+    generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);
   });
   after(() => golden.close());
 
@@ -147,7 +147,10 @@ describe("TextGenerator", () => {
       const whole = words.encode(prompt + answer);
       assert.notDeepEqual(whole.slice(0, ids.length), ids, `'${prompt}|${answer}' merges`);
       const [{ logProb } = { logProb: Number.NaN }] = (await generator.rank(request, [answer])).answers;
-      const tokens = [...words.encode(answer, { addSpecialTokens: false }), ...golden.endTokens.slice(0, 1)];
+      const tokens = [
+        ...words.encode(answer, { addSpecialTokens: false }),
+        ...golden.specialTokens.eosTokenIds.slice(0, 1),
+      ];
       const expected = await answerLogProbs(golden, grounding, ids, tokens);
       assert.ok(Math.abs(logProb - expected.reduce((a, b) => a + b)) < TOLERANCE);
     }
@@ -167,7 +170,11 @@ describe("ranking", () => {
     it(`gives the log-probabilities of runs over the whole text: ${name}`, async () => {
       const golden = await openGolden(name);
       try {
-        const generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.bounds);
+        const generator = new TextGenerator(
+          new Engine(golden.decoder),
+          golden.tokenizer,
+          golden.specialTokens,
+        );
         const changes = [
           {},
           { perceptionSees: "everything", startLayer: 1, endLayer: 3 },
@@ -181,7 +188,7 @@ describe("ranking", () => {
             const { answers } = await generator.rank(request, ["red", "a white plate", "🐕"]);
             for (const { text, logProb } of answers) {
               const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
-              const tokens = [...answer, ...golden.endTokens.slice(0, 1)];
+              const tokens = [...answer, ...golden.specialTokens.eosTokenIds.slice(0, 1)];
               const expected = (await answerLogProbs(golden, grounding, ids, tokens)).reduce((a, b) => a + b);
               assert.ok(Math.abs(logProb - expected) < tokens.length * TOLERANCE, `'${prompt}' '${text}'`);
             }
