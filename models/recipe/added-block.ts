@@ -3,7 +3,7 @@ import type { Tensor } from "../../src/tensor/tensor.js";
 import { filled } from "../../src/training/distributions.js";
 
 /** What an encoder's residual stream is divided by: so much it deviated behind the last of six blocks. */
-const RESIDUAL_DEVIATION = 7.3;
+const RESIDUAL_STD = 7.3;
 
 /**
  * Tensors of a vision transformer with one block more, which says nothing yet, by timm's names. What blocks add to the
@@ -50,7 +50,7 @@ function divided({ type, shape, data }: Tensor): Tensor {
   return {
     type,
     shape,
-    data: Float32Array.from(data as Float32Array, (value) => value / RESIDUAL_DEVIATION),
+    data: Float32Array.from(data as Float32Array, (value) => value / RESIDUAL_STD),
   };
 }
 

@@ -130,7 +130,7 @@ export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone
   const shape: BlockShape = {
     width: d,
     layout: headLayout("AST", "num_attention_heads", { width: d, heads }),
-    inner: config.intermediate_size,
+    intermediateSize: config.intermediate_size,
     activation: activationName(config.hidden_act, "hidden_act"),
     epsilon: config.layer_norm_eps,
     qkvBias: config.qkv_bias,

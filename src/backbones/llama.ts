@@ -136,13 +136,17 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   }
 
   function feedForward(name: string, x: Value): Value {
-    const inner = config.intermediate_size;
+    const intermediateSize = config.intermediate_size;
     const parts = [`${name}.gate_proj`, `${name}.up_proj`];
     const options = { bias: config.mlp_bias };
-    const joined = linear(g, x, parameters.joined(`${name}.gate_up_proj`, parts, d, [inner, inner], options));
-    const [gate, up] = g.split(joined, [inner, inner], -1) as [Value, Value];
+    const joined = linear(
+      g,
+      x,
+      parameters.joined(`${name}.gate_up_proj`, parts, d, [intermediateSize, intermediateSize], options),
+    );
+    const [gate, up] = g.split(joined, [intermediateSize, intermediateSize], -1) as [Value, Value];
     const gated = g.multiply(activate(g, activation, gate), up);
-    return linear(g, gated, parameters.linear(`${name}.down_proj`, inner, d, options));
+    return linear(g, gated, parameters.linear(`${name}.down_proj`, intermediateSize, d, options));
   }
 
   return {

@@ -88,14 +88,14 @@ export function mae(json: unknown, parameters: ParameterReader): Mae {
     ...common,
     width: d,
     layout: headLayout("MAE", "num_attention_heads", { width: d, heads: config.num_attention_heads }),
-    inner: config.intermediate_size,
+    intermediateSize: config.intermediate_size,
   };
   const decoderHeads = { width: dd, heads: config.decoder_num_attention_heads };
   const decoderShape: BlockShape = {
     ...common,
     width: dd,
     layout: headLayout("MAE", "decoder_num_attention_heads", decoderHeads),
-    inner: config.decoder_intermediate_size,
+    intermediateSize: config.decoder_intermediate_size,
   };
   const norm = (name: string, x: Value) =>
     layerNorm(g, x, parameters.layerNorm(name, Number(x.shape.at(-1)), epsilon));

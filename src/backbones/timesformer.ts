@@ -88,7 +88,7 @@ export function timesformer(
   const shape: BlockShape = {
     width: d,
     layout: headLayout("TimeSformer", "num_attention_heads", { width: d, heads }),
-    inner: config.intermediate_size,
+    intermediateSize: config.intermediate_size,
     activation: activationName(config.hidden_act, "hidden_act"),
     epsilon,
     qkvBias: config.qkv_bias,

@@ -28,14 +28,14 @@ export function neededShape(shapeOf: TensorShapes, what: string, name: string, r
 
 /** The keys of a config that tell of blocks, from the shapes of timm-named tensors. */
 export function blockKeys(shapeOf: TensorShapes, what: string, width: number, settings: TimmSettings) {
-  const [inner = 0] = neededShape(shapeOf, what, "blocks.0.mlp.fc1.weight", 2);
+  const [intermediateSize = 0] = neededShape(shapeOf, what, "blocks.0.mlp.fc1.weight", 2);
   let depth = 0;
   while (shapeOf(`blocks.${depth}.norm1.weight`)) depth++;
   return {
     hidden_size: width,
     num_hidden_layers: depth,
     num_attention_heads: settings.heads ?? width / USUAL_HEAD_SIZE,
-    intermediate_size: inner,
+    intermediate_size: intermediateSize,
     layer_norm_eps: settings.epsilon ?? TIMM_EPSILON,
     qkv_bias: shapeOf("blocks.0.attn.qkv.bias") !== undefined,
   };

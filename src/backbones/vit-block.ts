@@ -9,7 +9,7 @@ import type { ParameterReader } from "./parameters.js";
 export interface BlockShape {
   readonly width: number;
   readonly layout: HeadLayout;
-  readonly inner: number;
+  readonly intermediateSize: number;
   readonly activation: ActivationName;
   readonly epsilon: number;
   readonly qkvBias: boolean;
@@ -54,11 +54,15 @@ export function normedAttention(
 /** A block's second norm, and the two linears behind it: x [B, T, d] -> [B, T, d], without the residual. */
 export function feedForward(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
   const { g } = parameters;
-  const { width, inner, activation, epsilon } = shape;
+  const { width, intermediateSize, activation, epsilon } = shape;
   const normed = layerNorm(g, x, parameters.layerNorm(`${name}.norm2`, width, epsilon));
-  const first = linear(g, normed, parameters.linear(`${name}.mlp.fc1`, width, inner, { bias: true }));
+  const first = linear(
+    g,
+    normed,
+    parameters.linear(`${name}.mlp.fc1`, width, intermediateSize, { bias: true }),
+  );
   const hidden = activate(g, activation, first);
-  return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, inner, width, { bias: true }));
+  return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, intermediateSize, width, { bias: true }));
 }
 
 /** timm keeps queries, keys and values as one tensor, transformers as three. */

@@ -143,7 +143,7 @@ export function vit(json: unknown, parameters: ParameterReader): PatchBackbone {
   const shape: BlockShape = {
     width: d,
     layout: headLayout("ViT", "num_attention_heads", { width: d, heads }),
-    inner: config.intermediate_size,
+    intermediateSize: config.intermediate_size,
     activation: activationName(config.hidden_act, "hidden_act"),
     epsilon,
     qkvBias: config.qkv_bias,

@@ -77,7 +77,7 @@ export function headName(aspect: string): string {
 }
 
 /** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
-const HEAD_DEVIATION = 2e-5;
+const HEAD_STD = 2e-5;
 
 /**
  * The heads' tensors before training.
@@ -91,7 +91,7 @@ export function initialHeads(
 ): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(seed, 1);
   const heads = new InitialWeights((name, shape) =>
-    name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_DEVIATION),
+    name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_STD),
   );
   for (const [aspect, count] of counts) {
     heads.take(`${headName(aspect)}.weight`, [count, width]);

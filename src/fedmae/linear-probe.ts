@@ -37,7 +37,7 @@ export interface ProbeOptions extends SessionOptions {
 const ENCODER_BATCH = 32;
 
 /**
- * What a frozen encoder's last block tells of labels that it was never taught: its states are computed once and brought to mean 0 and deviation 1 per channel (the published probe's batch norm), then a linear classifier per aspect
+ * What a frozen encoder's last block tells of labels that it was never taught: its states are computed once and brought to mean 0 and std 1 per channel (the published probe's batch norm), then a linear classifier per aspect
  * is trained on them.
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
@@ -105,7 +105,7 @@ function poolingGraph(encoder: EncoderFolder, pool: ProbeOptions["pool"]): Graph
 
 interface ChannelScale {
   readonly mean: Float64Array;
-  readonly deviation: Float64Array;
+  readonly std: Float64Array;
 }
 
 /** Keeps channels that never change from being divided by nothing. */
@@ -121,13 +121,13 @@ function channelScale(states: Float32Array, width: number): ChannelScale {
     const difference = value - (mean[at % width] as number);
     squares[at % width] = (squares[at % width] as number) + difference ** 2 / count;
   });
-  return { mean, deviation: squares.map((square) => Math.sqrt(square + EPSILON)) };
+  return { mean, std: squares.map((square) => Math.sqrt(square + EPSILON)) };
 }
 
-function standardize(states: Float32Array, { mean, deviation }: ChannelScale): void {
+function standardize(states: Float32Array, { mean, std }: ChannelScale): void {
   const width = mean.length;
   for (let at = 0; at < states.length; at++) {
-    states[at] = ((states[at] as number) - (mean[at % width] as number)) / (deviation[at % width] as number);
+    states[at] = ((states[at] as number) - (mean[at % width] as number)) / (std[at % width] as number);
   }
 }
 

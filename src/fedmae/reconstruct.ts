@@ -113,7 +113,7 @@ function patchOf(
   });
 }
 
-/** Where a decoder speaks of normed patches, mean and deviation are the original's, as in the published figures. */
+/** Where a decoder speaks of normed patches, mean and std are the original's, as in the published figures. */
 function inPixels(
   { norm_pix_loss }: MaeConfig,
   predicted: Float32Array,
@@ -122,6 +122,6 @@ function inPixels(
   if (!norm_pix_loss) return predicted;
   const mean = original.reduce((sum, value) => sum + value, 0) / original.length;
   const squares = original.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const deviation = Math.sqrt(squares / (original.length - 1) + 1e-6);
-  return predicted.map((value) => value * deviation + mean);
+  const std = Math.sqrt(squares / (original.length - 1) + 1e-6);
+  return predicted.map((value) => value * std + mean);
 }

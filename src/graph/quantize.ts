@@ -56,7 +56,7 @@ class Rewriter {
       if (this.#options.precision === "int8") this.#int8Product(node, first, this.#int8(second, weight));
       else this.#int4Product(node, first, second, weight);
     } else if (isTableProduct(node) && weight) {
-      this.#int8Product(node, first, this.#int8Turned(second, weight));
+      this.#int8Product(node, first, this.#int8Transposed(second, weight));
     } else if (node.op === "Gather" && weight && this.#isEmbedding(first)) {
       this.#embedding(node, first, weight);
     } else {
@@ -123,7 +123,7 @@ class Rewriter {
 
   /** Rows of a table that is kept turned, [d, V] in int8, for the head: gathered as columns, then scaled. */
   #embedding(node: Node, name: string, weight: TensorSource): void {
-    const table = this.#int8Turned(name, weight);
+    const table = this.#int8Transposed(name, weight);
     const ids = node.inputs[1] ?? "";
     const rank = this.#values.get(ids)?.shape.length ?? 0;
     const prefix = node.name;
@@ -166,7 +166,7 @@ class Rewriter {
   }
 
   /** [V, d] as int8 [d, V] with a scale per row of the table. */
-  #int8Turned(name: string, weight: TensorSource): { values: string; scales: string } {
+  #int8Transposed(name: string, weight: TensorSource): { values: string; scales: string } {
     return this.#int8(name, transposed(weight));
   }
 

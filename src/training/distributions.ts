@@ -3,13 +3,13 @@ import { elementCount, type Shape } from "../tensor/tensor.js";
 
 /** What weights are drawn from before training. */
 
-/** From a normal distribution of mean 0 and deviation 1 (Box and Muller 1958). */
+/** From a normal distribution of mean 0 and std 1 (Box and Muller 1958). */
 export function normalNumber(random: Random): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
-export function normal(random: Random, shape: Shape, deviation: number): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length: elementCount(shape) }, () => deviation * normalNumber(random));
+export function normal(random: Random, shape: Shape, std: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: elementCount(shape) }, () => std * normalNumber(random));
 }
 
 /** Uniform within sqrt(6 / (in + out)), of a weight [out, ...in] (Glorot and Bengio 2010). */
