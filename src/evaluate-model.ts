@@ -14,7 +14,7 @@ export interface EvaluationOptions extends EvaluateOptions {
   /** Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
   /** Leaves the media out: what they add is the difference. Default false. */
-  readonly blind?: boolean | undefined;
+  readonly textOnly?: boolean | undefined;
   /** Default: the model's own for each task. */
   readonly generation?: GenerationOptions | undefined;
 }
@@ -29,9 +29,9 @@ export interface Evaluation {
 export async function evaluateModel(
   model: Model,
   examples: readonly Example[],
-  { adapter, blind, generation, ...options }: EvaluationOptions = {},
+  { adapter, textOnly, generation, ...options }: EvaluationOptions = {},
 ): Promise<Evaluation> {
-  const asked: AskOptions = { ...generation, adapter, blind, signal: options.signal };
+  const asked: AskOptions = { ...generation, adapter, textOnly, signal: options.signal };
   const predictions = await predict(
     examples.map(scored),
     async (example) => {

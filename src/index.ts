@@ -31,17 +31,18 @@ export {
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
 export type { AdapterChanges } from "./perception/adapter-shelf.js";
-export type { MediumInput, Percept } from "./perception/perceiver.js";
+export type { EncoderOutput, MediumInput } from "./perception/perceiver.js";
 export type { MediumSource } from "./perception/read-medium.js";
 export {
   type Answer,
   type Answers,
   type AskOptions,
+  type EncodedMedium,
+  type EncodeOptions,
   type LoadOptions,
   load,
   type Model,
   type ModelCounts,
-  type PerceiveOptions,
   type Ranking,
   type RankOptions,
   type StreamOptions,

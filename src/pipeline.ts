@@ -6,26 +6,26 @@ import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/generation-options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
-import type { GeneratedText, Grounding, RankedText, TextRequest } from "./generation/text-generator.js";
+import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./generation/text-generator.js";
 import type { Modality } from "./modality.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
 import type { Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
-import { type AdapterChanges, AdapterShelf, type ReadyAdapter } from "./perception/adapter-shelf.js";
+import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./perception/adapter-shelf.js";
 import { MediaThread } from "./perception/media-thread.js";
 import {
+  type EncoderOutput,
+  MediaEncoder,
+  type MediaEncoderCounts,
+  type MediaEncoderOptions,
   type MediumInput,
-  Perceiver,
-  type PerceiverCounts,
-  type PerceiverOptions,
-  type Percept,
 } from "./perception/perceiver.js";
 import { readMedium } from "./perception/read-medium.js";
 import { SessionThread } from "./runtime/remote-session.js";
 import type { Tensor } from "./tensor/tensor.js";
 
-export interface LoadOptions extends PerceiverOptions {
+export interface LoadOptions extends MediaEncoderOptions {
   /** Compare the checksum of every file before it is used. Default true. */
   readonly checksums?: boolean | undefined;
   /** Threads that each graph computes with. Default: one per core. */
@@ -40,7 +40,7 @@ export interface StreamOptions extends GenerationOptions {
   /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
   readonly modality?: Modality | undefined;
   /** Leaves the medium out: its states are zeros. What it adds is the difference. Default false. */
-  readonly blind?: boolean | undefined;
+  readonly textOnly?: boolean | undefined;
   /** Takes the request back; it then rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -67,7 +67,7 @@ export interface Timings {
   readonly decoder: number;
 }
 
-export interface PerceiveOptions {
+export interface EncodeOptions {
   /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
   readonly modality?: Modality | undefined;
   /** That will be asked for: one that does not exist or takes another modality is refused before the medium is read. */
@@ -76,11 +76,11 @@ export interface PerceiveOptions {
 }
 
 /** What decides which adapter grounds an answer, and in what. */
-type GroundOptions = Pick<StreamOptions, "adapter" | "modality" | "blind" | "signal">;
+type ConditioningOptions = Pick<StreamOptions, "adapter" | "modality" | "textOnly" | "signal">;
 
 /** What an adapter made of a medium. */
-interface Grounded extends Omit<Source, "timings"> {
-  readonly grounding: Grounding;
+interface ConditionedSource extends Omit<Source, "timings"> {
+  readonly conditioning: Conditioning;
   readonly timings: Omit<Timings, "decoder">;
 }
 
@@ -127,7 +127,7 @@ export interface Ranking extends Source {
 
 /** What was done so far, since the model was loaded. */
 export interface ModelCounts {
-  readonly encoder: PerceiverCounts;
+  readonly encoder: MediaEncoderCounts;
   readonly decoder: EngineCounts;
 }
 
@@ -157,11 +157,11 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
           session: await thread.open(join(path, encoder.graph), session),
         })),
       ),
-      AdapterShelf.open(folder, thread),
+      AdapterRegistry.open(folder, thread),
       opening,
     ]);
-    const perceiver = new Perceiver(media, encoders, options);
-    return new Model(adapters, { sessions: thread, media, generator }, perceiver);
+    const mediaEncoder = new MediaEncoder(media, encoders, options);
+    return new Model(adapters, { sessions: thread, media, generator }, mediaEncoder);
   } catch (error) {
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
@@ -178,13 +178,13 @@ interface ModelThreads {
 /** A loaded model folder: media and questions in, text out. Calls may run side by side; they share steps. */
 export class Model {
   readonly #threads: ModelThreads;
-  readonly #perceiver: Perceiver;
-  readonly #adapters: AdapterShelf;
+  readonly #encoder: MediaEncoder;
+  readonly #adapters: AdapterRegistry;
   #isClosed = false;
 
-  constructor(adapters: AdapterShelf, threads: ModelThreads, perceiver: Perceiver) {
+  constructor(adapters: AdapterRegistry, threads: ModelThreads, mediaEncoder: MediaEncoder) {
     this.#threads = threads;
-    this.#perceiver = perceiver;
+    this.#encoder = mediaEncoder;
     this.#adapters = adapters;
   }
 
@@ -252,9 +252,9 @@ export class Model {
   ): Promise<Ranking> {
     const { adapter: _adapter, modality: _modality, signal, ...ranking } = options;
     const request = this.#request("vqa", question);
-    const { grounding, ...source } = await this.#ground("vqa", medium, options);
+    const { conditioning, ...source } = await this.#condition("vqa", medium, options);
     const started = performance.now();
-    const result = await this.#threads.generator.rank({ ...request, grounding }, candidates, {
+    const result = await this.#threads.generator.rank({ ...request, conditioning }, candidates, {
       ...ranking,
       signal,
     });
@@ -266,18 +266,14 @@ export class Model {
     };
   }
 
-  /** The normed [CLS] states of the encoder of a medium: [depth, dv], first block first. */
-  async encode(medium: MediumInput, modality?: Modality): Promise<Tensor> {
-    return (await this.perceive(medium, { modality })).states;
+  /** Decodes and encodes a medium once, so that any number of captions and answers can be made from its states. */
+  async encode(medium: MediumInput, options: EncodeOptions = {}): Promise<EncodedMedium> {
+    return new EncodedMedium(this, await this.#encode(medium, options));
   }
 
-  /**
-   * Decodes and encodes a medium once, for several questions about it: what comes back can stand for the medium in
-   * every call.
-   */
-  async perceive(medium: MediumInput, options: PerceiveOptions = {}): Promise<Percept> {
+  #encode(medium: MediumInput, options: EncodeOptions): Promise<EncoderOutput> {
     this.#expectOpen();
-    return this.#perceiver.perceive(medium, this.#knownModality(options), options.signal);
+    return this.#encoder.encode(medium, this.#knownModality(options), options.signal);
   }
 
   /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
@@ -292,13 +288,13 @@ export class Model {
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: _adapter, modality: _modality, blind: _blind, signal, onText, ...rest } = options;
+    const { adapter: _adapter, modality: _modality, textOnly: _blind, signal, onText, ...rest } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
-    const { grounding, ...source } = await this.#ground(task, medium, options);
+    const { conditioning, ...source } = await this.#condition(task, medium, options);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
-    const result = await this.#threads.generator.generate({ ...request, grounding }, generation, {
+    const result = await this.#threads.generator.generate({ ...request, conditioning }, generation, {
       signal,
       onText: onText && ((piece) => onText(piece, 0)),
     });
@@ -316,12 +312,12 @@ export class Model {
     expectQuestions(questions);
     const { adapter, modality, signal, onText } = options;
     // A stream can be read once, and there are several questions.
-    const percept = options.blind
+    const encoded = options.textOnly
       ? await readMedium(medium, signal)
-      : await this.perceive(medium, { adapter, modality, signal });
+      : await this.#encode(medium, { adapter, modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
-      this.#answer("vqa", percept, question, {
+      this.#answer("vqa", encoded, question, {
         ...options,
         // One for each: Node warns of a leak where many listen to the same.
         signal: AbortSignal.any(signal ? [signal, failure.signal] : [failure.signal]),
@@ -341,7 +337,7 @@ export class Model {
     if (this.#isClosed) throw new EpalmError("aborted", "the model was closed");
   }
 
-  #request(task: TaskName, question: string | undefined): Omit<TextRequest, "grounding"> {
+  #request(task: TaskName, question: string | undefined): Omit<TextRequest, "conditioning"> {
     return {
       prompt: promptParts(this.manifest, task, question),
       answerPrefix: this.manifest.tasks[task].answerPrefix,
@@ -357,27 +353,31 @@ export class Model {
   }
 
   /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
-  async #ground(task: TaskName, medium: MediumInput, options: GroundOptions): Promise<Grounded> {
+  async #condition(
+    task: TaskName,
+    medium: MediumInput,
+    options: ConditioningOptions,
+  ): Promise<ConditionedSource> {
     this.#expectOpen();
-    const { adapter: name, blind = false, signal } = options;
+    const { adapter: name, textOnly = false, signal } = options;
     const known = this.#knownModality(options);
-    const percept = known === undefined ? await this.perceive(medium, { signal }) : undefined;
-    const modality = percept?.modality ?? known ?? this.manifest.encoder.modality;
-    return this.#adapters.lend({ task, modality, name }, async (adapter) => {
-      const perceived = blind
-        ? this.#perceiver.blind(modality)
-        : (percept ?? (await this.perceive(medium, { modality, signal })));
+    const detected = known === undefined ? await this.#encode(medium, { signal }) : undefined;
+    const modality = detected?.modality ?? known ?? this.manifest.encoder.modality;
+    return this.#adapters.acquire({ task, modality, name }, async (adapter) => {
+      const encoded = textOnly
+        ? this.#encoder.zeroStates(modality)
+        : (detected ?? (await this.#encode(medium, { modality, signal })));
       const started = performance.now();
-      const projected = await projectedStates(adapter, perceived.states);
+      const projected = await projectedStates(adapter, encoded.states);
       return {
-        grounding: {
+        conditioning: {
           perception: { states: projected, plan: adapter.plan },
           softPrompt: adapter.softPrompt,
         },
         model: this.manifest.name,
         adapter: adapter.name,
         modality,
-        timings: { ...perceived.timings, adapter: performance.now() - started },
+        timings: { ...encoded.timings, adapter: performance.now() - started },
       };
     });
   }
@@ -387,7 +387,7 @@ export class Model {
    *
    * @throws invalid_option, not_found for a modality that the model does not take and for an adapter of another one
    */
-  #knownModality({ modality, adapter }: PerceiveOptions): Modality | undefined {
+  #knownModality({ modality, adapter }: EncodeOptions): Modality | undefined {
     const taken = this.modalities;
     if (modality !== undefined && !taken.includes(modality)) {
       throw new EpalmError("invalid_option", `modality: expected ${taken.join(" or ")}, got ${modality}`);
@@ -425,7 +425,7 @@ export class Model {
 
   /** What the encoders and the decoder did so far. */
   async counts(): Promise<ModelCounts> {
-    return { encoder: this.#perceiver.counts, decoder: await this.#threads.generator.counts() };
+    return { encoder: this.#encoder.counts, decoder: await this.#threads.generator.counts() };
   }
 
   /** Ends its threads; calls that still run are rejected. */
@@ -433,6 +433,43 @@ export class Model {
     this.#isClosed = true;
     const { sessions, media, generator } = this.#threads;
     await Promise.all([sessions.close(), media.close(), generator.close()]);
+  }
+}
+
+/** A medium whose states are known, ready to be captioned and asked about by the model that encoded it. */
+export class EncodedMedium implements EncoderOutput {
+  readonly modality: Modality;
+  /** The [CLS] states after each block, each passed through the final norm: [depth, dv], first block first. */
+  readonly states: Tensor;
+  readonly cached: boolean;
+  readonly timings: EncoderOutput["timings"];
+  readonly #model: Model;
+
+  constructor(model: Model, { modality, states, cached, timings }: EncoderOutput) {
+    this.#model = model;
+    this.modality = modality;
+    this.states = states;
+    this.cached = cached;
+    this.timings = timings;
+  }
+
+  /** See `Model.caption`. */
+  caption(options?: AskOptions): Promise<Answer> {
+    return this.#model.caption(this, options);
+  }
+
+  /** See `Model.vqa`. */
+  vqa(question: string, options?: AskOptions): Promise<Answer>;
+  vqa(questions: readonly string[], options?: AskOptions): Promise<Answers>;
+  vqa(question: string | readonly string[], options?: AskOptions): Promise<Answer | Answers> {
+    return typeof question === "string"
+      ? this.#model.vqa(this, question, options)
+      : this.#model.vqa(this, question, options);
+  }
+
+  /** See `Model.rank`. */
+  rank(question: string, candidates: readonly string[], options?: RankOptions): Promise<Ranking> {
+    return this.#model.rank(this, question, candidates, options);
   }
 }
 

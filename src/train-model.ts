@@ -250,7 +250,7 @@ class Run {
       batchSize: config.batchSize,
       seed: config.seed,
       augmentations: config.augmentations,
-      blind: config.blind,
+      textOnly: config.blind,
       statesShape: [depth, width],
     });
     try {
@@ -314,7 +314,7 @@ class Run {
     await model.useAdapter(name, adapter, data.modality);
     return evaluateModel(model, data.validation, {
       adapter: name,
-      blind: config.blind,
+      textOnly: config.blind,
       signal: hooks.signal,
     });
   }

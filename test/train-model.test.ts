@@ -180,7 +180,7 @@ describe("training a model's adapter", () => {
       assert.deepEqual(model.manifest.adapters.mine?.tasks.toSorted(), ["caption", "vqa"]);
       const { examples } = await readEvaluationData({ path: join(temporary, "validation.jsonl") }, {});
       const seeing = await evaluateModel(model, examples);
-      const blind = await evaluateModel(model, examples, { blind: true });
+      const blind = await evaluateModel(model, examples, { textOnly: true });
       assert.equal(seeing.predictions.length, examples.length);
       assert.equal(
         new Set(

@@ -122,7 +122,7 @@ describe("an adapter for sounds or videos", () => {
         const options = { adapter: `mine-${kind}` };
         const { examples } = await readEvaluationData({ path: at(`${kind}.jsonl`) }, { modalities: [kind] });
         const seeing = await evaluateModel(model, examples, options);
-        const blind = await evaluateModel(model, examples, { ...options, blind: true });
+        const blind = await evaluateModel(model, examples, { ...options, textOnly: true });
         const captionsOf = ({ predictions }: typeof seeing) =>
           new Set(predictions.flatMap((one) => (one.kind === "caption" ? [one.prediction] : [])));
         assert.equal(captionsOf(blind).size, 1);

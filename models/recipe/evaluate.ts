@@ -47,7 +47,7 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
   const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
   const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
-  const blindly = (task: TaskName) => ({ adapter: blindTwin(adapters[task]), blind: true });
+  const blindly = (task: TaskName) => ({ adapter: blindTwin(adapters[task]), textOnly: true });
   say(`${set}: captions`);
   const seen = await evaluateModel(model, captions.examples, seeing("caption"));
   const blind = await evaluateModel(model, captions.examples, blindly("caption"));
@@ -164,7 +164,7 @@ async function nearestCaptions(
 
 /** Of length 1. */
 async function lastState(model: Model, path: string): Promise<Float32Array> {
-  const { data, shape } = await model.encode(path);
+  const { data, shape } = (await model.encode(path)).states;
   const [depth = 1, width = 1] = shape;
   const state = (data as Float32Array).subarray((depth - 1) * width);
   const norm = Math.sqrt(dot(state, state));

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type Answer, adapterModality, encoderOf, load, type Model, type Percept } from "../index.js";
+import { type Answer, adapterModality, type EncodedMedium, encoderOf, load, type Model } from "../index.js";
 import { sampleMedium, sampleWords } from "../media/sample-medium.js";
 import type { Modality } from "../modality.js";
 import { peakResidentBytes } from "../runtime/peak-resident-bytes.js";
@@ -111,7 +111,7 @@ async function measure(
 ): Promise<BenchReport> {
   // The first warms everything up: it does not count.
   const modality = asked ?? usualModality(model);
-  const first = await model.perceive(await sampleMedium(modality), { modality, signal });
+  const first = await model.encode(await sampleMedium(modality), { modality, signal });
   const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
   const newTokens = Math.min(wanted, roomFor(model, promptTokens));
   note(`measuring, ${formatCount(count)} rounds`);
@@ -180,13 +180,13 @@ async function measureRound(
   model: Model,
   { modality, seed, newTokens, together, signal }: RoundPlan,
 ): Promise<Round> {
-  const percept = await model.perceive(await sampleMedium(modality, seed), { modality, signal });
-  const prefill = (await askModel(model, percept, 1, signal)).timings.decoder;
-  const { adapter, decoder } = (await askModel(model, percept, newTokens, signal)).timings;
+  const medium = await model.encode(await sampleMedium(modality, seed), { modality, signal });
+  const prefill = (await askModel(model, medium, 1, signal)).timings.decoder;
+  const { adapter, decoder } = (await askModel(model, medium, newTokens, signal)).timings;
   const started = performance.now();
-  await Promise.all(Array.from({ length: together }, () => askModel(model, percept, newTokens, signal)));
+  await Promise.all(Array.from({ length: together }, () => askModel(model, medium, newTokens, signal)));
   return {
-    ...percept.timings,
+    ...medium.timings,
     adapter,
     prefill,
     token: (decoder - prefill) / (newTokens - 1),
@@ -195,7 +195,12 @@ async function measureRound(
 }
 
 /** A question where an adapter was trained for them; else a caption, whose prompt is short. Greedy, of that length. */
-function askModel(model: Model, percept: Percept, newTokens: number, signal: AbortSignal): Promise<Answer> {
+function askModel(
+  model: Model,
+  medium: EncodedMedium,
+  newTokens: number,
+  signal: AbortSignal,
+): Promise<Answer> {
   const options = {
     beams: 1,
     maxNewTokens: newTokens,
@@ -205,9 +210,9 @@ function askModel(model: Model, percept: Percept, newTokens: number, signal: Abo
   };
   const { manifest } = model;
   const isAnswering = Object.values(manifest.adapters).some(
-    (adapter) => adapter.tasks.includes("vqa") && adapterModality(manifest, adapter) === percept.modality,
+    (adapter) => adapter.tasks.includes("vqa") && adapterModality(manifest, adapter) === medium.modality,
   );
-  return isAnswering ? model.vqa(percept, QUESTION, options) : model.caption(percept, options);
+  return isAnswering ? medium.vqa(QUESTION, options) : medium.caption(options);
 }
 
 /** Tokens that can follow the prompt and the soft prompt; at least two, of which one step is. */

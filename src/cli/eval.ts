@@ -96,7 +96,7 @@ async function evalCommand(path: string, flags: EvalFlags, context: CliContext):
     try {
       return await evaluateModel(model, data.examples, {
         adapter,
-        blind: flags.blind,
+        textOnly: flags.blind,
         generation: generationOptions(flags),
         signal: context.signal,
         onPrediction: (prediction) => {

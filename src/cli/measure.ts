@@ -126,7 +126,11 @@ async function measureModel(
       model: { name, modality, encoder: encoder.precision, decoder: decoder.precision },
       measurements: {
         logProbs: await inTurn(texts, (text) => scoreText(model, text), context),
-        states: await inTurn(inputs, (medium) => model.encode(medium, modality), context),
+        states: await inTurn(
+          inputs,
+          async (medium) => (await model.encode(medium, { modality })).states,
+          context,
+        ),
       },
     };
   });

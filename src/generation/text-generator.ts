@@ -14,7 +14,7 @@ import { cutAtStop, streamableText } from "./stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategy.js";
 
 /** What a text is about: projected states of one medium, and the soft tokens of the same adapter. */
-export interface Grounding {
+export interface Conditioning {
   /** [K, d], and where they go; absent when a text is made blind. */
   readonly perception?: { readonly states: Tensor; readonly plan: InjectionPlan } | undefined;
   /** [P, E] */
@@ -26,7 +26,7 @@ export interface TextRequest {
   readonly prompt: readonly TemplatePart[];
   /** What the task puts between prompt and answer; see the manifest. */
   readonly answerPrefix: string;
-  readonly grounding: Grounding;
+  readonly conditioning: Conditioning;
 }
 
 export interface GeneratedText {
@@ -177,7 +177,7 @@ export class TextGenerator {
   }
 }
 
-function contextOf({ grounding: { perception, softPrompt } }: TextRequest): SequenceContext {
+function contextOf({ conditioning: { perception, softPrompt } }: TextRequest): SequenceContext {
   return {
     softPrompt,
     perception: perception && {

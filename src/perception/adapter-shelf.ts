@@ -33,7 +33,7 @@ export interface ReadyAdapter {
 }
 
 /** What an adapter is wanted for; by its name, or else the first that fits. */
-export interface AdapterWish {
+export interface AdapterSelection {
   readonly task: TaskName;
   readonly modality: Modality;
   readonly name: string | undefined;
@@ -42,26 +42,26 @@ export interface AdapterWish {
 /** What reading a folder's adapters again has changed. */
 export interface AdapterChanges {
   /** New ones, and those whose file is another one. */
-  readonly taken: readonly string[];
+  readonly loaded: readonly string[];
   readonly removed: readonly string[];
   /** Those that cannot be used, and why; what had their name before stays. */
   readonly refused: readonly { readonly name: string; readonly error: EpalmError }[];
 }
 
-/** An adapter on the shelf, or one that was taken off it while somebody still used it. */
-interface Shelved {
+/** An adapter on the registry, or one that was taken off it while somebody still used it. */
+interface LoadedAdapter {
   readonly adapter: ReadyAdapter;
   users: number;
-  isOff: boolean;
+  isUnloaded: boolean;
 }
 
 /**
  * The adapters of one model: all open, so that a damaged one is found before a request wants it, and exchanged while the
  * model runs. What was exchanged is closed when nobody uses it any more.
  */
-export class AdapterShelf {
+export class AdapterRegistry {
   readonly #thread: SessionThread;
-  readonly #shelved = new Map<string, Shelved>();
+  readonly #loaded = new Map<string, LoadedAdapter>();
   #folder: ModelFolder;
   /** Changes come one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -72,12 +72,12 @@ export class AdapterShelf {
   }
 
   /** Opens all adapters of the manifest. @throws invalid_adapter, not_found */
-  static async open(folder: ModelFolder, thread: SessionThread): Promise<AdapterShelf> {
-    const shelf = new AdapterShelf(folder, thread);
+  static async open(folder: ModelFolder, thread: SessionThread): Promise<AdapterRegistry> {
+    const registry = new AdapterRegistry(folder, thread);
     for (const name of Object.keys(folder.manifest.adapters)) {
-      shelf.#put(await shelf.#load(folder, name));
+      registry.#put(await registry.#load(folder, name));
     }
-    return shelf;
+    return registry;
   }
 
   get manifest(): Manifest {
@@ -89,17 +89,17 @@ export class AdapterShelf {
    *
    * @throws not_found; invalid_option if the named one takes another modality; what the work throws
    */
-  async lend<T>(
-    { task, modality, name }: AdapterWish,
+  async acquire<T>(
+    { task, modality, name }: AdapterSelection,
     work: (adapter: ReadyAdapter) => Promise<T>,
   ): Promise<T> {
-    const shelved = this.#choose(task, modality, name);
-    shelved.users++;
+    const loaded = this.#choose(task, modality, name);
+    loaded.users++;
     try {
-      return await work(shelved.adapter);
+      return await work(loaded.adapter);
     } finally {
-      shelved.users--;
-      closeIfUnused(shelved);
+      loaded.users--;
+      closeIfUnused(loaded);
     }
   }
 
@@ -121,18 +121,18 @@ export class AdapterShelf {
     return this.#change(() => this.#refresh());
   }
 
-  #choose(task: TaskName, modality: Modality, name: string | undefined): Shelved {
+  #choose(task: TaskName, modality: Modality, name: string | undefined): LoadedAdapter {
     return this.#named(name ?? this.#first(task, modality), modality);
   }
 
-  #named(name: string, modality: Modality | undefined): Shelved {
-    const shelved = this.#shelved.get(name);
-    if (!shelved) {
-      const known = Array.from(this.#shelved.keys()).join(", ") || "none";
+  #named(name: string, modality: Modality | undefined): LoadedAdapter {
+    const loaded = this.#loaded.get(name);
+    if (!loaded) {
+      const known = Array.from(this.#loaded.keys()).join(", ") || "none";
       throw new EpalmError("not_found", `adapter '${name}': expected one of ${known}`);
     }
-    const own = shelved.adapter.modality;
-    if (modality === undefined || own === modality) return shelved;
+    const own = loaded.adapter.modality;
+    if (modality === undefined || own === modality) return loaded;
     throw new EpalmError(
       "invalid_option",
       `adapter '${name}': expected one for ${modality}, got one for ${own}`,
@@ -181,23 +181,23 @@ export class AdapterShelf {
       }
     }
     this.#folder = { path, manifest: keeping(old, manifest, refused) };
-    for (const name of removed) this.#takeOff(name);
+    for (const name of removed) this.#unload(name);
     for (const adapter of opened) this.#put(adapter);
-    return { taken: opened.map(({ name }) => name), removed, refused };
+    return { loaded: opened.map(({ name }) => name), removed, refused };
   }
 
   /** In the place of what had its name. */
   #put(adapter: ReadyAdapter): void {
-    this.#takeOff(adapter.name);
-    this.#shelved.set(adapter.name, { adapter, users: 0, isOff: false });
+    this.#unload(adapter.name);
+    this.#loaded.set(adapter.name, { adapter, users: 0, isUnloaded: false });
   }
 
-  #takeOff(name: string): void {
-    const shelved = this.#shelved.get(name);
-    if (!shelved) return;
-    this.#shelved.delete(name);
-    shelved.isOff = true;
-    closeIfUnused(shelved);
+  #unload(name: string): void {
+    const loaded = this.#loaded.get(name);
+    if (!loaded) return;
+    this.#loaded.delete(name);
+    loaded.isUnloaded = true;
+    closeIfUnused(loaded);
   }
 
   async #load(folder: ModelFolder, name: string): Promise<ReadyAdapter> {
@@ -221,9 +221,9 @@ export class AdapterShelf {
   }
 }
 
-function closeIfUnused({ adapter, users, isOff }: Shelved): void {
+function closeIfUnused({ adapter, users, isUnloaded }: LoadedAdapter): void {
   // A thread that has ended meanwhile has freed it already.
-  if (isOff && users === 0) adapter.session.close().catch(() => undefined);
+  if (isUnloaded && users === 0) adapter.session.close().catch(() => undefined);
 }
 
 type Refused = { readonly name: string; readonly error: EpalmError }[];

@@ -2,7 +2,7 @@ import type { Modality } from "../modality.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /** What an encoder made of a medium. */
-export interface EncodedMedium {
+export interface MediumStates {
   readonly modality: Modality;
   /** [depth, dv] */
   readonly states: Tensor;
@@ -15,7 +15,7 @@ export interface EncodedMedium {
 export class EncoderStateCache {
   readonly capacity: number;
   /** In order of use, longest ago first. */
-  readonly #media = new Map<string, EncodedMedium>();
+  readonly #media = new Map<string, MediumStates>();
   #bytes = 0;
 
   /** @param capacity in bytes; 0 keeps nothing */
@@ -28,7 +28,7 @@ export class EncoderStateCache {
     return this.#bytes;
   }
 
-  get(key: string): EncodedMedium | undefined {
+  get(key: string): MediumStates | undefined {
     const medium = this.#media.get(key);
     if (medium) {
       this.#media.delete(key);
@@ -37,7 +37,7 @@ export class EncoderStateCache {
     return medium;
   }
 
-  set(key: string, medium: EncodedMedium): void {
+  set(key: string, medium: MediumStates): void {
     this.#forget(key);
     const bytes = bytesOf(medium);
     if (bytes > this.capacity) return;
@@ -57,6 +57,6 @@ export class EncoderStateCache {
   }
 }
 
-function bytesOf({ states }: EncodedMedium): number {
+function bytesOf({ states }: MediumStates): number {
   return states.data.byteLength;
 }

@@ -25,7 +25,7 @@ export type MediumInput =
   | { readonly states: Tensor; readonly modality?: Modality | undefined };
 
 /** A medium as the encoder of its modality perceives it. */
-export interface Percept {
+export interface EncoderOutput {
   readonly modality: Modality;
   /** Normed [CLS] states, [depth, dv], first block first. */
   readonly states: Tensor;
@@ -35,7 +35,7 @@ export interface Percept {
   readonly timings: { readonly media: number; readonly encoder: number };
 }
 
-export interface PerceiverOptions {
+export interface MediaEncoderOptions {
   /** What a medium may be at most. */
   readonly mediaLimits?: LimitsByKind | undefined;
   /** States that are kept by the sha256 of the medium's bytes, in bytes. Default 0: none. */
@@ -48,7 +48,7 @@ export interface PerceiverOptions {
 }
 
 /** What was done so far, since the model was loaded, by the encoders together. */
-export interface PerceiverCounts extends EncoderCounts {
+export interface MediaEncoderCounts extends EncoderCounts {
   readonly cacheHits: number;
   readonly cacheMisses: number;
   readonly cacheBytes: number;
@@ -67,24 +67,24 @@ const ENCODER_BATCH = 8;
 const HASHED_BYTES = 1 << 20;
 
 /** An encoder, and the queue before it. */
-interface Sense {
+interface ModalityEncoder {
   readonly encoder: EncoderManifest;
   readonly batcher: EncoderBatcher;
 }
 
 /** From media to encoder states, all heavy work in other threads. Media that were seen before skip decoding and the encoder. */
-export class Perceiver {
+export class MediaEncoder {
   readonly #media: MediaThread;
-  readonly #senses: ReadonlyMap<Modality, Sense>;
+  readonly #encoders: ReadonlyMap<Modality, ModalityEncoder>;
   readonly #cache: EncoderStateCache;
   readonly #limits: LimitsByKind;
   #hits = 0;
   #misses = 0;
 
   /** @param encoders of different modalities, at least one */
-  constructor(media: MediaThread, encoders: readonly OpenedEncoder[], options: PerceiverOptions = {}) {
+  constructor(media: MediaThread, encoders: readonly OpenedEncoder[], options: MediaEncoderOptions = {}) {
     this.#media = media;
-    this.#senses = new Map(
+    this.#encoders = new Map(
       encoders.map(({ encoder, session }) => {
         const batcher = new EncoderBatcher(session, encoder, largestBatch(encoder, options));
         return [encoder.modality, { encoder, batcher }];
@@ -94,8 +94,8 @@ export class Perceiver {
     this.#limits = options.mediaLimits ?? {};
   }
 
-  get counts(): PerceiverCounts {
-    const counts = Array.from(this.#senses.values(), ({ batcher }) => batcher.counts);
+  get counts(): MediaEncoderCounts {
+    const counts = Array.from(this.#encoders.values(), ({ batcher }) => batcher.counts);
     return {
       runs: counts.reduce((sum, { runs }) => sum + runs, 0),
       examples: counts.reduce((sum, { examples }) => sum + examples, 0),
@@ -110,11 +110,11 @@ export class Perceiver {
    * @throws what `encoderInput` and `kindAmong` throw, invalid_option for a modality that the model does not take and
    *   for pixels, features or states of another shape, aborted
    */
-  async perceive(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<Percept> {
+  async encode(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<EncoderOutput> {
     const started = performance.now();
     throwIfAborted(signal);
     const read = await readMedium(medium, signal);
-    if (isStates(read)) return this.#perceived(read, modality);
+    if (isStates(read)) return this.#checkedStates(read, modality);
     const key = await this.#key(read, modality);
     const known = key === undefined ? undefined : this.#cache.get(key);
     if (key !== undefined) this.#count(known !== undefined);
@@ -122,35 +122,35 @@ export class Perceiver {
     const prepared = await this.#prepare(read, modality, signal);
     throwIfAborted(signal);
     const decoded = performance.now();
-    const states = await this.#sense(prepared.modality).batcher.encode(prepared.data, signal);
-    const percept = { modality: prepared.modality, states };
-    if (key !== undefined) this.#cache.set(key, percept);
+    const states = await this.#encoderFor(prepared.modality).batcher.encode(prepared.data, signal);
+    const encoded = { modality: prepared.modality, states };
+    if (key !== undefined) this.#cache.set(key, encoded);
     const timings = { media: decoded - started, encoder: performance.now() - decoded };
-    return { ...percept, cached: false, timings };
+    return { ...encoded, cached: false, timings };
   }
 
   /** What stands for no medium: zeros. */
-  blind(modality: Modality): Percept {
-    const { depth, width } = this.#sense(modality).encoder;
+  zeroStates(modality: Modality): EncoderOutput {
+    const { depth, width } = this.#encoderFor(modality).encoder;
     const states: Tensor = { type: "float32", shape: [depth, width], data: new Float32Array(depth * width) };
     return { modality, states, cached: true, timings: noTime };
   }
 
-  #sense(modality: Modality): Sense {
-    const sense = this.#senses.get(modality);
-    if (sense) return sense;
+  #encoderFor(modality: Modality): ModalityEncoder {
+    const encoder = this.#encoders.get(modality);
+    if (encoder) return encoder;
     throw new EpalmError(
       "invalid_option",
-      `modality: expected ${this.#taken().join(" or ")}, got ${modality}`,
+      `modality: expected ${this.#modalities().join(" or ")}, got ${modality}`,
     );
   }
 
-  #taken(): Modality[] {
-    return Array.from(this.#senses.keys());
+  #modalities(): Modality[] {
+    return Array.from(this.#encoders.keys());
   }
 
   /** Undefined for what is not kept. */
-  async #key(medium: Unperceived, modality: Modality | undefined): Promise<string | undefined> {
+  async #key(medium: UnencodedMedium, modality: Modality | undefined): Promise<string | undefined> {
     if (this.#cache.capacity === 0 || !(medium instanceof Uint8Array)) return undefined;
     return `${modality ?? "any"} ${await contentHash(medium)}`;
   }
@@ -161,20 +161,20 @@ export class Perceiver {
   }
 
   async #prepare(
-    medium: Unperceived,
+    medium: UnencodedMedium,
     modality: Modality | undefined,
     signal: AbortSignal | undefined,
   ): Promise<PreparedMedium> {
     if (typeof medium === "string" || medium instanceof Uint8Array) {
-      const taken = modality === undefined ? this.#taken() : [modality];
-      const choices = taken.map((one) => preparedFor(this.#sense(one).encoder));
+      const taken = modality === undefined ? this.#modalities() : [modality];
+      const choices = taken.map((one) => preparedFor(this.#encoderFor(one).encoder));
       return this.#media.prepare({ input: medium, choices, limits: this.#limits }, signal);
     }
     expectPrepared(medium);
     const [name, data] =
       "pixels" in medium ? (["pixels", medium.pixels] as const) : (["features", medium.features] as const);
-    const taking = this.#taken().find((one) => encoderInputs[one] === name);
-    const { encoder } = this.#sense(modality ?? taking ?? (name === "pixels" ? "image" : "audio"));
+    const taking = this.#modalities().find((one) => encoderInputs[one] === name);
+    const { encoder } = this.#encoderFor(modality ?? taking ?? (name === "pixels" ? "image" : "audio"));
     const { inputShape } = encoder;
     if (encoderInputs[encoder.modality] === name && data.length === elementCount(inputShape)) {
       return { modality: encoder.modality, data };
@@ -185,12 +185,12 @@ export class Perceiver {
     throw new EpalmError("invalid_option", `${name}: ${expected}, got ${data.length}`);
   }
 
-  #perceived({ states, modality: own }: States, wanted: Modality | undefined): Percept {
-    const modality = wanted ?? own ?? this.#taken()[0] ?? "image";
+  #checkedStates({ states, modality: own }: States, wanted: Modality | undefined): EncoderOutput {
+    const modality = wanted ?? own ?? this.#modalities()[0] ?? "image";
     if (own !== undefined && own !== modality) {
       throw new EpalmError("invalid_option", `modality: expected ${modality}, got the states of ${own}`);
     }
-    const { depth, width } = this.#sense(modality).encoder;
+    const { depth, width } = this.#encoderFor(modality).encoder;
     if (states.type !== "float32" || !sameShape(states.shape, [depth, width])) {
       throw new EpalmError(
         "invalid_option",
@@ -203,17 +203,20 @@ export class Perceiver {
 
 type States = Extract<MediumInput, { readonly states: Tensor }>;
 /** What was read, and is still to be encoded. */
-type Unperceived = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
+type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
 type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
 
-function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: PerceiverOptions): number {
+function largestBatch(
+  { modality, precision }: EncoderManifest,
+  { encoderBatch }: MediaEncoderOptions,
+): number {
   // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
   return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
 }
 
 const noTime = { media: 0, encoder: 0 };
 
-function isStates(medium: Unperceived | States): medium is States {
+function isStates(medium: UnencodedMedium | States): medium is States {
   return typeof medium === "object" && medium !== null && "states" in medium;
 }
 

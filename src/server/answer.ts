@@ -1,4 +1,4 @@
-import type { Answer, AskOptions, GeneratedText, Model, Percept, RankedText, Ranking } from "../index.js";
+import type { Answer, AskOptions, EncodedMedium, GeneratedText, RankedText, Ranking } from "../index.js";
 import {
   type CaptionRequest,
   generationOptions,
@@ -9,11 +9,11 @@ import {
   type WireTimings,
 } from "../wire.js";
 
-/** A model, what it sees, and how to go on from there. */
-export interface Scene {
+/** What an answer is made from: an encoded medium, how long it took to get there, and where the text goes. */
+export interface AnswerContext {
+  /** Name under which the model is served. */
   readonly name: string;
-  readonly model: Model;
-  readonly percept: Percept;
+  readonly medium: EncodedMedium;
   /** Milliseconds before the encoder: in the queue, and for a medium's way here. */
   readonly before: { readonly queue: number; readonly media: number };
   readonly signal: AbortSignal;
@@ -22,19 +22,22 @@ export interface Scene {
 }
 
 /** What is in a medium. */
-export async function captionAnswer(scene: Scene, request: CaptionRequest): Promise<TextAnswer> {
-  const answer = await scene.model.caption(scene.percept, askOptions(scene, request, 0));
+export async function captionAnswer(context: AnswerContext, request: CaptionRequest): Promise<TextAnswer> {
+  const answer = await context.medium.caption(askOptions(context, request, 0));
   const { text, texts } = wireTexts(answer, request);
-  return { text, texts, ...wireSource(scene, [answer]) };
+  return { text, texts, ...wireSource(context, [answer]) };
 }
 
 /** The answer to one question or several, written or chosen. */
-export async function vqaAnswer(scene: Scene, request: VqaRequest): Promise<TextAnswer | ListAnswer> {
+export async function vqaAnswer(
+  context: AnswerContext,
+  request: VqaRequest,
+): Promise<TextAnswer | ListAnswer> {
   const questions = typeof request.question === "string" ? [request.question] : request.question;
   const answers = await Promise.all(
-    questions.map((question, index) => askOne(scene, request, question, index)),
+    questions.map((question, index) => askOne(context, request, question, index)),
   );
-  const source = wireSource(scene, answers);
+  const source = wireSource(context, answers);
   const texts = answers.map((answer) => wireTexts(answer, request));
   if (typeof request.question === "string") return { text: "", texts: [], ...texts[0], ...source };
   return {
@@ -44,21 +47,21 @@ export async function vqaAnswer(scene: Scene, request: VqaRequest): Promise<Text
 }
 
 function askOne(
-  scene: Scene,
+  context: AnswerContext,
   request: VqaRequest,
   question: string,
   index: number,
 ): Promise<Answer | Ranking> {
-  const { model, percept, signal } = scene;
-  if (!request.candidates) return model.vqa(percept, question, askOptions(scene, request, index));
-  return model.rank(percept, question, request.candidates, {
+  const { medium, signal } = context;
+  if (!request.candidates) return medium.vqa(question, askOptions(context, request, index));
+  return medium.rank(question, request.candidates, {
     ...(request.rank_by ? { normalisation: request.rank_by } : {}),
     adapter: request.adapter,
     signal,
   });
 }
 
-function askOptions({ signal, onText }: Scene, request: CaptionRequest, index: number): AskOptions {
+function askOptions({ signal, onText }: AnswerContext, request: CaptionRequest, index: number): AskOptions {
   return {
     ...generationOptions(request),
     adapter: request.adapter,
@@ -94,21 +97,21 @@ function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: bo
   return { text, score, finish_reason: finish, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
 }
 
-function wireSource({ name, percept, before }: Scene, answers: readonly (Answer | Ranking)[]) {
+function wireSource({ name, medium, before }: AnswerContext, answers: readonly (Answer | Ranking)[]) {
   const longest = (stage: "adapter" | "decoder") => Math.max(...answers.map(({ timings }) => timings[stage]));
   const sum = (key: "promptTokens" | "newTokens") =>
     answers.reduce((total, { usage }) => total + usage[key], 0);
   const timings: WireTimings = {
     queue: before.queue,
-    media: before.media + percept.timings.media,
-    encoder: percept.timings.encoder,
+    media: before.media + medium.timings.media,
+    encoder: medium.timings.encoder,
     adapter: longest("adapter"),
     decoder: longest("decoder"),
   };
   return {
     model: name,
     adapter: answers[0]?.adapter ?? "",
-    modality: percept.modality,
+    modality: medium.modality,
     usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") },
     timings,
   };

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { CaptionRequest, ListAnswer, TextAnswer, TextEvent } from "../wire.js";
-import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
+import { type AnswerContext, captionAnswer, vqaAnswer } from "./answer.js";
 import { checkGeneration, checkVqa } from "./check-request.js";
 import { sendEvents } from "./event-stream.js";
 import type { GivenMedium } from "./medium.js";
@@ -16,12 +16,12 @@ export function askRoutes(app: FastifyInstance, service: Service): void {
   app.post("/caption", options, async (request, reply) => {
     const { fields, medium } = await readAsked("caption", request, service);
     checkGeneration(fields, service.config.limits);
-    return respond(service, request, reply, fields, medium, (scene) => captionAnswer(scene, fields));
+    return respond(service, request, reply, fields, medium, (context) => captionAnswer(context, fields));
   });
   app.post("/vqa", options, async (request, reply) => {
     const { fields, medium } = await readAsked("vqa", request, service);
     checkVqa(fields, service.config.limits);
-    return respond(service, request, reply, fields, medium, (scene) => vqaAnswer(scene, fields));
+    return respond(service, request, reply, fields, medium, (context) => vqaAnswer(context, fields));
   });
 }
 
@@ -31,7 +31,7 @@ function respond(
   reply: FastifyReply,
   { model, adapter, stream }: Pick<CaptionRequest, "model" | "adapter" | "stream">,
   medium: GivenMedium,
-  answer: (scene: Scene) => Promise<AnyAnswer>,
+  answer: (context: AnswerContext) => Promise<AnyAnswer>,
 ): Promise<AnyAnswer | FastifyReply> {
   const asked = { model, adapter, medium, work: workOf(request) };
   if (!(stream ?? acceptsEvents(request))) {

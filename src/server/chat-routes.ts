@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { adapterModality, type Model } from "../index.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../wire.js";
-import { captionAnswer, type Scene, vqaAnswer } from "./answer.js";
+import { type AnswerContext, captionAnswer, vqaAnswer } from "./answer.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./chat-schema.js";
 import { checkGeneration, checkVqa } from "./check-request.js";
 import { sendEvents } from "./event-stream.js";
@@ -20,19 +20,21 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
     checkGeneration(chat.fields, service.config.limits);
     if (chat.question !== undefined)
       checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
-    const ask = (onText: Scene["onText"]) =>
-      answerInTurn(service, { model, adapter, medium: chat.medium, work: workOf(request), onText }, (scene) =>
-        answerChat(scene, chat),
+    const ask = (onText: AnswerContext["onText"]) =>
+      answerInTurn(
+        service,
+        { model, adapter, medium: chat.medium, work: workOf(request), onText },
+        (context) => answerChat(context, chat),
       );
     if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);
     return completion(await ask(undefined));
   });
 }
 
-async function answerChat(scene: Scene, { question, fields }: ChatQuestion): Promise<TextAnswer> {
-  if (question === undefined) return captionAnswer(scene, fields);
+async function answerChat(context: AnswerContext, { question, fields }: ChatQuestion): Promise<TextAnswer> {
+  if (question === undefined) return captionAnswer(context, fields);
   const request: VqaRequest = { ...fields, question };
-  const answer = await vqaAnswer(scene, request);
+  const answer = await vqaAnswer(context, request);
   return "answers" in answer ? { text: "", texts: [], ...answer.answers[0], ...answer } : answer;
 }
 
@@ -54,7 +56,7 @@ function streamChat(
   reply: FastifyReply,
   { fields: { n = 1 }, includeUsage }: ChatQuestion,
   model: string,
-  ask: (onText: Scene["onText"]) => Promise<TextAnswer>,
+  ask: (onText: AnswerContext["onText"]) => Promise<TextAnswer>,
 ): Promise<FastifyReply> {
   const common = { ...head(model), object: "chat.completion.chunk" as const };
   const chunk = (choice: Partial<ChatChunk["choices"][number]>): ChatChunk => ({

@@ -2,7 +2,7 @@ import type { FastifyReply } from "fastify";
 import type { Modality } from "../index.js";
 import type { Usage, WireTimings } from "../wire.js";
 import type { Admission } from "./admission.js";
-import type { Scene } from "./answer.js";
+import type { AnswerContext } from "./answer.js";
 import type { BodyReader } from "./body-reader.js";
 import type { ServerConfig } from "./config.js";
 import type { GivenMedium } from "./medium.js";
@@ -28,7 +28,7 @@ export interface Asked {
   readonly adapter: string | undefined;
   readonly medium: GivenMedium;
   readonly work: Work;
-  readonly onText: Scene["onText"];
+  readonly onText: AnswerContext["onText"];
 }
 
 interface Counted {
@@ -44,7 +44,7 @@ interface Counted {
 export async function answerInTurn<T extends Counted>(
   { config, models, metrics }: Service,
   { model: wanted, adapter, medium, work, onText }: Asked,
-  answer: (scene: Scene) => Promise<T>,
+  answer: (context: AnswerContext) => Promise<T>,
 ): Promise<T> {
   const { name, model } = models.get(wanted);
   const modality = medium.field === "media" ? undefined : medium.field;
@@ -61,8 +61,8 @@ export async function answerInTurn<T extends Counted>(
         return { bytes, media: performance.now() - started };
       },
       async ({ bytes, media }, queue) => {
-        const percept = await model.perceive(bytes, { modality, adapter, signal: work.signal });
-        return answer({ name, model, percept, before: { queue, media }, signal: work.signal, onText });
+        const medium = await model.encode(bytes, { modality, adapter, signal: work.signal });
+        return answer({ name, medium, before: { queue, media }, signal: work.signal, onText });
       },
     );
     metrics.countAnswer(answered.model, answered.timings, answered.usage);

@@ -45,8 +45,8 @@ export function watchAdapters(
 
 async function refresh({ name, model }: Watched, log: FastifyBaseLogger): Promise<void> {
   try {
-    const { taken, removed, refused } = await model.refreshAdapters();
-    for (const adapter of taken) log.info({ model: name, adapter }, "adapter taken");
+    const { loaded, removed, refused } = await model.refreshAdapters();
+    for (const adapter of loaded) log.info({ model: name, adapter }, "adapter taken");
     for (const adapter of removed) log.info({ model: name, adapter }, "adapter removed");
     for (const { name: adapter, error } of refused) {
       log.error({ model: name, adapter, reason: error.message }, "adapter refused");

@@ -31,7 +31,7 @@ describe("greedy decoding with a cache", () => {
             assert.equal(tokens.length, 10);
             for (const [known, token] of tokens.entries()) {
               const text = [...prompt, ...tokens.slice(0, known)];
-              const expected = await nextLogProbs(golden, golden.grounding(index, change), text);
+              const expected = await nextLogProbs(golden, golden.conditioning(index, change), text);
               const best = Math.max(...expected);
               const found = logProbs[known] ?? Number.NaN;
               assert.ok(Math.abs(found - best) < TOLERANCE, `token ${known}: ${found}, expected ${best}`);

@@ -1,4 +1,4 @@
-import type { Grounding } from "../../src/generation/text-generator.js";
+import type { Conditioning } from "../../src/generation/text-generator.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { paddedBatchFeeds } from "../../src/training/padded-batch.js";
 import type { GoldenDecoder } from "./golden-decoder.js";
@@ -9,7 +9,7 @@ import type { GoldenDecoder } from "./golden-decoder.js";
  */
 export async function nextLogProbs(
   { decoder: { shape }, session }: GoldenDecoder,
-  { perception, softPrompt }: Required<Grounding>,
+  { perception, softPrompt }: Required<Conditioning>,
   text: readonly number[],
 ): Promise<Float32Array> {
   if (!perception || !softPrompt) throw new RangeError("a full forward is for grounded texts");
@@ -30,13 +30,13 @@ export async function nextLogProbs(
 /** Log-probability of each token of an answer, each from a run of its own over all that stands before it. */
 export async function answerLogProbs(
   golden: GoldenDecoder,
-  grounding: Required<Grounding>,
+  conditioning: Required<Conditioning>,
   prompt: readonly number[],
   answer: readonly number[],
 ): Promise<number[]> {
   const logProbs: number[] = [];
   for (const [known, token] of answer.entries()) {
-    const after = await nextLogProbs(golden, grounding, [...prompt, ...answer.slice(0, known)]);
+    const after = await nextLogProbs(golden, conditioning, [...prompt, ...answer.slice(0, known)]);
     logProbs.push(after[token] ?? Number.NaN);
   }
   return logProbs;

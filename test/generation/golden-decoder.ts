@@ -11,7 +11,7 @@ import { type GenerationOptions, parseGenerationOptions } from "../../src/genera
 import { DecodingRequest } from "../../src/generation/request.js";
 import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
 import type { FinishedHypothesis } from "../../src/generation/strategy.js";
-import type { Grounding, SpecialTokenIds } from "../../src/generation/text-generator.js";
+import type { Conditioning, SpecialTokenIds } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
@@ -36,7 +36,7 @@ export interface GoldenDecoder {
   /** The case's texts, as ids. */
   readonly prompts: readonly (readonly number[])[];
   /** What sequence `index` of the case hears; with other settings of where perception goes, on request. */
-  grounding(index: number, change?: Partial<AdapterSettings>): Required<Grounding>;
+  conditioning(index: number, change?: Partial<AdapterSettings>): Required<Conditioning>;
   /** The same, as the scheduler's sequences have it. */
   context(index: number, change?: Partial<AdapterSettings>): SequenceContext;
   close(): Promise<void>;
@@ -70,7 +70,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   const [, states = 0, width = 0] = projected.perception?.shape ?? [];
   const ids = golden.golden("input_ids");
   const length = ids.shape[1] ?? 0;
-  const grounding = (index: number, change: Partial<AdapterSettings> = {}) => {
+  const conditioning = (index: number, change: Partial<AdapterSettings> = {}) => {
     const plan = injectionPlan({ ...adapter.settings, ...change }, shape.layers);
     const data = projected.perception?.data.slice(index * states * width, (index + 1) * states * width);
     const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
@@ -89,9 +89,9 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
         (id) => id !== 1,
       ),
     ),
-    grounding,
+    conditioning,
     context(index, change) {
-      const { perception, softPrompt } = grounding(index, change);
+      const { perception, softPrompt } = conditioning(index, change);
       const { states: own, plan } = perception;
       return { perception: { plan, states: statesByLayer(own, plan) }, softPrompt };
     },

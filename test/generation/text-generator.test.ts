@@ -14,7 +14,7 @@ function question(golden: GoldenDecoder, text: string, sequence = 0): TextReques
   return {
     prompt: [{ literal: "" }, { user: text }, { literal: "?</a>" }],
     answerPrefix: "",
-    grounding: golden.grounding(sequence),
+    conditioning: golden.conditioning(sequence),
   };
 }
 
@@ -137,12 +137,12 @@ describe("TextGenerator", () => {
 
   it("scores an answer's own tokens where the prompt's last word would merge with its first", async () => {
     const words = golden.tokenizer;
-    const grounding = golden.grounding(0);
+    const conditioning = golden.conditioning(0);
     for (const [prompt, answer] of [
       ["a red ", "apple"],
       ["a r", "ed apple"],
     ] as const) {
-      const request = { prompt: [{ literal: prompt }], answerPrefix: "", grounding };
+      const request = { prompt: [{ literal: prompt }], answerPrefix: "", conditioning };
       const ids = generator.promptTokens(request);
       const whole = words.encode(prompt + answer);
       assert.notDeepEqual(whole.slice(0, ids.length), ids, `'${prompt}|${answer}' merges`);
@@ -151,7 +151,7 @@ describe("TextGenerator", () => {
         ...words.encode(answer, { addSpecialTokens: false }),
         ...golden.specialTokens.eosTokenIds.slice(0, 1),
       ];
-      const expected = await answerLogProbs(golden, grounding, ids, tokens);
+      const expected = await answerLogProbs(golden, conditioning, ids, tokens);
       assert.ok(Math.abs(logProb - expected.reduce((a, b) => a + b)) < TOLERANCE);
     }
   });
@@ -181,15 +181,17 @@ describe("ranking", () => {
           { perceptionSees: "itself" },
         ] as const;
         for (const change of changes) {
-          const grounding = golden.grounding(1, change);
+          const conditioning = golden.conditioning(1, change);
           for (const prompt of ["", "what is the color?</a>"]) {
-            const request = { prompt: [{ literal: prompt }], answerPrefix: "", grounding };
+            const request = { prompt: [{ literal: prompt }], answerPrefix: "", conditioning };
             const ids = generator.promptTokens(request);
             const { answers } = await generator.rank(request, ["red", "a white plate", "🐕"]);
             for (const { text, logProb } of answers) {
               const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
               const tokens = [...answer, ...golden.specialTokens.eosTokenIds.slice(0, 1)];
-              const expected = (await answerLogProbs(golden, grounding, ids, tokens)).reduce((a, b) => a + b);
+              const expected = (await answerLogProbs(golden, conditioning, ids, tokens)).reduce(
+                (a, b) => a + b,
+              );
               assert.ok(Math.abs(logProb - expected) < tokens.length * TOLERANCE, `'${prompt}' '${text}'`);
             }
           }

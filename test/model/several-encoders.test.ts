@@ -101,18 +101,18 @@ describe("a model folder with an encoder for each modality", () => {
         [picture, "image"],
       ] as const;
       for (const [medium, modality] of taken) {
-        const percept = await model.perceive(medium);
+        const encoded = await model.encode(medium);
         const { depth, width } = encoderOf(manifest, modality);
-        assert.deepEqual([percept.modality, percept.states.shape], [modality, [depth, width]]);
+        assert.deepEqual([encoded.modality, encoded.states.shape], [modality, [depth, width]]);
       }
       assert.equal((await model.caption(makeMedia("tone.ogg", ...tone), brief)).adapter, "sounds");
       assert.equal((await model.vqa(clip, "What colour?", brief)).adapter, "clips");
-      assert.deepEqual((await model.perceive(await sharp(picture).gif().toBuffer())).modality, "image");
-      await assert.rejects(model.perceive(clip, { modality: "audio" }), {
+      assert.deepEqual((await model.encode(await sharp(picture).gif().toBuffer())).modality, "image");
+      await assert.rejects(model.encode(clip, { modality: "audio" }), {
         code: "invalid_media",
         message: "media: holds no sound",
       });
-      await assert.rejects(model.perceive(Buffer.from("no medium")), {
+      await assert.rejects(model.encode(Buffer.from("no medium")), {
         code: "unsupported_media",
         message: "media: expected image or audio or video, got other bytes",
       });
@@ -190,7 +190,7 @@ describe("a model folder with an encoder for each modality", () => {
     const model = await load(target);
     try {
       copyFileSync(ofVideos, join(target, "adapters", "dropped.pth"));
-      assert.deepEqual((await model.refreshAdapters()).taken, ["dropped"]);
+      assert.deepEqual((await model.refreshAdapters()).loaded, ["dropped"]);
       const answer = await model.caption(picture, { adapter: "dropped", beams: 1, maxNewTokens: 4 });
       assert.equal(answer.adapter, "dropped");
     } finally {
@@ -237,7 +237,7 @@ describe("a model folder without an encoder of pictures", () => {
           code: "invalid_option",
           message: /^modality: expected audio, got image$/,
         });
-        await assert.rejects(model.perceive(wave, { modality: "image" }), {
+        await assert.rejects(model.encode(wave, { modality: "image" }), {
           code: "invalid_option",
           message: /^modality: expected audio, got image$/,
         });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { loadAdapter, MANIFEST_FILE, readManifest } from "../../src/index.js";
 import type { TaskName } from "../../src/model/manifest.js";
-import { AdapterShelf, type ReadyAdapter } from "../../src/perception/adapter-shelf.js";
+import { AdapterRegistry, type ReadyAdapter } from "../../src/perception/adapter-shelf.js";
 import { SessionThread } from "../../src/runtime/remote-session.js";
 import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../server/tiny-model.js";
 
@@ -16,29 +16,29 @@ before(async () => {
   built = await buildTinyModel();
 });
 
-/** A copy of the model, and a shelf of its adapters. */
-async function openShelf(): Promise<{ readonly path: string; readonly shelf: AdapterShelf }> {
+/** A copy of the model, and a registry of its adapters. */
+async function openShelf(): Promise<{ readonly path: string; readonly registry: AdapterRegistry }> {
   const path = join(temporaryFolder(), "model");
   cpSync(built, path, { recursive: true });
-  return { path, shelf: await AdapterShelf.open({ path, manifest: readManifest(path) }, thread) };
+  return { path, registry: await AdapterRegistry.open({ path, manifest: readManifest(path) }, thread) };
 }
 
-function nameFor(shelf: AdapterShelf, task: TaskName, name?: string): Promise<string> {
-  return lend(shelf, task, name, async (adapter) => adapter.name);
+function nameFor(registry: AdapterRegistry, task: TaskName, name?: string): Promise<string> {
+  return lend(registry, task, name, async (adapter) => adapter.name);
 }
 
 function lend<T>(
-  shelf: AdapterShelf,
+  registry: AdapterRegistry,
   task: TaskName,
   name: string | undefined,
   work: (adapter: ReadyAdapter) => Promise<T>,
 ): Promise<T> {
-  return shelf.lend({ task, modality: "image", name }, work);
+  return registry.acquire({ task, modality: "image", name }, work);
 }
 
 /** The numbers that it makes of states of ones. */
-async function computed(shelf: AdapterShelf, { session }: ReadyAdapter): Promise<number[]> {
-  const { depth, width } = shelf.manifest.encoder;
+async function computed(registry: AdapterRegistry, { session }: ReadyAdapter): Promise<number[]> {
+  const { depth, width } = registry.manifest.encoder;
   const data = new Float32Array(depth * width).fill(1);
   const states = { type: "float32" as const, shape: [1, depth, width], data };
   const { perception } = await session.run({ cls_states: states }, ["perception"]);
@@ -49,11 +49,11 @@ const isClosed = { code: "internal", message: /no session \d+ is open/ };
 
 describe("the adapter shelf", () => {
   it("lends the first adapter for the task, or the one that is named", async () => {
-    const { shelf } = await openShelf();
-    assert.equal(await nameFor(shelf, "caption"), "words");
-    assert.equal(await nameFor(shelf, "vqa"), "answers");
-    assert.equal(await nameFor(shelf, "vqa", "words"), "words");
-    await assert.rejects(nameFor(shelf, "vqa", "others"), {
+    const { registry } = await openShelf();
+    assert.equal(await nameFor(registry, "caption"), "words");
+    assert.equal(await nameFor(registry, "vqa"), "answers");
+    assert.equal(await nameFor(registry, "vqa", "words"), "words");
+    await assert.rejects(nameFor(registry, "vqa", "others"), {
       code: "not_found",
       message: "adapter 'others': expected one of words, answers",
     });
@@ -63,88 +63,91 @@ describe("the adapter shelf", () => {
     const { path } = await openShelf();
     const { file } = readManifest(path).adapters.answers ?? { file: "" };
     writeFileSync(join(path, file), "no tensors");
-    const opening = AdapterShelf.open({ path, manifest: readManifest(path) }, thread);
+    const opening = AdapterRegistry.open({ path, manifest: readManifest(path) }, thread);
     await assert.rejects(opening, /adapters\/answers/);
   });
 
   it("goes on with the last good copy of an adapter whose file is damaged", async () => {
-    const { path, shelf } = await openShelf();
+    const { path, registry } = await openShelf();
     const [words] = [readManifest(path).adapters.words?.file ?? ""];
-    const before = await lend(shelf, "caption", "words", (adapter) => computed(shelf, adapter));
+    const before = await lend(registry, "caption", "words", (adapter) => computed(registry, adapter));
     writeFileSync(join(path, words), "no tensors");
     assert.deepEqual(
-      (await shelf.refresh()).refused.map(({ name }) => name),
+      (await registry.refresh()).refused.map(({ name }) => name),
       ["words"],
     );
-    assert.deepEqual(await lend(shelf, "caption", "words", (adapter) => computed(shelf, adapter)), before);
+    assert.deepEqual(
+      await lend(registry, "caption", "words", (adapter) => computed(registry, adapter)),
+      before,
+    );
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
-    assert.deepEqual((await shelf.refresh()).taken, ["late"]);
+    assert.deepEqual((await registry.refresh()).loaded, ["late"]);
     writeFileSync(join(path, "adapters", "late.pth"), "no tensors");
-    const { taken, removed, refused } = await shelf.refresh();
-    assert.deepEqual([taken, removed, refused.map(({ name }) => name)], [[], [], ["late", "words"]]);
-    assert.equal(await nameFor(shelf, "vqa", "late"), "late");
+    const { loaded, removed, refused } = await registry.refresh();
+    assert.deepEqual([loaded, removed, refused.map(({ name }) => name)], [[], [], ["late", "words"]]);
+    assert.equal(await nameFor(registry, "vqa", "late"), "late");
   });
 
   it("closes what was removed, when nobody uses it any more", async () => {
-    const { path, shelf } = await openShelf();
+    const { path, registry } = await openShelf();
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
-    await shelf.refresh();
+    await registry.refresh();
     let lent: ReadyAdapter | undefined;
-    await lend(shelf, "vqa", "late", async (adapter) => {
+    await lend(registry, "vqa", "late", async (adapter) => {
       lent = adapter;
-      await lend(shelf, "vqa", "late", async () => {
+      await lend(registry, "vqa", "late", async () => {
         rmSync(join(path, "adapters", "late.pth"));
-        assert.deepEqual((await shelf.refresh()).removed, ["late"]);
-        await assert.rejects(nameFor(shelf, "vqa", "late"), { code: "not_found" });
+        assert.deepEqual((await registry.refresh()).removed, ["late"]);
+        await assert.rejects(nameFor(registry, "vqa", "late"), { code: "not_found" });
       });
-      assert.ok((await computed(shelf, adapter)).length > 0, "it still computes for those who have it");
+      assert.ok((await computed(registry, adapter)).length > 0, "it still computes for those who have it");
     });
     assert.ok(lent);
-    await assert.rejects(computed(shelf, lent), isClosed);
+    await assert.rejects(computed(registry, lent), isClosed);
   });
 
   it("closes what was replaced, at once if nobody uses it", async () => {
-    const { path, shelf } = await openShelf();
+    const { path, registry } = await openShelf();
     let before: ReadyAdapter | undefined;
-    await lend(shelf, "caption", "words", async (adapter) => {
+    await lend(registry, "caption", "words", async (adapter) => {
       before = adapter;
     });
     const adapter = await loadAdapter({ path, manifest: readManifest(path) }, "words");
-    await shelf.use("words", adapter, "image");
+    await registry.use("words", adapter, "image");
     assert.ok(before);
-    await assert.rejects(computed(shelf, before), isClosed);
-    assert.ok((await lend(shelf, "caption", "words", (now) => computed(shelf, now))).length > 0);
+    await assert.rejects(computed(registry, before), isClosed);
+    assert.ok((await lend(registry, "caption", "words", (now) => computed(registry, now))).length > 0);
   });
 
   it("gives an adapter back when the work with it fails", async () => {
-    const { shelf } = await openShelf();
+    const { registry } = await openShelf();
     let lent: ReadyAdapter | undefined;
-    const work = lend(shelf, "caption", "words", async (adapter) => {
+    const work = lend(registry, "caption", "words", async (adapter) => {
       lent = adapter;
       throw new TypeError("no work");
     });
     await assert.rejects(work, TypeError);
     const { path, manifest } = { path: built, manifest: readManifest(built) };
-    await shelf.use("words", await loadAdapter({ path, manifest }, "answers"), "image");
+    await registry.use("words", await loadAdapter({ path, manifest }, "answers"), "image");
     assert.ok(lent);
-    await assert.rejects(computed(shelf, lent), isClosed);
+    await assert.rejects(computed(registry, lent), isClosed);
   });
 
   it("makes changes one after the other", async () => {
-    const { path, shelf } = await openShelf();
+    const { path, registry } = await openShelf();
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
-    const changes = await Promise.all([shelf.refresh(), shelf.refresh()]);
+    const changes = await Promise.all([registry.refresh(), registry.refresh()]);
     assert.deepEqual(
-      changes.map(({ taken }) => taken),
+      changes.map(({ loaded }) => loaded),
       [["late"], []],
     );
   });
 
   it("refuses a folder that became another model's, and goes on", async () => {
-    const { path, shelf } = await openShelf();
+    const { path, registry } = await openShelf();
     const file = join(path, MANIFEST_FILE);
     writeFileSync(file, readFileSync(file, "utf8").replace(/"name": "[^"]*"/, '"name": "another"'));
-    await assert.rejects(shelf.refresh(), { code: "invalid_model", message: /restart/ });
-    assert.equal(await nameFor(shelf, "caption"), "words");
+    await assert.rejects(registry.refresh(), { code: "invalid_model", message: /restart/ });
+    assert.equal(await nameFor(registry, "caption"), "words");
   });
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { type EncodedMedium, EncoderStateCache } from "../../src/perception/encoder-state-cache.js";
+import { EncoderStateCache, type MediumStates } from "../../src/perception/encoder-state-cache.js";
 
 /** Of so many numbers, 4 bytes each. */
-const states = (numbers: number): EncodedMedium => ({
+const states = (numbers: number): MediumStates => ({
   modality: "image",
   states: { type: "float32", shape: [1, numbers], data: new Float32Array(numbers) },
 });

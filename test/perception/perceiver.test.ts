@@ -6,7 +6,7 @@ import { readManifest } from "../../src/index.js";
 import { decodeImage } from "../../src/media/image.js";
 import { type EncoderOf, encoderOf } from "../../src/model/encoders.js";
 import { MediaThread } from "../../src/perception/media-thread.js";
-import { Perceiver, type PerceiverOptions } from "../../src/perception/perceiver.js";
+import { MediaEncoder, type MediaEncoderOptions } from "../../src/perception/perceiver.js";
 import { SessionThread } from "../../src/runtime/remote-session.js";
 import type { Session } from "../../src/runtime/session.js";
 import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
@@ -25,8 +25,8 @@ before(async () => {
   png = await picture();
 });
 
-const perceiver = (options: PerceiverOptions = {}, manifest = encoder) =>
-  new Perceiver(media, [{ encoder: manifest, session }], options);
+const mediaEncoder = (options: MediaEncoderOptions = {}, manifest = encoder) =>
+  new MediaEncoder(media, [{ encoder: manifest, session }], options);
 
 describe("the perceiver", () => {
   it("prepares pictures in its thread bit by bit as the caller's thread would", async () => {
@@ -45,29 +45,29 @@ describe("the perceiver", () => {
   it("sees the same in a path, its bytes, its pixels and its states", async () => {
     const path = join(temporaryFolder(), "picture.png");
     writeFileSync(path, png);
-    const own = perceiver();
-    const { states } = await own.perceive(png);
+    const own = mediaEncoder();
+    const { states } = await own.encode(png);
     assert.deepEqual(states.shape, [encoder.depth, encoder.width]);
     const pixels = await decodeImage(png, encoder.preprocessing);
     for (const input of [path, { pixels }, { states }]) {
-      assert.deepEqual((await own.perceive(input)).states, states);
+      assert.deepEqual((await own.encode(input)).states, states);
     }
     assert.equal(own.counts.examples, 3);
   });
 
   it("knows bytes again, and only where it may keep states", async () => {
-    const own = perceiver({ stateCacheBytes: 1e6 });
-    const first = await own.perceive(png);
-    const again = await own.perceive(Buffer.from(png));
+    const own = mediaEncoder({ stateCacheBytes: 1e6 });
+    const first = await own.encode(png);
+    const again = await own.encode(Buffer.from(png));
     assert.deepEqual([first.cached, again.cached, again.timings.encoder], [false, true, 0]);
     assert.equal(again.states, first.states);
-    await own.perceive(await picture(8));
+    await own.encode(await picture(8));
     const { examples, cacheHits, cacheMisses, cacheBytes } = own.counts;
     assert.deepEqual([examples, cacheHits, cacheMisses], [2, 1, 2]);
     assert.equal(cacheBytes, 2 * first.states.data.byteLength);
-    const forgetful = perceiver();
-    await forgetful.perceive(png);
-    assert.equal((await forgetful.perceive(png)).cached, false);
+    const forgetful = mediaEncoder();
+    await forgetful.encode(png);
+    assert.equal((await forgetful.encode(png)).cached, false);
     assert.deepEqual([forgetful.counts.cacheHits, forgetful.counts.cacheMisses], [0, 0]);
   });
 
@@ -75,22 +75,22 @@ describe("the perceiver", () => {
     const pictures = await Promise.all(
       [1, 2, 3, 4].map(async (seed) => decodeImage(await picture(seed), encoder.preprocessing)),
     );
-    const together = perceiver({ encoderBatch: 4 });
-    await Promise.all(pictures.map((pixels) => together.perceive({ pixels })));
+    const together = mediaEncoder({ encoderBatch: 4 });
+    await Promise.all(pictures.map((pixels) => together.encode({ pixels })));
     assert.deepEqual([together.counts.runs, together.counts.examples], [1, 4]);
-    const single = perceiver({ encoderBatch: 4 }, { ...encoder, precision: "int8" });
-    await Promise.all(pictures.map((pixels) => single.perceive({ pixels })));
+    const single = mediaEncoder({ encoderBatch: 4 }, { ...encoder, precision: "int8" });
+    await Promise.all(pictures.map((pixels) => single.encode({ pixels })));
     assert.deepEqual([single.counts.runs, single.counts.examples], [4, 4]);
   });
 
   it("stands zeros for no picture", () => {
-    const { states, cached } = perceiver().blind("image");
+    const { states, cached } = mediaEncoder().zeroStates("image");
     assert.deepEqual([states.shape, cached], [[encoder.depth, encoder.width], true]);
     assert.ok(states.data.every((value) => value === 0));
   });
 
   it("refuses what is no picture, with the code of what is wrong", async () => {
-    const own = perceiver({ mediaLimits: { image: { maxPixels: 3000 } }, stateCacheBytes: 1e6 });
+    const own = mediaEncoder({ mediaLimits: { image: { maxPixels: 3000 } }, stateCacheBytes: 1e6 });
     const wrong = [
       [Buffer.from("no picture"), "unsupported_media"],
       [png.subarray(0, 300), "invalid_media"],
@@ -99,16 +99,16 @@ describe("the perceiver", () => {
       [{ pixels: new Float32Array(5) }, "invalid_option"],
       [{ states: { type: "float32", shape: [1, 2], data: new Float32Array(2) } }, "invalid_option"],
     ] as const;
-    for (const [input, code] of wrong) await assert.rejects(own.perceive(input), { code });
+    for (const [input, code] of wrong) await assert.rejects(own.encode(input), { code });
     assert.equal(own.counts.cacheBytes, 0);
-    assert.equal((await own.perceive(png)).cached, false);
+    assert.equal((await own.encode(png)).cached, false);
   });
 
   it("gives up what was taken back, before and after decoding", async () => {
-    const own = perceiver();
-    await assert.rejects(own.perceive(png, undefined, AbortSignal.abort()), { code: "aborted" });
+    const own = mediaEncoder();
+    await assert.rejects(own.encode(png, undefined, AbortSignal.abort()), { code: "aborted" });
     const controller = new AbortController();
-    const taken = own.perceive(png, undefined, controller.signal);
+    const taken = own.encode(png, undefined, controller.signal);
     controller.abort();
     await assert.rejects(taken, { code: "aborted" });
     assert.equal(own.counts.examples, 0);

@@ -107,7 +107,7 @@ describe("the adapter that training begins with", async () => {
     const opened = await load(model);
     try {
       for (const [index, color] of (Object.keys(colors) as Color[]).entries()) {
-        const { data, shape } = await opened.encode(join(set, `${index}-26.png`));
+        const { data, shape } = (await opened.encode(join(set, `${index}-26.png`))).states;
         const [depth = 0, columns = 0] = shape;
         const state = (data as Float32Array).subarray((depth - 1) * columns);
         const slot = Array.from(bias, (value, row) =>

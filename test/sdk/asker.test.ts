@@ -165,7 +165,7 @@ test("a stream that never goes on ends with the signal, and one that fails says 
 
 test("blind, several questions share one stream", async () => {
   const stream = new Blob([bytes]).stream();
-  const { answers } = await model.vqa(stream, ["what?", "where?"], { blind: true, maxNewTokens: 3 });
+  const { answers } = await model.vqa(stream, ["what?", "where?"], { textOnly: true, maxNewTokens: 3 });
   assert.equal(answers.length, 2);
 });
 

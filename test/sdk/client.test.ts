@@ -228,7 +228,7 @@ test("options of a call are checked, none passed over in silence", async () => {
   await assert.rejects(own.vqa(bytes, []), options);
   await assert.rejects(own.vqa(bytes, 7 as unknown as string), options);
   await assert.rejects(own.caption(bytes, { timeout: -1 }), options);
-  await assert.rejects(own.caption(bytes, { blind: true } as object), options);
+  await assert.rejects(own.caption(bytes, { textOnly: true } as object), options);
   await assert.rejects(own.caption(bytes, { logprobs: 1 } as object), options);
   assert.throws(() => own.streamCaption(bytes, { onText: () => undefined } as object), options);
 });

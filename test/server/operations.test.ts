@@ -128,8 +128,8 @@ describe("an adapter that is dropped into a folder", () => {
     await problemIn(await caption(running, {}, { adapter: "late" }), 404);
     copyFileSync(ADAPTER_FILE, join(own, "adapters", "late.pth"));
     writeFileSync(join(own, "adapters", "broken.safetensors"), "no tensors");
-    const { taken, refused } = await model.refreshAdapters();
-    assert.deepEqual(taken, ["late"]);
+    const { loaded, refused } = await model.refreshAdapters();
+    assert.deepEqual(loaded, ["late"]);
     assert.deepEqual(
       refused.map(({ name }) => name),
       ["broken"],

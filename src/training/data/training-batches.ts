@@ -13,7 +13,7 @@ export interface TrainingBatchOptions {
   /** 0: pictures as they are; above: each in so many ways. */
   readonly augmentations: number;
   /** Zeros instead of the encoder's states. */
-  readonly blind: boolean;
+  readonly textOnly: boolean;
   /** Of the encoder: [depth, dv] */
   readonly statesShape: readonly [number, number];
 }
@@ -84,7 +84,7 @@ export class TrainingBatches implements BatchSource {
   async #assemble(items: readonly Item[]): Promise<TrainingBatch> {
     const [depth, width] = this.#options.statesShape;
     const states = new Float32Array(items.length * depth * width);
-    if (!this.#options.blind) {
+    if (!this.#options.textOnly) {
       for (const [row, { view }] of items.entries())
         states.set(await this.#states.read(view), row * depth * width);
     }
