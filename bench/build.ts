@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { openSafetensors } from "../src/checkpoints/safetensors.js";
-import { median } from "../src/cli/median.js";
+import { median } from "../src/cli/measure/median.js";
+import { openSafetensors } from "../src/formats/safetensors.js";
 import type { Precision } from "../src/model/manifest.js";
 import { elementCount } from "../src/tensor/tensor.js";
 import { type Cost, runInFreshProcess } from "./fresh-process.js";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { DecoderShape } from "../src/backbones/backbone.js";
-import { median } from "../src/cli/median.js";
+import { median } from "../src/cli/measure/median.js";
 import { readOnnx } from "../src/graph/onnx-reader.js";
 import { readManifest } from "../src/model/manifest.js";
 import { openSession } from "../src/runtime/session.js";

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { randomStreams } from "../src/core/random.js";
 import { type ClientCost, fedMaeConfigSchema, measureClients } from "../src/fedmae.js";
-import { randomStreams } from "../src/generation/random.js";
-import { encodePng } from "../src/media/encode-png.js";
+import { encodePng } from "../src/media/decode/image/encode-png.js";
 import type { Measurement } from "./measurement.js";
 
 /** ViT-B/16 at 224 pixels with one decoder block: the shape that both papers start from. */

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../src/errors.js";
+import { EpalmError, messageOf } from "../src/core/errors.js";
 import type { BuildOptions } from "../src/model/build-model.js";
 import type { LoadOptions } from "../src/pipeline.js";
 
@@ -21,7 +21,7 @@ const cost = z.strictObject({
 export type Cost = z.infer<typeof cost>;
 
 export function runInFreshProcess(task: Task): Promise<Cost> {
-  const entry = fileURLToPath(new URL("./fresh-process-main.js", import.meta.url));
+  const entry = fileURLToPath(new URL("./fresh-process.worker.js", import.meta.url));
   return new Promise((resolve, reject) => {
     execFile(process.execPath, [entry, JSON.stringify(task)], (error, stdout, stderr) => {
       if (!error) return resolve(cost.parse(JSON.parse(stdout)));

@@ -1,5 +1,5 @@
-import { writeWhole } from "../src/checkpoints/write-whole.js";
-import { EpalmError } from "../src/errors.js";
+import { writeWhole } from "../src/core/atomic-write.js";
+import { EpalmError } from "../src/core/errors.js";
 import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**

@@ -1,9 +1,9 @@
 import type { DecoderShape } from "../src/backbones/backbone.js";
-import { createStrategy } from "../src/generation/create-strategy.js";
 import { Decoder } from "../src/generation/decoder.js";
-import { parseGenerationOptions } from "../src/generation/generation-options.js";
+import { parseGenerationOptions } from "../src/generation/options.js";
 import { DecodingRequest } from "../src/generation/request.js";
 import { Scheduler } from "../src/generation/scheduler.js";
+import { createStrategy } from "../src/generation/strategies/create-strategy.js";
 import type { Feeds, Results, Session } from "../src/runtime/session.js";
 
 /** Tokens of every prompt. */

@@ -1,4 +1,4 @@
-import { median } from "../src/cli/median.js";
+import { median } from "../src/cli/measure/median.js";
 import { sampleMedium, sampleWords } from "../src/media/sample-medium.js";
 import { load, type Model, type Timings } from "../src/pipeline.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";

@@ -2,9 +2,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseConfig } from "../src/backbones/config.js";
 import { llamaConfig } from "../src/backbones/llama.js";
-import type { Checkpoint } from "../src/checkpoints/checkpoint.js";
-import { openSafetensors } from "../src/checkpoints/safetensors.js";
-import { EpalmError } from "../src/errors.js";
+import { EpalmError } from "../src/core/errors.js";
+import type { Checkpoint } from "../src/formats/checkpoint.js";
+import { openSafetensors } from "../src/formats/safetensors.js";
 import type { TensorSource } from "../src/tensor/tensor.js";
 import { type GgufTensor, type GgufTensorType, type GgufValue, writeGguf } from "./gguf.js";
 

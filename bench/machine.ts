@@ -1,8 +1,8 @@
 import { availableParallelism, freemem } from "node:os";
-import { type Machine as Computer, describeMachine as describeComputer } from "../src/cli/machine.js";
-import { median } from "../src/cli/median.js";
+import { type Machine as Computer, describeMachine as describeComputer } from "../src/cli/measure/machine.js";
+import { median } from "../src/cli/measure/median.js";
 import { Thread } from "../src/runtime/thread.js";
-import type { BandwidthTask } from "./bandwidth-thread.js";
+import type { BandwidthTask } from "./bandwidth.worker.js";
 import type { Table } from "./table.js";
 
 /** What the numbers of a run depend on. */
@@ -45,7 +45,7 @@ export function machineTable(machine: Machine): Table {
 async function measureReadBandwidth(): Promise<number> {
   const cores = availableParallelism();
   const bytes = Math.min(BUFFER_BYTES, Math.floor((MEMORY_SHARE * freemem()) / (2 * cores)));
-  const entry = new URL("./bandwidth-thread.js", import.meta.url);
+  const entry = new URL("./bandwidth.worker.js", import.meta.url);
   const threads = Array.from({ length: cores }, () => new Thread(entry));
   const task: BandwidthTask = { bytes, repeats: REPEATS };
   const all = (method: string) => Promise.all(threads.map((thread) => thread.call(method, task)));

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { EpalmError, messageOf } from "../src/errors.js";
+import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
 import { fedMae } from "./fedmae.js";

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeSafetensors } from "../src/checkpoints/safetensors.js";
+import { writeSafetensors } from "../src/formats/safetensors.js";
 import { elementCount, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { median } from "../src/cli/median.js";
+import { median } from "../src/cli/measure/median.js";
 import type { Measurement } from "./measurement.js";
 import { modelFolder } from "./models.js";
 
@@ -52,7 +52,7 @@ export const training: Measurement = {
     mkdirSync(work, { recursive: true });
     const python = process.env[PYTHON_VARIABLE];
     context.say(`measuring: training, ${settings.rounds} steps`);
-    const entry = fileURLToPath(new URL("./training-step-main.js", import.meta.url));
+    const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
     const ours = await cost(process.execPath, [entry, path, work, JSON.stringify(given)]);
     if (python === undefined) context.say(`training: torch is left out: ${PYTHON_VARIABLE} names no Python`);
     const peer = join("bench", "training_step.py");

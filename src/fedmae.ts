@@ -3,10 +3,14 @@
 export { cascade, requireMae } from "./fedmae/cascade.js";
 export { type ClientCost, measureClients } from "./fedmae/client-cost.js";
 export { type FedMaeConfig, fedMaeConfigSchema, readFedMaeConfig } from "./fedmae/config.js";
-export { type Accuracies, type FinetuneOptions, finetune, untrained } from "./fedmae/finetune.js";
-export { type LabelledPicture, readLabelledPictures } from "./fedmae/labelled-pictures.js";
-export { linearProbe, type ProbeOptions } from "./fedmae/linear-probe.js";
-export { type EncoderFolder, readEncoderFolder, writeEncoderFolder } from "./fedmae/mae-folder.js";
 export { type PretrainHooks, type PretrainResult, pretrain } from "./fedmae/pretrain.js";
-export { type Reconstruction, reconstruct } from "./fedmae/reconstruct.js";
-export { resizeEncoder } from "./fedmae/resize-encoder.js";
+export { type LabelledPicture, readLabelledPictures } from "./training/data/labelled-images.js";
+export {
+  type EncoderFolder,
+  readEncoderFolder,
+  writeEncoderFolder,
+} from "./training/encoder/encoder-folder.js";
+export { type Accuracies, type FinetuneOptions, finetune, untrained } from "./training/encoder/finetune.js";
+export { linearProbe, type ProbeOptions } from "./training/encoder/linear-probe.js";
+export { type Reconstruction, reconstruct } from "./training/encoder/reconstruct.js";
+export { resizeEncoder } from "./training/encoder/resize-encoder.js";

@@ -3,14 +3,16 @@
 export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
-export type { AnswerPiece, AnswerStream } from "./answer-stream.js";
-export { type HubOptions, resolveFolder } from "./checkpoints/hub.js";
-export { openCheckpoint } from "./checkpoints/open-checkpoint.js";
-export { EpalmError, type ErrorCode } from "./errors.js";
-export { type Evaluation, type EvaluationOptions, evaluateModel, namedScores } from "./evaluate-model.js";
-export type { GenerationOptions } from "./generation/generation-options.js";
+export type { AnswerPiece, AnswerStream } from "./core/answer-stream.js";
+export { EpalmError, type ErrorCode } from "./core/errors.js";
+export type { Modality } from "./core/modality.js";
+export type { EncoderOutput, MediumInput } from "./encoding/media-encoder.js";
+export type { MediumSource } from "./encoding/read-medium.js";
+export { openCheckpoint } from "./formats/open-checkpoint.js";
+export type { GenerationOptions } from "./generation/options.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
-export type { Modality } from "./modality.js";
+export { type HubOptions, resolveFolder } from "./hub/resolve-folder.js";
+export type { AdapterChanges } from "./model/adapter-registry.js";
 export {
   type AdapterOptions,
   type BuildOptions,
@@ -30,9 +32,6 @@ export {
   type TaskName,
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
-export type { AdapterChanges } from "./perception/adapter-shelf.js";
-export type { EncoderOutput, MediumInput } from "./perception/perceiver.js";
-export type { MediumSource } from "./perception/read-medium.js";
 export {
   type Answer,
   type Answers,
@@ -47,11 +46,17 @@ export {
   type RankOptions,
   type StreamOptions,
 } from "./pipeline.js";
+export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/adapter/config.js";
+export {
+  type Evaluation,
+  type EvaluationOptions,
+  evaluateModel,
+  namedScores,
+} from "./training/adapter/evaluate-model.js";
 export {
   readEvaluationData,
   type TrainHooks,
   type TrainingPlan,
   type TrainingResult,
   trainModel,
-} from "./train-model.js";
-export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/config.js";
+} from "./training/adapter/train-model.js";

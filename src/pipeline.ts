@@ -1,28 +1,28 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
-import { type AnswerPiece, AnswerStream, piecesOfCall } from "./answer-stream.js";
-import { EpalmError } from "./errors.js";
-import type { EngineCounts } from "./generation/engine.js";
-import type { GenerationOptions } from "./generation/generation-options.js";
-import type { RankingOptions } from "./generation/ranking.js";
-import { RemoteTextGenerator } from "./generation/remote-text-generator.js";
-import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./generation/text-generator.js";
-import type { Modality } from "./modality.js";
-import { encodersOf, modalitiesOf } from "./model/encoders.js";
-import type { Manifest, TaskName } from "./model/manifest.js";
-import { openModelFolder } from "./model/model-folder.js";
-import { promptParts } from "./model/tasks.js";
-import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./perception/adapter-shelf.js";
-import { MediaThread } from "./perception/media-thread.js";
+import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
+import { EpalmError } from "./core/errors.js";
+import type { Modality } from "./core/modality.js";
 import {
   type EncoderOutput,
   MediaEncoder,
   type MediaEncoderCounts,
   type MediaEncoderOptions,
   type MediumInput,
-} from "./perception/perceiver.js";
-import { readMedium } from "./perception/read-medium.js";
-import { SessionThread } from "./runtime/remote-session.js";
+} from "./encoding/media-encoder.js";
+import { MediaThread } from "./encoding/media-thread.js";
+import { readMedium } from "./encoding/read-medium.js";
+import type { EngineCounts } from "./generation/engine.js";
+import type { GenerationOptions } from "./generation/options.js";
+import type { RankingOptions } from "./generation/ranking.js";
+import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./generation/text-generator.js";
+import { RemoteTextGenerator } from "./generation/text-generator-thread.js";
+import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./model/adapter-registry.js";
+import { encodersOf, modalitiesOf } from "./model/encoders.js";
+import type { Manifest, TaskName } from "./model/manifest.js";
+import { openModelFolder } from "./model/model-folder.js";
+import { promptParts } from "./model/tasks.js";
+import { SessionThread } from "./runtime/session-thread.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 export interface LoadOptions extends MediaEncoderOptions {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { modalities } from "./core/modality.js";
 import {
   type GenerationOptions,
   type GenerationSettings,
@@ -9,8 +10,7 @@ import {
   MAX_STOP_STRINGS,
   MAX_TEMPERATURE,
   MAX_TOP_K,
-} from "./generation/generation-options.js";
-import { modalities } from "./modality.js";
+} from "./generation/options.js";
 
 /**
  * What goes over HTTP: requests, answers and problems, as schemas. The server checks with them and publishes them as

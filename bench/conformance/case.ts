@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
 /** Settings of a case, as `case.json` has them. */

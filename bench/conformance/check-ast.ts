@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { encoderGraph } from "../../src/backbones/encoder-graph.js";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
-import { logMel } from "../../src/media/log-mel.js";
-import { SAMPLING_RATE } from "../../src/model/audio-preprocessing.js";
+import { logMel } from "../../src/media/decode/audio/log-mel.js";
 import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
+import { SAMPLING_RATE } from "../../src/preprocessing/audio-preprocessing.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import { gradientName } from "../../src/autodiff/gradient.js";
 import { maeName } from "../../src/backbones/mae.js";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
-import { Weights } from "../../src/checkpoints/weights.js";
-import { maeGraph, maskFeeds } from "../../src/fedmae/mae-graph.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
+import { Weights } from "../../src/formats/weights.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSource } from "../../src/model/source-folder.js";
 import { type Feeds, openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
+import { maeGraph, maskFeeds } from "../../src/training/encoder/mae-graph.js";
 import { type Check, closeTo } from "./compare.js";
 
 const GRADIENT = "grad.";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { tokenScores } from "../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
 import { vqaAccuracy } from "../../src/training/metrics/vqa-accuracy.js";

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../src/errors.js";
+import { messageOf } from "../../src/core/errors.js";
 import { openCase } from "./case.js";
 import { checkAst } from "./check-ast.js";
 import { checkCase } from "./check-case.js";

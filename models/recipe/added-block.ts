@@ -1,4 +1,4 @@
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { filled } from "../../src/training/distributions.js";
 

@@ -2,7 +2,7 @@ import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, trainModel } from "../../src/index.js";
-import { loadTokenizer } from "../../src/model/tokenizer.js";
+import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 import {
   adapterConfig,
   adapterFile,

@@ -1,4 +1,4 @@
-import type { TokenizerConfig } from "../../src/model/tokenizer-files.js";
+import type { TokenizerConfig } from "../../src/tokenizer/tokenizer-files.js";
 
 /**
  * Byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019): learns merges from texts and writes them

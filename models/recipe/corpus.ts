@@ -1,4 +1,4 @@
-import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
+import { type Random, randomStreams, shuffled } from "../../src/core/random.js";
 import { normalNumber } from "../../src/training/distributions.js";
 import { randomClipScene } from "./clips/clip-scene.js";
 import { captionOfClip, clipAspects, clipLabels, clipQuestionsOf } from "./clips/describe-clip.js";

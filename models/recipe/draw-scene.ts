@@ -1,5 +1,5 @@
 import sharp, { type OutputInfo } from "sharp";
-import type { Random } from "../../src/generation/random.js";
+import type { Random } from "../../src/core/random.js";
 import type { Style } from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import type { Background, ColorName, Place, Scene } from "./scene.js";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { formatTable } from "../../src/cli/output.js";
+import { formatTable } from "../../src/cli/output/output.js";
 import { load, readAdapter } from "../../src/index.js";
 import { modalitiesOf } from "../../src/model/encoders.js";
 import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "./adapters.js";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import {
   evaluateModel,
   type Modality,
@@ -9,7 +9,7 @@ import {
   readEvaluationData,
 } from "../../src/index.js";
 import type { TaskName } from "../../src/model/manifest.js";
-import type { Prediction } from "../../src/training/evaluate.js";
+import type { Prediction } from "../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
 import { type AdapterRecipe, adapterRecipes, blindTwin } from "./adapters.js";

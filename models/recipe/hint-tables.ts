@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
-import { EpalmError } from "../../src/errors.js";
-import type { Tokenizer } from "../../src/model/tokenizer.js";
+import { EpalmError } from "../../src/core/errors.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
+import type { Tokenizer } from "../../src/tokenizer/tokenizer.js";
 import { aspects } from "./corpus.js";
 import { ASPECTS } from "./language-model-graph.js";
 

@@ -1,5 +1,5 @@
 import sharp from "sharp";
-import type { Random } from "../../src/generation/random.js";
+import type { Random } from "../../src/core/random.js";
 import type { Concept, Style } from "./concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import { pick } from "./scene.js";

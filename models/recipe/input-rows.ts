@@ -9,7 +9,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 
 /** Inputs of an encoder in a file, one after the other, all of one size: made once, read in any order. */
 export class InputRows {

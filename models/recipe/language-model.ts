@@ -1,12 +1,12 @@
 import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeSafetensors } from "../../src/checkpoints/safetensors.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
+import { writeSafetensors } from "../../src/formats/safetensors.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { ANSWER_TOKEN } from "../../src/model/tasks.js";
-import { createTokenizer, type Tokenizer } from "../../src/model/tokenizer.js";
-import { addAnswerToken, firstFreeToken, prepareTokenizer } from "../../src/model/tokenizer-files.js";
 import { constantSource, type Tensor } from "../../src/tensor/tensor.js";
+import { createTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.js";
+import { addAnswerToken, firstFreeToken, prepareTokenizer } from "../../src/tokenizer/tokenizer-files.js";
 import { filled, normal } from "../../src/training/distributions.js";
 import { type Initializer, InitialWeights } from "../../src/training/initial-weights.js";
 import { readRunState, writeRunState } from "../../src/training/run-state.js";

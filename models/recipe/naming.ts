@@ -1,4 +1,4 @@
-import type { Prediction } from "../../src/training/evaluate.js";
+import type { Prediction } from "../../src/training/adapter/evaluate.js";
 import { plural, readPicturedConcepts } from "./concepts.js";
 
 /** Whether captions name what is there. */

@@ -1,5 +1,5 @@
-import { type Random, randomStreams } from "../../src/generation/random.js";
-import { imagenetPreprocessing } from "../../src/model/image-preprocessing.js";
+import { type Random, randomStreams } from "../../src/core/random.js";
+import { imagenetPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
 import { type Arranged, COLOR_JITTER, colors, shadeOf } from "./draw-scene.js";
 import { type Look, RASTER_SIDES, type Raster } from "./icon-looks.js";
 import type { Background } from "./scene.js";

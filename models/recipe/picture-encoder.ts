@@ -1,6 +1,9 @@
 import { readEncoderFolder, readLabelledPictures } from "../../src/fedmae.js";
-import { decodeImage } from "../../src/media/image.js";
-import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../src/model/image-preprocessing.js";
+import { decodeImage } from "../../src/media/decode/image/image.js";
+import {
+  imagenetPreprocessing,
+  imagenetPreprocessorConfig,
+} from "../../src/preprocessing/image-preprocessing.js";
 import { withAddedBlock } from "./added-block.js";
 import { sceneInputs } from "./scene-inputs.js";
 import type { LabelSlots } from "./slot-loss.js";

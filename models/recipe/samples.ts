@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import type { Modality } from "../../src/index.js";
 import type { ClipEvent } from "./clips/clip-scene.js";
 import { drawClip, FRAMES_PER_SECOND } from "./clips/draw-clip.js";

@@ -1,6 +1,6 @@
-import { REGIONS } from "../../src/fedmae/classifier-graph.js";
-import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
-import { type Random, randomStreams } from "../../src/generation/random.js";
+import { type Random, randomStreams } from "../../src/core/random.js";
+import type { Labelled } from "../../src/training/data/labelled-images.js";
+import { REGIONS } from "../../src/training/encoder/classifier-graph.js";
 import { readPicturedConcepts } from "./concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";

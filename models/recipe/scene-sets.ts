@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { type Random, randomStreams } from "../../src/generation/random.js";
+import { type Random, randomStreams } from "../../src/core/random.js";
 import {
   type Concept,
   HELD_OUT,

@@ -1,4 +1,4 @@
-import type { Random } from "../../src/generation/random.js";
+import type { Random } from "../../src/core/random.js";
 import { type Concept, plural, withArticle } from "./concepts.js";
 
 /** A picture before it is drawn: what is where on which ground. Captions, questions and answers follow from it. */

@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LabelledPicture } from "../../src/fedmae/labelled-pictures.js";
-import type { Random } from "../../src/generation/random.js";
+import type { Random } from "../../src/core/random.js";
 import type { Modality } from "../../src/index.js";
+import type { LabelledPicture } from "../../src/training/data/labelled-images.js";
 import { pick } from "./scene.js";
 
 /** All that is known of a medium of a set. */

@@ -1,8 +1,8 @@
-import type { Classes } from "../../src/fedmae/aspects.js";
-import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
 import type { GraphBuilder } from "../../src/graph/builder.js";
 import type { Value } from "../../src/graph/ir.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
+import type { Labelled } from "../../src/training/data/labelled-images.js";
+import type { Classes } from "../../src/training/encoder/attributes.js";
 import type { HintTables } from "./hint-tables.js";
 import { stacked } from "./rows.js";
 

@@ -1,11 +1,11 @@
 import { gradient } from "../../src/autodiff/gradient.js";
-import { aspectTargets, type Classes, classesOf, labelFeeds } from "../../src/fedmae/aspects.js";
-import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
+import type { Labelled } from "../../src/training/data/labelled-images.js";
+import { aspectTargets, type Classes, classesOf, labelFeeds } from "../../src/training/encoder/attributes.js";
 import { WeightTraining } from "../../src/training/weight-training.js";
 import { stacked } from "./rows.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";

@@ -8,7 +8,16 @@ import type { ParameterReader, WeightSource } from "../../src/backbones/paramete
 import { encoderArchitecture } from "../../src/backbones/registry.js";
 import { timesformer } from "../../src/backbones/timesformer.js";
 import { type PatchBackbone, vit } from "../../src/backbones/vit.js";
-import { openSafetensors, writeSafetensors } from "../../src/checkpoints/safetensors.js";
+import { weightsInMemory } from "../../src/backbones/weights-in-memory.js";
+import { type Random, randomStreams, shuffled } from "../../src/core/random.js";
+import { openSafetensors, writeSafetensors } from "../../src/formats/safetensors.js";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import type { Graph, Value } from "../../src/graph/ir.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { linear } from "../../src/layers/linear.js";
+import { constantSource, elementCount, type Tensor } from "../../src/tensor/tensor.js";
+import type { Labelled } from "../../src/training/data/labelled-images.js";
+import { filled, normal, xavierUniform } from "../../src/training/distributions.js";
 import {
   aspectLoss,
   aspectTargets,
@@ -19,17 +28,8 @@ import {
   labelFeeds,
   outputLoss,
   taughtClasses,
-} from "../../src/fedmae/aspects.js";
-import { isTrainedPart } from "../../src/fedmae/classifier-graph.js";
-import type { Labelled } from "../../src/fedmae/labelled-pictures.js";
-import { weightsInMemory } from "../../src/fedmae/weights-in-memory.js";
-import { type Random, randomStreams, shuffled } from "../../src/generation/random.js";
-import { GraphBuilder } from "../../src/graph/builder.js";
-import type { Graph, Value } from "../../src/graph/ir.js";
-import { encodeOnnx } from "../../src/graph/onnx-writer.js";
-import { linear } from "../../src/layers/linear.js";
-import { constantSource, elementCount, type Tensor } from "../../src/tensor/tensor.js";
-import { filled, normal, xavierUniform } from "../../src/training/distributions.js";
+} from "../../src/training/encoder/attributes.js";
+import { isTrainedPart } from "../../src/training/encoder/classifier-graph.js";
 import { type Initializer, InitialWeights } from "../../src/training/initial-weights.js";
 import { readRunState, writeRunState } from "../../src/training/run-state.js";
 import { learningRateShare } from "../../src/training/schedule.js";

@@ -1,9 +1,9 @@
 import { z } from "zod";
-import type { Checkpoint } from "../checkpoints/checkpoint.js";
-import { openCheckpoint } from "../checkpoints/open-checkpoint.js";
-import { writeSafetensors } from "../checkpoints/safetensors.js";
-import { EpalmError, messageOf } from "../errors.js";
-import { firstIssue, issuesOf, safeParse } from "../schema.js";
+import { EpalmError, messageOf } from "../core/errors.js";
+import { firstIssue, issuesOf, safeParse } from "../core/schema.js";
+import type { Checkpoint } from "../formats/checkpoint.js";
+import { openCheckpoint } from "../formats/open-checkpoint.js";
+import { writeSafetensors } from "../formats/safetensors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /** Whether the perceptual token attends to all tokens, as published, or only to itself. */
 export type PerceptionSees = "everything" | "itself";

@@ -1,7 +1,7 @@
+import type { Modality } from "../core/modality.js";
 import type { Value } from "../graph/ir.js";
 import type { HeadLayout, KeysValues, PastKeysValues } from "../layers/attention.js";
 import type { RotaryAngles } from "../layers/rotary.js";
-import type { Modality } from "../modality.js";
 
 /**
  * What every architecture offers. A backbone is a config and weights, turned into functions that add

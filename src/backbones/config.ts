@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
+import { allIssues, safeParse } from "../core/schema.js";
 import type { HeadLayout } from "../layers/attention.js";
-import { allIssues, safeParse } from "../schema.js";
 
 /**
  * The largest size that a config may state. The widest public models stay below 300,000 (vocabularies);

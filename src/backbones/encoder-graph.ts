@@ -1,6 +1,6 @@
+import type { Modality } from "../core/modality.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
-import type { Modality } from "../modality.js";
 import type { EncoderBackbone } from "./backbone.js";
 
 /** What an encoder's input is called. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";

@@ -1,5 +1,5 @@
-import { EpalmError } from "../errors.js";
-import type { Modality } from "../modality.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
 import { ast, astConfigFromTensors, astName } from "./ast.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings } from "./backbone.js";
 import { gpt2, gpt2Name } from "./gpt2.js";

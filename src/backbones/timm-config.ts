@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { Shape } from "../tensor/tensor.js";
 
 /** The shape of a timm-named tensor; undefined if there is none. */

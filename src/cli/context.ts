@@ -1,4 +1,4 @@
-import type { Environment } from "../environment.js";
+import type { Environment } from "../core/environment.js";
 
 /** What every command gets besides its own words. */
 export interface CliContext {

@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /** What the process ends with; the program's help says the same. */
 export const ExitCode = {

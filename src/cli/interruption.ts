@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /** Waits for work that takes no signal itself: rejects with `aborted` when the signal fires, and leaves the work alone. */
 export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {

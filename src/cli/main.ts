@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { CommanderError } from "commander";
-import { readEnvironment } from "../environment.js";
-import { messageOf } from "../errors.js";
+import { readEnvironment } from "../core/environment.js";
+import { messageOf } from "../core/errors.js";
 import { ExitCode, exitCodeOf } from "./exit-code.js";
-import { onClosedPipe } from "./output.js";
+import { onClosedPipe } from "./output/output.js";
 import { createProgram, errorLine } from "./program.js";
 
 /** The process around the commands: interruption, errors, exit codes. */

@@ -1,19 +1,19 @@
 import { Command } from "commander";
-import type { Environment } from "../environment.js";
-import { addBenchCommand } from "./bench.js";
-import { addBuildCommand } from "./build.js";
-import { addCaptionCommand } from "./caption.js";
-import { hasColours, styled, styleHeadings } from "./colours.js";
-import { addCompletionCommand } from "./completion.js";
+import type { Environment } from "../core/environment.js";
+import { addBenchCommand } from "./commands/bench.js";
+import { addBuildCommand } from "./commands/build.js";
+import { addCaptionCommand } from "./commands/caption.js";
+import { addCompletionCommand } from "./commands/completion.js";
+import { addEvalCommand } from "./commands/eval.js";
+import { addFedMaeCommand } from "./commands/fedmae.js";
+import { addInspectCommand } from "./commands/inspect.js";
+import { addMeasureCommand } from "./commands/measure.js";
+import { addServeCommand } from "./commands/serve.js";
+import { addTrainCommand } from "./commands/train.js";
+import { addVqaCommand } from "./commands/vqa.js";
 import type { CliContext } from "./context.js";
-import { addEvalCommand } from "./eval.js";
-import { addFedMaeCommand } from "./fedmae.js";
-import { addInspectCommand } from "./inspect.js";
-import { addMeasureCommand } from "./measure.js";
+import { hasColours, styled, styleHeadings } from "./output/colours.js";
 import { packageVersion } from "./package-version.js";
-import { addServeCommand } from "./serve.js";
-import { addTrainCommand } from "./train.js";
-import { addVqaCommand } from "./vqa.js";
 
 const notes = `
 Exit codes:

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /** What comes from standard input; of more than `maxBytes`, enough to be refused as too large. */
 export async function readStandardInput(maxBytes: number): Promise<Uint8Array> {

@@ -1,9 +1,9 @@
 import { type MaeConfig, maeConfig } from "../backbones/mae.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { EncoderFolder } from "../training/encoder/encoder-folder.js";
 import { average } from "./aggregate.js";
 import type { CascadeMode } from "./config.js";
-import type { EncoderFolder } from "./mae-folder.js";
 
 /**
  * How one-block masked auto-encoders become one encoder of several blocks. What can be read of FedMAE

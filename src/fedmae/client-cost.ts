@@ -1,9 +1,9 @@
 import { elementCount, type Tensor } from "../tensor/tensor.js";
+import { initialMae } from "../training/encoder/initial-mae.js";
+import { isPosition } from "../training/encoder/mae-graph.js";
 import { stagesOf } from "./cascade.js";
 import { runClient } from "./client-process.js";
 import { type FedMaeConfig, maeConfigOf } from "./config.js";
-import { initialMae } from "./initial-mae.js";
-import { isPosition } from "./mae-graph.js";
 
 /** What a client costs in one round. */
 export interface ClientCost {

@@ -1,5 +1,5 @@
 import { fork } from "node:child_process";
-import { EpalmError, type ErrorCode } from "../errors.js";
+import { EpalmError, type ErrorCode } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ClientTask, ClientUpdate } from "./client.js";
 
@@ -24,7 +24,7 @@ export interface ClientRun {
   readonly signal?: AbortSignal | undefined;
 }
 
-const entry = new URL("./client-process-main.js", import.meta.url);
+const entry = new URL("./client-process.worker.js", import.meta.url);
 
 /**
  * Runs a client's round in a process of its own, which gets the task and its own pictures' paths, and nothing of other

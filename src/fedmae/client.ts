@@ -1,14 +1,14 @@
 import { type MaeConfig, visiblePatches } from "../backbones/mae.js";
 import { patchesPerSide } from "../backbones/vit.js";
-import { randomStreams } from "../generation/random.js";
+import { weightsInMemory } from "../backbones/weights-in-memory.js";
+import { randomStreams } from "../core/random.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { PictureBatches } from "../training/data/image-batches.js";
+import { maeGraph, maskFeeds, maskNoise } from "../training/encoder/mae-graph.js";
 import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
 import type { FedMaeConfig } from "./config.js";
-import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
-import { PictureBatches } from "./picture-batches.js";
-import { weightsInMemory } from "./weights-in-memory.js";
 
 /** What the server needs of a client in a round: everything it gets, but for its own pictures. */
 export interface ClientTask {

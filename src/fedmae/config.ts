@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { parseConfig } from "../backbones/config.js";
 import { type MaeConfig, maeConfig } from "../backbones/mae.js";
-import { readConfigFile } from "../config-file.js";
+import { readConfigFile } from "../core/config-file.js";
 
 /**
  * The config file of federated pre-training, YAML or JSON. Unknown keys are errors; relative paths are relative to the

@@ -1,8 +1,8 @@
-import { EpalmError } from "../errors.js";
-import { type Random, randomStreams } from "../generation/random.js";
+import { EpalmError } from "../core/errors.js";
+import { type Random, randomStreams } from "../core/random.js";
+import { listLabelledPictures, listPictures } from "../training/data/list-images.js";
 import { normalNumber } from "../training/distributions.js";
 import type { FedMaeConfig } from "./config.js";
-import { listLabelledPictures, listPictures } from "./list-pictures.js";
 
 /** Who owns which pictures. */
 export interface ClientData {

@@ -5,7 +5,7 @@ import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
 import { isCacheable, leadLength } from "./sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
-import type { NextTokens } from "./strategy.js";
+import type { NextTokens } from "./strategies/strategy.js";
 
 /** The decoder graph with its cache: runs the steps that a scheduler plans. */
 export class Decoder {

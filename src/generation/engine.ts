@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { Decoder } from "./decoder.js";
 import type { GenerationRequest } from "./request.js";
 import { defaultLimits, Scheduler, type SchedulerLimits } from "./scheduler.js";

@@ -1,7 +1,7 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { isCacheable, leadLength, type Sequence, type SequenceContext, slotIsCached } from "./sequence.js";
 import type { LogitsRequest, StepOutput } from "./step.js";
-import type { Strategy } from "./strategy.js";
+import type { Strategy } from "./strategies/strategy.js";
 
 /** A sequence that a scheduler runs: what it is, what it needs, and where the cache holds it. */
 export interface SequenceState extends Sequence {

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { afterStep, type GenerationRequest, type SequenceState } from "./request.js";
 import { pendingCount } from "./sequence.js";
 import type { StepOutput, StepPlan } from "./step.js";

@@ -1,5 +1,5 @@
 import type { DecoderShape } from "../backbones/backbone.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 import { leadLength, pendingCount, type Sequence, slotIsCached } from "./sequence.js";
 import type { ScheduledSequence } from "./step.js";

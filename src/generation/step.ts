@@ -1,5 +1,5 @@
 import type { Sequence } from "./sequence.js";
-import type { NextTokens } from "./strategy.js";
+import type { NextTokens } from "./strategies/strategy.js";
 
 /** What goes between the scheduler, which plans steps, and the decoder, which computes them. Plain data. */
 

@@ -1,17 +1,17 @@
 import type { InjectionPlan } from "../adapter/injection-plan.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { answerTokens, promptTokens } from "../model/request-tokens.js";
-import type { TemplatePart, Tokenizer } from "../model/tokenizer.js";
-import { TextStream } from "../model/tokenizer.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { createStrategy } from "./create-strategy.js";
+import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
+import { TextStream } from "../tokenizer/tokenizer.js";
 import type { Engine, EngineCounts } from "./engine.js";
-import { type GenerationOptions, parseGenerationOptions } from "./generation-options.js";
+import { type GenerationOptions, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
 import { type SequenceContext, statesByLayer } from "./sequence.js";
-import { cutAtStop, streamableText } from "./stop-rules.js";
-import type { FinishedHypothesis, FinishReason, Strategy } from "./strategy.js";
+import { createStrategy } from "./strategies/create-strategy.js";
+import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
+import type { FinishedHypothesis, FinishReason, Strategy } from "./strategies/strategy.js";
 
 /** What a text is about: projected states of one medium, and the soft tokens of the same adapter. */
 export interface Conditioning {

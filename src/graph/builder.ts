@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { constantSource, type ElementType, formatShape, type TensorSource } from "../tensor/tensor.js";
 import { checkGraph, constantNumbers, inferNode } from "./check-graph.js";
 import {

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { elementCount, formatShape, type TensorSource } from "../tensor/tensor.js";
 import { compatibleDims } from "./dims.js";
 import type { Graph, Node, TensorType, Value } from "./ir.js";

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { formatShape } from "../tensor/tensor.js";
 import type { Dim } from "./ir.js";
 

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 import { elementCount, elementSize, type TensorSource, typedArray } from "../tensor/tensor.js";
 import { checkGraph } from "./check-graph.js";
 import type { Attribute, Dim, Graph, Node, OperatorDomain, Value } from "./ir.js";

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
 import type { Attribute, Dim, Graph, Value } from "./ir.js";
 import {

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { type ElementType, formatShape, sameShape } from "../tensor/tensor.js";
 import { addDims, broadcastShapes, remainingDim, unknownDim } from "./dims.js";
 import type { Attribute, Attributes, Dim, TensorType } from "./ir.js";

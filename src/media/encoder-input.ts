@@ -1,11 +1,11 @@
-import { EpalmError } from "../errors.js";
-import type { Modality } from "../modality.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
-import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode-audio.js";
-import { decodeVideo, type VideoLimits } from "./decode-video.js";
-import { decodeImage, type ImageLimits } from "./image.js";
-import { logMel, neededSamples } from "./log-mel.js";
-import { mediaKinds } from "./media-kinds.js";
+import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode/audio/decode-audio.js";
+import { logMel, neededSamples } from "./decode/audio/log-mel.js";
+import { decodeImage, type ImageLimits } from "./decode/image/image.js";
+import { decodeVideo, type VideoLimits } from "./decode/video/decode-video.js";
+import { mediaKinds } from "./detect/media-kinds.js";
 import type { MediaLimits } from "./media-limits.js";
 import { type MediaInput, mediaName } from "./read-media.js";
 

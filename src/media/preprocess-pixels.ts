@@ -1,4 +1,4 @@
-import type { ImagePreprocessing, ImageSize, Resize } from "../model/image-preprocessing.js";
+import type { ImagePreprocessing, ImageSize, Resize } from "../preprocessing/image-preprocessing.js";
 import { type RgbImage, resample } from "./resample.js";
 
 /**

@@ -1,4 +1,4 @@
-import type { ImageSize, Resample } from "../model/image-preprocessing.js";
+import type { ImageSize, Resample } from "../preprocessing/image-preprocessing.js";
 
 /** Pixels in memory: `[height, width, 3]`, row-major, red, green, blue. */
 export interface RgbImage extends ImageSize {

@@ -1,6 +1,6 @@
 import sharp from "sharp";
-import type { Modality } from "../modality.js";
-import { SAMPLING_RATE } from "../model/audio-preprocessing.js";
+import type { Modality } from "../core/modality.js";
+import { SAMPLING_RATE } from "../preprocessing/audio-preprocessing.js";
 
 const [WIDTH, HEIGHT] = [640, 480];
 const SECONDS = 10;

@@ -7,14 +7,20 @@ import { decoderGraph } from "../adapter/decoder-graph.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
-import { Weights } from "../checkpoints/weights.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
+import { Weights } from "../formats/weights.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { quantizeGraph } from "../graph/quantize.js";
-import type { Modality } from "../modality.js";
 import { elementCount } from "../tensor/tensor.js";
+import {
+  addAnswerToken,
+  firstFreeToken,
+  prepareTokenizer,
+  type TokenizerJson,
+} from "../tokenizer/tokenizer-files.js";
 import { type PreprocessingChoice, preprocessingOf } from "./encoder-preprocessing.js";
 import { type Encoders, encoderOf } from "./encoders.js";
 import {
@@ -32,7 +38,6 @@ import { checkFits, fileSha256 } from "./model-folder.js";
 import { type EncoderChoices, readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
-import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "./tokenizer-files.js";
 
 /** A public checkpoint: where it is on disk, and what the user called it. */
 export interface SourceReference {

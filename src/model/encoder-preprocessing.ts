@@ -1,17 +1,17 @@
 import { join } from "node:path";
 import type { EncoderBackbone } from "../backbones/backbone.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import {
   type AudioPreprocessing,
   parseFeatureExtractorConfig,
   publishedAudioPreprocessing,
-} from "./audio-preprocessing.js";
+} from "../preprocessing/audio-preprocessing.js";
 import {
   type ImagePreprocessing,
   parsePreprocessorConfig,
   parseTimmConfig,
   publishedPreprocessing,
-} from "./image-preprocessing.js";
+} from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
 import { readJson, type Source } from "./source-folder.js";
 

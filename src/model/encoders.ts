@@ -1,5 +1,5 @@
-import { EpalmError } from "../errors.js";
-import type { Modality } from "../modality.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
 import type { Prepared } from "./encoder-preprocessing.js";
 import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
 

@@ -1,12 +1,12 @@
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../errors.js";
-import { type Modality, modalities } from "../modality.js";
-import { firstIssue, safeParse } from "../schema.js";
-import { audioPreprocessingSchema } from "./audio-preprocessing.js";
-import { imagePreprocessingSchema } from "./image-preprocessing.js";
-import { videoPreprocessingSchema } from "./video-preprocessing.js";
+import { EpalmError, messageOf } from "../core/errors.js";
+import { type Modality, modalities } from "../core/modality.js";
+import { firstIssue, safeParse } from "../core/schema.js";
+import { audioPreprocessingSchema } from "../preprocessing/audio-preprocessing.js";
+import { imagePreprocessingSchema } from "../preprocessing/image-preprocessing.js";
+import { videoPreprocessingSchema } from "../preprocessing/video-preprocessing.js";
 
 /**
  * `epalm.json`, which makes a folder a model folder: what the graphs are, what goes around them, and the size

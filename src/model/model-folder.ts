@@ -5,8 +5,8 @@ import { pipeline } from "node:stream/promises";
 import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { injectionPlan } from "../adapter/injection-plan.js";
-import { EpalmError } from "../errors.js";
-import type { Modality } from "../modality.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
 import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
 

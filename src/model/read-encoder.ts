@@ -7,10 +7,10 @@ import {
   type EncoderArchitecture,
   encoderArchitecture,
 } from "../backbones/registry.js";
-import { Weights } from "../checkpoints/weights.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
+import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
-import type { Modality } from "../modality.js";
 import type { Source } from "./source-folder.js";
 
 /** Frames of a video, where an image encoder takes them one by one; as the smallest published video encoders. */

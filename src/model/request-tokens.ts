@@ -1,4 +1,4 @@
-import type { TemplatePart, Tokenizer } from "./tokenizer.js";
+import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 
 /** A task's prompt for one request, and what stands between it and the answer's own text. */
 export interface TextTemplate {

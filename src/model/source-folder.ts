@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import type { Checkpoint } from "../checkpoints/checkpoint.js";
-import { openCheckpoint } from "../checkpoints/open-checkpoint.js";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
+import type { Checkpoint } from "../formats/checkpoint.js";
+import { openCheckpoint } from "../formats/open-checkpoint.js";
 import type { Origin } from "./manifest.js";
 
 /** Public files next to weights are kilobytes; tokenizers have a bound of their own. */

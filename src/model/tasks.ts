@@ -1,6 +1,6 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
+import type { TemplatePart } from "../tokenizer/tokenizer.js";
 import type { Manifest, TaskName } from "./manifest.js";
-import type { TemplatePart } from "./tokenizer.js";
 
 /** eP-ALM's token between question and answer: the first id after the vocabulary. */
 export const ANSWER_TOKEN = "</a>";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /**
  * The most resident memory that this process ever had. On Linux not `resourceUsage().maxRSS`: that is inherited, a

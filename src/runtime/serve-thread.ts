@@ -1,5 +1,5 @@
 import { parentPort } from "node:worker_threads";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 import type { FromThread, ToThread } from "./thread.js";
 
 export interface MethodContext {

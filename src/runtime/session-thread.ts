@@ -1,29 +1,33 @@
-import { EpalmError } from "../errors.js";
-import { serveThread } from "./serve-thread.js";
-import { type Feeds, openSession, type Session, type SessionOptions } from "./session.js";
+import type { Feeds, Results, Session, SessionOptions } from "./session.js";
+import { Thread } from "./thread.js";
 
-/** The thread behind `RemoteSession`: holds sessions by number and runs them one after the other. */
+/** A thread in which sessions run, so that the caller's event loop stays free. */
+export class SessionThread {
+  readonly #thread = new Thread(new URL("./session-thread.worker.js", import.meta.url));
 
-const sessions = new Map<number, Session>();
-let nextSession = 0;
+  /** As `openSession`, in the thread. */
+  async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+    const thread = this.#thread;
+    const opened = await thread.call("open", { model, options });
+    const { id, inputNames, outputNames } = opened as {
+      id: number;
+      inputNames: string[];
+      outputNames: string[];
+    };
+    return {
+      inputNames,
+      outputNames,
+      run: async (feeds: Feeds, fetches: readonly string[]) => {
+        const results = await thread.call("run", { id, feeds, fetches });
+        return results as Results;
+      },
+      close: async () => {
+        await thread.call("close", { id });
+      },
+    };
+  }
 
-function sessionOf(id: number): Session {
-  const session = sessions.get(id);
-  if (!session) throw new EpalmError("internal", `no session ${id} is open`);
-  return session;
+  close(): Promise<void> {
+    return this.#thread.close();
+  }
 }
-
-serveThread({
-  async open({ model, options }: { model: string | Uint8Array; options: SessionOptions }) {
-    const session = await openSession(model, options);
-    const id = nextSession++;
-    sessions.set(id, session);
-    return { id, inputNames: session.inputNames, outputNames: session.outputNames };
-  },
-  run: ({ id, feeds, fetches }: { id: number; feeds: Feeds; fetches: readonly string[] }) =>
-    sessionOf(id).run(feeds, fetches),
-  async close({ id }: { id: number }) {
-    await sessionOf(id).close();
-    sessions.delete(id);
-  },
-});

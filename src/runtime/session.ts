@@ -1,6 +1,6 @@
 import "./no-telemetry.js";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 
 /** A graph that is ready to run. Tensors go in and come out by the graph's names. */

@@ -1,6 +1,6 @@
 import "./no-telemetry.js";
 import { Worker } from "node:worker_threads";
-import { EpalmError, type ErrorCode, messageOf } from "../errors.js";
+import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
 
 /** What goes to a thread, and what comes back. Ids tell calls apart. */
 export type ToThread =

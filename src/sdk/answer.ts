@@ -1,4 +1,4 @@
-import type { Modality } from "../modality.js";
+import type { Modality } from "../core/modality.js";
 import type { ListAnswer, ModelList, TextAnswer, WireText } from "../wire.js";
 import type {
   CommonAnswer,

@@ -1,7 +1,7 @@
-import type { AnswerPiece, AnswerStream } from "../answer-stream.js";
-import type { Chunks } from "../chunks.js";
-import type { GenerationOptions } from "../generation/generation-options.js";
-import type { Modality } from "../modality.js";
+import type { AnswerPiece, AnswerStream } from "../core/answer-stream.js";
+import type { Chunks } from "../core/chunks.js";
+import type { Modality } from "../core/modality.js";
+import type { GenerationOptions } from "../generation/options.js";
 
 /**
  * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import { EpalmTimeoutError } from "./client-errors.js";
 
 const TAKEN_BACK = "the call was taken back";

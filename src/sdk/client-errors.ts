@@ -1,4 +1,4 @@
-import { EpalmError, type ErrorCode, isErrorCode } from "../errors.js";
+import { EpalmError, type ErrorCode, isErrorCode } from "../core/errors.js";
 import type { Problem } from "../wire.js";
 import { libraryField } from "./option-names.js";
 

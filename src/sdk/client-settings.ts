@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 export interface ClientOptions {
   /** Where the service is, such as `http://localhost:8080`; a path before its own is kept. */

@@ -1,7 +1,7 @@
-import { type AnswerPiece, AnswerStream } from "../answer-stream.js";
-import { EpalmError } from "../errors.js";
-import type { GenerationOptions } from "../generation/generation-options.js";
-import { modalities } from "../modality.js";
+import { type AnswerPiece, AnswerStream } from "../core/answer-stream.js";
+import { EpalmError } from "../core/errors.js";
+import { modalities } from "../core/modality.js";
+import type { GenerationOptions } from "../generation/options.js";
 import type { TextEvent } from "../wire.js";
 import {
   type Answer,

@@ -1,4 +1,4 @@
-import { type ChunkReader, chunksOf } from "../chunks.js";
+import { type ChunkReader, chunksOf } from "../core/chunks.js";
 import { EventParser, type ServerEvent } from "./event-parser.js";
 
 /** The server-sent events of a body, one by one. */

@@ -1,8 +1,8 @@
 /** What a user of the client imports, as `epalm/sdk`. */
 
-export type { AnswerPiece, AnswerStream } from "../answer-stream.js";
-export { EpalmError, type ErrorCode } from "../errors.js";
-export type { GenerationOptions } from "../generation/generation-options.js";
+export type { AnswerPiece, AnswerStream } from "../core/answer-stream.js";
+export { EpalmError, type ErrorCode } from "../core/errors.js";
+export type { GenerationOptions } from "../generation/options.js";
 export type { Answer, Answers, ModelInfo, Ranking, Timings } from "./answer.js";
 export type {
   Asker,

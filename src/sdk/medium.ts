@@ -1,5 +1,5 @@
-import { type Chunks, isChunks, MAX_MEDIUM_BYTES, readChunks, readLocalUrl } from "../chunks.js";
-import { EpalmError } from "../errors.js";
+import { type Chunks, isChunks, MAX_MEDIUM_BYTES, readChunks, readLocalUrl } from "../core/chunks.js";
+import { EpalmError } from "../core/errors.js";
 import type { CallClock } from "./call-clock.js";
 import { readPath } from "./read-path.js";
 

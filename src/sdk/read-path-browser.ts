@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 /** What stands for `read-path.ts` in browsers. @throws invalid_option */
 export function readPath(): Promise<Uint8Array> {

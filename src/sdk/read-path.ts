@@ -1,4 +1,4 @@
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 
 /**
  * The bytes of a file. `node:fs` is loaded when it is needed, so that browsers never meet it; bundlers for browsers put

@@ -1,5 +1,5 @@
-import { EpalmError } from "../errors.js";
-import type { GenerationOptions } from "../generation/generation-options.js";
+import { EpalmError } from "../core/errors.js";
+import type { GenerationOptions } from "../generation/options.js";
 import type { FormField } from "./form.js";
 import { wireNames } from "./option-names.js";
 

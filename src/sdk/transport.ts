@@ -1,4 +1,4 @@
-import { EpalmError, messageOf } from "../errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 import { isRecord, noAnswer } from "./answer.js";
 import type { CallClock } from "./call-clock.js";
 import { EpalmConnectionError, isProblem, parseJson, problemError, refusalError } from "./client-errors.js";

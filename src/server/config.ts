@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { parseConfig, readYaml } from "../config-file.js";
-import { EpalmError } from "../errors.js";
+import { parseConfig, readYaml } from "../core/config-file.js";
+import { EpalmError } from "../core/errors.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**

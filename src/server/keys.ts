@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 
 declare module "fastify" {
   interface FastifyRequest {

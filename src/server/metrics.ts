@@ -2,8 +2,8 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { ModelCounts } from "../index.js";
 import type { Usage, WireTimings } from "../wire.js";
-import type { Admission } from "./admission.js";
 import type { Models } from "./models.js";
+import type { Admission } from "./queue/admission.js";
 
 /** In seconds: from a cached picture's projection to a long text on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];

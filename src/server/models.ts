@@ -1,6 +1,6 @@
 import { EpalmError, load, type Model } from "../index.js";
 import type { ServerConfig } from "./config.js";
-import { FieldError } from "./problem.js";
+import { FieldError } from "./http/problem.js";
 
 /** The models that a service has, by the name that requests use. */
 export class Models {

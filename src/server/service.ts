@@ -1,16 +1,16 @@
 import type { FastifyReply } from "fastify";
 import type { Modality } from "../index.js";
 import type { Usage, WireTimings } from "../wire.js";
-import type { Admission } from "./admission.js";
 import type { AnswerContext } from "./answer.js";
-import type { BodyReader } from "./body-reader.js";
 import type { ServerConfig } from "./config.js";
-import type { GivenMedium } from "./medium.js";
+import { FieldError, namingFields } from "./http/problem.js";
 import type { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
-import { FieldError, namingFields } from "./problem.js";
-import { fetchMedium } from "./remote-media.js";
-import type { Work, Workload } from "./work.js";
+import type { Admission } from "./queue/admission.js";
+import type { Work, Workload } from "./queue/in-flight.js";
+import type { BodyReader } from "./requests/body-reader.js";
+import type { GivenMedium } from "./requests/medium.js";
+import { fetchMedium } from "./requests/remote-media.js";
 
 /** What the routes of one server share. */
 export interface Service {

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyBaseLogger } from "fastify";
-import { messageOf } from "../errors.js";
+import { messageOf } from "../core/errors.js";
 import { MANIFEST_FILE, type Model } from "../index.js";
 
 /** A model, and the folder that it was loaded from. */

@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { ElementType, TensorSource, TypedArray } from "./tensor.js";
 
 /** float32 of every float16 bit pattern, made once: a look-up is several times faster than arithmetic. */

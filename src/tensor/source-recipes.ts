@@ -2,7 +2,7 @@
  * Tensors made from other tensors, lazily: the shape is known and checked at once, the data is made by
  * `read`, and nothing is held in between. A shape that does not fit is a fault of the caller: `internal`.
  */
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import {
   bytesOf,
   elementCount,

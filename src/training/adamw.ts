@@ -1,4 +1,4 @@
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /**

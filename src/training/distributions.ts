@@ -1,4 +1,4 @@
-import type { Random } from "../generation/random.js";
+import type { Random } from "../core/random.js";
 import { elementCount, type Shape } from "../tensor/tensor.js";
 
 /** What weights are drawn from before training. */

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { z } from "zod";
-import { openSafetensors, writeSafetensors } from "../checkpoints/safetensors.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
+import { openSafetensors, writeSafetensors } from "../formats/safetensors.js";
 import { bytesOf, constantSource, type Tensor } from "../tensor/tensor.js";
 import type { Moments } from "./adamw.js";
 

@@ -1,5 +1,5 @@
 import { gradientName } from "../autodiff/gradient.js";
-import { EpalmError } from "../errors.js";
+import { EpalmError } from "../core/errors.js";
 import {
   type Feeds,
   openSession,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { openCase } from "../../bench/conformance/case.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../../src/adapter/adapter-file.js";
-import { writeSafetensors } from "../../src/checkpoints/safetensors.js";
+import { writeSafetensors } from "../../src/formats/safetensors.js";
 import { constantSource, elementCount, type Shape } from "../../src/tensor/tensor.js";
 
 const goldens = "test/fixtures/goldens";

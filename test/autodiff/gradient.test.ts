@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { gradient, gradientName } from "../../src/autodiff/gradient.js";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { checkGraph } from "../../src/graph/check-graph.js";
 import { type Graph, int, type Value } from "../../src/graph/ir.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { vitConfigFromTensors } from "../../src/backbones/vit.js";
-import type { Checkpoint } from "../../src/checkpoints/checkpoint.js";
+import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import {
   assertClose,
   buildDecoder,
@@ -15,7 +15,7 @@ import {
   renamed,
   statesOf,
   zeros,
-} from "./tiny-models.js";
+} from "../support/tiny-backbones.js";
 
 const decoders = [
   "gpt2",

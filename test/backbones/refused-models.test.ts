@@ -11,7 +11,7 @@ import {
   openWeights,
   readConfig,
   zeros,
-} from "./tiny-models.js";
+} from "../support/tiny-backbones.js";
 
 const isEncoder = (name: string) => /^(vit|deit$|ast$|timesformer$)/.test(name);
 

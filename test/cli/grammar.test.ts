@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { allCommands, completionTree } from "../../src/cli/completion-tree.js";
+import { allCommands, completionTree } from "../../src/cli/completion/completion-tree.js";
 import { createProgram } from "../../src/cli/program.js";
-import { readEnvironment } from "../../src/environment.js";
+import { readEnvironment } from "../../src/core/environment.js";
 
 /* One grammar for all commands: who knows an option of one knows it of all. */
 

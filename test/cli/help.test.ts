@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { epalm } from "./cli-process.js";
+import { epalm } from "../support/cli-process.js";
 
 const commands = [
   "build",

@@ -4,7 +4,7 @@ import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync }
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildTiny, epalm, temporaryFolder } from "./cli-process.js";
+import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();
 const model = join(folder, "tiny");

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
 import { buildModel, load, readManifest } from "../../src/index.js";
-import { makeMedia, threeColours, tone } from "../media/make-media.js";
-import { severalModel } from "../model/several-model.js";
-import { epalm, temporaryFolder } from "./cli-process.js";
+import { epalm, temporaryFolder } from "../support/cli-process.js";
+import { makeMedia, threeColours, tone } from "../support/make-media.js";
+import { severalModel } from "../support/several-model.js";
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);

@@ -4,8 +4,8 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { readEnvironment } from "../../src/environment.js";
-import { GOLDEN } from "./cli-process.js";
+import { readEnvironment } from "../../src/core/environment.js";
+import { GOLDEN } from "../support/cli-process.js";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 

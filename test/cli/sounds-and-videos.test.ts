@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
 import { buildModel } from "../../src/index.js";
-import { makeMedia, threeColours, tone } from "../media/make-media.js";
-import { severalModel } from "../model/several-model.js";
-import { buildTiny, epalm, temporaryFolder } from "./cli-process.js";
+import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
+import { makeMedia, threeColours, tone } from "../support/make-media.js";
+import { severalModel } from "../support/several-model.js";
 
 /* What differs from pictures where files of several kinds, or models without eyes, meet; the rest is in `media.test.ts`. */
 

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
-import { readEnvironment } from "../../src/environment.js";
+import { readEnvironment } from "../../src/core/environment.js";
 import { serverConfigSchema } from "../../src/server/config.js";
-import { openApiDocument } from "../../src/server/openapi.js";
+import { openApiDocument } from "../../src/server/http/openapi.js";
 
 const { services, volumes } = parse(readFileSync("compose.yaml", "utf8"));
 const prometheus = parse(readFileSync("deploy/prometheus.yml", "utf8"));

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { DockerfileParser } from "dockerfile-ast";
 import { ValidationSeverity, validate } from "dockerfile-utils";
 import { serverConfigSchema } from "../../src/server/config.js";
-import { openApiDocument } from "../../src/server/openapi.js";
+import { openApiDocument } from "../../src/server/http/openapi.js";
 
 const text = readFileSync("Dockerfile", "utf8");
 const dockerfile = DockerfileParser.parse(text);

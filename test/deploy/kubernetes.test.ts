@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parse, parseAllDocuments } from "yaml";
 import { readServerSettings, serverConfigSchema } from "../../src/server/config.js";
+import { openApiDocument } from "../../src/server/http/openapi.js";
 import { Metrics } from "../../src/server/metrics.js";
-import { openApiDocument } from "../../src/server/openapi.js";
 import { type Manifest, unknownKeys, validateValues } from "./kubernetes-schema.js";
 
 const FOLDER = join("deploy", "kubernetes");

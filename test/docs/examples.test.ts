@@ -5,11 +5,11 @@ import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import { before, describe, test } from "node:test";
 import sharp from "sharp";
-import { buildTiny } from "../cli/cli-process.js";
-import { startServer } from "../server/running-server.js";
-import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../server/tiny-model.js";
+import { buildTiny } from "../support/cli-process.js";
+import { startServer } from "../support/running-server.js";
+import { startTinyHub } from "../support/tiny-hub.js";
+import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../support/tiny-model.js";
 import { type Block, blocksOf, pages } from "./pages.js";
-import { startTinyHub } from "./tiny-hub.js";
 
 /*
  * The examples of README and docs, run as they stand, block by block, in a project that has epalm installed and some

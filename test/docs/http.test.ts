@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { httpReference } from "../../src/server/http-reference.js";
+import { httpReference } from "../../src/server/http/http-reference.js";
 
 test("docs/http.md is what the service's OpenAPI document says; `npm run docs:http` writes it again", () => {
   assert.equal(readFileSync("docs/http.md", "utf8"), httpReference());

@@ -3,12 +3,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
-import { allCommands, completionTree } from "../../src/cli/completion-tree.js";
+import { allCommands, completionTree } from "../../src/cli/completion/completion-tree.js";
 import { createProgram } from "../../src/cli/program.js";
-import { readEnvironment } from "../../src/environment.js";
+import { readEnvironment } from "../../src/core/environment.js";
 import { fedMaeConfigSchema } from "../../src/fedmae/config.js";
 import { serverConfigSchema } from "../../src/server/config.js";
-import { trainingConfigSchema } from "../../src/training/config.js";
+import { trainingConfigSchema } from "../../src/training/adapter/config.js";
 import { blocksOf, commandLines, pages } from "./pages.js";
 
 /*

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type CascadeSource, cascade, requireMae, serverDepth, stagesOf } from "../../src/fedmae/cascade.js";
 import { cascadeModes, maeConfigOf } from "../../src/fedmae/config.js";
-import { initialMae } from "../../src/fedmae/initial-mae.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { tinyConfig } from "./tiny-clients.js";
+import { initialMae } from "../../src/training/encoder/initial-mae.js";
+import { tinyConfig } from "../support/tiny-clients.js";
 
 /** A masked auto-encoder whose tensors hold one number each, over and over: the index of its block, plus `value`. */
 function source(

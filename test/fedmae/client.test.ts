@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { type ClientTask, trainLocally } from "../../src/fedmae/client.js";
 import { maeConfigOf } from "../../src/fedmae/config.js";
-import { initialMae } from "../../src/fedmae/initial-mae.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { drawStripes, temporaryFolder, tinyConfig } from "./tiny-clients.js";
+import { initialMae } from "../../src/training/encoder/initial-mae.js";
+import { drawStripes, temporaryFolder, tinyConfig } from "../support/tiny-clients.js";
 
 const folder = temporaryFolder();
 const pictures = [0, 1, 2, 3].map((index) => join(folder, `${index}.png`));

@@ -7,9 +7,9 @@ import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { readFedMaeConfig } from "../../src/fedmae/config.js";
-import { readEncoderFolder } from "../../src/fedmae/mae-folder.js";
 import { type PretrainPlan, pretrain } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
+import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
 import {
   childrenOf,
   drawStripes,
@@ -21,7 +21,7 @@ import {
   tinyConfig,
   tinySettings,
   until,
-} from "./tiny-clients.js";
+} from "../support/tiny-clients.js";
 
 const cli = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const folder = temporaryFolder();

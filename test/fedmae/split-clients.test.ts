@@ -3,9 +3,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { randomStreams } from "../../src/core/random.js";
 import { clientsOf, divide } from "../../src/fedmae/split-clients.js";
-import { randomStreams } from "../../src/generation/random.js";
-import { temporaryFolder, tinyConfig } from "./tiny-clients.js";
+import { temporaryFolder, tinyConfig } from "../support/tiny-clients.js";
 
 function randomOf(seed: number) {
   const [random = Math.random] = randomStreams(seed, 1);

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Engine } from "../../src/generation/engine.js";
-import type { GenerationOptions } from "../../src/generation/generation-options.js";
+import type { GenerationOptions } from "../../src/generation/options.js";
 import { ScoringRequest } from "../../src/generation/request.js";
 import type { SequenceContext } from "../../src/generation/sequence.js";
-import type { FinishedHypothesis } from "../../src/generation/strategy.js";
+import type { FinishedHypothesis } from "../../src/generation/strategies/strategy.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
-import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
+import { type GoldenDecoder, goldens, openGolden, writingJob } from "../support/golden-decoder.js";
 
 /** Log-probabilities of two orders of summation in float32. */
 const TOLERANCE = 1e-3;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Engine } from "../../src/generation/engine.js";
+import { type GoldenDecoder, goldens, openGolden, writingJob } from "../support/golden-decoder.js";
 import { nextLogProbs } from "./full-forward.js";
-import { type GoldenDecoder, goldens, openGolden, writingJob } from "./golden-decoder.js";
 
 /** Log-probabilities of two orders of summation in float32. */
 const TOLERANCE = 1e-4;

@@ -1,7 +1,7 @@
 import type { Conditioning } from "../../src/generation/text-generator.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { paddedBatchFeeds } from "../../src/training/padded-batch.js";
-import type { GoldenDecoder } from "./golden-decoder.js";
+import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
+import type { GoldenDecoder } from "../support/golden-decoder.js";
 
 /**
  * Log-probabilities of all tokens after a text, from one run over the whole of it with the feeds of the training:

@@ -9,7 +9,7 @@ import {
   type SequenceContext,
 } from "../../src/generation/sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "../../src/generation/step.js";
-import { rowOutput, type TableModel } from "./table-model.js";
+import { rowOutput, type TableModel } from "../support/table-model.js";
 
 /** A context of which only the sizes matter. */
 export function contextOf(

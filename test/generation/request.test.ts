@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { createStrategy } from "../../src/generation/create-strategy.js";
-import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/generation-options.js";
+import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest, type GenerationRequest, ScoringRequest } from "../../src/generation/request.js";
 import { Scheduler } from "../../src/generation/scheduler.js";
 import { pendingCount, type SequenceContext } from "../../src/generation/sequence.js";
+import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
+import { run, waveModel } from "../support/table-model.js";
 import { contextOf, drain, LabelDecoder } from "./label-decoder.js";
-import { run, waveModel } from "./table-model.js";
 
 const model = waveModel(12, 3);
 const noEnd = { eosTokenIds: new Set<number>(), decode: () => "" };

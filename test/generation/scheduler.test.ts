@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { createStrategy } from "../../src/generation/create-strategy.js";
-import { parseGenerationOptions } from "../../src/generation/generation-options.js";
+import { parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
 import { chooseSequences, Scheduler } from "../../src/generation/scheduler.js";
 import { pendingCount } from "../../src/generation/sequence.js";
 import type { StepPlan } from "../../src/generation/step.js";
+import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
 
 describe("chooseRows", () => {
   const cases: [string, number[], boolean, number, boolean[]][] = [

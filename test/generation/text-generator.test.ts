@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Engine } from "../../src/generation/engine.js";
-import type { GenerationOptions } from "../../src/generation/generation-options.js";
+import type { GenerationOptions } from "../../src/generation/options.js";
 import { TextGenerator, type TextRequest } from "../../src/generation/text-generator.js";
+import { type GoldenDecoder, goldens, openGolden } from "../support/golden-decoder.js";
 import { answerLogProbs } from "./full-forward.js";
-import { type GoldenDecoder, goldens, openGolden } from "./golden-decoder.js";
 
 const TOLERANCE = 1e-4;
 

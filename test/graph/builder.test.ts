@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { checkGraph } from "../../src/graph/check-graph.js";
 import { constantSource } from "../../src/tensor/tensor.js";
-import { anyInput, floats, graphOf, numbersOf, runGraph } from "./small-graphs.js";
+import { anyInput, floats, graphOf, numbersOf, runGraph } from "../support/small-graphs.js";
 
 const ones = () => constantSource("float32", [2], Float32Array.of(1, 1));
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { addDims, broadcastShapes, compatibleDims, remainingDim, unknownDim } from "../../src/graph/dims.js";
 import type { Dim } from "../../src/graph/ir.js";
 

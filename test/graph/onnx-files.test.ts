@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import fc from "fast-check";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { readOnnx } from "../../src/graph/onnx-reader.js";
@@ -21,7 +21,7 @@ import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
 import { quantizeGraph } from "../../src/graph/quantize.js";
 import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
-import { goldenDecoder, goldenEncoder } from "./golden-graphs.js";
+import { goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
 
 /** Weights of 32 x 40 floats: large enough to stand in a data file. */
 function ramp(step: number): TensorSource {

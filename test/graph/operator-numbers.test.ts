@@ -4,7 +4,7 @@ import type { GraphBuilder } from "../../src/graph/builder.js";
 import { type Attributes, int, type Value } from "../../src/graph/ir.js";
 import { operatorNames } from "../../src/graph/operators.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { booleans, bytes, floats, graphOf, integers, numbersOf, runGraph } from "./small-graphs.js";
+import { booleans, bytes, floats, graphOf, integers, numbersOf, runGraph } from "../support/small-graphs.js";
 
 /** An operator on a few numbers, and what a plain computation makes of them. */
 interface Example {

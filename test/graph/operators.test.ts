@@ -4,7 +4,7 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import { type Attributes, type Dim, float, int, ints, type Value } from "../../src/graph/ir.js";
 import { onnxTypes } from "../../src/graph/operators.js";
 import type { ElementType } from "../../src/tensor/tensor.js";
-import { anyInput } from "./small-graphs.js";
+import { anyInput } from "../support/small-graphs.js";
 
 type Build = (g: GraphBuilder) => Value | undefined;
 

@@ -10,8 +10,8 @@ import { quantizeGraph } from "../../src/graph/quantize.js";
 import { int4Blocks, int8Columns } from "../../src/graph/quantized-weights.js";
 import { transposed } from "../../src/tensor/source-recipes.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
-import { type GoldenRun, goldenDecoder, goldenEncoder } from "./golden-graphs.js";
-import { floats, numbersOf, runGraph } from "./small-graphs.js";
+import { type GoldenRun, goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
+import { floats, numbersOf, runGraph } from "../support/small-graphs.js";
 
 const [ROWS, COLUMNS] = [48, 40];
 

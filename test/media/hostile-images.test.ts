@@ -10,10 +10,10 @@ import { after, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 import fc from "fast-check";
 import sharp from "sharp";
-import { EpalmError, type ErrorCode } from "../../src/errors.js";
-import { decodeImage, type ImageLimits } from "../../src/media/image.js";
+import { EpalmError, type ErrorCode } from "../../src/core/errors.js";
+import { decodeImage, type ImageLimits } from "../../src/media/decode/image/image.js";
 import type { MediaInput } from "../../src/media/read-media.js";
-import { publishedPreprocessing } from "../../src/model/image-preprocessing.js";
+import { publishedPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
 
 const preprocessing = publishedPreprocessing(32);
 const folder = mkdtempSync(join(tmpdir(), "epalm-images-"));

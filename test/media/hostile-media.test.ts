@@ -5,19 +5,26 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { promisify } from "node:util";
-import { EpalmError } from "../../src/errors.js";
-import { decodeAudio } from "../../src/media/decode-audio.js";
-import { decodeVideo } from "../../src/media/decode-video.js";
-import { findFfmpeg } from "../../src/media/find-ffmpeg.js";
-import type { Waveform } from "../../src/media/log-mel.js";
-import { mediaKinds } from "../../src/media/media-kinds.js";
+import { EpalmError } from "../../src/core/errors.js";
+import { decodeAudio } from "../../src/media/decode/audio/decode-audio.js";
+import type { Waveform } from "../../src/media/decode/audio/log-mel.js";
+import { findFfmpeg } from "../../src/media/decode/ffmpeg/find-ffmpeg.js";
+import { decodeVideo } from "../../src/media/decode/video/decode-video.js";
+import { mediaKinds } from "../../src/media/detect/media-kinds.js";
 import type { MediaInput } from "../../src/media/read-media.js";
-import { publishedPreprocessing } from "../../src/model/image-preprocessing.js";
-import { countingServer } from "./counting-server.js";
+import { publishedPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
+import { countingServer } from "../support/counting-server.js";
+import {
+  aliasTo,
+  type Damage,
+  damaged,
+  enormousMp4,
+  pointers,
+  withBoxContent,
+} from "../support/hostile-files.js";
+import { lacksEncoder, makeMedia, threeColours } from "../support/make-media.js";
+import { runningFfmpegs } from "../support/running-ffmpegs.js";
 import { dominantFrequency } from "./dominant-frequency.js";
-import { aliasTo, type Damage, damaged, enormousMp4, pointers, withBoxContent } from "./hostile-files.js";
-import { lacksEncoder, makeMedia, threeColours } from "./make-media.js";
-import { runningFfmpegs } from "./running-ffmpegs.js";
 
 const made = mkdtempSync(join(tmpdir(), "epalm-hostile-"));
 const temporary = mkdtempSync(join(tmpdir(), "epalm-left-"));

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { decodeImage } from "../../src/media/image.js";
-import type { ImagePreprocessing, ImageSize, Resample } from "../../src/model/image-preprocessing.js";
-import { parsePreprocessorConfig } from "../../src/model/image-preprocessing.js";
+import { decodeImage } from "../../src/media/decode/image/image.js";
+import type { ImagePreprocessing, ImageSize, Resample } from "../../src/preprocessing/image-preprocessing.js";
+import { parsePreprocessorConfig } from "../../src/preprocessing/image-preprocessing.js";
 
 const fixtures = "test/fixtures/media";
 

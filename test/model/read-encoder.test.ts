@@ -5,14 +5,14 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import type { EncoderBackbone } from "../../src/backbones/backbone.js";
 import { encoderGraph } from "../../src/backbones/encoder-graph.js";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
 import { type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { assertClose, golden, statesOf } from "../backbones/tiny-models.js";
+import { assertClose, golden, statesOf } from "../support/tiny-backbones.js";
 
 const fixtures = "test/fixtures/backbones";
 const goldens = "test/fixtures/goldens";

@@ -17,9 +17,9 @@ import {
 import { encoderOf } from "../../src/model/encoders.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
-import { golden } from "../backbones/tiny-models.js";
-import { makeMedia, threeColours, tone } from "../media/make-media.js";
-import { audio, image, ofPictures, ofVideos, severalModel, video } from "./several-model.js";
+import { makeMedia, threeColours, tone } from "../support/make-media.js";
+import { audio, image, ofPictures, ofVideos, severalModel, video } from "../support/several-model.js";
+import { golden } from "../support/tiny-backbones.js";
 
 describe("a model folder with an encoder for each modality", () => {
   let temporary: string;

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import type { Manifest } from "../../src/model/manifest.js";
 import { MAX_QUESTION_LENGTH, promptParts, publishedTasks } from "../../src/model/tasks.js";
-import { loadTokenizer } from "../../src/model/tokenizer.js";
+import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 
 /** Of a manifest, prompts need the tasks alone. */
 const withToken = { tasks: publishedTasks(true) } as Manifest;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { withAddedBlock } from "../../models/recipe/added-block.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { normal } from "../../src/training/distributions.js";
-import { encoderStates, randomWeights, vitConfig } from "./tiny-encoders.js";
+import { encoderStates, randomWeights, vitConfig } from "../support/tiny-encoders.js";
 
 describe("an encoder with one block more", () => {
   const tensors = randomWeights(vitConfig);

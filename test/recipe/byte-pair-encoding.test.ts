@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { tokenizerConfig, trainTokenizer } from "../../models/recipe/byte-pair-encoding.js";
-import { createTokenizer } from "../../src/model/tokenizer.js";
+import { createTokenizer } from "../../src/tokenizer/tokenizer.js";
 
 const texts = [
   "low low low low low",

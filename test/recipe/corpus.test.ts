@@ -8,7 +8,7 @@ import {
   epochDocuments,
   factQuestions,
 } from "../../models/recipe/corpus.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 
 const concepts = readConcepts();
 

@@ -8,10 +8,10 @@ import { aspects } from "../../models/recipe/corpus.js";
 import { writeFirstAdapter } from "../../models/recipe/first-adapter.js";
 import { HintTables } from "../../models/recipe/hint-tables.js";
 import { ASPECTS } from "../../models/recipe/language-model-graph.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import { buildModel, load, openModelFolder, readAdapter } from "../../src/index.js";
-import { loadTokenizer } from "../../src/model/tokenizer.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
+import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 import { normal } from "../../src/training/distributions.js";
 import { writeRunState } from "../../src/training/run-state.js";
 

@@ -6,16 +6,16 @@ import { packedFeeds, packRows, type TokenDocument } from "../../models/recipe/p
 import { adapterShapes } from "../../src/adapter/adapter.js";
 import { opt } from "../../src/backbones/opt.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
-import { weightsInMemory } from "../../src/fedmae/weights-in-memory.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { weightsInMemory } from "../../src/backbones/weights-in-memory.js";
+import { randomStreams } from "../../src/core/random.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
+import { trainingFeeds } from "../../src/training/adapter/training-batch.js";
+import { lossGraph } from "../../src/training/adapter/training-graph.js";
 import { normal } from "../../src/training/distributions.js";
 import { InitialWeights } from "../../src/training/initial-weights.js";
-import { trainingFeeds } from "../../src/training/training-batch.js";
-import { lossGraph } from "../../src/training/training-graph.js";
 
 const config = {
   model_type: "opt",

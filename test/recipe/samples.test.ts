@@ -7,9 +7,9 @@ import sharp from "sharp";
 import { makeSamples } from "../../models/recipe/samples.js";
 import { decodeWav } from "../../models/recipe/sounds/wav.js";
 import { encoderInput } from "../../src/media/encoder-input.js";
-import { SAMPLING_RATE } from "../../src/model/audio-preprocessing.js";
-import { imagenetPreprocessing } from "../../src/model/image-preprocessing.js";
-import { lacksEncoder } from "../media/make-media.js";
+import { SAMPLING_RATE } from "../../src/preprocessing/audio-preprocessing.js";
+import { imagenetPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
+import { lacksEncoder } from "../support/make-media.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-samples-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

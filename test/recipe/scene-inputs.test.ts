@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { sceneInputs } from "../../models/recipe/scene-inputs.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 
 const SIDE = 48;
 

@@ -8,8 +8,8 @@ import { readConcepts } from "../../models/recipe/concepts.js";
 import { arrange } from "../../models/recipe/draw-scene.js";
 import { randomScene } from "../../models/recipe/scene.js";
 import { writeSceneSet } from "../../models/recipe/scene-sets.js";
+import { randomStreams } from "../../src/core/random.js";
 import { readLabelledPictures } from "../../src/fedmae.js";
-import { randomStreams } from "../../src/generation/random.js";
 import { readEvaluationData } from "../../src/index.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-scenes-"));

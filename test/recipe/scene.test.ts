@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { readConcepts } from "../../models/recipe/concepts.js";
 import { captionOf, type Placed, questionsOf, randomScene, type Scene } from "../../models/recipe/scene.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 
 const concepts = readConcepts();
 const SCENES = 2000;

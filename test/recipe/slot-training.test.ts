@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { trainSlots } from "../../models/recipe/slot-training.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import { normal } from "../../src/training/distributions.js";
 
 const sizes = ["small", "middle", "large"] as const;

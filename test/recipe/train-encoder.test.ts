@@ -9,8 +9,8 @@ import {
   trainEncoder,
 } from "../../models/recipe/train-encoder.js";
 import { encoderGraph } from "../../src/backbones/encoder-graph.js";
-import { openSafetensors } from "../../src/checkpoints/safetensors.js";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";

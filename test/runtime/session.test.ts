@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
-import { SessionThread } from "../../src/runtime/remote-session.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
-import { type GoldenRun, goldenDecoder, goldenEncoder } from "../graph/golden-graphs.js";
+import { SessionThread } from "../../src/runtime/session-thread.js";
+import { type GoldenRun, goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
 
 /** The ways to open a session; all must behave alike. */
 const thread = new SessionThread();

@@ -1,5 +1,5 @@
-import { SessionThread } from "../../src/runtime/remote-session.js";
 import { openSession } from "../../src/runtime/session.js";
+import { SessionThread } from "../../src/runtime/session-thread.js";
 
 /** Opens a graph in this thread, or in one of its own, and ends. */
 const [way, path = ""] = process.argv.slice(2);

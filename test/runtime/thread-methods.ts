@@ -1,4 +1,4 @@
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { type MethodContext, serveThread } from "../../src/runtime/serve-thread.js";
 
 let given = new Float32Array(0);

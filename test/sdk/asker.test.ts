@@ -20,12 +20,12 @@ import {
   type CommonStreamOptions,
   EpalmClient,
 } from "../../src/sdk/index.js";
-import { makeMedia, threeColours, tone } from "../media/make-media.js";
-import { buildAllSensesModel } from "../server/all-senses-model.js";
-import { startServer } from "../server/running-server.js";
-import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
-import { piecesOf } from "./pieces-of.js";
-import { settledSteps } from "./settled-steps.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import { makeMedia, threeColours, tone } from "../support/make-media.js";
+import { piecesOf } from "../support/pieces-of.js";
+import { startServer } from "../support/running-server.js";
+import { settledSteps } from "../support/settled-steps.js";
+import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 /*
  * The same code runs with a model that was loaded here and with a service: it compiles against both, and says the same.

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { EpalmApiError, EpalmClient, EpalmError, type MediumInput } from "../../src/sdk/index.js";
-import { startServer } from "../server/running-server.js";
-import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
-import { piecesOf } from "./pieces-of.js";
-import { settledSteps } from "./settled-steps.js";
+import { piecesOf } from "../support/pieces-of.js";
+import { startServer } from "../support/running-server.js";
+import { settledSteps } from "../support/settled-steps.js";
+import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 const KEY = "a-key-of-more-than-16-characters";
 const folder = await buildTinyModel();

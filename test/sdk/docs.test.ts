@@ -3,8 +3,8 @@ import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { startServer } from "../server/running-server.js";
-import { buildTinyModel, picture, temporaryFolder } from "../server/tiny-model.js";
+import { startServer } from "../support/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 /*
  * The examples of docs/sdk.md, each run as it stands in a project that has epalm installed; only the service's port is

@@ -9,7 +9,7 @@ import {
   EpalmError,
   EpalmTimeoutError,
 } from "../../src/sdk/index.js";
-import { piecesOf } from "./pieces-of.js";
+import { piecesOf } from "../support/pieces-of.js";
 import {
   answers,
   eventText,

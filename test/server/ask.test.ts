@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
-import { randomStreams } from "../../src/generation/random.js";
+import { randomStreams } from "../../src/core/random.js";
 import type { Model } from "../../src/index.js";
-import { encodePng } from "../../src/media/encode-png.js";
+import { encodePng } from "../../src/media/decode/image/encode-png.js";
 import { listAnswer, textAnswer } from "../../src/wire.js";
 import {
   eventsIn,
@@ -12,8 +12,8 @@ import {
   problemIn,
   type Running,
   startServer,
-} from "./running-server.js";
-import { buildTinyModel, picture } from "./tiny-model.js";
+} from "../support/running-server.js";
+import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 let running: Running;
 let model: Model;

@@ -4,10 +4,10 @@ import OpenAI from "openai";
 import type { ChatCompletionContentPart } from "openai/resources/chat/completions";
 import type { Model } from "../../src/index.js";
 import { modelList, problem } from "../../src/wire.js";
-import { makeMedia, threeColours, tone } from "../media/make-media.js";
-import { buildAllSensesModel } from "./all-senses-model.js";
-import { postJson, type Running, startServer } from "./running-server.js";
-import { buildTinyModel, picture } from "./tiny-model.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import { makeMedia, threeColours, tone } from "../support/make-media.js";
+import { postJson, type Running, startServer } from "../support/running-server.js";
+import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 const KEY = "a-key-of-the-chat-tests";
 

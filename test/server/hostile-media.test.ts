@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { textAnswer } from "../../src/wire.js";
-import { countingServer } from "../media/counting-server.js";
-import { type Damage, damaged, enormousMp4, pointers } from "../media/hostile-files.js";
-import { runningFfmpegs } from "../media/running-ffmpegs.js";
-import { buildAllSensesModel } from "./all-senses-model.js";
-import { form, postForm, startServer } from "./running-server.js";
-import { temporaryFolder } from "./tiny-model.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import { countingServer } from "../support/counting-server.js";
+import { type Damage, damaged, enormousMp4, pointers } from "../support/hostile-files.js";
+import { runningFfmpegs } from "../support/running-ffmpegs.js";
+import { form, postForm, startServer } from "../support/running-server.js";
+import { temporaryFolder } from "../support/tiny-model.js";
 
 /** Damaged and hostile media over HTTP: none may be a fault of the service, or leave anything behind. */
 

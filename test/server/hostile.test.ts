@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { before, describe, it } from "node:test";
-import { type Random, randomStreams } from "../../src/generation/random.js";
+import { type Random, randomStreams } from "../../src/core/random.js";
 import { textAnswer } from "../../src/wire.js";
-import { form, postForm, type Running, startServer } from "./running-server.js";
-import { buildTinyModel, picture } from "./tiny-model.js";
+import { form, postForm, type Running, startServer } from "../support/running-server.js";
+import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 /** Bad requests over fetch; slow and broken ones over bare sockets come on top. */
 const REQUESTS = 2000;

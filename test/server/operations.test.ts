@@ -3,11 +3,11 @@ import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { parseServerConfig } from "../../src/server/config.js";
-import { createServer } from "../../src/server/create-server.js";
+import { createServer } from "../../src/server/http/create-server.js";
 import { Models } from "../../src/server/models.js";
 import { textAnswer } from "../../src/wire.js";
-import { form, postForm, problemIn, type Running, startServer } from "./running-server.js";
-import { ADAPTER_FILE, buildTinyModel, picture } from "./tiny-model.js";
+import { form, postForm, problemIn, type Running, startServer } from "../support/running-server.js";
+import { ADAPTER_FILE, buildTinyModel, picture } from "../support/tiny-model.js";
 
 const KEY = "a-key-of-enough-letters";
 

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { before, describe, it } from "node:test";
 import { textAnswer } from "../../src/wire.js";
-import { form, postForm, postJson, problemIn, type Running, startServer } from "./running-server.js";
-import { buildTinyModel, picture } from "./tiny-model.js";
+import { form, postForm, postJson, problemIn, type Running, startServer } from "../support/running-server.js";
+import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 const REQUESTS = 500;
 const QUEUE = { running: 8, waiting: 24 };

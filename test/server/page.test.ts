@@ -4,13 +4,20 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
 import { parseServerConfig } from "../../src/server/config.js";
-import { createServer } from "../../src/server/create-server.js";
+import { createServer } from "../../src/server/http/create-server.js";
 import { Models } from "../../src/server/models.js";
-import { lacksEncoder, makeMedia, threeColours, tone } from "../media/make-media.js";
-import { buildAllSensesModel } from "./all-senses-model.js";
-import { findChromium, type Screen, startChromium, textsOf, visit, waitForCount } from "./chromium.js";
-import { startServer } from "./running-server.js";
-import { buildTinyModel, picture, temporaryFolder } from "./tiny-model.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import {
+  findChromium,
+  type Screen,
+  startChromium,
+  textsOf,
+  visit,
+  waitForCount,
+} from "../support/chromium.js";
+import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
+import { startServer } from "../support/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 /** The page in a real browser, against a real service. */
 

@@ -4,12 +4,12 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { findFfmpeg } from "../../src/media/find-ffmpeg.js";
-import { makeMedia } from "../media/make-media.js";
-import { runningFfmpegs } from "../media/running-ffmpegs.js";
-import { buildAllSensesModel } from "./all-senses-model.js";
-import { postJson, problemIn, startServer } from "./running-server.js";
-import { temporaryFolder } from "./tiny-model.js";
+import { findFfmpeg } from "../../src/media/decode/ffmpeg/find-ffmpeg.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import { makeMedia } from "../support/make-media.js";
+import { runningFfmpegs } from "../support/running-ffmpegs.js";
+import { postJson, problemIn, startServer } from "../support/running-server.js";
+import { temporaryFolder } from "../support/tiny-model.js";
 
 /** Work on media that nobody waits for any more: it ends at once, and leaves neither a process nor a file. */
 

@@ -3,8 +3,8 @@ import { after, before, describe, it } from "node:test";
 import sharp from "sharp";
 import { load, type Modality, type Model } from "../../src/index.js";
 import { modelList, textAnswer } from "../../src/wire.js";
-import { lacksEncoder, makeMedia, threeColours, tone } from "../media/make-media.js";
-import { buildAllSensesModel } from "./all-senses-model.js";
+import { buildAllSensesModel } from "../support/all-modalities-model.js";
+import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
 import {
   eventsIn,
   form,
@@ -13,8 +13,8 @@ import {
   problemIn,
   type Running,
   startServer,
-} from "./running-server.js";
-import { buildTinyModel, picture } from "./tiny-model.js";
+} from "../support/running-server.js";
+import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 /** Real files of every common kind, through the whole service over a real socket. */
 

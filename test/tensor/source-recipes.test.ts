@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import { concatenatedRows, reshaped, slicedRows, transposed } from "../../src/tensor/source-recipes.js";
 import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { AdamW, type AdamWOptions, type StepSize, torchDefaults } from "../../src/training/adamw.js";
 import { assertClose } from "../autodiff/relative-difference.js";

@@ -4,12 +4,12 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { openSafetensors, writeSafetensors } from "../../src/checkpoints/safetensors.js";
-import { EpalmError } from "../../src/errors.js";
+import { EpalmError } from "../../src/core/errors.js";
+import { openSafetensors, writeSafetensors } from "../../src/formats/safetensors.js";
 import { bytesOf, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import type { Moments } from "../../src/training/adamw.js";
 import { type RunState, readRunState, writeRunState } from "../../src/training/run-state.js";
-import { temporaryFolder } from "../checkpoints/temporary-folder.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
 const FINGERPRINT = "3f7a";

@@ -1,11 +1,14 @@
-import { EpalmError } from "../../../src/errors.js";
-import { classesOf, headName } from "../../../src/fedmae/aspects.js";
+import { EpalmError } from "../../../src/core/errors.js";
+import { randomStreams } from "../../../src/core/random.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
-import { randomStreams } from "../../../src/generation/random.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
-import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../../src/model/image-preprocessing.js";
+import {
+  imagenetPreprocessing,
+  imagenetPreprocessorConfig,
+} from "../../../src/preprocessing/image-preprocessing.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { filled, normal } from "../../../src/training/distributions.js";
+import { classesOf, headName } from "../../../src/training/encoder/attributes.js";
 import { readLabelledMedia } from "../labelled-media.js";
 import {
   type EncoderTrainingHooks,

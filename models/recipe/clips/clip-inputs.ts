@@ -1,5 +1,5 @@
-import { REGIONS } from "../../../src/fedmae/classifier-graph.js";
-import { type Random, randomStreams } from "../../../src/generation/random.js";
+import { type Random, randomStreams } from "../../../src/core/random.js";
+import { REGIONS } from "../../../src/training/encoder/classifier-graph.js";
 import { readPicturedConcepts } from "../concepts.js";
 import { thingsInPatches } from "../draw-scene.js";
 import { IconRasters, variedLook } from "../icon-looks.js";

@@ -1,4 +1,4 @@
-import type { Random } from "../../../src/generation/random.js";
+import type { Random } from "../../../src/core/random.js";
 import type { Concept } from "../concepts.js";
 import { type ColorName, colorNames, pick } from "../scene.js";
 

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 import { readPicturedConcepts } from "../concepts.js";
 import { IconRasters } from "../icon-looks.js";
 import { drawable, type SceneSetOptions } from "../scene-sets.js";

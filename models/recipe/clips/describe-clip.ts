@@ -1,4 +1,4 @@
-import type { Random } from "../../../src/generation/random.js";
+import type { Random } from "../../../src/core/random.js";
 import { type Concept, withArticle } from "../concepts.js";
 import { pick } from "../scene.js";
 import type { Action, ClipEvent, ClipScene, Heading } from "./clip-scene.js";

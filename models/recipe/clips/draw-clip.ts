@@ -1,5 +1,5 @@
-import type { Random } from "../../../src/generation/random.js";
-import { chooseFrames } from "../../../src/media/choose-frames.js";
+import type { Random } from "../../../src/core/random.js";
+import { chooseFrames } from "../../../src/media/decode/video/choose-frames.js";
 import { type IconRasters, type Look, plainLook } from "../icon-looks.js";
 import { addNoise, type Picture, paintGround, paintThing, randomNoise } from "../paint.js";
 import { pick } from "../scene.js";

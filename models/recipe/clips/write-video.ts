@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import { renameSync } from "node:fs";
 import { text } from "node:stream/consumers";
-import { EpalmError, messageOf } from "../../../src/errors.js";
-import { findFfmpeg } from "../../../src/media/find-ffmpeg.js";
+import { EpalmError, messageOf } from "../../../src/core/errors.js";
+import { findFfmpeg } from "../../../src/media/decode/ffmpeg/find-ffmpeg.js";
 import type { Picture } from "../paint.js";
 
 export interface VideoOptions {

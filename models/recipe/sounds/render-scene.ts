@@ -1,4 +1,4 @@
-import type { Random } from "../../../src/generation/random.js";
+import type { Random } from "../../../src/core/random.js";
 import { playEvent, type Timbre } from "./play-event.js";
 import {
   addAt,

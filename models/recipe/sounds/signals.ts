@@ -1,5 +1,5 @@
-import type { Random } from "../../../src/generation/random.js";
-import { SAMPLING_RATE } from "../../../src/model/audio-preprocessing.js";
+import type { Random } from "../../../src/core/random.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
 
 /** What sounds are made of: samples at 16 kHz. Times are in seconds, frequencies in Hertz. */
 export type Signal = Float32Array;

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type Random, shuffled } from "../../../src/generation/random.js";
-import { logMel } from "../../../src/media/log-mel.js";
-import { SAMPLING_RATE } from "../../../src/model/audio-preprocessing.js";
+import { type Random, shuffled } from "../../../src/core/random.js";
+import { logMel } from "../../../src/media/decode/audio/log-mel.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
 import { InputRows } from "../input-rows.js";
 import { readLabelledMedia } from "../labelled-media.js";
 import { type EncoderTrainingHooks, type LabelledInputs, trainEncoder } from "../train-encoder.js";

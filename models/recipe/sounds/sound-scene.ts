@@ -1,4 +1,4 @@
-import type { Random } from "../../../src/generation/random.js";
+import type { Random } from "../../../src/core/random.js";
 import { pick } from "../scene.js";
 
 /** A sound before it is made: what happens, how loud, how far away, before what. Captions, questions and labels follow from it. */

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 import { SetLines, someQuestions } from "../set-lines.js";
 import { captionsOf, type SoundQuestionType, soundLabels, soundQuestionsOf } from "./describe-sound.js";
 import type { Timbre } from "./play-event.js";

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { WASI } from "node:wasi";
-import { EpalmError } from "../../../src/errors.js";
+import { EpalmError } from "../../../src/core/errors.js";
 import type { Signal } from "./signals.js";
 import { numberWords, type SpokenNumber } from "./sound-scene.js";
 import { decodeWav } from "./wav.js";

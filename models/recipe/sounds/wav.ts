@@ -1,4 +1,4 @@
-import { SAMPLING_RATE } from "../../../src/model/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
 import type { Signal } from "./signals.js";
 
 /** Bytes before the samples: RIFF, `fmt ` and `data` headers, and nothing else. */

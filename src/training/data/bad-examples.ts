@@ -1,4 +1,4 @@
-import { EpalmError } from "../../errors.js";
+import { EpalmError } from "../../core/errors.js";
 import type { BadExample } from "./example.js";
 
 /** Named in an error's message; the rest is counted, so that the message stays readable. */

@@ -1,8 +1,8 @@
-import { messageOf } from "../../errors.js";
-import { mayMove } from "../../media/animation.js";
-import { containerNames, containerOf, HEAD_BYTES } from "../../media/container.js";
-import { MAX_IMAGE_BYTES } from "../../media/image.js";
-import { imageFormatOf, imageFormats } from "../../media/image-format.js";
+import { messageOf } from "../../core/errors.js";
+import { mayMove } from "../../media/decode/image/animation.js";
+import { MAX_IMAGE_BYTES } from "../../media/decode/image/image.js";
+import { containerNames, containerOf, HEAD_BYTES } from "../../media/detect/container.js";
+import { imageFormatOf, imageFormats } from "../../media/detect/image-format.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { readHead } from "../../media/read-media.js";
 import type { MediaReference } from "./example.js";

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { allIssues, safeParse } from "../../schema.js";
+import { allIssues, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, pathField, textField } from "./fields.js";
 import { readJson } from "./read-json.js";

@@ -1,4 +1,4 @@
-import type { Modality } from "../../modality.js";
+import type { Modality } from "../../core/modality.js";
 
 export interface MediaReference {
   readonly modality: Modality;

@@ -1,8 +1,8 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { messageOf } from "../../errors.js";
-import { modalities } from "../../modality.js";
-import { allIssues, safeParse } from "../../schema.js";
+import { messageOf } from "../../core/errors.js";
+import { modalities } from "../../core/modality.js";
+import { allIssues, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
 import { readLines } from "./read-lines.js";

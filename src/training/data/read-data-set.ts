@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
-import { EpalmError } from "../../errors.js";
-import type { Modality } from "../../modality.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Modality } from "../../core/modality.js";
 import { refuseBadExamples, type SkipOptions } from "./bad-examples.js";
 import { MediaCheck } from "./check-media.js";
 import { readCocoCaptions } from "./coco-captions.js";

@@ -2,8 +2,8 @@ import { constants } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { z } from "zod";
-import { EpalmError, messageOf } from "../../errors.js";
-import { allIssues, safeParse } from "../../schema.js";
+import { EpalmError, messageOf } from "../../core/errors.js";
+import { allIssues, safeParse } from "../../core/schema.js";
 
 /** In bytes: V8 holds no longer text. The largest public file, VQA v2's annotations for training, has 390 MB. */
 const MAX_JSON_BYTES = constants.MAX_STRING_LENGTH;

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
-import { messageOf } from "../../errors.js";
-import { imageExtensions } from "../../media/image-format.js";
-import type { Modality } from "../../modality.js";
-import { allIssues, safeParse } from "../../schema.js";
+import { messageOf } from "../../core/errors.js";
+import type { Modality } from "../../core/modality.js";
+import { allIssues, safeParse } from "../../core/schema.js";
+import { imageExtensions } from "../../media/detect/image-format.js";
 import { badExample, type Finding, type MediaReference } from "./example.js";
 import { textField } from "./fields.js";
 import { MAX_LINE_BYTES } from "./read-lines.js";

@@ -1,6 +1,6 @@
-import { type Random, randomStreams, shuffled } from "../../generation/random.js";
+import { type Random, randomStreams, shuffled } from "../../core/random.js";
 import type { Tensor } from "../../tensor/tensor.js";
-import type { BatchSource, TrainingBatch } from "../trainer.js";
+import type { BatchSource, TrainingBatch } from "../adapter/train-adapter.js";
 import type { EncoderStates, View } from "./encoder-states.js";
 import type { TrainingExample, TrainingText } from "./training-texts.js";
 

@@ -1,8 +1,8 @@
-import { EpalmError } from "../../errors.js";
+import { EpalmError } from "../../core/errors.js";
 import type { Manifest } from "../../model/manifest.js";
 import { answerTokens, promptTokens } from "../../model/request-tokens.js";
 import { promptParts } from "../../model/tasks.js";
-import type { Tokenizer } from "../../model/tokenizer.js";
+import type { Tokenizer } from "../../tokenizer/tokenizer.js";
 import { type BadExample, badExample, type Example } from "./example.js";
 
 /** One text of an example as the decoder sees it: prompt, answer, end token. */

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError } from "../../errors.js";
-import { allIssues, safeParse } from "../../schema.js";
+import { EpalmError } from "../../core/errors.js";
+import { allIssues, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, questionField, textField } from "./fields.js";
 import { readJson } from "./read-json.js";

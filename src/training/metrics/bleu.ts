@@ -1,5 +1,5 @@
 import { countNgrams, ORDERS } from "./ngrams.js";
-import type { TokenizedPicture } from "./tokenized-picture.js";
+import type { TokenizedPicture } from "./tokenized-caption.js";
 
 /**
  * BLEU (Papineni et al. 2002) in the form of the COCO caption evaluation: `bleu/bleu_scorer.py` of

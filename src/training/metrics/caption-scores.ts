@@ -1,10 +1,10 @@
-import { EpalmError } from "../../errors.js";
+import { EpalmError } from "../../core/errors.js";
 import { type Bleu, bleu } from "./bleu.js";
 import { type Cider, cider } from "./cider.js";
 import { mean } from "./mean.js";
 import { rougeL } from "./rouge-l.js";
 import { tokenizeCaption } from "./tokenize-caption.js";
-import type { TokenizedPicture } from "./tokenized-picture.js";
+import type { TokenizedPicture } from "./tokenized-caption.js";
 
 /** A caption to be judged, and what people wrote of the same picture. */
 export interface CaptionedPicture {

@@ -1,6 +1,6 @@
 import { mean } from "./mean.js";
 import { countNgrams, ORDERS } from "./ngrams.js";
-import type { TokenizedPicture } from "./tokenized-picture.js";
+import type { TokenizedPicture } from "./tokenized-caption.js";
 
 /**
  * CIDEr and CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726), as `cider/` and `ciderD/` of

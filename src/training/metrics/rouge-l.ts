@@ -1,4 +1,4 @@
-import type { TokenizedPicture } from "./tokenized-picture.js";
+import type { TokenizedPicture } from "./tokenized-caption.js";
 
 /**
  * ROUGE-L (Lin 2004) in the form of the COCO caption evaluation: `rouge/rouge.py` of

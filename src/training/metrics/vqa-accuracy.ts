@@ -1,4 +1,4 @@
-import { EpalmError } from "../../errors.js";
+import { EpalmError } from "../../core/errors.js";
 import { mean } from "./mean.js";
 import { normalizeAnswer } from "./normalize-answer.js";
 

@@ -6,15 +6,15 @@ import { after, before, describe, it } from "node:test";
 import { inflated, trainClipEncoder } from "../../../models/recipe/clips/clip-encoder.js";
 import { writeClipSet } from "../../../models/recipe/clips/clip-sets.js";
 import type { AspectAccuracies } from "../../../models/recipe/train-encoder.js";
+import { randomStreams } from "../../../src/core/random.js";
 import { writeEncoderFolder } from "../../../src/fedmae.js";
-import { randomStreams } from "../../../src/generation/random.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { readEncoder } from "../../../src/model/read-encoder.js";
 import { openSource } from "../../../src/model/source-folder.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { normal } from "../../../src/training/distributions.js";
-import { lacksEncoder } from "../../media/make-media.js";
-import { encoderStates, randomWeights, vitConfig } from "../tiny-encoders.js";
+import { lacksEncoder } from "../../support/make-media.js";
+import { encoderStates, randomWeights, vitConfig } from "../../support/tiny-encoders.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-clip-encoder-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { clipInputs } from "../../../models/recipe/clips/clip-inputs.js";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 
 const [SIDE, PATCH, FRAMES] = [64, 8, 4];
 const PER_SIDE = SIDE / PATCH;

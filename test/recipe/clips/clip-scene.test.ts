@@ -14,7 +14,7 @@ import {
   clipQuestionTypes,
 } from "../../../models/recipe/clips/describe-clip.js";
 import { readPicturedConcepts } from "../../../models/recipe/concepts.js";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 
 const concepts = readPicturedConcepts();
 

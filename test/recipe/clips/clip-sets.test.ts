@@ -7,9 +7,9 @@ import { writeClipSet } from "../../../models/recipe/clips/clip-sets.js";
 import { FILE_FRAMES } from "../../../models/recipe/clips/draw-clip.js";
 import { readLabelledMedia } from "../../../models/recipe/labelled-media.js";
 import { readEvaluationData } from "../../../src/index.js";
-import { decodeVideo } from "../../../src/media/decode-video.js";
-import { imagenetPreprocessing } from "../../../src/model/image-preprocessing.js";
-import { lacksEncoder } from "../../media/make-media.js";
+import { decodeVideo } from "../../../src/media/decode/video/decode-video.js";
+import { imagenetPreprocessing } from "../../../src/preprocessing/image-preprocessing.js";
+import { lacksEncoder } from "../../support/make-media.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-clips-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -6,7 +6,7 @@ import { drawClip, FILE_FRAMES, takenTimes } from "../../../models/recipe/clips/
 import { type Concept, readPicturedConcepts } from "../../../models/recipe/concepts.js";
 import { IconRasters } from "../../../models/recipe/icon-looks.js";
 import type { Picture } from "../../../models/recipe/paint.js";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 
 const SIDE = 64;
 const SEEDS = [0, 1, 2, 3, 4, 5];

@@ -11,7 +11,7 @@ import {
 } from "../../../models/recipe/sounds/sound-scene.js";
 import { type SpokenNumbers, speakNumbers } from "../../../models/recipe/sounds/speech.js";
 import { decodeWav, encodeWav } from "../../../models/recipe/sounds/wav.js";
-import { randomStreams } from "../../../src/generation/random.js";
+import { randomStreams } from "../../../src/core/random.js";
 
 const RATE = 16_000;
 const timbres: readonly Timbre[] = ["training", "held-out"];

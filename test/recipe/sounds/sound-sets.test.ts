@@ -6,8 +6,8 @@ import { after, describe, it } from "node:test";
 import { soundLabels } from "../../../models/recipe/sounds/describe-sound.js";
 import { hasHeldOutCombination, randomSoundScene } from "../../../models/recipe/sounds/sound-scene.js";
 import { writeSoundSet } from "../../../models/recipe/sounds/sound-sets.js";
-import { randomStreams } from "../../../src/generation/random.js";
-import { decodeAudio } from "../../../src/media/decode-audio.js";
+import { randomStreams } from "../../../src/core/random.js";
+import { decodeAudio } from "../../../src/media/decode/audio/decode-audio.js";
 import { readDataSet } from "../../../src/training/data/read-data-set.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-sounds-"));

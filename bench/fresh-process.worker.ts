@@ -1,0 +1,37 @@
+import { messageOf } from "../src/core/errors.js";
+import { buildModel } from "../src/model/build-model.js";
+import { load } from "../src/pipeline.js";
+import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
+import type { Cost, Task } from "./fresh-process.js";
+
+/** The process behind `runInFreshProcess`: does one task and prints what it cost. */
+
+async function work(task: Task): Promise<void> {
+  switch (task.kind) {
+    case "build":
+      await buildModel(task.options);
+      return;
+    case "load":
+      // Not closed: its memory is measured, and the process ends.
+      await load(task.path, task.options);
+      return;
+    default:
+      task satisfies never;
+  }
+}
+
+try {
+  const task = JSON.parse(process.argv[2] ?? "") as Task;
+  const started = performance.now();
+  await work(task);
+  const cost: Cost = {
+    milliseconds: performance.now() - started,
+    residentBytes: process.memoryUsage.rss(),
+    peakBytes: peakResidentBytes(),
+  };
+  console.log(JSON.stringify(cost));
+  process.exit(0);
+} catch (error) {
+  console.error(messageOf(error));
+  process.exit(1);
+}

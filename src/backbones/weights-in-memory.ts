@@ -1,0 +1,12 @@
+import { Weights } from "../formats/weights.js";
+import { constantSource, type Tensor } from "../tensor/tensor.js";
+import type { WeightSource } from "./parameters.js";
+
+/** Tensors in memory as a backbone needs for them; `where` names them in errors. */
+export function weightsInMemory(tensors: ReadonlyMap<string, Tensor>, where: string): WeightSource {
+  const sources = Array.from(
+    tensors,
+    ([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const,
+  );
+  return new Weights({ path: where, tensors: new Map(sources), metadata: {}, close: () => undefined });
+}

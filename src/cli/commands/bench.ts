@@ -1,0 +1,257 @@
+import type { Command } from "commander";
+import type { Modality } from "../../core/modality.js";
+import {
+  type Answer,
+  adapterModality,
+  type EncodedMedium,
+  encoderOf,
+  load,
+  type Model,
+} from "../../index.js";
+import { sampleMedium, sampleWords } from "../../media/sample-medium.js";
+import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
+import type { CliContext } from "../context.js";
+import { throwIfAborted } from "../interruption.js";
+import { describeMachine, type Machine } from "../measure/machine.js";
+import { median } from "../measure/median.js";
+import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
+import { integer } from "../options/option-values.js";
+import { addModelOption, addThreadsOption, type ModelFlags } from "../options/with-model.js";
+import { styleHeadings } from "../output/colours.js";
+import { formatBytes, formatCount, formatTable, note, print } from "../output/output.js";
+
+interface BenchFlags extends ModelFlags, ModalityFlags {
+  readonly rounds: number;
+  readonly newTokens: number;
+  readonly together: number;
+  readonly json?: true;
+}
+
+const MAX_ROUNDS = 1000;
+const MAX_TOKENS = 4096;
+/** More requests at once than a service works on. */
+const MAX_TOGETHER = 64;
+
+/** Prompts of questions have about its length. */
+const QUESTION = "What is in the middle of the picture, and what colour is it?";
+
+const examples = `
+Media are generated (${sampleWords.image}, ${sampleWords.audio}, ${sampleWords.video}), another in each round; texts are written without beams and end after
+--new-tokens. Times are medians of the rounds. Loading is done once: after other files were read, it takes longer.
+
+Examples:
+  epalm bench --model captioner
+  epalm bench -m captioner --threads 2 --json | jq .tokensPerSecond`;
+
+/** `epalm bench`: how fast a model is on this machine. */
+export function addBenchCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command("bench")
+    .summary("measure how fast a model is on this machine")
+    .description("Measures loading, encoder, prefill and decoding of a model folder on this machine.");
+  addModelOption(command);
+  addThreadsOption(command)
+    .addOption(modalityOption("encoder that is measured (default: that of pictures, or else the first)"))
+    .option("--rounds <n>", "how often each is measured", integer(1, MAX_ROUNDS), 7)
+    .option("--new-tokens <n>", "tokens that each text gets", integer(2, MAX_TOKENS), 32)
+    .option("--together <n>", "requests at once, in the last measurement", integer(1, MAX_TOGETHER), 8)
+    .option("--json", "print one JSON object")
+    .addHelpText("after", styleHeadings(examples))
+    .action((flags: BenchFlags) => bench(flags, context));
+}
+
+interface BenchReport {
+  readonly machine: Machine;
+  readonly model: {
+    readonly name: string;
+    readonly encoder: {
+      readonly modality: Modality;
+      readonly architecture: string;
+      readonly precision: string;
+    };
+    readonly decoder: { readonly architecture: string; readonly precision: string };
+  };
+  readonly rounds: number;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly together: number;
+  readonly milliseconds: {
+    readonly load: number;
+    /** Reading and preparing a medium. */
+    readonly media: number;
+    readonly encoder: number;
+    readonly adapter: number;
+    /** From the prompt to the first token. */
+    readonly prefill: number;
+    /** From a token to the next. */
+    readonly token: number;
+  };
+  readonly tokensPerSecond: {
+    readonly prefill: number;
+    readonly decoding: number;
+    /** New tokens of all requests at once, their prefill included. */
+    readonly together: number;
+  };
+  readonly peakBytes: number;
+}
+
+async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
+  note(`loading ${flags.model}`);
+  const started = performance.now();
+  const model = await load(flags.model, { threads: flags.threads });
+  const loadMilliseconds = performance.now() - started;
+  try {
+    throwIfAborted(signal);
+    checkModality(flags, model);
+    const report = await measure(model, loadMilliseconds, flags, signal);
+    print(flags.json ? JSON.stringify(report) : formatReport(report));
+  } finally {
+    await model.close();
+  }
+}
+
+async function measure(
+  model: Model,
+  loadMilliseconds: number,
+  { rounds: count, newTokens: wanted, together, modality: asked }: BenchFlags,
+  signal: AbortSignal,
+): Promise<BenchReport> {
+  // The first warms everything up: it does not count.
+  const modality = asked ?? usualModality(model);
+  const first = await model.encode(await sampleMedium(modality), { modality, signal });
+  const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
+  const newTokens = Math.min(wanted, roomFor(model, promptTokens));
+  note(`measuring, ${formatCount(count)} rounds`);
+  const rounds: Round[] = [];
+  for (let seed = 1; seed <= count; seed++) {
+    rounds.push(await measureRound(model, { modality, seed, newTokens, together, signal }));
+  }
+  const of = (key: keyof Round) => median(rounds.map((round) => round[key]));
+  const { name, decoder } = model.manifest;
+  const encoder = encoderOf(model.manifest, modality);
+  const [prefill, token] = [of("prefill"), of("token")];
+  return {
+    machine: describeMachine(),
+    model: {
+      name,
+      encoder: { modality, architecture: encoder.architecture, precision: encoder.precision },
+      decoder: { architecture: decoder.architecture, precision: decoder.precision },
+    },
+    rounds: count,
+    promptTokens,
+    newTokens,
+    together,
+    milliseconds: {
+      load: loadMilliseconds,
+      media: of("media"),
+      encoder: of("encoder"),
+      adapter: of("adapter"),
+      prefill,
+      token,
+    },
+    tokensPerSecond: {
+      prefill: (1000 * promptTokens) / prefill,
+      decoding: 1000 / token,
+      together: (1000 * together * newTokens) / of("together"),
+    },
+    peakBytes: peakResidentBytes(),
+  };
+}
+
+/** Pictures, where the model takes them. */
+function usualModality({ modalities, manifest }: Model): Modality {
+  return modalities.includes("image") ? "image" : manifest.encoder.modality;
+}
+
+/** Milliseconds of one round. */
+interface Round {
+  readonly media: number;
+  readonly encoder: number;
+  readonly adapter: number;
+  readonly prefill: number;
+  readonly token: number;
+  /** Of all requests at once. */
+  readonly together: number;
+}
+
+interface RoundPlan {
+  readonly modality: Modality;
+  /** Of the medium. */
+  readonly seed: number;
+  readonly newTokens: number;
+  readonly together: number;
+  readonly signal: AbortSignal;
+}
+
+async function measureRound(
+  model: Model,
+  { modality, seed, newTokens, together, signal }: RoundPlan,
+): Promise<Round> {
+  const medium = await model.encode(await sampleMedium(modality, seed), { modality, signal });
+  const prefill = (await askModel(model, medium, 1, signal)).timings.decoder;
+  const { adapter, decoder } = (await askModel(model, medium, newTokens, signal)).timings;
+  const started = performance.now();
+  await Promise.all(Array.from({ length: together }, () => askModel(model, medium, newTokens, signal)));
+  return {
+    ...medium.timings,
+    adapter,
+    prefill,
+    token: (decoder - prefill) / (newTokens - 1),
+    together: performance.now() - started,
+  };
+}
+
+/** A question where an adapter was trained for them; else a caption, whose prompt is short. Greedy, of that length. */
+function askModel(
+  model: Model,
+  medium: EncodedMedium,
+  newTokens: number,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const options = {
+    beams: 1,
+    maxNewTokens: newTokens,
+    minNewTokens: newTokens,
+    // One for each: Node warns of a leak where many listen to the same.
+    signal: AbortSignal.any([signal]),
+  };
+  const { manifest } = model;
+  const isAnswering = Object.values(manifest.adapters).some(
+    (adapter) => adapter.tasks.includes("vqa") && adapterModality(manifest, adapter) === medium.modality,
+  );
+  return isAnswering ? medium.vqa(QUESTION, options) : medium.caption(options);
+}
+
+/** Tokens that can follow the prompt and the soft prompt; at least two, of which one step is. */
+function roomFor({ manifest }: Model, promptTokens: number): number {
+  return Math.max(2, manifest.decoder.shape.positions - promptTokens);
+}
+
+function formatReport(report: BenchReport): string {
+  const { machine, model, milliseconds, tokensPerSecond } = report;
+  const part = ({ architecture, precision }: { architecture: string; precision: string }) =>
+    `${architecture} in ${precision}`;
+  const time = (value: number) => `${value.toFixed(value < 100 ? 1 : 0)} ms`;
+  const rate = (value: number) => `${value.toFixed(1)} tokens/s`;
+  return [
+    formatTable([
+      ["machine", `${machine.cpu}, ${machine.cores} cores, ${formatBytes(machine.memoryBytes)}`],
+      ["", `Node ${machine.node}, ONNX Runtime ${machine.onnxruntime}`],
+      ["model", `${model.name}: ${part(model.encoder)}, ${part(model.decoder)}`],
+    ]),
+    formatTable([
+      ["load", time(milliseconds.load)],
+      [model.encoder.modality, time(milliseconds.media), sampleWords[model.encoder.modality]],
+      ["encoder", time(milliseconds.encoder)],
+      ["adapter", time(milliseconds.adapter)],
+      [
+        "prefill",
+        time(milliseconds.prefill),
+        `${report.promptTokens} tokens, ${rate(tokensPerSecond.prefill)}`,
+      ],
+      ["a token", time(milliseconds.token), rate(tokensPerSecond.decoding)],
+      [`${report.together} at once`, "", rate(tokensPerSecond.together)],
+      ["peak memory", formatBytes(report.peakBytes)],
+    ]),
+  ].join("\n\n");
+}

@@ -1,0 +1,7 @@
+import { type BuildOptions, buildModel } from "../../model/build-model.js";
+import { serveThread } from "../../runtime/serve-thread.js";
+
+/** The thread behind `buildInThread`. */
+serveThread({
+  build: (options: BuildOptions, { emit }) => buildModel({ ...options, onStage: emit }),
+});

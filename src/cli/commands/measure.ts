@@ -1,0 +1,188 @@
+import { readFileSync, statSync } from "node:fs";
+import type { Command } from "commander";
+import type { Modality } from "../../core/modality.js";
+import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../../index.js";
+import type { CliContext } from "../context.js";
+import { throwIfAborted } from "../interruption.js";
+import { measureTexts } from "../measure/measure-texts.js";
+import {
+  type Measurements,
+  type StatesCost,
+  statesCosts,
+  type TextCost,
+  textCosts,
+  totalCost,
+  waves,
+} from "../measure/precision-cost.js";
+import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
+import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "../options/with-model.js";
+import { styleHeadings } from "../output/colours.js";
+import { formatTable, print } from "../output/output.js";
+
+interface MeasureFlags extends ModelFlags, ModalityFlags {
+  readonly against: string;
+  readonly texts?: string;
+  readonly files?: string[];
+  readonly json?: true;
+}
+
+/** Each text is a run of the model: more than this many megabytes of them are hours. */
+const MAX_TEXTS_BYTES = 16 * 1024 * 1024;
+
+/** Names the medium that is taken where none is given. */
+const GENERATED = "(generated)";
+
+const examples = `
+Texts are scored without a medium; [CLS] states are compared block by block of the encoder.
+
+Examples:
+  epalm measure --model captioner-int8 --against captioner-fp32
+  epalm measure -m captioner-int4 --against captioner-fp32 --texts captions.txt --files a.jpg b.jpg --json`;
+
+/** `epalm measure`: what precision costs, model folder against model folder. */
+export function addMeasureCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command("measure")
+    .summary("compare two model folders: what precision costs")
+    .description(
+      "Compares two builds of one model, such as int8 against fp32: log-probabilities of texts, and an encoder's states.",
+    );
+  addModelOption(command).requiredOption("--against <dir>", "model folder to compare with");
+  addThreadsOption(command);
+  command
+    .option("--texts <file>", "a text per line (default: a few sentences of our own)")
+    .option("--files <files...>", "what the encoders look at or listen to (default: something generated)")
+    .addOption(modalityOption("encoder that is compared (default: the model's first)"))
+    .option("--json", "print one JSON object")
+    .addHelpText("after", styleHeadings(examples))
+    .action((flags: MeasureFlags) => measure(flags, context));
+}
+
+async function measure(flags: MeasureFlags, context: CliContext): Promise<void> {
+  const texts = flags.texts === undefined ? measureTexts : readTexts(flags.texts);
+  // One after the other, so that only one is in memory.
+  const own = await measureModel(flags, texts, context);
+  const { modality } = own.model;
+  const other = await measureModel({ ...flags, modality, model: flags.against }, texts, context);
+  const names = flags.files ?? [GENERATED];
+  const costs = textCosts(own.measurements, other.measurements);
+  const report: Report = {
+    model: own.model,
+    against: other.model,
+    total: totalCost(costs),
+    texts: costs.map((cost, index) => ({ text: texts[index] ?? "", ...cost })),
+    media: statesCosts(own.measurements, other.measurements).map((cost, index) => ({
+      medium: names[index] ?? "",
+      ...cost,
+    })),
+  };
+  print(flags.json ? JSON.stringify(report) : formatReport(report));
+}
+
+interface Report {
+  readonly model: MeasuredModel;
+  readonly against: MeasuredModel;
+  readonly total: TextCost;
+  readonly texts: readonly ({ readonly text: string } & TextCost)[];
+  readonly media: readonly ({ readonly medium: string } & StatesCost)[];
+}
+
+interface MeasuredModel {
+  readonly name: string;
+  /** Of the encoder that is compared. */
+  readonly modality: Modality;
+  readonly encoder: Manifest["encoder"]["precision"];
+  readonly decoder: Manifest["decoder"]["precision"];
+}
+
+/** Lines of a file; empty ones are no texts. */
+function readTexts(path: string): string[] {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (!stats?.isFile()) throw new EpalmError("not_found", `--texts: ${path}: no such file`);
+  if (stats.size > MAX_TEXTS_BYTES) {
+    throw new EpalmError(
+      "too_large",
+      `--texts: ${path}: expected at most ${MAX_TEXTS_BYTES} bytes, got ${stats.size}`,
+    );
+  }
+  const lines = readFileSync(path, "utf8").split(/\r?\n/);
+  const texts = lines.map((line) => line.trim()).filter((line) => line !== "");
+  if (texts.length > 0) return texts;
+  throw new EpalmError("invalid_option", `--texts: ${path}: expected a text per line, got none`);
+}
+
+async function measureModel(
+  { files, ...flags }: MeasureFlags,
+  texts: readonly string[],
+  context: CliContext,
+): Promise<{ model: MeasuredModel; measurements: Measurements }> {
+  return withModel(flags, context, async (model) => {
+    checkModality(flags, model);
+    const { name, decoder, encoder: first } = model.manifest;
+    const { modality = first.modality } = flags;
+    const encoder = encoderOf(model.manifest, modality);
+    const inputs: readonly MediumInput[] = files ?? [waves(encoder)];
+    return {
+      model: { name, modality, encoder: encoder.precision, decoder: decoder.precision },
+      measurements: {
+        logProbs: await inTurn(texts, (text) => scoreText(model, text), context),
+        states: await inTurn(
+          inputs,
+          async (medium) => (await model.encode(medium, { modality })).states,
+          context,
+        ),
+      },
+    };
+  });
+}
+
+async function scoreText(model: Model, text: string): Promise<number[]> {
+  try {
+    return await model.scoreText(text);
+  } catch (error) {
+    if (!(error instanceof EpalmError)) throw error;
+    throw new EpalmError(error.code, `"${text.slice(0, 40)}": ${error.message}`, { cause: error });
+  }
+}
+
+async function inTurn<T, R>(
+  items: readonly T[],
+  run: (item: T) => Promise<R>,
+  { signal }: CliContext,
+): Promise<R[]> {
+  const results: R[] = [];
+  for (const item of items) {
+    throwIfAborted(signal);
+    results.push(await run(item));
+  }
+  return results;
+}
+
+function formatReport({ model, against, total, texts, media }: Report): string {
+  const perToken = (sum: number) => (sum / Math.max(1, total.tokens)).toFixed(5);
+  const [own, other] = [total.logProb, total.againstLogProb];
+  return [
+    formatTable([
+      ["", "model", "against", "difference"],
+      ["name", model.name, against.name],
+      [`${model.modality} encoder`, model.encoder, against.encoder],
+      ["decoder", model.decoder, against.decoder],
+      [
+        `log-probability of ${texts.length} texts`,
+        own.toFixed(3),
+        other.toFixed(3),
+        (own - other).toFixed(3),
+      ],
+      [`per token, of ${total.tokens}`, perToken(own), perToken(other), perToken(own - other)],
+      ["largest of one token", "", "", total.largestDifference.toFixed(5)],
+    ]),
+    formatTable([
+      ["medium", "cosine of [CLS], least", "mean"],
+      ...media.map(({ medium, minCosine, meanCosine }) => [
+        medium,
+        minCosine.toFixed(6),
+        meanCosine.toFixed(6),
+      ]),
+    ]),
+  ].join("\n\n");
+}

@@ -1,0 +1,137 @@
+import { SingleBar } from "cli-progress";
+import type { Command } from "commander";
+import { readTrainingConfig, type TrainingPlan, trainModel } from "../../index.js";
+import type { CliContext } from "../context.js";
+import { styleHeadings } from "../output/colours.js";
+import { formatScores } from "../output/format-scores.js";
+import { formatCount, formatShare, note, print } from "../output/output.js";
+
+interface TrainFlags {
+  readonly output?: string;
+  readonly blind?: true;
+  readonly skipBad?: true;
+  readonly json?: true;
+}
+
+const examples = `
+The config is YAML or JSON; docs/training.md lists its keys. Killed or stopped with Ctrl-C, the same command goes on
+from the last checkpoint. OUTPUT then holds adapter.safetensors, log.jsonl (a line per step) and report.html.
+
+Examples:
+  epalm train plants.yaml
+  epalm train plants.yaml --blind --output runs/plants-blind`;
+
+/** `epalm train`: an adapter from one's own data. */
+export function addTrainCommand(program: Command, context: CliContext): void {
+  program
+    .command("train")
+    .summary("train an adapter on your own data")
+    .description(
+      "Trains an adapter between a model folder's frozen encoder, of pictures, sounds or videos, and its frozen decoder.",
+    )
+    .argument("<config>", "YAML or JSON file")
+    .option("-o, --output <dir>", "instead of the config's")
+    .option("--blind", "train without the media: what they add is the difference")
+    .option("--skip-bad", "leave bad examples out and list them")
+    .option("--json", "print the result as JSON")
+    .addHelpText("after", styleHeadings(examples))
+    .action((config: string, flags: TrainFlags) => trainCommand(config, flags, context));
+}
+
+async function trainCommand(path: string, flags: TrainFlags, { signal }: CliContext): Promise<void> {
+  const read = readTrainingConfig(path);
+  const config = {
+    ...read,
+    output: flags.output ?? read.output,
+    blind: flags.blind ?? read.blind,
+    // A blind run is a comparison, and nothing that anybody would use.
+    install: read.install && !flags.blind,
+    skipBad: flags.skipBad ?? read.skipBad,
+  };
+  const progress = new TrainingProgress();
+  try {
+    const result = await trainModel(config, {
+      signal,
+      onPlan: (plan) => tellPlan(plan),
+      onEncoding: (done, all) => progress.encoding(done, all),
+      onStep: (report) => progress.step(report),
+      onEpoch: (epoch, scores) => progress.say(`epoch ${epoch}: ${formatScores(scores)}`),
+    });
+    progress.stop();
+    if (flags.json) {
+      print(
+        JSON.stringify({ adapter: result.adapterFile, report: result.reportFile, scores: result.scores }),
+      );
+    } else {
+      print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
+      if (config.install)
+        print(`use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
+    }
+  } finally {
+    progress.stop();
+  }
+}
+
+function tellPlan(plan: TrainingPlan): void {
+  note(
+    `${formatCount(plan.examples)} examples of ${plan.modality}, ${formatCount(plan.validationExamples)} for validation`,
+  );
+  if (plan.skipped.length > 0) note(`${formatCount(plan.skipped.length)} bad examples are left out:`);
+  for (const { where, cause } of plan.skipped) note(`  ${where}: ${cause}`);
+  note(
+    `trained: ${formatCount(plan.trainedParameters)} of ${formatCount(plan.trainedParameters + plan.frozenParameters)} parameters, ${formatShare(plan.trainedShare)}`,
+  );
+  if (plan.resumedFrom > 0) note(`goes on after step ${formatCount(plan.resumedFrom)}`);
+}
+
+/** A bar on a terminal; elsewhere a line now and then. */
+class TrainingProgress {
+  #bar: SingleBar | undefined;
+  #examples = 0;
+  #milliseconds = 0;
+
+  encoding(done: number, all: number): void {
+    const bar = this.#open("encoder {bar} {value}/{total} media · {eta_formatted} left", all, done - 1);
+    bar.update(done);
+    if (done === all) this.stop();
+  }
+
+  step(report: {
+    step: number;
+    steps: number;
+    tokenLoss: number;
+    examples: number;
+    milliseconds: number;
+  }): void {
+    this.#examples += report.examples;
+    this.#milliseconds += report.milliseconds;
+    const format = "step {value}/{total} {bar} loss {loss} · {rate} examples/s · {eta_formatted} left";
+    const loss = report.tokenLoss.toFixed(3);
+    const rate = (this.#examples / (this.#milliseconds / 1000)).toFixed(1);
+    this.#open(format, report.steps, report.step - 1, { loss, rate }).update(report.step, { loss, rate });
+  }
+
+  /** A line that stays. */
+  say(line: string): void {
+    this.stop();
+    note(line);
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+
+  #open(format: string, total: number, done: number, payload: Record<string, string> = {}): SingleBar {
+    if (this.#bar) return this.#bar;
+    this.#bar = new SingleBar({
+      format,
+      stream: process.stderr,
+      noTTYOutput: true,
+      notTTYSchedule: 10_000,
+      etaBuffer: 100,
+    });
+    this.#bar.start(total, done, payload);
+    return this.#bar;
+  }
+}

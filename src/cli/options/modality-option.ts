@@ -1,0 +1,21 @@
+import { Option } from "commander";
+import { type Modality, modalities } from "../../core/modality.js";
+import { EpalmError } from "../../index.js";
+
+export interface ModalityFlags {
+  readonly modality?: Modality | undefined;
+}
+
+/** @param description what is taken for it, and what decides otherwise */
+export function modalityOption(description: string): Option {
+  return new Option("--modality <modality>", description).choices(modalities);
+}
+
+/** @throws invalid_option where a model does not take what `--modality` says */
+export function checkModality(
+  { modality }: ModalityFlags,
+  { modalities: taken }: { readonly modalities: readonly Modality[] },
+): void {
+  if (modality === undefined || taken.includes(modality)) return;
+  throw new EpalmError("invalid_option", `--modality: expected ${taken.join(" or ")}, got ${modality}`);
+}

@@ -1,0 +1,202 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { EpalmError, type MediumInput, type Model } from "../../index.js";
+import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
+import { mediaName } from "../../media/read-media.js";
+import type { CliContext } from "../context.js";
+import { untilAborted } from "../interruption.js";
+import { type Asking, STANDARD_INPUT } from "../options/asking.js";
+import { namingFlag } from "../options/generation-flags.js";
+import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
+import { someText } from "../options/option-values.js";
+import { readStandardInput } from "../standard-input.js";
+import { AnswerFile, type AnswerLine } from "./answer-file.js";
+import { BatchProgress } from "./batch-progress.js";
+import { formatCount, note, print } from "./output.js";
+
+/** How answers are shown. */
+export interface AnswerFlags extends ModalityFlags {
+  readonly adapter?: string;
+  readonly json?: true;
+  readonly output?: string;
+  readonly scores?: true;
+  readonly stream?: true;
+}
+
+/** What a model says about one medium. */
+export interface Reply {
+  readonly texts: readonly { readonly text: string; readonly score: number }[];
+  /** For `--json`: the library's whole answer. */
+  readonly whole: object;
+}
+
+/** Asks a model; `onText` is there when the text is shown while it grows. */
+export type AskModel = (
+  medium: MediumInput,
+  asking: Asking,
+  onText: ((piece: string) => void) | undefined,
+) => Promise<Reply>;
+
+/** What the help of a command says about many files. */
+export const manyFiles = `
+Pictures, sounds and videos may stand side by side, as far as the model takes them.
+
+With --json (or --jsonl) each file has a line of JSON as soon as it is done; that of one which failed holds the
+error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
+The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
+a file failed, the exit code is 1.`;
+
+/** Adds the files that are asked about, and how answers are shown. */
+export function addAnswerOptions(command: Command, files: "<files...>" | "[files...]"): Command {
+  return command
+    .argument(files, "pictures, sounds or videos, or - for standard input", collectFile)
+    .addOption(modalityOption("what they are to be taken for (default: what their content says)"))
+    .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
+    .option("--json", "print a line of JSON per file")
+    .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
+    .addOption(
+      new Option("-o, --output <file>", "add these lines to a file; what it answers already is passed over")
+        .argParser(someText)
+        .implies({ json: true }),
+    )
+    .option("--scores", "print each text's score before it");
+}
+
+function collectFile(file: string, previous: readonly string[] = []): string[] {
+  if (file === STANDARD_INPUT && previous.includes(file)) {
+    throw new InvalidArgumentError("Standard input holds one file.");
+  }
+  return [...previous, file];
+}
+
+type AskedModel = Pick<Model, "manifest" | "modalities">;
+
+/**
+ * Asks about each file and prints the answers: texts alone for one, `path<TAB>text` for several, or lines of JSON. One
+ * that cannot be read does not keep the others from being answered.
+ *
+ * @throws invalid_option where the model does not take what all are to be taken for
+ */
+export async function answerMedia(
+  askings: readonly Asking[],
+  flags: AnswerFlags,
+  context: CliContext,
+  model: AskedModel,
+  askModel: AskModel,
+): Promise<void> {
+  checkModality(flags, model);
+  const { name } = model.manifest;
+  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, name);
+  const open = askings.filter((asking) => !output?.has(asking));
+  if (open.length < askings.length) {
+    note(
+      `${formatCount(askings.length - open.length)} of ${formatCount(askings.length)} are answered already`,
+    );
+  }
+  const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
+  const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
+  try {
+    for (const asking of open) {
+      // Named twice: known by now.
+      if (output?.has(asking)) continue;
+      const input = await inputOf(asking, context);
+      const prefix = askings.length > 1 ? prefixOf(asking) : "";
+      const head = headOf(asking);
+      try {
+        refuseUntaken(asking, model);
+        if (flags.stream) await streamReply(input, asking, prefix, askModel);
+        else {
+          const { texts, whole } = await askModel(input, asking, undefined);
+          if (flags.json) writeLine({ ...head, ...whole });
+          else printTexts(texts, prefix, flags);
+        }
+        progress.done(true);
+      } catch (error) {
+        const own = errorAboutOne(error, input, asking, flags, model);
+        if (!own) throw namingFlag(error);
+        progress.aside(() => context.reportError(own));
+        if (flags.json) writeLine({ ...head, error: { code: own.code, message: own.message } });
+        progress.done(false);
+      }
+    }
+  } finally {
+    progress.stop();
+    output?.close();
+  }
+}
+
+/** What a line of JSON begins with. */
+function headOf({ file, modality, question }: Asking): AnswerLine {
+  return {
+    file,
+    ...(modality === undefined ? {} : { modality }),
+    ...(question === undefined ? {} : { question }),
+  };
+}
+
+/** Where a line of a file of questions names what the model does not take. */
+function refuseUntaken({ file, path, modality }: Asking, { modalities }: AskedModel): void {
+  if (modality === undefined || modalities.includes(modality)) return;
+  const expected = `expected ${modalities.join(" or ")}, which the model takes, got ${modality}`;
+  throw new EpalmError("invalid_option", `${path ?? file}: ${expected}`);
+}
+
+async function inputOf({ file, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
+  if (path !== undefined) return path;
+  if (file !== STANDARD_INPUT) return file;
+  return untilAborted(readStandardInput(MAX_MEDIA_BYTES), signal);
+}
+
+/** Before each line, where there are several files; the question, where each has its own. */
+function prefixOf({ file, question, hasOwnQuestion }: Asking): string {
+  return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
+}
+
+async function streamReply(
+  input: MediumInput,
+  asking: Asking,
+  prefix: string,
+  askModel: AskModel,
+): Promise<void> {
+  let next = prefix;
+  await askModel(input, asking, (piece) => {
+    process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));
+    next = "";
+  });
+  print(next);
+}
+
+function printTexts(texts: Reply["texts"], prefix: string, { scores }: AnswerFlags): void {
+  for (const { text, score } of texts) {
+    print(`${prefix}${scores ? `${score.toFixed(4)}\t` : ""}${prefix === "" ? text : oneLine(text)}`);
+  }
+}
+
+/** So that a file has one line, whatever the model writes. */
+function oneLine(text: string): string {
+  return text.replace(/\s/g, " ");
+}
+
+/**
+ * An error that other files need not have, too: those about a file begin with what the library calls it, a question
+ * that is too long may be this one's alone, and an adapter may be missing for this kind of media only. Undefined for
+ * errors that would come again with every file.
+ */
+function errorAboutOne(
+  error: unknown,
+  input: string | Uint8Array,
+  { file, hasOwnQuestion }: Asking,
+  { adapter }: AnswerFlags,
+  { modalities }: AskedModel,
+): EpalmError | undefined {
+  if (!(error instanceof EpalmError)) return undefined;
+  const { code, message } = error;
+  const about = `${mediaName(input)}: `;
+  if (message.startsWith(about)) {
+    return typeof input === "string"
+      ? error
+      : new EpalmError(code, `standard input: ${message.slice(about.length)}`, { cause: error });
+  }
+  if (hasOwnQuestion && (code === "too_large" || message.startsWith("question: "))) return error;
+  const lacksAdapter = code === "not_found" && adapter === undefined && modalities.length > 1;
+  return lacksAdapter ? new EpalmError(code, `${file}: ${message}`, { cause: error }) : undefined;
+}

@@ -1,0 +1,29 @@
+import type { HubOptions } from "../../hub/resolve-folder.js";
+import { formatBytes } from "./output.js";
+
+type OnProgress = NonNullable<HubOptions["onProgress"]>;
+
+/** Shows downloads of one model on standard error: a moving line on a terminal, else a line per file. */
+export function downloadReporter(subject: string): OnProgress {
+  return process.stderr.isTTY ? movingLine(subject) : linePerFile(subject);
+}
+
+function linePerFile(subject: string): OnProgress {
+  let last: string | undefined;
+  return ({ file, totalBytes }) => {
+    if (file === last) return;
+    last = file;
+    process.stderr.write(`downloading ${subject}: ${file}, ${formatBytes(totalBytes)}\n`);
+  };
+}
+
+function movingLine(subject: string): OnProgress {
+  let last = "";
+  return ({ file, receivedBytes, totalBytes }) => {
+    const percent = Math.floor((receivedBytes / totalBytes) * 100);
+    const line = `downloading ${subject}: ${file}, ${percent} % of ${formatBytes(totalBytes)}`;
+    // Thousands of chunks come; only what looks different is written.
+    if (line !== last) process.stderr.write(`\r\x1b[K${line}${percent === 100 ? "\n" : ""}`);
+    last = line;
+  };
+}

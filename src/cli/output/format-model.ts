@@ -1,0 +1,142 @@
+import type { AdapterSettings } from "../../adapter/adapter.js";
+import type { InjectionPlan } from "../../adapter/injection-plan.js";
+import type { Manifest } from "../../index.js";
+import { adapterModality, encoderOf, encodersOf } from "../../model/encoders.js";
+import type { EncoderManifest } from "../../model/manifest.js";
+import { type AdapterDescription, graphBytes, type ModelDescription } from "./describe-model.js";
+import { formatBytes, formatCount, formatShare, formatTable } from "./output.js";
+
+/** A model folder's description as text. */
+export function formatModel(model: ModelDescription): string {
+  const { manifest, bytes, path } = model;
+  const files = Object.keys(manifest.files).length;
+  const adapters = Object.entries(model.adapters).map(([name, adapter]) =>
+    formatAdapter(model, name, adapter),
+  );
+  return [
+    `${manifest.name}: a model folder of ${formatBytes(bytes)} in ${files} files, ${path}`,
+    backboneTable(model),
+    parameterTable(model),
+    taskTable(manifest),
+    ...adapters,
+  ].join("\n\n");
+}
+
+function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
+  const { decoder } = manifest;
+  const { shape } = decoder;
+  const row = (name: string, part: EncoderManifest | typeof decoder, bytes: number, form: string) => [
+    name,
+    part.architecture,
+    part.precision,
+    formatBytes(bytes),
+    form,
+    [part.origin.source, part.origin.revision?.slice(0, 12)].filter(Boolean).join("@"),
+    part.origin.license ?? "not stated",
+  ];
+  return formatTable([
+    ["", "kind", "precision", "size", "form", "origin", "licence"],
+    ...encodersOf(manifest).map((encoder) =>
+      row(
+        encoderName(manifest, encoder),
+        encoder,
+        graphBytes(manifest, encoder),
+        `${encoder.depth} blocks of width ${encoder.width}, input ${encoder.inputShape.join(" x ")}`,
+      ),
+    ),
+    row(
+      "decoder",
+      decoder,
+      decoderBytes,
+      `${shape.layers} layers of width ${shape.width}, ${formatCount(shape.vocabulary)} tokens, ${formatCount(shape.positions)} positions`,
+    ),
+  ]);
+}
+
+/** Pictures are what is expected; of other or of several encoders, each is called by what it takes. */
+function encoderName(manifest: Manifest, { modality }: EncoderManifest): string {
+  const isUsual = modality === "image" && encodersOf(manifest).length === 1;
+  return isUsual ? "encoder" : `${modality} encoder`;
+}
+
+function parameterTable({ manifest, frozenParameters, adapters }: ModelDescription): string {
+  const parts = [
+    ...encodersOf(manifest).map((encoder) => [encoderName(manifest, encoder), encoder.parameters] as const),
+    ["decoder", manifest.decoder.parameters] as const,
+  ];
+  return formatTable([
+    [
+      "frozen parameters",
+      formatCount(frozenParameters),
+      parts.map(([name, count]) => `${name} ${formatCount(count)}`).join(", "),
+    ],
+    ...Object.entries(adapters).map(([name, { trainedParameters, trainedShare }]) => [
+      "trained parameters",
+      formatCount(trainedParameters),
+      `adapter ${name}, ${formatShare(trainedShare)} of all`,
+    ]),
+  ]);
+}
+
+function taskTable({ tasks, adapters }: Manifest): string {
+  const rows = (["caption", "vqa"] as const).map((name) => {
+    const { prompt, generation } = tasks[name];
+    const trained = Object.entries(adapters).filter(([, adapter]) => adapter.tasks.includes(name));
+    return [
+      name,
+      prompt === "" ? "(start token alone)" : prompt,
+      Object.entries(generation)
+        .map(([option, value]) => `${option} ${value}`)
+        .join(", "),
+      trained.map(([adapter]) => adapter).join(", ") || "none",
+    ];
+  });
+  return formatTable([["task", "prompt", "decoding", "adapters"], ...rows]);
+}
+
+function formatAdapter(
+  { manifest }: ModelDescription,
+  name: string,
+  { settings, plan }: AdapterDescription,
+): string {
+  const entry = manifest.adapters[name];
+  const encoder = encoderOf(manifest, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
+  const takes = encodersOf(manifest).length > 1 ? `, of the ${encoderName(manifest, encoder)}` : "";
+  return [
+    `adapter ${name}, ${entry?.file ?? ""}${takes}`,
+    formatSettings(settings),
+    formatPlan(plan, settings.injectedStates, encoder.depth),
+  ].join("\n");
+}
+
+/** The settings of an adapter in words. */
+export function formatSettings(settings: AdapterSettings): string {
+  const { injectedStates, sharedConnector, promptLength, promptForm, perceptionSees } = settings;
+  const connectors = sharedConnector || injectedStates === 1 ? "one connector" : "a connector for each";
+  return [
+    `${injectedStates} injected states, ${connectors}`,
+    `into layers ${settings.startLayer} to ${settings.endLayer - 1}`,
+    `soft prompt of ${promptLength} (${promptForm})`,
+    `the perceptual token sees ${perceptionSees}`,
+  ].join("; ");
+}
+
+/** Layers as a table, neighbours that are alike in one row. */
+function formatPlan({ visible, stateAt }: InjectionPlan, states: number, depth: number): string {
+  const rows: { first: number; last: number; token: string }[] = [];
+  for (const [layer, state] of stateAt.entries()) {
+    const token = tokenAt(visible[layer] ?? false, state, states, depth);
+    const before = rows.at(-1);
+    if (before?.token === token) before.last = layer;
+    else rows.push({ first: layer, last: layer, token });
+  }
+  return formatTable([
+    ["layer", "perceptual token"],
+    ...rows.map(({ first, last, token }) => [first === last ? `${first}` : `${first}-${last}`, token]),
+  ]);
+}
+
+function tokenAt(visible: boolean, state: number | undefined, states: number, depth: number): string {
+  if (state !== undefined) return `state ${state}, of encoder block ${depth - states + state}`;
+  return visible ? "left as it is" : "absent";
+}

@@ -1,0 +1,62 @@
+import type { Modality } from "../core/modality.js";
+import type { Tensor } from "../tensor/tensor.js";
+
+/** What an encoder made of a medium. */
+export interface MediumStates {
+  readonly modality: Modality;
+  /** [depth, dv] */
+  readonly states: Tensor;
+}
+
+/**
+ * Encoder states by the content that they were computed from. Holds at most `capacity` bytes of numbers; what was not
+ * used for longest goes first.
+ */
+export class EncoderStateCache {
+  readonly capacity: number;
+  /** In order of use, longest ago first. */
+  readonly #media = new Map<string, MediumStates>();
+  #bytes = 0;
+
+  /** @param capacity in bytes; 0 keeps nothing */
+  constructor(capacity: number) {
+    this.capacity = capacity;
+  }
+
+  /** Bytes that are held now. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(key: string): MediumStates | undefined {
+    const medium = this.#media.get(key);
+    if (medium) {
+      this.#media.delete(key);
+      this.#media.set(key, medium);
+    }
+    return medium;
+  }
+
+  set(key: string, medium: MediumStates): void {
+    this.#forget(key);
+    const bytes = bytesOf(medium);
+    if (bytes > this.capacity) return;
+    this.#media.set(key, medium);
+    this.#bytes += bytes;
+    for (const oldest of this.#media.keys()) {
+      if (this.#bytes <= this.capacity) return;
+      this.#forget(oldest);
+    }
+  }
+
+  #forget(key: string): void {
+    const medium = this.#media.get(key);
+    if (!medium) return;
+    this.#bytes -= bytesOf(medium);
+    this.#media.delete(key);
+  }
+}
+
+function bytesOf({ states }: MediumStates): number {
+  return states.data.byteLength;
+}

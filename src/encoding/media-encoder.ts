@@ -1,0 +1,243 @@
+import { createHash } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { encoderInputs } from "../backbones/encoder-graph.js";
+import { EpalmError } from "../core/errors.js";
+import type { Modality } from "../core/modality.js";
+import type { LimitsByKind } from "../media/encoder-input.js";
+import { preparedFor } from "../model/encoders.js";
+import type { EncoderManifest } from "../model/manifest.js";
+import type { Session } from "../runtime/session.js";
+import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
+import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
+import { EncoderStateCache } from "./encoder-state-cache.js";
+import type { MediaThread, PreparedMedium } from "./media-thread.js";
+import { type MediumSource, readMedium } from "./read-medium.js";
+
+/**
+ * A picture, a sound or a video: a file in any of the forms of `MediumSource`, what an encoder takes, prepared already
+ * (`pixels` [3, height, width] of a picture, [frames, 3, height, width] of a video, `features` [frames, mel bins] of a
+ * sound), or what `Model.perceive` made of one.
+ */
+export type MediumInput =
+  | MediumSource
+  | { readonly pixels: Float32Array }
+  | { readonly features: Float32Array }
+  | { readonly states: Tensor; readonly modality?: Modality | undefined };
+
+/** A medium as the encoder of its modality perceives it. */
+export interface EncoderOutput {
+  readonly modality: Modality;
+  /** Normed [CLS] states, [depth, dv], first block first. */
+  readonly states: Tensor;
+  /** Whether they were known already. */
+  readonly cached: boolean;
+  /** Milliseconds. */
+  readonly timings: { readonly media: number; readonly encoder: number };
+}
+
+export interface MediaEncoderOptions {
+  /** What a medium may be at most. */
+  readonly mediaLimits?: LimitsByKind | undefined;
+  /** States that are kept by the sha256 of the medium's bytes, in bytes. Default 0: none. */
+  readonly stateCacheBytes?: number | undefined;
+  /**
+   * The most pictures that one run of the encoder takes, of those that wait at the same time. Default 8. Encoders in
+   * integers take one by one whatever it says, and so do those of sounds and videos, whose examples are large.
+   */
+  readonly encoderBatch?: number | undefined;
+}
+
+/** What was done so far, since the model was loaded, by the encoders together. */
+export interface MediaEncoderCounts extends EncoderCounts {
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
+  readonly cacheBytes: number;
+}
+
+/** An encoder of the model, and where it computes. */
+export interface OpenedEncoder {
+  readonly encoder: EncoderManifest;
+  readonly session: Session;
+}
+
+/** A larger batch makes those who wait wait longer, and is no faster per picture. */
+const ENCODER_BATCH = 8;
+
+/** Hashed at once; between two pieces, 1 ms of work each, others get their turn. */
+const HASHED_BYTES = 1 << 20;
+
+/** An encoder, and the queue before it. */
+interface ModalityEncoder {
+  readonly encoder: EncoderManifest;
+  readonly batcher: EncoderBatcher;
+}
+
+/** From media to encoder states, all heavy work in other threads. Media that were seen before skip decoding and the encoder. */
+export class MediaEncoder {
+  readonly #media: MediaThread;
+  readonly #encoders: ReadonlyMap<Modality, ModalityEncoder>;
+  readonly #cache: EncoderStateCache;
+  readonly #limits: LimitsByKind;
+  #hits = 0;
+  #misses = 0;
+
+  /** @param encoders of different modalities, at least one */
+  constructor(media: MediaThread, encoders: readonly OpenedEncoder[], options: MediaEncoderOptions = {}) {
+    this.#media = media;
+    this.#encoders = new Map(
+      encoders.map(({ encoder, session }) => {
+        const batcher = new EncoderBatcher(session, encoder, largestBatch(encoder, options));
+        return [encoder.modality, { encoder, batcher }];
+      }),
+    );
+    this.#cache = new EncoderStateCache(options.stateCacheBytes ?? 0);
+    this.#limits = options.mediaLimits ?? {};
+  }
+
+  get counts(): MediaEncoderCounts {
+    const counts = Array.from(this.#encoders.values(), ({ batcher }) => batcher.counts);
+    return {
+      runs: counts.reduce((sum, { runs }) => sum + runs, 0),
+      examples: counts.reduce((sum, { examples }) => sum + examples, 0),
+      cacheHits: this.#hits,
+      cacheMisses: this.#misses,
+      cacheBytes: this.#cache.bytes,
+    };
+  }
+
+  /**
+   * @param modality what the medium is to be taken for; by default what its content says, of what the model takes
+   * @throws what `encoderInput` and `kindAmong` throw, invalid_option for a modality that the model does not take and
+   *   for pixels, features or states of another shape, aborted
+   */
+  async encode(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<EncoderOutput> {
+    const started = performance.now();
+    throwIfAborted(signal);
+    const read = await readMedium(medium, signal);
+    if (isStates(read)) return this.#checkedStates(read, modality);
+    const key = await this.#key(read, modality);
+    const known = key === undefined ? undefined : this.#cache.get(key);
+    if (key !== undefined) this.#count(known !== undefined);
+    if (known) return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
+    const prepared = await this.#prepare(read, modality, signal);
+    throwIfAborted(signal);
+    const decoded = performance.now();
+    const states = await this.#encoderFor(prepared.modality).batcher.encode(prepared.data, signal);
+    const encoded = { modality: prepared.modality, states };
+    if (key !== undefined) this.#cache.set(key, encoded);
+    const timings = { media: decoded - started, encoder: performance.now() - decoded };
+    return { ...encoded, cached: false, timings };
+  }
+
+  /** What stands for no medium: zeros. */
+  zeroStates(modality: Modality): EncoderOutput {
+    const { depth, width } = this.#encoderFor(modality).encoder;
+    const states: Tensor = { type: "float32", shape: [depth, width], data: new Float32Array(depth * width) };
+    return { modality, states, cached: true, timings: noTime };
+  }
+
+  #encoderFor(modality: Modality): ModalityEncoder {
+    const encoder = this.#encoders.get(modality);
+    if (encoder) return encoder;
+    throw new EpalmError(
+      "invalid_option",
+      `modality: expected ${this.#modalities().join(" or ")}, got ${modality}`,
+    );
+  }
+
+  #modalities(): Modality[] {
+    return Array.from(this.#encoders.keys());
+  }
+
+  /** Undefined for what is not kept. */
+  async #key(medium: UnencodedMedium, modality: Modality | undefined): Promise<string | undefined> {
+    if (this.#cache.capacity === 0 || !(medium instanceof Uint8Array)) return undefined;
+    return `${modality ?? "any"} ${await contentHash(medium)}`;
+  }
+
+  #count(isHit: boolean): void {
+    if (isHit) this.#hits++;
+    else this.#misses++;
+  }
+
+  async #prepare(
+    medium: UnencodedMedium,
+    modality: Modality | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<PreparedMedium> {
+    if (typeof medium === "string" || medium instanceof Uint8Array) {
+      const taken = modality === undefined ? this.#modalities() : [modality];
+      const choices = taken.map((one) => preparedFor(this.#encoderFor(one).encoder));
+      return this.#media.prepare({ input: medium, choices, limits: this.#limits }, signal);
+    }
+    expectPrepared(medium);
+    const [name, data] =
+      "pixels" in medium ? (["pixels", medium.pixels] as const) : (["features", medium.features] as const);
+    const taking = this.#modalities().find((one) => encoderInputs[one] === name);
+    const { encoder } = this.#encoderFor(modality ?? taking ?? (name === "pixels" ? "image" : "audio"));
+    const { inputShape } = encoder;
+    if (encoderInputs[encoder.modality] === name && data.length === elementCount(inputShape)) {
+      return { modality: encoder.modality, data };
+    }
+    const wanted = encoderInputs[encoder.modality];
+    const kind = wanted === name ? "" : `${wanted}, `;
+    const expected = `expected ${kind}${elementCount(inputShape)} numbers, ${formatShape(inputShape)}`;
+    throw new EpalmError("invalid_option", `${name}: ${expected}, got ${data.length}`);
+  }
+
+  #checkedStates({ states, modality: own }: States, wanted: Modality | undefined): EncoderOutput {
+    const modality = wanted ?? own ?? this.#modalities()[0] ?? "image";
+    if (own !== undefined && own !== modality) {
+      throw new EpalmError("invalid_option", `modality: expected ${modality}, got the states of ${own}`);
+    }
+    const { depth, width } = this.#encoderFor(modality).encoder;
+    if (states.type !== "float32" || !sameShape(states.shape, [depth, width])) {
+      throw new EpalmError(
+        "invalid_option",
+        `states: expected float32 ${formatShape([depth, width])}, got ${states.type} ${formatShape(states.shape)}`,
+      );
+    }
+    return { modality, states, cached: true, timings: noTime };
+  }
+}
+
+type States = Extract<MediumInput, { readonly states: Tensor }>;
+/** What was read, and is still to be encoded. */
+type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
+type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
+
+function largestBatch(
+  { modality, precision }: EncoderManifest,
+  { encoderBatch }: MediaEncoderOptions,
+): number {
+  // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
+  return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
+}
+
+const noTime = { media: 0, encoder: 0 };
+
+function isStates(medium: UnencodedMedium | States): medium is States {
+  return typeof medium === "object" && medium !== null && "states" in medium;
+}
+
+/** @throws invalid_option, in callers that no compiler checks */
+function expectPrepared(medium: unknown): asserts medium is Prepared {
+  const isObject = typeof medium === "object" && medium !== null;
+  if (isObject && "pixels" in medium && medium.pixels instanceof Float32Array) return;
+  if (isObject && "features" in medium && medium.features instanceof Float32Array) return;
+  const expected = "a path, a URL, bytes, a Blob, a stream, pixels, features or states";
+  throw new EpalmError("invalid_option", `media: expected ${expected}`);
+}
+
+async function contentHash(bytes: Uint8Array): Promise<string> {
+  const hash = createHash("sha256");
+  for (let start = 0; start < bytes.length; start += HASHED_BYTES) {
+    if (start > 0) await nextTurn();
+    hash.update(bytes.subarray(start, start + HASHED_BYTES));
+  }
+  return hash.digest("hex");
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new EpalmError("aborted", "the request was taken back");
+}

@@ -1,0 +1,31 @@
+import { EpalmError } from "../core/errors.js";
+import { encoderInput, kindAmong, type LimitsByKind } from "../media/encoder-input.js";
+import type { MediaInput } from "../media/read-media.js";
+import type { Prepared } from "../model/encoder-preprocessing.js";
+import { type MethodContext, serveThread } from "../runtime/serve-thread.js";
+import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
+
+/** The thread behind `MediaThread`. */
+serveThread({
+  async prepare({ input, choices, limits }: PrepareMedium, context: MethodContext): Promise<PreparedMedium> {
+    const choice = await chosen(choices, input, limits, context.signal);
+    const data = await encoderInput(input, choice, limits, context.signal);
+    context.transfer(data.buffer as ArrayBuffer);
+    return { modality: choice.modality, data };
+  },
+});
+
+async function chosen(
+  choices: readonly Prepared[],
+  input: MediaInput,
+  limits: LimitsByKind,
+  signal: AbortSignal,
+): Promise<Prepared> {
+  const [only, ...others] = choices;
+  if (only && others.length === 0) return only;
+  const kinds = choices.map(({ modality }) => modality);
+  const kind = await kindAmong(input, kinds, limits, signal);
+  const choice = choices.find(({ modality }) => modality === kind);
+  if (choice) return choice;
+  throw new EpalmError("internal", `media: no encoder of ${kind}`);
+}

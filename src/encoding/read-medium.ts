@@ -1,0 +1,73 @@
+import { fileURLToPath } from "node:url";
+import { type Chunks, isChunks, readChunks, readLocalUrl } from "../core/chunks.js";
+import { EpalmError } from "../core/errors.js";
+
+/**
+ * A medium in any of the forms that a program may have one, the same that the client of a service takes: the path of a
+ * file, its bytes, a stream of them (which is used up), or a URL of `file:`, `data:` or `blob:`.
+ */
+export type MediumSource = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
+
+/**
+ * A path or bytes, of whatever form; what is none of the forms comes back as it is.
+ *
+ * @throws invalid_option for URLs of other kinds (nothing is fetched from anywhere) and streams that fail, too_large,
+ *   aborted
+ */
+export async function readMedium<Other extends object>(
+  input: MediumSource | Other,
+  signal: AbortSignal | undefined,
+): Promise<string | Uint8Array | Other> {
+  if (typeof input === "string" || input instanceof Uint8Array) return input;
+  if (input instanceof URL) return readUrl(input);
+  if (input instanceof ArrayBuffer) return new Uint8Array(input);
+  if (input instanceof Blob) return bytesOf(input);
+  return isChunks(input) ? readChunks(input, untilAborted(signal)) : input;
+}
+
+async function readUrl(url: URL): Promise<string | Uint8Array> {
+  switch (url.protocol) {
+    case "file:":
+      return pathOf(url);
+    case "data:":
+    case "blob:":
+      return bytesOf(await readLocalUrl(url));
+    default:
+      throw new EpalmError(
+        "invalid_option",
+        `media: expected a URL of file, data or blob, since nothing is fetched here, got ${url.protocol}`,
+      );
+  }
+}
+
+function pathOf(url: URL): string {
+  try {
+    return fileURLToPath(url);
+  } catch (error) {
+    throw new EpalmError("invalid_option", `media: expected a file: URL of this machine, got ${url.href}`, {
+      cause: error,
+    });
+  }
+}
+
+async function bytesOf(blob: Blob): Promise<Uint8Array> {
+  return new Uint8Array(await blob.arrayBuffer());
+}
+
+/** Waits for work no longer than until the signal fires: a stream may never go on. */
+function untilAborted(signal: AbortSignal | undefined): <T>(work: Promise<T>) => Promise<T> {
+  if (!signal) return (work) => work;
+  return async (work) => {
+    let stop = () => {};
+    const aborted = new Promise<never>((_, reject) => {
+      stop = () => reject(new EpalmError("aborted", "the request was taken back"));
+      signal.addEventListener("abort", stop);
+    });
+    if (signal.aborted) stop();
+    try {
+      return await Promise.race([work, aborted]);
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  };
+}

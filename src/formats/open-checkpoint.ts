@@ -1,0 +1,52 @@
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { EpalmError } from "../core/errors.js";
+import type { Checkpoint } from "./checkpoint.js";
+import { invalidCheckpoint } from "./invalid-checkpoint.js";
+import { RandomAccessFile } from "./random-access-file.js";
+import { openSafetensors } from "./safetensors.js";
+import { openSharded } from "./sharded.js";
+import { openTorchFile, torchFormat } from "./torch-file.js";
+import { WEIGHT_FORMATS } from "./weight-formats.js";
+
+/** Enough to tell the formats apart: safetensors' JSON header begins at byte 8. */
+const MAGIC_BYTES = 9;
+
+/**
+ * Opens a checkpoint file (told by its content), or the weights of a folder in Hugging Face layout.
+ * Throws `not_found` with what was looked for, or `invalid_checkpoint` with the file and the cause.
+ */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  if (!existsSync(path)) throw new EpalmError("not_found", `${path}: no such file or folder`);
+  return openFile(statSync(path).isDirectory() ? weightsOf(path) : path);
+}
+
+function weightsOf(folder: string): string {
+  const entries = WEIGHT_FORMATS.map(({ entry }) => entry);
+  const found = entries.find((name) => existsSync(join(folder, name)));
+  if (!found) throw new EpalmError("not_found", `${folder}: no weights, looked for ${entries.join(", ")}`);
+  return join(folder, found);
+}
+
+async function openFile(path: string): Promise<Checkpoint> {
+  const start = firstBytes(path);
+  if (path.endsWith(".json")) return await openSharded(path);
+  // First, as a header's length may begin with the very bytes that other formats begin with.
+  const looksLikeSafetensors = String.fromCharCode(start[MAGIC_BYTES - 1] ?? 0) === "{";
+  if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);
+  if (torchFormat(start) !== "other") return await openTorchFile(path);
+  if (String.fromCharCode(start[0] ?? 0) === "{") return await openSharded(path);
+  throw invalidCheckpoint(
+    path,
+    "is neither a safetensors file, nor a torch zip file, nor an index of shards",
+  );
+}
+
+function firstBytes(path: string): Uint8Array {
+  const file = new RandomAccessFile(path);
+  try {
+    return file.read(0, Math.min(MAGIC_BYTES, file.size));
+  } finally {
+    file.close();
+  }
+}

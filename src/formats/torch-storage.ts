@@ -1,0 +1,68 @@
+import { EpalmError } from "../core/errors.js";
+import {
+  type ElementType,
+  elementCount,
+  elementSize,
+  formatShape,
+  type Shape,
+  type TensorSource,
+  typedArray,
+} from "../tensor/tensor.js";
+import { MAX_RANK } from "./limits.js";
+import { gatherStrided, reachOf, rowMajorStrides } from "./strided.js";
+import type { ZipRecord } from "./zip-records.js";
+
+/** Elements in a row, which one or more tensors look at. */
+export class TorchStorage {
+  readonly type: ElementType;
+  /** In elements. */
+  readonly length: number;
+  readonly #record: ZipRecord;
+
+  /** Throws `invalid_checkpoint` when the record is not `length` elements long. */
+  constructor(type: ElementType, length: number, record: ZipRecord) {
+    if (record.size !== length * elementSize[type]) {
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `storage ${record.name}: ${length} elements of ${type} take ${length * elementSize[type]} bytes, the record has ${record.size}`,
+      );
+    }
+    this.type = type;
+    this.length = length;
+    this.#record = record;
+  }
+
+  /**
+   * A tensor over this storage; offset and strides count elements. Other than row-major ones are
+   * gathered when read. Throws `invalid_checkpoint` when it reaches outside, or has more elements
+   * than the storage (an expanded tensor), which bounds what a small file can make us allocate.
+   */
+  tensor(offset: number, shape: Shape, strides: Shape): TensorSource {
+    const count = elementCount(shape);
+    const reach = count === 0 ? 0 : reachOf(shape, strides);
+    this.#check(offset, shape, strides, Math.max(count, reach));
+    const { type } = this;
+    const rowMajor = rowMajorStrides(shape);
+    const contiguous = shape.every((dim, axis) => dim === 1 || strides[axis] === rowMajor[axis]);
+    const size = elementSize[type];
+    const span = () => this.#record.read(offset * size, (offset + reach) * size);
+    if (count === 0 || contiguous) return { type, shape, read: () => typedArray(type, span()) };
+    return { type, shape, read: () => typedArray(type, gatherStrided(span(), size, shape, strides)) };
+  }
+
+  #check(offset: number, shape: Shape, strides: Shape, length: number): void {
+    const numbers = [offset, ...shape, ...strides];
+    const sound =
+      numbers.every((value) => Number.isSafeInteger(value) && value >= 0) &&
+      shape.length === strides.length &&
+      shape.length <= MAX_RANK &&
+      offset + length <= this.length;
+    if (!sound) {
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `a tensor of shape ${formatShape(shape.slice(0, MAX_RANK))}, strides ${formatShape(strides.slice(0, MAX_RANK))}` +
+          ` and offset ${offset} does not fit storage ${this.#record.name} of ${this.length} elements`,
+      );
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import { EpalmError } from "../../core/errors.js";
+import type { NextTokens } from "./strategy.js";
+
+/** A token and its natural log-probability. */
+export interface Choice {
+  readonly token: number;
+  readonly logProb: number;
+}
+
+/** Refuses outputs that do not match the sequences asked for; always a fault of the caller. */
+export function expectOutputCount(outputs: readonly NextTokens[], expected: number): void {
+  if (outputs.length === expected) return;
+  throw new EpalmError(
+    "internal",
+    `advance: expected the outputs of ${expected} sequences, got ${outputs.length}`,
+  );
+}
+
+/** The output for sequence `index`. */
+export function nextTokensAt(outputs: readonly NextTokens[], index: number): NextTokens {
+  const next = outputs[index];
+  if (next === undefined) {
+    throw new EpalmError(
+      "internal",
+      `advance: expected an output for sequence ${index}, got ${outputs.length} outputs`,
+    );
+  }
+  return next;
+}
+
+/** The token at `rank`, 0 being the best. */
+export function choiceAt(next: NextTokens, rank: number): Choice {
+  const token = next.tokens[rank];
+  const logProb = next.logProbs[rank];
+  if (token === undefined || logProb === undefined || Number.isNaN(logProb)) {
+    throw new EpalmError(
+      "internal",
+      `next tokens: expected a token with a log-probability at rank ${rank} of ${next.tokens.length}, ` +
+        `got token ${token} with ${logProb}`,
+    );
+  }
+  return { token, logProb };
+}
+
+/** The best `count` tokens, fewer if there are fewer. */
+export function bestChoices(next: NextTokens, count: number): Choice[] {
+  return Array.from({ length: Math.min(count, next.tokens.length) }, (_, rank) => choiceAt(next, rank));
+}
+
+/** The next tokens without the `barred` ones; the rest is not normalised again. */
+export function withoutTokens(next: NextTokens, barred: ReadonlySet<number>): NextTokens {
+  const kept = Array.from(next.tokens, (token) => !barred.has(token));
+  return {
+    tokens: Array.from(next.tokens).filter((_, rank) => kept[rank]),
+    logProbs: Array.from(next.logProbs).filter((_, rank) => kept[rank]),
+  };
+}

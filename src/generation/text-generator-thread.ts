@@ -1,0 +1,61 @@
+import { Thread } from "../runtime/thread.js";
+import type { EngineCounts } from "./engine.js";
+import type { GenerationOptions } from "./options.js";
+import type { RankingOptions } from "./ranking.js";
+import type { GenerateOptions, Generation, RankedTexts, TextRequest } from "./text-generator.js";
+import type { OpenDecoder } from "./text-generator-thread.worker.js";
+
+/** A `TextGenerator` in a thread of its own: the caller's event loop only moves requests and texts. */
+export class RemoteTextGenerator {
+  readonly #thread: Thread;
+
+  private constructor(thread: Thread) {
+    this.#thread = thread;
+  }
+
+  static async open(decoder: OpenDecoder): Promise<RemoteTextGenerator> {
+    const thread = new Thread(new URL("./text-generator-thread.worker.js", import.meta.url));
+    try {
+      await thread.call("open", decoder);
+      return new RemoteTextGenerator(thread);
+    } catch (error) {
+      await thread.close();
+      throw error;
+    }
+  }
+
+  /** See `TextGenerator.generate`. */
+  async generate(
+    request: TextRequest,
+    options: GenerationOptions,
+    control: GenerateOptions = {},
+  ): Promise<Generation> {
+    const { signal, onText } = control;
+    const onEvent = onText && ((piece: unknown) => onText(String(piece)));
+    const payload = { request, options, streams: onText !== undefined };
+    return (await this.#thread.call("generate", payload, { signal, onEvent })) as Generation;
+  }
+
+  /** See `TextGenerator.rank`. */
+  async rank(
+    request: TextRequest,
+    candidates: readonly string[],
+    { signal, ...options }: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<RankedTexts> {
+    return (await this.#thread.call("rank", { request, candidates, options }, { signal })) as RankedTexts;
+  }
+
+  /** See `TextGenerator.scoreText`. */
+  async scoreText(text: string): Promise<number[]> {
+    return (await this.#thread.call("scoreText", { text })) as number[];
+  }
+
+  /** See `TextGenerator.counts`. */
+  async counts(): Promise<EngineCounts> {
+    return (await this.#thread.call("counts", {})) as EngineCounts;
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
+  }
+}

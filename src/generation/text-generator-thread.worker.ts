@@ -1,0 +1,52 @@
+import type { DecoderShape } from "../backbones/backbone.js";
+import { EpalmError } from "../core/errors.js";
+import { serveThread } from "../runtime/serve-thread.js";
+import { openSession, type SessionOptions } from "../runtime/session.js";
+import { loadTokenizer } from "../tokenizer/tokenizer.js";
+import { Decoder } from "./decoder.js";
+import { Engine } from "./engine.js";
+import type { GenerationOptions } from "./options.js";
+import type { RankingOptions } from "./ranking.js";
+import { type SpecialTokenIds, TextGenerator, type TextRequest } from "./text-generator.js";
+
+/** The thread behind `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
+
+export interface OpenDecoder {
+  readonly graph: string;
+  readonly tokenizer: string;
+  readonly shape: DecoderShape;
+  readonly specialTokens: SpecialTokenIds;
+  readonly session: SessionOptions;
+}
+
+let generator: TextGenerator | undefined;
+
+function opened(): TextGenerator {
+  if (generator) return generator;
+  throw new EpalmError("internal", "the decoder is not open");
+}
+
+serveThread({
+  async open({ graph, tokenizer, shape, specialTokens, session }: OpenDecoder) {
+    const engine = new Engine(new Decoder(await openSession(graph, session), shape));
+    generator = new TextGenerator(engine, await loadTokenizer(tokenizer), specialTokens);
+  },
+  generate(
+    { request, options, streams }: { request: TextRequest; options: GenerationOptions; streams: boolean },
+    { signal, emit },
+  ) {
+    return opened().generate(request, options, { signal, onText: streams ? emit : undefined });
+  },
+  rank(
+    {
+      request,
+      candidates,
+      options,
+    }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
+    { signal },
+  ) {
+    return opened().rank(request, candidates, { ...options, signal });
+  },
+  counts: () => opened().counts,
+  scoreText: ({ text }: { text: string }) => opened().scoreText(text),
+});

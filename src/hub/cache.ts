@@ -1,0 +1,96 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { EpalmError } from "../core/errors.js";
+import { pathInside } from "../core/path-inside.js";
+import { sizeOf } from "./download-file.js";
+import type { HubId } from "./id.js";
+import { commitSchema, type HubFile, hubFileSchema } from "./listing.js";
+
+const listingSchema = z.array(hubFileSchema);
+
+/**
+ * What of a hub model is on this machine:
+ * `<owner>--<name>/refs/<revision>` holds a commit, `listings/<commit>.json` all files of that commit,
+ * and `snapshots/<commit>/` those files of it that were downloaded.
+ */
+export class HubCache {
+  readonly #folder: string;
+  readonly #id: HubId;
+
+  constructor(cacheFolder: string, id: HubId) {
+    this.#folder = join(cacheFolder, id.name.replace("/", "--"));
+    this.#id = id;
+  }
+
+  snapshotFolder(commit: string): string {
+    return join(this.#folder, "snapshots", commit);
+  }
+
+  /** The commit of the revision when the hub was asked last; a revision may be a commit itself. */
+  async commit(): Promise<string | undefined> {
+    const revision = commitSchema.safeParse(this.#id.revision);
+    if (revision.success) return revision.data;
+    const stored = commitSchema.safeParse((await readText(this.#refPath()))?.trim());
+    return stored.data;
+  }
+
+  async storeCommit(commit: string): Promise<void> {
+    await replaceText(this.#refPath(), commit);
+  }
+
+  async listing(commit: string): Promise<HubFile[] | undefined> {
+    const text = await readText(this.#listingPath(commit));
+    if (text === undefined) return undefined;
+    try {
+      return listingSchema.safeParse(JSON.parse(text)).data;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async storeListing(commit: string, files: readonly HubFile[]): Promise<void> {
+    await replaceText(this.#listingPath(commit), JSON.stringify(files));
+  }
+
+  /** Where a file of a commit is, or will be; throws `download_failed` for a name that would leave the folder. */
+  filePath(commit: string, file: HubFile): string {
+    const path = pathInside(this.snapshotFolder(commit), file.path);
+    if (path) return path;
+    throw new EpalmError(
+      "download_failed",
+      `${this.#id.text}: file name ${JSON.stringify(file.path)} would leave the cache folder`,
+    );
+  }
+
+  /** Those of the files that are not here, or not of their size. */
+  async missing(commit: string, files: readonly HubFile[]): Promise<HubFile[]> {
+    const sizes = await Promise.all(files.map((file) => sizeOf(this.filePath(commit, file))));
+    return files.filter((file, index) => sizes[index] !== file.size);
+  }
+
+  #refPath(): string {
+    return join(this.#folder, "refs", encodeURIComponent(this.#id.revision));
+  }
+
+  #listingPath(commit: string): string {
+    return join(this.#folder, "listings", `${commit}.json`);
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Another process sees the old text or the new one, nothing in between. */
+async function replaceText(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
+  await writeFile(temporary, text);
+  await rename(temporary, path);
+}

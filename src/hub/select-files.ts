@@ -1,0 +1,36 @@
+import { WEIGHT_FORMATS } from "../formats/weight-formats.js";
+import type { HubFile } from "./listing.js";
+
+/** What building a model reads beside the weights, and what its licence needs us to keep. */
+const SUPPORTING_FILES = [
+  "config.json",
+  "generation_config.json",
+  "tokenizer*.json",
+  "vocab.json",
+  "merges.txt",
+  "special_tokens_map.json",
+  "preprocessor_config.json",
+  "LICENSE*",
+  "README.md",
+];
+
+/**
+ * The files of a repository that are worth downloading: those that match `patterns`, or by default
+ * the weights in one format with what stands beside them. Empty when there is nothing to build from.
+ */
+export function selectFiles(files: readonly HubFile[], patterns?: readonly string[]): HubFile[] {
+  if (patterns) return matching(files, patterns);
+  const format = WEIGHT_FORMATS.find(({ entry }) => files.some(({ path }) => path === entry));
+  return format ? matching(files, [...SUPPORTING_FILES, ...format.files]) : [];
+}
+
+function matching(files: readonly HubFile[], patterns: readonly string[]): HubFile[] {
+  const expressions = patterns.map(globExpression);
+  return files.filter(({ path }) => expressions.some((expression) => expression.test(path)));
+}
+
+/** In a pattern, `*` stands for any characters but a slash. */
+function globExpression(pattern: string): RegExp {
+  const parts = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join("[^/]*")}$`);
+}

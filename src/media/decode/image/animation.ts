@@ -1,0 +1,79 @@
+import sharp from "sharp";
+import { EpalmError } from "../../../core/errors.js";
+import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
+import { imageFormatOf } from "../../detect/image-format.js";
+import { preprocessPixels } from "../../preprocess-pixels.js";
+import { chooseFrames, type Showing, showingSeconds } from "../video/choose-frames.js";
+import { checkPixels, decoding, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
+
+/** Ten minutes at ten frames per second; a page costs the decoding of those before it. */
+const MAX_PAGES = 6000;
+
+/** Milliseconds; what browsers take for no delay, and what they show such pages for instead. */
+const NO_DELAY = 10;
+const DEFAULT_DELAY = 100;
+
+/** Whether the bytes are a GIF or a WebP of several pages. */
+export async function isAnimation(bytes: Uint8Array): Promise<boolean> {
+  if (!mayMove(bytes)) return false;
+  const { pages = 1 } = await sharp(bytes)
+    .metadata()
+    .catch(() => ({ pages: 1 }));
+  return pages > 1;
+}
+
+/** Whether the bytes are of a format of pictures that can move. */
+export function mayMove(bytes: Uint8Array): boolean {
+  const format = imageFormatOf(bytes);
+  return format === "gif" || format === "webp";
+}
+
+/** Which frames are wanted, as what, and what a medium may be. */
+export interface FrameSettings {
+  readonly frames: number;
+  readonly preprocessing: ImagePreprocessing;
+  readonly maxPixels: number;
+  readonly maxSeconds: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Frames of a GIF or WebP as `decodeVideo` gives them, by libvips: ffmpeg reads no animated WebP. */
+export async function decodeAnimation(
+  bytes: Uint8Array,
+  where: string,
+  { frames, preprocessing, maxPixels, maxSeconds, signal }: FrameSettings,
+): Promise<Float32Array[]> {
+  const open = (page: number) =>
+    sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true, page, pages: 1 });
+  const { pages = 1, delay = [], autoOrient } = await decoding(where, "animation", () => open(0).metadata());
+  checkPixels(autoOrient, maxPixels, where, "its size");
+  if (pages > MAX_PAGES) {
+    throw new EpalmError("too_large", `${where}: expected at most ${MAX_PAGES} frames, got ${pages}`);
+  }
+  const showings = showingsOf(pages, delay);
+  if (showingSeconds(showings) > maxSeconds) {
+    throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds`);
+  }
+  const final = finalSize(autoOrient, preprocessing, maxPixels, where);
+  const size = handOverSize(autoOrient, final, preprocessing);
+  const decoded = new Map<number, Float32Array>();
+  const result: Float32Array[] = [];
+  for (const page of chooseFrames(showings, frames)) {
+    if (signal?.aborted) throw new EpalmError("aborted", "the request was taken back");
+    const pixels =
+      decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing);
+    decoded.set(page, pixels);
+    result.push(pixels);
+  }
+  return result;
+}
+
+function showingsOf(pages: number, delays: readonly number[]): Showing[] {
+  let time = 0;
+  return Array.from({ length: pages }, (_, page) => {
+    const delay = delays[page] ?? 0;
+    const showing = { time, duration: (delay > NO_DELAY ? delay : DEFAULT_DELAY) / 1000 };
+    time += showing.duration;
+    return showing;
+  });
+}

@@ -1,0 +1,59 @@
+import sharp, { type Sharp } from "sharp";
+import type { Modality } from "../../../core/modality.js";
+import { decodeVideo } from "../video/decode-video.js";
+import { MAX_IMAGE_PIXELS } from "./image.js";
+
+/**
+ * A small JPEG for reports: of a picture, transparency over white; of a video, the middle of its middle frame; of a
+ * sound none.
+ *
+ * @param side of the square that it fits into, in pixels
+ * @throws where the file cannot be read as what it is said to be
+ */
+export async function thumbnail(
+  { path, modality }: { readonly path: string; readonly modality: Modality },
+  side: number,
+): Promise<Uint8Array | undefined> {
+  switch (modality) {
+    case "image":
+      return jpeg(
+        sharp(path, { limitInputPixels: MAX_IMAGE_PIXELS })
+          .rotate()
+          .resize(side, side, { fit: "inside", withoutEnlargement: true })
+          .flatten({ background: "white" }),
+      );
+    case "video":
+      return jpeg(await middleFrame(path, side));
+    case "audio":
+      return undefined;
+    default:
+      return modality satisfies never;
+  }
+}
+
+/** As an encoder would see it, but that its values stay those of pixels. */
+async function middleFrame(path: string, side: number): Promise<Sharp> {
+  const size = { height: side, width: side };
+  const [frame = new Float32Array(3 * side * side)] = await decodeVideo(path, {
+    frames: 1,
+    preprocessing: {
+      size,
+      resize: { mode: "shortest-edge", length: side },
+      resample: "bicubic",
+      rescaleFactor: 1,
+      mean: [0, 0, 0],
+      std: [1, 1, 1],
+    },
+  });
+  const pixels = side * side;
+  // [3, side, side] -> [side, side, 3]
+  const rgb = Uint8Array.from(
+    { length: 3 * pixels },
+    (_, at) => frame[(at % 3) * pixels + Math.floor(at / 3)] ?? 0,
+  );
+  return sharp(rgb, { raw: { ...size, channels: 3 } });
+}
+
+function jpeg(image: Sharp): Promise<Uint8Array> {
+  return image.jpeg({ quality: 80 }).toBuffer();
+}

@@ -1,0 +1,158 @@
+import sharp from "sharp";
+import { EpalmError } from "../../../core/errors.js";
+import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
+import { HEAD_BYTES } from "../../detect/container.js";
+import { nothingDecoded } from "../../detect/tracks.js";
+import { MAX_MEDIA_BYTES, type MediaLimits } from "../../media-limits.js";
+import { preprocessPixels } from "../../preprocess-pixels.js";
+import { type MediaInput, mediaName, readHead, readMedia } from "../../read-media.js";
+import type { RgbImage } from "../../resample.js";
+import { type MediaFile, withMediaFile } from "../ffmpeg/media-file.js";
+import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
+import { decodeAnimation, type FrameSettings, mayMove } from "../image/animation.js";
+import { ppmImages } from "../image/ppm-images.js";
+import { checkPixels, finalSize, handOverSize, rgbPixels } from "../image/sharp-pixels.js";
+import { chooseFrames, showingSeconds } from "./choose-frames.js";
+import { planDecoding, type Segment } from "./plan-decoding.js";
+import { readVideoPackets, type VideoPackets } from "./video-packets.js";
+
+/** Height times width of a frame: 4K as cinemas have it. */
+export const MAX_VIDEO_PIXELS = 4096 * 2304;
+
+export const MAX_VIDEO_SECONDS = 3600;
+
+/** Published encoders take 8, 16 or 96 frames. */
+export const MAX_VIDEO_FRAMES = 96;
+
+export interface VideoOptions {
+  /** How many frames are taken; published: 8. */
+  readonly frames: number;
+  /** How each becomes an encoder's input: as pictures do. */
+  readonly preprocessing: ImagePreprocessing;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface VideoLimits extends MediaLimits {
+  /** Height times width of a frame. Default: `MAX_VIDEO_PIXELS`. */
+  readonly maxPixels?: number | undefined;
+  /** From the first frame to the last. Default: `MAX_VIDEO_SECONDS`. */
+  readonly maxSeconds?: number | undefined;
+}
+
+/**
+ * Decodes `frames` frames, evenly over a medium's first track of moving pictures (see `chooseFrames`), each to
+ * `[3, H, W]` as `decodeImage` does: upright, 8-bit RGB, resized and normalised by `preprocessing`. Videos that ffmpeg
+ * reads, and animated GIF and WebP. The file is read once without being decoded, to know when each frame is seen; then
+ * only frames from the key frames before the chosen ones on are decoded. Where a video is damaged or cut short, the
+ * frames that are there count.
+ *
+ * @throws invalid_option (`frames`), unsupported_media, invalid_media (no frame could be decoded, or there is no
+ *   video), too_large, not_found, aborted
+ */
+export async function decodeVideo(
+  input: MediaInput,
+  { frames, preprocessing, signal }: VideoOptions,
+  limits: VideoLimits = {},
+): Promise<Float32Array[]> {
+  if (!Number.isInteger(frames) || frames < 1 || frames > MAX_VIDEO_FRAMES) {
+    throw new EpalmError("invalid_option", `frames: expected 1 to ${MAX_VIDEO_FRAMES}, got ${frames}`);
+  }
+  const { maxBytes = MAX_MEDIA_BYTES } = limits;
+  const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
+  const settings = { frames, preprocessing, maxPixels, maxSeconds, signal };
+  const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
+  if (mayMove(head)) return decodeAnimation(await readMedia(input, maxBytes), mediaName(input), settings);
+  return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
+}
+
+async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
+  const { frames, maxPixels, maxSeconds, signal } = settings;
+  const { where } = file;
+  const { size, packets, complaint } = await readVideoPackets(file, signal);
+  if (size !== undefined) checkPixels(size, maxPixels, where, "a frame");
+  const shown = packets.map((_, place) => place).sort((a, b) => timeOf(packets, a) - timeOf(packets, b));
+  if (shown.length === 0) throw await nothingDecoded(file, "video", complaint, signal);
+  const showings = shown.flatMap((place) => packets[place] ?? []);
+  const seconds = showingSeconds(showings);
+  if (seconds > maxSeconds) {
+    const got = `got ${seconds.toFixed(0)}`;
+    throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds, ${got}`);
+  }
+  const chosen = chooseFrames(showings, frames).flatMap((index) => shown[index] ?? []);
+  const wanted = [...new Set(chosen)];
+  const decoded: (Float32Array | undefined)[] = [];
+  let reason: string | undefined;
+  for (const segment of planDecoding(packets, wanted)) {
+    const part = await decodeSegment(file, segment, settings);
+    decoded.push(...part.frames);
+    reason ??= part.complaint;
+  }
+  const whole = filled(decoded);
+  if (whole.length === 0) throw await nothingDecoded(file, "video", reason, signal);
+  return chosen.flatMap((place) => whole[wanted.indexOf(place)] ?? []);
+}
+
+function timeOf(packets: VideoPackets["packets"], place: number): number {
+  return packets[place]?.time ?? 0;
+}
+
+/** In seconds; times are written with six digits, and come out of divisions. */
+const TIME_TOLERANCE = 5e-5;
+
+/** One frame for each of the segment's times, undefined where none came. */
+async function decodeSegment(file: MediaFile, { start, times }: Segment, settings: FrameSettings) {
+  const { preprocessing, maxPixels, signal } = settings;
+  const firstFrom = times.map((time) => {
+    const from = (time - TIME_TOLERANCE).toFixed(6);
+    return `gte(t,${from})*(isnan(prev_selected_t)+lt(prev_selected_t,${from}))`;
+  });
+  const seek =
+    start === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", start.toFixed(6)];
+  const { value, complaint } = await runFfmpeg({
+    file,
+    signal,
+    arguments: [
+      ...["-copyts", "-max_pixels", String(maxPixels), ...inputArguments(file, seek), "-map", "0:V:0"],
+      // New and even times: ffmpeg would otherwise repeat frames to fill the gaps, and the option that says not to has
+      // changed its name.
+      ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],
+      ...["-frames:v", String(times.length)],
+      ...["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"],
+    ],
+    read: async (output) => {
+      const frames: Float32Array[] = [];
+      for await (const image of ppmImages(output, maxPixels)) {
+        frames.push(preprocessPixels(await reduced(image, settings, file.where), preprocessing));
+        if (frames.length === times.length) break;
+      }
+      return frames;
+    },
+  });
+  return { frames: spread(value, times.length), complaint };
+}
+
+/** A frame at the size at which pictures are handed over to what resizes as Pillow does. */
+async function reduced(
+  image: RgbImage,
+  { preprocessing, maxPixels }: FrameSettings,
+  where: string,
+): Promise<RgbImage> {
+  const { width, height } = image;
+  const size = handOverSize(image, finalSize(image, preprocessing, maxPixels, where), preprocessing);
+  if (size.width === width && size.height === height) return image;
+  return rgbPixels(sharp(image.data, { raw: { width, height, channels: 3 } }), size, where);
+}
+
+/** Of fewer frames than were wanted, which only damaged files give, each in turn stands for some. */
+function spread<T>(frames: readonly T[], count: number): (T | undefined)[] {
+  return Array.from({ length: count }, (_, index) => frames[Math.floor((index * frames.length) / count)]);
+}
+
+/** Gaps take the frame before them, those at the beginning the first. */
+function filled<T>(frames: readonly (T | undefined)[]): T[] {
+  let last = frames.find((frame) => frame !== undefined);
+  return frames.flatMap((frame) => {
+    last = frame ?? last;
+    return last === undefined ? [] : [last];
+  });
+}

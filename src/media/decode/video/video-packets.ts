@@ -1,0 +1,101 @@
+import { EpalmError } from "../../../core/errors.js";
+import type { ImageSize } from "../../../preprocessing/image-preprocessing.js";
+import type { MediaFile } from "../ffmpeg/media-file.js";
+import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
+import type { Packet } from "./plan-decoding.js";
+
+/** An hour of 60 frames per second. */
+const MAX_PACKETS = 216_000;
+
+/** Longer lines than ffmpeg writes, in UTF-16 units. */
+const MAX_LINE = 1024;
+
+/** `AV_PKT_FLAG_KEY`, `AV_PKT_FLAG_DISCARD` of libavcodec: what is decoded only for others is not seen. */
+const [KEY, DISCARD] = [1, 4];
+
+/** What libavutil writes where there is no time. */
+const NO_TIME = "-9223372036854775808";
+
+/** The first track of moving pictures, not decoded. */
+export interface VideoPackets {
+  /** As the container states it, not turned; undefined where it does not. */
+  readonly size: ImageSize | undefined;
+  /** In the order of the file. */
+  readonly packets: readonly Packet[];
+  readonly complaint: string | undefined;
+}
+
+/** Reads a file once without decoding it. Empty where there is no video. Throws too_large, and what `runFfmpeg` throws. */
+export async function readVideoPackets(
+  file: MediaFile,
+  signal: AbortSignal | undefined,
+): Promise<VideoPackets> {
+  const { value, complaint } = await runFfmpeg({
+    file,
+    signal,
+    arguments: [
+      ...["-copyts", ...inputArguments(file)],
+      ...["-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"],
+    ],
+    read: (output) => readList(output, file.where),
+  });
+  return { ...value, complaint };
+}
+
+/** ffmpeg's `framecrc`: lines of `#name 0: value`, then of `0, decode time, time, duration, bytes, sum[, F=flags]`. */
+async function readList(
+  output: AsyncIterable<Buffer>,
+  where: string,
+): Promise<Omit<VideoPackets, "complaint">> {
+  const packets: Packet[] = [];
+  let size: ImageSize | undefined;
+  let tick = 1;
+  for await (const line of linesOf(output)) {
+    const [, name, value = ""] = /^#(\w+) 0: (.*)$/.exec(line) ?? [];
+    if (name === "tb") tick = fraction(value);
+    if (name === "dimensions") size = sizeOf(value);
+    if (line.startsWith("#")) continue;
+    const packet = packetOf(line, tick);
+    if (packet !== undefined) packets.push(packet);
+    if (packets.length > MAX_PACKETS) {
+      throw new EpalmError("too_large", `${where}: expected at most ${MAX_PACKETS} frames`);
+    }
+  }
+  return { size, packets };
+}
+
+function packetOf(line: string, tick: number): Packet | undefined {
+  const [, decodeTicks = NO_TIME, ticks = NO_TIME, duration = "0"] = line
+    .split(",")
+    .map((part) => part.trim());
+  const time = ticks === NO_TIME ? decodeTicks : ticks;
+  if (time === NO_TIME) return undefined;
+  const flags = Number(/, F=(0x[0-9A-F]+)/.exec(line)?.[1] ?? KEY);
+  if ((flags & DISCARD) !== 0) return undefined;
+  const decodeTime = decodeTicks === NO_TIME ? time : decodeTicks;
+  return {
+    time: Number(time) * tick,
+    decodeTime: Math.min(Number(decodeTime), Number(time)) * tick,
+    duration: Number(duration) * tick,
+    isKey: (flags & KEY) !== 0,
+  };
+}
+
+function fraction(text: string): number {
+  const [over = 1, under = 1] = text.split("/").map(Number);
+  return over / under;
+}
+
+function sizeOf(text: string): ImageSize | undefined {
+  const [width = 0, height = 0] = text.split("x").map(Number);
+  return width > 0 && height > 0 ? { height, width } : undefined;
+}
+
+async function* linesOf(output: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const chunk of output) {
+    const lines = (rest + chunk.toString("latin1")).split("\n");
+    rest = (lines.pop() ?? "").slice(0, MAX_LINE);
+    yield* lines;
+  }
+}

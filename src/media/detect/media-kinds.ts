@@ -1,0 +1,36 @@
+import type { Modality } from "../../core/modality.js";
+import { withMediaFile } from "../decode/ffmpeg/media-file.js";
+import { isAnimation } from "../decode/image/animation.js";
+import { MAX_MEDIA_BYTES, type MediaLimits } from "../media-limits.js";
+import { type MediaInput, readHead, readMedia } from "../read-media.js";
+import { containerOf, HEAD_BYTES } from "./container.js";
+import { imageFormatOf } from "./image-format.js";
+import { tracksOf } from "./tracks.js";
+
+/**
+ * What a medium can be taken for, best first, of its content and not of its name: a video with sound is video and then
+ * audio, an animation is video and then an image, an MP4 or WebM without moving pictures is audio. Empty for bytes of
+ * no kind, and for containers whose tracks cannot be read. Where the first bytes leave it open, ffmpeg is asked.
+ *
+ * @throws not_found, too_large, invalid_media (no file, or empty), aborted
+ */
+export async function mediaKinds(
+  input: MediaInput,
+  { maxBytes = MAX_MEDIA_BYTES }: MediaLimits = {},
+  signal?: AbortSignal,
+): Promise<readonly Modality[]> {
+  const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
+  if (imageFormatOf(head) !== undefined) {
+    return (await isAnimation(await readMedia(input, maxBytes))) ? ["video", "image"] : ["image"];
+  }
+  const container = containerOf(head);
+  if (container === undefined) return [];
+  if (!container.holdsVideo) return ["audio"];
+  const { hasVideo, hasAudio } = await withMediaFile(
+    input,
+    maxBytes,
+    (file) => tracksOf(file, signal),
+    signal,
+  );
+  return [...(hasVideo ? (["video"] as const) : []), ...(hasAudio ? (["audio"] as const) : [])];
+}

@@ -1,0 +1,240 @@
+import { z } from "zod";
+import { EpalmError, type ErrorCode } from "../core/errors.js";
+import { parsePublic } from "./parse-public.js";
+
+/** Encoders of public models take at most 1024 pixels a side; more is taken for a damaged file. */
+const MAX_SIDE = 4096;
+
+const side = z.int().min(1).max(MAX_SIDE);
+const sizeSchema = z.strictObject({ height: side, width: side });
+const channels = z.tuple([z.number(), z.number(), z.number()]);
+const resampleSchema = z.enum(["nearest", "bilinear", "bicubic", "lanczos"]);
+const resizeSchema = z.discriminatedUnion("mode", [
+  z.strictObject({ mode: z.literal("squash"), ...sizeSchema.shape }),
+  z.strictObject({ mode: z.literal("shortest-edge"), length: side }),
+]);
+
+export type ImageSize = z.infer<typeof sizeSchema>;
+export type Resample = z.infer<typeof resampleSchema>;
+export type Resize = z.infer<typeof resizeSchema>;
+
+/**
+ * How a picture becomes an encoder's input; stored in the manifest of a model folder.
+ * Resize, then cut `size` out of the middle, then `(value * rescaleFactor - mean) / std` per channel.
+ */
+export const imagePreprocessingSchema = z
+  .strictObject({
+    /** What the encoder takes, in pixels. */
+    size: sizeSchema,
+    /** `squash`: to exactly this size, ratio lost. `shortest-edge`: the shorter side to `length`, ratio kept. */
+    resize: resizeSchema,
+    /** The filter, as Pillow has it: widened where a picture becomes smaller. */
+    resample: resampleSchema,
+    /** From 0…255 to the range that `mean` and `std` speak of; 1 leaves values as they are. */
+    rescaleFactor: z.number().positive(),
+    /** Red, green, blue; zeros where nothing is taken away. */
+    mean: channels,
+    /** Red, green, blue; ones where nothing is divided. */
+    std: channels.refine((values) => values.every((value) => value > 0), "expected numbers above 0"),
+  })
+  .refine(cropFits, "expected a resized picture that holds the whole of `size`")
+  .meta({ id: "picture" });
+
+export type ImagePreprocessing = z.infer<typeof imagePreprocessingSchema>;
+type ChannelScale = Pick<ImagePreprocessing, "mean" | "std">;
+
+const ONE_BYTE = 1 / 255;
+const CLIP = {
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  std: [0.26862954, 0.26130258, 0.27577711],
+} satisfies ChannelScale;
+const HALF = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } satisfies ChannelScale;
+const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } satisfies ChannelScale;
+
+/** eP-ALM as published: squashed to a square of `size` pixels, bicubic, CLIP's mean and standard deviation. */
+export function publishedPreprocessing(size: number): ImagePreprocessing {
+  return squashed(size, CLIP);
+}
+
+/** As pictures come to masked auto-encoders: squashed, bicubic, ImageNet's mean and standard deviation. */
+export function imagenetPreprocessing(size: number): ImagePreprocessing {
+  return squashed(size, IMAGENET);
+}
+
+function squashed(size: number, scale: ChannelScale): ImagePreprocessing {
+  const square = { height: size, width: size };
+  const resize: Resize = { mode: "squash", ...square };
+  return valid(
+    { size: square, resize, resample: "bicubic", rescaleFactor: ONE_BYTE, ...scale },
+    `preprocessing for ${size} pixels`,
+    "invalid_option",
+  );
+}
+
+/** The `preprocessor_config.json` that says the same as `imagenetPreprocessing`. */
+export function imagenetPreprocessorConfig(size: number): Readonly<Record<string, unknown>> {
+  return {
+    image_processor_type: "ViTImageProcessor",
+    do_resize: true,
+    size: { height: size, width: size },
+    resample: pillowResample.indexOf("bicubic"),
+    do_rescale: true,
+    rescale_factor: ONE_BYTE,
+    do_normalize: true,
+    image_mean: IMAGENET.mean,
+    image_std: IMAGENET.std,
+  };
+}
+
+/** What an image processor of Hugging Face does where its `preprocessor_config.json` is silent. */
+interface ProcessorDefaults extends ChannelScale {
+  readonly resample: Resample;
+  readonly size: z.infer<typeof processorSize>;
+  /** What a bare number in `size` means. */
+  readonly bareSize: "square" | "shortest_edge";
+  readonly crop: boolean;
+}
+
+const processorSize = z.union([
+  side,
+  z.strictObject({ height: side, width: side }),
+  z.strictObject({ shortest_edge: side }),
+]);
+
+const shortest224 = { size: { shortest_edge: 224 }, bareSize: "shortest_edge", crop: true } as const;
+
+/** From transformers 5.18, `models/<name>/image_processing_<name>.py`. */
+const processors: Readonly<Record<string, ProcessorDefaults>> = {
+  ViT: { resample: "bilinear", size: { height: 224, width: 224 }, bareSize: "square", crop: false, ...HALF },
+  DeiT: { resample: "bicubic", size: { height: 256, width: 256 }, bareSize: "square", crop: true, ...HALF },
+  CLIP: { resample: "bicubic", ...shortest224, ...CLIP },
+  Bit: { resample: "bicubic", ...shortest224, ...CLIP },
+  VideoMAE: { resample: "bilinear", ...shortest224, ...HALF },
+};
+
+/** `PIL.Image.Resampling`; box (4) and Hamming (5) are used by no encoder that is supported. */
+const pillowResample: readonly Resample[] = ["nearest", "lanczos", "bilinear", "bicubic"];
+const pillowNumber = z.literal([0, 1, 2, 3]).transform((number) => pillowResample[number] ?? "bicubic");
+
+const off = z.literal(false).optional();
+const processorConfig = z.object({
+  image_processor_type: z.string().optional(),
+  feature_extractor_type: z.string().optional(),
+  do_resize: z.literal(true).default(true),
+  size: processorSize.optional(),
+  resample: pillowNumber.optional(),
+  do_center_crop: z.boolean().optional(),
+  crop_size: z.union([side, sizeSchema]).default(224),
+  do_rescale: z.boolean().default(true),
+  rescale_factor: z.number().positive().default(ONE_BYTE),
+  do_normalize: z.boolean().default(true),
+  image_mean: channels.optional(),
+  image_std: channels.optional(),
+  do_pad: off,
+  do_flip_channel_order: off,
+  do_grayscale: off,
+  offset: off,
+});
+
+/**
+ * The settings in a `preprocessor_config.json` of Hugging Face, for the processors named above (and their
+ * `FeatureExtractor` and `Fast` forms; a file that names none is read as ViT's). `where` names the file in errors:
+ * `unsupported_architecture` for a value that cannot be followed, by key.
+ */
+export function parsePreprocessorConfig(json: unknown, where: string): ImagePreprocessing {
+  const config = parsePublic(processorConfig, json, where);
+  const defaults = processorDefaults(config.image_processor_type ?? config.feature_extractor_type, where);
+  const resize = processorResize(config.size ?? defaults.size, defaults.bareSize);
+  const cropped = config.do_center_crop ?? defaults.crop;
+  if (!cropped && resize.mode === "shortest-edge") {
+    throw unsupported(where, "'do_center_crop': expected true beside 'size.shortest_edge', got false");
+  }
+  const whole = resize.mode === "squash" ? { height: resize.height, width: resize.width } : undefined;
+  return valid(
+    {
+      size: cropped || whole === undefined ? toSize(config.crop_size) : whole,
+      resize,
+      resample: config.resample ?? defaults.resample,
+      rescaleFactor: config.do_rescale ? config.rescale_factor : 1,
+      mean: config.do_normalize ? (config.image_mean ?? defaults.mean) : [0, 0, 0],
+      std: config.do_normalize ? (config.image_std ?? defaults.std) : [1, 1, 1],
+    },
+    where,
+    "unsupported_architecture",
+  );
+}
+
+function processorDefaults(type: string | undefined, where: string): ProcessorDefaults {
+  const name = (type ?? "ViTImageProcessor").replace(/(ImageProcessor(Fast|Pil)?|FeatureExtractor)$/, "");
+  const defaults = Object.hasOwn(processors, name) ? processors[name] : undefined;
+  if (defaults !== undefined) return defaults;
+  const known = Object.keys(processors).map((known) => `${known}ImageProcessor`);
+  throw unsupported(where, `'image_processor_type': expected one of ${known.join(", ")}, got ${type}`);
+}
+
+function processorResize(size: ProcessorDefaults["size"], bareSize: ProcessorDefaults["bareSize"]): Resize {
+  if (typeof size === "number") {
+    return bareSize === "square"
+      ? { mode: "squash", ...toSize(size) }
+      : { mode: "shortest-edge", length: size };
+  }
+  if ("shortest_edge" in size) return { mode: "shortest-edge", length: size.shortest_edge };
+  return { mode: "squash", ...size };
+}
+
+const timmConfig = z.object({
+  input_size: z.tuple([z.literal(3), side, side]),
+  interpolation: resampleSchema.default("bicubic"),
+  crop_pct: z.number().min(0.1).max(1).default(0.875),
+  crop_mode: z.enum(["center", "squash"]).default("center"),
+  mean: channels.default(IMAGENET.mean),
+  std: channels.default(IMAGENET.std),
+});
+
+/**
+ * The settings in a `config.json` of timm on the hub: `pretrained_cfg`, or the same keys at the top as older files
+ * have them. Source: timm 1.0, `data/config.py` (defaults) and `transforms_imagenet_eval` in
+ * `data/transforms_factory.py`. Errors as in `parsePreprocessorConfig`.
+ */
+export function parseTimmConfig(json: unknown, where: string): ImagePreprocessing {
+  const nested = z.object({ pretrained_cfg: z.unknown() }).safeParse(json);
+  const config = parsePublic(timmConfig, nested.data?.pretrained_cfg ?? json, where);
+  const [, height, width] = config.input_size;
+  const grown = (length: number) => Math.floor(length / config.crop_pct);
+  if (config.crop_mode === "center" && height !== width) {
+    throw unsupported(where, `'crop_mode': expected squash for an input of ${height} x ${width}, got center`);
+  }
+  return valid(
+    {
+      size: { height, width },
+      resize:
+        config.crop_mode === "squash"
+          ? { mode: "squash", height: grown(height), width: grown(width) }
+          : { mode: "shortest-edge", length: grown(height) },
+      resample: config.interpolation,
+      rescaleFactor: ONE_BYTE,
+      mean: config.mean,
+      std: config.std,
+    },
+    where,
+    "unsupported_architecture",
+  );
+}
+
+function cropFits({ size, resize }: { size: ImageSize; resize: Resize }): boolean {
+  const height = resize.mode === "squash" ? resize.height : resize.length;
+  const width = resize.mode === "squash" ? resize.width : resize.length;
+  return size.height <= height && size.width <= width;
+}
+
+function toSize(size: number | ImageSize): ImageSize {
+  return typeof size === "number" ? { height: size, width: size } : size;
+}
+
+function valid(value: ImagePreprocessing, where: string, code: ErrorCode): ImagePreprocessing {
+  return parsePublic(imagePreprocessingSchema, value, where, code);
+}
+
+function unsupported(where: string, message: string): EpalmError {
+  return new EpalmError("unsupported_architecture", `${where}: ${message}`);
+}

@@ -1,0 +1,29 @@
+import { EpalmError } from "../core/errors.js";
+import { serveThread } from "./serve-thread.js";
+import { type Feeds, openSession, type Session, type SessionOptions } from "./session.js";
+
+/** The thread behind `RemoteSession`: holds sessions by number and runs them one after the other. */
+
+const sessions = new Map<number, Session>();
+let nextSession = 0;
+
+function sessionOf(id: number): Session {
+  const session = sessions.get(id);
+  if (!session) throw new EpalmError("internal", `no session ${id} is open`);
+  return session;
+}
+
+serveThread({
+  async open({ model, options }: { model: string | Uint8Array; options: SessionOptions }) {
+    const session = await openSession(model, options);
+    const id = nextSession++;
+    sessions.set(id, session);
+    return { id, inputNames: session.inputNames, outputNames: session.outputNames };
+  },
+  run: ({ id, feeds, fetches }: { id: number; feeds: Feeds; fetches: readonly string[] }) =>
+    sessionOf(id).run(feeds, fetches),
+  async close({ id }: { id: number }) {
+    await sessionOf(id).close();
+    sessions.delete(id);
+  },
+});

@@ -1,0 +1,38 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { EpalmError } from "../../core/errors.js";
+import type { Admission } from "../queue/admission.js";
+import { asEpalmError, openAiProblem, PROBLEM_TYPE, problemOf } from "./problem.js";
+
+const methods = ["GET", "POST"] as const;
+
+/** Every error, fastify's own included, as problem+json. */
+export function errorAnswers(app: FastifyInstance, admission: Admission): void {
+  app.setErrorHandler((error, request, reply) => {
+    const known = asEpalmError(error);
+    // Whose fault it is decides who needs to hear of it.
+    if (known.status >= 500 && known.code !== "overloaded") request.log.error({ err: error }, "failed");
+    else request.log.debug({ code: known.code, detail: known.message }, "refused");
+    return sendProblem(request, reply, known, admission);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const [path = ""] = request.url.split("?");
+    const allowed = methods.filter((method) => app.hasRoute({ method, url: path }));
+    if (allowed.length === 0)
+      return sendProblem(request, reply, new EpalmError("not_found", "no such address"));
+    reply.header("allow", allowed.join(", "));
+    const message = `expected ${allowed.join(" or ")}, got ${request.method}`;
+    return sendProblem(request, reply, new EpalmError("method_not_allowed", message));
+  });
+}
+
+function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: EpalmError,
+  admission?: Admission,
+): FastifyReply {
+  if (error.code === "overloaded" && admission) reply.header("retry-after", admission.retrySeconds);
+  const problem = problemOf(error, request.id);
+  const body = request.url.startsWith("/v1/") ? openAiProblem(problem) : problem;
+  return reply.status(error.status).type(PROBLEM_TYPE).send(body);
+}

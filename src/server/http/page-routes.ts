@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import { createReadStream, readdirSync, readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { extname, join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { EpalmError } from "../../core/errors.js";
+import type { SampleList } from "../../wire.js";
+import type { Keys } from "../keys.js";
+import type { Service } from "../service.js";
+
+/** The page's files lie in `src/` of the package, as they are written: three folders above the compiled file. */
+const FOLDER = new URL("../../../../src/server/page/", import.meta.url);
+
+const INDEX = "index.html";
+
+/** Only files of these are served. */
+const fileTypes: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
+
+/** Nothing but what this server itself sends, and the medium that the visitor chose (`blob:`). */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' blob:",
+  "media-src 'self' blob:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+].join("; ");
+
+/** Folder of samples in a model folder. */
+const SAMPLES = "samples";
+
+/** The page loads each of them at once. */
+const MAX_SAMPLES = 24;
+
+/** Seconds: a visitor's reload needs no second transfer, a new sample shows soon. */
+const SAMPLE_AGE = 300;
+
+/** No path, nothing hidden, nothing that a header or a log could misread. */
+const SAMPLE_NAME = /^[A-Za-z0-9][\w .-]{0,99}$/;
+
+const sampleTypes: Readonly<Record<string, string>> = {
+  ".avif": "image/avif",
+  ".flac": "audio/flac",
+  ".gif": "image/gif",
+  ".jpeg": "image/jpeg",
+  ".jpg": "image/jpeg",
+  ".mp3": "audio/mpeg",
+  ".mp4": "video/mp4",
+  ".ogg": "audio/ogg",
+  ".png": "image/png",
+  ".wav": "audio/wav",
+  ".webm": "video/webm",
+  ".webp": "image/webp",
+};
+
+/** `GET /`, the page; and `GET /samples`, the media that it offers, for whoever may ask about them. */
+export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys): void {
+  for (const name of readdirSync(FOLDER)) servePageFile(app, name);
+  const guard = { onRequest: keys.check };
+  app.get("/samples", guard, async (): Promise<SampleList> => {
+    const lists = await Promise.all(
+      Object.entries(config.models).map(([model, folder]) => samplesOf(model, folder)),
+    );
+    return { samples: lists.flat() };
+  });
+  app.get<{ Params: { model: string; name: string } }>(
+    "/samples/:model/:name",
+    guard,
+    async ({ params }, reply) => {
+      const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
+      // A name counts only as one of the list: what a request says never becomes part of a path by itself.
+      const names = folder === undefined ? [] : await sampleNames(folder);
+      const name = names.find((known) => known === params.name);
+      if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
+      reply.header("cache-control", `private, max-age=${SAMPLE_AGE}`);
+      return reply.type(typeOf(name)).send(createReadStream(join(folder, SAMPLES, name)));
+    },
+  );
+}
+
+/**
+ * `/` and, under `page/`, what it loads; read once, so that no request touches the page's folder.
+ *
+ * Browsers ask each time, and get the bytes only where they changed: page and service are never of two versions.
+ */
+function servePageFile(app: FastifyInstance, name: string): void {
+  const type = fileTypes[extname(name)];
+  if (type === undefined) return;
+  const bytes = readFileSync(new URL(name, FOLDER));
+  const etag = `"${createHash("sha256").update(bytes).digest("base64url")}"`;
+  app.get(name === INDEX ? "/" : `/page/${name}`, { logLevel: "warn" }, async (request, reply) => {
+    reply.header("content-security-policy", POLICY).header("cache-control", "no-cache").header("etag", etag);
+    if (request.headers["if-none-match"] === etag) return reply.status(304).send();
+    return reply.type(type).send(bytes);
+  });
+}
+
+async function samplesOf(model: string, folder: string): Promise<SampleList["samples"]> {
+  const names = await sampleNames(folder);
+  return names.map((name) => ({
+    model,
+    name,
+    type: typeOf(name),
+    href: `samples/${encodeURIComponent(model)}/${encodeURIComponent(name)}`,
+  }));
+}
+
+/** Links are left out: they may lead out of the folder. */
+async function sampleNames(folder: string): Promise<string[]> {
+  const entries = await readdir(join(folder, SAMPLES), { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter(
+      (entry) =>
+        entry.isFile() && SAMPLE_NAME.test(entry.name) && Object.hasOwn(sampleTypes, extensionOf(entry.name)),
+    )
+    .map(({ name }) => name)
+    .sort()
+    .slice(0, MAX_SAMPLES);
+}
+
+function typeOf(name: string): string {
+  return sampleTypes[extensionOf(name)] ?? "application/octet-stream";
+}
+
+function extensionOf(name: string): string {
+  return extname(name).toLowerCase();
+}

@@ -1,0 +1,102 @@
+import { STATUS_CODES } from "node:http";
+import { EpalmError, type ErrorCode } from "../../core/errors.js";
+import { libraryNames, mediaFields, type Problem } from "../../wire.js";
+
+export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
+
+/** A status that no catalogue of HTTP has: the client closed the connection. */
+const ABORTED_TITLE = "Client Closed Request";
+
+/** What the library calls a field, as the request calls it. */
+const wireNames = new Map<string, string>(
+  Object.entries(libraryNames).map(([wire, library]) => [library, wire]),
+);
+
+/** Fields that messages may begin with. */
+const fields = new Set([
+  ...Object.keys(libraryNames),
+  ...mediaFields,
+  ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
+]);
+
+/** An error about one field of a request, whose message begins with it. */
+export class FieldError extends EpalmError {
+  readonly field: string;
+  /** The message without the field. */
+  readonly detail: string;
+
+  constructor(code: ErrorCode, field: string, message: string, options?: ErrorOptions) {
+    super(code, `${field}: ${message}`, options);
+    this.field = field;
+    this.detail = message;
+  }
+}
+
+/**
+ * An error of the library about a field, in the words of the request: `maxNewTokens: …` becomes `max_tokens: …`, and
+ * `media: …` names the field that carried the medium.
+ */
+export function namingFields(error: unknown, mediaField: string): unknown {
+  if (!(error instanceof EpalmError) || error instanceof FieldError) return error;
+  const [, name = "", rest = ""] = /^(\w+)(.*)$/s.exec(error.message) ?? [];
+  if (name === "media" && rest.startsWith(": ")) {
+    return new FieldError(error.code, mediaField, rest.slice(2), { cause: error });
+  }
+  const wire = wireNames.get(name) ?? name;
+  if (!fields.has(wire) || !/^(\[\d+\])?: /.test(rest)) {
+    const isAdapter =
+      /^adapter '/.test(error.message) && ["not_found", "invalid_option"].includes(error.code);
+    if (!isAdapter) return error;
+    return new FieldError(error.code, "adapter", error.message.slice("adapter ".length), { cause: error });
+  }
+  const [index = ""] = /^\[\d+\]/.exec(rest) ?? [];
+  return new FieldError(error.code, wire + index, rest.slice(index.length + 2), { cause: error });
+}
+
+/** What anything that was thrown is, as an error of the catalogue. Faults of the service itself say nothing of it. */
+export function asEpalmError(error: unknown): EpalmError {
+  if (error instanceof EpalmError) return error;
+  return frameworkError(error) ?? new EpalmError("internal", "an error inside the service", { cause: error });
+}
+
+/** @param instance the request's id */
+export function problemOf(error: EpalmError, instance: string): Problem {
+  const { status, code } = error;
+  return {
+    type: `urn:epalm:error:${code}`,
+    title: STATUS_CODES[status] ?? ABORTED_TITLE,
+    status,
+    detail: code === "internal" ? "an error inside the service; its log has the id" : error.message,
+    instance,
+    code,
+    ...(error instanceof FieldError ? { field: error.field } : {}),
+  };
+}
+
+/** The same problem with what clients of OpenAI's interface look for beside it. */
+export function openAiProblem(problem: Problem): Problem {
+  const { detail, code, field = null } = problem;
+  return { ...problem, error: { message: detail, type: code, code, param: field } };
+}
+
+/** Statuses that fastify, its plugins and Node's parser give, as codes of the catalogue. */
+const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
+  [400, "invalid_option"],
+  [401, "unauthorized"],
+  [404, "not_found"],
+  [405, "method_not_allowed"],
+  [406, "too_large"],
+  [408, "slow_request"],
+  [413, "too_large"],
+  [414, "too_large"],
+  [415, "unsupported_media"],
+  [429, "rate_limited"],
+  [431, "too_large"],
+  [503, "overloaded"],
+]);
+
+function frameworkError(error: unknown): EpalmError | undefined {
+  if (!(error instanceof Error) || !("statusCode" in error)) return undefined;
+  const code = codesByStatus.get(Number(error.statusCode));
+  return code && new EpalmError(code, error.message, { cause: error });
+}

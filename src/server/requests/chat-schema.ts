@@ -1,0 +1,138 @@
+import { z } from "zod";
+import {
+  MAX_NEW_TOKENS,
+  MAX_SEQUENCES,
+  MAX_STOP_LENGTH,
+  MAX_STOP_STRINGS,
+} from "../../generation/options.js";
+import { captionRequest } from "../../wire.js";
+
+/**
+ * `POST /v1/chat/completions`, as OpenAI has it, as far as it can mean something here. Options that this library adds
+ * have the names that they have elsewhere. What cannot be done is refused by name, never passed over.
+ */
+
+const {
+  adapter,
+  beams,
+  early_stopping,
+  length_penalty,
+  logprobs,
+  min_tokens,
+  model,
+  seed,
+  stream,
+  temperature,
+  top_k,
+  top_p,
+} = captionRequest.shape;
+
+const url = z.string().min(1);
+
+/** Media are scaled to what the encoder takes: the detail that is asked for changes nothing. */
+const detail = z.enum(["auto", "low", "high"]).optional();
+
+const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
+const imagePart = z.strictObject({
+  type: z.literal("image_url"),
+  image_url: z.strictObject({ url, detail }),
+});
+const audioPart = z.strictObject({
+  type: z.literal("input_audio"),
+  // What the sound is, its own bytes say; OpenAI's clients tell it, others leave it out.
+  input_audio: z.strictObject({ data: url, format: z.string().optional() }),
+});
+const videoPart = z.strictObject({ type: z.literal("video_url"), video_url: z.strictObject({ url }) });
+
+export const contentPart = z.discriminatedUnion("type", [textPart, imagePart, audioPart, videoPart]);
+
+const message = z.strictObject({
+  role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
+  content: z.union([z.string(), z.array(contentPart)], { error: "expected a text or a list of parts" }),
+  name: z.string().optional(),
+});
+
+export const chatRequest = z.strictObject({
+  model,
+  messages: z.array(message).min(1).describe("one message of the user: a medium and, if asked, a question"),
+  max_tokens: z.int().min(1).max(MAX_NEW_TOKENS).optional(),
+  max_completion_tokens: z.int().min(1).max(MAX_NEW_TOKENS).optional(),
+  temperature,
+  top_p: top_p.describe("1 is as if it were not given"),
+  n: z.int().min(1).max(MAX_SEQUENCES).optional(),
+  seed,
+  stop: z
+    .union([
+      z.string().min(1).max(MAX_STOP_LENGTH),
+      z.array(z.string().min(1).max(MAX_STOP_LENGTH)).max(MAX_STOP_STRINGS),
+    ])
+    .nullable()
+    .optional(),
+  stream: stream.nullable(),
+  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).nullable().optional(),
+  logprobs: logprobs.nullable(),
+  top_logprobs: z.literal(0).nullable().optional(),
+  frequency_penalty: z.literal(0).nullable().optional(),
+  presence_penalty: z.literal(0).nullable().optional(),
+  response_format: z.strictObject({ type: z.literal("text") }).optional(),
+  user: z.string().optional().describe("taken, and not used"),
+  adapter,
+  beams,
+  early_stopping,
+  length_penalty,
+  min_tokens,
+  top_k,
+});
+
+export type ChatRequest = z.infer<typeof chatRequest>;
+export type ContentPart = z.infer<typeof contentPart>;
+
+const finishReason = z.enum(["stop", "length"]);
+const tokenLogprob = z.strictObject({
+  token: z.string(),
+  logprob: z.number(),
+  bytes: z.array(z.int()),
+  top_logprobs: z.array(z.never()),
+});
+const chatLogprobs = z.strictObject({ content: z.array(tokenLogprob), refusal: z.null() });
+
+const chatUsage = z.strictObject({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+});
+
+const common = { id: z.string(), created: z.int(), model: z.string() };
+
+export const chatCompletion = z.strictObject({
+  ...common,
+  object: z.literal("chat.completion"),
+  choices: z.array(
+    z.strictObject({
+      index: z.int(),
+      message: z.strictObject({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+      logprobs: chatLogprobs.nullable(),
+      finish_reason: finishReason,
+    }),
+  ),
+  usage: chatUsage,
+});
+
+export const chatChunk = z.strictObject({
+  ...common,
+  object: z.literal("chat.completion.chunk"),
+  choices: z.array(
+    z.strictObject({
+      index: z.int(),
+      delta: z.strictObject({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+      logprobs: chatLogprobs.nullable(),
+      finish_reason: finishReason.nullable(),
+    }),
+  ),
+  usage: chatUsage.nullable().optional(),
+});
+
+export type ChatCompletion = z.infer<typeof chatCompletion>;
+export type ChatChunk = z.infer<typeof chatChunk>;
+export type ChatLogprobs = z.infer<typeof chatLogprobs>;
+export type ChatUsage = z.infer<typeof chatUsage>;

@@ -1,0 +1,44 @@
+import { type GenerationFields, libraryNames, type VqaRequest } from "../../wire.js";
+import type { ServerConfig } from "../config.js";
+import { FieldError } from "../http/problem.js";
+
+type Limits = ServerConfig["limits"];
+
+/** @throws too_large for more tokens than the service writes */
+export function checkGeneration({ max_tokens = 0 }: GenerationFields, limits: Limits): void {
+  if (max_tokens <= limits.newTokens) return;
+  throw new FieldError("too_large", "max_tokens", `expected at most ${limits.newTokens}, got ${max_tokens}`);
+}
+
+/** What a question may be beyond its schema. @throws too_large, invalid_option */
+export function checkVqa(request: VqaRequest, limits: Limits): void {
+  checkGeneration(request, limits);
+  const { question, candidates = [] } = request;
+  if (typeof question !== "string") checkCount("question", question, limits.questions);
+  checkCount("candidates", candidates, limits.candidates);
+  checkLengths("question", typeof question === "string" ? [question] : question, limits.questionLength);
+  checkLengths("candidates", candidates, limits.questionLength);
+  checkModes(request);
+}
+
+function checkCount(field: string, texts: readonly string[], most: number): void {
+  if (texts.length <= most) return;
+  throw new FieldError("too_large", field, `expected at most ${most} texts, got ${texts.length}`);
+}
+
+function checkLengths(field: string, texts: readonly string[], most: number): void {
+  const long = texts.find((text) => text.length > most);
+  if (long === undefined) return;
+  throw new FieldError("too_large", field, `expected at most ${most} characters, got ${long.length}`);
+}
+
+/** Options of writing mean nothing where candidates are ranked, and the other way round. */
+function checkModes(request: VqaRequest): void {
+  if (!request.candidates) {
+    if (request.rank_by === undefined) return;
+    throw new FieldError("invalid_option", "rank_by", "expected candidates beside it");
+  }
+  const writing = new Set([...Object.keys(libraryNames), "stream", "logprobs"]);
+  const [given] = Object.entries(request).filter(([name, value]) => writing.has(name) && value !== undefined);
+  if (given) throw new FieldError("invalid_option", given[0], "expected no value beside candidates");
+}

@@ -1,0 +1,91 @@
+import { EpalmError, type ErrorCode, messageOf } from "../../core/errors.js";
+import type { CaptionRequest, VqaRequest } from "../../wire.js";
+import { FieldError } from "../http/problem.js";
+import { chatRequest } from "./chat-schema.js";
+import { type ChatQuestion, readChat } from "./read-chat.js";
+import { parseFields, type ReadRequest, readCaption, readVqa } from "./read-fields.js";
+
+/** What JSON bodies may be, by where they are sent. */
+export interface JsonBodies {
+  readonly caption: ReadRequest<CaptionRequest>;
+  readonly vqa: ReadRequest<VqaRequest>;
+  readonly chat: ChatQuestion;
+}
+
+const readers: {
+  readonly [Kind in keyof JsonBodies]: (json: unknown, maxBytes: number) => JsonBodies[Kind];
+} = {
+  caption: (json, maxBytes) => readCaption(json, maxBytes),
+  vqa: (json, maxBytes) => readVqa(json, maxBytes),
+  chat: (json, maxBytes) => readChat(parseFields(json, chatRequest), maxBytes),
+};
+
+/**
+ * Objects, lists and members of a body, which cost far more memory than their letters; the most that a request can mean
+ * are a thousand.
+ */
+const MAX_JSON_PARTS = 100_000;
+
+/**
+ * What a body says: its fields, checked, and its medium, decoded.
+ *
+ * @param maxBytes of the medium
+ * @throws FieldError, invalid_option, too_large
+ */
+export function readJsonBody<Kind extends keyof JsonBodies>(
+  kind: Kind,
+  bytes: Uint8Array,
+  maxBytes: number,
+): JsonBodies[Kind] {
+  return readers[kind](parseJson(bytes), maxBytes);
+}
+
+/** What `readJsonBody` gives or throws, in a form that goes from thread to thread. */
+export type BodyOutcome<Kind extends keyof JsonBodies> =
+  | { readonly kind: "read"; readonly body: JsonBodies[Kind] }
+  | {
+      readonly kind: "refused";
+      readonly code: ErrorCode;
+      /** Without the field. */
+      readonly message: string;
+      readonly field: string | undefined;
+    };
+
+/** As `readJsonBody`, without throwing what the catalogue has. */
+export function tryJsonBody<Kind extends keyof JsonBodies>(
+  kind: Kind,
+  bytes: Uint8Array,
+  maxBytes: number,
+): BodyOutcome<Kind> {
+  try {
+    return { kind: "read", body: readJsonBody(kind, bytes, maxBytes) };
+  } catch (error) {
+    if (!(error instanceof EpalmError)) throw error;
+    const { code, message } = error;
+    return error instanceof FieldError
+      ? { kind: "refused", code, message: error.detail, field: error.field }
+      : { kind: "refused", code, message, field: undefined };
+  }
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  expectFewParts(bytes);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new EpalmError("invalid_option", `body: is not JSON: ${messageOf(error)}`);
+  }
+}
+
+const [COMMA, BRACKET, BRACE] = [0x2c, 0x5b, 0x7b];
+
+/** Signs within texts are counted, too: a question has few. @throws too_large */
+function expectFewParts(bytes: Uint8Array): void {
+  let parts = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === COMMA || byte === BRACKET || byte === BRACE) parts++;
+  }
+  if (parts <= MAX_JSON_PARTS) return;
+  throw new EpalmError("too_large", `body: expected at most ${MAX_JSON_PARTS} values, got about ${parts}`);
+}

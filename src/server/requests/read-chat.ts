@@ -1,0 +1,95 @@
+import type { CaptionRequest, MediaField } from "../../wire.js";
+import { FieldError } from "../http/problem.js";
+import type { ChatRequest, ContentPart } from "./chat-schema.js";
+import { type GivenMedium, givenMedium } from "./medium.js";
+
+/** A chat request as one of `/caption` or, with a question, of `/vqa`. */
+export interface ChatQuestion {
+  readonly question: string | undefined;
+  readonly medium: GivenMedium;
+  readonly fields: Omit<CaptionRequest, MediaField>;
+  /** Whether a stream ends with the usage. */
+  readonly includeUsage: boolean;
+}
+
+/**
+ * What a chat needs. The models answer one question about one medium: a conversation is refused rather than cut down
+ * to its last words.
+ *
+ * @param maxBytes of the medium
+ * @throws FieldError: invalid_option, too_large
+ */
+export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
+  const other = request.messages.findIndex(({ role }) => role !== "user");
+  if (other >= 0) {
+    throw new FieldError(
+      "invalid_option",
+      `messages[${other}].role`,
+      "expected user: the models know no other role",
+    );
+  }
+  const [message, ...more] = request.messages;
+  if (!message || more.length > 0) {
+    throw new FieldError(
+      "invalid_option",
+      "messages",
+      `expected one message, got ${request.messages.length}`,
+    );
+  }
+  const parts: readonly ContentPart[] =
+    typeof message.content === "string" ? [{ type: "text", text: message.content }] : message.content;
+  const media = parts.flatMap((part) => mediumOf(part) ?? []);
+  const [medium] = media;
+  if (!medium || media.length > 1) {
+    const got = media.length === 0 ? "none" : media.length;
+    throw new FieldError("invalid_option", "messages", `expected one picture, sound or video, got ${got}`);
+  }
+  const text = parts.flatMap((part) => (part.type === "text" ? part.text : [])).join("\n");
+  return {
+    question: text.trim() === "" ? undefined : text,
+    medium: givenMedium(medium.field, medium.text, maxBytes),
+    fields: fieldsOf(request),
+    includeUsage: request.stream_options?.include_usage === true,
+  };
+}
+
+function mediumOf(part: ContentPart): { readonly field: MediaField; readonly text: string } | undefined {
+  switch (part.type) {
+    case "text":
+      return undefined;
+    case "image_url":
+      return { field: "image", text: part.image_url.url };
+    case "input_audio":
+      return { field: "audio", text: part.input_audio.data };
+    case "video_url":
+      return { field: "video", text: part.video_url.url };
+    default:
+      part satisfies never;
+      return undefined;
+  }
+}
+
+function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
+  const { max_tokens, max_completion_tokens, stop, top_p } = request;
+  if (max_tokens !== undefined && max_completion_tokens !== undefined) {
+    throw new FieldError("invalid_option", "max_tokens", "expected no value beside max_completion_tokens");
+  }
+  return {
+    model: request.model,
+    adapter: request.adapter,
+    max_tokens: max_completion_tokens ?? max_tokens,
+    min_tokens: request.min_tokens,
+    beams: request.beams,
+    length_penalty: request.length_penalty,
+    early_stopping: request.early_stopping,
+    temperature: request.temperature,
+    // Clients send their default, which cuts nothing off.
+    top_p: top_p === 1 ? undefined : top_p,
+    top_k: request.top_k,
+    seed: request.seed,
+    stop: typeof stop === "string" ? [stop] : (stop ?? undefined),
+    n: request.n,
+    logprobs: request.logprobs ?? undefined,
+    stream: request.stream ?? undefined,
+  };
+}

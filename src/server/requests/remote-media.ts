@@ -1,0 +1,139 @@
+import { lookup as systemLookup } from "node:dns";
+import type { IncomingMessage } from "node:http";
+import { type RequestOptions, request } from "node:https";
+import { isIP, type LookupFunction } from "node:net";
+import ipaddr from "ipaddr.js";
+import { EpalmError, messageOf } from "../../core/errors.js";
+import { FieldError } from "../http/problem.js";
+
+export interface RemoteLimits {
+  /** `host` or `host:port`, in lower case, each exactly. */
+  readonly hosts: readonly string[];
+  readonly maxBytes: number;
+  /** For everything together, redirects included. */
+  readonly seconds: number;
+  readonly redirects: number;
+}
+
+/** What tests put in the place of the world. */
+export interface Network {
+  readonly lookup: LookupFunction;
+  /** Whether an address may be talked to. */
+  readonly isPublic: (address: string) => boolean;
+  /** Certificates that are trusted besides the system's. */
+  readonly ca?: string;
+}
+
+const world: Network = { lookup: systemLookup as LookupFunction, isPublic };
+
+const HTTPS_PORT = 443;
+
+/**
+ * Fetches a medium that a request names by its address. Only from hosts that the operator named, only over https, and
+ * only from public addresses: the address is checked as the name is resolved for this very connection, so that no
+ * second resolution can say otherwise. Each redirect is checked like the first address.
+ *
+ * @throws FieldError on `field`: invalid_option for an address that is not allowed, too_large, invalid_media if there
+ *   is no medium to be had; aborted
+ */
+export async function fetchMedium(
+  address: string,
+  field: string,
+  limits: RemoteLimits,
+  signal: AbortSignal,
+  network: Network = world,
+): Promise<Uint8Array> {
+  const timeout = AbortSignal.timeout(limits.seconds * 1000);
+  const both = AbortSignal.any([signal, timeout]);
+  let url = checkedUrl(address, field, limits.hosts);
+  try {
+    for (let left = limits.redirects; ; left--) {
+      const response = await get(url, both, network);
+      const location = redirectOf(response);
+      if (location === undefined) return await readAll(response, field, limits.maxBytes);
+      response.destroy();
+      if (left === 0) throw new FieldError("invalid_media", field, `more than ${limits.redirects} redirects`);
+      url = checkedUrl(new URL(location, url).href, field, limits.hosts);
+    }
+  } catch (error) {
+    if (error instanceof FieldError) throw error;
+    if (error instanceof EpalmError) throw new FieldError(error.code, field, error.message, { cause: error });
+    if (signal.aborted) throw new EpalmError("aborted", "the request was taken back");
+    const reason = timeout.aborted ? `not fetched within ${limits.seconds} s` : messageOf(error);
+    throw new FieldError("invalid_media", field, `${url.host}: ${reason}`, { cause: error });
+  }
+}
+
+/** Whether an address is one of the open internet: not private, link-local, loopback, multicast or reserved. */
+export function isPublic(address: string): boolean {
+  return ipaddr.isValid(address) && ipaddr.process(address).range() === "unicast";
+}
+
+function checkedUrl(address: string, field: string, hosts: readonly string[]): URL {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  if (url?.protocol !== "https:") throw new FieldError("invalid_option", field, "expected an https address");
+  if (url.username !== "" || url.password !== "") {
+    throw new FieldError("invalid_option", field, "expected an address without a user name");
+  }
+  if (hosts.includes(url.host)) return url;
+  const allowed =
+    hosts.length === 0 ? "addresses are switched off: send the bytes" : "is not an allowed host";
+  throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${url.host}: ${allowed}`);
+}
+
+function get(url: URL, signal: AbortSignal, network: Network): Promise<IncomingMessage> {
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  // A literal address is not looked up.
+  if (isIP(host) && !network.isPublic(host)) return Promise.reject(notPublic(url.hostname));
+  const options: RequestOptions = {
+    host,
+    port: url.port || HTTPS_PORT,
+    path: url.pathname + url.search,
+    servername: isIP(host) ? "" : host,
+    headers: { accept: "image/*, audio/*, video/*", "accept-encoding": "identity" },
+    agent: false,
+    signal,
+    lookup: checkedLookup(network),
+    ...(network.ca === undefined ? {} : { ca: network.ca }),
+  };
+  return new Promise((resolve, reject) => {
+    request(options, resolve).on("error", reject).end();
+  });
+}
+
+/** Resolves a name, and fails unless every address that it has is public. */
+function checkedLookup({ lookup, isPublic }: Network): LookupFunction {
+  return (host, options, callback) => {
+    lookup(host, options, (error, found, family) => {
+      const addresses = typeof found === "string" ? [found] : (found ?? []).map(({ address }) => address);
+      const failed = error ?? (addresses.every((address) => isPublic(address)) ? null : notPublic(host));
+      callback(failed, found, family);
+    });
+  };
+}
+
+function notPublic(host: string): NodeJS.ErrnoException {
+  return new EpalmError("invalid_option", `${host}: its address is not public`);
+}
+
+function redirectOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
+  return [301, 302, 303, 307, 308].includes(statusCode) ? headers.location : undefined;
+}
+
+async function readAll(response: IncomingMessage, field: string, maxBytes: number): Promise<Uint8Array> {
+  if (response.statusCode !== 200) {
+    response.destroy();
+    throw new FieldError("invalid_media", field, `its host answered ${response.statusCode}`);
+  }
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of response) {
+    bytes += (piece as Buffer).length;
+    if (bytes > maxBytes) {
+      response.destroy();
+      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes, its host sends more`);
+    }
+    pieces.push(piece as Buffer);
+  }
+  return Buffer.concat(pieces);
+}

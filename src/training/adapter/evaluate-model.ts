@@ -1,0 +1,71 @@
+import type { GenerationOptions } from "../../generation/options.js";
+import type { AskOptions, Model } from "../../pipeline.js";
+import type { Example } from "../data/example.js";
+import {
+  type EvaluateOptions,
+  type EvaluationScores,
+  type Prediction,
+  predict,
+  type ScoredExample,
+  score,
+} from "./evaluate.js";
+
+export interface EvaluationOptions extends EvaluateOptions {
+  /** Default: the first adapter of the folder that was trained for the task. */
+  readonly adapter?: string | undefined;
+  /** Leaves the media out: what they add is the difference. Default false. */
+  readonly textOnly?: boolean | undefined;
+  /** Default: the model's own for each task. */
+  readonly generation?: GenerationOptions | undefined;
+}
+
+export interface Evaluation {
+  readonly scores: EvaluationScores;
+  /** In the order of the examples. */
+  readonly predictions: readonly Prediction[];
+}
+
+/** Lets a model caption or answer every example of a data set, and scores what it says. */
+export async function evaluateModel(
+  model: Model,
+  examples: readonly Example[],
+  { adapter, textOnly, generation, ...options }: EvaluationOptions = {},
+): Promise<Evaluation> {
+  const asked: AskOptions = { ...generation, adapter, textOnly, signal: options.signal };
+  const predictions = await predict(
+    examples.map(scored),
+    async (example) => {
+      const { media, modality } = example;
+      const answer =
+        example.kind === "caption"
+          ? await model.caption(media, { ...asked, modality })
+          : await model.vqa(media, example.question, { ...asked, modality });
+      return answer.text;
+    },
+    options,
+  );
+  return { scores: score(predictions), predictions };
+}
+
+function scored(example: Example): ScoredExample {
+  const { path: media, modality } = example.media;
+  const common = { id: example.where, media, modality };
+  return example.kind === "caption"
+    ? { kind: "caption", ...common, references: example.captions }
+    : { kind: "vqa", ...common, question: example.question, references: example.answers };
+}
+
+/** The scores under the names that they are known by, for logs and tables. */
+export function namedScores({ captions, answers }: EvaluationScores): Record<string, number> {
+  return {
+    ...(captions
+      ? {
+          CIDEr: captions.cider,
+          "CIDEr-D": captions.ciderD,
+          ...Object.fromEntries(captions.bleu.map((value, index) => [`BLEU-${index + 1}`, value])),
+          "ROUGE-L": captions.rougeL,
+        }
+      : {}),
+    ...(answers ? { "VQA accuracy": answers.accuracy } : {}),
+  };
+}

@@ -1,0 +1,94 @@
+import { join } from "node:path";
+import type { DecoderBackbone } from "../../backbones/backbone.js";
+import { type JoinedLinears, ParameterReader, type WeightSource } from "../../backbones/parameters.js";
+import { decoderArchitecture } from "../../backbones/registry.js";
+import { EpalmError } from "../../core/errors.js";
+import type { GraphBuilder } from "../../graph/builder.js";
+import type { Graph } from "../../graph/ir.js";
+import { readOnnx } from "../../graph/onnx-reader.js";
+import type { ModelFolder } from "../../model/model-folder.js";
+import { transposed } from "../../tensor/source-recipes.js";
+import { formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
+
+/**
+ * The decoder of a model folder as a backbone again, for a training graph: weights are read from the folder's own
+ * graph, under the names that it was built with. An int8 folder trains against what it will run with: its weights,
+ * scaled back to floats.
+ */
+export function frozenDecoder({ path, manifest }: ModelFolder, g: GraphBuilder): DecoderBackbone {
+  const { decoder } = manifest;
+  if (decoder.precision === "int4") {
+    throw new EpalmError(
+      "invalid_option",
+      `${path}: a decoder of int4 cannot be trained against; build one of int8 or fp32`,
+    );
+  }
+  const graph = readOnnx(join(path, decoder.graph));
+  const parameters = new FolderParameterReader(g, new GraphWeights(graph, path));
+  return decoderArchitecture(decoder.architecture, path).build(decoder.config, parameters);
+}
+
+/** In a built graph, joined linears are one tensor already, [in, out]. */
+class FolderParameterReader extends ParameterReader {
+  protected override joinedWeight({ name, inputs, outputs }: JoinedLinears): TensorSource {
+    return this.weights.take(`${name}.weight`, [inputs, sum(outputs)]);
+  }
+
+  protected override joinedBias({ name, outputs }: JoinedLinears): TensorSource {
+    return this.weights.take(`${name}.bias`, [sum(outputs)]);
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** The weights of a graph by the names they had before it was quantized. */
+class GraphWeights implements WeightSource {
+  readonly #graph: Graph;
+  readonly #path: string;
+
+  constructor(graph: Graph, path: string) {
+    this.#graph = graph;
+    this.#path = path;
+  }
+
+  has(name: string): boolean {
+    return this.#graph.initializers.has(name) || this.#graph.initializers.has(`${name}.int8`);
+  }
+
+  take(name: string, shape: Shape): TensorSource {
+    const source = this.takeIfPresent(name, shape);
+    if (source) return source;
+    throw new EpalmError("invalid_model", `${this.#path}: decoder: weight ${name} is missing`);
+  }
+
+  takeIfPresent(name: string, shape: Shape): TensorSource | undefined {
+    const source = this.#graph.initializers.get(name) ?? this.#dequantized(name, shape);
+    if (!source || sameShape(source.shape, shape)) return source;
+    throw new EpalmError(
+      "invalid_model",
+      `${this.#path}: decoder: weight ${name}: expected ${formatShape(shape)}, got ${formatShape(source.shape)}`,
+    );
+  }
+
+  /** int8 [K, N] times a scale per column; embeddings that are heads too are kept turned. */
+  #dequantized(name: string, shape: Shape): TensorSource | undefined {
+    const integers = this.#graph.initializers.get(`${name}.int8`);
+    const scales = this.#graph.initializers.get(`${name}.scales`);
+    if (!integers || !scales) return undefined;
+    const [, columns = 0] = integers.shape;
+    const floats: TensorSource = {
+      type: "float32",
+      shape: integers.shape,
+      read() {
+        const factors = scales.read() as Float32Array;
+        return Float32Array.from(
+          integers.read() as Int8Array,
+          (value, at) => value * (factors[at % columns] as number),
+        );
+      },
+    };
+    return sameShape(integers.shape, shape) ? floats : transposed(floats);
+  }
+}

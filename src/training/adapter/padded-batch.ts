@@ -1,0 +1,134 @@
+import type { InjectionPlan } from "../../adapter/injection-plan.js";
+import type { DecoderShape } from "../../backbones/backbone.js";
+import { statesByLayer } from "../../generation/sequence.js";
+import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
+
+/** Texts of a batch, padded on the right to one length T, as the published training has them. */
+export interface PaddedTexts {
+  /** int64 [B, T] */
+  readonly ids: Tensor;
+  /** int64 [B, T]: 1 for text, 0 for padding. */
+  readonly mask: Tensor;
+}
+
+/**
+ * Inputs of the decoder graph for whole texts, each row `[slot, P soft tokens, T text tokens]`, with a score for every
+ * token. Exactly as published: where the slot sees everything, it sees padding too, and padding stands at position -1.
+ *
+ * @param perception [B, K, d]
+ * @param prompt [P, E]
+ */
+export function paddedBatchFeeds(
+  { ids, mask }: PaddedTexts,
+  perception: Tensor,
+  prompt: Tensor,
+  plan: InjectionPlan,
+  shape: DecoderShape,
+): Readonly<Record<string, Tensor>> {
+  const [batch = 0, length = 0] = ids.shape;
+  const softTokens = prompt.shape[0] ?? 0;
+  const lead = 1 + softTokens;
+  const width = lead + length;
+  const inputIds = new BigInt64Array(batch * width);
+  const positions = new BigInt64Array(batch * width);
+  const targets = new BigInt64Array(batch * width);
+  const perceptionKeys = new Uint8Array(batch * width);
+  for (let row = 0; row < batch; row++) {
+    const start = row * width;
+    perceptionKeys[start] = 1;
+    for (let soft = 0; soft < softTokens; soft++)
+      inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
+    let position = -1n;
+    for (let place = 0; place < length; place++) {
+      const id = ids.data[row * length + place] as bigint;
+      const isText = mask.data[row * length + place] !== 0n;
+      if (isText) position++;
+      inputIds[start + lead + place] = id;
+      positions[start + lead + place] = isText ? position : -1n;
+      targets[start + lead + place - 1] = id;
+    }
+  }
+  return {
+    input_ids: tensor("int64", [batch, width], inputIds),
+    position_ids: tensor("int64", [batch, width], positions),
+    visible: whoSeesWhom(mask, softTokens, plan),
+    perception_keys: tensor("bool", [batch, width], perceptionKeys),
+    perception_visible: perLayer(batch, plan.visible),
+    perception_overwrites: perLayer(
+      batch,
+      plan.stateAt.map((state) => state !== undefined),
+    ),
+    perception_states: spreadStates(perception, plan),
+    soft_prompt: prompt,
+    scored_rows: tensor(
+      "int64",
+      [batch * width],
+      BigInt64Array.from({ length: batch * width }, (_, i) => BigInt(i)),
+    ),
+    target_ids: tensor("int64", [batch * width], targets),
+    top_count: tensor("int64", [1], BigInt64Array.of(1n)),
+    ...emptyCache(batch, shape),
+  };
+}
+
+/**
+ * Which token of `[slot, P soft tokens, T text tokens]` sees which: bool [B, 1 + P + T, 1 + P + T]. As published, a slot
+ * that sees everything sees padding too.
+ *
+ * @param mask int64 [B, T]: 1 for text, 0 for padding
+ */
+export function whoSeesWhom(
+  mask: Tensor,
+  softTokens: number,
+  plan: Pick<InjectionPlan, "perceptionSees">,
+): Tensor {
+  const [batch = 0, length = 0] = mask.shape;
+  const lead = 1 + softTokens;
+  const width = lead + length;
+  const visible = new Uint8Array(batch * width * width);
+  for (let row = 0; row < batch; row++) {
+    const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
+    for (let token = 0; token < width; token++) {
+      for (let key = 0; key < width; key++) {
+        const sees =
+          token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
+        visible[(row * width + token) * width + key] = Number(sees);
+      }
+    }
+  }
+  return tensor("bool", [batch, width, width], visible);
+}
+
+/** [B, K, d] -> [B, layers, d] */
+function spreadStates(perception: Tensor, plan: InjectionPlan): Tensor {
+  const [batch = 0, states = 0, width = 0] = perception.shape;
+  const layers = plan.stateAt.length;
+  const data = new Float32Array(batch * layers * width);
+  for (let row = 0; row < batch; row++) {
+    const own = perception.data.subarray(row * states * width, (row + 1) * states * width);
+    data.set(statesByLayer(tensor("float32", [states, width], own), plan), row * layers * width);
+  }
+  return tensor("float32", [batch, layers, width], data);
+}
+
+function perLayer(batch: number, values: readonly boolean[]): Tensor {
+  const row = values.map(Number);
+  return tensor(
+    "bool",
+    [batch, values.length],
+    Uint8Array.from(Array.from({ length: batch }, () => row).flat()),
+  );
+}
+
+function emptyCache(batch: number, { layers, attention }: DecoderShape): Record<string, Tensor> {
+  const nothing = tensor("float32", [batch, attention.keyHeads, 0, attention.headSize], new Float32Array());
+  const names = Array.from({ length: layers }, (_, layer) => [
+    `past_keys.${layer}`,
+    `past_values.${layer}`,
+  ]).flat();
+  return Object.fromEntries(names.map((name) => [name, nothing]));
+}
+
+function tensor(type: ElementType, shape: readonly number[], data: TypedArray): Tensor {
+  return { type, shape, data };
+}

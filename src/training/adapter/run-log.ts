@@ -1,0 +1,35 @@
+import { z } from "zod";
+import { JsonLinesLog } from "../../core/json-lines-log.js";
+
+const stepLine = z.object({
+  kind: z.literal("step"),
+  step: z.int(),
+  steps: z.int(),
+  epoch: z.int(),
+  loss: z.number(),
+  tokenLoss: z.number(),
+  learningRate: z.number(),
+  gradientNorm: z.number(),
+  examples: z.int(),
+  milliseconds: z.number(),
+});
+
+const epochLine = z.object({
+  kind: z.literal("epoch"),
+  step: z.int(),
+  epoch: z.int(),
+  scores: z.record(z.string(), z.number()),
+});
+
+const lineSchema = z.discriminatedUnion("kind", [stepLine, epochLine]);
+
+/** A line of `log.jsonl`: an optimizer step, or the scores after an epoch. */
+export type LogLine = z.infer<typeof lineSchema>;
+
+/** `log.jsonl` of a run: a JSON object per line, written as things happen. */
+export class RunLog extends JsonLinesLog<typeof lineSchema> {
+  /** Goes on after step `step`: lines of later steps, which a killed run had lost, are left out. */
+  constructor(path: string, step: number) {
+    super(path, lineSchema, (line) => line.step <= step);
+  }
+}

@@ -1,0 +1,381 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
+import { readAdapter } from "../../adapter/adapter-file.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Modality } from "../../core/modality.js";
+import { randomStreams } from "../../core/random.js";
+import { thumbnail } from "../../media/decode/image/thumbnail.js";
+import { encoderOf, modalitiesOf } from "../../model/encoders.js";
+import { installAdapter } from "../../model/install-adapter.js";
+import type { TaskName } from "../../model/manifest.js";
+import {
+  adapterWidths,
+  backbonesOf,
+  checkFits,
+  type ModelFolder,
+  openModelFolder,
+} from "../../model/model-folder.js";
+import { load, type Model } from "../../pipeline.js";
+import { elementCount } from "../../tensor/tensor.js";
+import { loadTokenizer } from "../../tokenizer/tokenizer.js";
+import { refuseBadExamples } from "../data/bad-examples.js";
+import { EncoderStates, type View } from "../data/encoder-states.js";
+import type { BadExample, Example } from "../data/example.js";
+import { type DataSet, type ReadOptions, readDataSet } from "../data/read-data-set.js";
+import { TrainingBatches, viewsOf } from "../data/training-batches.js";
+import { type TrainingExample, trainingTexts } from "../data/training-texts.js";
+import { type ReportSample, renderTrainingReport } from "../report/training-report.js";
+import { readRunState } from "../run-state.js";
+import type { TrainingConfig } from "./config.js";
+import type { Prediction } from "./evaluate.js";
+import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
+import { initialAdapter } from "./initial-adapter.js";
+import { RunLog } from "./run-log.js";
+import { ADAPTER_FILE, CHECKPOINT_FILE, type StepReport, train } from "./train-adapter.js";
+import { Whitening } from "./whitening.js";
+
+export const LOG_FILE = "log.jsonl";
+export const REPORT_FILE = "report.html";
+
+/** Examples that the report shows, and the longer side of their pictures in pixels. */
+const SAMPLES = 24;
+const SAMPLE_SIDE = 192;
+
+/** What a run is about to do. */
+export interface TrainingPlan {
+  /** Of all media. */
+  readonly modality: Modality;
+  readonly examples: number;
+  readonly validationExamples: number;
+  /** Left out, of both sets. */
+  readonly skipped: readonly BadExample[];
+  readonly trainedParameters: number;
+  readonly frozenParameters: number;
+  /** Of all parameters, 0 to 1. */
+  readonly trainedShare: number;
+  /** Optimizer steps that an earlier run of the same output has done. */
+  readonly resumedFrom: number;
+}
+
+export interface TrainHooks {
+  readonly signal?: AbortSignal | undefined;
+  /** Everything was read and checked; nothing was computed yet. */
+  readonly onPlan?: ((plan: TrainingPlan) => void) | undefined;
+  /** Encoder's states that are there, of all. */
+  readonly onEncoding?: ((done: number, all: number) => void) | undefined;
+  readonly onStep?: ((report: StepReport) => void) | undefined;
+  readonly onEpoch?: ((epoch: number, scores: Readonly<Record<string, number>>) => void) | undefined;
+}
+
+export interface TrainingResult {
+  readonly adapter: Adapter;
+  readonly adapterFile: string;
+  readonly reportFile: string;
+  /** After the last epoch; empty without a validation set. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/**
+ * Trains an adapter for a model folder, as the config says: reads and checks all data, computes the encoder's states
+ * once, trains, evaluates after each epoch, writes log, report and adapter, and puts the adapter into the model folder.
+ * Started again with the same config, it goes on from the last checkpoint and ends with the same weights.
+ *
+ * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, aborted
+ */
+export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
+  const folder = await openModelFolder(config.model);
+  const data = await readData(config, folder, hooks.signal);
+  const { modality } = data;
+  const initial = await startingAdapter(config, folder, modality);
+  const fingerprint = fingerprintOf(config, folder, data);
+  mkdirSync(config.output, { recursive: true });
+  const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
+  const plan = planOf(folder, data, initial, resumedFrom);
+  hooks.onPlan?.(plan);
+  const states = new EncoderStates(folder, {
+    modality,
+    cache: config.cache ?? join(config.output, "states"),
+    mirror: config.mirror,
+    seed: config.seed,
+  });
+  if (config.blind) return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+  const views = viewsOf(data.training, config.augmentations);
+  const onView = (done: number) => hooks.onEncoding?.(done, views.length);
+  await states.prepare(views, { signal: hooks.signal, onView });
+  const { width } = encoderOf(folder.manifest, modality);
+  const whitening = config.whiten
+    ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
+    : undefined;
+  return new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
+}
+
+/** Views that a whitening is measured on. */
+const MEASURED_VIEWS = 4096;
+
+async function sampleOfStates(states: EncoderStates, views: readonly View[]): Promise<Float32Array[]> {
+  const count = Math.min(MEASURED_VIEWS, views.length);
+  const chosen = Array.from({ length: count }, (_, i) => views[Math.floor((i * views.length) / count)]);
+  return Promise.all(chosen.map((view) => states.read(view as View)));
+}
+
+interface TrainingData {
+  /** Of all media. */
+  readonly modality: Modality;
+  readonly training: readonly TrainingExample[];
+  readonly validation: readonly Example[];
+  readonly skipped: readonly BadExample[];
+}
+
+async function readData(
+  config: TrainingConfig,
+  folder: ModelFolder,
+  signal: AbortSignal | undefined,
+): Promise<TrainingData> {
+  const options = { skipBad: config.skipBad, signal };
+  const train = await readDataSet(config.data.train, { ...options, modalities: takenBy(config, folder) });
+  const first = train.examples[0]?.media.modality ?? folder.manifest.encoder.modality;
+  const { modality } = encoderOf(folder.manifest, first, "adapter.modality");
+  refuseAugmentations(config, modality);
+  const validation: DataSet = config.data.validation
+    ? await readDataSet(config.data.validation, { ...options, modalities: [modality] })
+    : { examples: [], skipped: [] };
+  const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
+  const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
+  refuseBadExamples(config.data.train.path, good.length, bad, options);
+  return {
+    modality,
+    training: good,
+    validation: validation.examples.slice(0, config.validationExamples),
+    skipped: [...train.skipped, ...bad, ...validation.skipped],
+  };
+}
+
+/** What the adapter may be for, before the data are known. */
+function takenBy({ adapter }: TrainingConfig, { manifest }: ModelFolder): ReadOptions["modalities"] {
+  if (adapter.modality !== undefined) {
+    return [encoderOf(manifest, adapter.modality, "adapter.modality").modality];
+  }
+  const taken = modalitiesOf(manifest);
+  return taken.length === 1 ? taken : "one";
+}
+
+function refuseAugmentations({ augmentations }: TrainingConfig, modality: Modality): void {
+  if (modality === "image" || augmentations === 0) return;
+  throw new EpalmError("invalid_option", `augmentations: expected 0 for ${modality}, got ${augmentations}`);
+}
+
+async function startingAdapter(
+  config: TrainingConfig,
+  folder: ModelFolder,
+  modality: Modality,
+): Promise<Adapter> {
+  const { name: _name, tasks: _tasks, modality: _modality, initial, ...settings } = config.adapter;
+  const backbones = backbonesOf(folder.manifest, modality);
+  const [random = Math.random] = randomStreams(config.seed, 1);
+  const adapter =
+    initial === undefined
+      ? initialAdapter(settings satisfies AdapterSettings, adapterWidths(backbones), random)
+      : await readAdapter(initial, settings);
+  checkFits(adapter, backbones, initial ?? "adapter");
+  return adapter;
+}
+
+/** Of everything that decides about the weights, and of nothing else. */
+function fingerprintOf(
+  config: TrainingConfig,
+  { manifest }: ModelFolder,
+  { training, modality }: TrainingData,
+): string {
+  const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
+  const { decoder, tasks } = manifest;
+  // With the modality, which the config may say or not.
+  const encoder = encoderOf(manifest, modality);
+  const adapter = { ...config.adapter, modality: undefined };
+  const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
+  return createHash("sha256")
+    .update(JSON.stringify([{ ...settings, adapter }, encoder, decoder, tasks, rows]))
+    .digest("hex");
+}
+
+function planOf(
+  { manifest }: ModelFolder,
+  { modality, training, validation, skipped }: TrainingData,
+  { tensors }: Adapter,
+  resumedFrom: number,
+): TrainingPlan {
+  const trainedParameters = Array.from(tensors.values(), ({ shape }) => elementCount(shape)).reduce(
+    (sum, count) => sum + count,
+    0,
+  );
+  const { encoder, decoder } = backbonesOf(manifest, modality);
+  const frozenParameters = encoder.parameters + decoder.parameters;
+  return {
+    modality,
+    examples: training.length,
+    validationExamples: validation.length,
+    skipped,
+    trainedParameters,
+    frozenParameters,
+    trainedShare: trainedParameters / (trainedParameters + frozenParameters),
+    resumedFrom,
+  };
+}
+
+class Run {
+  readonly #log: RunLog;
+  #model: Promise<Model> | undefined;
+  #samples: readonly Prediction[] = [];
+
+  constructor(
+    private readonly config: TrainingConfig,
+    private readonly folder: ModelFolder,
+    private readonly data: TrainingData,
+    private readonly initial: Adapter,
+    private readonly states: EncoderStates,
+    private readonly plan: TrainingPlan,
+    private readonly fingerprint: string,
+    private readonly hooks: TrainHooks,
+    private readonly whitening?: Whitening,
+  ) {
+    this.#log = new RunLog(join(config.output, LOG_FILE), plan.resumedFrom);
+  }
+
+  async run(): Promise<TrainingResult> {
+    const { config, folder } = this;
+    const { modality } = this.data;
+    const { depth, width } = encoderOf(folder.manifest, modality);
+    const batches = new TrainingBatches(this.data.training, this.states, {
+      batchSize: config.batchSize,
+      seed: config.seed,
+      augmentations: config.augmentations,
+      textOnly: config.blind,
+      statesShape: [depth, width],
+    });
+    try {
+      const adapter = await train({
+        config,
+        model: folder,
+        modality,
+        batches,
+        initial: this.#start(),
+        whitening: this.whitening,
+        fingerprint: this.fingerprint,
+        signal: this.hooks.signal,
+        onStep: (report) => {
+          this.#log.add({ kind: "step", ...report });
+          this.hooks.onStep?.(report);
+        },
+        onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
+      });
+      if (config.install)
+        await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), modality);
+      await this.#report();
+      return {
+        adapter,
+        adapterFile: join(config.output, ADAPTER_FILE),
+        reportFile: join(config.output, REPORT_FILE),
+        scores: this.#epochs().at(-1)?.scores ?? {},
+      };
+    } finally {
+      await (await this.#model)?.close();
+    }
+  }
+
+  /** Random weights are those of whitened states, where states are whitened; a file's are of states as they are. */
+  #start(): Adapter {
+    const isGiven = this.config.adapter.initial !== undefined;
+    return (isGiven && this.whitening?.toWhitened(this.initial)) || this.initial;
+  }
+
+  /** Those that the training data are of, if the config does not say. */
+  #tasks(): TaskName[] {
+    return (
+      this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)))
+    );
+  }
+
+  async #afterEpoch(epoch: number, adapter: Adapter): Promise<void> {
+    const evaluation = await this.#evaluate(adapter);
+    const scores = evaluation ? namedScores(evaluation.scores) : {};
+    this.#samples = evaluation?.predictions.slice(0, SAMPLES) ?? [];
+    this.#log.add({ kind: "epoch", step: this.#log.lines.at(-1)?.step ?? 0, epoch, scores });
+    await this.#report();
+    this.hooks.onEpoch?.(epoch, scores);
+  }
+
+  async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
+    const { config, data, hooks } = this;
+    if (data.validation.length === 0) return undefined;
+    this.#model ??= load(config.model, { checksums: false });
+    const model = await this.#model;
+    const name = `${config.adapter.name} in training`;
+    await model.useAdapter(name, adapter, data.modality);
+    return evaluateModel(model, data.validation, {
+      adapter: name,
+      textOnly: config.blind,
+      signal: hooks.signal,
+    });
+  }
+
+  #epochs() {
+    return this.#log.lines.flatMap((line) => (line.kind === "epoch" ? [line] : []));
+  }
+
+  async #report(): Promise<void> {
+    const { config, plan } = this;
+    const html = renderTrainingReport({
+      title: `${config.adapter.name}: ${basename(config.output)}`,
+      facts: [
+        ["model", this.folder.manifest.name],
+        ["medium", plan.modality],
+        ["training examples", String(plan.examples)],
+        ["validation examples", String(plan.validationExamples)],
+        ["skipped", String(plan.skipped.length)],
+        ["trained parameters", `${plan.trainedParameters} (${(plan.trainedShare * 100).toPrecision(3)} %)`],
+        ["frozen parameters", String(plan.frozenParameters)],
+        ["blind", config.blind ? "yes" : "no"],
+        ["seed", String(config.seed)],
+      ],
+      steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
+      epochs: this.#epochs(),
+      samples: await Promise.all(this.#samples.map(sampleOf)),
+    });
+    const path = join(config.output, REPORT_FILE);
+    writeFileSync(`${path}.part`, html);
+    renameSync(`${path}.part`, path);
+  }
+}
+
+async function sampleOf(prediction: Prediction): Promise<ReportSample> {
+  const { id, media, modality, references, prediction: text } = prediction;
+  // A file that is gone or damaged since it was encoded must not end a run.
+  const picture = await thumbnail({ path: media, modality }, SAMPLE_SIDE).catch(() => undefined);
+  return {
+    id,
+    ...(prediction.kind === "vqa" ? { question: prediction.question } : {}),
+    prediction: text,
+    references,
+    ...(picture ? { picture, mime: "image/jpeg" } : { file: basename(media) }),
+  };
+}
+
+/**
+ * Data for `epalm eval`; `limit` takes the first examples only. Examples of other modalities are bad; default: none is.
+ */
+export async function readEvaluationData(
+  source: TrainingConfig["data"]["train"],
+  options: {
+    readonly skipBad?: boolean | undefined;
+    readonly limit?: number | undefined;
+    readonly modalities?: ReadOptions["modalities"];
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<DataSet> {
+  const { examples, skipped } = await readDataSet(source, options);
+  if (options.limit !== undefined && options.limit < 1) {
+    throw new EpalmError("invalid_option", `limit: expected at least 1, got ${options.limit}`);
+  }
+  return { examples: examples.slice(0, options.limit), skipped };
+}

@@ -1,0 +1,74 @@
+import { type Random, randomStreams, shuffled } from "../../core/random.js";
+import { augmentPixels } from "../../media/augment-pixels.js";
+import { decodeImage } from "../../media/decode/image/image.js";
+import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.js";
+import type { Tensor } from "../../tensor/tensor.js";
+
+export interface PictureOptions {
+  /** Pixels. */
+  readonly imageSize: number;
+  readonly batchSize: number;
+  /** Random crops and mirroring; without it, pictures are seen as they are. */
+  readonly augment?: { readonly leastArea: number; readonly mirror: boolean } | undefined;
+}
+
+/** Decoded pictures that are kept for the next epoch, in bytes: clients are light. */
+const CACHE_BYTES = 64 * 1024 * 1024;
+
+/** A batch of pictures, and which of the list they are. */
+export interface PictureBatch {
+  /** [B, 3, H, W] */
+  readonly pixels: Tensor;
+  readonly indices: readonly number[];
+}
+
+/** Pictures as batches, epoch after epoch; the last batch of an epoch may be smaller. */
+export class PictureBatches {
+  readonly #paths: readonly string[];
+  readonly #options: PictureOptions;
+  readonly #cache = new Map<number, Float32Array>();
+  readonly #cacheSize: number;
+
+  constructor(paths: readonly string[], options: PictureOptions) {
+    this.#paths = paths;
+    this.#options = options;
+    this.#cacheSize = Math.floor(CACHE_BYTES / (4 * 3 * options.imageSize ** 2));
+  }
+
+  get batchesPerEpoch(): number {
+    return Math.ceil(this.#paths.length / this.#options.batchSize);
+  }
+
+  /** An epoch in an order of its own, or, without a seed, in the list's. */
+  async *epoch(seed?: number): AsyncGenerator<PictureBatch> {
+    const [order = Math.random, crops = Math.random] = randomStreams(seed ?? 0, 2);
+    const all = Array.from(this.#paths.keys());
+    const indices = seed === undefined ? all : shuffled(all, order);
+    const { batchSize } = this.#options;
+    for (let start = 0; start < indices.length; start += batchSize) {
+      const chosen = indices.slice(start, start + batchSize);
+      const decoded = await Promise.all(chosen.map((index) => this.#decoded(index)));
+      yield { pixels: this.#stack(decoded, crops), indices: chosen };
+    }
+  }
+
+  async #decoded(index: number): Promise<Float32Array> {
+    const known = this.#cache.get(index);
+    if (known) return known;
+    const path = this.#paths[index] ?? "";
+    const pixels = await decodeImage(path, imagenetPreprocessing(this.#options.imageSize));
+    if (this.#cache.size < this.#cacheSize) this.#cache.set(index, pixels);
+    return pixels;
+  }
+
+  #stack(pictures: readonly Float32Array[], random: Random): Tensor {
+    const { imageSize, augment } = this.#options;
+    const size = 3 * imageSize ** 2;
+    const data = new Float32Array(pictures.length * size);
+    pictures.forEach((pixels, row) => {
+      const view = { data: pixels, height: imageSize, width: imageSize };
+      data.set(augment ? augmentPixels(view, { random, ...augment }) : pixels, row * size);
+    });
+    return { type: "float32", shape: [pictures.length, 3, imageSize, imageSize], data };
+  }
+}

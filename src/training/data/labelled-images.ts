@@ -1,0 +1,89 @@
+import { statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import { EpalmError, messageOf } from "../../core/errors.js";
+import { firstIssue, safeParse } from "../../core/schema.js";
+import { listLabelledPictures } from "./list-images.js";
+import { readLines } from "./read-lines.js";
+
+/** What something shows, by aspect: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
+export interface Labelled {
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A picture, and what it shows. */
+export interface LabelledPicture extends Labelled {
+  readonly path: string;
+  /** What is where, if that is known; a later region covers those before it. */
+  readonly regions?: readonly Region[] | undefined;
+}
+
+/** A part of a picture, and what it shows. */
+export interface Region {
+  readonly label: string;
+  /** Shares of the picture's width and height. */
+  readonly box: readonly [left: number, top: number, right: number, bottom: number];
+}
+
+/** What folders label. */
+const FOLDER_ASPECT = "label";
+
+const share = z.number().min(0).max(1);
+const region = z
+  .strictObject({ label: z.string(), box: z.tuple([share, share, share, share]) })
+  .refine(({ box: [left, top, right, bottom] }) => left < right && top < bottom, {
+    path: ["box"],
+    error: "expected [left, top, right, bottom], each side before the other",
+  });
+const line = z.strictObject({
+  image: z.string(),
+  labels: z.record(z.string().regex(/^[\w -]+$/), z.string()),
+  regions: z.array(region).optional(),
+});
+
+/**
+ * Labelled pictures of folders (one sub-folder per label) and of JSON lines (`{"image": PATH, "labels": {ASPECT: LABEL}}`,
+ * paths relative to the file;
+ * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]` may be beside them).
+ *
+ * @throws not_found, invalid_data with file, line and cause
+ */
+export async function readLabelledPictures(sources: readonly string[]): Promise<LabelledPicture[]> {
+  const lists = await Promise.all(sources.map(readSource));
+  return lists.flat();
+}
+
+async function readSource(source: string): Promise<LabelledPicture[]> {
+  const stats = statSync(source, { throwIfNoEntry: false });
+  if (!stats) throw new EpalmError("not_found", `${source}: no such file or folder`);
+  if (!stats.isDirectory()) return readLabelLines(source);
+  const byLabel = await listLabelledPictures(source);
+  return Array.from(byLabel).flatMap(([label, paths]) =>
+    paths.map((path) => ({ path, labels: { [FOLDER_ASPECT]: label } })),
+  );
+}
+
+async function readLabelLines(file: string): Promise<LabelledPicture[]> {
+  const pictures: LabelledPicture[] = [];
+  for await (const read of readLines(file)) {
+    const where = `${file}:${read.number}`;
+    if (read.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${read.cause}`);
+    if (read.text.trim() !== "") pictures.push(parseLine(read.text, dirname(file), where));
+  }
+  return pictures;
+}
+
+function parseLine(text: string, folder: string, where: string): LabelledPicture {
+  const { data, error } = safeParse(line, parseJson(text, where));
+  if (error) throw new EpalmError("invalid_data", `${where}: ${firstIssue(error)}`);
+  const { image, ...known } = data;
+  return { path: resolve(folder, image), ...known };
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,160 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseConfig } from "../../backbones/config.js";
+import { type MaeConfig, maeConfig, maeName } from "../../backbones/mae.js";
+import { type VitConfig, vitConfigFromTensors } from "../../backbones/vit.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Checkpoint } from "../../formats/checkpoint.js";
+import { writeSafetensors } from "../../formats/safetensors.js";
+import { Weights } from "../../formats/weights.js";
+import { openSource } from "../../model/source-folder.js";
+import { imagenetPreprocessorConfig } from "../../preprocessing/image-preprocessing.js";
+import { constantSource, formatShape, type Shape, type Tensor } from "../../tensor/tensor.js";
+
+/**
+ * A folder in Hugging Face layout (`config.json`, `preprocessor_config.json`, `model.safetensors`) with the published
+ * (timm's) tensor names: a masked auto-encoder with its decoder, or a ViT alone. `epalm build` takes either.
+ */
+export interface EncoderFolder {
+  readonly config: VitConfig | MaeConfig;
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+export function writeEncoderFolder(folder: string, { config, tensors }: EncoderFolder): void {
+  mkdirSync(folder, { recursive: true });
+  const json = (name: string, content: unknown) =>
+    writeFileSync(join(folder, name), `${JSON.stringify(content, undefined, 2)}\n`);
+  json("config.json", config);
+  json("preprocessor_config.json", imagenetPreprocessorConfig(config.image_size));
+  const sources = Array.from(
+    tensors,
+    ([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const,
+  );
+  writeSafetensors(join(folder, "model.safetensors"), sources, { format: "pt" });
+}
+
+/** What a checkpoint does not say of itself. */
+export interface ReadOptions {
+  /** Attention heads of the encoder; default: width / 64. */
+  readonly heads?: number | undefined;
+  /** Of the decoder; default: as published, 16. */
+  readonly decoderHeads?: number | undefined;
+}
+
+const MODEL_TYPES: readonly string[] = ["vit_mae", "vit"];
+
+/** Heads of all published decoders (`models_mae.py`). */
+const PUBLISHED_DECODER_HEADS = 16;
+const PUBLISHED_EPSILON = 1e-6;
+const PUBLISHED_MASK_RATIO = 0.75;
+
+/**
+ * Reads a masked auto-encoder or the encoder of one: a folder of ours or of Hugging Face's (ViTMAE), or a bare file as
+ * facebookresearch/mae saves it (`{model, ...}`, full or encoder only). Sizes of a bare file come from its tensors.
+ * Queries, keys and values that are kept apart are joined; an `fc_norm` of a checkpoint that was fine-tuned on averaged
+ * patches takes the place of the missing `norm`.
+ *
+ * @throws not_found, invalid_checkpoint, unsupported_architecture
+ */
+export async function readEncoderFolder(path: string, options: ReadOptions = {}): Promise<EncoderFolder> {
+  const source = await openSource(path, path);
+  try {
+    const given = source.config;
+    const modelType = given?.model_type;
+    if (modelType !== undefined && !MODEL_TYPES.includes(String(modelType))) {
+      throw new EpalmError(
+        "unsupported_architecture",
+        `${path}: 'model_type': expected ${MODEL_TYPES.join(" or ")}, got '${modelType}'`,
+      );
+    }
+    const tensors = namedTensors(source.checkpoint);
+    const isFull = tensors.has("decoder_pred.weight");
+    if (given !== undefined && modelType !== undefined) {
+      const config = isFull
+        ? parseConfig(maeConfig, given, path)
+        : {
+            ...vitConfigFromTensors(shapes(tensors), { heads: Number(given.num_attention_heads) }),
+            ...vitFields(given),
+          };
+      return { config, tensors };
+    }
+    const vit = vitConfigFromTensors(shapes(tensors), { heads: options.heads, epsilon: PUBLISHED_EPSILON });
+    return { config: isFull ? maeConfigFromTensors(vit, tensors, options) : vit, tensors };
+  } finally {
+    source.checkpoint.close();
+  }
+}
+
+function shapes(tensors: ReadonlyMap<string, Tensor>): (name: string) => Shape | undefined {
+  return (name) => tensors.get(name)?.shape;
+}
+
+function vitFields(given: Readonly<Record<string, unknown>>): Partial<VitConfig> {
+  const { layer_norm_eps, hidden_act } = given as Partial<VitConfig>;
+  return {
+    ...(layer_norm_eps === undefined ? {} : { layer_norm_eps }),
+    ...(hidden_act === undefined ? {} : { hidden_act }),
+  };
+}
+
+function maeConfigFromTensors(
+  vit: VitConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+  { decoderHeads = PUBLISHED_DECODER_HEADS }: ReadOptions,
+): MaeConfig {
+  const [width = 0] = tensors.get("decoder_embed.weight")?.shape ?? [];
+  const [inner = 0] = tensors.get("decoder_blocks.0.mlp.fc1.weight")?.shape ?? [];
+  let depth = 0;
+  while (tensors.has(`decoder_blocks.${depth}.norm1.weight`)) depth++;
+  return parseConfig(
+    maeConfig,
+    {
+      ...vit,
+      model_type: "vit_mae",
+      decoder_hidden_size: width,
+      decoder_num_hidden_layers: depth,
+      decoder_num_attention_heads: decoderHeads,
+      decoder_intermediate_size: inner,
+      mask_ratio: PUBLISHED_MASK_RATIO,
+      // A checkpoint does not say it; those that are published for fine-tuning were trained with it.
+      norm_pix_loss: true,
+    },
+    "MAE",
+  );
+}
+
+/** All tensors of encoder and decoder in memory, under published names, queries, keys and values joined. */
+function namedTensors(checkpoint: Checkpoint): Map<string, Tensor> {
+  const hasNorm = Array.from(checkpoint.tensors.keys()).some((name) => maeName(name) === "norm.weight");
+  const rename = (name: string) => maeName(hasNorm ? name : name.replace(/^fc_norm\./, "norm."));
+  const weights = new Weights(checkpoint, { rename });
+  const tensors = new Map<string, Tensor>();
+  for (const name of weights.names()) {
+    const shape = weights.shapeOf(name) ?? [];
+    tensors.set(name, { type: "float32", shape, data: weights.take(name, shape).read() });
+  }
+  return joinedQkv(tensors, checkpoint.path);
+}
+
+function joinedQkv(tensors: ReadonlyMap<string, Tensor>, where: string): Map<string, Tensor> {
+  const result = new Map<string, Tensor>();
+  for (const [name, tensor] of tensors) {
+    const [, before, part, kind] = /^(.*\.attn)\.([qkv])\.(weight|bias)$/.exec(name) ?? [];
+    if (before === undefined) result.set(name, tensor);
+    if (part !== "q") continue;
+    const parts = ["q", "k", "v"].map((letter) => tensors.get(`${before}.${letter}.${kind}`));
+    const data = new Float32Array(3 * tensor.data.length);
+    parts.forEach((value, index) => {
+      if (value?.data.length !== tensor.data.length) {
+        throw new EpalmError(
+          "invalid_checkpoint",
+          `${where}: ${before}: expected q, k and v ${kind} of ${formatShape(tensor.shape)}`,
+        );
+      }
+      data.set(value.data as Float32Array, index * tensor.data.length);
+    });
+    const [rows = 0, ...inner] = tensor.shape;
+    result.set(`${before}.qkv.${kind}`, { type: "float32", shape: [3 * rows, ...inner], data });
+  }
+  return result;
+}

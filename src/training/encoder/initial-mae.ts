@@ -1,0 +1,37 @@
+import type { MaeConfig } from "../../backbones/mae.js";
+import { patchesPerSide } from "../../backbones/vit.js";
+import { type Random, randomStreams } from "../../core/random.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import { filled, normal, xavierUniform } from "../distributions.js";
+import { type Initializer, InitialWeights } from "../initial-weights.js";
+import { maeGraph } from "./mae-graph.js";
+import { sinCosPositions } from "./positions.js";
+
+/**
+ * Weights of a masked auto-encoder before training, as published (`models_mae.py`, `initialize_weights`): linears
+ * Xavier-uniform, tokens normal with deviation 0.02, biases 0, positions fixed.
+ */
+export function initialMae(config: MaeConfig, seed: number): ReadonlyMap<string, Tensor> {
+  const [random = Math.random] = randomStreams(seed, 1);
+  const weights = new InitialWeights(maeInitializer(config, random), (name) =>
+    name.endsWith(".attn.qkv.weight"),
+  );
+  // The graph needs for each tensor that there is.
+  maeGraph(config, weights);
+  return weights.tensors;
+}
+
+/** For the tensors of a ViT and of a masked auto-encoder's decoder, by their published names. */
+export function maeInitializer(
+  config: Pick<MaeConfig, "image_size" | "patch_size">,
+  random: Random,
+): Initializer {
+  return (name, shape) => {
+    if (name.endsWith("pos_embed")) {
+      return sinCosPositions(shape[2] ?? 0, patchesPerSide(config)).data as Float32Array<ArrayBuffer>;
+    }
+    if (name.endsWith("_token")) return normal(random, shape, 0.02);
+    if (name.endsWith(".bias")) return filled(shape, 0);
+    return /norm\d?\.weight$/.test(name) ? filled(shape, 1) : xavierUniform(random, shape);
+  };
+}

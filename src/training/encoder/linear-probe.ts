@@ -1,0 +1,198 @@
+import { gradient } from "../../autodiff/gradient.js";
+import { ParameterReader } from "../../backbones/parameters.js";
+import { vit } from "../../backbones/vit.js";
+import { weightsInMemory } from "../../backbones/weights-in-memory.js";
+import { randomStreams, shuffled } from "../../core/random.js";
+import { GraphBuilder } from "../../graph/builder.js";
+import type { Graph } from "../../graph/ir.js";
+import { encodeOnnx } from "../../graph/onnx-writer.js";
+import { linear } from "../../layers/linear.js";
+import { openSession, type SessionOptions } from "../../runtime/session.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import { PictureBatches } from "../data/image-batches.js";
+import type { LabelledPicture } from "../data/labelled-images.js";
+import { filled, normal } from "../distributions.js";
+import { InitialWeights } from "../initial-weights.js";
+import { learningRateShare } from "../schedule.js";
+import { TrainedParameters } from "../trained-parameters.js";
+import { WeightTraining } from "../weight-training.js";
+import { type Classes, countRight, taughtClasses } from "./attributes.js";
+import type { EncoderFolder } from "./encoder-folder.js";
+import { type Accuracies, vitConfigOf } from "./finetune.js";
+
+export interface ProbeOptions extends SessionOptions {
+  /** What of the last block a classifier sees: the class token, or the mean of the patches; both are published. */
+  readonly pool: "cls" | "mean";
+  readonly training: readonly LabelledPicture[];
+  readonly test: readonly LabelledPicture[];
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly seed: number;
+  readonly onPictures?: ((done: number, all: number) => void) | undefined;
+}
+
+/** Pictures that the encoder takes at once. */
+const ENCODER_BATCH = 32;
+
+/**
+ * What a frozen encoder's last block tells of labels that it was never taught: its states are computed once and brought to mean 0 and std 1 per channel (the published probe's batch norm), then a linear classifier per aspect
+ * is trained on them.
+ */
+export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
+  const { training, test, onPictures } = options;
+  const taught = taughtClasses(training, test);
+  const all = training.length + test.length;
+  const train = await pooledStates(encoder, training, options, (done) => onPictures?.(done, all));
+  const held = await pooledStates(encoder, test, options, (done) =>
+    onPictures?.(training.length + done, all),
+  );
+  const width = encoder.config.hidden_size;
+  const scale = channelScale(train, width);
+  standardize(train, scale);
+  standardize(held, scale);
+  const accuracies = new Map<string, number>();
+  for (const [aspect, labels] of taught) {
+    const classes: Classes = new Map([[aspect, labels]]);
+    const logits = await trainHead(train, held, aspect, classes, width, options);
+    const { right, all: asked } = countRight(logits, labels, test, aspect);
+    if (asked > 0) accuracies.set(aspect, right / asked);
+  }
+  return accuracies;
+}
+
+/** [N, d], in the order of the pictures. */
+async function pooledStates(
+  encoder: EncoderFolder,
+  pictures: readonly LabelledPicture[],
+  { pool, threads }: ProbeOptions,
+  onPictures: (done: number) => void,
+): Promise<Float32Array> {
+  const config = vitConfigOf(encoder.config);
+  const session = await openSession(encodeOnnx(poolingGraph(encoder, pool)), { threads });
+  const width = config.hidden_size;
+  const result = new Float32Array(pictures.length * width);
+  const batches = new PictureBatches(
+    pictures.map(({ path }) => path),
+    { imageSize: config.image_size, batchSize: ENCODER_BATCH },
+  );
+  let done = 0;
+  for await (const { pixels, indices } of batches.epoch()) {
+    const { pooled } = await session.run({ pixels }, ["pooled"]);
+    const states = pooled?.data as Float32Array;
+    indices.forEach((index, row) => {
+      result.set(states.subarray(row * width, (row + 1) * width), index * width);
+    });
+    done += indices.length;
+    onPictures(done);
+  }
+  await session.close();
+  return result;
+}
+
+/** `pixels` [B, 3, H, W] -> `pooled` [B, d] */
+function poolingGraph(encoder: EncoderFolder, pool: ProbeOptions["pool"]): Graph {
+  const config = vitConfigOf(encoder.config);
+  const g = new GraphBuilder("pooling");
+  const backbone = vit(config, new ParameterReader(g, weightsInMemory(encoder.tensors, "encoder")));
+  const pixels = g.input("pixels", "float32", ["batch", ...backbone.inputShape]);
+  const { classTokens, patches } = backbone.through(pixels);
+  const states = pool === "cls" ? g.slice(classTokens, 1, -1) : g.mean(patches(), 1);
+  g.output("pooled", g.reshape(states, [-1, config.hidden_size]));
+  return g.finish();
+}
+
+interface ChannelScale {
+  readonly mean: Float64Array;
+  readonly std: Float64Array;
+}
+
+/** Keeps channels that never change from being divided by nothing. */
+const EPSILON = 1e-6;
+
+function channelScale(states: Float32Array, width: number): ChannelScale {
+  const count = states.length / width;
+  const [mean, squares] = [new Float64Array(width), new Float64Array(width)];
+  states.forEach((value, at) => {
+    mean[at % width] = (mean[at % width] as number) + value / count;
+  });
+  states.forEach((value, at) => {
+    const difference = value - (mean[at % width] as number);
+    squares[at % width] = (squares[at % width] as number) + difference ** 2 / count;
+  });
+  return { mean, std: squares.map((square) => Math.sqrt(square + EPSILON)) };
+}
+
+function standardize(states: Float32Array, { mean, std }: ChannelScale): void {
+  const width = mean.length;
+  for (let at = 0; at < states.length; at++) {
+    states[at] = ((states[at] as number) - (mean[at % width] as number)) / (std[at % width] as number);
+  }
+}
+
+/** Trains one aspect's head; returns the logits of the held-out states, [M, C]. */
+async function trainHead(
+  train: Float32Array,
+  held: Float32Array,
+  aspect: string,
+  classes: Classes,
+  width: number,
+  { training, epochs, batchSize, learningRate, weightDecay, seed, threads }: ProbeOptions,
+): Promise<Float32Array> {
+  const labels = classes.get(aspect) ?? [];
+  const [random = Math.random, order = Math.random] = randomStreams(seed, 2);
+  const initial = new InitialWeights((name, shape) =>
+    name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, 0.01),
+  );
+  const g = new GraphBuilder("probe");
+  const parameters = new TrainedParameters(g, initial);
+  const states = g.input("states", "float32", ["batch", width]);
+  const targets = g.input("labels", "int64", ["batch"]);
+  const logits = g.output(
+    "logits",
+    linear(g, states, parameters.linear("head", width, labels.length, { bias: true })),
+  );
+  g.output("loss", g.squeeze(g.mean(g.crossEntropy(logits, targets).loss, 0), 0));
+  const graph = gradient(g.finish(), "loss", parameters.trained);
+  const head = await WeightTraining.open(
+    encodeOnnx(graph),
+    { weights: initial.tensors, optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } },
+    { threads },
+  );
+  let rows = training.flatMap(({ labels: own }, row) => (own[aspect] === undefined ? [] : [row]));
+  const batchesPerEpoch = Math.ceil(rows.length / batchSize);
+  const schedule = { steps: epochs * batchesPerEpoch, warmupSteps: 0, startShare: 0, endShare: 0 };
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    rows = shuffled(rows, order);
+    for (let start = 0; start < rows.length; start += batchSize) {
+      const chosen = rows.slice(start, start + batchSize);
+      const truth = chosen.map((row) => BigInt(labels.indexOf(training[row]?.labels[aspect] ?? "")));
+      const rate = learningRate * learningRateShare(schedule, head.steps);
+      await head.add({
+        states: gathered(train, chosen, width),
+        labels: { type: "int64", shape: [chosen.length], data: BigInt64Array.from(truth) },
+      });
+      head.step({ sizeOf: () => ({ learningRate: rate, weightDecay }) });
+    }
+  }
+  const count = held.length / width;
+  const results = await head.evaluate(
+    {
+      states: { type: "float32", shape: [count, width], data: held },
+      // The graph has its loss, too, which nobody needs for here.
+      labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
+    },
+    ["logits"],
+  );
+  await head.close();
+  return results.logits?.data as Float32Array;
+}
+
+function gathered(states: Float32Array, rows: readonly number[], width: number): Tensor {
+  const data = new Float32Array(rows.length * width);
+  rows.forEach((row, at) => {
+    data.set(states.subarray(row * width, (row + 1) * width), at * width);
+  });
+  return { type: "float32", shape: [rows.length, width], data };
+}

@@ -1,0 +1,90 @@
+import { gradient } from "../../autodiff/gradient.js";
+import { type Mae, mae } from "../../backbones/mae.js";
+import type { WeightSource } from "../../backbones/parameters.js";
+import type { Random } from "../../core/random.js";
+import { GraphBuilder } from "../../graph/builder.js";
+import type { Graph } from "../../graph/ir.js";
+import type { Feeds } from "../../runtime/session.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import { TrainedParameters } from "../trained-parameters.js";
+
+/**
+ * A masked auto-encoder in training, B pictures of N patches at a time. Inputs: `pixels` [B, 3, H, W]; `visible_rows`
+ * int64 [B * V], `restore_rows` int64 [B * N] and `masked` [B, N] (see `maskFeeds`); and the trained tensors by name.
+ * Outputs: `loss`, the mean square over masked patches; `mean_patch_loss`, that of a predictor that says a patch's mean
+ * for each of its pixels; `logits` [B, N, patch^2 * 3]; and `gradient of NAME` for each trained tensor.
+ *
+ * @param isTrained positions never are: they are fixed, as published
+ */
+export function maeGraph(
+  config: unknown,
+  weights: WeightSource,
+  isTrained: (name: string) => boolean = () => true,
+): { graph: Graph; trained: readonly string[] } {
+  const g = new GraphBuilder("mae");
+  const parameters = new TrainedParameters(g, weights, (name) => !isPosition(name) && isTrained(name));
+  const model = mae(config, parameters);
+  const [pixels, mask, masked] = maskedInputs(g, model, config);
+  const predicted = model.predict(pixels, mask);
+  const target = model.target(pixels);
+  const count = g.sum(masked, [0, 1], false);
+  const overMasked = (difference: typeof target) => {
+    const perPatch = g.squeeze(g.mean(g.multiply(difference, difference), -1), 2);
+    return g.divide(g.sum(g.multiply(perPatch, masked), [0, 1], false), count);
+  };
+  g.output("logits", predicted);
+  g.output("loss", overMasked(g.subtract(predicted, target)));
+  g.output("mean_patch_loss", overMasked(target));
+  const { trained } = parameters;
+  const forward = g.finish();
+  return { graph: trained.length > 0 ? gradient(forward, "loss", trained) : forward, trained };
+}
+
+export function isPosition(name: string): boolean {
+  return name.endsWith("pos_embed");
+}
+
+function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, config: unknown) {
+  const { image_size: side } = config as { image_size: number };
+  // `batch*1` would be another size than `batch`.
+  const perPicture = (count: number) => (count === 1 ? "batch" : `batch*${count}`);
+  const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
+  const mask = {
+    visibleRows: g.input("visible_rows", "int64", [perPicture(visible)]),
+    restoreRows: g.input("restore_rows", "int64", [perPicture(patches)]),
+  };
+  return [pixels, mask, g.input("masked", "float32", ["batch", patches])] as const;
+}
+
+/**
+ * Of N patches per picture, the V with the lowest noise are seen: the published random masking. Rows of visible patches
+ * stand in the order of their noise.
+ *
+ * @param noise [B, N]
+ */
+export function maskFeeds(noise: Tensor, visible: number): Feeds {
+  const [batch = 0, patches = 0] = noise.shape;
+  const visibleRows = new BigInt64Array(batch * visible);
+  const restoreRows = new BigInt64Array(batch * patches).fill(BigInt(batch * visible));
+  const masked = new Float32Array(batch * patches).fill(1);
+  for (let row = 0; row < batch; row++) {
+    const values = noise.data.subarray(row * patches, (row + 1) * patches) as Float32Array;
+    const order = Array.from(values.keys()).sort((a, b) => (values[a] as number) - (values[b] as number));
+    order.slice(0, visible).forEach((patch, place) => {
+      visibleRows[row * visible + place] = BigInt(row * patches + patch);
+      restoreRows[row * patches + patch] = BigInt(row * visible + place);
+      masked[row * patches + patch] = 0;
+    });
+  }
+  return {
+    visible_rows: { type: "int64", shape: [batch * visible], data: visibleRows },
+    restore_rows: { type: "int64", shape: [batch * patches], data: restoreRows },
+    masked: { type: "float32", shape: [batch, patches], data: masked },
+  };
+}
+
+/** Noise for `maskFeeds`. */
+export function maskNoise(random: Random, batch: number, patches: number): Tensor {
+  const data = Float32Array.from({ length: batch * patches }, random);
+  return { type: "float32", shape: [batch, patches], data };
+}

@@ -1,0 +1,127 @@
+import { type MaeConfig, visiblePatches } from "../../backbones/mae.js";
+import { patchesPerSide } from "../../backbones/vit.js";
+import { weightsInMemory } from "../../backbones/weights-in-memory.js";
+import { EpalmError } from "../../core/errors.js";
+import { randomStreams } from "../../core/random.js";
+import { encodeOnnx } from "../../graph/onnx-writer.js";
+import { encodePng } from "../../media/decode/image/encode-png.js";
+import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.js";
+import { openSession } from "../../runtime/session.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import { PictureBatches } from "../data/image-batches.js";
+import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
+
+export interface Reconstruction {
+  /** A PNG: a row per picture, of the original, what the encoder saw, and what the decoder made of it. */
+  readonly png: Uint8Array;
+  /** Mean square over masked patches, of the decoder, and of saying each patch's mean for all its pixels. */
+  readonly loss: number;
+  readonly meanPatchLoss: number;
+}
+
+/** Pixels between pictures of a grid. */
+const GAP = 4;
+/** Of what is not seen, and of the gaps. */
+const GRAY = 0.5;
+
+/** Masks pictures, and lets a masked auto-encoder fill them in. */
+export async function reconstruct(
+  config: MaeConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+  paths: readonly string[],
+  seed: number,
+): Promise<Reconstruction> {
+  const { graph } = maeGraph(config, weightsInMemory(tensors, "masked auto-encoder"), () => false);
+  const session = await openSession(encodeOnnx(graph));
+  try {
+    const pixels = await decodeAll(paths, config.image_size);
+    const [random = Math.random] = randomStreams(seed, 1);
+    const patches = patchesPerSide(config) ** 2;
+    const mask = maskFeeds(maskNoise(random, paths.length, patches), visiblePatches(config));
+    const {
+      logits,
+      loss,
+      mean_patch_loss: meanPatchLoss,
+    } = await session.run({ pixels, ...mask }, ["logits", "loss", "mean_patch_loss"]);
+    return {
+      png: await drawGrid(config, pixels, logits as Tensor, mask.masked as Tensor),
+      loss: Number(loss?.data[0]),
+      meanPatchLoss: Number(meanPatchLoss?.data[0]),
+    };
+  } finally {
+    await session.close();
+  }
+}
+
+async function decodeAll(paths: readonly string[], imageSize: number): Promise<Tensor> {
+  const batches = new PictureBatches(paths, { imageSize, batchSize: paths.length });
+  for await (const { pixels } of batches.epoch()) return pixels;
+  throw new EpalmError("invalid_option", "reconstruct: expected at least one picture");
+}
+
+async function drawGrid(
+  config: MaeConfig,
+  pixels: Tensor,
+  logits: Tensor,
+  masked: Tensor,
+): Promise<Uint8Array> {
+  const { image_size: side, patch_size: patch } = config;
+  const count = pixels.shape[0] ?? 0;
+  const [width, height] = [3 * side + 2 * GAP, count * (side + GAP) - GAP];
+  const image = new Uint8Array(width * height * 3).fill(Math.round(255 * GRAY));
+  const { mean, std } = imagenetPreprocessing(side);
+  const perSide = side / patch;
+  for (let row = 0; row < count; row++) {
+    for (let index = 0; index < perSide * perSide; index++) {
+      const original = patchOf(pixels.data as Float32Array, row, index, config);
+      const isMasked = masked.data[row * perSide * perSide + index] === 1;
+      const size = original.length;
+      const start = (row * perSide * perSide + index) * size;
+      const predicted = (logits.data as Float32Array).subarray(start, start + size);
+      const shown = [
+        original,
+        isMasked ? undefined : original,
+        isMasked ? inPixels(config, predicted, original) : original,
+      ];
+      shown.forEach((values, column) => {
+        values?.forEach((value, at) => {
+          const channel = at % 3;
+          const y = row * (side + GAP) + Math.floor(index / perSide) * patch + Math.floor(at / 3 / patch);
+          const x = column * (side + GAP) + (index % perSide) * patch + (Math.floor(at / 3) % patch);
+          const level = value * (std[channel] ?? 1) + (mean[channel] ?? 0);
+          image[(y * width + x) * 3 + channel] = Math.round(255 * Math.min(1, Math.max(0, level)));
+        });
+      });
+    }
+  }
+  return encodePng(image, width, height);
+}
+
+/** One patch of a picture, channels last, as the decoder predicts it. */
+function patchOf(
+  data: Float32Array,
+  row: number,
+  index: number,
+  { image_size: side, patch_size: patch }: MaeConfig,
+): Float32Array {
+  const perSide = side / patch;
+  const [top, left] = [Math.floor(index / perSide) * patch, (index % perSide) * patch];
+  return Float32Array.from({ length: patch * patch * 3 }, (_, at) => {
+    const y = top + Math.floor(at / 3 / patch);
+    const x = left + (Math.floor(at / 3) % patch);
+    return data[((row * 3 + (at % 3)) * side + y) * side + x] as number;
+  });
+}
+
+/** Where a decoder speaks of normed patches, mean and std are the original's, as in the published figures. */
+function inPixels(
+  { norm_pix_loss }: MaeConfig,
+  predicted: Float32Array,
+  original: Float32Array,
+): Float32Array {
+  if (!norm_pix_loss) return predicted;
+  const mean = original.reduce((sum, value) => sum + value, 0) / original.length;
+  const squares = original.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const std = Math.sqrt(squares / (original.length - 1) + 1e-6);
+  return predicted.map((value) => value * std + mean);
+}

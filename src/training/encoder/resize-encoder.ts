@@ -1,0 +1,31 @@
+import { patchesPerSide } from "../../backbones/vit.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import type { EncoderFolder } from "./encoder-folder.js";
+import { isPosition } from "./mae-graph.js";
+import { interpolatePositions } from "./positions.js";
+
+/**
+ * The same encoder for pictures of another size: positions are interpolated, all else stays.
+ *
+ * @param imageSize pixels; a multiple of the patch size
+ * @throws unsupported_architecture where patches do not divide the size; invalid_checkpoint without a square of positions
+ */
+export function resizeEncoder({ config, tensors }: EncoderFolder, imageSize: number): EncoderFolder {
+  const resized = { ...config, image_size: imageSize };
+  const [from, to] = [patchesPerSide(config), patchesPerSide(resized)];
+  const interpolated = (name: string, tensor: Tensor): Tensor => {
+    if (!isPosition(name)) return tensor;
+    if (tensor.shape[1] !== 1 + from * from) {
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `${name}: expected positions of ${from} x ${from} patches and a class token, got [${tensor.shape}]`,
+      );
+    }
+    return interpolatePositions(tensor, from, to);
+  };
+  return {
+    config: resized,
+    tensors: new Map(Array.from(tensors, ([name, tensor]) => [name, interpolated(name, tensor)])),
+  };
+}

@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import { buildTiny, epalm, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
+
+describe("epalm inspect", { concurrency: true }, () => {
+  const folder = temporaryFolder();
+  const model = join(folder, "tiny");
+  before(() => buildTiny(model));
+
+  /** A copy of the model folder that may be damaged. */
+  function copy(): string {
+    const target = mkdtempSync(join(folder, "copy-"));
+    cpSync(model, target, { recursive: true });
+    return target;
+  }
+
+  it("shows backbones, parameters, tasks and where the adapter injects", async () => {
+    const { code, stdout, stderr } = await epalm(["inspect", model]);
+    assert.deepEqual([code, stderr], [0, ""]);
+    const expected = [
+      /^encoder +vit +fp32 +[\d.]+ kB +4 blocks of width 32, input 3 x 32 x 32 +encoder +not stated$/m,
+      /^decoder +opt +fp32 +[\d.]+ kB +6 layers of width 48, 320 tokens, 64 positions/m,
+      /^frozen parameters +190,016 /m,
+      /^vqa +\{question\}\?<\/a> +.*beams 3.* a$/m,
+      /^3 injected states, one connector; into layers 2 to 4; /m,
+      /^0-1 +absent\n2 +state 0, of encoder block 1\n3 .*\n4 .*block 3\n5 +left as it is$/m,
+    ];
+    for (const pattern of expected) assert.match(stdout, pattern);
+  });
+
+  it("shows the same as one JSON object", async () => {
+    const { stdout } = await epalm(["inspect", model, "--json"]);
+    const description = JSON.parse(stdout);
+    assert.equal(description.kind, "model");
+    assert.equal(description.frozenParameters, 190_016);
+    assert.equal(description.verified, false);
+    assert.deepEqual(description.adapters.a.plan.stateAt, [null, null, 0, 1, 2, null]);
+    const manifest = JSON.parse(readFileSync(join(model, "epalm.json"), "utf8"));
+    assert.deepEqual(description.manifest, manifest);
+  });
+
+  it("compares checksums when asked to", async () => {
+    const { code, stdout } = await epalm(["inspect", model, "--verify"]);
+    assert.equal(code, 0);
+    assert.match(stdout, /\nevery file is as the manifest says\n$/);
+
+    const damaged = copy();
+    const graph = join(damaged, "decoder", "model.onnx");
+    const bytes = readFileSync(graph);
+    bytes.writeUInt8(bytes.readUInt8(9) ^ 1, 9);
+    writeFileSync(graph, bytes);
+    const refused = await epalm(["inspect", damaged, "--verify"]);
+    assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+    assert.match(refused.stderr, /^epalm: .*decoder\/model\.onnx: is damaged: [^\n]*\n$/);
+  });
+
+  it("refuses a folder whose files are of other sizes, and one whose manifest is no JSON", async () => {
+    const longer = copy();
+    appendFileSync(join(longer, "tokenizer", "tokenizer.json"), " ");
+    const size = await epalm(["inspect", longer]);
+    assert.equal(size.code, 1);
+    assert.match(size.stderr, /^epalm: .*tokenizer\.json: expected \d+ bytes, got \d+\n$/);
+
+    const broken = copy();
+    writeFileSync(join(broken, "epalm.json"), "{");
+    const json = await epalm(["inspect", broken]);
+    assert.equal(json.code, 1);
+    assert.match(json.stderr, /^epalm: .*epalm\.json: [^\n]*JSON[^\n]*\n$/);
+  });
+
+  it("shows a checkpoint folder's tensors and config", async () => {
+    const { code, stdout } = await epalm(["inspect", join(GOLDEN, "decoder")]);
+    assert.equal(code, 0);
+    assert.match(stdout, /model\.safetensors: safetensors, 100 tensors, 132,384 elements, 529\.5 kB/);
+    assert.match(stdout, /"model_type": "opt"/);
+    assert.match(stdout, /^model\.decoder\.layers\.0\.fc1\.weight +float32 +\[96, 48\]$/m);
+  });
+
+  it("shows the settings of a published adapter, and what it holds beside its tensors", async () => {
+    const { stdout } = await epalm(["inspect", join(GOLDEN, "adapter.pth"), "--json"]);
+    const description = JSON.parse(stdout);
+    assert.equal(description.format, "torch");
+    assert.equal(description.adapter.settings.startLayer, 2);
+    assert.equal(description.contents.config.injected_hidden_states, 3);
+    assert.equal(description.contents.epoch, 3);
+    assert.equal("model" in description.contents, false);
+  });
+
+  it("says which settings an adapter of bare tensors leaves open", async () => {
+    const { code, stdout } = await epalm(["inspect", join(GOLDEN, "adapter.safetensors")]);
+    assert.equal(code, 0);
+    assert.match(stdout, /an adapter whose settings must be given: .*injectedStates/);
+  });
+
+  it("has no checksums to compare for a checkpoint", async () => {
+    const { code, stderr } = await epalm(["inspect", join(GOLDEN, "decoder"), "--verify"]);
+    assert.equal(code, 2);
+    assert.match(stderr, /^epalm: --verify: .* has no epalm\.json/);
+  });
+
+  it("refuses paths that lead nowhere, and files of other kinds", async () => {
+    const missing = await epalm(["inspect", "nowhere"]);
+    assert.deepEqual([missing.code, missing.stderr], [1, "epalm: nowhere: no such file or folder\n"]);
+    const other = await epalm(["inspect", "README.md"]);
+    assert.equal(other.code, 1);
+    assert.match(other.stderr, /^epalm: README\.md: is neither a safetensors file[^\n]*\n$/);
+  });
+});

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, describe, it } from "node:test";
+import sharp from "sharp";
+import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
+
+describe("epalm train and epalm eval", () => {
+  const folder = temporaryFolder();
+  const at = (name: string) => join(folder, name);
+  const settings = {
+    model: "model",
+    output: "run",
+    data: { train: { path: "data.jsonl" }, validation: { path: "data.jsonl" } },
+    adapter: { name: "mine", injectedStates: 3, startLayer: 3, endLayer: 6 },
+    epochs: 2,
+    batchSize: 2,
+  };
+
+  before(async () => {
+    await buildTiny(at("model"));
+    const create = { width: 20, height: 20, channels: 3 as const, background: "red" };
+    await sharp({ create }).png().toFile(at("red.png"));
+    const lines = [
+      { image: "red.png", caption: "all red" },
+      { image: "red.png", question: "what colour?", answer: ["red", "red", "dark red"] },
+    ];
+    writeFileSync(at("data.jsonl"), lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    writeFileSync(at("config.json"), JSON.stringify(settings));
+  });
+
+  it("trains, says what is trained, and answers with the new adapter", async () => {
+    const { code, stdout, stderr } = await epalm(["train", at("config.json")]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /2 examples of image, 2 for validation/);
+    assert.match(stderr, /trained: [\d,]+ of [\d,]+ parameters, [\d.]+ %/);
+    assert.match(stderr, /epoch 2: CIDEr/);
+    assert.match(stdout, /report {2}.*report\.html/);
+    assert.ok(existsSync(at("run/report.html")));
+    const answer = await epalm(["caption", at("red.png"), "-m", at("model"), "--adapter", "mine"]);
+    assert.equal(answer.code, 0, answer.stderr);
+  });
+
+  it("scores a data set and writes predictions, seeing and blind", async () => {
+    const args = ["eval", at("data.jsonl"), "-m", at("model"), "--adapter", "a", "--json"];
+    const seeing = await epalm([...args, "--predictions", at("seen.jsonl")]);
+    assert.equal(seeing.code, 0, seeing.stderr);
+    const { examples, scores } = JSON.parse(seeing.stdout);
+    assert.equal(examples, 2);
+    assert.ok(scores["VQA accuracy"] >= 0 && scores["BLEU-4"] >= 0);
+    const lines = readFileSync(at("seen.jsonl"), "utf8").trimEnd().split("\n");
+    assert.deepEqual(
+      lines.map((line) => JSON.parse(line).kind),
+      ["caption", "vqa"],
+    );
+    const blind = await epalm([...args, "--blind"]);
+    assert.equal(blind.code, 0, blind.stderr);
+    const limited = await epalm(["eval", at("data.jsonl"), "-m", at("model"), "--limit", "1"]);
+    assert.match(limited.stdout, /^examples +1$/m);
+  });
+
+  it("names what is wrong in a config, and in data, with nothing computed", async () => {
+    writeFileSync(at("odd.json"), JSON.stringify({ ...settings, epoch: 2 }));
+    const odd = await epalm(["train", at("odd.json")]);
+    assert.equal(odd.code, 2, odd.stderr);
+    assert.match(odd.stderr, /odd\.json: .*"?epoch"?/);
+    writeFileSync(
+      at("bad.jsonl"),
+      '{"image": "red.png", "caption": "x"}\n{"image": "gone.png", "caption": "x"}\n',
+    );
+    writeFileSync(
+      at("bad.json"),
+      JSON.stringify({ ...settings, output: "bad", data: { train: { path: "bad.jsonl" } } }),
+    );
+    const bad = await epalm(["train", at("bad.json")]);
+    assert.notEqual(bad.code, 0);
+    assert.match(bad.stderr, /bad\.jsonl:2: 'image': .*gone\.png: no such file/);
+    assert.ok(!existsSync(at("bad")));
+    const skipping = await epalm(["eval", at("bad.jsonl"), "-m", at("model"), "--skip-bad"]);
+    assert.equal(skipping.code, 0, skipping.stderr);
+    assert.match(skipping.stderr, /1 bad examples are left out:\n.*bad\.jsonl:2/);
+  });
+});

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { openSafetensors } from "../../../../src/formats/safetensors.js";
+import { logMel, neededSamples, type Waveform } from "../../../../src/media/decode/audio/log-mel.js";
+import { publishedAudioPreprocessing } from "../../../../src/preprocessing/audio-preprocessing.js";
+
+const folder = "test/fixtures/goldens/ast";
+const published = publishedAudioPreprocessing({ maxLength: 1024, melBins: 128 });
+const golden = openSafetensors(join(folder, "golden.safetensors")).tensors;
+
+function floats(name: string): Float32Array<ArrayBuffer> {
+  const data = golden.get(name)?.read();
+  assert.ok(data instanceof Float32Array);
+  return Float32Array.from(data);
+}
+
+const sound = (data: Float32Array): Waveform => ({ data, sampleRate: 16_000 });
+const sine = (samples: number) => Float32Array.from({ length: samples }, (_, at) => Math.sin(at * 0.17) / 2);
+
+describe("logMel", () => {
+  it("gives the features of Hugging Face's ASTFeatureExtractor", async () => {
+    const expected = floats("input_values");
+    const features = await logMel(sound(floats("waveform")), published);
+    assert.equal(features.length, 1024 * 128);
+    const largest = features.reduce(
+      (most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? 9))),
+      0,
+    );
+    assert.ok(largest < 1e-5, `largest difference ${largest}`);
+  });
+
+  it("gives a piece of the sound the same features wherever it is cut", async () => {
+    const whole = await logMel(sound(floats("waveform")), published);
+    for (const frames of [1, 127, 128, 129, 200]) {
+      const part = await logMel(sound(floats("waveform")), { ...published, maxLength: frames });
+      assert.deepEqual(part, whole.subarray(0, frames * 128));
+    }
+  });
+
+  it("hears no more than its frames are made of", async () => {
+    const needed = neededSamples(1024);
+    assert.equal(needed, 164_080);
+    const longer = await logMel(sound(sine(needed + 5000)), published);
+    assert.deepEqual(longer, await logMel(sound(sine(needed)), published));
+    assert.notDeepEqual(longer, await logMel(sound(sine(needed - 1)), published));
+  });
+
+  it("fills up after the last whole frame", async () => {
+    const { mean, std } = published;
+    const features = await logMel(sound(sine(400 + 160 * 127 + 159)), published);
+    const filling = Math.fround((0 - mean) / (2 * std));
+    assert.ok(features.subarray(128 * 128).every((value) => Math.abs(value - filling) < 1e-6));
+    assert.ok(features.subarray(127 * 128, 128 * 128).some((value) => Math.abs(value - filling) > 1e-3));
+  });
+
+  it("takes silence, whose logarithm has a floor", async () => {
+    const features = await logMel(sound(new Float32Array(16_000)), published);
+    assert.ok(features.every(Number.isFinite));
+  });
+
+  it("refuses what is no sound", async () => {
+    const refused = (waveform: Waveform, code: string, message: RegExp) =>
+      assert.rejects(logMel(waveform, published), { code, message });
+    await refused(sound(sine(399)), "invalid_media", /at least 25 ms, 400 samples, got 399/);
+    await refused(sound(sine(500).fill(Number.NaN, 7, 8)), "invalid_media", /expected numbers/);
+    const other = { data: sine(500), sampleRate: 44_100 as 16_000 };
+    await refused(other, "invalid_option", /sampleRate: expected 16000, got 44100/);
+  });
+});

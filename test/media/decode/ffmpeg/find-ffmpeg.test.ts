@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, it } from "node:test";
+import { findFfmpeg, searchFfmpeg } from "../../../../src/media/decode/ffmpeg/find-ffmpeg.js";
+
+const found = await findFfmpeg();
+
+describe("searchFfmpeg", () => {
+  it("takes the first that runs", async () => {
+    assert.deepEqual(
+      await searchFfmpeg(undefined, [undefined, "/nowhere/ffmpeg", found.path, "ffmpeg"]),
+      found,
+    );
+    assert.match(found.version, /\d/);
+  });
+
+  it("passes over programs that are no ffmpeg", async () => {
+    assert.deepEqual(await searchFfmpeg(undefined, [process.execPath, found.path]), found);
+  });
+
+  it("passes over an ffmpeg that was built for something else", {
+    skip: process.platform === "win32",
+  }, async () => {
+    const path = join(mkdtempSync(join(tmpdir(), "epalm-small-ffmpeg-")), "ffmpeg");
+    const answer = "case $2 in -version) echo ffmpeg version 7.1;; *) echo E mp4 MP4;; esac";
+    writeFileSync(path, `#!/bin/sh\n${answer}\n`, { mode: 0o700 });
+    assert.deepEqual(await searchFfmpeg(undefined, [path, found.path]), found);
+    await assert.rejects(searchFfmpeg(path, []), { message: /which cannot write f32/ });
+    rmSync(dirname(path), { recursive: true });
+  });
+
+  it("takes the given one and no other", async () => {
+    assert.deepEqual(await searchFfmpeg(found.path, []), found);
+    await assert.rejects(searchFfmpeg("/nowhere/ffmpeg", [found.path]), {
+      code: "invalid_option",
+      message: /^FFMPEG_PATH: .*\/nowhere\/ffmpeg/,
+    });
+  });
+
+  it("says what to do where there is none", async () => {
+    await assert.rejects(searchFfmpeg(undefined, ["/nowhere/ffmpeg"]), {
+      code: "unsupported_media",
+      message: /install it, or name it in FFMPEG_PATH/,
+    });
+  });
+});

@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, describe, it } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { decodeAudio } from "../../../../src/media/decode/audio/decode-audio.js";
+import { type MediaFile, withMediaFile } from "../../../../src/media/decode/ffmpeg/media-file.js";
+import { inputArguments, type RunLimits, runFfmpeg } from "../../../../src/media/decode/ffmpeg/run-ffmpeg.js";
+import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js";
+import { publishedPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
+import { makeMedia, tone } from "../../../support/make-media.js";
+import { runningFfmpegs } from "../../../support/running-ffmpegs.js";
+
+const parent = tmpdir();
+const folder = mkdtempSync(join(parent, "epalm-runs-"));
+process.env.TMPDIR = folder;
+after(() => rmSync(folder, { recursive: true }));
+
+const unused = (): MediaFile => ({
+  path: "unused",
+  where: "media",
+  container: { name: "wav", demuxer: "wav", holdsVideo: false },
+  begun: performance.now(),
+});
+
+async function count(output: AsyncIterable<Buffer>): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of output) bytes += chunk.length;
+  return bytes;
+}
+
+/** Never ends by itself. */
+const endless = (size = "64x64") => [
+  "-re",
+  "-f",
+  "lavfi",
+  "-i",
+  `testsrc=s=${size}`,
+  "-f",
+  "rawvideo",
+  "pipe:1",
+];
+const limits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
+
+describe("runFfmpeg", () => {
+  it("ends a run that takes too long", async () => {
+    const run = { file: unused(), arguments: endless(), read: count, limits: { ...limits, seconds: 0.3 } };
+    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /media: .* within 0\.3 seconds/ });
+    assert.deepEqual(runningFfmpegs(), []);
+  });
+
+  it("counts what runs before took of a medium's time", async () => {
+    const file = { ...unused(), begun: performance.now() - 60_000 };
+    const run = { file, arguments: endless(), read: count, limits: { ...limits, seconds: 60.1 } };
+    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /within 60\.1 seconds/ });
+  });
+
+  it("ends a run that takes too much memory", { skip: process.platform !== "linux" }, async () => {
+    const run = { file: unused(), arguments: endless("4000x4000"), read: count };
+    await assert.rejects(runFfmpeg({ ...run, limits: { ...limits, residentBytes: 32 << 20 } }), {
+      code: "too_large",
+      message: /within 33554432 bytes of memory/,
+    });
+    assert.deepEqual(runningFfmpegs(), []);
+  });
+
+  it("ends a run that is taken back, and starts none that was", async () => {
+    const waiting = new AbortController();
+    const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
+    await delay(100);
+    assert.equal(runningFfmpegs().length, 1);
+    waiting.abort();
+    await assert.rejects(run, { code: "aborted" });
+    assert.deepEqual(runningFfmpegs(), []);
+    await assert.rejects(
+      runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal }),
+      {
+        code: "aborted",
+      },
+    );
+  });
+
+  it("ends a run whose output is not wanted any more, or whose reader fails", async () => {
+    const first = async (output: AsyncIterable<Buffer>) => {
+      for await (const chunk of output) return chunk.length;
+      return 0;
+    };
+    const { value } = await runFfmpeg({ file: unused(), arguments: endless(), read: first });
+    assert.ok(value > 0);
+    assert.deepEqual(runningFfmpegs(), []);
+    const failing = () => Promise.reject(new RangeError("full"));
+    await assert.rejects(runFfmpeg({ file: unused(), arguments: endless(), read: failing }), RangeError);
+    assert.deepEqual(runningFfmpegs(), []);
+  });
+
+  it("gives the first complaint, on one line, without the path", async () => {
+    await withMediaFile(Buffer.from("RIFF\0\0\0\0WAVEnothing"), 1000, async (wav) => {
+      const args = [...inputArguments(wav), "-f", "null", "pipe:1"];
+      const { value, complaint = "" } = await runFfmpeg({ file: wav, arguments: args, read: count });
+      assert.equal(value, 0);
+      assert.match(complaint, /^\w[ -~]+$/);
+      assert.ok(!complaint.includes(folder) && !complaint.includes("0x"), complaint);
+    });
+  });
+
+  it("gives ffmpeg nothing of the environment", { skip: process.platform !== "linux" }, async () => {
+    process.env.HF_TOKEN = "secret";
+    const waiting = new AbortController();
+    const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
+    await delay(100);
+    const [id] = runningFfmpegs();
+    assert.equal(readFileSync(`/proc/${id}/environ`, "latin1").includes("secret"), false);
+    waiting.abort();
+    await assert.rejects(run);
+    delete process.env.HF_TOKEN;
+  });
+});
+
+describe("withMediaFile", () => {
+  const wav = makeMedia("tone.wav", ...tone);
+
+  it("keeps bytes in a private file as long as they are needed", async () => {
+    await withMediaFile(wav, 1e6, async ({ path }) => {
+      assert.equal(statSync(path).mode & 0o777, 0o600);
+      assert.equal(statSync(join(path, "..")).mode & 0o777, 0o700);
+      assert.deepEqual(readFileSync(path), wav);
+    });
+    assert.deepEqual(readdirSync(folder), []);
+    await assert.rejects(
+      withMediaFile(wav, 1e6, () => Promise.reject(new RangeError("no"))),
+      RangeError,
+    );
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
+  it("says so where there is no place", async () => {
+    process.env.TMPDIR = join(folder, "nowhere");
+    await assert.rejects(decodeAudio(wav), { code: "internal", message: /no place for a medium/ });
+    process.env.TMPDIR = folder;
+  });
+
+  it("leaves nothing behind when work is taken back", async () => {
+    const video = readFileSync("test/fixtures/media/h264.mp4");
+    for (const milliseconds of [0, 5, 20, 40, 80]) {
+      const options = { frames: 8, preprocessing: publishedPreprocessing(32) };
+      const signal = AbortSignal.timeout(milliseconds);
+      const outcome = await decodeVideo(video, { ...options, signal }).catch((error: unknown) => error);
+      assert.ok(
+        Array.isArray(outcome) || (outcome as { code?: unknown }).code === "aborted",
+        String(outcome),
+      );
+      assert.deepEqual([runningFfmpegs(), readdirSync(folder)], [[], []]);
+    }
+  });
+
+  it("leaves nothing behind when the process ends in the middle", async () => {
+    const source = join(parent, `epalm-tone-${process.pid}.wav`);
+    writeFileSync(source, wav);
+    const module = (name: string) => JSON.stringify(pathToFileURL(resolve(`dist/src/media/${name}.js`)).href);
+    const program = `
+      import { readFileSync } from "node:fs";
+      const { withMediaFile } = await import(${module("media-file")});
+      const { runFfmpeg } = await import(${module("run-ffmpeg")});
+      withMediaFile(readFileSync(${JSON.stringify(source)}), 1e6, (file) => runFfmpeg({
+        file,
+        arguments: ${JSON.stringify(endless())},
+        read: async (output) => {
+          for await (const chunk of output) {
+            console.log(file.path);
+            process.exit(3);
+          }
+        },
+      }));`;
+    const ended = promisify(execFile)(process.execPath, ["--input-type=module", "-e", program]);
+    const { code, stdout } = await ended.then(
+      () => ({ code: 0, stdout: "" }),
+      (error: { code: number; stdout: string }) => error,
+    );
+    assert.equal(code, 3);
+    assert.ok(stdout.startsWith(folder), stdout);
+    assert.deepEqual(readdirSync(folder), []);
+    assert.deepEqual(runningFfmpegs("testsrc=s=64x64"), []);
+    rmSync(source);
+  });
+});

@@ -1,0 +1,117 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openCase } from "../../bench/conformance/case.js";
+import type { AdapterSettings } from "../../src/adapter/adapter.js";
+import { adapterGraph } from "../../src/adapter/adapter-graph.js";
+import { injectionPlan } from "../../src/adapter/injection-plan.js";
+import { Decoder } from "../../src/generation/decoder.js";
+import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/options.js";
+import { DecodingRequest } from "../../src/generation/request.js";
+import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
+import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
+import type { FinishedHypothesis } from "../../src/generation/strategies/strategy.js";
+import type { Conditioning, SpecialTokenIds } from "../../src/generation/text-generator.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { buildModel } from "../../src/model/build-model.js";
+import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
+import { openSession, type Session } from "../../src/runtime/session.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.js";
+
+export const goldens = [
+  "opt-shared-1token",
+  "opt-6states-mlp10",
+  "opt-post-norm-projected",
+  "opt-causal-perception",
+  "llama-shared-1token",
+];
+
+/** The decoder of a golden case, and what its sequences hear. */
+export interface GoldenDecoder {
+  readonly decoder: Decoder;
+  readonly session: Session;
+  readonly specialTokens: SpecialTokenIds;
+  readonly tokenizer: Tokenizer;
+  /** The case's texts, as ids. */
+  readonly prompts: readonly (readonly number[])[];
+  /** What sequence `index` of the case hears; with other settings of where perception goes, on request. */
+  conditioning(index: number, change?: Partial<AdapterSettings>): Required<Conditioning>;
+  /** The same, as the scheduler's sequences have it. */
+  context(index: number, change?: Partial<AdapterSettings>): SequenceContext;
+  close(): Promise<void>;
+}
+
+export async function openGolden(name: string): Promise<GoldenDecoder> {
+  const folder = join("test/fixtures/goldens", name);
+  const golden = openCase(folder, name);
+  const temporary = mkdtempSync(join(tmpdir(), "epalm-golden-"));
+  const output = join(temporary, "model");
+  const source = (file: string) => ({ path: join(folder, file), given: file, precision: "fp32" as const });
+  const manifest = await buildModel({
+    output,
+    encoder: { ...source("encoder"), preprocessing: "source" },
+    decoder: source("decoder"),
+    adapters: [{ name: "case", path: join(folder, "adapter.pth"), tasks: ["caption", "vqa"] }],
+  });
+  const adapter = await loadAdapter({ path: output, manifest }, "case");
+  const projector = await openSession(
+    encodeOnnx(adapterGraph(adapter, adapterWidths(manifest), manifest.encoder.depth)),
+  );
+  const projected = await projector.run({ cls_states: golden.golden("states") }, [
+    "perception",
+    "soft_prompt",
+  ]);
+  await projector.close();
+  const session = await openSession(join(output, manifest.decoder.graph));
+  const tokenizer = await loadTokenizer(join(output, manifest.decoder.tokenizer));
+  rmSync(temporary, { recursive: true, force: true });
+  const { shape } = manifest.decoder;
+  const [, states = 0, width = 0] = projected.perception?.shape ?? [];
+  const ids = golden.golden("input_ids");
+  const length = ids.shape[1] ?? 0;
+  const conditioning = (index: number, change: Partial<AdapterSettings> = {}) => {
+    const plan = injectionPlan({ ...adapter.settings, ...change }, shape.layers);
+    const data = projected.perception?.data.slice(index * states * width, (index + 1) * states * width);
+    const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
+    return { perception: { states: own, plan }, softPrompt: projected.soft_prompt };
+  };
+  return {
+    decoder: new Decoder(session, shape),
+    session,
+    specialTokens: {
+      bosTokenId: manifest.decoder.startToken,
+      eosTokenIds: manifest.decoder.endTokens,
+    },
+    tokenizer,
+    prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, sequence) =>
+      Array.from(ids.data.slice(sequence * length, (sequence + 1) * length) as BigInt64Array, Number).filter(
+        (id) => id !== 1,
+      ),
+    ),
+    conditioning,
+    context(index, change) {
+      const { perception, softPrompt } = conditioning(index, change);
+      const { states: own, plan } = perception;
+      return { perception: { plan, states: statesByLayer(own, plan) }, softPrompt };
+    },
+    close: () => session.close(),
+  };
+}
+
+/** A job that writes, and what it wrote once it is done. */
+export function writingJob(
+  context: SequenceContext,
+  prompt: readonly number[],
+  options: GenerationOptions,
+  eosTokenIds: readonly number[],
+) {
+  const strategy = createStrategy(parseGenerationOptions(options), {
+    eosTokenIds: new Set(eosTokenIds),
+    decode: () => "",
+  });
+  return {
+    job: new DecodingRequest(context, prompt, strategy),
+    hypotheses: (): readonly FinishedHypothesis[] => strategy.hypotheses(),
+  };
+}

@@ -1,0 +1,62 @@
+import { readFileSync } from "node:fs";
+import type { FinishedHypothesis, NextTokens, Strategy } from "../../src/generation/strategies/strategy.js";
+
+/** A decoder that is a table: the logits after some tokens, and the text of tokens. */
+export interface TableModel {
+  readonly vocabulary: number;
+  readonly logitsAfter: (tokens: readonly number[]) => readonly number[];
+}
+
+export function readFixture<Content>(name: string): Content {
+  return JSON.parse(readFileSync(`test/fixtures/generation/${name}`, "utf8"));
+}
+
+/** What a decoder answers: log-probabilities, best first, ties by token id. */
+export function rowOutput(logits: readonly number[], candidates: number | "all" = "all"): NextTokens {
+  const highest = Math.max(...logits);
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0);
+  const ranked = logits
+    .map((logit, token) => ({ token, logProb: logit - highest - Math.log(total) }))
+    .sort((a, b) => b.logProb - a.logProb)
+    .slice(0, candidates === "all" ? undefined : candidates);
+  return { tokens: ranked.map(({ token }) => token), logProbs: ranked.map(({ logProb }) => logProb) };
+}
+
+export interface Run {
+  readonly hypotheses: readonly FinishedHypothesis[];
+  /** How many sequences continued after each step, the last, 0, included. */
+  readonly counts: readonly number[];
+  /** What `settledTokens` said after each step. */
+  readonly settled: readonly (readonly number[] | undefined)[];
+}
+
+/** Drives a strategy as the scheduler does; throws if it continues a sequence that does not exist. */
+export function run(strategy: Strategy, model: TableModel, prompt: readonly number[] = []): Run {
+  let sequences: readonly (readonly number[])[] = [prompt];
+  const counts: number[] = [];
+  const settled: Run["settled"][number][] = [];
+  while (sequences.length > 0) {
+    const outputs = sequences.map((tokens) => rowOutput(model.logitsAfter(tokens), strategy.candidates));
+    const before = sequences;
+    sequences = strategy.advance(outputs).map(({ parent, token }) => {
+      const past = before[parent];
+      if (past === undefined) throw new RangeError(`parent ${parent} of ${before.length} sequences`);
+      return [...past, token];
+    });
+    counts.push(sequences.length);
+    settled.push(strategy.settledTokens());
+  }
+  return { hypotheses: strategy.hypotheses(), counts, settled };
+}
+
+/** A small model whose logits hang on the last token and the length, by way of sines. */
+export function waveModel(vocabulary: number, seed: number): TableModel {
+  return {
+    vocabulary,
+    logitsAfter: (tokens) =>
+      Array.from({ length: vocabulary }, (_, token) => {
+        const last = tokens.at(-1) ?? vocabulary;
+        return 2 * Math.sin(seed + 12.9898 * token + 78.233 * last + 37.719 * tokens.length);
+      }),
+  };
+}

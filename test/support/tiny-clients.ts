@@ -1,0 +1,133 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import sharp from "sharp";
+import type { z } from "zod";
+import { type FedMaeConfig, fedMaeConfigSchema } from "../../src/fedmae/config.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
+import type { Tensor } from "../../src/tensor/tensor.js";
+
+/** A folder that is gone after the suite it was made in. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "epalm-fedmae-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+type Colour = readonly [red: number, green: number, blue: number];
+
+/** Writes a PNG whose pixels a function gives; folders are made on the way. */
+export async function drawPicture(
+  path: string,
+  side: number,
+  colourAt: (x: number, y: number) => Colour,
+): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true });
+  const data = Uint8Array.from({ length: side * side * 3 }, (_, at) => {
+    const pixel = Math.floor(at / 3);
+    return colourAt(pixel % side, Math.floor(pixel / side))[at % 3] ?? 0;
+  });
+  await sharp(data, { raw: { width: side, height: side, channels: 3 } })
+    .png()
+    .toFile(path);
+}
+
+/** Stripes, which patches show of each other: a masked auto-encoder learns them within some steps. */
+export async function drawStripes(
+  folder: string,
+  count: number,
+  direction: "across" | "down",
+): Promise<void> {
+  for (let index = 0; index < count; index++) {
+    await drawPicture(join(folder, `${index}.png`), 16, (x, y) => {
+      const wave = Math.sin(((direction === "across" ? x : y) * Math.PI) / 4);
+      return [128 + 100 * wave, 128 + (60 + index) * wave, 90];
+    });
+  }
+}
+
+/** A square of one colour, a little different for each index. */
+export function drawColour(path: string, colour: "red" | "blue", index: number): Promise<void> {
+  const [bright, dark] = [200 + index, 20 + ((index * 7) % 30)];
+  return drawPicture(path, 16, () => (colour === "red" ? [bright, dark, dark] : [dark, dark, bright]));
+}
+
+/** Settings with which a round takes seconds: pictures of 16 x 16 in four patches, one head. */
+export function tinyConfig(changes: Partial<z.input<typeof fedMaeConfigSchema>>): FedMaeConfig {
+  return fedMaeConfigSchema.parse({
+    output: "unused",
+    ...tinySettings,
+    ...changes,
+  });
+}
+
+export const tinySettings = {
+  mode: "parallel",
+  depth: 2,
+  rounds: 2,
+  localEpochs: 2,
+  batchSize: 3,
+  model: { imageSize: 16, patchSize: 8, width: 16, heads: 2, decoderWidth: 16, decoderHeads: 2 },
+  optimizer: { learningRate: 0.01 },
+  leastArea: 0.8,
+  mirror: false,
+  compare: false,
+};
+
+/** All tensors of a safetensors file. */
+export function tensorsOf(path: string): ReadonlyMap<string, Tensor> {
+  const { tensors, close } = openSafetensors(path);
+  try {
+    return new Map(
+      Array.from(tensors, ([name, { type, shape, read }]) => [name, { type, shape, data: read() }]),
+    );
+  } finally {
+    close();
+  }
+}
+
+/** The JSON objects of a file of lines. */
+export function readJsonLines<T>(path: string): T[] {
+  const lines = readFileSync(path, "utf8").split("\n").filter(Boolean);
+  return lines.map((line) => JSON.parse(line));
+}
+
+/** Every file of a folder, with what is in it. */
+export function filesOf(folder: string): Record<string, string> {
+  return Object.fromEntries(
+    readdirSync(folder)
+      .sort()
+      .map((name) => [name, readFileSync(join(folder, name)).toString("base64")]),
+  );
+}
+
+/** Waits until something is the case, for half a minute at most. */
+export async function until<T>(look: () => T | undefined | false, seconds = 30): Promise<T> {
+  for (const started = Date.now(); Date.now() - started < seconds * 1000; await delay(10)) {
+    const found = look();
+    if (found) return found;
+  }
+  throw new RangeError(`waited ${seconds} s in vain: ${look}`);
+}
+
+/** Processes that a process has started. */
+export function childrenOf(pid: number | undefined): number[] {
+  const { stdout } = spawnSync("pgrep", ["-P", String(pid)], { encoding: "utf8" });
+  return stdout.split("\n").filter(Boolean).map(Number);
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** How many lines a file has; none if there is no file. */
+export function lineCount(path: string): number {
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0;
+}

@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { describe, it } from "node:test";
+import { readLabelledPictures } from "../../../src/training/data/labelled-images.js";
+import { classesOf, taughtClasses } from "../../../src/training/encoder/attributes.js";
+import { temporaryFolder } from "../../support/tiny-clients.js";
+
+const folder = temporaryFolder();
+for (const path of ["set/red/a.png", "set/red/deep/b.jpg", "set/blue/c.png", "set/blue/notes.txt"]) {
+  mkdirSync(join(folder, path, ".."), { recursive: true });
+  writeFileSync(join(folder, path), "");
+}
+
+describe("labelled pictures", () => {
+  const expected = [
+    ["set/blue/c.png", "blue"],
+    ["set/red/a.png", "red"],
+    ["set/red/deep/b.jpg", "red"],
+  ];
+  const spellings: Readonly<Record<string, string>> = {
+    "an absolute path": join(folder, "set"),
+    "a trailing slash": `${join(folder, "set")}/`,
+    "a doubled slash": `${folder}//set`,
+    "a detour": `${folder}/set/../set`,
+    "a path from here": relative(process.cwd(), join(folder, "set")),
+    "a path from here, with a dot": `./${relative(process.cwd(), join(folder, "set"))}`,
+  };
+  for (const [what, path] of Object.entries(spellings)) {
+    it(`have the name of their sub-folder, however the folder is spelt: ${what}`, async () => {
+      const pictures = await readLabelledPictures([path]);
+      assert.deepEqual(
+        pictures.map((picture) => [relative(folder, picture.path), picture.labels.label]),
+        expected,
+      );
+    });
+  }
+
+  it("have several aspects in JSON lines, and paths relative to their file", async () => {
+    const file = join(folder, "lines.jsonl");
+    const lines = [
+      { image: "set/red/a.png", labels: { object: "apple", "back ground": "red" } },
+      {
+        image: "set/blue/c.png",
+        labels: { object: "pear" },
+        regions: [{ label: "pear", box: [0, 0, 0.5, 1] }],
+      },
+    ];
+    writeFileSync(file, `${lines.map((line) => JSON.stringify(line)).join("\n\n")}\n`);
+    const pictures = await readLabelledPictures([file, join(folder, "set")]);
+    assert.equal(pictures.length, 5);
+    assert.equal(pictures[0]?.path, join(folder, "set/red/a.png"));
+    assert.deepEqual(
+      pictures.map(({ regions }) => regions),
+      [undefined, [{ label: "pear", box: [0, 0, 0.5, 1] }], undefined, undefined, undefined],
+    );
+    assert.deepEqual(Object.fromEntries(classesOf(pictures)), {
+      object: ["apple", "pear"],
+      "back ground": ["red"],
+      label: ["blue", "red"],
+    });
+  });
+
+  const bad: readonly (readonly [what: string, text: string, message: RegExp])[] = [
+    ["no JSON", '{"image": "a.png", "labels": {}}\n{', /bad\.jsonl:2: is not JSON/],
+    ["no labels", '{"image": "a.png"}', /bad\.jsonl:1: /],
+    ["a key that is unknown", '{"image": "a.png", "labels": {}, "label": "x"}', /bad\.jsonl:1: .*label/],
+    ["a label that is no text", '{"image": "a.png", "labels": {"a": 1}}', /bad\.jsonl:1: /],
+    [
+      "a region outside of the picture",
+      '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0, 0, 1, 2]}]}',
+      /bad\.jsonl:1: /,
+    ],
+    [
+      "a region without an inside",
+      '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0.5, 0, 0.5, 1]}]}',
+      /bad\.jsonl:1: 'regions\[0\]\.box': expected/,
+    ],
+    ["an aspect that could be a path", '{"image": "a.png", "labels": {"a/../b": "x"}}', /bad\.jsonl:1: /],
+  ];
+  for (const [what, text, message] of bad) {
+    it(`are refused by file and line: ${what}`, async () => {
+      const file = join(folder, "bad.jsonl");
+      writeFileSync(file, text);
+      await assert.rejects(readLabelledPictures([file]), { code: "invalid_data", message });
+    });
+  }
+
+  it("are refused where there are none, or none with a label", async () => {
+    await assert.rejects(readLabelledPictures([join(folder, "none")]), { code: "not_found" });
+    await assert.rejects(readLabelledPictures([join(folder, "set/blue")]), {
+      code: "invalid_data",
+      message: /c\.png: expected pictures in sub-folders/,
+    });
+  });
+});
+
+describe("what training pictures teach", () => {
+  const picture = (labels: Record<string, string>) => ({ path: "x", labels });
+  const [red, blue] = [picture({ colour: "red" }), picture({ colour: "blue" })];
+
+  it("is their labels, whatever labels a test adds", () => {
+    const classes = taughtClasses([red, blue], [picture({ colour: "green" })]);
+    assert.deepEqual(Object.fromEntries(classes), { colour: ["blue", "red"] });
+  });
+
+  it("is refused where there is nothing to tell apart, or a test asks for more", () => {
+    assert.throws(() => taughtClasses([], [red]), {
+      code: "invalid_data",
+      message: /expected some, got none/,
+    });
+    assert.throws(() => taughtClasses([red, red], [red]), {
+      code: "invalid_data",
+      message: /'colour' at least, got 1/,
+    });
+    assert.throws(() => taughtClasses([red, blue], [picture({ shape: "round" })]), {
+      code: "invalid_data",
+      message: /^test examples: 'shape'/,
+    });
+  });
+});
