@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { buildPart, type Part, parts } from "./build-all.js";
-import { HELD_OUT, trainingStyles } from "./concepts.js";
-import { writeIconFolder } from "./icon-folders.js";
-import { trainLanguageModel } from "./language-model.js";
-import { writeSceneSet } from "./scene-sets.js";
+import { buildPart, type Part, parts } from "./build.js";
+import { writeIconFolder } from "./data/images/icon-folders.js";
+import { writeSceneSet } from "./data/images/scene-sets.js";
+import { HELD_OUT, trainingStyles } from "./data/text/concepts.js";
+import { trainLanguageModel } from "./language-model/language-model.js";
 
 /**
  * npm run models:build -- [--work DIR] [--output DIR] [--part NAME ...]

@@ -1,0 +1,83 @@
+import { gradient } from "../../../src/autodiff/gradient.js";
+import { randomStreams } from "../../../src/core/random.js";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import type { Graph } from "../../../src/graph/ir.js";
+import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
+import type { Tensor } from "../../../src/tensor/tensor.js";
+import type { Labelled } from "../../../src/training/data/labelled-images.js";
+import {
+  aspectTargets,
+  type Classes,
+  classesOf,
+  labelFeeds,
+} from "../../../src/training/encoder/attributes.js";
+import { WeightTraining } from "../../../src/training/weight-training.js";
+import { type LabelSlots, slotFeeds, slotLoss } from "../encoders/slot-loss.js";
+import { stacked } from "./rows.js";
+
+const STEPS = 4000;
+const BATCH = 256;
+const LEARNING_RATE = 1e-3;
+const CLIP_NORM = 1;
+const optimizer = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+const SEED = 0;
+
+export interface SlotExamples {
+  /** States, whitened: [dv] each. */
+  readonly states: readonly Float32Array[];
+  readonly examples: readonly Labelled[];
+}
+
+/** A linear map of states to slots: [d, dv] and [d]. */
+export interface SlotMap {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+}
+
+/** Trains a linear map until its slots tell the examples' labels apart (`slotLoss`). */
+export async function trainSlots(
+  { states, examples }: SlotExamples,
+  tables: LabelSlots,
+  start: SlotMap,
+): Promise<SlotMap> {
+  const classes = classesOf(examples);
+  const width = states[0]?.length ?? 0;
+  const training = await WeightTraining.open(encodeOnnx(slotGraph(classes, tables, width)), {
+    weights: new Map(Object.entries(start)),
+    optimizer,
+  });
+  const [random = Math.random] = randomStreams(SEED, 1);
+  for (let step = 0; step < STEPS; step++) {
+    const rows = Array.from({ length: BATCH }, () => Math.floor(random() * examples.length));
+    const chosen = <T>(of: readonly T[]) => rows.map((row) => of[row] as T);
+    await training.add({
+      states: stacked(chosen(states), [width]),
+      ...slotFeeds(tables, chosen(examples)),
+      ...labelFeeds(classes, chosen(examples)),
+    });
+    training.step({
+      clipNorm: CLIP_NORM,
+      sizeOf: () => ({ learningRate: LEARNING_RATE * (1 - step / STEPS), weightDecay: 0 }),
+    });
+  }
+  const { weight = start.weight, bias = start.bias } = Object.fromEntries(training.weights);
+  await training.close();
+  return { weight, bias };
+}
+
+/**
+ * Inputs: `states` [B, dv], `weight` [d, dv], `bias` [d], those of `slotLoss` and `aspectTargets`. Outputs: `loss`,
+ * `gradient of weight`, `gradient of bias`.
+ */
+function slotGraph(classes: Classes, tables: LabelSlots, width: number): Graph {
+  const g = new GraphBuilder("slot-training");
+  const weight = g.input("weight", "float32", [tables.width, width]);
+  const states = g.input("states", "float32", ["batch", width]);
+  const slots = g.add(
+    g.matmul(states, g.transpose(weight, [1, 0])),
+    g.input("bias", "float32", [tables.width]),
+  );
+  for (const aspect of classes.keys()) aspectTargets(g, aspect, "batch");
+  g.output("loss", slotLoss(g, slots, classes, tables));
+  return gradient(g.finish(), "loss", ["weight", "bias"]);
+}

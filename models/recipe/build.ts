@@ -1,0 +1,285 @@
+import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
+import { buildModel, trainModel } from "../../src/index.js";
+import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
+import {
+  adapterConfig,
+  adapterFile,
+  adapterSettings,
+  BLIND_FOLDER,
+  blindTwin,
+  firstAdapterFile,
+  recipesIn,
+  statesFolder,
+} from "./adapters/adapters.js";
+import { writeFirstAdapter } from "./adapters/first-adapter.js";
+import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
+import { writeIconFolder } from "./data/images/icon-folders.js";
+import { makeSamples } from "./data/samples.js";
+import { trainingStyles } from "./data/text/concepts.js";
+import { trainSoundEncoder } from "./encoders/audio-encoder.js";
+import { backbonesIn, encoderFolders, modalitiesIn, takesAllOf } from "./encoders/backbones.js";
+import { trainClipEncoder } from "./encoders/clip-encoder.js";
+import { trainPictureEncoder, trainReadout } from "./encoders/image-encoder.js";
+import type { EncoderTrainingHooks } from "./encoders/train-encoder.js";
+import { HintTables } from "./language-model/conditioning-tables.js";
+import { trainLanguageModel } from "./language-model/language-model.js";
+
+/** Steps that the language model reads for. */
+const LANGUAGE_STEPS = 4600;
+
+/** Steps that the encoder of pictures is trained for. */
+const PICTURE_STEPS = 18_000;
+
+/** Steps that its readout is trained for. */
+const READOUT_STEPS = 650;
+
+/** The encoder of pictures before it has a readout. */
+const ENCODER_WITHOUT_READOUT = "encoder-without-readout";
+
+const LANGUAGE_MODEL = "lm";
+
+/** Steps that the encoder of sounds is trained for. */
+const SOUND_STEPS = 2000;
+
+/** Steps that the encoder of clips is trained for. */
+const CLIP_STEPS = 1400;
+
+/** The parts of the bundled model, in the order in which they are made. */
+export const parts = [
+  "icons",
+  "scenes",
+  "language-model",
+  "pretrain",
+  "encoder",
+  "sounds",
+  "sound-encoder",
+  "clips",
+  "clip-encoder",
+  "model",
+  "adapters",
+  "bundle",
+] as const;
+export type Part = (typeof parts)[number];
+
+export interface BuildAllOptions extends MakeOptions {
+  /** Where the bundled model goes. */
+  readonly output: string;
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Makes one part of the bundled model from those before it. A part that was stopped goes on where it was; one that is
+ * done is not done again. `WORK/times.jsonl` keeps how long each took.
+ */
+export async function buildPart(part: Part, options: BuildAllOptions): Promise<void> {
+  const started = Date.now();
+  mkdirSync(options.work, { recursive: true });
+  await makers[part](options);
+  const minutes = (Date.now() - started) / 60_000;
+  options.say(`${part}: ${minutes.toFixed(1)} minutes`);
+  appendFileSync(join(options.work, "times.jsonl"), `${JSON.stringify({ part, minutes })}\n`);
+}
+
+const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>> = {
+  icons: drawIcons,
+  scenes: (options) => makeSets("image", options),
+  "language-model": readTexts,
+  pretrain: pretrainEncoder,
+  encoder: finetuneEncoder,
+  sounds: (options) => makeSets("audio", options),
+  "sound-encoder": listen,
+  clips: (options) => makeSets("video", options),
+  "clip-encoder": watch,
+  model: joinBackbones,
+  adapters: trainAdapters,
+  bundle: bundleModel,
+};
+
+async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
+  for (const style of trainingStyles) {
+    const count = await writeIconFolder(join(work, "icons", style), style, { side: 80, border: 8 });
+    say(`${style}: ${count} pictures`);
+  }
+}
+
+async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void> {
+  await trainLanguageModel({
+    folder: join(work, LANGUAGE_MODEL),
+    steps: LANGUAGE_STEPS,
+    threads,
+    onStep: (step, loss) =>
+      step % 50 === 0 && say(`step ${step} of ${LANGUAGE_STEPS}: loss ${loss.toFixed(3)}`),
+  });
+}
+
+/** Each style is a client that shows its pictures to nobody. */
+async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
+  const config = fedMaeConfigSchema.parse({
+    output: join(work, "mae"),
+    clients: trainingStyles.map((name) => ({ name, path: join(work, "icons", name) })),
+    model: { imageSize: SIDE, patchSize: 16, width: 192, heads: 6, decoderWidth: 96, decoderHeads: 3 },
+    mode: "greedy",
+    depth: 6,
+    rounds: 3,
+    optimizer: { learningRate: 1.5e-3, warmupRounds: 1 },
+    leastArea: 0.4,
+    compare: false,
+  });
+  await pretrain(config, {
+    onRound({ round, clients }) {
+      const losses = clients.flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
+      const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+      say(`round ${round}: loss ${mean.toFixed(4)}`);
+    },
+  });
+}
+
+/** What is in the scenes, and where; then its readout. */
+async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
+  const tests = { style: labels("style"), compositions: labels("compositions") };
+  await trainPictureEncoder(
+    {
+      output: join(work, ENCODER_WITHOUT_READOUT),
+      from: join(work, "mae", "mae"),
+      scenes: { count: 60_000, seed: 60_000_000 },
+      tests,
+      steps: PICTURE_STEPS,
+      batchSize: 32,
+      testEvery: 1000,
+      threads,
+    },
+    hooksOf("encoder", PICTURE_STEPS, say),
+  );
+  const languageModel = join(work, LANGUAGE_MODEL);
+  await trainReadout(
+    {
+      output: join(work, encoderFolders.image),
+      from: join(work, ENCODER_WITHOUT_READOUT),
+      tables: HintTables.read(languageModel, await loadTokenizer(languageModel)),
+      scenes: { count: 90_000, seed: 156_000_000 },
+      tests,
+      steps: READOUT_STEPS,
+      batchSize: 256,
+      testEvery: 200,
+      threads,
+    },
+    hooksOf("readout", READOUT_STEPS, say),
+  );
+}
+
+function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): EncoderTrainingHooks {
+  return {
+    onStep: (step, loss, milliseconds) =>
+      step % 50 === 0 &&
+      say(`${name}: step ${step} of ${steps}: loss ${loss.toFixed(3)}, ${milliseconds.toFixed(0)} ms`),
+    onTest: (step, test, accuracies) => say(`${name}: step ${step}, ${test}: ${JSON.stringify(accuracies)}`),
+  };
+}
+
+/** What is heard in the sounds, in which order. */
+async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const set = (name: string) => setFolder(work, "audio", name);
+  await trainSoundEncoder(
+    {
+      output: join(work, encoderFolders.audio),
+      training: set("train"),
+      tests: { timbres: set("timbres"), combinations: set("combinations") },
+      features: join(work, "sound-features"),
+      steps: SOUND_STEPS,
+      batchSize: 32,
+      testEvery: 500,
+      threads,
+    },
+    hooksOf("sound-encoder", SOUND_STEPS, say),
+  );
+}
+
+/** What is in the clips, and what happens to it. */
+async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
+  const set = (name: string) => setFolder(work, "video", name);
+  await trainClipEncoder(
+    {
+      output: join(work, encoderFolders.video),
+      from: join(work, ENCODER_WITHOUT_READOUT),
+      clips: { count: 60_000, seed: 100_000_000 },
+      tests: { style: set("style"), combinations: set("combinations") },
+      steps: CLIP_STEPS,
+      batchSize: 16,
+      testEvery: 200,
+      threads,
+    },
+    hooksOf("clip-encoder", CLIP_STEPS, say),
+  );
+}
+
+/** The frozen backbones as they are: adapters are trained on them. Made again where another encoder has come. */
+async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
+  const output = join(work, "model");
+  if (existsSync(output) && (await takesAllOf(work, output))) return;
+  rmSync(output, { recursive: true, force: true });
+  await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
+}
+
+/** Each with a blind twin, which says what the media add. */
+async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
+  const recipes = recipesIn(work, say);
+  for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
+    const output = firstAdapterFile(work, modality);
+    if (existsSync(output)) continue;
+    await writeFirstAdapter({
+      model: join(work, "model"),
+      languageModel: join(work, LANGUAGE_MODEL),
+      set: setFolder(work, modality, "train"),
+      modality,
+      settings: adapterSettings,
+      cache: statesFolder(work),
+      output,
+    });
+    say(`first adapter: ${output}`);
+  }
+  for (const recipe of recipes) {
+    for (const blind of [false, true]) {
+      const name = blind ? blindTwin(recipe) : recipe.name;
+      const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
+        onPlan: (plan) =>
+          say(
+            `${name}: ${plan.trainedParameters} parameters are trained, ${plan.frozenParameters} are frozen: ${(100 * plan.trainedShare).toFixed(2)} %`,
+          ),
+        onStep: ({ step, steps, tokenLoss }) =>
+          step % 100 === 0 && say(`${name}: step ${step} of ${steps}: loss ${tokenLoss.toFixed(3)}`),
+      });
+      say(`${name}: ${JSON.stringify(scores)}, ${adapterFile}`);
+    }
+  }
+}
+
+/** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
+async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
+  const folder = join(work, "bundle", basename(output));
+  const recipes = recipesIn(work, say);
+  rmSync(folder, { recursive: true, force: true });
+  await buildModel({
+    ...backbonesIn(work, "int8"),
+    output: folder,
+    adapters: recipes.map(({ name, task, modality }) => ({
+      name,
+      tasks: [task],
+      modality,
+      path: adapterFile(work, name),
+    })),
+    onStage: say,
+  });
+  await makeSamples(join(folder, "samples"), modalitiesIn(work));
+  cpSync(new URL("../../../models/recipe/CARD.md", import.meta.url), join(folder, "README.md"));
+  rmSync(output, { recursive: true, force: true });
+  mkdirSync(dirname(output), { recursive: true });
+  cpSync(folder, output, { recursive: true });
+  mkdirSync(BLIND_FOLDER, { recursive: true });
+  for (const recipe of recipes) {
+    const twin = blindTwin(recipe);
+    cpSync(adapterFile(work, twin), join(BLIND_FOLDER, `${twin}.safetensors`));
+  }
+}

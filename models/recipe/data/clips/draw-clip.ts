@@ -1,0 +1,67 @@
+import type { Random } from "../../../../src/core/random.js";
+import { chooseFrames } from "../../../../src/media/decode/video/choose-frames.js";
+import { type IconRasters, type Look, plainLook } from "../images/icon-looks.js";
+import { addNoise, type Picture, paintGround, paintThing, randomNoise } from "../images/paint.js";
+import { pick } from "../images/scene.js";
+import { type Actor, arrangeClip } from "./arrange-clip.js";
+import type { ClipScene } from "./clip-scene.js";
+
+/** Of a clip's file. */
+export const FRAMES_PER_SECOND = 8;
+export const FILE_FRAMES = 16;
+
+/** When each frame of a clip's file is: 0 the first, 1 the last. */
+export const fileTimes: readonly number[] = Array.from(
+  { length: FILE_FRAMES },
+  (_, frame) => frame / (FILE_FRAMES - 1),
+);
+
+/** When those frames are that an encoder of so many takes of a clip's file. */
+export function takenTimes(frames: number): number[] {
+  const duration = 1 / FRAMES_PER_SECOND;
+  const showings = fileTimes.map((_, frame) => ({ time: frame * duration, duration }));
+  return chooseFrames(showings, frames).map((frame) => fileTimes[frame] ?? 0);
+}
+
+/** @param looks of the actors, in their order */
+export function paintClip(
+  { background }: ClipScene,
+  actors: readonly Actor[],
+  looks: readonly Look[],
+  {
+    times,
+    side,
+    random,
+  }: { readonly times: readonly number[]; readonly side: number; readonly random: Random },
+): Picture[] {
+  const ground = paintGround({ color: background, texture: "plain" }, side, random);
+  const noise = randomNoise(random);
+  return times.map((time) => {
+    const picture = { side, pixels: ground.pixels.slice() };
+    actors.forEach((actor, index) => {
+      const [look, arranged] = [looks[index], actor.at(time)];
+      if (look && arranged) paintThing(picture, look, arranged);
+    });
+    addNoise(picture, noise, random);
+    return picture;
+  });
+}
+
+export interface DrawClipOptions {
+  readonly rasters: IconRasters;
+  readonly side: number;
+  readonly random: Random;
+}
+
+/** All frames of a clip's file; each thing in one of the styles that it is drawn in. */
+export async function drawClip(
+  scene: ClipScene,
+  { rasters, side, random }: DrawClipOptions,
+): Promise<Picture[]> {
+  const actors = arrangeClip(scene, side, random);
+  const looks: Look[] = [];
+  for (const { concept } of actors) {
+    looks.push(await plainLook(rasters, concept, pick(random, Array.from(concept.icons.keys()))));
+  }
+  return paintClip(scene, actors, looks, { times: fileTimes, side, random });
+}

@@ -1,0 +1,53 @@
+import { spawn } from "node:child_process";
+import { renameSync } from "node:fs";
+import { text } from "node:stream/consumers";
+import { EpalmError, messageOf } from "../../../../src/core/errors.js";
+import { findFfmpeg } from "../../../../src/media/decode/ffmpeg/find-ffmpeg.js";
+import type { Picture } from "../images/paint.js";
+
+export interface VideoOptions {
+  readonly framesPerSecond: number;
+  /** As x264 counts it: 0 loses nothing, 51 the most. */
+  readonly loss: number;
+}
+
+/**
+ * Writes frames as an MP4 of H.264. The file has its name only when it is whole; the same frames make the same file.
+ *
+ * @throws unsupported_media where ffmpeg cannot write it
+ */
+export async function writeVideo(
+  path: string,
+  frames: readonly Picture[],
+  { framesPerSecond, loss }: VideoOptions,
+): Promise<void> {
+  const { path: program } = await findFfmpeg();
+  const side = frames[0]?.side ?? 0;
+  const part = `${path}.part`;
+  const ffmpeg = spawn(program, [
+    ...["-hide_banner", "-loglevel", "error", "-y"],
+    ...["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", `${side}x${side}`, "-r", String(framesPerSecond)],
+    ...["-i", "pipe:0", "-c:v", "libx264", "-preset", "veryfast", "-crf", loss.toFixed(1), "-threads", "1"],
+    ...["-pix_fmt", "yuv420p", "-bitexact", "-f", "mp4", part],
+  ]);
+  const exit = new Promise<string | undefined>((resolve) => {
+    ffmpeg.once("error", (error) => resolve(messageOf(error)));
+    ffmpeg.once("close", (code) => resolve(code === 0 ? undefined : `it ended with ${code}`));
+  });
+  // Where it ends early, it says why itself.
+  ffmpeg.stdin.on("error", () => undefined);
+  ffmpeg.stdin.end(Buffer.concat(frames.map(bytesOf)));
+  const [complaint, failure] = await Promise.all([text(ffmpeg.stderr), exit]);
+  if (failure !== undefined) {
+    throw new EpalmError(
+      "unsupported_media",
+      `${path}: ffmpeg cannot write it: ${complaint.trim() || failure}`,
+    );
+  }
+  renameSync(part, path);
+}
+
+function bytesOf({ pixels }: Picture): Uint8Array {
+  const rounded = new Uint8ClampedArray(pixels);
+  return new Uint8Array(rounded.buffer);
+}

@@ -1,0 +1,90 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Modality } from "../../../src/index.js";
+import { type SoundSetOptions, writeSoundSet } from "./audio/audio-sets.js";
+import { type ClipSetOptions, writeClipSet } from "./clips/clip-sets.js";
+import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
+
+/** What the bundled model learns from and is measured on. Seeds are so far apart that nothing is in two sets. */
+
+/** Pixels along a picture's side, for every part. */
+export const SIDE = 112;
+
+/** The last two are for tests alone: a style that training never sees, and scenes that it never sees. */
+const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
+  train: { count: 8000, seed: 5_000_000, styles: "training" },
+  style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
+  compositions: { count: 1500, seed: 20_000_000, styles: "training" },
+};
+
+/** The last two are for tests alone: timbres that training never hears, and combinations that it never hears. */
+const sounds: Readonly<Record<string, Omit<SoundSetOptions, "folder" | "onSound">>> = {
+  train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
+  timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
+  combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
+};
+
+/** The last two are for tests alone: a style that training never sees, and combinations that it never sees. */
+const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
+  train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
+  style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
+  combinations: { count: 1000, seed: 90_000_000, styles: "training", combinations: "held-out" },
+};
+
+interface Maker {
+  /** In the folder of the build. */
+  readonly folder: string;
+  readonly sets: readonly string[];
+  make(name: string, folder: string, onMade: (count: number) => void): Promise<void>;
+}
+
+const makers: Readonly<Record<Modality, Maker>> = {
+  image: {
+    folder: "scenes",
+    sets: Object.keys(scenes),
+    make: async (name, folder, onPicture) => {
+      const set = scenes[name];
+      if (set) await writeSceneSet({ ...set, folder, side: SIDE, onPicture });
+    },
+  },
+  audio: {
+    folder: "sounds",
+    sets: Object.keys(sounds),
+    make: async (name, folder, onSound) => {
+      const set = sounds[name];
+      if (set) await writeSoundSet({ ...set, folder, onSound });
+    },
+  },
+  video: {
+    folder: "clips",
+    sets: Object.keys(clips),
+    make: async (name, folder, onClip) => {
+      const set = clips[name];
+      if (set) await writeClipSet({ ...set, folder, side: SIDE, onClip });
+    },
+  },
+};
+
+export interface MakeOptions {
+  /** Folder of everything that is made on the way. */
+  readonly work: string;
+  readonly say: (what: string) => void;
+}
+
+export async function makeSets(modality: Modality, options: MakeOptions): Promise<void> {
+  for (const name of makers[modality].sets) await makeSet(modality, name, options);
+}
+
+/** The folder of a set, which is made if it is not there yet. */
+export async function makeSet(modality: Modality, name: string, { work, say }: MakeOptions): Promise<string> {
+  const folder = setFolder(work, modality, name);
+  if (existsSync(join(folder, "labels.jsonl"))) return folder;
+  await makers[modality].make(name, folder, (count) => {
+    if (count % 1000 === 0) say(`${folder}: ${count}`);
+  });
+  return folder;
+}
+
+export function setFolder(work: string, modality: Modality, name: string): string {
+  return join(work, makers[modality].folder, name);
+}

@@ -1,0 +1,129 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import sharp from "sharp";
+import { type Random, randomStreams } from "../../../../src/core/random.js";
+import { SetLines, someQuestions } from "../set-lines.js";
+import {
+  type Concept,
+  HELD_OUT,
+  readConcepts,
+  readPicturedConcepts,
+  type Style,
+  trainingStyles,
+} from "../text/concepts.js";
+import { iconSvg } from "./draw-icon.js";
+import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
+import { captionOf, pick, places, questionsOf, randomScene, type Scene } from "./scene.js";
+
+/** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
+export interface SceneSetOptions {
+  readonly folder: string;
+  readonly count: number;
+  /** Pixels. */
+  readonly side: number;
+  /** `training`: the eight styles, mixed. `held-out style`: the one that nothing was trained on. */
+  readonly styles: "training" | "held-out style";
+  /** Default: those that the model's pictures show. `all`: those that its texts speak of, too. */
+  readonly concepts?: "all" | undefined;
+  readonly seed: number;
+  /** Objects of a scene; default: from one to four. */
+  readonly objects?: number | undefined;
+  readonly onPicture?: ((done: number) => void) | undefined;
+}
+
+/** Draws scenes, and writes beside them what `SetLines` says. The same options make the same set. */
+export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
+  const { folder, count, side, seed, onPicture } = options;
+  const shown = options.concepts === "all" ? readConcepts() : readPicturedConcepts();
+  const concepts = await drawable(shown, options.styles);
+  const artist = new SceneArtist();
+  mkdirSync(join(folder, "pictures"), { recursive: true });
+  const lines = new SetLines("image");
+  for (let index = 0; index < count; index++) {
+    const [content = Math.random, drawing = Math.random] = randomStreams(seed + index, 2);
+    const scene = randomScene(content, concepts, options.objects);
+    const styleOf = stylesFor(scene, options.styles, content);
+    const image = `pictures/${String(index).padStart(6, "0")}.jpg`;
+    const path = join(folder, image);
+    const arranged = arrange(scene, side, drawing);
+    if (!existsSync(path)) writeFileSync(path, await artist.draw(scene, styleOf, arranged, side, drawing));
+    lines.add(image, {
+      caption: captionOf(scene),
+      questions: someQuestions(questionsOf(scene, concepts, content), content),
+      labels: labelsOf(scene),
+      regions: scene.objects.map(({ concept }, object) => ({
+        label: concept.name,
+        box: boxOf(arranged[object] as Arranged, side),
+      })),
+    });
+    onPicture?.(index + 1);
+  }
+  lines.write(folder);
+}
+
+/** As shares of the picture's side. */
+function boxOf({ size, x, y }: Arranged, side: number): [number, number, number, number] {
+  const shareOf = (pixels: number) => Number(Math.min(1, Math.max(0, pixels / side)).toFixed(3));
+  const half = size / 2;
+  return [shareOf(x - half), shareOf(y - half), shareOf(x + half), shareOf(y + half)];
+}
+
+/** What `labelsOf` speaks of. */
+export const sceneAspects: readonly string[] = [
+  ...["background", "texture", "count", "kind", "name"],
+  ...places.map((place) => `at ${place}`),
+];
+
+/**
+ * What the encoder learns to tell: the ground, how many things there are, their name and kind where all are the same;
+ * else what is where.
+ */
+export function labelsOf({ background, objects }: Scene): Record<string, string> {
+  const [concept, ...others] = new Set(objects.map((object) => object.concept));
+  return {
+    background: background.color,
+    texture: background.texture,
+    count: String(objects.length),
+    ...(concept && others.length === 0
+      ? { kind: concept.kind.name, name: concept.name }
+      : Object.fromEntries(objects.map((object) => [`at ${object.place}`, object.concept.name]))),
+  };
+}
+
+function stylesFor(scene: Scene, styles: SceneSetOptions["styles"], random: Random): Style[] {
+  return scene.objects.map(({ concept }) =>
+    styles === "held-out style"
+      ? HELD_OUT
+      : pick(
+          random,
+          trainingStyles.filter((style) => concept.icons.has(style)),
+        ),
+  );
+}
+
+/** Concepts whose icons are all valid SVG: a few of the sets' are not. */
+export async function drawable(
+  concepts: readonly Concept[],
+  styles: SceneSetOptions["styles"],
+): Promise<Concept[]> {
+  const wanted: readonly Style[] = styles === "training" ? trainingStyles : [HELD_OUT];
+  const checked = await Promise.all(
+    concepts.map(async (concept) => {
+      const given = Array.from(concept.icons).filter(([style]) => wanted.includes(style));
+      const drawn = await Promise.all(
+        given.map(async ([style, icon]) => ((await isDrawable(style, icon)) ? [[style, icon] as const] : [])),
+      );
+      return { ...concept, icons: new Map(drawn.flat()) };
+    }),
+  );
+  return checked.filter(({ icons }) => icons.size > 0);
+}
+
+async function isDrawable(style: Style, icon: string): Promise<boolean> {
+  return sharp(Buffer.from(iconSvg(style, icon)))
+    .metadata()
+    .then(
+      () => true,
+      () => false,
+    );
+}

@@ -1,0 +1,159 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type Random, shuffled } from "../../../src/core/random.js";
+import { logMel } from "../../../src/media/decode/audio/log-mel.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
+import { decodeWav } from "../data/audio/wav.js";
+import { readLabelledMedia } from "../data/labelled-media.js";
+import { InputRows } from "./input-rows.js";
+import { type EncoderTrainingHooks, type LabelledInputs, trainEncoder } from "./train-encoder.js";
+
+/** 2.56 seconds. */
+const FRAMES = 256;
+const MEL_BINS = 64;
+
+/** An AST of 1.9 million parameters over 5 x 16 patches. */
+const config = {
+  model_type: "audio-spectrogram-transformer",
+  architectures: ["ASTModel"],
+  hidden_size: 192,
+  num_hidden_layers: 4,
+  num_attention_heads: 6,
+  intermediate_size: 768,
+  patch_size: 16,
+  frequency_stride: 12,
+  time_stride: 16,
+  max_length: FRAMES,
+  num_mel_bins: MEL_BINS,
+  hidden_act: "gelu",
+  layer_norm_eps: 1e-6,
+  qkv_bias: true,
+};
+
+/** Sounds that mean and deviation are measured on. */
+const MEASURED = 1000;
+
+export interface SoundEncoderOptions {
+  readonly output: string;
+  /** Folders that `writeSoundSet` wrote. */
+  readonly training: string;
+  readonly tests: Readonly<Record<string, string>>;
+  /** Where the sounds' features are kept for the next start. */
+  readonly features: string;
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly testEvery: number;
+  readonly threads?: number | undefined;
+}
+
+/** Trains the encoder of sounds to tell what is heard; goes on from its checkpoint where it was stopped. */
+export async function trainSoundEncoder(
+  { training, tests, features, steps, batchSize, testEvery, ...options }: SoundEncoderOptions,
+  hooks: EncoderTrainingHooks = {},
+): Promise<void> {
+  const scale = await measuredScale(training, join(features, "scale.json"));
+  const inputs = (name: string, set: string) => openSounds(set, join(features, `${name}.f32`), scale);
+  const opened = await Promise.all(
+    Object.entries(tests).map(async ([name, set]) => [name, await inputs(name, set)] as const),
+  );
+  await trainEncoder(
+    {
+      ...options,
+      config,
+      preprocessor: {
+        feature_extractor_type: "ASTFeatureExtractor",
+        sampling_rate: SAMPLING_RATE,
+        num_mel_bins: MEL_BINS,
+        max_length: FRAMES,
+        do_normalize: true,
+        ...scale,
+      },
+      training: augmentedInputs(await inputs("training", training)),
+      tests: Object.fromEntries(opened),
+      steps,
+      batchSize,
+      learningRate: 1e-3,
+      weightDecay: 0.05,
+      warmupSteps: Math.min(200, Math.ceil(steps / 10)),
+      labelSmoothing: 0.05,
+      testEvery,
+      checkpointEvery: 100,
+      seed: 0,
+    },
+    hooks,
+  );
+}
+
+/** Of the training set's log-mel energies, as `preprocessor_config.json` holds them. */
+interface Scale {
+  readonly mean: number;
+  readonly std: number;
+}
+
+/** As they are: `logMel` divides by twice the deviation. */
+const UNSCALED: Scale = { mean: 0, std: 0.5 };
+
+async function measuredScale(set: string, path: string): Promise<Scale> {
+  if (existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as Scale;
+  let [count, total, squares] = [0, 0, 0];
+  for (const { path: sound } of readLabelledMedia(set, "audio").slice(0, MEASURED)) {
+    for (const value of await featuresOf(sound, UNSCALED)) {
+      count++;
+      total += value;
+      squares += value * value;
+    }
+  }
+  const mean = total / count;
+  const std = Math.sqrt(squares / count - mean * mean);
+  const scale = { mean: Number(mean.toFixed(4)), std: Number(std.toFixed(4)) };
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, JSON.stringify(scale));
+  return scale;
+}
+
+async function openSounds(set: string, path: string, scale: Scale): Promise<LabelledInputs> {
+  const examples = readLabelledMedia(set, "audio");
+  const shape = { rows: examples.length, size: FRAMES * MEL_BINS };
+  const rows = await InputRows.open(path, shape, (row) => featuresOf(examples[row]?.path ?? "", scale));
+  return { examples, input: (index) => ({ data: rows.read(index) }) };
+}
+
+function featuresOf(path: string, scale: Scale): Promise<Float32Array> {
+  const sound = { data: decodeWav(readFileSync(path)), sampleRate: SAMPLING_RATE } as const;
+  return logMel(sound, { samplingRate: SAMPLING_RATE, maxLength: FRAMES, melBins: MEL_BINS, ...scale });
+}
+
+function augmentedInputs({ examples, input }: LabelledInputs): LabelledInputs {
+  return {
+    examples,
+    input: async (index, random) => ({ data: augmented((await input(index, random)).data, random) }),
+  };
+}
+
+/** Frames that a sound is moved by at most, either way. */
+const MOST_MOVED = 10;
+/** Mel bins in a row that are hidden at most (Park et al. 2019). */
+const MOST_HIDDEN = 6;
+/** Deviation of noise on features, which are about 0.5 themselves. */
+const MOST_NOISE = 0.05;
+
+/** Moved in time, some bins hidden, a little noise: nothing that changes what is to be told. */
+function augmented(features: Float32Array, random: Random): Float32Array {
+  const moved = Math.round((2 * random() - 1) * MOST_MOVED) * MEL_BINS;
+  const output = new Float32Array(features.length);
+  const noise = MOST_NOISE * random() * Math.sqrt(12);
+  for (let i = 0; i < features.length; i++) {
+    const from =
+      Math.max(0, Math.min(features.length - MEL_BINS, i - (i % MEL_BINS) - moved)) + (i % MEL_BINS);
+    output[i] = (features[from] as number) + noise * (random() - 0.5);
+  }
+  const hidden = Math.floor(random() * (MOST_HIDDEN + 1));
+  const [first = 0] = shuffled(
+    Array.from({ length: MEL_BINS - hidden }, (_, bin) => bin),
+    random,
+  );
+  for (let frame = 0; frame < FRAMES; frame++) {
+    output.fill(0, frame * MEL_BINS + first, frame * MEL_BINS + first + hidden);
+  }
+  return output;
+}

@@ -1,0 +1,45 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type BuildOptions, type Modality, openModelFolder, type Precision } from "../../../src/index.js";
+import { modalitiesOf } from "../../../src/model/encoders.js";
+
+/** The frozen parts of the bundled model. */
+
+/** In the folder of the build. */
+export const encoderFolders: Readonly<Record<Modality, string>> = {
+  image: "encoder",
+  audio: "sound-encoder",
+  video: "clip-encoder",
+};
+
+/** Modalities whose encoder is there; that of pictures has to be. */
+export function modalitiesIn(work: string): Modality[] {
+  const others = (["audio", "video"] as const).filter((modality) =>
+    existsSync(join(work, encoderFolders[modality], "model.safetensors")),
+  );
+  return ["image", ...others];
+}
+
+/** Whether a model folder takes what the encoders that are there take. */
+export async function takesAllOf(work: string, model: string): Promise<boolean> {
+  const { manifest } = await openModelFolder(model, { checksums: false });
+  return modalitiesOf(manifest).join() === modalitiesIn(work).join();
+}
+
+/** The encoders that are there and the decoder, as a model folder is built of them. */
+export function backbonesIn(
+  work: string,
+  precision: Precision,
+): Pick<BuildOptions, "name" | "encoder" | "otherEncoders" | "decoder"> {
+  const source = (part: string) => ({ path: join(work, part), given: `models/recipe: ${part}`, precision });
+  const encoder = (modality: Modality) => ({
+    ...source(encoderFolders[modality]),
+    preprocessing: "source" as const,
+  });
+  return {
+    name: "scenes",
+    encoder: encoder("image"),
+    otherEncoders: modalitiesIn(work).slice(1).map(encoder),
+    decoder: source("lm"),
+  };
+}

@@ -1,0 +1,113 @@
+import { readEncoderFolder, readLabelledPictures } from "../../../src/fedmae.js";
+import { decodeImage } from "../../../src/media/decode/image/image.js";
+import {
+  imagenetPreprocessing,
+  imagenetPreprocessorConfig,
+} from "../../../src/preprocessing/image-preprocessing.js";
+import { sceneInputs } from "../data/images/scene-inputs.js";
+import { withAddedBlock } from "./output-block.js";
+import type { LabelSlots } from "./slot-loss.js";
+import {
+  type EncoderTrainingHooks,
+  type LabelledInputs,
+  trainEncoder,
+  trainedHeads,
+} from "./train-encoder.js";
+
+export interface PictureEncoderOptions {
+  readonly output: string;
+  /** Folder of the encoder to begin with. */
+  readonly from: string;
+  /** Scenes that are drawn anew each time. */
+  readonly scenes: { readonly count: number; readonly seed: number };
+  /** Labels that `writeSceneSet` wrote, by name. */
+  readonly tests: Readonly<Record<string, string>>;
+  readonly steps: number;
+  readonly batchSize: number;
+  readonly testEvery: number;
+  readonly threads?: number | undefined;
+}
+
+const common = { learningRate: 1e-3, weightDecay: 0.05, labelSmoothing: 0.05, seed: 0 };
+
+/** Trains an encoder to tell what scenes show; goes on from its checkpoint where it was stopped. */
+export async function trainPictureEncoder(
+  { from, scenes, tests, steps, ...options }: PictureEncoderOptions,
+  hooks: EncoderTrainingHooks = {},
+): Promise<void> {
+  const { config, tensors } = await readEncoderFolder(from);
+  const side = config.image_size;
+  await trainEncoder(
+    {
+      ...common,
+      ...options,
+      config: { ...config, model_type: "vit" },
+      preprocessor: imagenetPreprocessorConfig(side),
+      start: tensors,
+      training: await sceneInputs({ ...scenes, side, patchSide: config.patch_size }),
+      tests: await openTests(tests, side),
+      steps,
+      warmupSteps: Math.min(200, Math.ceil(steps / 10)),
+      checkpointEvery: 100,
+    },
+    hooks,
+  );
+}
+
+export interface ReadoutOptions extends PictureEncoderOptions {
+  /** What the language model reads as labels. */
+  readonly tables: LabelSlots;
+}
+
+/** What slots have to tell: all but places, which are hardly told at all. */
+const readAspects = ["name", "kind", "count", "background", "texture"];
+
+/**
+ * Adds a readout to an encoder that `trainPictureEncoder` has trained: one more block, which is trained alone to give what
+ * the others see in such a form that a linear map of its state is what the language model reads. What those others have, logits of names, needs a softmax, and a linear
+ * map has none: it would say a little of each of 218 names, and somewhat more of the right one.
+ */
+export async function trainReadout(
+  { from, scenes, tests, steps, tables, ...options }: ReadoutOptions,
+  hooks: EncoderTrainingHooks = {},
+): Promise<void> {
+  const { config, tensors } = await readEncoderFolder(from);
+  const { image_size: side, num_hidden_layers: depth } = config;
+  const { examples, input } = await sceneInputs({ ...scenes, side, patchSide: config.patch_size });
+  await trainEncoder(
+    {
+      ...common,
+      ...options,
+      config: { ...config, model_type: "vit", num_hidden_layers: depth + 1 },
+      preprocessor: imagenetPreprocessorConfig(side),
+      start: new Map([...withAddedBlock(tensors, depth), ...trainedHeads(from)]),
+      trainedBlocks: 1,
+      slots: { tables, aspects: readAspects },
+      training: { examples, input },
+      tests: await openTests(tests, side),
+      steps,
+      warmupSteps: Math.ceil(steps / 10),
+      checkpointEvery: 100,
+    },
+    hooks,
+  );
+}
+
+async function openTests(
+  tests: Readonly<Record<string, string>>,
+  side: number,
+): Promise<Record<string, LabelledInputs>> {
+  const opened = await Promise.all(
+    Object.entries(tests).map(async ([name, labels]) => [name, await openPictures(labels, side)] as const),
+  );
+  return Object.fromEntries(opened);
+}
+
+async function openPictures(labels: string, side: number): Promise<LabelledInputs> {
+  const examples = await readLabelledPictures([labels]);
+  const preprocessing = imagenetPreprocessing(side);
+  return {
+    examples,
+    input: async (index) => ({ data: await decodeImage(examples[index]?.path ?? "", preprocessing) }),
+  };
+}

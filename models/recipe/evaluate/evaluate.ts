@@ -1,0 +1,201 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { EpalmError } from "../../../src/core/errors.js";
+import {
+  evaluateModel,
+  type Modality,
+  type Model,
+  namedScores,
+  readEvaluationData,
+} from "../../../src/index.js";
+import type { TaskName } from "../../../src/model/manifest.js";
+import type { Prediction } from "../../../src/training/adapter/evaluate.js";
+import { captionScores } from "../../../src/training/metrics/caption-scores.js";
+import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
+import { type AdapterRecipe, adapterRecipes, blindTwin } from "../adapters/adapters.js";
+import { readPicturedConcepts, withArticle } from "../data/text/concepts.js";
+import { kinds } from "../data/text/kinds.js";
+import { type Naming, namingOf, type Share } from "./naming.js";
+
+/** What answers the questions of a set. */
+export type Answerer = "model" | "blind" | "majority answer";
+
+export interface SetScores {
+  readonly captions: { readonly model: number; readonly blind: number; readonly nearest: number };
+  /** Of pictures of one kind of object. Other media are not named so. */
+  readonly naming?: Naming | undefined;
+  /** By type, each alone and `all`. */
+  readonly questions: ReadonlyMap<string, Readonly<Record<Answerer, Share>>>;
+}
+
+export interface EvaluateOptions {
+  readonly modality: Modality;
+  /** Folders of sets. */
+  readonly set: string;
+  readonly training: string;
+  /** Captions, and half as many questions as are asked. */
+  readonly limit: number;
+  /** Media of the training set that the nearest-neighbour captioner knows. */
+  readonly neighbours: number;
+  readonly say: (what: string) => void;
+}
+
+/** Everything that the card's tables say of a set; the model has the adapters and their blind twins. */
+export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
+  const { modality, set, training, limit, say } = options;
+  const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
+  const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
+  const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
+  const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
+  const blindly = (task: TaskName) => ({ adapter: blindTwin(adapters[task]), textOnly: true });
+  say(`${set}: captions`);
+  const seen = await evaluateModel(model, captions.examples, seeing("caption"));
+  const blind = await evaluateModel(model, captions.examples, blindly("caption"));
+  say(`${set}: nearest neighbours`);
+  const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
+  say(`${set}: questions`);
+  const answers = await evaluateModel(model, questions.examples, seeing("vqa"));
+  const blindAnswers = await evaluateModel(model, questions.examples, blindly("vqa"));
+  return {
+    captions: {
+      model: namedScores(seen.scores).CIDEr ?? 0,
+      blind: namedScores(blind.scores).CIDEr ?? 0,
+      nearest: captionScores(nearest).overall.cider,
+    },
+    naming: modality === "image" ? namingOf(seen.predictions) : undefined,
+    questions: byType(
+      answers.predictions,
+      blindAnswers.predictions,
+      questionTypesOf(set),
+      majorityAnswers(training),
+    ),
+  };
+}
+
+function adapterFor(task: TaskName, modality: Modality): AdapterRecipe {
+  const found = adapterRecipes.find((recipe) => recipe.task === task && recipe.modality === modality);
+  if (!found) throw new EpalmError("internal", `no adapter for ${task} and ${modality}`);
+  return found;
+}
+
+function questionTypesOf(set: string): string[] {
+  const lines = readFileSync(join(set, "question-types.jsonl"), "utf8").trim().split("\n");
+  return lines.map((line) => (JSON.parse(line) as { type: string }).type);
+}
+
+/** Of each type, the answer that training has most often. */
+function majorityAnswers(training: string): ReadonlyMap<string, string> {
+  const types = questionTypesOf(training);
+  const lines = readFileSync(join(training, "questions.jsonl"), "utf8").trim().split("\n");
+  const counts = new Map<string, Map<string, number>>();
+  lines.forEach((line, index) => {
+    const type = types[index] as string;
+    const { answer } = JSON.parse(line) as { answer: string };
+    const known = counts.get(type) ?? new Map<string, number>();
+    counts.set(type, known.set(answer, (known.get(answer) ?? 0) + 1));
+  });
+  return new Map(
+    Array.from(counts, ([type, answers]) => [
+      type,
+      Array.from(answers).reduce((best, entry) => (entry[1] > best[1] ? entry : best), ["", 0] as [
+        string,
+        number,
+      ])[0],
+    ]),
+  );
+}
+
+function byType(
+  predictions: readonly Prediction[],
+  blind: readonly Prediction[],
+  types: readonly string[],
+  majority: ReadonlyMap<string, string>,
+): SetScores["questions"] {
+  const isRight = (text: string | undefined, { references: [truth = ""] }: Prediction) =>
+    normalizeAnswer(text ?? "") === normalizeAnswer(truth);
+  const share = (of: (index: number) => string | undefined, chosen: readonly number[]): Share => ({
+    right: chosen.filter((index) => isRight(of(index), predictions[index] as Prediction)).length,
+    all: chosen.length,
+  });
+  const shares = (chosen: readonly number[]): Readonly<Record<Answerer, Share>> => ({
+    model: share((index) => predictions[index]?.prediction, chosen),
+    blind: share((index) => blind[index]?.prediction, chosen),
+    "majority answer": share((index) => majority.get(types[index] as string), chosen),
+  });
+  const indices = Array.from(predictions.keys());
+  const ofType = Array.from(new Set(types))
+    .sort()
+    .map((type) => [type, indices.filter((index) => types[index] === type)] as const);
+  return new Map([
+    ["all" as const, shares(indices)],
+    ...ofType
+      .filter(([, chosen]) => chosen.length > 0)
+      .map(([type, chosen]) => [type, shares(chosen)] as const),
+  ]);
+}
+
+/** For each picture, the caption of the training picture whose last [CLS] state has the largest cosine with its own. */
+async function nearestCaptions(
+  model: Model,
+  predictions: readonly Prediction[],
+  training: string,
+  count: number,
+) {
+  const { examples } = await readEvaluationData({ path: join(training, "captions.jsonl") }, { limit: count });
+  const known: { readonly state: Float32Array; readonly caption: string }[] = [];
+  for (const example of examples) {
+    if (example.kind !== "caption") continue;
+    known.push({ state: await lastState(model, example.media.path), caption: example.captions[0] ?? "" });
+  }
+  const found: { candidate: string; references: readonly string[] }[] = [];
+  for (const { media, references } of predictions) {
+    const state = await lastState(model, media);
+    const best = known.reduce(
+      (nearest, { state: other, caption }) => {
+        const cosine = dot(state, other);
+        return cosine > nearest.cosine ? { cosine, caption } : nearest;
+      },
+      { cosine: Number.NEGATIVE_INFINITY, caption: "" },
+    );
+    found.push({ candidate: best.caption, references });
+  }
+  return found;
+}
+
+/** Of length 1. */
+async function lastState(model: Model, path: string): Promise<Float32Array> {
+  const { data, shape } = (await model.encode(path)).states;
+  const [depth = 1, width = 1] = shape;
+  const state = (data as Float32Array).subarray((depth - 1) * width);
+  const norm = Math.sqrt(dot(state, state));
+  return state.map((value) => value / norm);
+}
+
+function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+/**
+ * What the language model knows without a picture: of so many concepts, evenly taken, how often the kind that the
+ * question needs for is the most probable of all kinds.
+ */
+export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
+  const concepts = readPicturedConcepts();
+  const chosen = Array.from({ length: count }, (_, i) => concepts[Math.floor((i * concepts.length) / count)]);
+  const names = Array.from(new Set(Object.values(kinds).map(({ name }) => name)));
+  let right = 0;
+  for (const concept of chosen) {
+    if (!concept) continue;
+    const name = withArticle(concept.name);
+    const question = `what kind of thing ${name === concept.name ? "are" : "is"} ${name}?</a>`;
+    const scores = await Promise.all(
+      names.map(async (kind) =>
+        (await model.scoreText(`${question}${kind}`)).reduce((sum, score) => sum + score, 0),
+      ),
+    );
+    if (names[scores.indexOf(Math.max(...scores))] === concept.kind.name) right++;
+  }
+  return { right, all: count };
+}

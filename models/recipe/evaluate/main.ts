@@ -1,0 +1,92 @@
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { formatTable } from "../../../src/cli/output/output.js";
+import { load, readAdapter } from "../../../src/index.js";
+import { modalitiesOf } from "../../../src/model/encoders.js";
+import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "../adapters/adapters.js";
+import { makeSet } from "../data/data-sets.js";
+import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
+import type { Share } from "./naming.js";
+
+/**
+ * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N]
+ *
+ * Prints the card's tables: captions and answers on sets that nothing was trained on, of all media that the model takes
+ * or of some. Sets that are not in the folder of the build are made first.
+ */
+
+const { values } = parseArgs({
+  options: {
+    model: { type: "string", default: "models/default" },
+    work: { type: "string", default: "models/work" },
+    modality: { type: "string", multiple: true },
+    limit: { type: "string", default: "1500" },
+    neighbours: { type: "string", default: "8000" },
+  },
+});
+
+/** Concepts that the language model is asked about without a picture. */
+const TEXT_ONLY = 150;
+
+const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all)).toFixed(1)} %`;
+
+const say = (what: string) => console.error(what);
+const model = await load(values.model);
+const takenByModel = modalitiesOf(model.manifest);
+const taken = takenByModel.filter((modality) => values.modality?.includes(modality) ?? true);
+const refused = values.modality?.find((name) => !taken.some((modality) => modality === name));
+if (refused !== undefined) {
+  console.error(`--modality: expected one of ${takenByModel.join(", ")}, got '${refused}'`);
+  process.exit(2);
+}
+const recipes = adapterRecipes.filter(({ modality }) => taken.includes(modality));
+for (const recipe of recipes) {
+  const twin = blindTwin(recipe);
+  await model.useAdapter(twin, await readAdapter(join(BLIND_FOLDER, `${twin}.safetensors`)), recipe.modality);
+}
+const known = await textOnlyKinds(model, TEXT_ONLY);
+console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);
+const make = { work: values.work, say };
+for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
+  const training = await makeSet(modality, "train", make);
+  for (const [set, title] of Object.entries(testSets[modality])) {
+    const scores = await evaluateSet(model, {
+      modality,
+      set: await makeSet(modality, set, make),
+      training,
+      limit: Number(values.limit),
+      neighbours: Number(values.neighbours),
+      say,
+    });
+    print(title, scores);
+  }
+}
+await model.close();
+
+function print(title: string, { captions, naming, questions }: SetScores): void {
+  console.log(title);
+  console.log(
+    formatTable([
+      ["", "model", "blind", "nearest neighbour"],
+      ["CIDEr", ...[captions.model, captions.blind, captions.nearest].map((value) => value.toFixed(3))],
+      ...(naming
+        ? [
+            ["name", percent(naming.name), "", `${naming.name.all} pictures`],
+            ["name and number", percent(naming.nameAndNumber), "", ""],
+          ]
+        : []),
+    ]),
+  );
+  console.log(
+    `\n${formatTable([
+      ["question", "model", "blind", "majority answer", "questions"],
+      ...Array.from(questions, ([type, shares]) => [
+        type,
+        percent(shares.model),
+        percent(shares.blind),
+        percent(shares["majority answer"]),
+        String(shares.model.all),
+      ]),
+    ])}\n`,
+  );
+}

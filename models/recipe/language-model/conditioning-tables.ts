@@ -1,0 +1,74 @@
+import { join } from "node:path";
+import { EpalmError } from "../../../src/core/errors.js";
+import { openSafetensors } from "../../../src/formats/safetensors.js";
+import type { Tokenizer } from "../../../src/tokenizer/tokenizer.js";
+import { aspects } from "../data/text/corpus.js";
+import { ASPECTS } from "./language-model-graph.js";
+
+/** What the language model has learnt of hints: the vector in its slot that stands for labels. */
+export class HintTables {
+  readonly #labelSlots = new Map<string, Float32Array>();
+
+  private constructor(
+    private readonly tokenizer: Tokenizer,
+    private readonly embeddings: Float32Array,
+    private readonly aspectRows: Float32Array,
+    readonly width: number,
+  ) {}
+
+  /** @param folder where `trainLanguageModel` has put the model, with its checkpoint */
+  static read(folder: string, tokenizer: Tokenizer): HintTables {
+    const path = join(folder, "checkpoint.safetensors");
+    const checkpoint = openSafetensors(path);
+    try {
+      const read = (name: string) => {
+        const tensor = checkpoint.tensors.get(`weight ${name}`);
+        if (!tensor) throw new EpalmError("invalid_checkpoint", `${path}: tensor ${name} is missing`);
+        return tensor;
+      };
+      const [embeddings, rows] = [read("embed_tokens.weight"), read(ASPECTS)];
+      return new HintTables(
+        tokenizer,
+        embeddings.read() as Float32Array,
+        rows.read() as Float32Array,
+        rows.shape[1] ?? 0,
+      );
+    } finally {
+      checkpoint.close();
+    }
+  }
+
+  /** The embedding of a token: [d]. */
+  embedding(token: number): Float32Array {
+    return this.embeddings.subarray(token * this.width, (token + 1) * this.width);
+  }
+
+  /** The slot of labels that are sure, by aspect: [d]. The same as `languageModelGraph` computes. */
+  slotOf(labels: Readonly<Record<string, string>>): Float32Array {
+    const slot = new Float32Array(this.width);
+    for (const [aspect, label] of Object.entries(labels)) {
+      this.#labelSlot(aspect, label).forEach((part, i) => {
+        slot[i] = (slot[i] as number) + part;
+      });
+    }
+    return slot;
+  }
+
+  #labelSlot(aspect: string, label: string): Float32Array {
+    const key = `${aspect}: ${label}`;
+    const known = this.#labelSlots.get(key);
+    if (known) return known;
+    const slot = new Float32Array(this.width);
+    const row = aspects.indexOf(aspect) * this.width;
+    const tokens = this.tokenizer.encode(` ${label}`, { addSpecialTokens: false });
+    for (const token of tokens) {
+      const embedding = this.embedding(token);
+      for (let i = 0; i < this.width; i++) {
+        const part = (embedding[i] as number) * (this.aspectRows[row + i] as number);
+        slot[i] = (slot[i] as number) + part / tokens.length;
+      }
+    }
+    this.#labelSlots.set(key, slot);
+    return slot;
+  }
+}

@@ -1,0 +1,142 @@
+import type { Feeds } from "../../../src/runtime/session.js";
+import type { Tensor } from "../../../src/tensor/tensor.js";
+import { END_TOKEN } from "./byte-pair-encoding.js";
+
+/** A document in tokens: see `Document`. */
+export interface TokenDocument {
+  readonly hints: readonly TokenHint[];
+  readonly texts: readonly TokenText[];
+}
+
+export interface TokenHint {
+  readonly ids: readonly number[];
+  /** Row in the table of aspects. */
+  readonly aspect: number;
+  readonly weight: number;
+}
+
+export interface TokenText {
+  readonly ids: readonly number[];
+  /** How many of them, from the first, are not learnt. */
+  readonly known: number;
+}
+
+/** Documents side by side in rows of one length: none sees another. */
+export type PackedRow = readonly TokenDocument[];
+
+/** Fills rows in the order of the documents. Of a document that is longer than a row, the first text is cut; others that do not fit are left out. */
+export function packRows(documents: Iterable<TokenDocument>, length: number): PackedRow[] {
+  const rows: PackedRow[] = [];
+  let row: TokenDocument[] = [];
+  let used = 0;
+  for (const whole of documents) {
+    const document = cut(whole, length);
+    const places = placesOf(document);
+    if (used + places > length) {
+      rows.push(row);
+      [row, used] = [[], 0];
+    }
+    row.push(document);
+    used += places;
+  }
+  return used > 0 ? [...rows, row] : rows;
+}
+
+/** The start token stands before each text, its end is only a target: n tokens take n + 1 places. */
+function placesOf({ hints, texts }: TokenDocument): number {
+  return texts.reduce((sum, { ids }) => sum + ids.length + 1, slotsOf(hints));
+}
+
+/** However many hints there are, they share one place: the slot. */
+function slotsOf(hints: readonly TokenHint[]): number {
+  return hints.length > 0 ? 1 : 0;
+}
+
+function cut({ hints, texts }: TokenDocument, length: number): TokenDocument {
+  const kept: TokenText[] = [];
+  let rest = length - slotsOf(hints);
+  for (const text of texts) {
+    if (kept.length > 0 && text.ids.length >= rest) continue;
+    kept.push({ ...text, ids: text.ids.slice(0, rest - 1) });
+    rest -= Math.min(rest, text.ids.length + 1);
+  }
+  return { hints, texts: kept };
+}
+
+/** Inputs of the language model's graph. Each text counts its own positions from nought; the slot has none. */
+export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
+  const places = rows.length * length;
+  const ids = new BigInt64Array(places);
+  const positions = new BigInt64Array(places).fill(-1n);
+  const targets = new BigInt64Array(places);
+  const weights = new Float32Array(places);
+  const visible = new Uint8Array(places * length);
+  const slotOf = new BigInt64Array(places);
+  const slots: (readonly TokenHint[])[] = [];
+  rows.forEach((row, rowIndex) => {
+    const first = rowIndex * length;
+    let next = 0;
+    const see = (place: number, from: number, to: number) =>
+      visible.fill(1, (first + place) * length + from, (first + place) * length + to);
+    for (const { hints, texts } of row) {
+      const slot = next;
+      if (slotsOf(hints) > 0) {
+        slotOf[first + slot] = BigInt(slots.push(hints));
+        see(slot, slot, slot + 1);
+        next++;
+      }
+      for (const text of texts) {
+        const own = next;
+        for (let i = 0; i <= text.ids.length; i++) {
+          ids[first + next] = BigInt(i === 0 ? END_TOKEN : (text.ids[i - 1] as number));
+          positions[first + next] = BigInt(i);
+          targets[first + next] = BigInt(text.ids[i] ?? END_TOKEN);
+          weights[first + next] = i < text.known ? 0 : 1;
+          see(next, slot, slot + slotsOf(hints));
+          see(next, own, next + 1);
+          next++;
+        }
+      }
+    }
+    // Places that nothing takes see themselves: a softmax over nothing is no number.
+    for (; next < length; next++) see(next, next, next + 1);
+  });
+  const scored = weights.reduce((sum, weight) => sum + weight, 0);
+  const shape = [rows.length, length];
+  return {
+    input_ids: { type: "int64", shape, data: ids },
+    position_ids: { type: "int64", shape, data: positions },
+    visible: { type: "bool", shape: [...shape, length], data: visible },
+    slot_of: { type: "int64", shape, data: slotOf },
+    ...hintFeeds(slots),
+    target_ids: { type: "int64", shape: [places], data: targets },
+    target_weights: { type: "float32", shape: [places], data: weights.map((weight) => weight / scored) },
+  };
+}
+
+/** A row per slot, the first for places that are none; hints are filled up with such as weigh nothing. */
+function hintFeeds(slots: readonly (readonly TokenHint[])[]): Record<string, Tensor> {
+  const tokens = slots.map((hints) =>
+    hints.flatMap(({ ids, aspect, weight }) =>
+      ids.map((id) => ({ id, aspect, weight: weight / ids.length })),
+    ),
+  );
+  const most = Math.max(1, ...tokens.map(({ length }) => length));
+  const shape = [slots.length + 1, most];
+  const ids = new BigInt64Array((shape[0] as number) * most);
+  const aspects = new BigInt64Array(ids.length);
+  const weights = new Float32Array(ids.length);
+  tokens.forEach((row, index) => {
+    row.forEach(({ id, aspect, weight }, place) => {
+      const at = (index + 1) * most + place;
+      ids[at] = BigInt(id);
+      aspects[at] = BigInt(aspect);
+      weights[at] = weight;
+    });
+  });
+  return {
+    hint_ids: { type: "int64", shape, data: ids },
+    hint_aspects: { type: "int64", shape, data: aspects },
+    hint_weights: { type: "float32", shape, data: weights },
+  };
+}

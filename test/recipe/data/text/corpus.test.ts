@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { readConcepts } from "../../../../models/recipe/data/text/concepts.js";
+import {
+  aspects,
+  type Document,
+  englishDocuments,
+  epochDocuments,
+  factQuestions,
+} from "../../../../models/recipe/data/text/corpus.js";
+import { randomStreams } from "../../../../src/core/random.js";
+
+const concepts = readConcepts();
+
+describe("what the language model reads", () => {
+  const english = englishDocuments(concepts).slice(0, 3000);
+
+  it("is the same for the same seed and epoch, and another for others", () => {
+    const documents = epochDocuments(english, concepts, 1, 0);
+    assert.deepEqual(epochDocuments(english, concepts, 1, 0), documents);
+    assert.notDeepEqual(epochDocuments(english, concepts, 1, 1), documents);
+    assert.notDeepEqual(epochDocuments(english, concepts, 2, 0), documents);
+  });
+
+  it("is English in full at first, later a seventh of it; the rest is made up", () => {
+    const known = new Set(english);
+    const isEnglish = ({ texts: [text] }: Document) => text && "sentence" in text && known.has(text.sentence);
+    const share = (epoch: number) =>
+      epochDocuments(english, concepts, 1, epoch).filter(isEnglish).length / english.length;
+    assert.equal(share(0), 1);
+    assert.ok(Math.abs(share(2) - 0.15) < 0.03, String(share(2)));
+    assert.equal(epochDocuments(english, concepts, 1, 0).length, 2 * english.length);
+  });
+
+  it("says what hints speak for, as often as their shares say", () => {
+    const documents = epochDocuments(english, concepts, 1, 0).filter(({ hints }) => hints.length > 0);
+    assert.ok(documents.length > 1000);
+    let [names, right, surely, clearly] = [0, 0, 0, 0];
+    for (const { hints, texts } of documents) {
+      for (const { aspect, weight } of hints) assert.ok(aspects.includes(aspect) && weight <= 1, aspect);
+      for (const text of texts) {
+        if ("sentence" in text || text.question !== "what is this") continue;
+        names++;
+        const named = hints.filter(({ aspect }) => aspect === "name");
+        const surest = named.reduce((a, b) => (a.weight > b.weight ? a : b));
+        if (surest.label === text.answer.replace(/^an? /, "")) right++;
+        surely += surest.weight;
+        clearly += named.reduce((sum, { weight }) => sum + weight, 0);
+      }
+    }
+    assert.ok(names > 100, String(names));
+    // How clear names are in all differs from text to text; what strays around nought adds next to nothing.
+    const [frequency, share] = [right / names, surely / clearly];
+    assert.ok(Math.abs(frequency - share) < 0.1, `${frequency}, ${share}`);
+    assert.ok(frequency > 0.5 && frequency < 0.95, String(frequency));
+  });
+
+  it("holds definitions without brackets and without the examples", () => {
+    const definitions = english.filter((text) => /^an? [a-z ]+ is /.test(text));
+    assert.ok(definitions.length > 500);
+    for (const text of definitions) assert.doesNotMatch(text, /["()]/, text);
+  });
+});
+
+describe("questions about facts", () => {
+  it("are answered by what is known of the concept", () => {
+    const [random = Math.random] = randomStreams(0, 1);
+    const apple = concepts.find(({ name }) => name === "red apple");
+    assert.ok(apple);
+    const answers = new Map(factQuestions(apple, concepts, random));
+    assert.equal(answers.get("what kind of thing is a red apple"), "fruit");
+    assert.equal(answers.get("can you eat a red apple"), "yes");
+    assert.equal(answers.get("is a red apple alive"), "no");
+  });
+});

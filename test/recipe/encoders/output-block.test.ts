@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { withAddedBlock } from "../../../models/recipe/encoders/output-block.js";
+import { randomStreams } from "../../../src/core/random.js";
+import type { Tensor } from "../../../src/tensor/tensor.js";
+import { normal } from "../../../src/training/distributions.js";
+import { encoderStates, randomWeights, vitConfig } from "../../support/tiny-encoders.js";
+
+describe("an encoder with one block more", () => {
+  const tensors = randomWeights(vitConfig);
+  const deeper = { ...vitConfig, num_hidden_layers: vitConfig.num_hidden_layers + 1 };
+  const added = withAddedBlock(tensors, vitConfig.num_hidden_layers);
+  // What may begin at random does.
+  const all = new Map([...randomWeights(deeper), ...added]);
+
+  it("has all tensors of a deeper one, in their shapes, and leaves out what may begin at random", () => {
+    const shapes = (of: ReadonlyMap<string, Tensor>) =>
+      Array.from(of, ([name, { shape }]) => `${name} ${shape}`).sort();
+    assert.deepEqual(shapes(all), shapes(randomWeights(deeper)));
+    const left = Array.from(all.keys()).filter((name) => !added.has(name));
+    assert.ok(
+      left.length > 0 && left.every((name) => /^blocks\.2\.(attn\.qkv|mlp\.fc1)\./.test(name)),
+      left.join(),
+    );
+  });
+
+  it("is refused where the encoder has another depth, or no final norm", () => {
+    const message = (name: string) => ({
+      code: "invalid_checkpoint",
+      message: `encoder: tensor ${name} is missing`,
+    });
+    assert.throws(() => withAddedBlock(tensors, 5), message("blocks.4.attn.proj.weight"));
+    const without = new Map(Array.from(tensors).filter(([name]) => name !== "norm.weight"));
+    assert.throws(() => withAddedBlock(without, vitConfig.num_hidden_layers), message("norm.weight"));
+  });
+
+  it("says what it said before, twice", async () => {
+    const { hidden_size: width, num_hidden_layers: depth, image_size: side } = vitConfig;
+    const [random = Math.random] = randomStreams(4, 1);
+    const shape = [2, 3, side, side];
+    const pixels = { type: "float32" as const, shape, data: normal(random, shape, 1) };
+    const before = await encoderStates(vitConfig, tensors, pixels);
+    const after = await encoderStates(deeper, all, pixels);
+    assert.deepEqual(
+      [before.shape, after.shape],
+      [
+        [2, depth, width],
+        [2, depth + 1, width],
+      ],
+    );
+    for (let picture = 0; picture < 2; picture++) {
+      for (let block = 0; block <= depth; block++) {
+        for (let i = 0; i < width; i++) {
+          const value = Number(after.data[(picture * (depth + 1) + block) * width + i]);
+          const known = Number(before.data[(picture * depth + Math.min(block, depth - 1)) * width + i]);
+          assert.ok(Math.abs(value - known) < 1e-3, `picture ${picture}, block ${block}: ${value}, ${known}`);
+        }
+      }
+    }
+  });
+});

@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { END_TOKEN } from "../../../models/recipe/language-model/byte-pair-encoding.js";
+import { languageModelGraph } from "../../../models/recipe/language-model/language-model-graph.js";
+import {
+  packedFeeds,
+  packRows,
+  type TokenDocument,
+} from "../../../models/recipe/language-model/packed-rows.js";
+import { adapterShapes } from "../../../src/adapter/adapter.js";
+import { opt } from "../../../src/backbones/opt.js";
+import { ParameterReader } from "../../../src/backbones/parameters.js";
+import { weightsInMemory } from "../../../src/backbones/weights-in-memory.js";
+import { randomStreams } from "../../../src/core/random.js";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
+import { openSession, type Session } from "../../../src/runtime/session.js";
+import { elementCount, type Tensor } from "../../../src/tensor/tensor.js";
+import { trainingFeeds } from "../../../src/training/adapter/training-batch.js";
+import { lossGraph } from "../../../src/training/adapter/training-graph.js";
+import { normal } from "../../../src/training/distributions.js";
+import { InitialWeights } from "../../../src/training/initial-weights.js";
+
+const config = {
+  model_type: "opt",
+  hidden_size: 16,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  ffn_dim: 32,
+  vocab_size: 20,
+  word_embed_proj_dim: 16,
+  max_position_embeddings: 32,
+  do_layer_norm_before: true,
+  activation_function: "relu",
+  tie_word_embeddings: true,
+};
+
+const plain = (...ids: number[]): TokenDocument => ({ hints: [], texts: [{ ids, known: 0 }] });
+const slots = { aspects: 3, startLayer: 1, endLayer: 2 };
+const hints = [
+  { ids: [11, 12], aspect: 1, weight: 1 },
+  { ids: [13], aspect: 2, weight: 0.5 },
+];
+
+describe("rows of documents", () => {
+  it("are filled in order; a text that no row can hold is cut", () => {
+    assert.deepEqual(packRows([plain(4, 5), plain(6), plain(7, 8, 9), plain(1, 2, 3, 4, 5, 6, 7, 8, 9)], 8), [
+      [plain(4, 5), plain(6)],
+      [plain(7, 8, 9)],
+      [plain(1, 2, 3, 4, 5, 6, 7)],
+    ]);
+  });
+
+  it("give all hints one place, and leave out texts that do not fit", () => {
+    const text = (...ids: number[]) => ({ ids, known: 1 });
+    const document = { hints, texts: [text(6, 5, 4), text(7, 8, 9), text(10)] };
+    assert.deepEqual(packRows([document], 8), [[{ hints, texts: [text(6, 5, 4), text(10)] }]]);
+  });
+
+  describe("in the language model", () => {
+    let session: Session;
+    let weights: Record<string, Tensor>;
+
+    before(async () => {
+      const [random = Math.random] = randomStreams(3, 1);
+      const initial = new InitialWeights((_, shape) => normal(random, shape, 0.3));
+      session = await openSession(encodeOnnx(languageModelGraph(config, initial, slots)), { threads: 1 });
+      weights = Object.fromEntries(initial.tensors);
+    });
+    after(() => session.close());
+
+    async function losses(documents: readonly TokenDocument[], length: number): Promise<number[]> {
+      const feeds = packedFeeds([documents], length);
+      const { token_loss } = await session.run({ ...weights, ...feeds }, ["token_loss"]);
+      const scored = feeds.target_weights?.data as Float32Array;
+      return Array.from(token_loss?.data as Float32Array).filter((_, place) => (scored[place] ?? 0) > 0);
+    }
+
+    it("give each text the losses that it has alone behind its slot; what is known has no weight", async () => {
+      const one = { hints, texts: [{ ids: [5, 6, 7], known: 2 }] };
+      const two = { hints, texts: [{ ids: [9, 10], known: 0 }] };
+      const both = { hints, texts: [...one.texts, ...two.texts] };
+      const other = { hints: hints.slice(1), texts: [{ ids: [4], known: 0 }] };
+      const alone = [
+        ...(await losses([plain(8)], 2)),
+        ...(await losses([other], 3)),
+        ...(await losses([one], 5)),
+        ...(await losses([two], 4)),
+      ];
+      assert.equal(alone.length, 2 + 2 + 2 + 3);
+      const packed = await losses([plain(8), other, both], 14);
+      alone.forEach((loss, place) => {
+        assert.ok(Math.abs(loss - (packed[place] ?? 0)) < 1e-5, `${loss}, ${packed[place]}`);
+      });
+      const withoutHints = await losses([{ ...two, hints: [] }], 3);
+      assert.ok(Math.abs((withoutHints[0] ?? 0) - (alone[6] ?? 0)) > 1e-3, "hints are not seen");
+    });
+
+    it("are read as the frozen model reads a perceptual token that is the sum of the hints", async () => {
+      const ids = [5, 6, 7];
+      const read = await losses([{ hints, texts: [{ ids, known: 0 }] }], 5);
+      const perceived = await perceptualLosses(weights, hints, ids);
+      assert.equal(read.length, perceived.length);
+      read.forEach((loss, place) => {
+        assert.ok(Math.abs(loss - (perceived[place] ?? 0)) < 1e-5, `${loss}, ${perceived[place]}`);
+      });
+    });
+  });
+});
+
+/** By the graph that adapters are trained with: its connector is the identity, and the state is what the slot should hold. */
+async function perceptualLosses(
+  weights: Readonly<Record<string, Tensor>>,
+  given: typeof hints,
+  ids: readonly number[],
+): Promise<number[]> {
+  const width = config.hidden_size;
+  const sequenceAt = (name: string, row: number) =>
+    weights[name]?.data.subarray(row * width, (row + 1) * width) as Float32Array;
+  const state = new Float32Array(width);
+  for (const hint of given) {
+    for (const id of hint.ids) {
+      const [token, aspect] = [sequenceAt("embed_tokens.weight", id), sequenceAt("aspects", hint.aspect)];
+      token.forEach((value, i) => {
+        state[i] = (state[i] ?? 0) + (hint.weight / hint.ids.length) * value * (aspect[i] ?? 0);
+      });
+    }
+  }
+  const identity = Float32Array.from({ length: width * width }, (_, i) => (i % (width + 1) === 0 ? 1 : 0));
+  const settings = {
+    startLayer: slots.startLayer,
+    endLayer: slots.endLayer,
+    injectedStates: 1,
+    sharedConnector: true,
+    perceptionSees: "itself",
+    promptLength: 0,
+    promptForm: "table",
+  } as const;
+  const widths = { encoder: width, decoder: width, embedding: width };
+  const trained = adapterShapes(settings, widths);
+  const g = new GraphBuilder("perceptual");
+  const backbone = opt(
+    config,
+    new ParameterReader(g, weightsInMemory(new Map(Object.entries(weights)), "test")),
+  );
+  const graph = lossGraph(g, backbone, { settings, states: { depth: 1, width }, trained });
+  const text = BigInt64Array.from([END_TOKEN, ...ids, END_TOKEN].map(BigInt));
+  const shape = [1, text.length];
+  const feeds = trainingFeeds(
+    {
+      ids: { type: "int64", shape, data: text },
+      mask: { type: "int64", shape, data: new BigInt64Array(text.length).fill(1n) },
+    },
+    { type: "float32", shape: [1, 1, width], data: state },
+    0,
+    "itself",
+    { weightOf: () => 1 },
+  );
+  const adapter = Object.fromEntries(
+    Array.from(trained, ([name, shape]): [string, Tensor] => {
+      const data = name === "connector.0.weight" ? identity : new Float32Array(elementCount(shape));
+      return [name, { type: "float32", shape, data }];
+    }),
+  );
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
+  const { token_loss } = await session.run({ ...feeds, ...adapter }, ["token_loss"]);
+  await session.close();
+  return Array.from(token_loss?.data as Float32Array);
+}
