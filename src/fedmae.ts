@@ -4,7 +4,7 @@ export { cascade, requireMae } from "./fedmae/cascade.js";
 export { type ClientCost, measureClients } from "./fedmae/client-cost.js";
 export { type FedMaeConfig, fedMaeConfigSchema, readFedMaeConfig } from "./fedmae/config.js";
 export { type PretrainHooks, type PretrainResult, pretrain } from "./fedmae/pretrain.js";
-export { type LabelledPicture, readLabelledPictures } from "./training/data/labelled-images.js";
+export { type LabelledImage, readLabelledImages } from "./training/data/labelled-images.js";
 export {
   type EncoderFolder,
   readEncoderFolder,

@@ -33,7 +33,7 @@ const vqaAnswersSchema = z.object({
 /** `caption-metrics.json`: its CIDEr is that of the COCO evaluation, CIDEr-D. */
 export function checkCaptionMetrics(path: string): Check[] {
   const golden = captionMetricsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
-  const { overall, perPicture } = tokenScores(
+  const { overall, perImage } = tokenScores(
     Object.entries(golden.references).map(([name, references]) => {
       const candidate = golden.candidates[name];
       if (candidate === undefined) throw new EpalmError("not_found", `${path}: candidates has no ${name}`);
@@ -44,19 +44,19 @@ export function checkCaptionMetrics(path: string): Check[] {
     within("CIDEr-D", [overall.ciderD], [golden.CIDEr]),
     within(
       "CIDEr-D per picture",
-      perPicture.map(({ ciderD }) => ciderD),
+      perImage.map(({ ciderD }) => ciderD),
       golden.CIDEr_each,
     ),
     within("ROUGE-L", [overall.rougeL], [golden.ROUGE_L]),
     within(
       "ROUGE-L per picture",
-      perPicture.map(({ rougeL }) => rougeL),
+      perImage.map(({ rougeL }) => rougeL),
       golden.ROUGE_L_each,
     ),
     within("BLEU-1 to BLEU-4", overall.bleu, golden.BLEU),
   ];
   for (const [index, expected] of golden.BLEU_each.entries()) {
-    const found = perPicture.map(({ bleu }) => bleu[index] ?? Number.NaN);
+    const found = perImage.map(({ bleu }) => bleu[index] ?? Number.NaN);
     checks.push(within(`BLEU-${index + 1} per picture`, found, expected));
   }
   return checks;

@@ -7,41 +7,41 @@ import {
   adapterConfig,
   adapterFile,
   adapterSettings,
-  BLIND_FOLDER,
-  blindTwin,
+  BASELINE_FOLDER,
   firstAdapterFile,
   recipesIn,
   statesFolder,
+  textOnlyBaseline,
 } from "./adapters/adapters.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
 import { makeSamples } from "./data/samples.js";
 import { trainingStyles } from "./data/text/concepts.js";
-import { trainSoundEncoder } from "./encoders/audio-encoder.js";
+import { trainAudioEncoder } from "./encoders/audio-encoder.js";
 import { backbonesIn, encoderFolders, modalitiesIn, takesAllOf } from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
-import { trainPictureEncoder, trainReadout } from "./encoders/image-encoder.js";
+import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
 import type { EncoderTrainingHooks } from "./encoders/train-encoder.js";
-import { HintTables } from "./language-model/conditioning-tables.js";
+import { ConditioningTables } from "./language-model/conditioning-tables.js";
 import { trainLanguageModel } from "./language-model/language-model.js";
 
 /** Steps that the language model reads for. */
 const LANGUAGE_STEPS = 4600;
 
 /** Steps that the encoder of pictures is trained for. */
-const PICTURE_STEPS = 18_000;
+const IMAGE_STEPS = 18_000;
 
 /** Steps that its readout is trained for. */
-const READOUT_STEPS = 650;
+const OUTPUT_BLOCK_STEPS = 650;
 
 /** The encoder of pictures before it has a readout. */
-const ENCODER_WITHOUT_READOUT = "encoder-without-readout";
+const ENCODER_WITHOUT_OUTPUT_BLOCK = "encoder-without-readout";
 
 const LANGUAGE_MODEL = "lm";
 
 /** Steps that the encoder of sounds is trained for. */
-const SOUND_STEPS = 2000;
+const AUDIO_STEPS = 2000;
 
 /** Steps that the encoder of clips is trained for. */
 const CLIP_STEPS = 1400;
@@ -140,33 +140,33 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
 async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   const tests = { style: labels("style"), compositions: labels("compositions") };
-  await trainPictureEncoder(
+  await trainImageEncoder(
     {
-      output: join(work, ENCODER_WITHOUT_READOUT),
+      output: join(work, ENCODER_WITHOUT_OUTPUT_BLOCK),
       from: join(work, "mae", "mae"),
       scenes: { count: 60_000, seed: 60_000_000 },
       tests,
-      steps: PICTURE_STEPS,
+      steps: IMAGE_STEPS,
       batchSize: 32,
       testEvery: 1000,
       threads,
     },
-    hooksOf("encoder", PICTURE_STEPS, say),
+    hooksOf("encoder", IMAGE_STEPS, say),
   );
   const languageModel = join(work, LANGUAGE_MODEL);
-  await trainReadout(
+  await trainOutputBlock(
     {
       output: join(work, encoderFolders.image),
-      from: join(work, ENCODER_WITHOUT_READOUT),
-      tables: HintTables.read(languageModel, await loadTokenizer(languageModel)),
+      from: join(work, ENCODER_WITHOUT_OUTPUT_BLOCK),
+      tables: ConditioningTables.read(languageModel, await loadTokenizer(languageModel)),
       scenes: { count: 90_000, seed: 156_000_000 },
       tests,
-      steps: READOUT_STEPS,
+      steps: OUTPUT_BLOCK_STEPS,
       batchSize: 256,
       testEvery: 200,
       threads,
     },
-    hooksOf("readout", READOUT_STEPS, say),
+    hooksOf("readout", OUTPUT_BLOCK_STEPS, say),
   );
 }
 
@@ -182,18 +182,18 @@ function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): Enco
 /** What is heard in the sounds, in which order. */
 async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "audio", name);
-  await trainSoundEncoder(
+  await trainAudioEncoder(
     {
       output: join(work, encoderFolders.audio),
       training: set("train"),
       tests: { timbres: set("timbres"), combinations: set("combinations") },
       features: join(work, "sound-features"),
-      steps: SOUND_STEPS,
+      steps: AUDIO_STEPS,
       batchSize: 32,
       testEvery: 500,
       threads,
     },
-    hooksOf("sound-encoder", SOUND_STEPS, say),
+    hooksOf("sound-encoder", AUDIO_STEPS, say),
   );
 }
 
@@ -203,7 +203,7 @@ async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
   await trainClipEncoder(
     {
       output: join(work, encoderFolders.video),
-      from: join(work, ENCODER_WITHOUT_READOUT),
+      from: join(work, ENCODER_WITHOUT_OUTPUT_BLOCK),
       clips: { count: 60_000, seed: 100_000_000 },
       tests: { style: set("style"), combinations: set("combinations") },
       steps: CLIP_STEPS,
@@ -242,7 +242,7 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   }
   for (const recipe of recipes) {
     for (const blind of [false, true]) {
-      const name = blind ? blindTwin(recipe) : recipe.name;
+      const name = blind ? textOnlyBaseline(recipe) : recipe.name;
       const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
         onPlan: (plan) =>
           say(
@@ -277,9 +277,9 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   rmSync(output, { recursive: true, force: true });
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });
-  mkdirSync(BLIND_FOLDER, { recursive: true });
+  mkdirSync(BASELINE_FOLDER, { recursive: true });
   for (const recipe of recipes) {
-    const twin = blindTwin(recipe);
-    cpSync(adapterFile(work, twin), join(BLIND_FOLDER, `${twin}.safetensors`));
+    const twin = textOnlyBaseline(recipe);
+    cpSync(adapterFile(work, twin), join(BASELINE_FOLDER, `${twin}.safetensors`));
   }
 }

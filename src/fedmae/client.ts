@@ -4,7 +4,7 @@ import { weightsInMemory } from "../backbones/weights-in-memory.js";
 import { randomStreams } from "../core/random.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { PictureBatches } from "../training/data/image-batches.js";
+import { ImageBatches } from "../training/data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "../training/encoder/mae-graph.js";
 import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
@@ -55,7 +55,7 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
     { weights: start, optimizer: settings.optimizer },
     { threads: 1 },
   );
-  const batches = new PictureBatches(pictures, {
+  const batches = new ImageBatches(pictures, {
     imageSize: config.image_size,
     batchSize: settings.batchSize,
     augment: settings,

@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { EpalmError, messageOf } from "../core/errors.js";
 import { randomStreams, shuffled } from "../core/random.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { listPictures } from "../training/data/list-images.js";
+import { listImages } from "../training/data/list-images.js";
 import { writeEncoderFolder } from "../training/encoder/encoder-folder.js";
 import { initialMae } from "../training/encoder/initial-mae.js";
 import { isPosition } from "../training/encoder/mae-graph.js";
@@ -23,7 +23,7 @@ import { type ClientData, clientsOf } from "./split-clients.js";
 const CHECKPOINT_FILE = "checkpoint.safetensors";
 
 /** Pictures in the report's grids, and how many grids a run makes on its way. */
-const GRID_PICTURES = 6;
+const GRID_IMAGES = 6;
 const GRIDS = 5;
 
 /** What a run is about to do. */
@@ -71,7 +71,7 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
     );
   }
   const samples =
-    config.samples === undefined ? [] : (await listPictures(config.samples)).slice(0, GRID_PICTURES);
+    config.samples === undefined ? [] : (await listImages(config.samples)).slice(0, GRID_IMAGES);
   const run = new Pretraining(config, clients, stages, samples, hooks);
   return run.run();
 }

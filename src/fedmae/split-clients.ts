@@ -1,6 +1,6 @@
 import { EpalmError } from "../core/errors.js";
 import { type Random, randomStreams } from "../core/random.js";
-import { listLabelledPictures, listPictures } from "../training/data/list-images.js";
+import { listImages, listLabelledImages } from "../training/data/list-images.js";
 import { normalNumber } from "../training/distributions.js";
 import type { FedMaeConfig } from "./config.js";
 
@@ -17,9 +17,9 @@ export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<Client
     if (names.size < clients.length) {
       throw new EpalmError("invalid_option", "clients: two have the same name");
     }
-    return Promise.all(clients.map(async ({ name, path }) => ({ name, pictures: await listPictures(path) })));
+    return Promise.all(clients.map(async ({ name, path }) => ({ name, pictures: await listImages(path) })));
   }
-  const byLabel = await listLabelledPictures(clients.path);
+  const byLabel = await listLabelledImages(clients.path);
   const [random = Math.random] = randomStreams(seed, 1);
   const owned = divide(Array.from(byLabel.values()), clients.count, clients.alpha, random);
   return owned.map((pictures, index) => {

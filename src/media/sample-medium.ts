@@ -17,13 +17,11 @@ export const sampleWords: Readonly<Record<Modality, string>> = {
 export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
   switch (kind) {
     case "image":
-      return samplePicture(seed);
+      return sampleImage(seed);
     case "audio":
-      return sampleSound(seed);
+      return sampleAudio(seed);
     case "video": {
-      const frames = await Promise.all(
-        Array.from({ length: FRAMES }, (_, at) => samplePicture(seed + 9 * at)),
-      );
+      const frames = await Promise.all(Array.from({ length: FRAMES }, (_, at) => sampleImage(seed + 9 * at)));
       return sharp(frames, { join: { animated: true } })
         .webp()
         .toBuffer();
@@ -34,7 +32,7 @@ export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
 }
 
 /** Soft shapes with a fine texture, which compress like a photograph; flat colours or noise would not. */
-function samplePicture(seed: number): Promise<Buffer> {
+function sampleImage(seed: number): Promise<Buffer> {
   const pixels = Uint8Array.from({ length: WIDTH * HEIGHT * 3 }, (_, index) => {
     const [place, channel] = [Math.floor(index / 3), index % 3];
     const [x, y] = [(place % WIDTH) + seed, Math.floor(place / WIDTH)];
@@ -47,7 +45,7 @@ function samplePicture(seed: number): Promise<Buffer> {
 }
 
 /** A tone that swells, in one channel of 16 bits. */
-function sampleSound(seed: number): Buffer {
+function sampleAudio(seed: number): Buffer {
   const samples = Int16Array.from({ length: SECONDS * SAMPLING_RATE }, (_, at) => {
     const time = at / SAMPLING_RATE;
     return 8000 * (1 + Math.sin(3 * time)) * Math.sin(2 * Math.PI * (220 + 10 * seed) * time);

@@ -40,19 +40,19 @@ export function preprocessingOf(
 ): Prepared {
   switch (modality) {
     case "image":
-      return { modality, preprocessing: picturePreprocessing(source, inputShape[1] ?? 0, choice) };
+      return { modality, preprocessing: imagePreprocessingOf(source, inputShape[1] ?? 0, choice) };
     case "audio":
-      return { modality, preprocessing: soundPreprocessing(source, inputShape, choice) };
+      return { modality, preprocessing: audioPreprocessingOf(source, inputShape, choice) };
     case "video": {
       const [frames = 1, , side = 0] = inputShape;
-      return { modality, preprocessing: { frames, picture: picturePreprocessing(source, side, choice) } };
+      return { modality, preprocessing: { frames, picture: imagePreprocessingOf(source, side, choice) } };
     }
     default:
       return modality satisfies never;
   }
 }
 
-function picturePreprocessing(
+function imagePreprocessingOf(
   { folder, config }: Source,
   side: number,
   choice: PreprocessingChoice,
@@ -73,7 +73,7 @@ function picturePreprocessing(
   );
 }
 
-function soundPreprocessing(
+function audioPreprocessingOf(
   { folder, config }: Source,
   [maxLength = 0, melBins = 0]: readonly number[],
   choice: PreprocessingChoice,

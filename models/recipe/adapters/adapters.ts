@@ -68,13 +68,13 @@ export const testSets: Readonly<Record<Modality, Readonly<Record<string, string>
 };
 
 /** Adapters that were trained alike, but without the media; part of the repository, for the comparison alone. */
-export const BLIND_FOLDER = new URL("../../../../models/text-only-baselines/", import.meta.url).pathname;
+export const BASELINE_FOLDER = new URL("../../../../models/text-only-baselines/", import.meta.url).pathname;
 
 /** Of the epochs: without media, there is a soft token to learn and no more, and the loss soon stands still. */
-const BLIND_SHARE = 0.1;
+const BASELINE_EPOCH_SHARE = 0.1;
 
 /** What the adapter that was trained without media is called. */
-export function blindTwin({ name }: AdapterRecipe): string {
+export function textOnlyBaseline({ name }: AdapterRecipe): string {
   return `${name}-blind`;
 }
 
@@ -95,7 +95,7 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
   const set = setFolder(work, modality, "train");
   return trainingConfigSchema.parse({
     model: join(work, "model"),
-    output: join(work, "runs", blind ? blindTwin(recipe) : name),
+    output: join(work, "runs", blind ? textOnlyBaseline(recipe) : name),
     data: { train: { path: join(set, task === "caption" ? "captions.jsonl" : "questions.jsonl") } },
     adapter: {
       name,
@@ -108,7 +108,7 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
     whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
-    epochs: blind ? Math.ceil(epochs * BLIND_SHARE) : epochs,
+    epochs: blind ? Math.ceil(epochs * BASELINE_EPOCH_SHARE) : epochs,
     batchSize: 32,
     cache: statesFolder(work),
     install: false,

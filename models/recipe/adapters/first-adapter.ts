@@ -12,7 +12,7 @@ import { Whitening } from "../../../src/training/adapter/whitening.js";
 import { EncoderStates } from "../../../src/training/data/encoder-states.js";
 import { type LabelledMedium, readLabelledMedia } from "../data/labelled-media.js";
 import { END_TOKEN } from "../language-model/byte-pair-encoding.js";
-import { HintTables } from "../language-model/conditioning-tables.js";
+import { ConditioningTables } from "../language-model/conditioning-tables.js";
 import { rowsOf, stacked } from "./rows.js";
 import { type SlotMap, trainSlots } from "./slot-training.js";
 
@@ -44,7 +44,7 @@ export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<v
   const { settings, modality, output } = options;
   const folder = await openModelFolder(options.model);
   const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
-  const tables = HintTables.read(options.languageModel, tokenizer);
+  const tables = ConditioningTables.read(options.languageModel, tokenizer);
   const { depth, width } = encoderOf(folder.manifest, modality);
   const examples = readLabelledMedia(options.set, modality);
   const states = await readStates(folder, examples, options);
@@ -79,7 +79,7 @@ async function readStates(
 }
 
 /** Soft tokens that the model knows: the one which every text begins with, again and again. */
-function firstPrompt(tables: HintTables, length: number): Tensor {
+function firstPrompt(tables: ConditioningTables, length: number): Tensor {
   return stacked(new Array<Float32Array>(length).fill(tables.embedding(END_TOKEN)), [tables.width]);
 }
 

@@ -6,7 +6,7 @@ import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import type { Labelled } from "../../../src/training/data/labelled-images.js";
 import {
-  aspectTargets,
+  attributeTargets,
   type Classes,
   classesOf,
   labelFeeds,
@@ -66,7 +66,7 @@ export async function trainSlots(
 }
 
 /**
- * Inputs: `states` [B, dv], `weight` [d, dv], `bias` [d], those of `slotLoss` and `aspectTargets`. Outputs: `loss`,
+ * Inputs: `states` [B, dv], `weight` [d, dv], `bias` [d], those of `slotLoss` and `attributeTargets`. Outputs: `loss`,
  * `gradient of weight`, `gradient of bias`.
  */
 function slotGraph(classes: Classes, tables: LabelSlots, width: number): Graph {
@@ -77,7 +77,7 @@ function slotGraph(classes: Classes, tables: LabelSlots, width: number): Graph {
     g.matmul(states, g.transpose(weight, [1, 0])),
     g.input("bias", "float32", [tables.width]),
   );
-  for (const aspect of classes.keys()) aspectTargets(g, aspect, "batch");
+  for (const attribute of classes.keys()) attributeTargets(g, attribute, "batch");
   g.output("loss", slotLoss(g, slots, classes, tables));
   return gradient(g.finish(), "loss", ["weight", "bias"]);
 }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Modality } from "../../../src/index.js";
-import { type SoundSetOptions, writeSoundSet } from "./audio/audio-sets.js";
+import { type AudioSetOptions, writeAudioSet } from "./audio/audio-sets.js";
 import { type ClipSetOptions, writeClipSet } from "./clips/clip-sets.js";
 import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
 
@@ -18,7 +18,7 @@ const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | 
 };
 
 /** The last two are for tests alone: timbres that training never hears, and combinations that it never hears. */
-const sounds: Readonly<Record<string, Omit<SoundSetOptions, "folder" | "onSound">>> = {
+const sounds: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onSound">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
@@ -52,7 +52,7 @@ const makers: Readonly<Record<Modality, Maker>> = {
     sets: Object.keys(sounds),
     make: async (name, folder, onSound) => {
       const set = sounds[name];
-      if (set) await writeSoundSet({ ...set, folder, onSound });
+      if (set) await writeAudioSet({ ...set, folder, onSound });
     },
   },
   video: {

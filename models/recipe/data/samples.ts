@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { randomStreams } from "../../../src/core/random.js";
 import type { Modality } from "../../../src/index.js";
-import type { SoundScene } from "./audio/audio-scene.js";
+import type { AudioScene } from "./audio/audio-scene.js";
 import { renderScene } from "./audio/render-scene.js";
 import { encodeWav } from "./audio/wav.js";
 import type { ClipEvent } from "./clips/clip-scene.js";
@@ -12,7 +12,7 @@ import { arrange, SceneArtist } from "./images/draw-scene.js";
 import { IconRasters } from "./images/icon-looks.js";
 import type { Background, ColorName, Place, Scene } from "./images/scene.js";
 import { drawable } from "./images/scene-sets.js";
-import { type Concept, HELD_OUT, readConcepts, readPicturedConcepts, type Style } from "./text/concepts.js";
+import { type Concept, HELD_OUT, readConcepts, readDrawableConcepts, type Style } from "./text/concepts.js";
 
 /** Pixels: the model sees less, people see more. */
 const SIDE = 320;
@@ -64,7 +64,7 @@ const samples: Readonly<Record<string, Sample>> = {
   },
 };
 
-const sounds: Readonly<Record<string, SoundScene>> = {
+const sounds: Readonly<Record<string, AudioScene>> = {
   "three-fast-beeps": {
     events: [{ source: "beeps", count: 3, speed: "fast" }],
     ...{ loudness: "loud", distance: "near", background: "silence" },
@@ -110,7 +110,7 @@ async function playSounds(folder: string): Promise<void> {
 }
 
 async function drawClips(folder: string): Promise<void> {
-  const drawn = await drawable(readPicturedConcepts(), "held-out style");
+  const drawn = await drawable(readDrawableConcepts(), "held-out style");
   const rasters = new IconRasters();
   for (const [index, [name, { background, event }]] of Object.entries(clips).entries()) {
     const [random = Math.random] = randomStreams(index, 1);

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../../../src/core/random.js";
 import type { Modality } from "../../../src/index.js";
-import type { LabelledPicture } from "../../../src/training/data/labelled-images.js";
+import type { LabelledImage } from "../../../src/training/data/labelled-images.js";
 import { pick } from "./images/scene.js";
 
 /** All that is known of a medium of a set. */
@@ -11,9 +11,9 @@ export interface Described {
   readonly caption: string | readonly string[];
   readonly questions: Iterable<{ readonly type: string; readonly question: string; readonly answer: string }>;
   /** For the encoder. */
-  readonly labels: LabelledPicture["labels"];
+  readonly labels: LabelledImage["labels"];
   /** Of pictures: what is where. */
-  readonly regions?: LabelledPicture["regions"];
+  readonly regions?: LabelledImage["regions"];
 }
 
 /**
@@ -52,18 +52,18 @@ export class SetLines {
 const QUESTIONS_PER_MEDIUM = 3;
 
 /** How often a question of a seldom type is asked where another would be. */
-const SELDOM = 0.4;
+const RARE_SHARE = 0.4;
 
 /** @param seldom types that two answers are for: half of them are guessed */
 export function someQuestions<Q extends { readonly type: string }>(
   all: readonly Q[],
   random: Random,
-  seldom: ReadonlySet<Q["type"]> = new Set(),
+  rare: ReadonlySet<Q["type"]> = new Set(),
 ): ReadonlySet<Q> {
   const chosen = new Set<Q>();
   while (chosen.size < Math.min(QUESTIONS_PER_MEDIUM, all.length)) {
     const question = pick(random, all);
-    if (!seldom.has(question.type) || random() < SELDOM) chosen.add(question);
+    if (!rare.has(question.type) || random() < RARE_SHARE) chosen.add(question);
   }
   return chosen;
 }

@@ -33,7 +33,7 @@ const config = {
 /** Sounds that mean and deviation are measured on. */
 const MEASURED = 1000;
 
-export interface SoundEncoderOptions {
+export interface AudioEncoderOptions {
   readonly output: string;
   /** Folders that `writeSoundSet` wrote. */
   readonly training: string;
@@ -47,8 +47,8 @@ export interface SoundEncoderOptions {
 }
 
 /** Trains the encoder of sounds to tell what is heard; goes on from its checkpoint where it was stopped. */
-export async function trainSoundEncoder(
-  { training, tests, features, steps, batchSize, testEvery, ...options }: SoundEncoderOptions,
+export async function trainAudioEncoder(
+  { training, tests, features, steps, batchSize, testEvery, ...options }: AudioEncoderOptions,
   hooks: EncoderTrainingHooks = {},
 ): Promise<void> {
   const scale = await measuredScale(training, join(features, "scale.json"));

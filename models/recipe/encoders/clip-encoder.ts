@@ -122,7 +122,7 @@ function firstTimes(picture: ReadonlyMap<string, Tensor>): Tensor {
 }
 
 /**
- * Heads that were trained on pictures, for those aspects of clips that have the same labels: from heads at random, the
+ * Heads that were trained on pictures, for those attributes of clips that have the same labels: from heads at random, the
  * first steps would undo what the encoder knows.
  */
 function headsFor(
@@ -130,11 +130,11 @@ function headsFor(
   trained: ReadonlyMap<string, Tensor>,
 ) {
   const heads = new Map<string, Tensor>();
-  for (const [aspect, { length }] of [...classesOf(examples), ...patchLabels]) {
-    const alike = aspect.endsWith(" thing") ? "name" : aspect;
+  for (const [attribute, { length }] of [...classesOf(examples), ...patchLabels]) {
+    const alike = attribute.endsWith(" thing") ? "name" : attribute;
     for (const part of ["weight", "bias"]) {
       const tensor = trained.get(`${headName(alike)}.${part}`);
-      if (tensor?.shape[0] === length) heads.set(`${headName(aspect)}.${part}`, tensor);
+      if (tensor?.shape[0] === length) heads.set(`${headName(attribute)}.${part}`, tensor);
     }
   }
   return heads;

@@ -1,11 +1,11 @@
-import { readEncoderFolder, readLabelledPictures } from "../../../src/fedmae.js";
+import { readEncoderFolder, readLabelledImages } from "../../../src/fedmae.js";
 import { decodeImage } from "../../../src/media/decode/image/image.js";
 import {
   imagenetPreprocessing,
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
 import { sceneInputs } from "../data/images/scene-inputs.js";
-import { withAddedBlock } from "./output-block.js";
+import { withOutputBlock } from "./output-block.js";
 import type { LabelSlots } from "./slot-loss.js";
 import {
   type EncoderTrainingHooks,
@@ -14,7 +14,7 @@ import {
   trainedHeads,
 } from "./train-encoder.js";
 
-export interface PictureEncoderOptions {
+export interface ImageEncoderOptions {
   readonly output: string;
   /** Folder of the encoder to begin with. */
   readonly from: string;
@@ -31,8 +31,8 @@ export interface PictureEncoderOptions {
 const common = { learningRate: 1e-3, weightDecay: 0.05, labelSmoothing: 0.05, seed: 0 };
 
 /** Trains an encoder to tell what scenes show; goes on from its checkpoint where it was stopped. */
-export async function trainPictureEncoder(
-  { from, scenes, tests, steps, ...options }: PictureEncoderOptions,
+export async function trainImageEncoder(
+  { from, scenes, tests, steps, ...options }: ImageEncoderOptions,
   hooks: EncoderTrainingHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
@@ -54,21 +54,21 @@ export async function trainPictureEncoder(
   );
 }
 
-export interface ReadoutOptions extends PictureEncoderOptions {
+export interface OutputBlockOptions extends ImageEncoderOptions {
   /** What the language model reads as labels. */
   readonly tables: LabelSlots;
 }
 
 /** What slots have to tell: all but places, which are hardly told at all. */
-const readAspects = ["name", "kind", "count", "background", "texture"];
+const readAttributes = ["name", "kind", "count", "background", "texture"];
 
 /**
  * Adds a readout to an encoder that `trainPictureEncoder` has trained: one more block, which is trained alone to give what
  * the others see in such a form that a linear map of its state is what the language model reads. What those others have, logits of names, needs a softmax, and a linear
  * map has none: it would say a little of each of 218 names, and somewhat more of the right one.
  */
-export async function trainReadout(
-  { from, scenes, tests, steps, tables, ...options }: ReadoutOptions,
+export async function trainOutputBlock(
+  { from, scenes, tests, steps, tables, ...options }: OutputBlockOptions,
   hooks: EncoderTrainingHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
@@ -80,9 +80,9 @@ export async function trainReadout(
       ...options,
       config: { ...config, model_type: "vit", num_hidden_layers: depth + 1 },
       preprocessor: imagenetPreprocessorConfig(side),
-      start: new Map([...withAddedBlock(tensors, depth), ...trainedHeads(from)]),
+      start: new Map([...withOutputBlock(tensors, depth), ...trainedHeads(from)]),
       trainedBlocks: 1,
-      slots: { tables, aspects: readAspects },
+      slots: { tables, attributes: readAttributes },
       training: { examples, input },
       tests: await openTests(tests, side),
       steps,
@@ -104,7 +104,7 @@ async function openTests(
 }
 
 async function openPictures(labels: string, side: number): Promise<LabelledInputs> {
-  const examples = await readLabelledPictures([labels]);
+  const examples = await readLabelledImages([labels]);
   const preprocessing = imagenetPreprocessing(side);
   return {
     examples,

@@ -16,7 +16,7 @@ const RESIDUAL_STD = 7.3;
  * @param depth blocks that there are
  * @throws invalid_checkpoint where they are others
  */
-export function withAddedBlock(
+export function withOutputBlock(
   tensors: ReadonlyMap<string, Tensor>,
   depth: number,
 ): ReadonlyMap<string, Tensor> {

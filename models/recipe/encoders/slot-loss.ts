@@ -4,43 +4,43 @@ import { constantSource, type Tensor, type TensorSource } from "../../../src/ten
 import type { Labelled } from "../../../src/training/data/labelled-images.js";
 import type { Classes } from "../../../src/training/encoder/attributes.js";
 import { stacked } from "../adapters/rows.js";
-import type { HintTables } from "../language-model/conditioning-tables.js";
+import type { ConditioningTables } from "../language-model/conditioning-tables.js";
 
 /** How far slots are from what the language model reads as labels. */
 
 /** What the language model has learnt of labels. */
-export type LabelSlots = Pick<HintTables, "width" | "slotOf">;
+export type LabelSlots = Pick<ConditioningTables, "width" | "slotOf">;
 
 /** How much more probable a label is, as a logarithm, that a slot holds once than one that it does not hold. */
-const SURENESS = 12;
+const LOGIT_SCALE = 12;
 
 /**
- * Loss of slots [B, d]: the mean squared distance from the labels' own slots, and the cross-entropy of each aspect's
+ * Loss of slots [B, d]: the mean squared distance from the labels' own slots, and the cross-entropy of each attribute's
  * labels by the softmax of how much of each a slot holds, its product with the label's own slot. The distance alone does
  * not tell labels apart: of many names it finds the likeliest seldom (Hastie et al. 2009, section 4.2: some classes are
- * masked by others). Adds the input `targets` [B, d] and the outputs `slot logits of ASPECT` [B, C]; takes the values
- * `labels of ASPECT` and `weights of ASPECT` that the graph has (`aspectTargets`).
+ * masked by others). Adds the input `targets` [B, d] and the outputs `slot logits of ATTRIBUTE` [B, C]; takes the values
+ * `labels of ATTRIBUTE` and `weights of ATTRIBUTE` that the graph has (`attributeTargets`).
  */
 export function slotLoss(g: GraphBuilder, slots: Value, classes: Classes, tables: LabelSlots): Value {
   const away = g.subtract(slots, g.input("targets", "float32", ["batch", tables.width]));
   let loss = g.squeeze(g.mean(g.sum(g.multiply(away, away), [1], false), 0), 0);
-  for (const [aspect, labels] of classes) {
-    const table = g.weight(`table of ${aspect}`, labelTable(aspect, labels, tables));
-    const scores = g.output(`slot logits of ${aspect}`, g.matmul(slots, table));
-    const { loss: each } = g.crossEntropy(scores, g.value(`labels of ${aspect}`));
-    loss = g.add(loss, g.sum(g.multiply(each, g.value(`weights of ${aspect}`)), [0], false));
+  for (const [attribute, labels] of classes) {
+    const table = g.weight(`table of ${attribute}`, labelTable(attribute, labels, tables));
+    const scores = g.output(`slot logits of ${attribute}`, g.matmul(slots, table));
+    const { loss: each } = g.crossEntropy(scores, g.value(`labels of ${attribute}`));
+    loss = g.add(loss, g.sum(g.multiply(each, g.value(`weights of ${attribute}`)), [0], false));
   }
   return loss;
 }
 
 /** [d, labels]: what a slot is multiplied by, so that one which holds a label once gives `SURENESS`. */
-function labelTable(aspect: string, labels: readonly string[], tables: LabelSlots): TensorSource {
+function labelTable(attribute: string, labels: readonly string[], tables: LabelSlots): TensorSource {
   const data = new Float32Array(tables.width * labels.length);
   labels.forEach((label, column) => {
-    const own = tables.slotOf({ [aspect]: label });
+    const own = tables.slotOf({ [attribute]: label });
     const square = own.reduce((sum, value) => sum + value * value, 0);
     own.forEach((value, row) => {
-      data[row * labels.length + column] = (SURENESS * value) / square;
+      data[row * labels.length + column] = (LOGIT_SCALE * value) / square;
     });
   });
   return constantSource("float32", [tables.width, labels.length], data);

@@ -19,15 +19,15 @@ import { constantSource, elementCount, type Tensor } from "../../../src/tensor/t
 import type { Labelled } from "../../../src/training/data/labelled-images.js";
 import { filled, normal, xavierUniform } from "../../../src/training/distributions.js";
 import {
-  aspectLoss,
-  aspectTargets,
+  attributeLoss,
+  attributeTargets,
   type Classes,
   countRight,
   headName,
   initialHeads,
   labelFeeds,
   outputLoss,
-  taughtClasses,
+  trainingClasses,
 } from "../../../src/training/encoder/attributes.js";
 import { isTrainedPart } from "../../../src/training/encoder/classifier-graph.js";
 import { type Initializer, InitialWeights } from "../../../src/training/initial-weights.js";
@@ -37,10 +37,10 @@ import { TrainedParameters } from "../../../src/training/trained-parameters.js";
 import { WeightTraining } from "../../../src/training/weight-training.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";
 
-/** What an encoder learns from, or is tested on: labels per aspect, and the input that each example is. */
+/** What an encoder learns from, or is tested on: labels per attribute, and the input that each example is. */
 export interface LabelledInputs {
   readonly examples: readonly Labelled[];
-  /** What patches of pictures or clips may show, by aspect, to be learnt, too; none where they are not asked. */
+  /** What patches of pictures or clips may show, by attribute, to be learnt, too; none where they are not asked. */
   readonly patchLabels?: Classes | undefined;
   /**
    * The encoder's input of one example, without the batch; called again in each epoch.
@@ -52,7 +52,7 @@ export interface LabelledInputs {
 
 export interface EncoderInput {
   readonly data: Float32Array;
-  /** By aspect, for each patch, the place in `patchLabels` of what it shows; below nought: nothing that is asked. */
+  /** By attribute, for each patch, the place in `patchLabels` of what it shows; below nought: nothing that is asked. */
   readonly patches?: ReadonlyMap<string, Int32Array> | undefined;
 }
 
@@ -91,16 +91,16 @@ export interface EncoderTrainingOptions {
 export interface SlotOptions {
   readonly tables: LabelSlots;
   /** Whose labels a slot has to tell apart; it comes near to the labels of all. */
-  readonly aspects: readonly string[];
+  readonly attributes: readonly string[];
 }
 
 export interface EncoderTrainingHooks {
   readonly onStep?: ((step: number, loss: number, milliseconds: number) => void) | undefined;
-  readonly onTest?: ((step: number, test: string, accuracies: AspectAccuracies) => void) | undefined;
+  readonly onTest?: ((step: number, test: string, accuracies: AttributeAccuracies) => void) | undefined;
 }
 
-/** Per aspect, the share of examples that have it whose own label has the largest logit. */
-export type AspectAccuracies = Readonly<Record<string, number>>;
+/** Per attribute, the share of examples that have it whose own label has the largest logit. */
+export type AttributeAccuracies = Readonly<Record<string, number>>;
 
 const optimizer = { beta1: 0.9, beta2: 0.98, epsilon: 1e-8 };
 const schedule = { startShare: 0, endShare: 0.01 };
@@ -111,11 +111,11 @@ const ORDER_SEED = 1_000_000_000;
 const INPUT_SEED = 2_000_000_000;
 
 /**
- * Trains an encoder of any modality, from random or given weights, to name what labelled examples show: a linear head per aspect
+ * Trains an encoder of any modality, from random or given weights, to name what labelled examples show: a linear head per attribute
  * on the normed [CLS] state of its last block. Writes a folder that `epalm build` takes; goes on from its checkpoint
  * where it was stopped.
  *
- * @throws invalid_data where a test has aspects of its own; invalid_option where the checkpoint is another run's; diverged
+ * @throws invalid_data where a test has attributes of its own; invalid_option where the checkpoint is another run's; diverged
  */
 export async function trainEncoder(
   options: EncoderTrainingOptions,
@@ -147,7 +147,7 @@ class EncoderTraining {
 
   static async open(options: EncoderTrainingOptions): Promise<EncoderTraining> {
     const tested = Object.values(options.tests).flatMap(({ examples }) => examples);
-    const classes = taughtClasses(options.training.examples, tested);
+    const classes = trainingClasses(options.training.examples, tested);
     const start = initialWeights(options, classes);
     const { graph, trained, backbone, patches } = trainingGraph(
       options,
@@ -225,7 +225,7 @@ class EncoderTraining {
     ).slice(first, first + batchSize);
   }
 
-  async #accuracies(test: LabelledInputs): Promise<AspectAccuracies> {
+  async #accuracies(test: LabelledInputs): Promise<AttributeAccuracies> {
     const { batchSize, seed } = this.options;
     const [random = Math.random] = randomStreams(seed + INPUT_SEED, 1);
     const counts = new Map<string, { right: number; all: number }>();
@@ -238,16 +238,16 @@ class EncoderTraining {
       );
       const logits = await this.training.evaluate(
         feeds,
-        Array.from(this.classes.keys(), (aspect) => `logits of ${aspect}`),
+        Array.from(this.classes.keys(), (attribute) => `logits of ${attribute}`),
       );
-      for (const [aspect, labels] of this.classes) {
-        const scores = logits[`logits of ${aspect}`]?.data as Float32Array;
-        const { right, all } = countRight(scores, labels, examples, aspect);
-        const before = counts.get(aspect) ?? { right: 0, all: 0 };
-        if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
+      for (const [attribute, labels] of this.classes) {
+        const scores = logits[`logits of ${attribute}`]?.data as Float32Array;
+        const { right, all } = countRight(scores, labels, examples, attribute);
+        const before = counts.get(attribute) ?? { right: 0, all: 0 };
+        if (all > 0) counts.set(attribute, { right: before.right + right, all: before.all + all });
       }
     }
-    return Object.fromEntries(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));
+    return Object.fromEntries(Array.from(counts, ([attribute, { right, all }]) => [attribute, right / all]));
   }
 
   async #feeds(
@@ -277,15 +277,15 @@ class EncoderTraining {
   /** Each patch that shows something weighs the same; tests ask patches for nothing. */
   #patchFeeds(made: readonly EncoderInput["patches"][]): Record<string, Tensor> {
     const feeds: Record<string, Tensor> = {};
-    for (const aspect of this.options.training.patchLabels?.keys() ?? []) {
+    for (const attribute of this.options.training.patchLabels?.keys() ?? []) {
       const shown = made.flatMap((patches) =>
-        Array.from(patches?.get(aspect) ?? new Int32Array(this.patches).fill(-1)),
+        Array.from(patches?.get(attribute) ?? new Int32Array(this.patches).fill(-1)),
       );
       const count = shown.filter((place) => place >= 0).length;
       const labels = BigInt64Array.from(shown, (place) => BigInt(Math.max(0, place)));
       const weights = Float32Array.from(shown, (place) => (place < 0 ? 0 : PATCHES_WEIGHT / count));
-      feeds[`labels of ${aspect}`] = { type: "int64", shape: [shown.length], data: labels };
-      feeds[`weights of ${aspect}`] = { type: "float32", shape: [shown.length], data: weights };
+      feeds[`labels of ${attribute}`] = { type: "int64", shape: [shown.length], data: labels };
+      feeds[`weights of ${attribute}`] = { type: "float32", shape: [shown.length], data: weights };
     }
     return feeds;
   }
@@ -355,8 +355,8 @@ interface TrainingGraph {
 }
 
 /**
- * Inputs: the backbone's, and those of `aspectLoss` per aspect of examples and of patches, and of `slotLoss`; outputs:
- * `loss`, `logits of ASPECT`, `slot logits of ASPECT`, `gradient of NAME`.
+ * Inputs: the backbone's, and those of `attributeLoss` per attribute of examples and of patches, and of `slotLoss`; outputs:
+ * `loss`, `logits of ATTRIBUTE`, `slot logits of ATTRIBUTE`, `gradient of NAME`.
  */
 function trainingGraph(
   {
@@ -378,20 +378,20 @@ function trainingGraph(
   );
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   const { width } = backbone;
-  const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
-    aspectLoss(g, parameters, states, width, aspectTargets(g, aspect, rows), {
-      aspect,
+  const lossOf = (attribute: string, count: number, states: Value, rows: string) =>
+    attributeLoss(g, parameters, states, width, attributeTargets(g, attribute, rows), {
+      attribute,
       count,
       labelSmoothing,
     });
   const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
   const seen = patchLabels.size > 0 ? patchBackbone(config, parameters).through(input) : undefined;
   const state = g.slice(seen?.classTokens ?? backbone.states(input), 1, -1);
-  const losses = Array.from(classes, ([aspect, { length }]) => lossOf(aspect, length, state, "batch"));
+  const losses = Array.from(classes, ([attribute, { length }]) => lossOf(attribute, length, state, "batch"));
   const patches = seen?.patches();
   const perExample = Number(patches?.shape[1] ?? 0);
-  for (const [aspect, { length }] of patches ? patchLabels : []) {
-    losses.push(lossOf(aspect, length, patches as Value, `batch*${perExample}`));
+  for (const [attribute, { length }] of patches ? patchLabels : []) {
+    losses.push(lossOf(attribute, length, patches as Value, `batch*${perExample}`));
   }
   outputLoss(g, slots ? [...losses.map(asKept), lossOfSlots(slots)] : losses);
   const { trained } = parameters;
@@ -401,9 +401,9 @@ function trainingGraph(
     return g.multiply(loss, g.number(KEPT_HEADS_WEIGHT));
   }
 
-  function lossOfSlots({ tables, aspects }: SlotOptions): Value {
+  function lossOfSlots({ tables, attributes }: SlotOptions): Value {
     const head = parameters.linear(headName(SLOT), width, tables.width, { bias: true });
-    const told = new Map(Array.from(classes).filter(([aspect]) => aspects.includes(aspect)));
+    const told = new Map(Array.from(classes).filter(([attribute]) => attributes.includes(attribute)));
     return slotLoss(g, linear(g, g.reshape(state, [-1, width]), head), told, tables);
   }
 }
@@ -419,7 +419,7 @@ function patchBackbone(config: EncoderTrainingOptions["config"], parameters: Par
 }
 
 /**
- * What an aspect of all patches together weighs, where one of examples weighs 1: from patches, a small encoder learns what things look like
+ * What an attribute of all patches together weighs, where one of examples weighs 1: from patches, a small encoder learns what things look like
  * in a fraction of the steps that it takes from the [CLS] state alone (Jiang et al. 2021, token labelling).
  */
 const PATCHES_WEIGHT = 2;
@@ -435,7 +435,9 @@ function initialWeights(
   const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
   // The graph needs for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
-  const heads = new Map(Array.from([...classes, ...patchLabels], ([aspect, { length }]) => [aspect, length]));
+  const heads = new Map(
+    Array.from([...classes, ...patchLabels], ([attribute, { length }]) => [attribute, length]),
+  );
   if (slots) heads.set(SLOT, slots.tables.width);
   const random = [...weights.tensors, ...initialHeads(heads, backbone.width, seed)];
   return new Map(random.map(([name, tensor]) => [name, start.get(name) ?? tensor]));
@@ -468,7 +470,7 @@ function fingerprintOf({
     .update(
       JSON.stringify([
         settings,
-        slots && [slots.tables.width, slots.aspects],
+        slots && [slots.tables.width, slots.attributes],
         Array.from(start?.keys() ?? []),
         labels,
         Array.from(training.patchLabels ?? []),

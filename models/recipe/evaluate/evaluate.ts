@@ -12,8 +12,8 @@ import type { TaskName } from "../../../src/model/manifest.js";
 import type { Prediction } from "../../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
-import { type AdapterRecipe, adapterRecipes, blindTwin } from "../adapters/adapters.js";
-import { readPicturedConcepts, withArticle } from "../data/text/concepts.js";
+import { type AdapterRecipe, adapterRecipes, textOnlyBaseline } from "../adapters/adapters.js";
+import { readDrawableConcepts, withArticle } from "../data/text/concepts.js";
 import { kinds } from "../data/text/kinds.js";
 import { type Naming, namingOf, type Share } from "./naming.js";
 
@@ -47,7 +47,7 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
   const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
   const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
-  const blindly = (task: TaskName) => ({ adapter: blindTwin(adapters[task]), textOnly: true });
+  const blindly = (task: TaskName) => ({ adapter: textOnlyBaseline(adapters[task]), textOnly: true });
   say(`${set}: captions`);
   const seen = await evaluateModel(model, captions.examples, seeing("caption"));
   const blind = await evaluateModel(model, captions.examples, blindly("caption"));
@@ -182,7 +182,7 @@ function dot(a: Float32Array, b: Float32Array): number {
  * question needs for is the most probable of all kinds.
  */
 export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
-  const concepts = readPicturedConcepts();
+  const concepts = readDrawableConcepts();
   const chosen = Array.from({ length: count }, (_, i) => concepts[Math.floor((i * concepts.length) / count)]);
   const names = Array.from(new Set(Object.values(kinds).map(({ name }) => name)));
   let right = 0;

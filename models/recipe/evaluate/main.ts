@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { formatTable } from "../../../src/cli/output/output.js";
 import { load, readAdapter } from "../../../src/index.js";
 import { modalitiesOf } from "../../../src/model/encoders.js";
-import { adapterRecipes, BLIND_FOLDER, blindTwin, testSets } from "../adapters/adapters.js";
+import { adapterRecipes, BASELINE_FOLDER, testSets, textOnlyBaseline } from "../adapters/adapters.js";
 import { makeSet } from "../data/data-sets.js";
 import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
 import type { Share } from "./naming.js";
@@ -41,8 +41,12 @@ if (refused !== undefined) {
 }
 const recipes = adapterRecipes.filter(({ modality }) => taken.includes(modality));
 for (const recipe of recipes) {
-  const twin = blindTwin(recipe);
-  await model.useAdapter(twin, await readAdapter(join(BLIND_FOLDER, `${twin}.safetensors`)), recipe.modality);
+  const twin = textOnlyBaseline(recipe);
+  await model.useAdapter(
+    twin,
+    await readAdapter(join(BASELINE_FOLDER, `${twin}.safetensors`)),
+    recipe.modality,
+  );
 }
 const known = await textOnlyKinds(model, TEXT_ONLY);
 console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);

@@ -1,5 +1,5 @@
 import type { Prediction } from "../../../src/training/adapter/evaluate.js";
-import { plural, readPicturedConcepts } from "../data/text/concepts.js";
+import { plural, readDrawableConcepts } from "../data/text/concepts.js";
 
 /** Whether captions name what is there. */
 
@@ -43,6 +43,6 @@ function subjectOf(caption: string): string | undefined {
 
 /** By how one or more of them are called. */
 function conceptNames(): ReadonlyMap<string, string> {
-  const names = readPicturedConcepts().map(({ name }) => name);
+  const names = readDrawableConcepts().map(({ name }) => name);
   return new Map(names.flatMap((name) => [[plural(name), name] as const, [name, name] as const]));
 }

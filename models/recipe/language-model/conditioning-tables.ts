@@ -2,22 +2,22 @@ import { join } from "node:path";
 import { EpalmError } from "../../../src/core/errors.js";
 import { openSafetensors } from "../../../src/formats/safetensors.js";
 import type { Tokenizer } from "../../../src/tokenizer/tokenizer.js";
-import { aspects } from "../data/text/corpus.js";
-import { ASPECTS } from "./language-model-graph.js";
+import { attributes } from "../data/text/corpus.js";
+import { ATTRIBUTES } from "./language-model-graph.js";
 
 /** What the language model has learnt of hints: the vector in its slot that stands for labels. */
-export class HintTables {
+export class ConditioningTables {
   readonly #labelSlots = new Map<string, Float32Array>();
 
   private constructor(
     private readonly tokenizer: Tokenizer,
     private readonly embeddings: Float32Array,
-    private readonly aspectRows: Float32Array,
+    private readonly attributeRows: Float32Array,
     readonly width: number,
   ) {}
 
   /** @param folder where `trainLanguageModel` has put the model, with its checkpoint */
-  static read(folder: string, tokenizer: Tokenizer): HintTables {
+  static read(folder: string, tokenizer: Tokenizer): ConditioningTables {
     const path = join(folder, "checkpoint.safetensors");
     const checkpoint = openSafetensors(path);
     try {
@@ -26,8 +26,8 @@ export class HintTables {
         if (!tensor) throw new EpalmError("invalid_checkpoint", `${path}: tensor ${name} is missing`);
         return tensor;
       };
-      const [embeddings, rows] = [read("embed_tokens.weight"), read(ASPECTS)];
-      return new HintTables(
+      const [embeddings, rows] = [read("embed_tokens.weight"), read(ATTRIBUTES)];
+      return new ConditioningTables(
         tokenizer,
         embeddings.read() as Float32Array,
         rows.read() as Float32Array,
@@ -43,28 +43,28 @@ export class HintTables {
     return this.embeddings.subarray(token * this.width, (token + 1) * this.width);
   }
 
-  /** The slot of labels that are sure, by aspect: [d]. The same as `languageModelGraph` computes. */
+  /** The slot of labels that are sure, by attribute: [d]. The same as `languageModelGraph` computes. */
   slotOf(labels: Readonly<Record<string, string>>): Float32Array {
     const slot = new Float32Array(this.width);
-    for (const [aspect, label] of Object.entries(labels)) {
-      this.#labelSlot(aspect, label).forEach((part, i) => {
+    for (const [attribute, label] of Object.entries(labels)) {
+      this.#labelSlot(attribute, label).forEach((part, i) => {
         slot[i] = (slot[i] as number) + part;
       });
     }
     return slot;
   }
 
-  #labelSlot(aspect: string, label: string): Float32Array {
-    const key = `${aspect}: ${label}`;
+  #labelSlot(attribute: string, label: string): Float32Array {
+    const key = `${attribute}: ${label}`;
     const known = this.#labelSlots.get(key);
     if (known) return known;
     const slot = new Float32Array(this.width);
-    const row = aspects.indexOf(aspect) * this.width;
+    const row = attributes.indexOf(attribute) * this.width;
     const tokens = this.tokenizer.encode(` ${label}`, { addSpecialTokens: false });
     for (const token of tokens) {
       const embedding = this.embedding(token);
       for (let i = 0; i < this.width; i++) {
-        const part = (embedding[i] as number) * (this.aspectRows[row + i] as number);
+        const part = (embedding[i] as number) * (this.attributeRows[row + i] as number);
         slot[i] = (slot[i] as number) + part / tokens.length;
       }
     }

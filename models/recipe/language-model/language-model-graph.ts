@@ -8,19 +8,19 @@ import { TrainedParameters } from "../../../src/training/trained-parameters.js";
 
 /** Where hints enter the layers: as perceptual states will, with adapters of the same layers. */
 export interface SlotLayers {
-  /** How many aspects a hint may be of. */
-  readonly aspects: number;
+  /** How many attributes a hint may be of. */
+  readonly attributes: number;
   readonly startLayer: number;
   /** Exclusive. */
   readonly endLayer: number;
 }
 
-/** Trained beside the model's own weights, and no part of it: [aspects, d]. */
-export const ASPECTS = "aspects";
+/** Trained beside the model's own weights, and no part of it: [attributes, d]. */
+export const ATTRIBUTES = "aspects";
 
 /**
  * Loss and gradients of a language model with all of its weights. A document's hints stand in one slot before its
- * texts: the weighted sum of their tokens' embeddings, each times its aspect's row, overwrites the slot's hidden state
+ * texts: the weighted sum of their tokens' embeddings, each times its attribute's row, overwrites the slot's hidden state
  * at every layer in [startLayer, endLayer); layers below do not see it. So what is said of a picture in words comes in
  * as a picture will (eP-ALM, section 3), and the frozen model can read it.
  *
@@ -42,7 +42,7 @@ export function languageModelGraph(config: unknown, weights: WeightSource, slots
   const targetWeights = g.input("target_weights", "float32", ["batch*text"]);
   const isSlot = g.less(g.integer(0), slotOf);
   const states = g.gather(
-    hintedStates(g, parameters, (tokens) => model.embed(tokens), width, slots),
+    conditionedStates(g, parameters, (tokens) => model.embed(tokens), width, slots),
     slotOf,
   );
   const withSlot = visibilityBias(g, visible, attention);
@@ -63,14 +63,14 @@ export function languageModelGraph(config: unknown, weights: WeightSource, slots
 }
 
 /** [S, d] */
-function hintedStates(
+function conditionedStates(
   g: GraphBuilder,
   parameters: TrainedParameters,
   embed: (ids: Value) => Value,
   width: number,
-  { aspects }: SlotLayers,
+  { attributes }: SlotLayers,
 ): Value {
-  const table = parameters.tensor(ASPECTS, [aspects, width]);
+  const table = parameters.tensor(ATTRIBUTES, [attributes, width]);
   const tokens = embed(g.input("hint_ids", "int64", ["slots", "hints"]));
   const rows = g.gather(table, g.input("hint_aspects", "int64", ["slots", "hints"]));
   const weights = g.unsqueeze(g.input("hint_weights", "float32", ["slots", "hints"]), -1);

@@ -13,9 +13,9 @@ import { readRunState, writeRunState } from "../../../src/training/run-state.js"
 import { learningRateShare } from "../../../src/training/schedule.js";
 import { WeightTraining } from "../../../src/training/weight-training.js";
 import { readConcepts } from "../data/text/concepts.js";
-import { aspects, type Document, englishDocuments, epochDocuments } from "../data/text/corpus.js";
+import { attributes, type Document, englishDocuments, epochDocuments } from "../data/text/corpus.js";
 import { tokenizerConfig, trainTokenizer } from "./byte-pair-encoding.js";
-import { ASPECTS, languageModelGraph } from "./language-model-graph.js";
+import { ATTRIBUTES, languageModelGraph } from "./language-model-graph.js";
 import { type PackedRow, packedFeeds, packRows, type TokenDocument } from "./packed-rows.js";
 
 /** One id below the rows of the embedding: the last row is `</a>`'s. */
@@ -72,9 +72,9 @@ export async function trainLanguageModel({
   const tokenizer = await writeTokenizer(folder);
   writeFileSync(join(folder, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`);
   const initial = new InitialWeights(initializer());
-  const graph = languageModelGraph(config, initial, { ...slotLayers, aspects: aspects.length });
+  const graph = languageModelGraph(config, initial, { ...slotLayers, attributes: attributes.length });
   const checkpoint = join(folder, "checkpoint.safetensors");
-  const fingerprint = `language model of ${aspects.length} aspects, ${steps} steps`;
+  const fingerprint = `language model of ${attributes.length} aspects, ${steps} steps`;
   const state = readRunState(checkpoint, fingerprint);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
@@ -115,15 +115,15 @@ function initializer(): Initializer {
   return (name, shape) => {
     if (name.endsWith(".bias")) return filled(shape, 0);
     if (name.includes("norm")) return filled(shape, 1);
-    // Of both signs: the same word of two aspects then points in two directions.
-    if (name === ASPECTS) return normal(random, shape, 1);
+    // Of both signs: the same word of two attributes then points in two directions.
+    if (name === ATTRIBUTES) return normal(random, shape, 1);
     return normal(random, shape, /out_proj|fc2/.test(name) ? residual : 0.02);
   };
 }
 
 function writeModel(path: string, weights: ReadonlyMap<string, Tensor>): void {
   const sources = Array.from(weights)
-    .filter(([name]) => name !== ASPECTS)
+    .filter(([name]) => name !== ATTRIBUTES)
     .map(
       ([name, { shape, data }]) => [`model.decoder.${name}`, constantSource("float32", shape, data)] as const,
     );
@@ -185,11 +185,11 @@ class TextRows {
     );
   }
 
-  #tokens({ hints, texts }: Document): TokenDocument {
+  #tokens({ conditioningLabels, texts }: Document): TokenDocument {
     const encode = (text: string) => this.#tokenizer.encode(text, { addSpecialTokens: false });
     return {
-      hints: hints.map(({ aspect, label, weight }) => {
-        return { ids: this.#idsOfLabel(label), aspect: aspects.indexOf(aspect), weight };
+      conditioningLabels: conditioningLabels.map(({ attribute, label, weight }) => {
+        return { ids: this.#idsOfLabel(label), attribute: attributes.indexOf(attribute), weight };
       }),
       texts: texts.map((text) => {
         if ("sentence" in text) return { ids: encode(text.sentence), known: 0 };

@@ -4,14 +4,14 @@ import { END_TOKEN } from "./byte-pair-encoding.js";
 
 /** A document in tokens: see `Document`. */
 export interface TokenDocument {
-  readonly hints: readonly TokenHint[];
+  readonly conditioningLabels: readonly TokenizedLabel[];
   readonly texts: readonly TokenText[];
 }
 
-export interface TokenHint {
+export interface TokenizedLabel {
   readonly ids: readonly number[];
-  /** Row in the table of aspects. */
-  readonly aspect: number;
+  /** Row in the table of attributes. */
+  readonly attribute: number;
   readonly weight: number;
 }
 
@@ -43,24 +43,24 @@ export function packRows(documents: Iterable<TokenDocument>, length: number): Pa
 }
 
 /** The start token stands before each text, its end is only a target: n tokens take n + 1 places. */
-function placesOf({ hints, texts }: TokenDocument): number {
-  return texts.reduce((sum, { ids }) => sum + ids.length + 1, slotsOf(hints));
+function placesOf({ conditioningLabels, texts }: TokenDocument): number {
+  return texts.reduce((sum, { ids }) => sum + ids.length + 1, slotsOf(conditioningLabels));
 }
 
 /** However many hints there are, they share one place: the slot. */
-function slotsOf(hints: readonly TokenHint[]): number {
-  return hints.length > 0 ? 1 : 0;
+function slotsOf(conditioningLabels: readonly TokenizedLabel[]): number {
+  return conditioningLabels.length > 0 ? 1 : 0;
 }
 
-function cut({ hints, texts }: TokenDocument, length: number): TokenDocument {
+function cut({ conditioningLabels, texts }: TokenDocument, length: number): TokenDocument {
   const kept: TokenText[] = [];
-  let rest = length - slotsOf(hints);
+  let rest = length - slotsOf(conditioningLabels);
   for (const text of texts) {
     if (kept.length > 0 && text.ids.length >= rest) continue;
     kept.push({ ...text, ids: text.ids.slice(0, rest - 1) });
     rest -= Math.min(rest, text.ids.length + 1);
   }
-  return { hints, texts: kept };
+  return { conditioningLabels, texts: kept };
 }
 
 /** Inputs of the language model's graph. Each text counts its own positions from nought; the slot has none. */
@@ -72,16 +72,16 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
   const weights = new Float32Array(places);
   const visible = new Uint8Array(places * length);
   const slotOf = new BigInt64Array(places);
-  const slots: (readonly TokenHint[])[] = [];
+  const slots: (readonly TokenizedLabel[])[] = [];
   rows.forEach((row, rowIndex) => {
     const first = rowIndex * length;
     let next = 0;
     const see = (place: number, from: number, to: number) =>
       visible.fill(1, (first + place) * length + from, (first + place) * length + to);
-    for (const { hints, texts } of row) {
+    for (const { conditioningLabels, texts } of row) {
       const slot = next;
-      if (slotsOf(hints) > 0) {
-        slotOf[first + slot] = BigInt(slots.push(hints));
+      if (slotsOf(conditioningLabels) > 0) {
+        slotOf[first + slot] = BigInt(slots.push(conditioningLabels));
         see(slot, slot, slot + 1);
         next++;
       }
@@ -92,7 +92,7 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
           positions[first + next] = BigInt(i);
           targets[first + next] = BigInt(text.ids[i] ?? END_TOKEN);
           weights[first + next] = i < text.known ? 0 : 1;
-          see(next, slot, slot + slotsOf(hints));
+          see(next, slot, slot + slotsOf(conditioningLabels));
           see(next, own, next + 1);
           next++;
         }
@@ -108,35 +108,35 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
     position_ids: { type: "int64", shape, data: positions },
     visible: { type: "bool", shape: [...shape, length], data: visible },
     slot_of: { type: "int64", shape, data: slotOf },
-    ...hintFeeds(slots),
+    ...conditioningFeeds(slots),
     target_ids: { type: "int64", shape: [places], data: targets },
     target_weights: { type: "float32", shape: [places], data: weights.map((weight) => weight / scored) },
   };
 }
 
 /** A row per slot, the first for places that are none; hints are filled up with such as weigh nothing. */
-function hintFeeds(slots: readonly (readonly TokenHint[])[]): Record<string, Tensor> {
-  const tokens = slots.map((hints) =>
-    hints.flatMap(({ ids, aspect, weight }) =>
-      ids.map((id) => ({ id, aspect, weight: weight / ids.length })),
+function conditioningFeeds(slots: readonly (readonly TokenizedLabel[])[]): Record<string, Tensor> {
+  const tokens = slots.map((conditioningLabels) =>
+    conditioningLabels.flatMap(({ ids, attribute, weight }) =>
+      ids.map((id) => ({ id, attribute, weight: weight / ids.length })),
     ),
   );
   const most = Math.max(1, ...tokens.map(({ length }) => length));
   const shape = [slots.length + 1, most];
   const ids = new BigInt64Array((shape[0] as number) * most);
-  const aspects = new BigInt64Array(ids.length);
+  const attributes = new BigInt64Array(ids.length);
   const weights = new Float32Array(ids.length);
   tokens.forEach((row, index) => {
-    row.forEach(({ id, aspect, weight }, place) => {
+    row.forEach(({ id, attribute, weight }, place) => {
       const at = (index + 1) * most + place;
       ids[at] = BigInt(id);
-      aspects[at] = BigInt(aspect);
+      attributes[at] = BigInt(attribute);
       weights[at] = weight;
     });
   });
   return {
     hint_ids: { type: "int64", shape, data: ids },
-    hint_aspects: { type: "int64", shape, data: aspects },
+    hint_aspects: { type: "int64", shape, data: attributes },
     hint_weights: { type: "float32", shape, data: weights },
   };
 }

@@ -10,7 +10,7 @@ import {
   pretrain,
   readEncoderFolder,
   readFedMaeConfig,
-  readLabelledPictures,
+  readLabelledImages,
   reconstruct,
   requireMae,
   resizeEncoder,
@@ -215,7 +215,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .argument("<encoder>", "folder or file")
     .requiredOption(
       "--train <sources...>",
-      "folders with a sub-folder per label, or .jsonl of {image, labels: {aspect: label}, regions}",
+      "folders with a sub-folder per label, or .jsonl of {image, labels: {attribute: label}, regions}",
     )
     .requiredOption("--test <sources...>", "the same, held out")
     .option("-o, --output <dir>", "folder of the encoder (not for a probe)")
@@ -260,18 +260,19 @@ async function finetuneCommand(path: string, flags: FinetuneFlags, { signal }: C
   const read = await readEncoderFolder(path, { heads: flags.heads });
   const encoder = flags.untrained ? untrained(read, flags.seed) : read;
   const [training, test] = await Promise.all([
-    readLabelledPictures(flags.train),
-    readLabelledPictures(flags.test),
+    readLabelledImages(flags.train),
+    readLabelledImages(flags.test),
   ]);
   note(`${formatCount(training.length)} training pictures, ${formatCount(test.length)} for the test`);
   const accuracies = flags.probe
     ? await probe(encoder, { training, test }, flags)
     : await train(encoder, { training, test }, flags, signal);
   if (flags.json) print(JSON.stringify(Object.fromEntries(accuracies)));
-  else print(formatTable(Array.from(accuracies, ([aspect, accuracy]) => [aspect, formatShare(accuracy)])));
+  else
+    print(formatTable(Array.from(accuracies, ([attribute, accuracy]) => [attribute, formatShare(accuracy)])));
 }
 
-type Pictures = Awaited<ReturnType<typeof readLabelledPictures>>;
+type Pictures = Awaited<ReturnType<typeof readLabelledImages>>;
 
 function probe(encoder: EncoderFolder, data: { training: Pictures; test: Pictures }, flags: FinetuneFlags) {
   const bar = new SingleBar({ format: "encoder {bar} {value}/{total} pictures", stream: process.stderr });
@@ -330,7 +331,10 @@ async function train(
         },
         onEpoch(epoch, accuracies) {
           bar.stop();
-          const named = Array.from(accuracies, ([aspect, accuracy]) => `${aspect} ${formatShare(accuracy)}`);
+          const named = Array.from(
+            accuracies,
+            ([attribute, accuracy]) => `${attribute} ${formatShare(accuracy)}`,
+          );
           note(`epoch ${epoch}: ${named.join(" · ")}`);
         },
       },

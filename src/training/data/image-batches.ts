@@ -4,7 +4,7 @@ import { decodeImage } from "../../media/decode/image/image.js";
 import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.js";
 import type { Tensor } from "../../tensor/tensor.js";
 
-export interface PictureOptions {
+export interface ImageBatchOptions {
   /** Pixels. */
   readonly imageSize: number;
   readonly batchSize: number;
@@ -16,20 +16,20 @@ export interface PictureOptions {
 const CACHE_BYTES = 64 * 1024 * 1024;
 
 /** A batch of pictures, and which of the list they are. */
-export interface PictureBatch {
+export interface ImageBatch {
   /** [B, 3, H, W] */
   readonly pixels: Tensor;
   readonly indices: readonly number[];
 }
 
 /** Pictures as batches, epoch after epoch; the last batch of an epoch may be smaller. */
-export class PictureBatches {
+export class ImageBatches {
   readonly #paths: readonly string[];
-  readonly #options: PictureOptions;
+  readonly #options: ImageBatchOptions;
   readonly #cache = new Map<number, Float32Array>();
   readonly #cacheSize: number;
 
-  constructor(paths: readonly string[], options: PictureOptions) {
+  constructor(paths: readonly string[], options: ImageBatchOptions) {
     this.#paths = paths;
     this.#options = options;
     this.#cacheSize = Math.floor(CACHE_BYTES / (4 * 3 * options.imageSize ** 2));
@@ -40,7 +40,7 @@ export class PictureBatches {
   }
 
   /** An epoch in an order of its own, or, without a seed, in the list's. */
-  async *epoch(seed?: number): AsyncGenerator<PictureBatch> {
+  async *epoch(seed?: number): AsyncGenerator<ImageBatch> {
     const [order = Math.random, crops = Math.random] = randomStreams(seed ?? 0, 2);
     const all = Array.from(this.#paths.keys());
     const indices = seed === undefined ? all : shuffled(all, order);

@@ -3,16 +3,16 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { firstIssue, safeParse } from "../../core/schema.js";
-import { listLabelledPictures } from "./list-images.js";
+import { listLabelledImages } from "./list-images.js";
 import { readLines } from "./read-lines.js";
 
-/** What something shows, by aspect: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
+/** What something shows, by attribute: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
 export interface Labelled {
   readonly labels: Readonly<Record<string, string>>;
 }
 
 /** A picture, and what it shows. */
-export interface LabelledPicture extends Labelled {
+export interface LabelledImage extends Labelled {
   readonly path: string;
   /** What is where, if that is known; a later region covers those before it. */
   readonly regions?: readonly Region[] | undefined;
@@ -26,7 +26,7 @@ export interface Region {
 }
 
 /** What folders label. */
-const FOLDER_ASPECT = "label";
+const FOLDER_ATTRIBUTE = "label";
 
 const share = z.number().min(0).max(1);
 const region = z
@@ -42,29 +42,29 @@ const line = z.strictObject({
 });
 
 /**
- * Labelled pictures of folders (one sub-folder per label) and of JSON lines (`{"image": PATH, "labels": {ASPECT: LABEL}}`,
+ * Labelled pictures of folders (one sub-folder per label) and of JSON lines (`{"image": PATH, "labels": {ATTRIBUTE: LABEL}}`,
  * paths relative to the file;
  * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]` may be beside them).
  *
  * @throws not_found, invalid_data with file, line and cause
  */
-export async function readLabelledPictures(sources: readonly string[]): Promise<LabelledPicture[]> {
+export async function readLabelledImages(sources: readonly string[]): Promise<LabelledImage[]> {
   const lists = await Promise.all(sources.map(readSource));
   return lists.flat();
 }
 
-async function readSource(source: string): Promise<LabelledPicture[]> {
+async function readSource(source: string): Promise<LabelledImage[]> {
   const stats = statSync(source, { throwIfNoEntry: false });
   if (!stats) throw new EpalmError("not_found", `${source}: no such file or folder`);
   if (!stats.isDirectory()) return readLabelLines(source);
-  const byLabel = await listLabelledPictures(source);
+  const byLabel = await listLabelledImages(source);
   return Array.from(byLabel).flatMap(([label, paths]) =>
-    paths.map((path) => ({ path, labels: { [FOLDER_ASPECT]: label } })),
+    paths.map((path) => ({ path, labels: { [FOLDER_ATTRIBUTE]: label } })),
   );
 }
 
-async function readLabelLines(file: string): Promise<LabelledPicture[]> {
-  const pictures: LabelledPicture[] = [];
+async function readLabelLines(file: string): Promise<LabelledImage[]> {
+  const pictures: LabelledImage[] = [];
   for await (const read of readLines(file)) {
     const where = `${file}:${read.number}`;
     if (read.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${read.cause}`);
@@ -73,7 +73,7 @@ async function readLabelLines(file: string): Promise<LabelledPicture[]> {
   return pictures;
 }
 
-function parseLine(text: string, folder: string, where: string): LabelledPicture {
+function parseLine(text: string, folder: string, where: string): LabelledImage {
   const { data, error } = safeParse(line, parseJson(text, where));
   if (error) throw new EpalmError("invalid_data", `${where}: ${firstIssue(error)}`);
   const { image, ...known } = data;

@@ -4,7 +4,7 @@ import { EpalmError } from "../../core/errors.js";
 import { imageExtensions } from "../../media/detect/image-format.js";
 
 /** Pictures of a folder and of all folders in it, sorted by path; hidden files are left out. */
-export async function listPictures(folder: string): Promise<string[]> {
+export async function listImages(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true }).catch(() => {
     throw new EpalmError("not_found", `${folder}: no such folder`);
   });
@@ -18,9 +18,9 @@ export async function listPictures(folder: string): Promise<string[]> {
 }
 
 /** Pictures by the sub-folder they are in, which is their label; labels are sorted. */
-export async function listLabelledPictures(folder: string): Promise<Map<string, string[]>> {
+export async function listLabelledImages(folder: string): Promise<Map<string, string[]>> {
   const byLabel = new Map<string, string[]>();
-  for (const path of await listPictures(folder)) {
+  for (const path of await listImages(folder)) {
     const [label = "", ...inside] = relative(folder, path).split(sep);
     if (inside.length === 0) {
       throw new EpalmError("invalid_data", `${path}: expected pictures in sub-folders, one per label`);

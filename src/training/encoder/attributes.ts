@@ -10,25 +10,25 @@ import { InitialWeights } from "../initial-weights.js";
 import { smoothedLoss } from "../smoothed-loss.js";
 import type { TrainedParameters } from "../trained-parameters.js";
 
-/** Heads that name what examples show, one per aspect, over an encoder's states: of pictures, sounds or videos. */
+/** Heads that name what examples show, one per attribute, over an encoder's states: of pictures, sounds or videos. */
 
-/** The labels of each aspect, sorted; their places are what a classifier counts by. */
+/** The labels of each attribute, sorted; their places are what a classifier counts by. */
 export type Classes = ReadonlyMap<string, readonly string[]>;
 
 export function classesOf(examples: readonly Labelled[]): Classes {
   const found = new Map<string, Set<string>>();
   for (const { labels } of examples) {
-    for (const [aspect, label] of Object.entries(labels)) {
-      const known = found.get(aspect);
+    for (const [attribute, label] of Object.entries(labels)) {
+      const known = found.get(attribute);
       if (known) known.add(label);
-      else found.set(aspect, new Set([label]));
+      else found.set(attribute, new Set([label]));
     }
   }
-  return new Map(Array.from(found, ([aspect, labels]) => [aspect, Array.from(labels).sort()]));
+  return new Map(Array.from(found, ([attribute, labels]) => [attribute, Array.from(labels).sort()]));
 }
 
 /**
- * How many examples that have the aspect have their own label as the one of the largest logit.
+ * How many examples that have the attribute have their own label as the one of the largest logit.
  *
  * @param logits [N, labels], a row per example
  */
@@ -36,14 +36,14 @@ export function countRight(
   logits: Float32Array,
   labels: readonly string[],
   examples: readonly Labelled[],
-  aspect: string,
+  attribute: string,
 ): { readonly right: number; readonly all: number } {
   let [right, all] = [0, 0];
   examples.forEach(({ labels: own }, row) => {
-    if (own[aspect] === undefined) return;
+    if (own[attribute] === undefined) return;
     const scores = logits.subarray(row * labels.length, (row + 1) * labels.length);
     all++;
-    if (labels[scores.indexOf(Math.max(...scores))] === own[aspect]) right++;
+    if (labels[scores.indexOf(Math.max(...scores))] === own[attribute]) right++;
   });
   return { right, all };
 }
@@ -51,29 +51,32 @@ export function countRight(
 /**
  * What training examples teach, as long as a test needs for nothing else.
  *
- * @throws invalid_data where there is nothing to tell apart, or a test has an aspect of its own
+ * @throws invalid_data where there is nothing to tell apart, or a test has an attribute of its own
  */
-export function taughtClasses(training: readonly Labelled[], test: readonly Labelled[]): Classes {
+export function trainingClasses(training: readonly Labelled[], test: readonly Labelled[]): Classes {
   const classes = classesOf(training);
   if (classes.size === 0) throw new EpalmError("invalid_data", "training examples: expected some, got none");
-  for (const [aspect, labels] of classes) {
+  for (const [attribute, labels] of classes) {
     if (labels.length >= 2) continue;
     throw new EpalmError(
       "invalid_data",
-      `training examples: expected two labels of '${aspect}' at least, got ${labels.length}`,
+      `training examples: expected two labels of '${attribute}' at least, got ${labels.length}`,
     );
   }
-  for (const aspect of classesOf(test).keys()) {
-    if (!classes.has(aspect)) {
-      throw new EpalmError("invalid_data", `test examples: '${aspect}' is no aspect of training examples`);
+  for (const attribute of classesOf(test).keys()) {
+    if (!classes.has(attribute)) {
+      throw new EpalmError(
+        "invalid_data",
+        `test examples: '${attribute}' is not an attribute of the training examples`,
+      );
     }
   }
   return classes;
 }
 
 /** What a head's tensors are called, before `.weight` and `.bias`. */
-export function headName(aspect: string): string {
-  return `head.${aspect}`;
+export function headName(attribute: string): string {
+  return `head.${attribute}`;
 }
 
 /** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
@@ -82,7 +85,7 @@ const HEAD_STD = 2e-5;
 /**
  * The heads' tensors before training.
  *
- * @param counts how many labels each aspect has
+ * @param counts how many labels each attribute has
  */
 export function initialHeads(
   counts: ReadonlyMap<string, number>,
@@ -93,23 +96,23 @@ export function initialHeads(
   const heads = new InitialWeights((name, shape) =>
     name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, HEAD_STD),
   );
-  for (const [aspect, count] of counts) {
-    heads.take(`${headName(aspect)}.weight`, [count, width]);
-    heads.take(`${headName(aspect)}.bias`, [count]);
+  for (const [attribute, count] of counts) {
+    heads.take(`${headName(attribute)}.weight`, [count, width]);
+    heads.take(`${headName(attribute)}.bias`, [count]);
   }
   return heads.tensors;
 }
 
-export interface AspectOptions {
-  readonly aspect: string;
+export interface AttributeOptions {
+  readonly attribute: string;
   /** How many labels it has. */
   readonly count: number;
   /** Share of each label's probability that is spread over all. */
   readonly labelSmoothing: number;
 }
 
-/** What the states should tell of an aspect, as `labelFeeds` gives it. */
-export interface AspectTargets {
+/** What the states should tell of an attribute, as `labelFeeds` gives it. */
+export interface AttributeTargets {
   /** int64 [N] */
   readonly labels: Value;
   /** [N] */
@@ -117,30 +120,30 @@ export interface AspectTargets {
 }
 
 /**
- * Adds the inputs `labels of ASPECT` int64 [N] and `weights of ASPECT` [N].
+ * Adds the inputs `labels of ATTRIBUTE` int64 [N] and `weights of ATTRIBUTE` [N].
  *
  * @param rows what their axis is called
  */
-export function aspectTargets(g: GraphBuilder, aspect: string, rows: string): AspectTargets {
+export function attributeTargets(g: GraphBuilder, attribute: string, rows: string): AttributeTargets {
   return {
-    labels: g.input(`labels of ${aspect}`, "int64", [rows]),
-    weights: g.input(`weights of ${aspect}`, "float32", [rows]),
+    labels: g.input(`labels of ${attribute}`, "int64", [rows]),
+    weights: g.input(`weights of ${attribute}`, "float32", [rows]),
   };
 }
 
 /**
- * An aspect's head on states [..., d], N of them, and its loss. Adds the output `logits of ASPECT` [N, C].
+ * An attribute's head on states [..., d], N of them, and its loss. Adds the output `logits of ATTRIBUTE` [N, C].
  */
-export function aspectLoss(
+export function attributeLoss(
   g: GraphBuilder,
   parameters: TrainedParameters,
   states: Value,
   width: number,
-  { labels, weights }: AspectTargets,
-  { aspect, count, labelSmoothing }: AspectOptions,
+  { labels, weights }: AttributeTargets,
+  { attribute, count, labelSmoothing }: AttributeOptions,
 ): Value {
-  const head = parameters.linear(headName(aspect), width, count, { bias: true });
-  const logits = g.output(`logits of ${aspect}`, linear(g, g.reshape(states, [-1, width]), head));
+  const head = parameters.linear(headName(attribute), width, count, { bias: true });
+  const logits = g.output(`logits of ${attribute}`, linear(g, g.reshape(states, [-1, width]), head));
   const { loss, logProbabilities } = g.crossEntropy(logits, labels);
   const smoothed = smoothedLoss(g, loss, logProbabilities, labelSmoothing);
   return g.sum(g.multiply(smoothed, weights), [0], false);
@@ -154,18 +157,18 @@ export function outputLoss(g: GraphBuilder, [one, ...others]: readonly Value[]):
   );
 }
 
-/** What `aspectLoss` takes; an example without an aspect, or of a label that was not taught, has no weight in it. */
+/** What `attributeLoss` takes; an example without an attribute, or of a label that was not trained, has no weight in it. */
 export function labelFeeds(classes: Classes, examples: readonly Labelled[]): Record<string, Tensor> {
   const feeds: Record<string, Tensor> = {};
-  for (const [aspect, labels] of classes) {
-    const places = examples.map((example) => labels.indexOf(example.labels[aspect] ?? ""));
+  for (const [attribute, labels] of classes) {
+    const places = examples.map((example) => labels.indexOf(example.labels[attribute] ?? ""));
     const shape = [examples.length];
-    feeds[`labels of ${aspect}`] = {
+    feeds[`labels of ${attribute}`] = {
       type: "int64",
       shape,
       data: BigInt64Array.from(places, (place) => BigInt(Math.max(0, place))),
     };
-    feeds[`weights of ${aspect}`] = {
+    feeds[`weights of ${attribute}`] = {
       type: "float32",
       shape,
       data: Float32Array.from(places, (place) => (place < 0 ? 0 : 1 / examples.length)),

@@ -4,11 +4,11 @@ import { patchesPerSide, type VitConfig, vit } from "../../backbones/vit.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import type { Graph, Value } from "../../graph/ir.js";
 import { TrainedParameters } from "../trained-parameters.js";
-import { aspectLoss, aspectTargets, outputLoss } from "./attributes.js";
+import { attributeLoss, attributeTargets, outputLoss } from "./attributes.js";
 import { isPosition } from "./mae-graph.js";
 
 export interface ClassifierOptions {
-  /** Per aspect, how many labels it has. */
+  /** Per attribute, how many labels it has. */
   readonly classes: ReadonlyMap<string, number>;
   /** How many labels the patches have among them; 0: patches are not asked. */
   readonly regionLabels: number;
@@ -19,11 +19,11 @@ export interface ClassifierOptions {
 }
 
 /**
- * A ViT with a linear head per aspect on the normed [CLS] state of its last block, and one for regions on its normed
+ * A ViT with a linear head per attribute on the normed [CLS] state of its last block, and one for regions on its normed
  * patches (what Jiang et al. 2021 call token labelling). Inputs: `pixels` [B, 3, H, W];
- * `labels of ASPECT` int64 [B] and `weights of ASPECT` [B] (0 where a picture does not have the aspect); for `regions`
- * [B * N], a row per patch; trained tensors by name. Outputs: `loss`, summed over aspects and regions;
- * `logits of ASPECT` [B, C], `logits of regions` [B * N, C]; `gradient of NAME`.
+ * `labels of ATTRIBUTE` int64 [B] and `weights of ATTRIBUTE` [B] (0 where a picture does not have the attribute); for `regions`
+ * [B * N], a row per patch; trained tensors by name. Outputs: `loss`, summed over attributes and regions;
+ * `logits of ATTRIBUTE` [B, C], `logits of regions` [B * N, C]; `gradient of NAME`.
  */
 export function classifierGraph(
   config: VitConfig,
@@ -41,14 +41,14 @@ export function classifierGraph(
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
   const { classTokens, patches } = vit(config, parameters).through(pixels);
   const width = config.hidden_size;
-  const lossOf = (aspect: string, count: number, states: Value, rows: string) =>
-    aspectLoss(g, parameters, states, width, aspectTargets(g, aspect, rows), {
-      aspect,
+  const lossOf = (attribute: string, count: number, states: Value, rows: string) =>
+    attributeLoss(g, parameters, states, width, attributeTargets(g, attribute, rows), {
+      attribute,
       count,
       labelSmoothing,
     });
   const state = g.slice(classTokens, 1, -1);
-  const losses = Array.from(classes, ([aspect, count]) => lossOf(aspect, count, state, "batch"));
+  const losses = Array.from(classes, ([attribute, count]) => lossOf(attribute, count, state, "batch"));
   const patchRows = `batch*${patchesPerSide(config) ** 2}`;
   if (regionLabels > 0) losses.push(lossOf(REGIONS, regionLabels, patches(), patchRows));
   outputLoss(g, losses);
@@ -56,7 +56,7 @@ export function classifierGraph(
   return { graph: gradient(g.finish(), "loss", trained), trained };
 }
 
-/** What the head of the patches is called; no aspect may be. */
+/** What the head of the patches is called; no attribute may be. */
 export const REGIONS = "regions";
 
 /** Whether a tensor is of the last blocks, or of the norm behind them; of all, where all are trained. */

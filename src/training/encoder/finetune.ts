@@ -7,12 +7,12 @@ import { EpalmError } from "../../core/errors.js";
 import { randomStreams } from "../../core/random.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
 import { bytesOf, type Tensor } from "../../tensor/tensor.js";
-import { PictureBatches } from "../data/image-batches.js";
-import type { LabelledPicture } from "../data/labelled-images.js";
+import { ImageBatches } from "../data/image-batches.js";
+import type { LabelledImage } from "../data/labelled-images.js";
 import { readRunState, writeRunState } from "../run-state.js";
 import { learningRateShare } from "../schedule.js";
 import { WeightTraining } from "../weight-training.js";
-import { type Classes, countRight, initialHeads, labelFeeds, taughtClasses } from "./attributes.js";
+import { type Classes, countRight, initialHeads, labelFeeds, trainingClasses } from "./attributes.js";
 import { classifierGraph, REGIONS } from "./classifier-graph.js";
 import { type EncoderFolder, writeEncoderFolder } from "./encoder-folder.js";
 import { maeInitializer } from "./initial-mae.js";
@@ -21,9 +21,9 @@ import { countRightPatches, regionLabels, regionTargets } from "./region-targets
 export interface FinetuneOptions {
   /** Where the encoder is put, and the run's checkpoint and log. */
   readonly output: string;
-  readonly training: readonly LabelledPicture[];
+  readonly training: readonly LabelledImage[];
   /** Scored after each epoch; labels that training does not have count as mistakes. */
-  readonly test: readonly LabelledPicture[];
+  readonly test: readonly LabelledImage[];
   /** Of the last blocks; default: all. */
   readonly trainedBlocks?: number | undefined;
   readonly epochs: number;
@@ -47,7 +47,7 @@ export interface FinetuneHooks {
   readonly onEpoch?: ((epoch: number, accuracies: Accuracies) => void) | undefined;
 }
 
-/** Per aspect, the share of test pictures whose label has the largest logit; `regions`: of patches inside of some. */
+/** Per attribute, the share of test pictures whose label has the largest logit; `regions`: of patches inside of some. */
 export type Accuracies = ReadonlyMap<string, number>;
 
 const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
@@ -59,14 +59,14 @@ const LOG_FILE = "epochs.jsonl";
  * Trains an encoder, or its last blocks, to name what labelled pictures show, and where they have regions, what each
  * patch shows; writes it as a folder that `epalm build` takes. Started again with the same options, it goes on after the last whole epoch.
  *
- * @throws invalid_data where a test has other aspects; invalid_option; diverged; aborted
+ * @throws invalid_data where a test has other attributes; invalid_option; diverged; aborted
  */
 export async function finetune(
   encoder: EncoderFolder,
   options: FinetuneOptions,
   hooks: FinetuneHooks = {},
 ): Promise<Accuracies> {
-  const classes = taughtClasses(options.training, options.test);
+  const classes = trainingClasses(options.training, options.test);
   const regions = regionLabels(options.training);
   refuseMovedRegions(regions, classes, options);
   const blocks = encoder.config.num_hidden_layers;
@@ -93,7 +93,10 @@ function refuseMovedRegions(
   { leastArea, mirror }: FinetuneOptions,
 ): void {
   if (classes.has(REGIONS)) {
-    throw new EpalmError("invalid_data", `training pictures: '${REGIONS}' may not be the name of an aspect`);
+    throw new EpalmError(
+      "invalid_data",
+      `training pictures: '${REGIONS}' may not be the name of an attribute`,
+    );
   }
   if (regions.length > 0 && (leastArea < 1 || mirror)) {
     throw new EpalmError("invalid_option", "pictures with regions: expected no crops and no mirrors");
@@ -120,8 +123,8 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
-/** What there is to tell apart: labels per aspect, and those of patches. */
-interface Taught {
+/** What there is to tell apart: labels per attribute, and those of patches. */
+interface TrainingTargets {
   readonly classes: Classes;
   readonly regions: readonly string[];
 }
@@ -130,7 +133,7 @@ class Finetuning {
   private constructor(
     private readonly config: VitConfig,
     private readonly tensors: ReadonlyMap<string, Tensor>,
-    private readonly taught: Taught,
+    private readonly targets: TrainingTargets,
     private readonly options: FinetuneOptions,
     private readonly training: WeightTraining,
     private readonly fingerprint: string,
@@ -139,12 +142,12 @@ class Finetuning {
   static async open(
     config: VitConfig,
     tensors: ReadonlyMap<string, Tensor>,
-    taught: Taught,
+    targets: TrainingTargets,
     options: FinetuneOptions,
   ): Promise<Finetuning> {
     const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
-    const { classes, regions } = taught;
-    const counts = new Map(Array.from(classes, ([aspect, labels]) => [aspect, labels.length]));
+    const { classes, regions } = targets;
+    const counts = new Map(Array.from(classes, ([attribute, labels]) => [attribute, labels.length]));
     const heads = regions.length > 0 ? new Map([...counts, [REGIONS, regions.length]]) : counts;
     const all = new Map([...tensors, ...initialHeads(heads, config.hidden_size, options.seed)]);
     const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
@@ -163,12 +166,12 @@ class Finetuning {
       { weights: state?.weights ?? start, optimizer, state },
       { threads: options.threads },
     );
-    return new Finetuning(config, tensors, taught, options, training, fingerprint);
+    return new Finetuning(config, tensors, targets, options, training, fingerprint);
   }
 
   async run({ signal, onStep, onEpoch }: FinetuneHooks): Promise<Accuracies> {
     const { options, training } = this;
-    const batches = new PictureBatches(
+    const batches = new ImageBatches(
       options.training.map(({ path }) => path),
       {
         imageSize: this.config.image_size,
@@ -191,7 +194,7 @@ class Finetuning {
       for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
         if (signal?.aborted)
           throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
-        const seen = indices.map((index) => options.training[index] as LabelledPicture);
+        const seen = indices.map((index) => options.training[index] as LabelledImage);
         const { loss } = await training.add({ pixels, ...this.#labelFeeds(seen) });
         const share = learningRateShare(schedule, training.steps);
         training.step({ sizeOf: (name) => this.#stepSize(name, share) });
@@ -212,34 +215,35 @@ class Finetuning {
   async accuracies(): Promise<Accuracies> {
     const { test, batchSize } = this.options;
     const counts = new Map<string, { right: number; all: number }>();
-    const add = (aspect: string, { right, all }: { right: number; all: number }) => {
-      const before = counts.get(aspect) ?? { right: 0, all: 0 };
-      if (all > 0) counts.set(aspect, { right: before.right + right, all: before.all + all });
+    const add = (attribute: string, { right, all }: { right: number; all: number }) => {
+      const before = counts.get(attribute) ?? { right: 0, all: 0 };
+      if (all > 0) counts.set(attribute, { right: before.right + right, all: before.all + all });
     };
-    const batches = new PictureBatches(
+    const batches = new ImageBatches(
       test.map(({ path }) => path),
       { imageSize: this.config.image_size, batchSize },
     );
-    const { classes, regions } = this.taught;
+    const { classes, regions } = this.targets;
     const asked = [...classes.keys(), ...(regions.length > 0 ? [REGIONS] : [])];
     for await (const { pixels, indices } of batches.epoch()) {
-      const seen = indices.map((index) => test[index] as LabelledPicture);
+      const seen = indices.map((index) => test[index] as LabelledImage);
       const results = await this.training.evaluate(
         { pixels, ...this.#labelFeeds(seen) },
-        asked.map((aspect) => `logits of ${aspect}`),
+        asked.map((attribute) => `logits of ${attribute}`),
       );
-      const logitsOf = (aspect: string) => results[`logits of ${aspect}`]?.data as Float32Array;
-      for (const [aspect, labels] of classes) add(aspect, countRight(logitsOf(aspect), labels, seen, aspect));
+      const logitsOf = (attribute: string) => results[`logits of ${attribute}`]?.data as Float32Array;
+      for (const [attribute, labels] of classes)
+        add(attribute, countRight(logitsOf(attribute), labels, seen, attribute));
       if (regions.length > 0) {
         const targets = regionTargets(seen, regions, patchesPerSide(this.config));
         add(REGIONS, countRightPatches(logitsOf(REGIONS), targets, regions.length));
       }
     }
-    return new Map(Array.from(counts, ([aspect, { right, all }]) => [aspect, right / all]));
+    return new Map(Array.from(counts, ([attribute, { right, all }]) => [attribute, right / all]));
   }
 
-  #labelFeeds(pictures: readonly LabelledPicture[]): Record<string, Tensor> {
-    const { classes, regions } = this.taught;
+  #labelFeeds(pictures: readonly LabelledImage[]): Record<string, Tensor> {
+    const { classes, regions } = this.targets;
     const feeds = labelFeeds(classes, pictures);
     if (regions.length > 0) {
       const targets = regionTargets(pictures, regions, patchesPerSide(this.config));
@@ -266,7 +270,7 @@ class Finetuning {
     const { weights, moments, steps } = this.training;
     const encoderTensors = Array.from(this.tensors).filter(([name]) => !/^(decoder_|mask_token)/.test(name));
     writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
-    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.taught.classes)));
+    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.targets.classes)));
     const line = { epoch, accuracies: Object.fromEntries(accuracies) };
     appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
     writeRunState(join(output, CHECKPOINT_FILE), {

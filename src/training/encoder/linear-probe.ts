@@ -9,22 +9,22 @@ import { encodeOnnx } from "../../graph/onnx-writer.js";
 import { linear } from "../../layers/linear.js";
 import { openSession, type SessionOptions } from "../../runtime/session.js";
 import type { Tensor } from "../../tensor/tensor.js";
-import { PictureBatches } from "../data/image-batches.js";
-import type { LabelledPicture } from "../data/labelled-images.js";
+import { ImageBatches } from "../data/image-batches.js";
+import type { LabelledImage } from "../data/labelled-images.js";
 import { filled, normal } from "../distributions.js";
 import { InitialWeights } from "../initial-weights.js";
 import { learningRateShare } from "../schedule.js";
 import { TrainedParameters } from "../trained-parameters.js";
 import { WeightTraining } from "../weight-training.js";
-import { type Classes, countRight, taughtClasses } from "./attributes.js";
+import { type Classes, countRight, trainingClasses } from "./attributes.js";
 import type { EncoderFolder } from "./encoder-folder.js";
 import { type Accuracies, vitConfigOf } from "./finetune.js";
 
 export interface ProbeOptions extends SessionOptions {
   /** What of the last block a classifier sees: the class token, or the mean of the patches; both are published. */
   readonly pool: "cls" | "mean";
-  readonly training: readonly LabelledPicture[];
-  readonly test: readonly LabelledPicture[];
+  readonly training: readonly LabelledImage[];
+  readonly test: readonly LabelledImage[];
   readonly epochs: number;
   readonly batchSize: number;
   readonly learningRate: number;
@@ -37,12 +37,12 @@ export interface ProbeOptions extends SessionOptions {
 const ENCODER_BATCH = 32;
 
 /**
- * What a frozen encoder's last block tells of labels that it was never taught: its states are computed once and brought to mean 0 and std 1 per channel (the published probe's batch norm), then a linear classifier per aspect
+ * What a frozen encoder's last block tells of labels that it was never trained on: its states are computed once and brought to mean 0 and std 1 per channel (the published probe's batch norm), then a linear classifier per attribute
  * is trained on them.
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
   const { training, test, onPictures } = options;
-  const taught = taughtClasses(training, test);
+  const classes = trainingClasses(training, test);
   const all = training.length + test.length;
   const train = await pooledStates(encoder, training, options, (done) => onPictures?.(done, all));
   const held = await pooledStates(encoder, test, options, (done) =>
@@ -53,11 +53,11 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
   standardize(train, scale);
   standardize(held, scale);
   const accuracies = new Map<string, number>();
-  for (const [aspect, labels] of taught) {
-    const classes: Classes = new Map([[aspect, labels]]);
-    const logits = await trainHead(train, held, aspect, classes, width, options);
-    const { right, all: asked } = countRight(logits, labels, test, aspect);
-    if (asked > 0) accuracies.set(aspect, right / asked);
+  for (const [attribute, labels] of classes) {
+    const classes: Classes = new Map([[attribute, labels]]);
+    const logits = await trainHead(train, held, attribute, classes, width, options);
+    const { right, all: asked } = countRight(logits, labels, test, attribute);
+    if (asked > 0) accuracies.set(attribute, right / asked);
   }
   return accuracies;
 }
@@ -65,7 +65,7 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
 /** [N, d], in the order of the pictures. */
 async function pooledStates(
   encoder: EncoderFolder,
-  pictures: readonly LabelledPicture[],
+  pictures: readonly LabelledImage[],
   { pool, threads }: ProbeOptions,
   onPictures: (done: number) => void,
 ): Promise<Float32Array> {
@@ -73,7 +73,7 @@ async function pooledStates(
   const session = await openSession(encodeOnnx(poolingGraph(encoder, pool)), { threads });
   const width = config.hidden_size;
   const result = new Float32Array(pictures.length * width);
-  const batches = new PictureBatches(
+  const batches = new ImageBatches(
     pictures.map(({ path }) => path),
     { imageSize: config.image_size, batchSize: ENCODER_BATCH },
   );
@@ -131,16 +131,16 @@ function standardize(states: Float32Array, { mean, std }: ChannelScale): void {
   }
 }
 
-/** Trains one aspect's head; returns the logits of the held-out states, [M, C]. */
+/** Trains one attribute's head; returns the logits of the held-out states, [M, C]. */
 async function trainHead(
   train: Float32Array,
   held: Float32Array,
-  aspect: string,
+  attribute: string,
   classes: Classes,
   width: number,
   { training, epochs, batchSize, learningRate, weightDecay, seed, threads }: ProbeOptions,
 ): Promise<Float32Array> {
-  const labels = classes.get(aspect) ?? [];
+  const labels = classes.get(attribute) ?? [];
   const [random = Math.random, order = Math.random] = randomStreams(seed, 2);
   const initial = new InitialWeights((name, shape) =>
     name.endsWith(".bias") ? filled(shape, 0) : normal(random, shape, 0.01),
@@ -160,14 +160,14 @@ async function trainHead(
     { weights: initial.tensors, optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } },
     { threads },
   );
-  let rows = training.flatMap(({ labels: own }, row) => (own[aspect] === undefined ? [] : [row]));
+  let rows = training.flatMap(({ labels: own }, row) => (own[attribute] === undefined ? [] : [row]));
   const batchesPerEpoch = Math.ceil(rows.length / batchSize);
   const schedule = { steps: epochs * batchesPerEpoch, warmupSteps: 0, startShare: 0, endShare: 0 };
   for (let epoch = 0; epoch < epochs; epoch++) {
     rows = shuffled(rows, order);
     for (let start = 0; start < rows.length; start += batchSize) {
       const chosen = rows.slice(start, start + batchSize);
-      const truth = chosen.map((row) => BigInt(labels.indexOf(training[row]?.labels[aspect] ?? "")));
+      const truth = chosen.map((row) => BigInt(labels.indexOf(training[row]?.labels[attribute] ?? "")));
       const rate = learningRate * learningRateShare(schedule, head.steps);
       await head.add({
         states: gathered(train, chosen, width),

@@ -47,11 +47,11 @@ export function isPosition(name: string): boolean {
 function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, config: unknown) {
   const { image_size: side } = config as { image_size: number };
   // `batch*1` would be another size than `batch`.
-  const perPicture = (count: number) => (count === 1 ? "batch" : `batch*${count}`);
+  const perImage = (count: number) => (count === 1 ? "batch" : `batch*${count}`);
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
   const mask = {
-    visibleRows: g.input("visible_rows", "int64", [perPicture(visible)]),
-    restoreRows: g.input("restore_rows", "int64", [perPicture(patches)]),
+    visibleRows: g.input("visible_rows", "int64", [perImage(visible)]),
+    restoreRows: g.input("restore_rows", "int64", [perImage(patches)]),
   };
   return [pixels, mask, g.input("masked", "float32", ["batch", patches])] as const;
 }

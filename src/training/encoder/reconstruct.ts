@@ -8,7 +8,7 @@ import { encodePng } from "../../media/decode/image/encode-png.js";
 import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.js";
 import { openSession } from "../../runtime/session.js";
 import type { Tensor } from "../../tensor/tensor.js";
-import { PictureBatches } from "../data/image-batches.js";
+import { ImageBatches } from "../data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
 
 export interface Reconstruction {
@@ -54,7 +54,7 @@ export async function reconstruct(
 }
 
 async function decodeAll(paths: readonly string[], imageSize: number): Promise<Tensor> {
-  const batches = new PictureBatches(paths, { imageSize, batchSize: paths.length });
+  const batches = new ImageBatches(paths, { imageSize, batchSize: paths.length });
   for await (const { pixels } of batches.epoch()) return pixels;
   throw new EpalmError("invalid_option", "reconstruct: expected at least one picture");
 }

@@ -1,14 +1,14 @@
 import type { Tensor } from "../../tensor/tensor.js";
-import type { LabelledPicture, Region } from "../data/labelled-images.js";
+import type { LabelledImage, Region } from "../data/labelled-images.js";
 
 /** What a patch outside of all regions is. */
 const NOTHING = "";
 
-/** What patches outside of all regions weigh together, where an aspect weighs 1. */
+/** What patches outside of all regions weigh together, where an attribute weighs 1. */
 const OUTSIDE_SHARE = 0.1;
 
 /** Sorted; the first is that of patches outside of all regions. Empty where no picture has regions. */
-export function regionLabels(pictures: readonly LabelledPicture[]): string[] {
+export function regionLabels(pictures: readonly LabelledImage[]): string[] {
   const found = new Set(pictures.flatMap(({ regions = [] }) => regions.map(({ label }) => label)));
   return found.size === 0 ? [] : [NOTHING, ...Array.from(found).sort()];
 }
@@ -18,7 +18,7 @@ export interface RegionTargets {
   /** int64 [B * side * side], places in the list of labels */
   readonly labels: Tensor;
   /**
-   * [B * side * side]: inside of regions they sum to the regions per picture, so that each weighs as an aspect does;
+   * [B * side * side]: inside of regions they sum to the regions per picture, so that each weighs as an attribute does;
    * outside to {@link OUTSIDE_SHARE}; 0 where nothing is known
    */
   readonly weights: Tensor;
@@ -26,7 +26,7 @@ export interface RegionTargets {
 
 /** A patch shows the last region that its middle is in. */
 export function regionTargets(
-  pictures: readonly LabelledPicture[],
+  pictures: readonly LabelledImage[],
   labels: readonly string[],
   side: number,
 ): RegionTargets {

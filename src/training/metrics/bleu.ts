@@ -1,5 +1,5 @@
 import { countNgrams, ORDERS } from "./ngrams.js";
-import type { TokenizedPicture } from "./tokenized-caption.js";
+import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /**
  * BLEU (Papineni et al. 2002) in the form of the COCO caption evaluation: `bleu/bleu_scorer.py` of
@@ -20,7 +20,7 @@ const SMALL = 1e-9;
  * BLEU over all pictures together: matches and lengths are summed first. One picture's own score is that of a list
  * of one. An empty candidate scores 0.
  */
-export function bleu(pictures: readonly TokenizedPicture[]): Bleu {
+export function bleu(pictures: readonly TokenizedCaption[]): Bleu {
   const precisions = ORDERS.map((order) => precision(pictures, order));
   const penalty = brevityPenalty(pictures);
   const upTo = (order: number) =>
@@ -29,7 +29,7 @@ export function bleu(pictures: readonly TokenizedPicture[]): Bleu {
 }
 
 /** The share of the candidates' n-grams which the references have, too. */
-function precision(pictures: readonly TokenizedPicture[], order: number): number {
+function precision(pictures: readonly TokenizedCaption[], order: number): number {
   let [correct, total] = [0, 0];
   for (const { candidate, references } of pictures) {
     const allowed = references.map((reference) => countNgrams(reference, order));
@@ -42,7 +42,7 @@ function precision(pictures: readonly TokenizedPicture[], order: number): number
   return (correct + TINY) / (total + SMALL);
 }
 
-function brevityPenalty(pictures: readonly TokenizedPicture[]): number {
+function brevityPenalty(pictures: readonly TokenizedCaption[]): number {
   let [found, expected] = [0, 0];
   for (const { candidate, references } of pictures) {
     found += candidate.length;
@@ -53,7 +53,7 @@ function brevityPenalty(pictures: readonly TokenizedPicture[]): number {
 }
 
 /** Of two references equally near in length, the shorter counts. */
-function closestLength(length: number, references: TokenizedPicture["references"]): number {
+function closestLength(length: number, references: TokenizedCaption["references"]): number {
   return references
     .map((reference) => reference.length)
     .reduce((best, other) => {

@@ -4,10 +4,10 @@ import { type Cider, cider } from "./cider.js";
 import { mean } from "./mean.js";
 import { rougeL } from "./rouge-l.js";
 import { tokenizeCaption } from "./tokenize-caption.js";
-import type { TokenizedPicture } from "./tokenized-caption.js";
+import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /** A caption to be judged, and what people wrote of the same picture. */
-export interface CaptionedPicture {
+export interface CaptionedImage {
   readonly candidate: string;
   /** At least one. */
   readonly references: readonly string[];
@@ -22,14 +22,14 @@ export interface CaptionScores extends Cider {
 export interface ScoredCaptions {
   /** CIDEr and ROUGE-L are means over the pictures; BLEU is that of all pictures as one text. */
   readonly overall: CaptionScores;
-  readonly perPicture: readonly CaptionScores[];
+  readonly perImage: readonly CaptionScores[];
 }
 
 /**
  * CIDEr, CIDEr-D, BLEU and ROUGE-L as the COCO caption evaluation computes them. Every score is a number whatever the
  * texts: a candidate without a word scores 0 in all; pictures need at least one reference each.
  */
-export function captionScores(pictures: readonly CaptionedPicture[]): ScoredCaptions {
+export function captionScores(pictures: readonly CaptionedImage[]): ScoredCaptions {
   return tokenScores(
     pictures.map(({ candidate, references }) => ({
       candidate: tokenizeCaption(candidate),
@@ -39,15 +39,15 @@ export function captionScores(pictures: readonly CaptionedPicture[]): ScoredCapt
 }
 
 /** The same of captions that are tokens already. */
-export function tokenScores(pictures: readonly TokenizedPicture[]): ScoredCaptions {
+export function tokenScores(pictures: readonly TokenizedCaption[]): ScoredCaptions {
   refuseMissing(pictures);
   const consensus = cider(pictures);
-  const perPicture = pictures.map((picture, index) => ({
+  const perImage = pictures.map((picture, index) => ({
     ...(consensus[index] as Cider),
     bleu: bleu([picture]),
     rougeL: rougeL(picture),
   }));
-  const meanOf = (name: "cider" | "ciderD" | "rougeL") => mean(perPicture.map((scores) => scores[name]));
+  const meanOf = (name: "cider" | "ciderD" | "rougeL") => mean(perImage.map((scores) => scores[name]));
   return {
     overall: {
       cider: meanOf("cider"),
@@ -55,11 +55,11 @@ export function tokenScores(pictures: readonly TokenizedPicture[]): ScoredCaptio
       bleu: bleu(pictures),
       rougeL: meanOf("rougeL"),
     },
-    perPicture,
+    perImage,
   };
 }
 
-function refuseMissing(pictures: readonly TokenizedPicture[]): void {
+function refuseMissing(pictures: readonly TokenizedCaption[]): void {
   if (pictures.length === 0) {
     throw new EpalmError("invalid_option", "caption scores: expected at least one picture, got none");
   }

@@ -1,6 +1,6 @@
 import { mean } from "./mean.js";
 import { countNgrams, ORDERS } from "./ngrams.js";
-import type { TokenizedPicture } from "./tokenized-caption.js";
+import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /**
  * CIDEr and CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726), as `cider/` and `ciderD/` of
@@ -31,12 +31,12 @@ interface NgramVector {
 }
 
 /** The scores of each picture; for all of them it is their mean. An empty candidate scores 0. */
-export function cider(pictures: readonly TokenizedPicture[]): Cider[] {
+export function cider(pictures: readonly TokenizedCaption[]): Cider[] {
   const sums = pictures.map(() => ({ cider: 0, ciderD: 0 }));
   for (const order of ORDERS) {
     const vectorOf = weighting(pictures, order);
     for (const [index, sum] of sums.entries()) {
-      const { candidate, references } = pictures[index] as TokenizedPicture;
+      const { candidate, references } = pictures[index] as TokenizedCaption;
       const vector = vectorOf(candidate);
       const found = references.map((reference) => similarity(vector, vectorOf(reference)));
       sum.cider += mean(found.map((each) => each.cider));
@@ -48,7 +48,7 @@ export function cider(pictures: readonly TokenizedPicture[]): Cider[] {
 }
 
 /** Makes vectors whose weights are count × log(pictures / pictures whose references have the n-gram). */
-function weighting(pictures: readonly TokenizedPicture[], order: number) {
+function weighting(pictures: readonly TokenizedCaption[], order: number) {
   const frequencies = new Map<string, number>();
   for (const { references } of pictures) {
     const ngrams = new Set(references.flatMap((reference) => [...countNgrams(reference, order).keys()]));

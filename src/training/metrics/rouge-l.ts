@@ -1,4 +1,4 @@
-import type { TokenizedPicture } from "./tokenized-caption.js";
+import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /**
  * ROUGE-L (Lin 2004) in the form of the COCO caption evaluation: `rouge/rouge.py` of
@@ -12,7 +12,7 @@ const BETA = 1.2;
  * F-measure of the longest common subsequence, from 0 to 1; precision and recall are each the best over the
  * references. An empty candidate scores 0, and an empty reference matches nothing.
  */
-export function rougeL({ candidate, references }: TokenizedPicture): number {
+export function rougeL({ candidate, references }: TokenizedCaption): number {
   let [precision, recall] = [0, 0];
   for (const reference of references) {
     const common = commonSubsequenceLength(candidate, reference);

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import sharp from "sharp";
 import { writeFirstAdapter } from "../../../models/recipe/adapters/first-adapter.js";
-import { aspects } from "../../../models/recipe/data/text/corpus.js";
-import { HintTables } from "../../../models/recipe/language-model/conditioning-tables.js";
-import { ASPECTS } from "../../../models/recipe/language-model/language-model-graph.js";
+import { attributes } from "../../../models/recipe/data/text/corpus.js";
+import { ConditioningTables } from "../../../models/recipe/language-model/conditioning-tables.js";
+import { ATTRIBUTES } from "../../../models/recipe/language-model/language-model-graph.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { buildModel, load, openModelFolder, readAdapter } from "../../../src/index.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
@@ -79,12 +79,12 @@ describe("the adapter that training begins with", async () => {
     fingerprint: "",
     weights: new Map([
       ["embed_tokens.weight", table(vocabulary, width)],
-      [ASPECTS, table(aspects.length, width)],
+      [ATTRIBUTES, table(attributes.length, width)],
     ]),
     moments: new Map(),
   });
   const tokenizer = await loadTokenizer(join(model, manifest.decoder.tokenizer));
-  const tables = HintTables.read(languageModel, tokenizer);
+  const tables = ConditioningTables.read(languageModel, tokenizer);
 
   it("stands for the sum of its labels, each the mean of its tokens", () => {
     const [one, other] = [{ background: "red" }, { count: "2" }];

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { writeClipSet } from "../../../models/recipe/data/clips/clip-sets.js";
 import { inflated, trainClipEncoder } from "../../../models/recipe/encoders/clip-encoder.js";
-import type { AspectAccuracies } from "../../../models/recipe/encoders/train-encoder.js";
+import type { AttributeAccuracies } from "../../../models/recipe/encoders/train-encoder.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { writeEncoderFolder } from "../../../src/fedmae.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
@@ -71,7 +71,7 @@ describe("an encoder of clips", { skip: lacksEncoder("libx264") }, () => {
 
   it("is trained from one of pictures on clips drawn anew, tested on files, and read as a public checkpoint", async () => {
     const losses: number[] = [];
-    const tested: AspectAccuracies[] = [];
+    const tested: AttributeAccuracies[] = [];
     await trainClipEncoder(
       {
         ...{ output, from, clips: { count: 400, seed: 10 }, tests: { files: set } },

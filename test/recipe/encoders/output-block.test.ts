@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { withAddedBlock } from "../../../models/recipe/encoders/output-block.js";
+import { withOutputBlock } from "../../../models/recipe/encoders/output-block.js";
 import { randomStreams } from "../../../src/core/random.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { normal } from "../../../src/training/distributions.js";
@@ -9,7 +9,7 @@ import { encoderStates, randomWeights, vitConfig } from "../../support/tiny-enco
 describe("an encoder with one block more", () => {
   const tensors = randomWeights(vitConfig);
   const deeper = { ...vitConfig, num_hidden_layers: vitConfig.num_hidden_layers + 1 };
-  const added = withAddedBlock(tensors, vitConfig.num_hidden_layers);
+  const added = withOutputBlock(tensors, vitConfig.num_hidden_layers);
   // What may begin at random does.
   const all = new Map([...randomWeights(deeper), ...added]);
 
@@ -29,9 +29,9 @@ describe("an encoder with one block more", () => {
       code: "invalid_checkpoint",
       message: `encoder: tensor ${name} is missing`,
     });
-    assert.throws(() => withAddedBlock(tensors, 5), message("blocks.4.attn.proj.weight"));
+    assert.throws(() => withOutputBlock(tensors, 5), message("blocks.4.attn.proj.weight"));
     const without = new Map(Array.from(tensors).filter(([name]) => name !== "norm.weight"));
-    assert.throws(() => withAddedBlock(without, vitConfig.num_hidden_layers), message("norm.weight"));
+    assert.throws(() => withOutputBlock(without, vitConfig.num_hidden_layers), message("norm.weight"));
   });
 
   it("says what it said before, twice", async () => {

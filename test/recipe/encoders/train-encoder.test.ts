@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import {
-  type AspectAccuracies,
+  type AttributeAccuracies,
   type EncoderTrainingOptions,
   trainEncoder,
 } from "../../../models/recipe/encoders/train-encoder.js";
@@ -61,7 +61,7 @@ function options(name: string, steps: number): EncoderTrainingOptions {
 
 describe("an encoder that is trained on labels", () => {
   it("tells them apart on inputs that it never saw, and is read as a public checkpoint", async () => {
-    let scores: AspectAccuracies = {};
+    let scores: AttributeAccuracies = {};
     await trainEncoder(options("whole", 160), {
       onTest: (_, name, accuracies) => {
         assert.equal(name, "others");
@@ -136,7 +136,7 @@ describe("an encoder that is trained on labels", () => {
     };
     const losses: number[] = [];
     await trainEncoder(
-      { ...options("slots", 320), slots: { tables: { width, slotOf }, aspects: ["height", "time"] } },
+      { ...options("slots", 320), slots: { tables: { width, slotOf }, attributes: ["height", "time"] } },
       { onStep: (_, loss) => losses.push(loss) },
     );
     const [first = 0, last = 0] = [losses.slice(0, 10), losses.slice(-10)].map(

@@ -35,11 +35,11 @@ const config = {
   tie_word_embeddings: true,
 };
 
-const plain = (...ids: number[]): TokenDocument => ({ hints: [], texts: [{ ids, known: 0 }] });
-const slots = { aspects: 3, startLayer: 1, endLayer: 2 };
-const hints = [
-  { ids: [11, 12], aspect: 1, weight: 1 },
-  { ids: [13], aspect: 2, weight: 0.5 },
+const plain = (...ids: number[]): TokenDocument => ({ conditioningLabels: [], texts: [{ ids, known: 0 }] });
+const slots = { attributes: 3, startLayer: 1, endLayer: 2 };
+const conditioningLabels = [
+  { ids: [11, 12], attribute: 1, weight: 1 },
+  { ids: [13], attribute: 2, weight: 0.5 },
 ];
 
 describe("rows of documents", () => {
@@ -53,8 +53,8 @@ describe("rows of documents", () => {
 
   it("give all hints one place, and leave out texts that do not fit", () => {
     const text = (...ids: number[]) => ({ ids, known: 1 });
-    const document = { hints, texts: [text(6, 5, 4), text(7, 8, 9), text(10)] };
-    assert.deepEqual(packRows([document], 8), [[{ hints, texts: [text(6, 5, 4), text(10)] }]]);
+    const document = { conditioningLabels, texts: [text(6, 5, 4), text(7, 8, 9), text(10)] };
+    assert.deepEqual(packRows([document], 8), [[{ conditioningLabels, texts: [text(6, 5, 4), text(10)] }]]);
   });
 
   describe("in the language model", () => {
@@ -77,10 +77,10 @@ describe("rows of documents", () => {
     }
 
     it("give each text the losses that it has alone behind its slot; what is known has no weight", async () => {
-      const one = { hints, texts: [{ ids: [5, 6, 7], known: 2 }] };
-      const two = { hints, texts: [{ ids: [9, 10], known: 0 }] };
-      const both = { hints, texts: [...one.texts, ...two.texts] };
-      const other = { hints: hints.slice(1), texts: [{ ids: [4], known: 0 }] };
+      const one = { conditioningLabels, texts: [{ ids: [5, 6, 7], known: 2 }] };
+      const two = { conditioningLabels, texts: [{ ids: [9, 10], known: 0 }] };
+      const both = { conditioningLabels, texts: [...one.texts, ...two.texts] };
+      const other = { conditioningLabels: conditioningLabels.slice(1), texts: [{ ids: [4], known: 0 }] };
       const alone = [
         ...(await losses([plain(8)], 2)),
         ...(await losses([other], 3)),
@@ -92,14 +92,14 @@ describe("rows of documents", () => {
       alone.forEach((loss, place) => {
         assert.ok(Math.abs(loss - (packed[place] ?? 0)) < 1e-5, `${loss}, ${packed[place]}`);
       });
-      const withoutHints = await losses([{ ...two, hints: [] }], 3);
+      const withoutHints = await losses([{ ...two, conditioningLabels: [] }], 3);
       assert.ok(Math.abs((withoutHints[0] ?? 0) - (alone[6] ?? 0)) > 1e-3, "hints are not seen");
     });
 
     it("are read as the frozen model reads a perceptual token that is the sum of the hints", async () => {
       const ids = [5, 6, 7];
-      const read = await losses([{ hints, texts: [{ ids, known: 0 }] }], 5);
-      const perceived = await perceptualLosses(weights, hints, ids);
+      const read = await losses([{ conditioningLabels, texts: [{ ids, known: 0 }] }], 5);
+      const perceived = await perceptualLosses(weights, conditioningLabels, ids);
       assert.equal(read.length, perceived.length);
       read.forEach((loss, place) => {
         assert.ok(Math.abs(loss - (perceived[place] ?? 0)) < 1e-5, `${loss}, ${perceived[place]}`);
@@ -111,7 +111,7 @@ describe("rows of documents", () => {
 /** By the graph that adapters are trained with: its connector is the identity, and the state is what the slot should hold. */
 async function perceptualLosses(
   weights: Readonly<Record<string, Tensor>>,
-  given: typeof hints,
+  given: typeof conditioningLabels,
   ids: readonly number[],
 ): Promise<number[]> {
   const width = config.hidden_size;
@@ -120,9 +120,12 @@ async function perceptualLosses(
   const state = new Float32Array(width);
   for (const hint of given) {
     for (const id of hint.ids) {
-      const [token, aspect] = [sequenceAt("embed_tokens.weight", id), sequenceAt("aspects", hint.aspect)];
+      const [token, attribute] = [
+        sequenceAt("embed_tokens.weight", id),
+        sequenceAt("aspects", hint.attribute),
+      ];
       token.forEach((value, i) => {
-        state[i] = (state[i] ?? 0) + (hint.weight / hint.ids.length) * value * (aspect[i] ?? 0);
+        state[i] = (state[i] ?? 0) + (hint.weight / hint.ids.length) * value * (attribute[i] ?? 0);
       });
     }
   }

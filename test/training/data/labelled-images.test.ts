@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { describe, it } from "node:test";
-import { readLabelledPictures } from "../../../src/training/data/labelled-images.js";
-import { classesOf, taughtClasses } from "../../../src/training/encoder/attributes.js";
+import { readLabelledImages } from "../../../src/training/data/labelled-images.js";
+import { classesOf, trainingClasses } from "../../../src/training/encoder/attributes.js";
 import { temporaryFolder } from "../../support/tiny-clients.js";
 
 const folder = temporaryFolder();
@@ -28,7 +28,7 @@ describe("labelled pictures", () => {
   };
   for (const [what, path] of Object.entries(spellings)) {
     it(`have the name of their sub-folder, however the folder is spelt: ${what}`, async () => {
-      const pictures = await readLabelledPictures([path]);
+      const pictures = await readLabelledImages([path]);
       assert.deepEqual(
         pictures.map((picture) => [relative(folder, picture.path), picture.labels.label]),
         expected,
@@ -47,7 +47,7 @@ describe("labelled pictures", () => {
       },
     ];
     writeFileSync(file, `${lines.map((line) => JSON.stringify(line)).join("\n\n")}\n`);
-    const pictures = await readLabelledPictures([file, join(folder, "set")]);
+    const pictures = await readLabelledImages([file, join(folder, "set")]);
     assert.equal(pictures.length, 5);
     assert.equal(pictures[0]?.path, join(folder, "set/red/a.png"));
     assert.deepEqual(
@@ -82,13 +82,13 @@ describe("labelled pictures", () => {
     it(`are refused by file and line: ${what}`, async () => {
       const file = join(folder, "bad.jsonl");
       writeFileSync(file, text);
-      await assert.rejects(readLabelledPictures([file]), { code: "invalid_data", message });
+      await assert.rejects(readLabelledImages([file]), { code: "invalid_data", message });
     });
   }
 
   it("are refused where there are none, or none with a label", async () => {
-    await assert.rejects(readLabelledPictures([join(folder, "none")]), { code: "not_found" });
-    await assert.rejects(readLabelledPictures([join(folder, "set/blue")]), {
+    await assert.rejects(readLabelledImages([join(folder, "none")]), { code: "not_found" });
+    await assert.rejects(readLabelledImages([join(folder, "set/blue")]), {
       code: "invalid_data",
       message: /c\.png: expected pictures in sub-folders/,
     });
@@ -100,20 +100,20 @@ describe("what training pictures teach", () => {
   const [red, blue] = [picture({ colour: "red" }), picture({ colour: "blue" })];
 
   it("is their labels, whatever labels a test adds", () => {
-    const classes = taughtClasses([red, blue], [picture({ colour: "green" })]);
+    const classes = trainingClasses([red, blue], [picture({ colour: "green" })]);
     assert.deepEqual(Object.fromEntries(classes), { colour: ["blue", "red"] });
   });
 
   it("is refused where there is nothing to tell apart, or a test asks for more", () => {
-    assert.throws(() => taughtClasses([], [red]), {
+    assert.throws(() => trainingClasses([], [red]), {
       code: "invalid_data",
       message: /expected some, got none/,
     });
-    assert.throws(() => taughtClasses([red, red], [red]), {
+    assert.throws(() => trainingClasses([red, red], [red]), {
       code: "invalid_data",
       message: /'colour' at least, got 1/,
     });
-    assert.throws(() => taughtClasses([red, blue], [picture({ shape: "round" })]), {
+    assert.throws(() => trainingClasses([red, blue], [picture({ shape: "round" })]), {
       code: "invalid_data",
       message: /^test examples: 'shape'/,
     });

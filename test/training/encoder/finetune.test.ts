@@ -7,7 +7,7 @@ import { before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { maeConfigOf } from "../../../src/fedmae/config.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import { type LabelledPicture, readLabelledPictures } from "../../../src/training/data/labelled-images.js";
+import { type LabelledImage, readLabelledImages } from "../../../src/training/data/labelled-images.js";
 import {
   type EncoderFolder,
   readEncoderFolder,
@@ -36,8 +36,8 @@ function encoder(seed = 0): EncoderFolder {
   return { config, tensors: initialMae(config, seed) };
 }
 
-let training: LabelledPicture[] = [];
-let test: LabelledPicture[] = [];
+let training: LabelledImage[] = [];
+let test: LabelledImage[] = [];
 
 before(async () => {
   for (const colour of ["red", "blue"] as const) {
@@ -45,8 +45,8 @@ before(async () => {
       await drawColour(at(index < 6 ? "training" : "test", colour, `${index}.png`), colour, index);
     }
   }
-  training = await readLabelledPictures([at("training")]);
-  test = await readLabelledPictures([at("test")]);
+  training = await readLabelledImages([at("training")]);
+  test = await readLabelledImages([at("test")]);
   writeEncoderFolder(at("encoder"), encoder());
 });
 
@@ -136,14 +136,14 @@ describe("fine-tuning", () => {
   it("learns several aspects at once, from pictures that do not all have them", async () => {
     const lines: string[] = [];
     for (const [index, { path, labels }] of training.entries()) {
-      const aspects = {
+      const attributes = {
         colour: labels.label,
         ...(index % 3 === 0 ? {} : { temperature: labels.label === "red" ? "hot" : "cold" }),
       };
-      lines.push(JSON.stringify({ image: path, labels: aspects }));
+      lines.push(JSON.stringify({ image: path, labels: attributes }));
     }
     writeFileSync(at("aspects.jsonl"), lines.join("\n"));
-    const several = await readLabelledPictures([at("aspects.jsonl")]);
+    const several = await readLabelledImages([at("aspects.jsonl")]);
     const accuracies = await finetune(encoder(), options("aspects", { training: several, test: several }));
     assert.deepEqual(Object.fromEntries(accuracies), { colour: 1, temperature: 1 });
     assert.deepEqual(
@@ -163,7 +163,7 @@ describe("fine-tuning", () => {
       [0, 0, 0.5, 1],
       [0.5, 0, 1, 1],
     ] as const;
-    const pictures = sides.map(({ path, labels }, index): LabelledPicture => {
+    const pictures = sides.map(({ path, labels }, index): LabelledImage => {
       const colours = index % 2 === 0 ? (["red", "blue"] as const) : (["blue", "red"] as const);
       return { path, labels, regions: halves.map((box, half) => ({ label: colours[half] ?? "", box })) };
     });
@@ -190,7 +190,7 @@ describe("fine-tuning", () => {
 
   it("counts a label that only the test has as a mistake", async () => {
     await drawPicture(at("green.png"), 16, () => [20, 200, 20]);
-    const green: LabelledPicture[] = [0, 1].map(() => ({
+    const green: LabelledImage[] = [0, 1].map(() => ({
       path: at("green.png"),
       labels: { label: "green" },
     }));
@@ -334,7 +334,7 @@ describe("a linear probe", () => {
   });
 
   it("is at chance where labels have nothing to do with pictures", async () => {
-    const shuffled = (pictures: readonly LabelledPicture[]) =>
+    const shuffled = (pictures: readonly LabelledImage[]) =>
       pictures.map(({ path }, index) => ({ path, labels: { label: index % 2 === 0 ? "even" : "odd" } }));
     const accuracies = await linearProbe(encoder(), {
       ...settings,

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { LabelledPicture, Region } from "../../../src/training/data/labelled-images.js";
+import type { LabelledImage, Region } from "../../../src/training/data/labelled-images.js";
 import {
   countRightPatches,
   regionLabels,
   regionTargets,
 } from "../../../src/training/encoder/region-targets.js";
 
-function picture(...regions: Region[]): LabelledPicture {
+function picture(...regions: Region[]): LabelledImage {
   return { path: "x", labels: {}, regions };
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import {
-  type CaptionedPicture,
+  type CaptionedImage,
   type CaptionScores,
   captionScores,
 } from "../../../src/training/metrics/caption-scores.js";
@@ -34,13 +34,13 @@ describe("BLEU", () => {
   });
 
   it("sums matches and lengths over pictures before it divides", () => {
-    const { overall, perPicture } = captionScores([
+    const { overall, perImage } = captionScores([
       { candidate: "a", references: ["a b c"] },
       { candidate: "a b c d x", references: ["a b c"] },
     ]);
     near(overall.bleu[0], 4 / 6);
-    near(perPicture[0]?.bleu[0] ?? 0, Math.exp(1 - 3));
-    near(perPicture[1]?.bleu[0] ?? 0, 3 / 5);
+    near(perImage[0]?.bleu[0] ?? 0, Math.exp(1 - 3));
+    near(perImage[1]?.bleu[0] ?? 0, 3 / 5);
   });
 });
 
@@ -57,20 +57,20 @@ describe("ROUGE-L", () => {
 });
 
 describe("CIDEr", () => {
-  const other: CaptionedPicture = { candidate: "", references: ["cat"] };
+  const other: CaptionedImage = { candidate: "", references: ["cat"] };
 
   it("is 10 for a candidate equal to its only reference, in company", () => {
     const references = ["one red dog runs"];
-    const { perPicture } = captionScores([{ candidate: "One red dog runs.", references }, other]);
-    near(perPicture[0]?.cider ?? 0, 10);
-    near(perPicture[0]?.ciderD ?? 0, 10);
+    const { perImage } = captionScores([{ candidate: "One red dog runs.", references }, other]);
+    near(perImage[0]?.cider ?? 0, 10);
+    near(perImage[0]?.ciderD ?? 0, 10);
   });
 
   it("is gamed by repetition, which CIDEr-D is not", () => {
-    const { perPicture, overall } = captionScores([{ candidate: "dog dog", references: ["dog"] }, other]);
+    const { perImage, overall } = captionScores([{ candidate: "dog dog", references: ["dog"] }, other]);
     const ciderD = (10 / 4) * (1 / 2) * Math.exp(-1 / 72);
-    near(perPicture[0]?.cider ?? 0, 10 / 4);
-    near(perPicture[0]?.ciderD ?? 0, ciderD);
+    near(perImage[0]?.cider ?? 0, 10 / 4);
+    near(perImage[0]?.ciderD ?? 0, ciderD);
     near(overall.ciderD, ciderD / 2);
   });
 
@@ -80,14 +80,14 @@ describe("CIDEr", () => {
   });
 
   it("weighs rarer words higher", () => {
-    const { perPicture } = captionScores([
+    const { perImage } = captionScores([
       { candidate: "red", references: ["red dog"] },
       { candidate: "cat", references: ["red cat"] },
       { candidate: "", references: ["bus"] },
     ]);
     const [common, rare] = [Math.log(3 / 2), Math.log(3)];
-    near(perPicture[0]?.cider ?? 0, ((10 / 4) * common) / Math.hypot(common, rare));
-    near(perPicture[1]?.cider ?? 0, ((10 / 4) * rare) / Math.hypot(common, rare));
+    near(perImage[0]?.cider ?? 0, ((10 / 4) * common) / Math.hypot(common, rare));
+    near(perImage[1]?.cider ?? 0, ((10 / 4) * rare) / Math.hypot(common, rare));
   });
 });
 
@@ -104,9 +104,9 @@ describe("captionScores", () => {
       [cider / 10, ciderD / 10, ...bleu, rougeL].every((score) => score >= 0 && score <= 1 + 1e-9);
     fc.assert(
       fc.property(fc.array(picture, { minLength: 1, maxLength: 6 }), (pictures) => {
-        const { overall, perPicture } = captionScores(pictures);
-        assert.equal(perPicture.length, pictures.length);
-        assert.ok([overall, ...perPicture].every(inRange));
+        const { overall, perImage } = captionScores(pictures);
+        assert.equal(perImage.length, pictures.length);
+        assert.ok([overall, ...perImage].every(inRange));
       }),
     );
   });

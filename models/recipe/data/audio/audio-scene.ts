@@ -2,15 +2,15 @@ import type { Random } from "../../../../src/core/random.js";
 import { pick } from "../images/scene.js";
 
 /** A sound before it is made: what happens, how loud, how far away, before what. Captions, questions and labels follow from it. */
-export interface SoundScene {
+export interface AudioScene {
   /** One, or two in their order. */
-  readonly events: readonly SoundEvent[];
+  readonly events: readonly AudioEvent[];
   readonly loudness: Loudness;
   readonly distance: Distance;
   readonly background: Background;
 }
 
-export type SoundEvent =
+export type AudioEvent =
   | { readonly source: PitchedSource; readonly pitch: Pitch }
   | { readonly source: "whistle"; readonly direction: Direction }
   | { readonly source: "beeps"; readonly count: number; readonly speed: Speed }
@@ -69,14 +69,14 @@ const SILENCE_SHARE = 0.4;
 /** `training`: scenes without any held-out combination; `held-out`: scenes with one. */
 export type Combinations = "training" | "held-out";
 
-export function randomSoundScene(random: Random, combinations: Combinations): SoundScene {
+export function randomAudioScene(random: Random, combinations: Combinations): AudioScene {
   for (;;) {
     const scene = anyScene(random);
     if (hasHeldOutCombination(scene) === (combinations === "held-out")) return scene;
   }
 }
 
-function anyScene(random: Random): SoundScene {
+function anyScene(random: Random): AudioScene {
   const count = random() < TWO_EVENTS_SHARE ? 2 : 1;
   const chosen = new Set<Source>();
   while (chosen.size < count) chosen.add(pick(random, sources));
@@ -92,7 +92,7 @@ function anyScene(random: Random): SoundScene {
   };
 }
 
-function randomEvent(random: Random, source: Source, events: number): SoundEvent {
+function randomEvent(random: Random, source: Source, events: number): AudioEvent {
   switch (source) {
     case "drum":
     case "siren":
@@ -125,13 +125,13 @@ const heldOutPitches: Readonly<Partial<Record<PitchedSource, Pitch>>> = {
 const heldOutBeeps: Readonly<Record<Speed, number>> = { slow: 4, fast: 2 };
 
 /** What training never hears: some pairs of sources, instruments at some pitches, numbers of beeps at some speeds. */
-export function hasHeldOutCombination({ events }: SoundScene): boolean {
+export function hasHeldOutCombination({ events }: AudioScene): boolean {
   const places = events.map(({ source }) => sources.indexOf(source));
   const isPair = places.length === 2 && places.reduce((sum, place) => sum + place, 0) % HELD_OUT_PAIRS === 0;
   return isPair || events.some(isHeldOutEvent);
 }
 
-function isHeldOutEvent(event: SoundEvent): boolean {
+function isHeldOutEvent(event: AudioEvent): boolean {
   if ("pitch" in event) return heldOutPitches[event.source] === event.pitch;
   return event.source === "beeps" && heldOutBeeps[event.speed] === event.count;
 }

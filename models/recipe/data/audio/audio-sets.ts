@@ -2,15 +2,15 @@ import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { randomStreams } from "../../../../src/core/random.js";
 import { SetLines, someQuestions } from "../set-lines.js";
-import { type Combinations, randomSoundScene } from "./audio-scene.js";
-import { captionsOf, type SoundQuestionType, soundLabels, soundQuestionsOf } from "./describe-audio.js";
+import { type Combinations, randomAudioScene } from "./audio-scene.js";
+import { type AudioQuestionType, audioLabels, audioQuestionsOf, captionsOf } from "./describe-audio.js";
 import type { Timbre } from "./play-event.js";
 import { renderScene } from "./render-scene.js";
 import { speakNumbers } from "./speech.js";
 import { encodeWav } from "./wav.js";
 
 /** A set of sounds with all that is known of them: for the encoder's labels, captions, questions. */
-export interface SoundSetOptions {
+export interface AudioSetOptions {
   readonly folder: string;
   readonly count: number;
   readonly timbre: Timbre;
@@ -20,7 +20,7 @@ export interface SoundSetOptions {
 }
 
 /** Two answers are for them. */
-const seldom: ReadonlySet<SoundQuestionType> = new Set([
+const rare: ReadonlySet<AudioQuestionType> = new Set([
   "exists",
   "sounds",
   "loudness",
@@ -31,14 +31,14 @@ const seldom: ReadonlySet<SoundQuestionType> = new Set([
 ]);
 
 /** Makes sounds, and writes beside them what `SetLines` says. The same options make the same set. */
-export async function writeSoundSet(options: SoundSetOptions): Promise<void> {
+export async function writeAudioSet(options: AudioSetOptions): Promise<void> {
   const { folder, count, seed, timbre, onSound } = options;
   const spoken = await speakNumbers(timbre);
   mkdirSync(join(folder, "sounds"), { recursive: true });
   const lines = new SetLines("audio");
   for (let index = 0; index < count; index++) {
     const [content = Math.random, random = Math.random] = randomStreams(seed + index, 2);
-    const scene = randomSoundScene(content, options.combinations);
+    const scene = randomAudioScene(content, options.combinations);
     const audio = `sounds/${String(index).padStart(6, "0")}.wav`;
     const path = join(folder, audio);
     if (!existsSync(path)) {
@@ -47,8 +47,8 @@ export async function writeSoundSet(options: SoundSetOptions): Promise<void> {
     }
     lines.add(audio, {
       caption: captionsOf(scene),
-      questions: someQuestions(soundQuestionsOf(scene, content), content, seldom),
-      labels: soundLabels(scene),
+      questions: someQuestions(audioQuestionsOf(scene, content), content, rare),
+      labels: audioLabels(scene),
     });
     onSound?.(index + 1);
   }

@@ -2,16 +2,16 @@ import type { Random } from "../../../../src/core/random.js";
 import { pick } from "../images/scene.js";
 import { withArticle } from "../text/concepts.js";
 import {
+  type AudioEvent,
+  type AudioScene,
   backgrounds,
   numberWords,
-  type SoundEvent,
-  type SoundScene,
   type Source,
   sources,
 } from "./audio-scene.js";
 
 /** "three fast beeps", "a low bell", "a voice saying seven" */
-function describeEvent(event: SoundEvent): string {
+function describeEvent(event: AudioEvent): string {
   switch (event.source) {
     case "whistle":
       return `a ${event.direction} whistle`;
@@ -34,13 +34,13 @@ function named(source: Source): string {
   return source === "beeps" || source === "noise" ? source : withArticle(source);
 }
 
-const behind = (scene: SoundScene, words: string) =>
+const behind = (scene: AudioScene, words: string) =>
   scene.background === "silence"
     ? ""
     : ` ${words} ${scene.background === "hiss" ? "hiss" : withArticle(scene.background)}`;
 
 /** The same content in several wordings; the first is the plainest. */
-export function captionsOf(scene: SoundScene): string[] {
+export function captionsOf(scene: AudioScene): string[] {
   const events = scene.events.map(describeEvent);
   const away = scene.distance === "far" ? "far away" : "near";
   return [
@@ -50,7 +50,7 @@ export function captionsOf(scene: SoundScene): string[] {
   ];
 }
 
-export const soundQuestionTypes = [
+export const audioQuestionTypes = [
   "source",
   "first",
   "last",
@@ -67,17 +67,17 @@ export const soundQuestionTypes = [
   "loudness",
   "distance",
 ] as const;
-export type SoundQuestionType = (typeof soundQuestionTypes)[number];
+export type AudioQuestionType = (typeof audioQuestionTypes)[number];
 
-export interface SoundQuestion {
+export interface AudioQuestion {
   /** What the card's table groups by. */
-  readonly type: SoundQuestionType;
+  readonly type: AudioQuestionType;
   readonly question: string;
   readonly answer: string;
 }
 
 /** One question of each type that the scene allows; yes and no, and both of two, are in balance. */
-export function soundQuestionsOf(scene: SoundScene, random: Random): SoundQuestion[] {
+export function audioQuestionsOf(scene: AudioScene, random: Random): AudioQuestion[] {
   const { events, loudness, distance, background } = scene;
   const present = events.map(({ source }) => source);
   const absent = pick(
@@ -113,7 +113,7 @@ export function soundQuestionsOf(scene: SoundScene, random: Random): SoundQuesti
   ];
 }
 
-function aboutOrder(present: readonly Source[], random: Random): SoundQuestion[] {
+function aboutOrder(present: readonly Source[], random: Random): AudioQuestion[] {
   const [first, second] = present;
   if (!first) return [];
   if (!second) return [{ type: "source", question: "what is this sound", answer: named(first) }];
@@ -129,13 +129,13 @@ function aboutOrder(present: readonly Source[], random: Random): SoundQuestion[]
   ];
 }
 
-function aboutEvent(event: SoundEvent): SoundQuestion[] {
+function aboutEvent(event: AudioEvent): AudioQuestion[] {
   switch (event.source) {
     case "whistle":
       return [{ type: "direction", question: "is the whistle rising or falling", answer: event.direction }];
     case "beeps": {
       const count = numberWords[event.count - 1] ?? "";
-      const speed: SoundQuestion = {
+      const speed: AudioQuestion = {
         type: "speed",
         question: "are the beeps slow or fast",
         answer: event.speed,
@@ -165,13 +165,13 @@ function aboutEvent(event: SoundEvent): SoundQuestion[] {
 }
 
 /** What `soundLabels` speaks of. */
-export const soundAspects: readonly string[] = [
+export const audioAttributes: readonly string[] = [
   ...["loudness", "distance", "background", "sounds", "first", "second", "first pitch", "second pitch"],
   ...["direction", "noise color", "word", "beeps", "speed"],
 ];
 
-/** What the encoder learns to tell, per aspect. */
-export function soundLabels({ events, loudness, distance, background }: SoundScene): Record<string, string> {
+/** What the encoder learns to tell, per attribute. */
+export function audioLabels({ events, loudness, distance, background }: AudioScene): Record<string, string> {
   const labels: Record<string, string> = { loudness, distance, background, sounds: String(events.length) };
   events.forEach((event, place) => {
     const order = place === 0 ? "first" : "second";

@@ -1,7 +1,7 @@
 import type { Random } from "../../../../src/core/random.js";
 import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
 import { pick } from "../images/scene.js";
-import type { Direction, NoiseColor, Pitch, PitchedSource, SoundEvent, Speed } from "./audio-scene.js";
+import type { AudioEvent, Direction, NoiseColor, Pitch, PitchedSource, Speed } from "./audio-scene.js";
 import {
   addAt,
   atPeakOne,
@@ -45,7 +45,7 @@ const pitchRanges: Readonly<Record<Pitch, readonly [number, number]>> = {
 };
 
 /** What is heard of an event: at most so many seconds, its largest sample 1. */
-export function playEvent(event: SoundEvent, playing: Playing, spoken: SpokenNumbers): Signal {
+export function playEvent(event: AudioEvent, playing: Playing, spoken: SpokenNumbers): Signal {
   const { random } = playing;
   switch (event.source) {
     case "drum":
@@ -238,7 +238,7 @@ const beepPeriods: Readonly<Record<Speed, readonly [number, number]>> = {
 };
 
 /** A sine wave or a square one; held out: two tones at once, as telephones have them. */
-function beeps(event: SoundEvent & { source: "beeps" }, { timbre, random }: Playing): Signal {
+function beeps(event: AudioEvent & { source: "beeps" }, { timbre, random }: Playing): Signal {
   const period = between(random, ...beepPeriods[event.speed]);
   const frequency = betweenRatios(random, 500, 1500);
   const square = [1, 0, 1 / 3, 0, 1 / 5];

@@ -1,5 +1,5 @@
 import type { Random } from "../../../../src/core/random.js";
-import type { Background, Distance, Loudness, SoundScene } from "./audio-scene.js";
+import type { AudioScene, Background, Distance, Loudness } from "./audio-scene.js";
 import { playEvent, type Timbre } from "./play-event.js";
 import {
   addAt,
@@ -44,7 +44,7 @@ export interface RenderOptions {
 }
 
 /** The samples of a sound of two seconds and a bit. */
-export function renderScene(scene: SoundScene, { timbre, spoken, random }: RenderOptions): Signal {
+export function renderScene(scene: AudioScene, { timbre, spoken, random }: RenderOptions): Signal {
   const seconds = between(random, ...LENGTH);
   const dry = new Float32Array(samplesOf(seconds));
   let start = samplesOf(between(random, ...START));

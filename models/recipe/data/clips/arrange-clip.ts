@@ -58,8 +58,8 @@ export function arrangeClip({ background, event }: ClipScene, side: number, rand
     { concept: event.first, place: near },
     { concept: event.second, place: far },
   ];
-  const ground = { color: background, texture: "plain" } as const;
-  const arranged = arrange({ background: ground, objects }, side, random);
+  const plain = { color: background, texture: "plain" } as const;
+  const arranged = arrange({ background: plain, objects }, side, random);
   const entrance = between(random, ENTRANCES);
   return [
     { concept: event.first, at: () => arranged[0] },

@@ -5,7 +5,7 @@ import { thingsInPatches } from "../images/draw-scene.js";
 import { IconRasters, variedLook } from "../images/icon-looks.js";
 import { scaledPicture } from "../images/paint.js";
 import { drawable } from "../images/scene-sets.js";
-import { readPicturedConcepts } from "../text/concepts.js";
+import { readDrawableConcepts } from "../text/concepts.js";
 import { type Actor, arrangeClip } from "./arrange-clip.js";
 import { type ClipEvent, type ClipScene, headings, paces, randomClipScene } from "./clip-scene.js";
 import { clipLabels } from "./describe-clip.js";
@@ -26,7 +26,7 @@ export interface ClipInputsOptions {
 /** Share of a clip that all its frames are taken sooner or later by, at most. */
 const MOST_SHIFTED = 0.03;
 
-/** The patches' aspect of what the thing in them does. */
+/** The patches' attribute of what the thing in them does. */
 const MOVEMENTS = "movements";
 const movements: readonly string[] = [
   ...headings.flatMap((direction) => paces.map((pace) => `${pace} ${direction}`)),
@@ -34,7 +34,7 @@ const movements: readonly string[] = [
 ];
 
 /**
- * The patches' aspect of what changes in them: whether a thing is there in the frame before, in this one, in the next. No
+ * The patches' attribute of what changes in them: whether a thing is there in the frame before, in this one, in the next. No
  * more than its own place is needed for it, so that time is learnt soon, and ways are what has come beside what has gone.
  */
 const CHANGES = "changes";
@@ -57,7 +57,7 @@ function movementsOf(event: ClipEvent): readonly string[] {
 /** Clips as an encoder's inputs, with their labels, as `writeClipSet` writes them for training; drawn anew each time. */
 export async function clipInputs(options: ClipInputsOptions): Promise<LabelledInputs> {
   const { count, side, frames, seed } = options;
-  const concepts = await drawable(readPicturedConcepts(), "training");
+  const concepts = await drawable(readDrawableConcepts(), "training");
   const names = concepts.map(({ name }) => name);
   const rasters = new IconRasters();
   const scenes = Array.from({ length: count }, (_, index) => {

@@ -4,7 +4,7 @@ import { randomStreams } from "../../../../src/core/random.js";
 import { IconRasters } from "../images/icon-looks.js";
 import { drawable, type SceneSetOptions } from "../images/scene-sets.js";
 import { SetLines, someQuestions } from "../set-lines.js";
-import { readPicturedConcepts } from "../text/concepts.js";
+import { readDrawableConcepts } from "../text/concepts.js";
 import { type ClipCombinations, randomClipScene } from "./clip-scene.js";
 import { type ClipQuestionType, captionOfClip, clipLabels, clipQuestionsOf } from "./describe-clip.js";
 import { drawClip, FRAMES_PER_SECOND } from "./draw-clip.js";
@@ -23,7 +23,7 @@ export interface ClipSetOptions {
 }
 
 /** Two answers are for them. */
-const seldom: ReadonlySet<ClipQuestionType> = new Set(["exists", "moves", "pace", "size", "which first"]);
+const rare: ReadonlySet<ClipQuestionType> = new Set(["exists", "moves", "pace", "size", "which first"]);
 
 /** How much compression loses, as x264 counts it. */
 const LEAST_LOSS = 18;
@@ -32,7 +32,7 @@ const MOST_LOSS = 30;
 /** Draws clips, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeClipSet(options: ClipSetOptions): Promise<void> {
   const { folder, count, side, seed, onClip } = options;
-  const concepts = await drawable(readPicturedConcepts(), options.styles);
+  const concepts = await drawable(readDrawableConcepts(), options.styles);
   const rasters = new IconRasters();
   mkdirSync(join(folder, "clips"), { recursive: true });
   const lines = new SetLines("video");
@@ -48,7 +48,7 @@ export async function writeClipSet(options: ClipSetOptions): Promise<void> {
     }
     lines.add(video, {
       caption: captionOfClip(scene),
-      questions: someQuestions(clipQuestionsOf(scene, concepts, content), content, seldom),
+      questions: someQuestions(clipQuestionsOf(scene, concepts, content), content, rare),
       labels: clipLabels(scene),
     });
     onClip?.(index + 1);

@@ -121,11 +121,11 @@ function yesOrNo(is: boolean): string {
 }
 
 /** What `clipLabels` speaks of. */
-export const clipAspects: readonly string[] = [
+export const clipAttributes: readonly string[] = [
   ...["background", "name", "kind", "action", "direction", "pace", "first thing", "second thing"],
 ];
 
-/** What the encoder learns to tell, per aspect. */
+/** What the encoder learns to tell, per attribute. */
 export function clipLabels({ background, event }: ClipScene): Record<string, string> {
   const labels = { background, action: event.action };
   if (event.action === "appears") {

@@ -1,7 +1,7 @@
 import type { Random } from "../../../../src/core/random.js";
 import { chooseFrames } from "../../../../src/media/decode/video/choose-frames.js";
 import { type IconRasters, type Look, plainLook } from "../images/icon-looks.js";
-import { addNoise, type Picture, paintGround, paintThing, randomNoise } from "../images/paint.js";
+import { addNoise, type Picture, paintBackground, paintThing, randomNoise } from "../images/paint.js";
 import { pick } from "../images/scene.js";
 import { type Actor, arrangeClip } from "./arrange-clip.js";
 import type { ClipScene } from "./clip-scene.js";
@@ -34,10 +34,10 @@ export function paintClip(
     random,
   }: { readonly times: readonly number[]; readonly side: number; readonly random: Random },
 ): Picture[] {
-  const ground = paintGround({ color: background, texture: "plain" }, side, random);
+  const empty = paintBackground({ color: background, texture: "plain" }, side, random);
   const noise = randomNoise(random);
   return times.map((time) => {
-    const picture = { side, pixels: ground.pixels.slice() };
+    const picture = { side, pixels: empty.pixels.slice() };
     actors.forEach((actor, index) => {
       const [look, arranged] = [looks[index], actor.at(time)];
       if (look && arranged) paintThing(picture, look, arranged);

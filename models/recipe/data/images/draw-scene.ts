@@ -111,8 +111,8 @@ export class SceneArtist {
         return layer(data, info, x, y, side);
       }),
     );
-    const ground = Buffer.from(groundSvg(scene.background, side, random));
-    const { data } = await sharp(ground)
+    const background = Buffer.from(backgroundSvg(scene.background, side, random));
+    const { data } = await sharp(background)
       .composite(layers)
       .removeAlpha()
       .blur(random() < BLUR_SHARE ? between(0.4, 1) : false)
@@ -145,7 +145,7 @@ function layer(input: Buffer, { width, height, channels }: OutputInfo, x: number
   return { input, raw: { width, height, channels }, left: place(x, width), top: place(y, height) };
 }
 
-function groundSvg({ color, texture }: Background, side: number, random: Random): string {
+function backgroundSvg({ color, texture }: Background, side: number, random: Random): string {
   const jitter = () => (2 * random() - 1) * COLOR_JITTER;
   const base = colors[color].map((value) => Math.round(Math.min(255, Math.max(0, value + jitter()))));
   const rgb = `rgb(${base.join(",")})`;

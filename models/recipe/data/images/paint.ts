@@ -20,7 +20,7 @@ const NOISE_SHARE = 0.5;
 const MOST_NOISE = 14;
 
 /** A ground as `SceneArtist` draws it, but for smooth edges. */
-export function paintGround({ color, texture }: Background, side: number, random: Random): Picture {
+export function paintBackground({ color, texture }: Background, side: number, random: Random): Picture {
   const base = colors[color].map((value) => value + COLOR_JITTER * (2 * random() - 1));
   const shade = base.map(shadeOf);
   const step = 8 + Math.round(8 * random());

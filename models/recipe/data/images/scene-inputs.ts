@@ -2,10 +2,10 @@ import { type Random, randomStreams } from "../../../../src/core/random.js";
 import type { Labelled } from "../../../../src/training/data/labelled-images.js";
 import { REGIONS } from "../../../../src/training/encoder/classifier-graph.js";
 import type { EncoderInput, LabelledInputs } from "../../encoders/train-encoder.js";
-import { readPicturedConcepts } from "../text/concepts.js";
+import { readDrawableConcepts } from "../text/concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";
-import { addNoise, paintGround, paintThing, randomNoise, scaledPicture } from "./paint.js";
+import { addNoise, paintBackground, paintThing, randomNoise, scaledPicture } from "./paint.js";
 import { randomScene, type Scene } from "./scene.js";
 import { drawable, labelsOf } from "./scene-sets.js";
 
@@ -26,7 +26,7 @@ export interface SceneInputsOptions {
 
 /** Scenes with their labels, as `writeSceneSet` writes them in its training styles. */
 export async function sceneInputs(options: SceneInputsOptions): Promise<LabelledInputs> {
-  const concepts = await drawable(readPicturedConcepts(), "training");
+  const concepts = await drawable(readDrawableConcepts(), "training");
   const names = concepts.map(({ name }) => name);
   const painter = new ScenePainter(names, options);
   const scenes = Array.from({ length: options.count }, (_, index) => {
@@ -52,7 +52,7 @@ class ScenePainter {
   /** A scene as [3, side, side], scaled, and which thing is in each patch. */
   async paint(scene: Scene, random: Random): Promise<EncoderInput> {
     const { side } = this.options;
-    const picture = paintGround(scene.background, side, random);
+    const picture = paintBackground(scene.background, side, random);
     const arranged = arrange(scene, side, random);
     for (const [index, { concept }] of scene.objects.entries()) {
       const look = await variedLook(this.#rasters, concept, random);

@@ -7,7 +7,7 @@ import {
   type Concept,
   HELD_OUT,
   readConcepts,
-  readPicturedConcepts,
+  readDrawableConcepts,
   type Style,
   trainingStyles,
 } from "../text/concepts.js";
@@ -34,7 +34,7 @@ export interface SceneSetOptions {
 /** Draws scenes, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onPicture } = options;
-  const shown = options.concepts === "all" ? readConcepts() : readPicturedConcepts();
+  const shown = options.concepts === "all" ? readConcepts() : readDrawableConcepts();
   const concepts = await drawable(shown, options.styles);
   const artist = new SceneArtist();
   mkdirSync(join(folder, "pictures"), { recursive: true });
@@ -69,7 +69,7 @@ function boxOf({ size, x, y }: Arranged, side: number): [number, number, number,
 }
 
 /** What `labelsOf` speaks of. */
-export const sceneAspects: readonly string[] = [
+export const sceneAttributes: readonly string[] = [
   ...["background", "texture", "count", "kind", "name"],
   ...places.map((place) => `at ${place}`),
 ];

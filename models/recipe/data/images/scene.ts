@@ -110,7 +110,7 @@ function counted({ objects }: Scene): [Concept, number][] {
   return Array.from(counts);
 }
 
-function ground({ background: { color, texture } }: Scene): string {
+function background({ background: { color, texture } }: Scene): string {
   return `on ${withArticle(texture === "plain" ? color : `${texture} ${color}`)} background`;
 }
 
@@ -121,14 +121,14 @@ export function captionOf(scene: Scene): string {
   const [[only, number] = []] = things;
   if (only && number !== undefined && things.length === 1) {
     const subject = number === 1 ? withArticle(only.name) : `${numberWords[number]} ${plural(only.name)}`;
-    return `${subject} ${ground(scene)}`;
+    return `${subject} ${background(scene)}`;
   }
   if (first && second && scene.objects.length === 2) {
     const relation = first.place === "left" ? "left of" : "above";
-    return `${withArticle(first.concept.name)} ${relation} ${withArticle(second.concept.name)} ${ground(scene)}`;
+    return `${withArticle(first.concept.name)} ${relation} ${withArticle(second.concept.name)} ${background(scene)}`;
   }
   const names = things.map(([concept]) => withArticle(concept.name));
-  return `${names.slice(0, -1).join(", ")} and ${names.at(-1)} ${ground(scene)}`;
+  return `${names.slice(0, -1).join(", ")} and ${names.at(-1)} ${background(scene)}`;
 }
 
 export interface Question {

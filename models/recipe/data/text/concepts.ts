@@ -30,7 +30,7 @@ export type Style = typeof HELD_OUT | (typeof trainingStyles)[number];
 const MIN_TRAINING_STYLES = 2;
 
 /** What pictures show is drawn in every training style, and has a name of so many words at most. */
-const MAX_PICTURED_WORDS = 2;
+const MAX_IMAGE_WORDS = 2;
 
 /** Things of these kinds differ by details that a picture of the encoder's size does not hold. */
 const ALIKE: ReadonlySet<string> = new Set([
@@ -133,11 +133,11 @@ export function readConcepts(): Concept[] {
 }
 
 /** The concepts that pictures show: well-known things that can be told apart. Texts speak of all. */
-export function readPicturedConcepts(): Concept[] {
+export function readDrawableConcepts(): Concept[] {
   return readConcepts().filter(({ name, kind, icons }) => {
     return (
       [HELD_OUT, ...trainingStyles].every((style) => icons.has(style as Style)) &&
-      name.split(" ").length <= MAX_PICTURED_WORDS &&
+      name.split(" ").length <= MAX_IMAGE_WORDS &&
       !ALIKE.has(kind.name) &&
       !LOOK_ALIKES.has(name)
     );

@@ -1,37 +1,37 @@
 import { type Random, randomStreams, shuffled } from "../../../../src/core/random.js";
 import { normalNumber } from "../../../../src/training/distributions.js";
-import { randomSoundScene } from "../audio/audio-scene.js";
-import { captionsOf, soundAspects, soundLabels, soundQuestionsOf } from "../audio/describe-audio.js";
+import { randomAudioScene } from "../audio/audio-scene.js";
+import { audioAttributes, audioLabels, audioQuestionsOf, captionsOf } from "../audio/describe-audio.js";
 import { randomClipScene } from "../clips/clip-scene.js";
-import { captionOfClip, clipAspects, clipLabels, clipQuestionsOf } from "../clips/describe-clip.js";
+import { captionOfClip, clipAttributes, clipLabels, clipQuestionsOf } from "../clips/describe-clip.js";
 import { captionOf, pick, questionsOf, randomScene } from "../images/scene.js";
-import { labelsOf, sceneAspects } from "../images/scene-sets.js";
-import { type Concept, plural, readPicturedConcepts, withArticle } from "./concepts.js";
+import { labelsOf, sceneAttributes } from "../images/scene-sets.js";
+import { type Concept, plural, readDrawableConcepts, withArticle } from "./concepts.js";
 import { type PartOfSpeech, readSynsets, readTagCounts, type Synset } from "./wordnet.js";
 
 /** What the language model reads: texts only; it never sees a picture, and hears nothing. */
 
 export interface Document {
   /** What is known before the texts begin; none for most texts. */
-  readonly hints: readonly Hint[];
+  readonly conditioningLabels: readonly ConditioningLabel[];
   /** None sees another. */
   readonly texts: readonly Text[];
 }
 
 /**
- * A label as encoders learn them, of one aspect of what is perceived. All hints of a document share one slot before its
+ * A label as encoders learn them, of one attribute of what is perceived. All hints of a document share one slot before its
  * texts, where the perceptual token will stand: so the model learns to say what stands there, in one vector.
  */
-export interface Hint {
-  readonly aspect: string;
+export interface ConditioningLabel {
+  readonly attribute: string;
   readonly label: string;
   /** How sure it is. */
   readonly weight: number;
 }
 
 /** All that hints may be of. */
-export const aspects: readonly string[] = Array.from(
-  new Set([...sceneAspects, ...soundAspects, ...clipAspects]),
+export const attributes: readonly string[] = Array.from(
+  new Set([...sceneAttributes, ...audioAttributes, ...clipAttributes]),
 );
 
 /** A sentence; or a question, which is not learnt, and its answer, which is. */
@@ -58,25 +58,25 @@ const CLIPS_SHARE = 0.15;
 /** Of things seen or heard: how often the texts alone are read, with nothing given: answers are then guesses. */
 const UNGIVEN_SHARE = 0.2;
 /**
- * Hints are unsure, as an encoder is: for each aspect, what holds and what holds of so many others share a weight of
+ * Hints are unsure, as an encoder is: for each attribute, what holds and what holds of so many others share a weight of
  * one, and each is true as often as its share says. So the model learns to say what is most probable, to choose between
  * two by what speaks for each, and to deny what little speaks for.
  */
 const OTHERS = 4;
 /** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
-const MOST_SURE = 5;
+const MAX_CONFIDENCE = 5;
 /**
- * Encoders tell grounds well, names less, places hardly: the shares of each aspect come in with a clearness of their
+ * Encoders tell grounds well, names less, places hardly: the shares of each attribute come in with a clearness of their
  * own, at least this, at most one.
  */
-const LEAST_CLEAR = 0.1;
+const MIN_NOISE_SCALE = 0.1;
 /**
  * Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around nought. So
  * a linear map of states speaks: a little of each name that there is, and somewhat more of the right one.
  */
-const STRAY = 48;
+const DISTRACTOR_SCENES = 48;
 /** Deviation of their weights, at most. */
-const MOST_STRAYING = 0.06;
+const MAX_DISTRACTOR_STD = 0.06;
 /** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
@@ -156,7 +156,7 @@ function factStatement({ name, kind, tags }: Concept, random: Random): string {
 
 /** What is there to be perceived, as texts say it. */
 interface Perceived {
-  /** By aspect, as encoders learn them. */
+  /** By attribute, as encoders learn them. */
   readonly labels: Readonly<Record<string, string>>;
   /** In other words each. */
   readonly captions: readonly string[];
@@ -174,11 +174,11 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
   const share = random();
   if (share < SOUNDS_SHARE) {
     return () => {
-      const sound = randomSoundScene(random, "training");
+      const sound = randomAudioScene(random, "training");
       return {
-        labels: soundLabels(sound),
+        labels: audioLabels(sound),
         captions: captionsOf(sound),
-        questions: () => soundQuestionsOf(sound, random),
+        questions: () => audioQuestionsOf(sound, random),
       };
     };
   }
@@ -207,10 +207,13 @@ function perceivedDocument(perceive: () => Perceived, random: Random): Document 
   const { labels, captions, questions } = perceive();
   const some = (length: number) => Array.from({ length }, () => perceive().labels);
   return {
-    hints:
+    conditioningLabels:
       random() < UNGIVEN_SHARE
         ? []
-        : [...unsureHints(labels, some(OTHERS), random), ...strayHints(some(STRAY), random)],
+        : [
+            ...uncertainLabels(labels, some(OTHERS), random),
+            ...distractorLabels(some(DISTRACTOR_SCENES), random),
+          ],
     texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
 }
@@ -226,36 +229,36 @@ function someQuestions(questions: Perceived["questions"], random: Random): Quest
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Of an aspect that some have and some have not, having none is a possibility like others. */
-function unsureHints(labels: Labels, others: readonly Labels[], random: Random): Hint[] {
+/** Of an attribute that some have and some have not, having none is a possibility like others. */
+function uncertainLabels(labels: Labels, others: readonly Labels[], random: Random): ConditioningLabel[] {
   const found = new Set([labels, ...others].flatMap((one) => Object.keys(one)));
-  return Array.from(found).flatMap((aspect) => {
+  return Array.from(found).flatMap((attribute) => {
     const shares = randomShares(1 + others.length, random);
-    const clearness = LEAST_CLEAR + (1 - LEAST_CLEAR) * random();
+    const noiseScale = MIN_NOISE_SCALE + (1 - MIN_NOISE_SCALE) * random();
     const truth = drawFrom(shares, random);
     const wrong = others.slice();
     return shares.flatMap((share, index) => {
-      const label = (index === truth ? labels : wrong.pop())?.[aspect];
+      const label = (index === truth ? labels : wrong.pop())?.[attribute];
       if (label === undefined) return [];
-      return [{ aspect, label, weight: clearness * share }];
+      return [{ attribute, label, weight: noiseScale * share }];
     });
   });
 }
 
-function strayHints(strays: readonly Labels[], random: Random): Hint[] {
-  const deviation = MOST_STRAYING * random();
-  return strays.flatMap((labels) =>
-    Object.entries(labels).map(([aspect, label]) => ({
-      aspect,
+function distractorLabels(distractors: readonly Labels[], random: Random): ConditioningLabel[] {
+  const std = MAX_DISTRACTOR_STD * random();
+  return distractors.flatMap((labels) =>
+    Object.entries(labels).map(([attribute, label]) => ({
+      attribute,
       label,
-      weight: deviation * normalNumber(random),
+      weight: std * normalNumber(random),
     })),
   );
 }
 
 function randomShares(count: number, random: Random): number[] {
-  const sureness = MOST_SURE * random();
-  const odds = Array.from({ length: count }, () => Math.exp(sureness * normalNumber(random)));
+  const confidence = MAX_CONFIDENCE * random();
+  const odds = Array.from({ length: count }, () => Math.exp(confidence * normalNumber(random)));
   const sum = odds.reduce((total, one) => total + one, 0);
   return odds.map((one) => one / sum);
 }
@@ -277,9 +280,10 @@ function inventedDocument(all: readonly Concept[], pictured: readonly Concept[],
     return perceivedDocument(randomPerceived(seen, random), random);
   }
   const concept = pick(random, random() < 0.5 ? pictured : all);
-  if (random() < 0.5) return { hints: [], texts: [{ sentence: factStatement(concept, random) }] };
+  if (random() < 0.5)
+    return { conditioningLabels: [], texts: [{ sentence: factStatement(concept, random) }] };
   const questions = factQuestions(concept, all, random);
-  return { hints: [], texts: questions.map(([question, answer]) => ({ question, answer })) };
+  return { conditioningLabels: [], texts: questions.map(([question, answer]) => ({ question, answer })) };
 }
 
 /** The documents of an epoch, in its own order: English, and as many invented ones as there is English in all. */
@@ -290,11 +294,11 @@ export function epochDocuments(
   epoch: number,
 ): Document[] {
   const [random = Math.random, choice = Math.random] = randomStreams(seed + epoch, 2);
-  const pictured = readPicturedConcepts();
+  const pictured = readDrawableConcepts();
   const share = englishShares[Math.min(epoch, englishShares.length - 1)] ?? 0;
   const read = english.filter(() => choice() < share);
   const documents: Document[] = [
-    ...read.map((sentence) => ({ hints: [], texts: [{ sentence }] })),
+    ...read.map((sentence) => ({ conditioningLabels: [], texts: [{ sentence }] })),
     ...english.map(() => inventedDocument(concepts, pictured, random)),
   ];
   return shuffled(documents, random);

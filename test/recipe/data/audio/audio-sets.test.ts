@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, unlinkSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { hasHeldOutCombination, randomSoundScene } from "../../../../models/recipe/data/audio/audio-scene.js";
-import { writeSoundSet } from "../../../../models/recipe/data/audio/audio-sets.js";
-import { soundLabels } from "../../../../models/recipe/data/audio/describe-audio.js";
+import { hasHeldOutCombination, randomAudioScene } from "../../../../models/recipe/data/audio/audio-scene.js";
+import { writeAudioSet } from "../../../../models/recipe/data/audio/audio-sets.js";
+import { audioLabels } from "../../../../models/recipe/data/audio/describe-audio.js";
 import { randomStreams } from "../../../../src/core/random.js";
 import { decodeAudio } from "../../../../src/media/decode/audio/decode-audio.js";
 import { readDataSet } from "../../../../src/training/data/read-data-set.js";
@@ -23,7 +23,7 @@ describe("a set of sounds", () => {
   } as const;
 
   it("is what training reads, of 16 kHz and two seconds and a bit", async () => {
-    await writeSoundSet(options);
+    await writeAudioSet(options);
     const read = (name: string) =>
       readDataSet({ path: join(options.folder, name) }, { modalities: ["audio"] });
     const [captions, questions] = [await read("captions.jsonl"), await read("questions.jsonl")];
@@ -39,9 +39,9 @@ describe("a set of sounds", () => {
 
   it("is the same again, also where it was stopped", async () => {
     const again = { ...options, folder: join(folder, "two") };
-    await writeSoundSet(again);
+    await writeAudioSet(again);
     unlinkSync(join(again.folder, "sounds/000003.wav"));
-    await writeSoundSet(again);
+    await writeAudioSet(again);
     const names = ["captions.jsonl", "questions.jsonl", "question-types.jsonl", "labels.jsonl"];
     const sounds = readdirSync(join(options.folder, "sounds")).map((name) => join("sounds", name));
     assert.equal(sounds.length, 6);
@@ -56,7 +56,7 @@ describe("held-out combinations", () => {
   const scenes = (combinations: "training" | "held-out") =>
     Array.from({ length: 3000 }, (_, seed) => {
       const [random = Math.random] = randomStreams(seed, 1);
-      return randomSoundScene(random, combinations);
+      return randomAudioScene(random, combinations);
     });
 
   it("are in every held-out scene, and in no scene of training", () => {
@@ -68,7 +68,7 @@ describe("held-out combinations", () => {
     const labels = (combinations: "training" | "held-out") =>
       new Set(
         scenes(combinations).flatMap((scene) =>
-          Object.entries(soundLabels(scene)).map(([aspect, label]) => `${aspect}: ${label}`),
+          Object.entries(audioLabels(scene)).map(([attribute, label]) => `${attribute}: ${label}`),
         ),
       );
     const known = labels("training");

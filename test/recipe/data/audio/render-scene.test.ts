@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import {
+  type AudioEvent,
+  type AudioScene,
   type PitchedSource,
   pitchedSources,
-  type SoundEvent,
-  type SoundScene,
 } from "../../../../models/recipe/data/audio/audio-scene.js";
 import type { Timbre } from "../../../../models/recipe/data/audio/play-event.js";
 import { renderScene } from "../../../../models/recipe/data/audio/render-scene.js";
@@ -21,13 +21,13 @@ before(async () => {
 });
 
 function render(
-  events: readonly SoundEvent[],
+  events: readonly AudioEvent[],
   seed: number,
   timbre: Timbre = "training",
-  scene: Partial<SoundScene> = {},
+  scene: Partial<AudioScene> = {},
 ) {
   const [random = Math.random] = randomStreams(seed, 1);
-  const whole: SoundScene = { events, loudness: "loud", distance: "near", background: "silence", ...scene };
+  const whole: AudioScene = { events, loudness: "loud", distance: "near", background: "silence", ...scene };
   return renderScene(whole, { timbre, random, spoken: spoken[timbre] });
 }
 

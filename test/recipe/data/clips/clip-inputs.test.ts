@@ -11,14 +11,14 @@ describe("patches of clips", async () => {
     ...{ count: 200, seed: 1, side: SIDE, patchSide: PATCH, frames: FRAMES },
   });
 
-  /** By aspect, what each patch shows. */
+  /** By attribute, what each patch shows. */
   async function shown(index: number): Promise<Readonly<Record<string, readonly (string | undefined)[]>>> {
     const [random = Math.random] = randomStreams(7, 1);
     const { patches } = await input(index, random);
     return Object.fromEntries(
-      Array.from(patchLabels ?? [], ([aspect, labels]) => [
-        aspect,
-        Array.from(patches?.get(aspect) ?? [], (place) => labels[place]),
+      Array.from(patchLabels ?? [], ([attribute, labels]) => [
+        attribute,
+        Array.from(patches?.get(attribute) ?? [], (place) => labels[place]),
       ]),
     );
   }

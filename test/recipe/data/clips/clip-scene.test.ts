@@ -8,15 +8,15 @@ import {
 import {
   type ClipQuestionType,
   captionOfClip,
-  clipAspects,
+  clipAttributes,
   clipLabels,
   clipQuestionsOf,
   clipQuestionTypes,
 } from "../../../../models/recipe/data/clips/describe-clip.js";
-import { readPicturedConcepts } from "../../../../models/recipe/data/text/concepts.js";
+import { readDrawableConcepts } from "../../../../models/recipe/data/text/concepts.js";
 import { randomStreams } from "../../../../src/core/random.js";
 
-const concepts = readPicturedConcepts();
+const concepts = readDrawableConcepts();
 
 function scenesOf(combinations: ClipCombinations, count = 3000): ClipScene[] {
   return Array.from({ length: count }, (_, seed) => {
@@ -64,7 +64,7 @@ describe("what is said of a clip", () => {
   it("asks every type of question, and labels what it knows aspects for", () => {
     assert.deepEqual(new Set(questions.map(({ type }) => type)), new Set(clipQuestionTypes));
     const labelled = new Set(training.flatMap((scene) => Object.keys(clipLabels(scene))));
-    assert.deepEqual(labelled, new Set(clipAspects));
+    assert.deepEqual(labelled, new Set(clipAttributes));
   });
 
   const balances: readonly (readonly [ClipQuestionType, string | RegExp])[] = [

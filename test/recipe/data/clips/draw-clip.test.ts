@@ -10,12 +10,12 @@ import {
 import { drawClip, FILE_FRAMES, takenTimes } from "../../../../models/recipe/data/clips/draw-clip.js";
 import { IconRasters } from "../../../../models/recipe/data/images/icon-looks.js";
 import type { Picture } from "../../../../models/recipe/data/images/paint.js";
-import { type Concept, readPicturedConcepts } from "../../../../models/recipe/data/text/concepts.js";
+import { type Concept, readDrawableConcepts } from "../../../../models/recipe/data/text/concepts.js";
 import { randomStreams } from "../../../../src/core/random.js";
 
 const SIDE = 64;
 const SEEDS = [0, 1, 2, 3, 4, 5];
-const concepts = readPicturedConcepts();
+const concepts = readDrawableConcepts();
 const rasters = new IconRasters();
 
 function conceptOf(name: string): Concept {
@@ -38,12 +38,12 @@ const NOTICED = 100;
 function seen({ pixels }: Picture): { readonly x: number; readonly y: number; readonly area: number } {
   const at = (pixel: number) => [0, 1, 2].map((c) => pixels[3 * pixel + c] ?? 0);
   const edge = Array.from({ length: SIDE }, (_, i) => [i, SIDE * (SIDE - 1) + i, SIDE * i]).flat();
-  const ground = [0, 1, 2].map(
+  const background = [0, 1, 2].map(
     (c) => edge.map((pixel) => at(pixel)[c] ?? 0).sort((a, b) => a - b)[edge.length / 2] ?? 0,
   );
   let [x, y, area] = [0, 0, 0];
   for (let pixel = 0; pixel < SIDE * SIDE; pixel++) {
-    const difference = at(pixel).reduce((sum, value, c) => sum + Math.abs(value - (ground[c] ?? 0)), 0);
+    const difference = at(pixel).reduce((sum, value, c) => sum + Math.abs(value - (background[c] ?? 0)), 0);
     if (difference < NOTICED) continue;
     x += pixel % SIDE;
     y += Math.floor(pixel / SIDE);

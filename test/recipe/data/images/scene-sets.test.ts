@@ -9,7 +9,7 @@ import { randomScene } from "../../../../models/recipe/data/images/scene.js";
 import { writeSceneSet } from "../../../../models/recipe/data/images/scene-sets.js";
 import { readConcepts } from "../../../../models/recipe/data/text/concepts.js";
 import { randomStreams } from "../../../../src/core/random.js";
-import { readLabelledPictures } from "../../../../src/fedmae.js";
+import { readLabelledImages } from "../../../../src/fedmae.js";
 import { readEvaluationData } from "../../../../src/index.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-scenes-"));
@@ -25,13 +25,13 @@ describe("a set of scenes", () => {
     const captions = await readEvaluationData({ path: join(options.folder, "captions.jsonl") }, {});
     const questions = await readEvaluationData({ path: join(options.folder, "questions.jsonl") }, {});
     assert.deepEqual([captions.examples.length, questions.examples.length], [12, 36]);
-    const labelled = await readLabelledPictures([join(options.folder, "labels.jsonl")]);
+    const labelled = await readLabelledImages([join(options.folder, "labels.jsonl")]);
     for (const { path, labels, regions = [] } of labelled) {
       const { width, height, format } = await sharp(path).metadata();
       assert.deepEqual([width, height, format], [64, 64, "jpeg"]);
       assert.equal(regions.length, Number(labels.count));
-      const placed = Object.entries(labels).flatMap(([aspect, label]) =>
-        /^at /.test(aspect) ? [label] : [],
+      const placed = Object.entries(labels).flatMap(([attribute, label]) =>
+        /^at /.test(attribute) ? [label] : [],
       );
       const named = labels.name === undefined ? placed : regions.map(() => labels.name);
       assert.deepEqual(regions.map(({ label }) => label).sort(), named.sort());

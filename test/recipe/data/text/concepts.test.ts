@@ -4,7 +4,7 @@ import {
   HELD_OUT,
   plural,
   readConcepts,
-  readPicturedConcepts,
+  readDrawableConcepts,
   trainingStyles,
   withArticle,
 } from "../../../../models/recipe/data/text/concepts.js";
@@ -26,7 +26,7 @@ describe("concepts", () => {
   });
 
   it("are shown in pictures where every style draws them", () => {
-    const pictured = readPicturedConcepts();
+    const pictured = readDrawableConcepts();
     assert.ok(pictured.length >= 200, String(pictured.length));
     const names = new Set(concepts.map(({ name }) => name));
     for (const { name, icons } of pictured) {

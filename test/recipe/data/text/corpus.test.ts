@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { readConcepts } from "../../../../models/recipe/data/text/concepts.js";
 import {
-  aspects,
+  attributes,
   type Document,
   englishDocuments,
   epochDocuments,
@@ -33,15 +33,18 @@ describe("what the language model reads", () => {
   });
 
   it("says what hints speak for, as often as their shares say", () => {
-    const documents = epochDocuments(english, concepts, 1, 0).filter(({ hints }) => hints.length > 0);
+    const documents = epochDocuments(english, concepts, 1, 0).filter(
+      ({ conditioningLabels }) => conditioningLabels.length > 0,
+    );
     assert.ok(documents.length > 1000);
     let [names, right, surely, clearly] = [0, 0, 0, 0];
-    for (const { hints, texts } of documents) {
-      for (const { aspect, weight } of hints) assert.ok(aspects.includes(aspect) && weight <= 1, aspect);
+    for (const { conditioningLabels, texts } of documents) {
+      for (const { attribute, weight } of conditioningLabels)
+        assert.ok(attributes.includes(attribute) && weight <= 1, attribute);
       for (const text of texts) {
         if ("sentence" in text || text.question !== "what is this") continue;
         names++;
-        const named = hints.filter(({ aspect }) => aspect === "name");
+        const named = conditioningLabels.filter(({ attribute }) => attribute === "name");
         const surest = named.reduce((a, b) => (a.weight > b.weight ? a : b));
         if (surest.label === text.answer.replace(/^an? /, "")) right++;
         surely += surest.weight;
