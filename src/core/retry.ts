@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { abortError } from "./abort.js";
 import { EpalmError } from "./errors.js";
 
 /** A first try and five more: with the default delay they stretch over about a quarter of a minute. */
@@ -40,7 +41,7 @@ export async function withRetries<T>(action: () => Promise<T>, options: RetryOpt
 async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await sleep(delayMs, undefined, signal ? { signal } : {});
-  } catch (cause) {
-    throw new EpalmError("aborted", "the download was taken back", { cause });
+  } catch {
+    throw abortError(signal, "the download");
   }
 }

@@ -1,4 +1,5 @@
 import { encoderInputs } from "../backbones/encoder-graph.js";
+import { abortError } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { Session } from "../runtime/session.js";
@@ -70,8 +71,8 @@ export class EncoderBatcher {
   }
 
   #take(): Waiting[] {
-    for (const { reject } of this.#waiting.filter(({ signal }) => signal?.aborted)) {
-      reject(new EpalmError("aborted", "the request was taken back"));
+    for (const { reject, signal } of this.#waiting.filter(({ signal }) => signal?.aborted)) {
+      reject(abortError(signal));
     }
     this.#waiting = this.#waiting.filter(({ signal }) => !signal?.aborted);
     return this.#waiting.splice(0, this.#maxBatch);

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { encoderInputs } from "../backbones/encoder-graph.js";
+import { throwIfAborted } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
@@ -236,8 +237,4 @@ async function contentHash(bytes: Uint8Array): Promise<string> {
     hash.update(bytes.subarray(start, start + HASHED_BYTES));
   }
   return hash.digest("hex");
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new EpalmError("aborted", "the request was taken back");
 }

@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import { untilAborted } from "../core/abort.js";
 import { type Chunks, isChunks, readChunks, readLocalUrl } from "../core/chunks.js";
 import { EpalmError } from "../core/errors.js";
 
@@ -22,7 +23,7 @@ export async function readMedium<Other extends object>(
   if (input instanceof URL) return readUrl(input);
   if (input instanceof ArrayBuffer) return new Uint8Array(input);
   if (input instanceof Blob) return bytesOf(input);
-  return isChunks(input) ? readChunks(input, untilAborted(signal)) : input;
+  return isChunks(input) ? readChunks(input, (work) => untilAborted(work, signal)) : input;
 }
 
 async function readUrl(url: URL): Promise<string | Uint8Array> {
@@ -52,22 +53,4 @@ function pathOf(url: URL): string {
 
 async function bytesOf(blob: Blob): Promise<Uint8Array> {
   return new Uint8Array(await blob.arrayBuffer());
-}
-
-/** Waits for work no longer than until the signal fires: a stream may never go on. */
-function untilAborted(signal: AbortSignal | undefined): <T>(work: Promise<T>) => Promise<T> {
-  if (!signal) return (work) => work;
-  return async (work) => {
-    let stop = () => {};
-    const aborted = new Promise<never>((_, reject) => {
-      stop = () => reject(new EpalmError("aborted", "the request was taken back"));
-      signal.addEventListener("abort", stop);
-    });
-    if (signal.aborted) stop();
-    try {
-      return await Promise.race([work, aborted]);
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
-  };
 }

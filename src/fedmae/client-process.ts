@@ -30,7 +30,7 @@ const entry = new URL("./client-process.worker.js", import.meta.url);
  * Runs a client's round in a process of its own, which gets the task and its own pictures' paths, and nothing of other
  * clients.
  *
- * @throws what the client failed with; internal if it died; aborted if it took too long or was taken back
+ * @throws what the client failed with; internal if it died; aborted if it took too long or was cancelled
  */
 export function runClient({ task, pictures, minutes, signal }: ClientRun): Promise<MeasuredUpdate> {
   if (signal?.aborted) return Promise.reject(new EpalmError("aborted", "the run was stopped"));

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { EpalmError } from "../core/errors.js";
+import { abortError } from "../core/abort.js";
 import type { Decoder } from "./decoder.js";
 import type { GenerationRequest } from "./request.js";
 import { defaultLimits, Scheduler, type SchedulerLimits } from "./scheduler.js";
@@ -32,7 +32,7 @@ export class Engine {
   readonly decoder: Decoder;
   readonly #scheduler: Scheduler;
   readonly #requests = new Map<GenerationRequest, Waiting>();
-  /** Requests that are done or were taken back; the scheduler forgets them before its next plan. */
+  /** Requests that are done or were cancelled; the scheduler forgets them before its next plan. */
   readonly #settled = new Set<GenerationRequest>();
   #loop: Promise<void> | undefined;
   #steps = 0;
@@ -60,10 +60,10 @@ export class Engine {
     options: { readonly signal?: AbortSignal | undefined; readonly onProgress?: Progress } = {},
   ): Promise<void> {
     const { signal, onProgress = () => undefined } = options;
-    if (signal?.aborted) return Promise.reject(aborted());
+    if (signal?.aborted) return Promise.reject(abortError(signal));
     return new Promise<void>((resolve, reject) => {
       this.#scheduler.add(request);
-      const onAbort = () => this.#settle(request, (waiting) => waiting.reject(aborted()));
+      const onAbort = () => this.#settle(request, ({ reject }) => reject(abortError(signal)));
       const forget = () => signal?.removeEventListener("abort", onAbort);
       this.#requests.set(request, {
         onProgress,
@@ -83,7 +83,7 @@ export class Engine {
 
   async #work(): Promise<void> {
     try {
-      // Between two steps, messages of other requests come in: new ones, and those that were taken back.
+      // Between two steps, messages of other requests come in: new ones, and cancellations.
       for (await nextTurn(); !this.#scheduler.idle; await nextTurn()) await this.#step();
       this.decoder.clear();
     } catch (error) {
@@ -124,8 +124,4 @@ export class Engine {
     this.#settled.add(request);
     tell(waiting);
   }
-}
-
-function aborted(): EpalmError {
-  return new EpalmError("aborted", "the request was taken back");
 }

@@ -1,3 +1,4 @@
+import { abortError } from "../core/abort.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import { TransientFailure, withRetries } from "../core/retry.js";
 
@@ -121,8 +122,7 @@ export class HubClient {
   }
 
   #networkError(error: unknown, subject: string): EpalmError {
-    if (this.#signal?.aborted)
-      return new EpalmError("aborted", "the download was taken back", { cause: error });
+    if (this.#signal?.aborted) return abortError(this.#signal, "the download");
     // Node says no more than "fetch failed"; the reason is the cause of that.
     const reason = error instanceof Error && error.cause ? error.cause : error;
     return new TransientFailure(`${subject}: ${messageOf(reason)}`);

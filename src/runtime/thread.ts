@@ -1,5 +1,6 @@
 import "./no-telemetry.js";
 import { Worker } from "node:worker_threads";
+import { abortError } from "../core/abort.js";
 import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
 
 /** What goes to a thread, and what comes back. Ids tell calls apart. */
@@ -59,7 +60,7 @@ export class Thread {
   call(method: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
     const { signal, onEvent, transfer = [] } = options;
     if (this.#failure) return Promise.reject(this.#failure);
-    if (signal?.aborted) return Promise.reject(new EpalmError("aborted", "the request was taken back"));
+    if (signal?.aborted) return Promise.reject(abortError(signal));
     const id = this.#nextId++;
     const abort = () => this.#post({ kind: "abort", id });
     return new Promise<unknown>((resolve, reject) => {

@@ -1,5 +1,6 @@
 import type { Modality } from "../core/modality.js";
 import type { ListAnswer, ModelList, TextAnswer, WireText } from "../wire.js";
+import { EpalmConnectionError } from "./client-errors.js";
 import type {
   CommonAnswer,
   CommonAnswers,
@@ -9,8 +10,7 @@ import type {
   CommonText,
   CommonTimings,
   CommonUsage,
-} from "./asker.js";
-import { EpalmConnectionError } from "./client-errors.js";
+} from "./multimodal-model.js";
 
 /** Milliseconds. Several questions overlap: the longest counts. */
 export interface Timings extends CommonTimings {

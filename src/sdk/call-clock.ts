@@ -1,10 +1,10 @@
 import { EpalmError } from "../core/errors.js";
 import { EpalmTimeoutError } from "./client-errors.js";
 
-const TAKEN_BACK = "the call was taken back";
+const CANCELLED = "the call was cancelled";
 
 /**
- * The time that one call has, all its attempts and pauses together, and the signals that may take it back.
+ * The time that one call has, all its attempts and pauses together, and the signals that may cancel it.
  * `AbortSignal.any` would do, but on Node 20 it leaves something behind on signals that live long.
  */
 export class CallClock {
@@ -19,8 +19,8 @@ export class CallClock {
     this.#callers = callers.filter((caller) => caller !== undefined);
     this.#end = performance.now() + timeout;
     this.#timer = setTimeout(() => this.#stop(new EpalmTimeoutError(timeout)), timeout);
-    for (const caller of this.#callers) caller.addEventListener("abort", this.#takeBack);
-    if (this.#callers.some(({ aborted }) => aborted)) this.#takeBack();
+    for (const caller of this.#callers) caller.addEventListener("abort", this.#cancel);
+    if (this.#callers.some(({ aborted }) => aborted)) this.#cancel();
   }
 
   /** Fires when the call is over, whatever ended it. */
@@ -42,7 +42,7 @@ export class CallClock {
   async race<T>(work: Promise<T>): Promise<T> {
     let onAbort: (() => void) | undefined;
     const over = new Promise<never>((_, reject) => {
-      onAbort = () => reject(this.#reason ?? new EpalmError("aborted", TAKEN_BACK));
+      onAbort = () => reject(this.#reason ?? new EpalmError("aborted", CANCELLED));
       if (this.signal.aborted) onAbort();
       else this.signal.addEventListener("abort", onAbort);
     });
@@ -70,13 +70,13 @@ export class CallClock {
   /** Closes whatever of the call is still open, and forgets the callers' signals. */
   end(): void {
     clearTimeout(this.#timer);
-    for (const caller of this.#callers) caller.removeEventListener("abort", this.#takeBack);
+    for (const caller of this.#callers) caller.removeEventListener("abort", this.#cancel);
     this.#controller.abort();
   }
 
-  readonly #takeBack = () => {
+  readonly #cancel = () => {
     const fired = this.#callers.find(({ aborted }) => aborted);
-    this.#stop(new EpalmError("aborted", TAKEN_BACK, { cause: fired?.reason }));
+    this.#stop(new EpalmError("aborted", CANCELLED, { cause: fired?.reason }));
   };
 
   #stop(reason: EpalmError): void {

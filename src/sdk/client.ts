@@ -15,7 +15,6 @@ import {
   readModels,
   readRanking,
 } from "./answer.js";
-import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./asker.js";
 import { CallClock } from "./call-clock.js";
 import { EpalmApiError } from "./client-errors.js";
 import {
@@ -26,6 +25,7 @@ import {
 } from "./client-settings.js";
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
+import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
 import { wireNames } from "./option-names.js";
 import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
 import { Transport, type WireRequest } from "./transport.js";
@@ -63,7 +63,7 @@ const rankNames: ReadonlySet<string> = new Set([...targetNames, "normalisation"]
 const streamNames: ReadonlySet<string> = new Set([...targetNames, "logprobs", ...Object.keys(wireNames)]);
 const askNames: ReadonlySet<string> = new Set([...streamNames, "onText"]);
 
-interface Asked {
+interface ClientRequest {
   readonly path: "/caption" | "/vqa";
   readonly medium: MediumInput;
   readonly fields: readonly FormField[];
@@ -72,7 +72,7 @@ interface Asked {
 
 /**
  * A client of an epalm service, for Node 20, Bun, Deno and browsers. Its methods are those of a model that was loaded in
- * process: see `Asker`. It holds nothing open and needs no closing; calls may run side by side.
+ * process: see `MultimodalModel`. It holds nothing open and needs no closing; calls may run side by side.
  *
  * All methods throw `EpalmError`: `EpalmApiError` for what the service refused, `EpalmConnectionError`,
  * `EpalmTimeoutError`, and plain ones with the codes `aborted`, `invalid_option`, `not_found`, `invalid_media` and
@@ -124,7 +124,7 @@ export class EpalmClient {
       ...listField("candidates", candidates),
       ...textField("rank_by", normalisation),
     ];
-    const asked: Asked = { path: "/vqa", medium, fields, options };
+    const asked: ClientRequest = { path: "/vqa", medium, fields, options };
     return this.#call(options, async (clock) => {
       const json = await this.#transport.json(await wireRequest(asked, clock), clock);
       return readRanking(json, candidates);
@@ -188,7 +188,7 @@ export class EpalmClient {
   }
 
   #write<Result>(
-    asked: Asked,
+    asked: ClientRequest,
     onText: AskOptions["onText"],
     read: (json: unknown) => Result,
   ): Promise<Result> {
@@ -204,7 +204,7 @@ export class EpalmClient {
   }
 
   async *#stream<Piece, Result>(
-    asked: Asked,
+    asked: ClientRequest,
     signal: AbortSignal,
     pieceFrom: (json: unknown) => Piece,
     read: (json: unknown) => Result,
@@ -218,7 +218,7 @@ export class EpalmClient {
   }
 
   async *#pieces<Piece, Result>(
-    asked: Asked,
+    asked: ClientRequest,
     clock: CallClock,
     pieceFrom: (json: unknown) => Piece,
     read: (json: unknown) => Result,
@@ -252,11 +252,11 @@ export class EpalmClient {
 
 /** A request that writes text. @throws invalid_option */
 function writing(
-  path: Asked["path"],
+  path: ClientRequest["path"],
   medium: MediumInput,
   fields: readonly FormField[],
   options: StreamOptions,
-): Asked {
+): ClientRequest {
   const { logprobs } = options;
   if (logprobs !== undefined && typeof logprobs !== "boolean") {
     throw new EpalmError("invalid_option", "logprobs: expected a boolean");
@@ -271,7 +271,7 @@ function writing(
 }
 
 async function wireRequest(
-  { path, medium, fields, options }: Asked,
+  { path, medium, fields, options }: ClientRequest,
   clock: CallClock,
   more: readonly FormField[] = [],
 ): Promise<WireRequest> {

@@ -4,20 +4,6 @@ export type { AnswerPiece, AnswerStream } from "../core/answer-stream.js";
 export { EpalmError, type ErrorCode } from "../core/errors.js";
 export type { GenerationOptions } from "../generation/options.js";
 export type { Answer, Answers, ModelInfo, Ranking, Timings } from "./answer.js";
-export type {
-  Asker,
-  CommonAnswer,
-  CommonAnswers,
-  CommonAskOptions,
-  CommonMedium,
-  CommonRanked,
-  CommonRanking,
-  CommonRankOptions,
-  CommonStreamOptions,
-  CommonText,
-  CommonTimings,
-  CommonUsage,
-} from "./asker.js";
 export {
   type AskOptions,
   type CallOptions,
@@ -29,3 +15,17 @@ export {
 export { EpalmApiError, EpalmConnectionError, EpalmTimeoutError } from "./client-errors.js";
 export type { ClientOptions, Fetch } from "./client-settings.js";
 export type { MediumInput } from "./medium.js";
+export type {
+  CommonAnswer,
+  CommonAnswers,
+  CommonAskOptions,
+  CommonMedium,
+  CommonRanked,
+  CommonRanking,
+  CommonRankOptions,
+  CommonStreamOptions,
+  CommonText,
+  CommonTimings,
+  CommonUsage,
+  MultimodalModel,
+} from "./multimodal-model.js";

@@ -7,7 +7,7 @@ import { FieldError, namingFields } from "./http/problem.js";
 import type { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
 import type { Admission } from "./queue/admission.js";
-import type { Work, Workload } from "./queue/in-flight.js";
+import type { InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
 import type { BodyReader } from "./requests/body-reader.js";
 import type { GivenMedium } from "./requests/medium.js";
 import { fetchMedium } from "./requests/remote-media.js";
@@ -17,17 +17,17 @@ export interface Service {
   readonly config: ServerConfig;
   readonly models: Models;
   readonly admission: Admission;
-  readonly workload: Workload;
+  readonly inFlight: InFlightRequests;
   readonly bodies: BodyReader;
   readonly metrics: Metrics;
 }
 
 /** What a request wants to be done. */
-export interface Asked {
+export interface AnswerRequest {
   readonly model: string | undefined;
   readonly adapter: string | undefined;
   readonly medium: GivenMedium;
-  readonly work: Work;
+  readonly inFlight: InFlightRequest;
   readonly onText: AnswerContext["onText"];
 }
 
@@ -43,7 +43,7 @@ interface Counted {
  */
 export async function answerInTurn<T extends Counted>(
   { config, models, metrics }: Service,
-  { model: wanted, adapter, medium, work, onText }: Asked,
+  { model: wanted, adapter, medium, inFlight, onText }: AnswerRequest,
   answer: (context: AnswerContext) => Promise<T>,
 ): Promise<T> {
   const { name, model } = models.get(wanted);
@@ -52,17 +52,17 @@ export async function answerInTurn<T extends Counted>(
   const { mediaBytes, answerSeconds } = config.limits;
   const started = performance.now();
   try {
-    const answered = await work.run(
+    const answered = await inFlight.run(
       answerSeconds,
       async () => {
         if ("bytes" in medium) return { bytes: medium.bytes, media: 0 };
         const limits = { ...config.remoteMedia, maxBytes: mediaBytes };
-        const bytes = await fetchMedium(medium.address, medium.field, limits, work.signal);
+        const bytes = await fetchMedium(medium.address, medium.field, limits, inFlight.signal);
         return { bytes, media: performance.now() - started };
       },
       async ({ bytes, media }, queue) => {
-        const medium = await model.encode(bytes, { modality, adapter, signal: work.signal });
-        return answer({ name, medium, before: { queue, media }, signal: work.signal, onText });
+        const medium = await model.encode(bytes, { modality, adapter, signal: inFlight.signal });
+        return answer({ name, medium, before: { queue, media }, signal: inFlight.signal, onText });
       },
     );
     metrics.countAnswer(answered.model, answered.timings, answered.usage);

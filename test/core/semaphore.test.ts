@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Turns } from "../../src/core/semaphore.js";
+import { Semaphore } from "../../src/core/semaphore.js";
 
 describe("turns", () => {
   it("come in the order of asking, so many at a time, whatever becomes of the work", async () => {
-    const turns = new Turns(2);
+    const running = new Semaphore(2);
     const [begun, done]: [number[], (() => void)[]] = [[], []];
     const work = (index: number) => () =>
       new Promise<number>((resolve, reject) => {
         begun.push(index);
         done.push(() => (index === 1 ? reject(new RangeError("no")) : resolve(index)));
       });
-    const all = [0, 1, 2, 3].map((index) => turns.run(work(index)));
+    const all = [0, 1, 2, 3].map((index) => running.run(work(index)));
     assert.deepEqual(begun, [0, 1]);
     done[1]?.();
     await assert.rejects(all[1] ?? Promise.resolve(), RangeError);
@@ -21,13 +21,13 @@ describe("turns", () => {
     assert.deepEqual(begun, [0, 1, 2, 3]);
     for (const finish of done) finish();
     assert.deepEqual(await Promise.all(all.slice(2)), [2, 3]);
-    assert.equal(await turns.run(async () => "free"), "free");
+    assert.equal(await running.run(async () => "free"), "free");
   });
 
   it("are given up by who waits, and not by who began", async () => {
-    const turns = new Turns(1);
+    const running = new Semaphore(1);
     let finish = () => {};
-    const first = turns.run(
+    const first = running.run(
       () =>
         new Promise<void>((resolve) => {
           finish = resolve;
@@ -35,12 +35,12 @@ describe("turns", () => {
       AbortSignal.timeout(5),
     );
     const leaving = new AbortController();
-    const second = turns.run(async () => "second", leaving.signal);
-    const third = turns.run(async () => "third");
+    const second = running.run(async () => "second", leaving.signal);
+    const third = running.run(async () => "third");
     leaving.abort();
     await assert.rejects(second, { code: "aborted" });
     await assert.rejects(
-      turns.run(async () => "late", AbortSignal.abort()),
+      running.run(async () => "late", AbortSignal.abort()),
       { code: "aborted" },
     );
     await new Promise((resolve) => setTimeout(resolve, 20));

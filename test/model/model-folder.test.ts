@@ -237,7 +237,7 @@ describe("a model folder", () => {
         ],
         [() => model.caption(Buffer.from("no picture")), /media/],
         [() => model.rank(picture, "what?", []), /candidates: expected 1 to/],
-        [() => model.caption(picture, { signal: AbortSignal.abort() }), /taken back/],
+        [() => model.caption(picture, { signal: AbortSignal.abort() }), /was cancelled/],
       ];
       for (const [request, message] of wrong) await assert.rejects(request, { name: "EpalmError", message });
       assert.ok((await model.caption(picture, { beams: 1 })).texts.length === 1, "the model still answers");

@@ -12,7 +12,7 @@ import {
   type Screen,
   startChromium,
   textsOf,
-  visit,
+  ticket,
   waitForCount,
 } from "../support/chromium.js";
 import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
@@ -49,7 +49,7 @@ before(async () => {
 after(() => browser?.close());
 
 test("a chosen picture is shown and captioned, a question is answered in a stream", { skip }, async () => {
-  const { page, complaints, origins } = await visit(browser, running.url);
+  const { page, complaints, origins } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
   assert.equal(await page.evaluate("document.querySelector('#figure img').naturalWidth"), 300);
@@ -87,7 +87,7 @@ test("a chosen picture is shown and captioned, a question is answered in a strea
 });
 
 test("everything can be done with the keyboard, and one sees where one is", { skip }, async () => {
-  const { page, complaints } = await visit(browser, running.url);
+  const { page, complaints } = await ticket(browser, running.url);
   await tabTo(page, "#samples li:nth-child(2) button");
   await page.keyboard.press("Enter");
   await waitForCount(page, ".how", 1);
@@ -121,7 +121,7 @@ test("everything can be done with the keyboard, and one sees where one is", { sk
 });
 
 test("candidates are ranked, and their shares add up", { skip }, async () => {
-  const { page } = await visit(browser, running.url);
+  const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await page.click("#choices summary");
   await page.type("#candidates", "yes\n\n  no  \n<b>maybe</b>");
@@ -137,7 +137,7 @@ test("candidates are ranked, and their shares add up", { skip }, async () => {
 test("options count: several texts, drawn anew each time, by the adapter that was chosen", {
   skip,
 }, async () => {
-  const { page } = await visit(browser, running.url);
+  const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
   await page.click("#options summary");
@@ -157,7 +157,7 @@ test("options count: several texts, drawn anew each time, by the adapter that wa
 });
 
 test("an option that does not fit is shown in words, and marked", { skip }, async () => {
-  const { page } = await visit(browser, running.url);
+  const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
   await page.click("#options summary");
@@ -175,7 +175,7 @@ test("an option that does not fit is shown in words, and marked", { skip }, asyn
 });
 
 test("files that are no pictures are refused in words, before or by the service", { skip }, async () => {
-  const { page } = await visit(browser, running.url);
+  const { page } = await ticket(browser, running.url);
   const notes = join(files, "notes.txt");
   writeFileSync(notes, "no picture");
   await choose(page, notes);
@@ -202,7 +202,7 @@ test("files that are no pictures are refused in words, before or by the service"
 });
 
 test("a picture can be pasted or dropped, and begins a new conversation", { skip }, async () => {
-  const { page, complaints } = await visit(browser, running.url);
+  const { page, complaints } = await ticket(browser, running.url);
   for (const [type, field] of [
     ["ClipboardEvent", "clipboardData"],
     ["DragEvent", "dataTransfer"],
@@ -224,7 +224,7 @@ test("a picture can be pasted or dropped, and begins a new conversation", { skip
 });
 
 test("an answer can be stopped, and a lost connection is told", { skip }, async () => {
-  const { page } = await visit(browser, running.url);
+  const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
   await page.setRequestInterception(true);
@@ -256,7 +256,7 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   };
   for (const [name, bytes] of Object.entries(media)) writeFileSync(join(senses, "samples", name), bytes);
   const all = await startServer({ models: { all: senses }, logLevel: "silent" });
-  const { page, complaints, origins } = await visit(browser, all.url);
+  const { page, complaints, origins } = await ticket(browser, all.url);
   await waitForCount(page, "#samples li", 4);
   assert.deepEqual(await textsOf(page, "#chooser b"), ["Choose a picture, a sound or a video"]);
   assert.equal(await page.evaluate("document.querySelector('#file').accept"), "image/*,audio/*,video/*");
@@ -322,7 +322,7 @@ for (const [name, screen] of Object.entries({
   dark: { scheme: "dark" },
 } satisfies Record<string, Screen>)) {
   test(`nothing is wider than the screen: ${name}`, { skip }, async () => {
-    const { page, complaints } = await visit(browser, running.url, screen);
+    const { page, complaints } = await ticket(browser, running.url, screen);
     await expectNoSideways(page);
     await page.screenshot({ path: join(ARTIFACTS, `page-${name}-start.png`) });
     await page.click("#samples button");
@@ -350,7 +350,7 @@ for (const [name, screen] of Object.entries({
 
 test("a key is asked for, checked, and remembered in this tab", { skip }, async () => {
   const guarded = await startServer({ models: { tiny: folder }, keys: { me: KEY }, logLevel: "silent" });
-  const { page } = await visit(browser, guarded.url);
+  const { page } = await ticket(browser, guarded.url);
   await page.waitForSelector("#key-form:not([hidden])");
   await page.keyboard.type("a-key-that-is-wrong");
   await page.keyboard.press("Enter");
@@ -376,7 +376,7 @@ test("a service that is still loading is waited for", { skip }, async () => {
   const models = new Models();
   const server = await createServer({ config, models, version: "0.0.0" });
   try {
-    const { page } = await visit(browser, await server.listen());
+    const { page } = await ticket(browser, await server.listen());
     assert.deepEqual(await textsOf(page, "#service-notice"), ["The service is loading its models."]);
     await models.load(config, 1);
     await waitForCount(page, "#samples li", 3);

@@ -11,7 +11,7 @@ import { runningFfmpegs } from "../support/running-ffmpegs.js";
 import { postJson, problemIn, startServer } from "../support/running-server.js";
 import { temporaryFolder } from "../support/tiny-model.js";
 
-/** Work on media that nobody waits for any more: it ends at once, and leaves neither a process nor a file. */
+/** InFlightRequest on media that nobody waits for any more: it ends at once, and leaves neither a process nor a file. */
 
 const folder = await buildAllSensesModel();
 const still = ["-f", "lavfi", "-i", "color=c=red:s=64x48:r=5:d=40"];

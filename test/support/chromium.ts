@@ -29,8 +29,8 @@ export function startChromium(executablePath: string): Promise<Browser> {
   });
 }
 
-/** A visit: the page, and what a visitor would not notice of it. */
-export interface Visit {
+/** A ticket: the page, and what a visitor would not notice of it. */
+export interface Ticket {
   readonly page: Page;
   /** Errors of scripts, complaints of the console, violations of the policy. */
   readonly complaints: string[];
@@ -45,7 +45,7 @@ export interface Screen {
 }
 
 /** Opens an address in a profile of its own. */
-export async function visit(browser: Browser, url: string, screen: Screen = {}): Promise<Visit> {
+export async function ticket(browser: Browser, url: string, screen: Screen = {}): Promise<Ticket> {
   const { width = 1280, height = 860, scheme = "light" } = screen;
   const context = await browser.createBrowserContext();
   const page = await context.newPage();

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
 import {
   type Answer,
@@ -11,7 +12,6 @@ import {
 import { sampleMedium, sampleWords } from "../../media/sample-medium.js";
 import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
 import type { CliContext } from "../context.js";
-import { throwIfAborted } from "../interruption.js";
 import { describeMachine, type Machine } from "../measure/machine.js";
 import { median } from "../measure/median.js";
 import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";

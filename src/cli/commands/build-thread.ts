@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
+import { untilAborted } from "../../core/abort.js";
 import type { BuildOptions } from "../../model/build-model.js";
 import { Thread } from "../../runtime/thread.js";
-import { untilAborted } from "../interruption.js";
 
 /**
  * Builds a model folder in a thread of its own: writing weights holds a thread for minutes, and Ctrl-C is to be heard

@@ -41,9 +41,9 @@ export function addCaptionCommand(program: Command, context: CliContext): void {
 
 async function caption(files: readonly string[], flags: CaptionFlags, context: CliContext): Promise<void> {
   const options = { ...generationOptions(flags), adapter: flags.adapter, signal: context.signal };
-  const askings = files.map((file) => ({ file, modality: flags.modality }));
+  const questions = files.map((file) => ({ file, modality: flags.modality }));
   await withModel(flags, context, (model) =>
-    answerMedia(askings, flags, context, model, async (medium, { modality }, onText) => {
+    answerMedia(questions, flags, context, model, async (medium, { modality }, onText) => {
       const answer = await model.caption(medium, { ...options, modality, onText });
       return { texts: answer.texts, whole: answer };
     }),

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { untilAborted } from "../../core/abort.js";
 import { EpalmError, openModelFolder } from "../../index.js";
 import { MANIFEST_FILE } from "../../model/manifest.js";
 import type { CliContext } from "../context.js";
-import { untilAborted } from "../interruption.js";
 import { styleHeadings } from "../output/colours.js";
 import { describeCheckpoint } from "../output/describe-checkpoint.js";
 import { describeModel } from "../output/describe-model.js";

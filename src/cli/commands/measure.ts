@@ -1,9 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Command } from "commander";
+import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
 import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../../index.js";
 import type { CliContext } from "../context.js";
-import { throwIfAborted } from "../interruption.js";
 import { measureTexts } from "../measure/measure-texts.js";
 import {
   type Measurements,

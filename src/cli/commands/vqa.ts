@@ -1,13 +1,13 @@
 import { type Command, Option } from "commander";
 import { EpalmError, type Model } from "../../index.js";
 import type { CliContext } from "../context.js";
-import { type Asking, readQuestions } from "../options/asking.js";
 import {
   addGenerationOptions,
   type GenerationFlags,
   generationOptions,
   givenGenerationFlags,
 } from "../options/generation-flags.js";
+import { type MediaQuestion, readQuestions } from "../options/media-questions.js";
 import { each, someText } from "../options/option-values.js";
 import { streamOption } from "../options/stream-option.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "../options/with-model.js";
@@ -71,16 +71,16 @@ export function addVqaCommand(program: Command, context: CliContext): void {
 
 async function vqa(files: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
   refuseMixedModes(flags);
-  const askings = await askingsOf(files, flags);
+  const questions = await questionsOf(files, flags);
   await withModel(flags, context, (model) =>
-    answerMedia(askings, flags, context, model, asking(model, flags, context)),
+    answerMedia(questions, flags, context, model, askWith(model, flags, context)),
   );
 }
 
-async function askingsOf(
+async function questionsOf(
   files: readonly string[],
   { question, questions, modality }: VqaFlags,
-): Promise<Asking[]> {
+): Promise<MediaQuestion[]> {
   if (questions !== undefined) {
     if (files.length === 0) return readQuestions(questions);
     throw new EpalmError("invalid_option", "files: expected none beside --questions, which names them");
@@ -106,7 +106,7 @@ function refuseMixedModes(flags: VqaFlags): void {
   }
 }
 
-function asking(model: Model, flags: VqaFlags, { signal }: CliContext): AskModel {
+function askWith(model: Model, flags: VqaFlags, { signal }: CliContext): AskModel {
   const { candidate, adapter } = flags;
   if (candidate === undefined) {
     return async (medium, { question = "", modality }, onText) => {

@@ -1,8 +1,8 @@
 import { type Command, Option } from "commander";
+import { throwIfAborted } from "../../core/abort.js";
 import { load, type Model } from "../../index.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
 import type { CliContext } from "../context.js";
-import { throwIfAborted } from "../interruption.js";
 import { integer } from "./option-values.js";
 
 /** More threads than any machine that is in use has cores. */

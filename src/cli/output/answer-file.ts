@@ -12,7 +12,7 @@ import { dirname } from "node:path";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { modalities } from "../../core/modality.js";
-import { type Asking, STANDARD_INPUT } from "../options/asking.js";
+import { type MediaQuestion, STANDARD_INPUT } from "../options/media-questions.js";
 
 /** In bytes; more than a node string holds cannot be read, and ten million answers take less. */
 const MAX_BYTES = 512 * 1024 * 1024;
@@ -40,7 +40,7 @@ export class AnswerFile {
    * @param model lines that another one answered are refused: nobody would see them among these
    * @throws invalid_option if it holds something else, or cannot be written
    */
-  constructor(path: string, asked: readonly Asking[], model: string) {
+  constructor(path: string, asked: readonly MediaQuestion[], model: string) {
     const folder = dirname(path);
     if (!existsSync(folder)) throw invalid(`${path}: there is no folder ${folder}`);
     const text = readText(path);
@@ -63,8 +63,8 @@ export class AnswerFile {
   }
 
   /** Whether there is an answer; never for standard input, which is another one each time. */
-  has(asking: Asking): boolean {
-    return this.#answered.has(keyOf(asking));
+  has(item: MediaQuestion): boolean {
+    return this.#answered.has(keyOf(item));
   }
 
   /** Adds a line, whole: it is in the file when this returns. */
@@ -79,14 +79,14 @@ export class AnswerFile {
   }
 }
 
-type Asked = Pick<AnswerLine, "file" | "modality" | "question">;
+type AnsweredQuestion = Pick<AnswerLine, "file" | "modality" | "question">;
 
-function keyOf({ file, modality, question }: Asked): string {
+function keyOf({ file, modality, question }: AnsweredQuestion): string {
   return JSON.stringify([file, modality ?? "any", question]);
 }
 
 /** Of those whom a line answers: who said what the file is to be taken for, and who left that to its content. */
-function keysOf(line: Asked): string[] {
+function keysOf(line: AnsweredQuestion): string[] {
   return [keyOf(line), keyOf({ ...line, modality: undefined })];
 }
 

@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { untilAborted } from "../../core/abort.js";
 import { EpalmError, type MediumInput, type Model } from "../../index.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
 import type { CliContext } from "../context.js";
-import { untilAborted } from "../interruption.js";
-import { type Asking, STANDARD_INPUT } from "../options/asking.js";
 import { namingFlag } from "../options/generation-flags.js";
+import { type MediaQuestion, STANDARD_INPUT } from "../options/media-questions.js";
 import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
 import { someText } from "../options/option-values.js";
 import { readStandardInput } from "../standard-input.js";
@@ -32,7 +32,7 @@ export interface Reply {
 /** Asks a model; `onText` is there when the text is shown while it grows. */
 export type AskModel = (
   medium: MediumInput,
-  asking: Asking,
+  item: MediaQuestion,
   onText: ((piece: string) => void) | undefined,
 ) => Promise<Reply>;
 
@@ -68,7 +68,7 @@ function collectFile(file: string, previous: readonly string[] = []): string[] {
   return [...previous, file];
 }
 
-type AskedModel = Pick<Model, "manifest" | "modalities">;
+type OpenedModel = Pick<Model, "manifest" | "modalities">;
 
 /**
  * Asks about each file and prints the answers: texts alone for one, `path<TAB>text` for several, or lines of JSON. One
@@ -77,41 +77,41 @@ type AskedModel = Pick<Model, "manifest" | "modalities">;
  * @throws invalid_option where the model does not take what all are to be taken for
  */
 export async function answerMedia(
-  askings: readonly Asking[],
+  questions: readonly MediaQuestion[],
   flags: AnswerFlags,
   context: CliContext,
-  model: AskedModel,
+  model: OpenedModel,
   askModel: AskModel,
 ): Promise<void> {
   checkModality(flags, model);
   const { name } = model.manifest;
-  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, askings, name);
-  const open = askings.filter((asking) => !output?.has(asking));
-  if (open.length < askings.length) {
+  const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, questions, name);
+  const open = questions.filter((item) => !output?.has(item));
+  if (open.length < questions.length) {
     note(
-      `${formatCount(askings.length - open.length)} of ${formatCount(askings.length)} are answered already`,
+      `${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are answered already`,
     );
   }
   const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
   const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
   try {
-    for (const asking of open) {
+    for (const item of open) {
       // Named twice: known by now.
-      if (output?.has(asking)) continue;
-      const input = await inputOf(asking, context);
-      const prefix = askings.length > 1 ? prefixOf(asking) : "";
-      const head = headOf(asking);
+      if (output?.has(item)) continue;
+      const input = await inputOf(item, context);
+      const prefix = questions.length > 1 ? prefixOf(item) : "";
+      const head = headOf(item);
       try {
-        refuseUntaken(asking, model);
-        if (flags.stream) await streamReply(input, asking, prefix, askModel);
+        refuseUntaken(item, model);
+        if (flags.stream) await streamReply(input, item, prefix, askModel);
         else {
-          const { texts, whole } = await askModel(input, asking, undefined);
+          const { texts, whole } = await askModel(input, item, undefined);
           if (flags.json) writeLine({ ...head, ...whole });
           else printTexts(texts, prefix, flags);
         }
         progress.done(true);
       } catch (error) {
-        const own = errorAboutOne(error, input, asking, flags, model);
+        const own = errorAboutOne(error, input, item, flags, model);
         if (!own) throw namingFlag(error);
         progress.aside(() => context.reportError(own));
         if (flags.json) writeLine({ ...head, error: { code: own.code, message: own.message } });
@@ -125,7 +125,7 @@ export async function answerMedia(
 }
 
 /** What a line of JSON begins with. */
-function headOf({ file, modality, question }: Asking): AnswerLine {
+function headOf({ file, modality, question }: MediaQuestion): AnswerLine {
   return {
     file,
     ...(modality === undefined ? {} : { modality }),
@@ -134,31 +134,31 @@ function headOf({ file, modality, question }: Asking): AnswerLine {
 }
 
 /** Where a line of a file of questions names what the model does not take. */
-function refuseUntaken({ file, path, modality }: Asking, { modalities }: AskedModel): void {
+function refuseUntaken({ file, path, modality }: MediaQuestion, { modalities }: OpenedModel): void {
   if (modality === undefined || modalities.includes(modality)) return;
   const expected = `expected ${modalities.join(" or ")}, which the model takes, got ${modality}`;
   throw new EpalmError("invalid_option", `${path ?? file}: ${expected}`);
 }
 
-async function inputOf({ file, path }: Asking, { signal }: CliContext): Promise<string | Uint8Array> {
+async function inputOf({ file, path }: MediaQuestion, { signal }: CliContext): Promise<string | Uint8Array> {
   if (path !== undefined) return path;
   if (file !== STANDARD_INPUT) return file;
   return untilAborted(readStandardInput(MAX_MEDIA_BYTES), signal);
 }
 
 /** Before each line, where there are several files; the question, where each has its own. */
-function prefixOf({ file, question, hasOwnQuestion }: Asking): string {
+function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
   return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
 
 async function streamReply(
   input: MediumInput,
-  asking: Asking,
+  item: MediaQuestion,
   prefix: string,
   askModel: AskModel,
 ): Promise<void> {
   let next = prefix;
-  await askModel(input, asking, (piece) => {
+  await askModel(input, item, (piece) => {
     process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));
     next = "";
   });
@@ -184,9 +184,9 @@ function oneLine(text: string): string {
 function errorAboutOne(
   error: unknown,
   input: string | Uint8Array,
-  { file, hasOwnQuestion }: Asking,
+  { file, hasOwnQuestion }: MediaQuestion,
   { adapter }: AnswerFlags,
-  { modalities }: AskedModel,
+  { modalities }: OpenedModel,
 ): EpalmError | undefined {
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;

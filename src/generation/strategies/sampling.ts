@@ -41,7 +41,7 @@ interface Lane {
   readonly parent: number;
 }
 
-/** One sequence per chooser, all from the same prompt; no token is ever taken back. */
+/** One sequence per chooser, all from the same prompt; a token once chosen stays. */
 class IndependentHypotheses implements Strategy {
   readonly candidates: number | "all";
   readonly maxSequences: number;

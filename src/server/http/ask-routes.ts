@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { CaptionRequest, ListAnswer, TextAnswer, TextEvent } from "../../wire.js";
 import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
-import { workOf } from "../queue/in-flight.js";
+import { inFlightOf } from "../queue/in-flight.js";
 import { checkGeneration, checkVqa } from "../requests/check-request.js";
 import type { GivenMedium } from "../requests/medium.js";
-import { readAsked } from "../requests/read-asked.js";
+import { readRequest } from "../requests/read-request.js";
 import { answerInTurn, type Service } from "../service.js";
 import { sendEvents } from "./event-stream.js";
 
@@ -12,14 +12,14 @@ type AnyAnswer = TextAnswer | ListAnswer;
 
 /** `POST /caption` and `POST /vqa`. */
 export function askRoutes(app: FastifyInstance, service: Service): void {
-  const options = { onRequest: service.workload.enter };
+  const options = { onRequest: service.inFlight.enter };
   app.post("/caption", options, async (request, reply) => {
-    const { fields, medium } = await readAsked("caption", request, service);
+    const { fields, medium } = await readRequest("caption", request, service);
     checkGeneration(fields, service.config.limits);
     return respond(service, request, reply, fields, medium, (context) => captionAnswer(context, fields));
   });
   app.post("/vqa", options, async (request, reply) => {
-    const { fields, medium } = await readAsked("vqa", request, service);
+    const { fields, medium } = await readRequest("vqa", request, service);
     checkVqa(fields, service.config.limits);
     return respond(service, request, reply, fields, medium, (context) => vqaAnswer(context, fields));
   });
@@ -33,7 +33,7 @@ function respond(
   medium: GivenMedium,
   answer: (context: AnswerContext) => Promise<AnyAnswer>,
 ): Promise<AnyAnswer | FastifyReply> {
-  const asked = { model, adapter, medium, work: workOf(request) };
+  const asked = { model, adapter, medium, inFlight: inFlightOf(request) };
   if (!(stream ?? acceptsEvents(request))) {
     return answerInTurn(service, { ...asked, onText: undefined }, answer);
   }

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { adapterModality, type Model } from "../../index.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../../wire.js";
 import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
-import { workOf } from "../queue/in-flight.js";
+import { inFlightOf } from "../queue/in-flight.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "../requests/chat-schema.js";
 import { checkGeneration, checkVqa } from "../requests/check-request.js";
 import type { ChatQuestion } from "../requests/read-chat.js";
@@ -14,7 +14,7 @@ import { sendEvents } from "./event-stream.js";
 export function chatRoutes(app: FastifyInstance, service: Service): void {
   const started = unixSeconds();
   app.get("/v1/models", () => modelList(service.models.loaded, started));
-  app.post("/v1/chat/completions", { onRequest: service.workload.enter }, async (request, reply) => {
+  app.post("/v1/chat/completions", { onRequest: service.inFlight.enter }, async (request, reply) => {
     const chat = await service.bodies.read("chat", request.body, service.config.limits.mediaBytes);
     const { model, adapter, stream } = chat.fields;
     checkGeneration(chat.fields, service.config.limits);
@@ -23,7 +23,7 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
     const ask = (onText: AnswerContext["onText"]) =>
       answerInTurn(
         service,
-        { model, adapter, medium: chat.medium, work: workOf(request), onText },
+        { model, adapter, medium: chat.medium, inFlight: inFlightOf(request), onText },
         (context) => answerChat(context, chat),
       );
     if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);

@@ -11,7 +11,7 @@ import { Keys } from "../keys.js";
 import { Metrics } from "../metrics.js";
 import type { Models } from "../models.js";
 import { Admission } from "../queue/admission.js";
-import { Workload } from "../queue/in-flight.js";
+import { InFlightRequests } from "../queue/in-flight.js";
 import { BodyReader } from "../requests/body-reader.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
 import type { Service } from "../service.js";
@@ -60,13 +60,13 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const { config, models } = options;
   const app = bareServer(options);
   const admission = new Admission(config.queue);
-  const workload = new Workload(admission);
+  const inFlight = new InFlightRequests(admission);
   const metrics = new Metrics(admission, models);
   const bodies = new BodyReader();
-  const service: Service = { config, models, admission, workload, bodies, metrics };
+  const service: Service = { config, models, admission, inFlight, bodies, metrics };
   const keys = new Keys(config.keys);
 
-  workload.register(app);
+  inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
@@ -97,7 +97,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     app,
     listen: () => app.listen({ host: config.host, port: config.port }),
     close: async () => {
-      await closeGently(app, admission, workload, config.graceSeconds);
+      await closeGently(app, admission, inFlight, config.graceSeconds);
       await bodies.close();
     },
   };
@@ -158,7 +158,7 @@ function rateLimitOptions({ requests, seconds }: NonNullable<ServerConfig["rateL
 async function closeGently(
   app: FastifyInstance,
   admission: Admission,
-  workload: Workload,
+  inFlight: InFlightRequests,
   graceSeconds: number,
 ): Promise<void> {
   admission.close();
@@ -167,8 +167,8 @@ async function closeGently(
   const atMost = (milliseconds: number) =>
     Promise.race([closing, pause(milliseconds, undefined, { signal: closed.signal })]);
   try {
-    await Promise.race([workload.over(), atMost(graceSeconds * 1000)]);
-    workload.giveUp();
+    await Promise.race([inFlight.drained(), atMost(graceSeconds * 1000)]);
+    inFlight.cancelAll();
     await atMost(LAST_ANSWERS);
     // Those that are open and ask nothing, as browsers and proxies keep them, and those that take no answer.
     app.server.closeAllConnections();

@@ -1,4 +1,5 @@
 import { EpalmError } from "../../core/errors.js";
+import { Semaphore } from "../../core/semaphore.js";
 
 export interface AdmissionLimits {
   /** Requests that are worked on at the same time. */
@@ -12,19 +13,15 @@ export interface AdmissionLimits {
 }
 
 /** A request from its header to its answer. */
-export interface Visit {
+export interface Ticket {
   /** Notes that so much of its body has come. @throws overloaded if all bodies together are too much */
-  take(bytes: number): void;
+  reserve(bytes: number): void;
   /** Its body is whole: takes a place in the queue; may be called twice. @throws overloaded */
-  arrived(): void;
+  enqueue(): void;
   /** Resolves when its work may begin, in the order of calls. @throws aborted when the signal fires first */
   turn(signal: AbortSignal): Promise<void>;
   /** Gives back all that it holds; may be called twice. */
-  leave(): void;
-}
-
-interface Waiting {
-  readonly begin: () => void;
+  release(): void;
 }
 
 /** At most so long is a client told to stay away; seconds. */
@@ -39,25 +36,25 @@ const SMOOTHING = 0.1;
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
-  readonly #queue: Waiting[] = [];
+  readonly #running: Semaphore;
   #arriving = 0;
   #bytes = 0;
   #places = 0;
-  #running = 0;
   #isClosed = false;
   /** Mean time of a turn. */
   #seconds = 0;
 
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
+    this.#running = new Semaphore(limits.running);
   }
 
   get running(): number {
-    return this.#running;
+    return this.#running.active;
   }
 
   get waiting(): number {
-    return this.#places - this.#running;
+    return this.#places - this.#running.active;
   }
 
   get arriving(): number {
@@ -85,7 +82,7 @@ export class Admission {
   }
 
   /** @throws overloaded, at once: a body that would find no place is not waited for */
-  enter(): Visit {
+  enter(): Ticket {
     if (this.#isClosed) throw new EpalmError("overloaded", "the service is ending");
     this.#expectPlace();
     const { arriving } = this.#limits;
@@ -97,7 +94,7 @@ export class Admission {
     let held = 0;
     let started = 0;
     return {
-      take: (bytes) => {
+      reserve: (bytes) => {
         if (state === "left") return;
         if (this.#bytes + bytes > this.#limits.bytes) {
           throw new EpalmError("overloaded", `all bodies together are more than ${this.#limits.bytes} bytes`);
@@ -105,7 +102,7 @@ export class Admission {
         held += bytes;
         this.#bytes += bytes;
       },
-      arrived: () => {
+      enqueue: () => {
         if (state !== "arriving") return;
         this.#expectPlace();
         this.#arriving--;
@@ -113,19 +110,19 @@ export class Admission {
         state = "waiting";
       },
       turn: async (signal) => {
-        await this.#turn(signal);
-        if (state === "left") this.#finish();
+        await this.#running.acquire(signal);
+        if (state === "left") this.#running.release();
         else state = "running";
         started = performance.now();
       },
-      leave: () => {
+      release: () => {
         if (state === "left") return;
         this.#bytes -= held;
         if (state === "arriving") this.#arriving--;
         else this.#places--;
         if (state === "running") {
           this.#seconds += SMOOTHING * ((performance.now() - started) / 1000 - this.#seconds);
-          this.#finish();
+          this.#running.release();
         }
         state = "left";
       },
@@ -141,41 +138,4 @@ export class Admission {
     const { running, waiting } = this.#limits;
     throw new EpalmError("overloaded", `all places are taken: ${running} that run and ${waiting} that wait`);
   }
-
-  #turn(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) {
-        reject(aborted());
-        return;
-      }
-      if (this.#running < this.#limits.running) {
-        this.#running++;
-        resolve();
-        return;
-      }
-      const onAbort = () => {
-        this.#queue.splice(this.#queue.indexOf(waiting), 1);
-        reject(aborted());
-      };
-      const waiting: Waiting = {
-        begin: () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        },
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#queue.push(waiting);
-    });
-  }
-
-  /** The turn goes to who waited longest, if anybody does. */
-  #finish(): void {
-    const next = this.#queue.shift();
-    if (next) next.begin();
-    else this.#running--;
-  }
-}
-
-function aborted(): EpalmError {
-  return new EpalmError("aborted", "the request was taken back");
 }

@@ -1,22 +1,23 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { throwIfAborted, untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
-import type { Admission, Visit } from "./admission.js";
+import type { Admission, Ticket } from "./admission.js";
 
 declare module "fastify" {
   interface FastifyRequest {
-    /** There on routes whose `onRequest` is `enter` of `Workload`. */
-    work: Work | undefined;
+    /** Set on routes whose `onRequest` hook is `InFlightRequests.enter`. */
+    inFlight: InFlightRequest | undefined;
   }
 }
 
-/** The work that one request makes: what it holds, its place in the queue, and when it is to be given up. */
-export class Work {
-  readonly #visit: Visit;
+/** A request that is being handled: what it holds, its place in the queue, and when it is cancelled. */
+export class InFlightRequest {
+  readonly #ticket: Ticket;
   readonly #controller = new AbortController();
   #deadline: NodeJS.Timeout | undefined;
 
-  constructor(visit: Visit) {
-    this.#visit = visit;
+  constructor(ticket: Ticket) {
+    this.#ticket = ticket;
   }
 
   /** Fires when the client is gone, the time is over, or the service ends; its reason is the error that says so. */
@@ -24,24 +25,24 @@ export class Work {
     return this.#controller.signal;
   }
 
-  giveUp(reason: EpalmError): void {
+  cancel(reason: EpalmError): void {
     this.#controller.abort(reason);
-    this.leave();
+    this.release();
   }
 
-  leave(): void {
+  release(): void {
     clearTimeout(this.#deadline);
-    this.#visit.leave();
+    this.#ticket.release();
   }
 
   /** Notes that so many bytes of the body have come. @throws overloaded if all bodies together are too much */
-  take(bytes: number): void {
-    this.#visit.take(bytes);
+  reserve(bytes: number): void {
+    this.#ticket.reserve(bytes);
   }
 
   /** The body is whole: takes a place in the queue. @throws overloaded */
-  arrived(): void {
-    this.#visit.arrived();
+  enqueue(): void {
+    this.#ticket.enqueue();
   }
 
   /**
@@ -56,75 +57,66 @@ export class Work {
     work: (prepared: Prepared, queued: number) => Promise<T>,
   ): Promise<T> {
     const over = new EpalmError("deadline_exceeded", `the answer was not ready within ${seconds} s`);
-    this.#deadline = setTimeout(() => this.giveUp(over), seconds * 1000);
+    this.#deadline = setTimeout(() => this.cancel(over), seconds * 1000);
     try {
       const prepared = await prepare();
       const started = performance.now();
-      await this.#visit.turn(this.signal);
+      await this.#ticket.turn(this.signal);
       // It may have fired since the turn came.
-      this.signal.throwIfAborted();
+      throwIfAborted(this.signal);
       return await untilAborted(work(prepared, performance.now() - started), this.signal);
     } catch (error) {
       throw this.signal.aborted ? this.signal.reason : error;
     } finally {
-      this.leave();
+      this.release();
     }
   }
 }
 
-/** All work that is in the house. */
-export class Workload {
+/** All requests in flight. */
+export class InFlightRequests {
   readonly #admission: Admission;
-  readonly #works = new Set<Work>();
-  #tellOver: (() => void) | undefined;
+  readonly #requests = new Set<InFlightRequest>();
+  #onDrained: (() => void) | undefined;
 
   constructor(admission: Admission) {
     this.#admission = admission;
   }
 
   register(app: FastifyInstance): void {
-    app.decorateRequest("work", undefined);
+    app.decorateRequest("inFlight", undefined);
   }
 
   /** Lets a request in before its body is read. @throws overloaded */
   readonly enter = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    const work = new Work(this.#admission.enter());
-    this.#works.add(work);
-    request.work = work;
+    const inFlight = new InFlightRequest(this.#admission.enter());
+    this.#requests.add(inFlight);
+    request.inFlight = inFlight;
     reply.raw.once("close", () => {
-      this.#works.delete(work);
-      if (this.#works.size === 0) this.#tellOver?.();
-      if (reply.raw.writableFinished) work.leave();
-      else work.giveUp(new EpalmError("aborted", "the client closed the connection"));
+      this.#requests.delete(inFlight);
+      if (this.#requests.size === 0) this.#onDrained?.();
+      if (reply.raw.writableFinished) inFlight.release();
+      else inFlight.cancel(new EpalmError("aborted", "the client closed the connection"));
     });
   };
 
-  /** Resolves as soon as there is no work. */
-  over(): Promise<void> {
-    if (this.#works.size === 0) return Promise.resolve();
+  /** Resolves as soon as no request is in flight. */
+  drained(): Promise<void> {
+    if (this.#requests.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#tellOver = resolve;
+      this.#onDrained = resolve;
     });
   }
 
-  /** Gives up everything. */
-  giveUp(): void {
-    for (const work of this.#works) work.giveUp(new EpalmError("overloaded", "the service is ending"));
+  /** Cancels all of them. */
+  cancelAll(): void {
+    for (const request of this.#requests)
+      request.cancel(new EpalmError("overloaded", "the service is ending"));
   }
 }
 
-/** The request's work. */
-export function workOf(request: FastifyRequest): Work {
-  if (request.work) return request.work;
+/** The state of a request in flight. @throws internal on a route that has no `enter` hook */
+export function inFlightOf(request: FastifyRequest): InFlightRequest {
+  if (request.inFlight) return request.inFlight;
   throw new EpalmError("internal", `${request.method} ${request.url}: has no place in the queue`);
-}
-
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    // Work may give up its own request before it first waits.
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

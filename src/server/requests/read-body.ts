@@ -12,9 +12,9 @@ export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
   };
   app.addContentTypeParser(
     "application/json",
-    async ({ work, headers }: FastifyRequest, payload: IncomingMessage) => {
+    async ({ inFlight, headers }: FastifyRequest, payload: IncomingMessage) => {
       // Where nothing is asked, as at addresses that do not exist, nothing is read.
-      if (!work) return undefined;
+      if (!inFlight) return undefined;
       expectRoom(Number(headers["content-length"] ?? 0));
       let length = 0;
       // Whose body is refused shall still get the answer that says so.
@@ -22,9 +22,9 @@ export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
       const body = await readWhole(pieces, (bytes) => {
         length += bytes;
         expectRoom(length);
-        work.take(bytes);
+        inFlight.reserve(bytes);
       });
-      work.arrived();
+      inFlight.enqueue();
       return body;
     },
   );

@@ -3,7 +3,7 @@ import type { FastifyRequest } from "fastify";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { libraryNames, mediaFields } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
-import type { Work } from "../queue/in-flight.js";
+import type { InFlightRequest } from "../queue/in-flight.js";
 import type { Medium } from "./medium.js";
 import { readWhole } from "./read-body.js";
 
@@ -34,10 +34,14 @@ const numbers = new Set(Object.keys(libraryNames).filter((name) => !booleans.has
  * Reads a multipart form. Its fields are texts: those that are numbers or booleans become such, fields that are given
  * several times become lists, and `question[]` is one however often it comes. What they hold is not checked here.
  *
- * @param work takes its place when the form is whole
+ * @param inFlight takes its place when the form is whole
  * @throws FieldError, invalid_option, too_large, overloaded
  */
-export async function readMultipart(request: FastifyRequest, work: Work, maxBytes: number): Promise<Form> {
+export async function readMultipart(
+  request: FastifyRequest,
+  inFlight: InFlightRequest,
+  maxBytes: number,
+): Promise<Form> {
   const given = new Map<string, string[]>();
   let medium: Medium | undefined;
   const limits = {
@@ -50,14 +54,14 @@ export async function readMultipart(request: FastifyRequest, work: Work, maxByte
   try {
     for await (const part of request.parts({ limits })) {
       if (part.type === "file") {
-        medium = await readFile(part, work, maxBytes);
+        medium = await readFile(part, inFlight, maxBytes);
         continue;
       }
       if (part.valueTruncated) {
         throw new FieldError("too_large", part.fieldname, `expected at most ${MAX_FIELD_BYTES} bytes`);
       }
       const text = String(part.value);
-      work.take(Buffer.byteLength(text));
+      inFlight.reserve(Buffer.byteLength(text));
       given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), text]);
     }
   } catch (error) {
@@ -67,11 +71,11 @@ export async function readMultipart(request: FastifyRequest, work: Work, maxByte
     if (error instanceof Error && "statusCode" in error) throw error;
     throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });
   }
-  work.arrived();
+  inFlight.enqueue();
   return { fields: formFields(given), medium };
 }
 
-async function readFile(part: MultipartFile, work: Work, maxBytes: number): Promise<Medium> {
+async function readFile(part: MultipartFile, inFlight: InFlightRequest, maxBytes: number): Promise<Medium> {
   const field = mediaFields.find((name) => name === part.fieldname);
   if (!field) {
     throw new FieldError(
@@ -84,7 +88,7 @@ async function readFile(part: MultipartFile, work: Work, maxBytes: number): Prom
   const bytes = await readWhole(part.file, (more) => {
     length += more;
     if (length > maxBytes) throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
-    work.take(more);
+    inFlight.reserve(more);
   });
   return { field, bytes };
 }

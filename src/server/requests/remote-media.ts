@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
 import ipaddr from "ipaddr.js";
+import { throwIfAborted } from "../../core/abort.js";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { FieldError } from "../http/problem.js";
 
@@ -58,7 +59,7 @@ export async function fetchMedium(
   } catch (error) {
     if (error instanceof FieldError) throw error;
     if (error instanceof EpalmError) throw new FieldError(error.code, field, error.message, { cause: error });
-    if (signal.aborted) throw new EpalmError("aborted", "the request was taken back");
+    throwIfAborted(signal);
     const reason = timeout.aborted ? `not fetched within ${limits.seconds} s` : messageOf(error);
     throw new FieldError("invalid_media", field, `${url.host}: ${reason}`, { cause: error });
   }

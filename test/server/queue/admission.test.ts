@@ -1,18 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { EpalmError } from "../../../src/core/errors.js";
-import { Admission, type Visit } from "../../../src/server/queue/admission.js";
-import { Work } from "../../../src/server/queue/in-flight.js";
+import { Admission, type Ticket } from "../../../src/server/queue/admission.js";
+import { InFlightRequest } from "../../../src/server/queue/in-flight.js";
 
 const LIMITS = { running: 2, waiting: 1, arriving: 2, bytes: 100 };
 const never = new AbortController().signal;
 const full = { code: "overloaded" };
 
 /** A request that is whole. */
-function whole(admission: Admission): Visit {
-  const visit = admission.enter();
-  visit.arrived();
-  return visit;
+function whole(admission: Admission): Ticket {
+  const ticket = admission.enter();
+  ticket.enqueue();
+  return ticket;
 }
 
 describe("the queue", () => {
@@ -21,12 +21,12 @@ describe("the queue", () => {
     const visits = [whole(admission), whole(admission)];
     const last = admission.enter();
     const late = admission.enter();
-    last.arrived();
-    assert.throws(() => late.arrived(), { ...full, message: /2 that run and 1 that wait/ });
+    last.enqueue();
+    assert.throws(() => late.enqueue(), { ...full, message: /2 that run and 1 that wait/ });
     assert.throws(() => admission.enter(), full);
     assert.equal(admission.isFull, true);
-    late.leave();
-    visits[0]?.leave();
+    late.release();
+    visits[0]?.release();
     assert.equal(admission.isFull, false);
     assert.deepEqual([admission.waiting, admission.arriving], [2, 0]);
   });
@@ -35,14 +35,14 @@ describe("the queue", () => {
     const admission = new Admission(LIMITS);
     const [first, second] = [admission.enter(), admission.enter()];
     assert.throws(() => admission.enter(), { ...full, message: /2 requests are arriving/ });
-    first.take(60);
-    first.arrived();
-    second.take(40);
-    assert.throws(() => second.take(1), { ...full, message: /more than 100 bytes/ });
+    first.reserve(60);
+    first.enqueue();
+    second.reserve(40);
+    assert.throws(() => second.reserve(1), { ...full, message: /more than 100 bytes/ });
     assert.equal(admission.bytes, 100);
-    for (const visit of [first, second, first]) visit.leave();
+    for (const ticket of [first, second, first]) ticket.release();
     assert.deepEqual([admission.bytes, admission.arriving, admission.waiting], [0, 0, 0]);
-    second.take(50);
+    second.reserve(50);
     assert.equal(admission.bytes, 0, "who has left holds nothing");
   });
 
@@ -57,7 +57,7 @@ describe("the queue", () => {
     controller.abort();
     await assert.rejects(async () => taken, { code: "aborted" });
     assert.deepEqual(order, []);
-    first?.leave();
+    first?.release();
     await next;
     assert.deepEqual([order, admission.running], [["third"], 1]);
     await assert.rejects(async () => second?.turn(AbortSignal.abort()), { code: "aborted" });
@@ -73,8 +73,8 @@ describe("the queue", () => {
 
 describe("work", () => {
   const workIn = (admission: Admission) => {
-    const work = new Work(admission.enter());
-    work.arrived();
+    const work = new InFlightRequest(admission.enter());
+    work.enqueue();
     return work;
   };
 
@@ -103,7 +103,7 @@ describe("work", () => {
     await new Promise((resolve) => setImmediate(resolve));
     end();
     await running;
-    second.giveUp(new EpalmError("aborted", "gone"));
+    second.cancel(new EpalmError("aborted", "gone"));
     await assert.rejects(waiting, { code: "aborted", message: "gone" });
     assert.deepEqual([isBegun, admission.running, admission.waiting], [false, 0, 0]);
   });
@@ -115,7 +115,7 @@ describe("work", () => {
       60,
       async () => undefined,
       () => {
-        work.giveUp(new EpalmError("aborted", "gone"));
+        work.cancel(new EpalmError("aborted", "gone"));
         return new Promise(() => undefined);
       },
     );

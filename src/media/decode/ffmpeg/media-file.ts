@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { atExit } from "../../../core/at-exit.js";
 import { EpalmError, messageOf } from "../../../core/errors.js";
-import { Turns } from "../../../core/semaphore.js";
+import { Semaphore } from "../../../core/semaphore.js";
 import { type Container, containerNames, containerOf, HEAD_BYTES } from "../../detect/container.js";
 import { checkLength, type MediaInput, mediaName, readHead } from "../../read-media.js";
 
@@ -20,7 +20,7 @@ export interface MediaFile {
 }
 
 /** More decoders at once than cores finish no sooner, and each takes memory. */
-const turns = new Turns(Math.max(2, availableParallelism()));
+const running = new Semaphore(Math.max(2, availableParallelism()));
 
 /**
  * Runs `use` on a medium that is a file, whose first bytes are of a container that is read. Bytes in memory become a
@@ -40,12 +40,12 @@ export async function withMediaFile<T>(
   if (typeof input === "string") {
     const container = knownContainer(await readHead(input, HEAD_BYTES, maxBytes), where);
     const path = resolve(input);
-    return turns.run(() => use({ path, container, where, begun: performance.now() }), signal);
+    return running.run(() => use({ path, container, where, begun: performance.now() }), signal);
   }
   checkLength(input.length, maxBytes, where);
   if (input.length === 0) throw new EpalmError("invalid_media", `${where}: is empty`);
   const container = knownContainer(input.subarray(0, HEAD_BYTES), where);
-  return turns.run(
+  return running.run(
     () => withPrivateFile(input, (path) => use({ path, container, where, begun: performance.now() })),
     signal,
   );

@@ -1,6 +1,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
+import { abortError, throwIfAborted } from "../../../core/abort.js";
 import { atExit } from "../../../core/at-exit.js";
 import { EpalmError, messageOf } from "../../../core/errors.js";
 import { findFfmpeg } from "./find-ffmpeg.js";
@@ -88,7 +89,7 @@ export interface FfmpegResult<T> {
 export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> {
   const { file, signal, limits = usualLimits } = run;
   const { path } = await findFfmpeg();
-  if (signal?.aborted) throw takenBack();
+  throwIfAborted(signal);
   const child = spawn(path, [...commonArguments(), ...run.arguments], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {},
@@ -153,7 +154,7 @@ class Watch {
     });
     // It may fail while its output is still read.
     this.end.catch(() => undefined);
-    const onAbort = () => stop(takenBack());
+    const onAbort = () => stop(abortError(signal));
     signal?.addEventListener("abort", onAbort, { once: true });
     const end = begun + limits.seconds * 1000;
     const clock = setTimeout(() => tooMuch(`${limits.seconds} seconds`), end - performance.now());
@@ -196,8 +197,4 @@ async function firstLine(output: AsyncIterable<Buffer>, path: string): Promise<s
       .trim(),
   );
   return said.find((line) => line !== "")?.slice(0, REASON_LENGTH);
-}
-
-function takenBack(): EpalmError {
-  return new EpalmError("aborted", "the request was taken back");
 }

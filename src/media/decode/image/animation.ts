@@ -1,4 +1,5 @@
 import sharp from "sharp";
+import { throwIfAborted } from "../../../core/abort.js";
 import { EpalmError } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
 import { imageFormatOf } from "../../detect/image-format.js";
@@ -59,7 +60,7 @@ export async function decodeAnimation(
   const decoded = new Map<number, Float32Array>();
   const result: Float32Array[] = [];
   for (const page of chooseFrames(showings, frames)) {
-    if (signal?.aborted) throw new EpalmError("aborted", "the request was taken back");
+    throwIfAborted(signal);
     const pixels =
       decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing);
     decoded.set(page, pixels);

@@ -5,9 +5,9 @@ import type { GenerationOptions } from "../generation/options.js";
 
 /**
  * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the
- * client of a service that did (`EpalmClient`). Code that is written against `Asker` runs with either.
+ * client of a service that did (`EpalmClient`). Code that is written against `MultimodalModel` runs with either.
  */
-export interface Asker {
+export interface MultimodalModel {
   /** Says what is in a medium. */
   readonly caption: (medium: CommonMedium, options?: CommonAskOptions) => Promise<CommonAnswer>;
   readonly vqa: {

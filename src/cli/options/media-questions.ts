@@ -11,7 +11,7 @@ import { readLines } from "../../training/data/read-lines.js";
 export const STANDARD_INPUT = "-";
 
 /** One thing that a model is asked. */
-export interface Asking {
+export interface MediaQuestion {
   /** As the user named it, which is how it is found again; `-` is standard input. */
   readonly file: string;
   /** Where it is, if not at `file`. */
@@ -36,9 +36,9 @@ const questionLine = z.strictObject({
  *
  * @throws not_found; invalid_data, naming file and line
  */
-export async function readQuestions(file: string): Promise<Asking[]> {
+export async function readQuestions(file: string): Promise<MediaQuestion[]> {
   if (!existsSync(file)) throw new EpalmError("not_found", `--questions: ${file}: no such file`);
-  const askings: Asking[] = [];
+  const questions: MediaQuestion[] = [];
   for await (const line of readLines(file)) {
     const where = `--questions: ${file}:${line.number}`;
     if (line.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${line.cause}`);
@@ -57,9 +57,9 @@ export async function readQuestions(file: string): Promise<Asking[]> {
       throw new EpalmError("invalid_data", `${where}: expected one of 'image', 'audio', 'video', got ${got}`);
     }
     const path = resolve(dirname(file), medium.file);
-    askings.push({ ...medium, path, question, hasOwnQuestion: true });
+    questions.push({ ...medium, path, question, hasOwnQuestion: true });
   }
-  if (askings.length > 0) return askings;
+  if (questions.length > 0) return questions;
   throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);
 }
 

@@ -7,7 +7,6 @@ import { EpalmError, load } from "../../src/index.js";
 import type { AskOptions, Model, RankOptions, StreamOptions } from "../../src/pipeline.js";
 import {
   type AnswerStream,
-  type Asker,
   type AskOptions as ClientAskOptions,
   type RankOptions as ClientRankOptions,
   type StreamOptions as ClientStreamOptions,
@@ -19,6 +18,7 @@ import {
   type CommonRankOptions,
   type CommonStreamOptions,
   EpalmClient,
+  type MultimodalModel,
 } from "../../src/sdk/index.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
 import { makeMedia, threeColours, tone } from "../support/make-media.js";
@@ -42,8 +42,8 @@ const takes: readonly [
   Takes<CommonStreamOptions, ClientStreamOptions>,
 ] = [true, true, true, true, true, true];
 
-const asModel = (model: Model): Asker => model;
-const asClient = (client: EpalmClient): Asker => client;
+const asModel = (model: Model): MultimodalModel => model;
+const asClient = (client: EpalmClient): MultimodalModel => client;
 
 const folder = await buildTinyModel();
 const { url, models } = await startServer({ models: { tiny: folder } });
@@ -58,33 +58,35 @@ interface Heard {
   readonly pieces: string[];
 }
 
-const writing: Readonly<Record<string, (asker: Asker, heard: Heard) => Promise<CommonAnswer>>> = {
-  "a caption": (asker) => asker.caption(bytes),
-  "a caption of a file": (asker) => asker.caption(file),
-  "a caption with beams": (asker) =>
-    asker.caption(bytes, { beams: 3, numReturnSequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
-  "a caption with beams that stop early": (asker) => asker.caption(bytes, { beams: 2, earlyStopping: true }),
-  "a caption that is drawn": (asker) =>
-    asker.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
-  "a caption with bounds and stops": (asker) =>
-    asker.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
-  "a caption as it grows": (asker, { pieces }) =>
-    asker.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
-  "an answer": (asker) => asker.vqa(bytes, "what is it?"),
-  "an answer of a named adapter": (asker) =>
-    asker.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
-  "a question of several lines": (asker) => asker.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
-  "a question of another script": (asker) => asker.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
-  "a question that is a number": (asker) => asker.vqa(bytes, "42", { maxNewTokens: 5 }),
-  "a caption in pieces": (asker, heard) => asStream(asker.streamCaption(bytes, { beams: 1 }), heard),
-  "a caption that is drawn, in pieces": (asker, heard) =>
-    asStream(asker.streamCaption(file, { temperature: 1.1, seed: 3, maxNewTokens: 12 }), heard),
-  "a caption with beams in one piece": (asker, heard) =>
-    asStream(asker.streamCaption(bytes, { beams: 2, maxNewTokens: 8 }), heard),
-  "an answer in pieces": (asker, heard) =>
-    asStream(asker.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }), heard),
-  "the answer of a stream that nobody goes through": (asker) =>
-    asker.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }).answer(),
+const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) => Promise<CommonAnswer>>> = {
+  "a caption": (target) => target.caption(bytes),
+  "a caption of a file": (target) => target.caption(file),
+  "a caption with beams": (target) =>
+    target.caption(bytes, { beams: 3, numReturnSequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
+  "a caption with beams that stop early": (target) =>
+    target.caption(bytes, { beams: 2, earlyStopping: true }),
+  "a caption that is drawn": (target) =>
+    target.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
+  "a caption with bounds and stops": (target) =>
+    target.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
+  "a caption as it grows": (target, { pieces }) =>
+    target.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
+  "an answer": (target) => target.vqa(bytes, "what is it?"),
+  "an answer of a named adapter": (target) =>
+    target.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
+  "a question of several lines": (target) =>
+    target.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
+  "a question of another script": (target) => target.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
+  "a question that is a number": (target) => target.vqa(bytes, "42", { maxNewTokens: 5 }),
+  "a caption in pieces": (target, heard) => asStream(target.streamCaption(bytes, { beams: 1 }), heard),
+  "a caption that is drawn, in pieces": (target, heard) =>
+    asStream(target.streamCaption(file, { temperature: 1.1, seed: 3, maxNewTokens: 12 }), heard),
+  "a caption with beams in one piece": (target, heard) =>
+    asStream(target.streamCaption(bytes, { beams: 2, maxNewTokens: 8 }), heard),
+  "an answer in pieces": (target, heard) =>
+    asStream(target.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }), heard),
+  "the answer of a stream that nobody goes through": (target) =>
+    target.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }).answer(),
 };
 
 async function asStream(
@@ -132,10 +134,10 @@ const mediumForms: Readonly<Record<string, () => CommonMedium>> = {
 for (const [form, medium] of Object.entries(mediumForms)) {
   test(`both forms take ${form}`, async () => {
     const expected = await forms.model.caption(bytes, { maxNewTokens: 6 });
-    for (const asker of Object.values(forms)) {
-      const { text } = await asker.caption(medium(), { maxNewTokens: 6 });
+    for (const target of Object.values(forms)) {
+      const { text } = await target.caption(medium(), { maxNewTokens: 6 });
       assert.equal(text, expected.text);
-      const { answers } = await asker.vqa(medium(), ["what?", "where?"], { maxNewTokens: 3 });
+      const { answers } = await target.vqa(medium(), ["what?", "where?"], { maxNewTokens: 3 });
       assert.equal(answers.length, 2);
     }
   });
@@ -169,12 +171,12 @@ test("blind, several questions share one stream", async () => {
   assert.equal(answers.length, 2);
 });
 
-const ranking: Readonly<Record<string, (asker: Asker) => Promise<CommonRanking>>> = {
-  "a ranking": (asker) => asker.rank(bytes, "is it?", ["yes", "no", "perhaps"]),
-  "a ranking by mean": (asker) =>
-    asker.rank(bytes, "is it?", ["yes", "perhaps so"], { normalisation: "mean" }),
-  "a ranking with equals": (asker) => asker.rank(bytes, "is it?", ["b", "a", "b"], { adapter: "answers" }),
-  "a ranking of one": (asker) => asker.rank(bytes, "is it?", ["yes"]),
+const ranking: Readonly<Record<string, (target: MultimodalModel) => Promise<CommonRanking>>> = {
+  "a ranking": (target) => target.rank(bytes, "is it?", ["yes", "no", "perhaps"]),
+  "a ranking by mean": (target) =>
+    target.rank(bytes, "is it?", ["yes", "perhaps so"], { normalisation: "mean" }),
+  "a ranking with equals": (target) => target.rank(bytes, "is it?", ["b", "a", "b"], { adapter: "answers" }),
+  "a ranking of one": (target) => target.rank(bytes, "is it?", ["yes"]),
 };
 
 for (const [title, ask] of Object.entries(ranking)) {
@@ -197,19 +199,19 @@ const questions = ["what is it?", "where?", "what is it?"];
 
 type Told = string[];
 
-const several: Readonly<Record<string, (asker: Asker, told: Told) => Promise<CommonAnswers>>> = {
-  "several questions": (asker) => asker.vqa(bytes, questions, { maxNewTokens: 6 }),
-  "a list of one question": (asker) => asker.vqa(file, ["what?"], { maxNewTokens: 6 }),
-  "several questions as they grow": (asker, told) =>
-    asker.vqa(bytes, questions, {
+const several: Readonly<Record<string, (target: MultimodalModel, told: Told) => Promise<CommonAnswers>>> = {
+  "several questions": (target) => target.vqa(bytes, questions, { maxNewTokens: 6 }),
+  "a list of one question": (target) => target.vqa(file, ["what?"], { maxNewTokens: 6 }),
+  "several questions as they grow": (target, told) =>
+    target.vqa(bytes, questions, {
       beams: 1,
       maxNewTokens: 6,
       onText: (piece, index) => {
         told[index] = (told[index] ?? "") + piece;
       },
     }),
-  "several questions in pieces": async (asker, told) => {
-    const stream = asker.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 6 });
+  "several questions in pieces": async (target, told) => {
+    const stream = target.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 6 });
     for await (const { index, text } of stream) told[index] = (told[index] ?? "") + text;
     return stream.answer();
   },
@@ -231,12 +233,12 @@ for (const [title, ask] of Object.entries(several)) {
   });
 }
 
-for (const [name, asker] of Object.entries(forms)) {
+for (const [name, target] of Object.entries(forms)) {
   test(`a stream that is left takes the request back: ${name}`, async () => {
     const stepsBefore = await settledSteps(model);
     // So many share each step, which makes steps long enough to come between.
     const many = Array.from({ length: 16 }, (_, at) => `${at}`);
-    const stream = asker.streamVqa(bytes, many, { beams: 1, maxNewTokens: 55 });
+    const stream = target.streamVqa(bytes, many, { beams: 1, maxNewTokens: 55 });
     for await (const _ of stream) break;
     await assert.rejects(stream.answer(), { code: "aborted" });
     const steps = (await settledSteps(model)) - stepsBefore;
@@ -246,7 +248,7 @@ for (const [name, asker] of Object.entries(forms)) {
   test(`a stream ends with its signal: ${name}`, async () => {
     const controller = new AbortController();
     const { signal } = controller;
-    const stream = asker.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 55, signal });
+    const stream = target.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 55, signal });
     const loop = async () => {
       for await (const _ of stream) controller.abort();
     };
@@ -255,7 +257,7 @@ for (const [name, asker] of Object.entries(forms)) {
 
   test(`a stream that nobody asks makes no request: ${name}`, async () => {
     const before = (await model.counts()).encoder.examples;
-    const stream = asker.streamCaption(await picture(91));
+    const stream = target.streamCaption(await picture(91));
     await stream.cancel();
     await assert.rejects(stream.answer(), { code: "aborted" });
     assert.equal((await model.counts()).encoder.examples, before);
@@ -281,29 +283,29 @@ const soundFile = join(temporaryFolder(), "a sound");
 writeFileSync(soundFile, sound);
 
 const sensing: Readonly<
-  Record<string, readonly [string, (asker: Asker, heard: Heard) => Promise<CommonAnswer>]>
+  Record<string, readonly [string, (target: MultimodalModel, heard: Heard) => Promise<CommonAnswer>]>
 > = {
-  "a caption of a sound": ["audio", (asker) => asker.caption(sound, { maxNewTokens: 6 })],
-  "a caption of a file of sound": ["audio", (asker) => asker.caption(soundFile, { maxNewTokens: 6 })],
-  "an answer about a sound": ["audio", (asker) => asker.vqa(sound, "high?", { maxNewTokens: 6 })],
-  "an answer about a video": ["video", (asker) => asker.vqa(video, "what moves?", { maxNewTokens: 6 })],
+  "a caption of a sound": ["audio", (target) => target.caption(sound, { maxNewTokens: 6 })],
+  "a caption of a file of sound": ["audio", (target) => target.caption(soundFile, { maxNewTokens: 6 })],
+  "an answer about a sound": ["audio", (target) => target.vqa(sound, "high?", { maxNewTokens: 6 })],
+  "an answer about a video": ["video", (target) => target.vqa(video, "what moves?", { maxNewTokens: 6 })],
   "a video that is named one": [
     "video",
-    (asker) => asker.caption(video, { modality: "video", maxNewTokens: 6 }),
+    (target) => target.caption(video, { modality: "video", maxNewTokens: 6 }),
   ],
   "a caption of a video in pieces": [
     "video",
-    (asker, heard) => asStream(asker.streamCaption(video, { beams: 1, maxNewTokens: 6 }), heard),
+    (target, heard) => asStream(target.streamCaption(video, { beams: 1, maxNewTokens: 6 }), heard),
   ],
-  "a caption of a picture": ["image", (asker) => asker.caption(bytes, { maxNewTokens: 6 })],
-  "an animation": ["video", (asker) => asker.caption(animation, { maxNewTokens: 6 })],
+  "a caption of a picture": ["image", (target) => target.caption(bytes, { maxNewTokens: 6 })],
+  "an animation": ["video", (target) => target.caption(animation, { maxNewTokens: 6 })],
   "an animation as a picture": [
     "image",
-    (asker) => asker.caption(animation, { modality: "image", maxNewTokens: 6 }),
+    (target) => target.caption(animation, { modality: "image", maxNewTokens: 6 }),
   ],
   "an animation for an adapter of pictures": [
     "image",
-    (asker) => asker.vqa(animation, "what?", { adapter: "pictures", maxNewTokens: 6 }),
+    (target) => target.vqa(animation, "what?", { adapter: "pictures", maxNewTokens: 6 }),
   ],
 };
 
@@ -320,27 +322,28 @@ for (const [title, [modality, ask]] of Object.entries(sensing)) {
 }
 
 test("both forms say the same: answers about a sound, ranked, and several", async () => {
-  const rank = (asker: Asker) => asker.rank(sound, "high?", ["yes", "no"], { modality: "audio" });
+  const rank = (target: MultimodalModel) => target.rank(sound, "high?", ["yes", "no"], { modality: "audio" });
   const [here, there] = [await rank(senses.model), await rank(senses.client)];
   for (const [at, { text, score }] of here.answers.entries()) {
     assert.equal(there.answers[at]?.text, text);
     assertClose(there.answers[at]?.score, score);
   }
-  const all = (asker: Asker) => asker.vqa(video, questions, { maxNewTokens: 5 });
+  const all = (target: MultimodalModel) => target.vqa(video, questions, { maxNewTokens: 5 });
   const texts = ({ answers }: CommonAnswers) => answers.map(({ text }) => text);
   assert.deepEqual(texts(await all(senses.client)), texts(await all(senses.model)));
 });
 
-const misled: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
-  "a sound as a picture": (asker) => asker.caption(sound, { modality: "image" }),
-  "a sound as a video": (asker) => asker.caption(sound, { modality: "video" }),
-  "a video without sound as a sound": (asker) => asker.vqa(video, "loud?", { modality: "audio" }),
-  "an adapter of another modality": (asker) => asker.caption(sound, { modality: "audio", adapter: "clips" }),
-  "a sound for an adapter of videos": (asker) => asker.caption(sound, { adapter: "clips" }),
-  "an adapter that is not there": (asker) => asker.vqa(sound, "high?", { adapter: "nobody" }),
-  "a modality that there is not": (asker) => asker.caption(sound, wrong({ modality: "smell" })),
-  "half a sound": (asker) => asker.caption(sound.subarray(0, 40)),
-  "a text": (asker) => asker.caption(Buffer.from("no medium at all")),
+const misled: Readonly<Record<string, (target: MultimodalModel) => Promise<unknown>>> = {
+  "a sound as a picture": (target) => target.caption(sound, { modality: "image" }),
+  "a sound as a video": (target) => target.caption(sound, { modality: "video" }),
+  "a video without sound as a sound": (target) => target.vqa(video, "loud?", { modality: "audio" }),
+  "an adapter of another modality": (target) =>
+    target.caption(sound, { modality: "audio", adapter: "clips" }),
+  "a sound for an adapter of videos": (target) => target.caption(sound, { adapter: "clips" }),
+  "an adapter that is not there": (target) => target.vqa(sound, "high?", { adapter: "nobody" }),
+  "a modality that there is not": (target) => target.caption(sound, wrong({ modality: "smell" })),
+  "half a sound": (target) => target.caption(sound.subarray(0, 40)),
+  "a text": (target) => target.caption(Buffer.from("no medium at all")),
 };
 
 for (const [title, ask] of Object.entries(misled)) {
@@ -360,28 +363,28 @@ test("both forms refuse with the same code: a sound, where the model takes pictu
   }
 });
 
-const refusing: Readonly<Record<string, (asker: Asker) => Promise<unknown>>> = {
-  "too few tokens": (asker) => asker.caption(bytes, { maxNewTokens: 0 }),
-  "options that exclude each other": (asker) => asker.caption(bytes, { beams: 2, temperature: 1 }),
-  "an option of another type": (asker) => asker.caption(bytes, wrong({ maxNewTokens: "5" })),
-  "an option that is not finite": (asker) => asker.caption(bytes, { temperature: Number.NaN }),
-  "a text for a list": (asker) => asker.caption(bytes, wrong({ stop: "x" })),
-  "an unknown option": (asker) => asker.caption(bytes, wrong({ max_tokens: 5 })),
-  "an unknown adapter": (asker) => asker.caption(bytes, { adapter: "nobody" }),
-  "an unknown option of a stream": async (asker) =>
-    asker.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
-  "a stream that is to be told as well": async (asker) =>
-    asker.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
-  "a stream of a damaged picture": async (asker) => asker.streamCaption(bytes.subarray(0, 200)).answer(),
-  "no questions": (asker) => asker.vqa(bytes, []),
-  "a question that is no text": (asker) => asker.vqa(bytes, 7 as unknown as string),
-  "one of several questions that asks nothing": (asker) => asker.vqa(bytes, ["what?", " ? "]),
-  "no candidates": (asker) => asker.rank(bytes, "is it?", []),
-  "no picture": (asker) => asker.caption(new Uint8Array([1, 2, 3])),
-  "half a picture": (asker) => asker.caption(bytes.subarray(0, 200)),
-  "a file that is not there": (asker) => asker.caption("nowhere.png"),
-  "a folder": (asker) => asker.caption("test"),
-  "a call that was taken back": (asker) => asker.caption(bytes, { signal: AbortSignal.abort() }),
+const refusing: Readonly<Record<string, (target: MultimodalModel) => Promise<unknown>>> = {
+  "too few tokens": (target) => target.caption(bytes, { maxNewTokens: 0 }),
+  "options that exclude each other": (target) => target.caption(bytes, { beams: 2, temperature: 1 }),
+  "an option of another type": (target) => target.caption(bytes, wrong({ maxNewTokens: "5" })),
+  "an option that is not finite": (target) => target.caption(bytes, { temperature: Number.NaN }),
+  "a text for a list": (target) => target.caption(bytes, wrong({ stop: "x" })),
+  "an unknown option": (target) => target.caption(bytes, wrong({ max_tokens: 5 })),
+  "an unknown adapter": (target) => target.caption(bytes, { adapter: "nobody" }),
+  "an unknown option of a stream": async (target) =>
+    target.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
+  "a stream that is to be told as well": async (target) =>
+    target.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
+  "a stream of a damaged picture": async (target) => target.streamCaption(bytes.subarray(0, 200)).answer(),
+  "no questions": (target) => target.vqa(bytes, []),
+  "a question that is no text": (target) => target.vqa(bytes, 7 as unknown as string),
+  "one of several questions that asks nothing": (target) => target.vqa(bytes, ["what?", " ? "]),
+  "no candidates": (target) => target.rank(bytes, "is it?", []),
+  "no picture": (target) => target.caption(new Uint8Array([1, 2, 3])),
+  "half a picture": (target) => target.caption(bytes.subarray(0, 200)),
+  "a file that is not there": (target) => target.caption("nowhere.png"),
+  "a folder": (target) => target.caption("test"),
+  "a call that was taken back": (target) => target.caption(bytes, { signal: AbortSignal.abort() }),
 };
 
 for (const [title, ask] of Object.entries(refusing)) {
@@ -395,8 +398,8 @@ test("a folder that is loaded is an Asker, too", async () => {
   assert.ok(takes.every(Boolean));
   const own = await load(folder, { threads: 1 });
   try {
-    const asker: Asker = own;
-    assert.equal((await asker.caption(bytes)).text, (await forms.client.caption(bytes)).text);
+    const target: MultimodalModel = own;
+    assert.equal((await target.caption(bytes)).text, (await forms.client.caption(bytes)).text);
   } finally {
     await own.close();
   }

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from "fastify";
-import { workOf } from "../queue/in-flight.js";
+import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
 import { readCaption, readVqa } from "./read-fields.js";
@@ -8,14 +8,14 @@ import { readMultipart } from "./read-multipart.js";
 type AskBodies = Pick<JsonBodies, "caption" | "vqa">;
 
 /** @throws FieldError, invalid_option, too_large, overloaded */
-export async function readAsked<Kind extends keyof AskBodies>(
+export async function readRequest<Kind extends keyof AskBodies>(
   kind: Kind,
   request: FastifyRequest,
   { config, bodies }: Service,
 ): Promise<AskBodies[Kind]> {
   const { mediaBytes } = config.limits;
   if (!request.isMultipart()) return bodies.read(kind, request.body, mediaBytes);
-  const { fields, medium } = await readMultipart(request, workOf(request), mediaBytes);
+  const { fields, medium } = await readMultipart(request, inFlightOf(request), mediaBytes);
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
     vqa: readVqa,
