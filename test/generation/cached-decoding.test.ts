@@ -125,7 +125,7 @@ for (const name of goldens) {
           options: [
             { maxNewTokens: 6 },
             { beams: 3, maxNewTokens: 5 },
-            { temperature: 1, seed: kind, sequences: 2, maxNewTokens: 4 },
+            { temperature: 1, seed: kind, numReturnSequences: 2, maxNewTokens: 4 },
           ][(index + kind) % 3] as GenerationOptions,
         })),
       );

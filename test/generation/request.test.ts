@@ -64,7 +64,7 @@ const options = fc.oneof(
   fc.record({
     maxNewTokens,
     temperature: fc.constant(1),
-    sequences: fc.integer({ min: 1, max: 3 }),
+    numReturnSequences: fc.integer({ min: 1, max: 3 }),
     seed: fc.nat(99),
   }),
 );
