@@ -1,4 +1,4 @@
-import { writeWhole } from "../src/core/atomic-write.js";
+import { writeAtomically } from "../src/core/atomic-write.js";
 import { EpalmError } from "../src/core/errors.js";
 import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
@@ -40,7 +40,7 @@ export function writeGguf(
   metadata: ReadonlyMap<string, GgufValue>,
   tensors: ReadonlyMap<string, GgufTensor>,
 ): void {
-  writeWhole(path, chunks(metadata, tensors));
+  writeAtomically(path, chunks(metadata, tensors));
 }
 
 function* chunks(

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
-import { EpalmError } from "./core/errors.js";
+import { EpalmError, unexpected } from "./core/errors.js";
 import type { Modality } from "./core/modality.js";
 import {
   type EncoderOutput,
@@ -390,7 +390,7 @@ export class Model {
   #knownModality({ modality, adapter }: EncodeOptions): Modality | undefined {
     const taken = this.modalities;
     if (modality !== undefined && !taken.includes(modality)) {
-      throw new EpalmError("invalid_option", `modality: expected ${taken.join(" or ")}, got ${modality}`);
+      throw unexpected("invalid_option", "modality", taken.join(" or "), modality);
     }
     if (adapter !== undefined) return this.#adapters.modalityOf(adapter, modality);
     return modality ?? (taken.length === 1 ? taken[0] : undefined);

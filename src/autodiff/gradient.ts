@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Node, Value } from "../graph/ir.js";
 import { formatShape, sameShape } from "../tensor/tensor.js";
@@ -43,9 +43,11 @@ class Walker {
   run(): Graph {
     const loss = this.#g.value(this.#loss);
     if (loss.type !== "float32" || loss.shape.length !== 0) {
-      throw new EpalmError(
+      throw unexpected(
         "invalid_graph",
-        `loss '${loss.name}': expected float32 [], got ${loss.type} ${formatShape(loss.shape)}`,
+        `loss '${loss.name}'`,
+        "float32 []",
+        `${loss.type} ${formatShape(loss.shape)}`,
       );
     }
     const depends = dependents(this.#graph, this.#names);
@@ -112,9 +114,11 @@ function unbroadcast(g: GraphBuilder, gradient: Value, value: Value): Value {
   const repeated = value.shape.flatMap((dim, axis) => (dim === 1 && inner.shape[axis] !== 1 ? [axis] : []));
   const sum = repeated.length > 0 ? g.sum(inner, repeated, true) : inner;
   if (!sameShape(sum.shape, value.shape)) {
-    throw new EpalmError(
+    throw unexpected(
       "invalid_graph",
-      `gradient of '${value.name}': expected ${formatShape(value.shape)}, got ${formatShape(gradient.shape)}`,
+      `gradient of '${value.name}'`,
+      formatShape(value.shape),
+      formatShape(gradient.shape),
     );
   }
   return sum;

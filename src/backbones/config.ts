@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { EpalmError } from "../core/errors.js";
-import { allIssues, safeParse } from "../core/schema.js";
+import { parse } from "../core/schema.js";
 import type { HeadLayout } from "../layers/attention.js";
 
 /**
@@ -28,9 +28,7 @@ export const frameCount = z.int().min(1).max(MAX_FRAMES);
  * are not supported are refused by key (`unsupported_architecture`).
  */
 export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, architecture: string): z.infer<T> {
-  const result = safeParse(schema, json);
-  if (result.success) return result.data;
-  throw new EpalmError("unsupported_architecture", `${architecture} config.json: ${allIssues(result.error)}`);
+  return parse(schema, json, `${architecture} config.json`, "unsupported_architecture");
 }
 
 export interface HeadSizes {

@@ -1,11 +1,9 @@
-import { EpalmError } from "./errors.js";
+import { cancelled, EpalmError } from "./errors.js";
 
 /** What an aborted call rejects with: the signal's own reason where it is an error of epalm, else `aborted`. */
 export function abortError(signal: AbortSignal | undefined, what = "the request"): EpalmError {
   const reason: unknown = signal?.reason;
-  return reason instanceof EpalmError
-    ? reason
-    : new EpalmError("aborted", `${what} was cancelled`, { cause: reason });
+  return reason instanceof EpalmError ? reason : cancelled(what, reason);
 }
 
 /** @throws `abortError` if the signal has fired */

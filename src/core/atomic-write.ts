@@ -4,11 +4,14 @@ import { dirname } from "node:path";
 import { EpalmError, messageOf } from "./errors.js";
 
 /**
- * Writes a file whole or not at all: the chunks go to a temporary name beside the target, which takes
- * the target's name once they are on the disk. A failure, also one of the chunks', leaves no trace.
- * Throws `internal` when the disk does not take it.
+ * Writes a file completely or not at all: the content goes to a temporary file beside the target, which is renamed
+ * once it is on the disk. A failure, including one of an iterated chunk, leaves no trace.
+ *
+ * @throws internal if the disk does not accept the file; what the iterable throws
  */
-export function writeWhole(path: string, chunks: Iterable<Uint8Array>): void {
+export function writeAtomically(path: string, content: string | Uint8Array | Iterable<Uint8Array>): void {
+  const isWhole = typeof content === "string" || content instanceof Uint8Array;
+  const chunks = isWhole ? [Buffer.from(content)] : content;
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     writeDurably(temporary, chunks);

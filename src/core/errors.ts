@@ -75,6 +75,37 @@ export class EpalmError extends Error {
   }
 }
 
+/** A value that is not what it must be: the form of most messages. @param received in the words of the reader */
+export function unexpected(
+  code: ErrorCode,
+  where: string,
+  expected: string,
+  received: string | number,
+): EpalmError {
+  return new EpalmError(code, `${where}: expected ${expected}, got ${received}`);
+}
+
+/** More bytes than a limit permits; `received` is unknown where reading stopped at the limit. */
+export function tooManyBytes(where: string, limit: number, received?: number): EpalmError {
+  const got = received === undefined ? "" : `, got ${received}`;
+  return new EpalmError("too_large", `${where}: expected at most ${limit} bytes${got}`);
+}
+
+/** A path at which there is no file. */
+export function fileNotFound(path: string, options?: ErrorOptions): EpalmError {
+  return new EpalmError("not_found", `${path}: no such file`, options);
+}
+
+/** A path at which there is nothing. */
+export function pathNotFound(path: string): EpalmError {
+  return new EpalmError("not_found", `${path}: no such file or folder`);
+}
+
+/** A call that its caller cancelled. @param what `the request`, `the download` */
+export function cancelled(what: string, cause?: unknown): EpalmError {
+  return new EpalmError("aborted", `${what} was cancelled`, { cause });
+}
+
 /** The message of anything that was thrown, on one line. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);

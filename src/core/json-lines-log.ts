@@ -1,5 +1,6 @@
-import { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import type { z } from "zod";
+import { writeAtomically } from "./atomic-write.js";
 
 /** A file with a JSON object per line, written as things happen, which a resumed run goes on with. */
 export class JsonLinesLog<Schema extends z.ZodType> {
@@ -18,8 +19,7 @@ export class JsonLinesLog<Schema extends z.ZodType> {
       .split("\n")
       .flatMap((line) => parse(line, schema))
       .filter(keep);
-    writeFileSync(`${path}.part`, this.#lines.map(format).join(""));
-    renameSync(`${path}.part`, path);
+    writeAtomically(path, this.#lines.map(format).join(""));
   }
 
   get lines(): readonly z.infer<Schema>[] {

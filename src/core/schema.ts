@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { EpalmError, type ErrorCode } from "./errors.js";
 
 /** What a JSON Schema says, as far as it is told to users. */
 interface JsonSchema {
@@ -24,6 +25,9 @@ interface JsonSchema {
 /** Longer values are cut in messages; UTF-16 units. */
 const MAX_SHOWN = 40;
 
+/** Faults that one message lists. */
+const MAX_ISSUES = 8;
+
 /** Made when a value is refused for the first time. */
 const jsonSchemas = new WeakMap<z.ZodType, JsonSchema>();
 
@@ -36,6 +40,22 @@ export function safeParse<Schema extends z.ZodType>(
   value: unknown,
 ): z.ZodSafeParseResult<z.output<Schema>> {
   return schema.safeParse(value, { error: (issue) => messageOf(schema, issue) });
+}
+
+/**
+ * A value in the schema's form, defaults filled in; `where` names it in the error.
+ *
+ * @throws `code`, with the key and the cause of everything that does not fit
+ */
+export function parse<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  where: string,
+  code: ErrorCode,
+): z.output<Schema> {
+  const result = safeParse(schema, value);
+  if (result.success) return result.data;
+  throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
 }
 
 /** One thing that does not fit. */
@@ -59,9 +79,11 @@ export function firstIssue(error: z.ZodError): string {
   return formatIssues(issuesOf(error).slice(0, 1));
 }
 
-/** All that does not fit, on one line. */
+/** Everything that does not fit, on one line; of many faults, the first. */
 export function allIssues(error: z.ZodError): string {
-  return formatIssues(issuesOf(error));
+  const issues = issuesOf(error);
+  const more = issues.length - MAX_ISSUES;
+  return more > 0 ? `${formatIssues(issues.slice(0, MAX_ISSUES))}; and ${more} more` : formatIssues(issues);
 }
 
 function formatIssues(issues: readonly Issue[]): string {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { encoderInputs } from "../backbones/encoder-graph.js";
 import { throwIfAborted } from "../core/abort.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import { preparedFor } from "../model/encoders.js";
@@ -140,10 +140,7 @@ export class MediaEncoder {
   #encoderFor(modality: Modality): ModalityEncoder {
     const encoder = this.#encoders.get(modality);
     if (encoder) return encoder;
-    throw new EpalmError(
-      "invalid_option",
-      `modality: expected ${this.#modalities().join(" or ")}, got ${modality}`,
-    );
+    throw unexpected("invalid_option", "modality", this.#modalities().join(" or "), modality);
   }
 
   #modalities(): Modality[] {
@@ -189,13 +186,15 @@ export class MediaEncoder {
   #checkedStates({ states, modality: own }: States, wanted: Modality | undefined): EncoderOutput {
     const modality = wanted ?? own ?? this.#modalities()[0] ?? "image";
     if (own !== undefined && own !== modality) {
-      throw new EpalmError("invalid_option", `modality: expected ${modality}, got the states of ${own}`);
+      throw unexpected("invalid_option", "modality", modality, `the states of ${own}`);
     }
     const { depth, width } = this.#encoderFor(modality).encoder;
     if (states.type !== "float32" || !sameShape(states.shape, [depth, width])) {
-      throw new EpalmError(
+      throw unexpected(
         "invalid_option",
-        `states: expected float32 ${formatShape([depth, width])}, got ${states.type} ${formatShape(states.shape)}`,
+        "states",
+        `float32 ${formatShape([depth, width])}`,
+        `${states.type} ${formatShape(states.shape)}`,
       );
     }
     return { modality, states, cached: true, timings: noTime };

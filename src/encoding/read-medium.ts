@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { untilAborted } from "../core/abort.js";
 import { type Chunks, isChunks, readChunks, readLocalUrl } from "../core/chunks.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 
 /**
  * A medium in any of the forms that a program may have one, the same that the client of a service takes: the path of a
@@ -34,9 +34,11 @@ async function readUrl(url: URL): Promise<string | Uint8Array> {
     case "blob:":
       return bytesOf(await readLocalUrl(url));
     default:
-      throw new EpalmError(
+      throw unexpected(
         "invalid_option",
-        `media: expected a URL of file, data or blob, since nothing is fetched here, got ${url.protocol}`,
+        "media",
+        "a URL of file, data or blob, since nothing is fetched here",
+        url.protocol,
       );
   }
 }

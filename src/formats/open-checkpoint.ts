@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, pathNotFound } from "../core/errors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 import { RandomAccessFile } from "./random-access-file.js";
@@ -17,7 +17,7 @@ const MAGIC_BYTES = 9;
  * Throws `not_found` with what was looked for, or `invalid_checkpoint` with the file and the cause.
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  if (!existsSync(path)) throw new EpalmError("not_found", `${path}: no such file or folder`);
+  if (!existsSync(path)) throw pathNotFound(path);
   return openFile(statSync(path).isDirectory() ? weightsOf(path) : path);
 }
 

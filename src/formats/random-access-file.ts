@@ -1,6 +1,6 @@
 import { constants } from "node:buffer";
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError, fileNotFound, messageOf } from "../core/errors.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 
 /** One `read` system call moves less than 2 GiB. */
@@ -70,6 +70,6 @@ export class RandomAccessFile {
 function openError(path: string, error: unknown): EpalmError {
   if (error instanceof EpalmError) return error;
   const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-  if (missing) return new EpalmError("not_found", `${path}: no such file`);
+  if (missing) return fileNotFound(path);
   return invalidCheckpoint(path, `cannot be opened: ${messageOf(error)}`);
 }

@@ -4,8 +4,8 @@
  * little-endian, without holes.
  */
 import { z } from "zod";
-import { writeWhole } from "../core/atomic-write.js";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { writeAtomically } from "../core/atomic-write.js";
+import { EpalmError, messageOf, unexpected } from "../core/errors.js";
 import { firstIssue, safeParse } from "../core/schema.js";
 import {
   bytesOf,
@@ -175,7 +175,7 @@ export function writeSafetensors(
 ): void {
   const ordered = [...tensors].sort(([, a], [, b]) => elementSize[b.type] - elementSize[a.type]);
   const header = encodeHeader(ordered, metadata);
-  writeWhole(path, fileChunks(header, ordered));
+  writeAtomically(path, fileChunks(header, ordered));
 }
 
 function encodeHeader(
@@ -210,7 +210,7 @@ function* fileChunks(
     const bytes = bytesOf(source.read());
     const expected = elementCount(source.shape) * elementSize[source.type];
     if (bytes.length !== expected) {
-      throw new EpalmError("internal", `tensor ${name}: expected ${expected} bytes, got ${bytes.length}`);
+      throw unexpected("internal", `tensor ${name}`, `${expected} bytes`, bytes.length);
     }
     yield bytes;
   }

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { parseJson } from "../core/json.js";
 import { pathInside } from "../core/path-inside.js";
 import type { TensorSource } from "../tensor/tensor.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -66,11 +66,9 @@ function readJson(path: string): unknown {
     if (file.size > MAX_INDEX_BYTES) {
       throw invalidCheckpoint(path, `has ${file.size} bytes, an index has at most ${MAX_INDEX_BYTES}`);
     }
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(file.read(0, file.size));
-    return JSON.parse(text);
+    return parseJson(file.read(0, file.size), path, "invalid_checkpoint");
   } catch (error) {
-    if (error instanceof EpalmError) throw namingFile(path, error);
-    throw invalidCheckpoint(path, `is not JSON: ${messageOf(error)}`);
+    throw namingFile(path, error);
   } finally {
     file.close();
   }

@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 
 export interface RankingOptions {
   /**
@@ -34,7 +34,7 @@ export function rankAnswers(
   if (answers.length === 0)
     throw new EpalmError("invalid_option", "answers: expected at least one, got none");
   if (normalisation !== "sum" && normalisation !== "mean") {
-    throw new EpalmError("invalid_option", `normalisation: expected sum or mean, got '${normalisation}'`);
+    throw unexpected("invalid_option", "normalisation", "sum or mean", `'${normalisation}'`);
   }
   const scored = answers.map((logProbs, index) => {
     const logProb = sumOf(logProbs, index);
@@ -50,14 +50,11 @@ export function rankAnswers(
 
 function sumOf(logProbs: readonly number[], index: number): number {
   if (logProbs.length === 0) {
-    throw new EpalmError("invalid_option", `answers[${index}]: expected at least one token, got none`);
+    throw unexpected("invalid_option", `answers[${index}]`, "at least one token", "none");
   }
   const sum = logProbs.reduce((total, logProb) => total + logProb, 0);
   if (!Number.isFinite(sum)) {
-    throw new EpalmError(
-      "internal",
-      `answers[${index}]: expected finite log-probabilities, got a sum of ${sum}`,
-    );
+    throw unexpected("internal", `answers[${index}]`, "finite log-probabilities", `a sum of ${sum}`);
   }
   return sum;
 }

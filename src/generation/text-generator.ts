@@ -1,5 +1,5 @@
 import type { InjectionPlan } from "../adapter/injection-plan.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import { answerTokens, promptTokens } from "../model/request-tokens.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
@@ -119,17 +119,13 @@ export class TextGenerator {
     options: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<RankedTexts> {
     if (candidates.length === 0 || candidates.length > MAX_CANDIDATES) {
-      throw new EpalmError(
-        "invalid_option",
-        `candidates: expected 1 to ${MAX_CANDIDATES}, got ${candidates.length}`,
-      );
+      throw unexpected("invalid_option", "candidates", `1 to ${MAX_CANDIDATES}`, candidates.length);
     }
     const prompt = this.promptTokens(request);
     const [end = 0] = this.#specialTokens.eosTokenIds;
     const answers = candidates.map((text, index) => {
       const tokens = answerTokens(this.#tokenizer, request, prompt, text);
-      if (tokens.length === 0)
-        throw new EpalmError("invalid_option", `candidates[${index}]: expected a text, got none`);
+      if (tokens.length === 0) throw unexpected("invalid_option", `candidates[${index}]`, "a text", "none");
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });

@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import { elementCount, formatShape, type TensorSource } from "../tensor/tensor.js";
 import { compatibleDims } from "./dims.js";
 import type { Graph, Node, TensorType, Value } from "./ir.js";
@@ -74,5 +74,5 @@ function expectSame(declared: TensorType, inferred: TensorType, where: string): 
     declared.shape.every((dim, index) => compatibleDims(dim, inferred.shape[index] ?? 1));
   if (fits) return;
   const format = (type: TensorType) => `${type.type} ${formatShape(type.shape)}`;
-  throw new EpalmError("invalid_graph", `${where}: expected ${format(declared)}, got ${format(inferred)}`);
+  throw unexpected("invalid_graph", where, format(declared), format(inferred));
 }

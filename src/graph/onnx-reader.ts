@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../core/errors.js";
 import { elementCount, elementSize, type TensorSource, typedArray } from "../tensor/tensor.js";
 import { checkGraph } from "./check-graph.js";
 import type { Attribute, Dim, Graph, Node, OperatorDomain, Value } from "./ir.js";
@@ -106,10 +106,7 @@ function sourceOf(tensor: TensorMessage, folder: string): TensorSource {
     return { type, shape, read: externalReader(tensor, folder, length, type) };
   const raw = tensor.rawData ?? new Uint8Array();
   if (raw.length !== length) {
-    throw new EpalmError(
-      "invalid_model",
-      `weight '${tensor.name}': expected ${length} bytes, got ${raw.length}`,
-    );
+    throw unexpected("invalid_model", `weight '${tensor.name}'`, `${length} bytes`, raw.length);
   }
   return { type, shape, read: () => typedArray(type, new Uint8Array(raw)) };
 }
@@ -123,7 +120,7 @@ function externalReader(tensor: TensorMessage, folder: string, length: number, t
     throw new EpalmError("invalid_model", `${where}: data file '${location}' is not beside the graph`);
   }
   if (Number(entries.get("length") ?? length) !== length) {
-    throw new EpalmError("invalid_model", `${where}: expected ${length} bytes, got ${entries.get("length")}`);
+    throw unexpected("invalid_model", where, `${length} bytes`, entries.get("length") ?? length);
   }
   const path = join(folder, location);
   const file = statSync(path);

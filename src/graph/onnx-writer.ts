@@ -1,15 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
 import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
 import type { Attribute, Dim, Graph, Value } from "./ir.js";
@@ -64,14 +56,12 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
     );
     const files = shards.finish();
     const bytes = encodeModel(modelMessage(graph, initializers));
-    writeFileSync(`${path}.part`, bytes);
     for (const file of files)
       renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
-    renameSync(`${path}.part`, path);
+    writeAtomically(path, bytes);
     return [{ name: basename(path), bytes: bytes.length, sha256: sha256(bytes) }, ...files];
   } catch (error) {
     shards.discard();
-    rmSync(`${path}.part`, { force: true });
     throw error;
   }
 }

@@ -1,7 +1,8 @@
-import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
 import { pathInside } from "../core/path-inside.js";
 import { sizeOf } from "./download-file.js";
@@ -36,8 +37,8 @@ export class HubCache {
     return stored.data;
   }
 
-  async storeCommit(commit: string): Promise<void> {
-    await replaceText(this.#refPath(), commit);
+  storeCommit(commit: string): void {
+    store(this.#refPath(), commit);
   }
 
   async listing(commit: string): Promise<HubFile[] | undefined> {
@@ -50,8 +51,8 @@ export class HubCache {
     }
   }
 
-  async storeListing(commit: string, files: readonly HubFile[]): Promise<void> {
-    await replaceText(this.#listingPath(commit), JSON.stringify(files));
+  storeListing(commit: string, files: readonly HubFile[]): void {
+    store(this.#listingPath(commit), JSON.stringify(files));
   }
 
   /** Where a file of a commit is, or will be; throws `download_failed` for a name that would leave the folder. */
@@ -87,10 +88,7 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-/** Another process sees the old text or the new one, nothing in between. */
-async function replaceText(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
-  await writeFile(temporary, text);
-  await rename(temporary, path);
+function store(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeAtomically(path, text);
 }

@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { unexpected } from "../core/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 
@@ -17,7 +17,7 @@ export type ActivationName = keyof typeof activations;
 export function activationName(name: string, where: string): ActivationName {
   if (Object.hasOwn(activations, name)) return name as ActivationName;
   const known = Object.keys(activations).join(", ");
-  throw new EpalmError("unsupported_architecture", `${where}: expected one of ${known}, got '${name}'`);
+  throw unexpected("unsupported_architecture", where, `one of ${known}`, `'${name}'`);
 }
 
 export function activate(g: GraphBuilder, name: ActivationName, x: Value): Value {

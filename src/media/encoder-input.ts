@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
 import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode/audio/decode-audio.js";
@@ -71,10 +71,7 @@ export async function kindAmong(
   const kind = kinds.find((one) => taken.includes(one));
   if (kind !== undefined) return kind;
   const got = kinds[0] ?? "other bytes";
-  throw new EpalmError(
-    "unsupported_media",
-    `${mediaName(input)}: expected ${taken.join(" or ")}, got ${got}`,
-  );
+  throw unexpected("unsupported_media", mediaName(input), taken.join(" or "), got);
 }
 
 /** In bytes; undefined where a kind has its usual one. */

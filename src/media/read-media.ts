@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError, fileNotFound, messageOf, tooManyBytes } from "../core/errors.js";
 
 /** Where media come from: the path of a file, or its content. */
 export type MediaInput = string | Uint8Array;
@@ -47,7 +47,7 @@ async function withRegularFile<T>(
   } catch (error) {
     if (error instanceof EpalmError) throw error;
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    if (missing) throw new EpalmError("not_found", `${path}: no such file`);
+    if (missing) throw fileNotFound(path);
     throw new EpalmError("invalid_media", `${path}: cannot be read: ${messageOf(error)}`);
   } finally {
     await file?.close();
@@ -56,5 +56,5 @@ async function withRegularFile<T>(
 
 export function checkLength(length: number, maxBytes: number, where: string): void {
   if (length <= maxBytes) return;
-  throw new EpalmError("too_large", `${where}: expected at most ${maxBytes} bytes, got ${length}`);
+  throw tooManyBytes(where, maxBytes, length);
 }

@@ -5,7 +5,7 @@ import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Session } from "../runtime/session.js";
@@ -133,10 +133,7 @@ export class AdapterRegistry {
     }
     const own = loaded.adapter.modality;
     if (modality === undefined || own === modality) return loaded;
-    throw new EpalmError(
-      "invalid_option",
-      `adapter '${name}': expected one for ${modality}, got one for ${own}`,
-    );
+    throw unexpected("invalid_option", `adapter '${name}'`, `one for ${modality}`, `one for ${own}`);
   }
 
   #first(task: TaskName, modality: Modality): string {

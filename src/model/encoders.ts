@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { Prepared } from "./encoder-preprocessing.js";
 import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
@@ -22,7 +22,7 @@ export function encoderOf<M extends Modality>(
   const found = encoders.find((encoder): encoder is EncoderOf<M> => encoder.modality === modality);
   if (found) return found;
   const taken = encoders.map((encoder) => encoder.modality).join(" and ");
-  throw new EpalmError("invalid_option", `${where}: expected an encoder of ${modality}, got ${taken}`);
+  throw unexpected("invalid_option", where, `an encoder of ${modality}`, taken);
 }
 
 /** Of the states that an adapter takes. */

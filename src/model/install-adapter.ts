@@ -1,7 +1,8 @@
-import { mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Adapter } from "../adapter/adapter.js";
 import { writeAdapter } from "../adapter/adapter-file.js";
+import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { elementCount } from "../tensor/tensor.js";
@@ -50,9 +51,7 @@ export async function installAdapter(
     },
     files: { ...manifest.files, [file]: entry },
   };
-  const manifestPath = join(folder, MANIFEST_FILE);
-  writeFileSync(`${manifestPath}.part`, `${JSON.stringify(changed, undefined, 2)}\n`);
   renameSync(`${path}.part`, path);
-  renameSync(`${manifestPath}.part`, manifestPath);
+  writeAtomically(join(folder, MANIFEST_FILE), `${JSON.stringify(changed, undefined, 2)}\n`);
   return changed;
 }

@@ -1,9 +1,10 @@
-import { readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
+import { readJsonFile } from "../core/json.js";
 import { type Modality, modalities } from "../core/modality.js";
-import { firstIssue, safeParse } from "../core/schema.js";
+import { parse } from "../core/schema.js";
 import { audioPreprocessingSchema } from "../preprocessing/audio-preprocessing.js";
 import { imagePreprocessingSchema } from "../preprocessing/image-preprocessing.js";
 import { videoPreprocessingSchema } from "../preprocessing/video-preprocessing.js";
@@ -169,25 +170,13 @@ export function manifestJsonSchema(): object {
 /** Reads and checks `epalm.json` of a folder; throws `not_found` or `invalid_model`, naming the key. */
 export function readManifest(folder: string): Manifest {
   const path = join(folder, MANIFEST_FILE);
-  const result = safeParse(consistentManifest, parseJson(path));
-  if (result.success) return result.data;
-  throw new EpalmError("invalid_model", `${path}: ${firstIssue(result.error)}`);
-}
-
-function parseJson(path: string): unknown {
-  const folder = dirname(path);
   // A file has no files: looking for one in it is no mere absence to the system.
   if (statSync(folder, { throwIfNoEntry: false })?.isFile()) {
-    throw new EpalmError("not_found", `${folder}: expected a model folder, got a file`);
+    throw unexpected("not_found", folder, "a model folder", "a file");
   }
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats?.isFile()) throw new EpalmError("not_found", `${path}: no such file; a model folder has one`);
-  if (stats.size > MAX_MANIFEST_BYTES) {
-    throw new EpalmError("invalid_model", `${path}: ${stats.size} bytes are more than ${MAX_MANIFEST_BYTES}`);
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    throw new EpalmError("not_found", `${path}: no such file; a model folder has one`);
   }
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new EpalmError("invalid_model", `${path}: ${messageOf(error)}`, { cause: error });
-  }
+  const json = readJsonFile(path, MAX_MANIFEST_BYTES, "invalid_model");
+  return parse(consistentManifest, json, path, "invalid_model");
 }

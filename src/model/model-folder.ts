@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { injectionPlan } from "../adapter/injection-plan.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
@@ -43,7 +43,7 @@ export async function openModelFolder(
     const stats = statSync(file, { throwIfNoEntry: false });
     if (!stats?.isFile()) throw new EpalmError("invalid_model", `${file}: is missing`);
     if (stats.size !== expected.bytes) {
-      throw new EpalmError("invalid_model", `${file}: expected ${expected.bytes} bytes, got ${stats.size}`);
+      throw unexpected("invalid_model", file, `${expected.bytes} bytes`, stats.size);
     }
     if (checksums && (await fileSha256(file)) !== expected.sha256) {
       throw new EpalmError("invalid_model", `${file}: is damaged: its sha256 is not the manifest's`);

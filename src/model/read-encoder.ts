@@ -7,7 +7,7 @@ import {
   type EncoderArchitecture,
   encoderArchitecture,
 } from "../backbones/registry.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
@@ -49,9 +49,11 @@ export function readEncoder(
   const backbone = architecture.build(config, parameters, ofFrames ? {} : { frames });
   if (ofFrames) return { backbone: framesEncoder(g, backbone, frames ?? USUAL_FRAMES), weights };
   if (backbone.modality === modality) return { backbone, weights };
-  throw new EpalmError(
+  throw unexpected(
     "invalid_option",
-    `${source.path}: expected an encoder of ${modality}, got ${backbone.architecture}, which takes ${backbone.modality}`,
+    source.path,
+    `an encoder of ${modality}`,
+    `${backbone.architecture}, which takes ${backbone.modality}`,
   );
 }
 
@@ -64,10 +66,7 @@ function architectureOf({ checkpoint, path }: Source, modelType: unknown): Encod
 function framesOf(modality: Modality, frames: number | undefined): number | undefined {
   if (frames === undefined) return undefined;
   if (modality !== "video") {
-    throw new EpalmError(
-      "invalid_option",
-      `frames: expected with an encoder of video, got one of ${modality}`,
-    );
+    throw unexpected("invalid_option", "frames", "with an encoder of video", `one of ${modality}`);
   }
   const result = frameCount.safeParse(frames);
   if (result.success) return result.data;

@@ -1,6 +1,9 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { z } from "zod";
+import { pathNotFound } from "../core/errors.js";
+import { readJsonFile } from "../core/json.js";
+import { parse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
 import type { Origin } from "./manifest.js";
@@ -25,7 +28,7 @@ export interface Source {
  * @param revision the hub's commit, if it came from there
  */
 export async function openSource(path: string, given: string, revision?: string): Promise<Source> {
-  if (!existsSync(path)) throw new EpalmError("not_found", `${path}: no such file or folder`);
+  if (!existsSync(path)) throw pathNotFound(path);
   const isFolder = statSync(path).isDirectory();
   const folder = isFolder ? path : dirname(path);
   const license = readLicense(folder);
@@ -46,18 +49,8 @@ export async function openSource(path: string, given: string, revision?: string)
 /** A JSON object of a public folder; undefined if there is no such file. */
 export function readJson(path: string): Readonly<Record<string, unknown>> | undefined {
   if (!existsSync(path)) return undefined;
-  const { size } = statSync(path);
-  if (size > MAX_JSON_BYTES) {
-    throw new EpalmError("invalid_checkpoint", `${path}: ${size} bytes are more than ${MAX_JSON_BYTES}`);
-  }
-  try {
-    const json: unknown = JSON.parse(readFileSync(path, "utf8"));
-    if (typeof json === "object" && json !== null && !Array.isArray(json))
-      return json as Record<string, unknown>;
-  } catch (error) {
-    throw new EpalmError("invalid_checkpoint", `${path}: ${messageOf(error)}`, { cause: error });
-  }
-  throw new EpalmError("invalid_checkpoint", `${path}: expected a JSON object`);
+  const json = readJsonFile(path, MAX_JSON_BYTES, "invalid_checkpoint");
+  return parse(z.record(z.string(), z.unknown()), json, path, "invalid_checkpoint");
 }
 
 /** The licence that a model card states in its first lines, as the hub needs for. */

@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { TemplatePart } from "../tokenizer/tokenizer.js";
 import type { Manifest, TaskName } from "./manifest.js";
 
@@ -48,10 +48,7 @@ function bareQuestion(question = ""): string {
   const trimmed = question.trim();
   // Before the expression runs, whose time grows with the square of the length.
   if (trimmed.length > MAX_QUESTION_LENGTH) {
-    throw new EpalmError(
-      "too_large",
-      `question: expected at most ${MAX_QUESTION_LENGTH} characters, got ${trimmed.length}`,
-    );
+    throw unexpected("too_large", "question", `at most ${MAX_QUESTION_LENGTH} characters`, trimmed.length);
   }
   const bare = trimmed.replace(/[?\s]+$/, "");
   if (bare === "") throw new EpalmError("invalid_option", "question: expected a text, got none");

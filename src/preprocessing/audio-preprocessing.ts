@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parsePublic } from "./parse-public.js";
+import { parse } from "../core/schema.js";
 
 /** The only rate that published audio encoders were trained at, in Hertz. */
 export const SAMPLING_RATE = 16_000;
@@ -54,7 +54,7 @@ const extractorConfig = z.object({
  * silent. `where` names the file in errors: `unsupported_architecture` for a value that cannot be followed, by key.
  */
 export function parseFeatureExtractorConfig(json: unknown, where: string): AudioPreprocessing {
-  const config = parsePublic(extractorConfig, json, where);
+  const config = parse(extractorConfig, json, where, "unsupported_architecture");
   return {
     samplingRate: config.sampling_rate,
     melBins: config.num_mel_bins,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { EpalmError, type ErrorCode } from "../core/errors.js";
-import { parsePublic } from "./parse-public.js";
+import { parse } from "../core/schema.js";
 
 /** Encoders of public models take at most 1024 pixels a side; more is taken for a damaged file. */
 const MAX_SIDE = 4096;
@@ -142,7 +142,7 @@ const processorConfig = z.object({
  * `unsupported_architecture` for a value that cannot be followed, by key.
  */
 export function parsePreprocessorConfig(json: unknown, where: string): ImagePreprocessing {
-  const config = parsePublic(processorConfig, json, where);
+  const config = parse(processorConfig, json, where, "unsupported_architecture");
   const defaults = processorDefaults(config.image_processor_type ?? config.feature_extractor_type, where);
   const resize = processorResize(config.size ?? defaults.size, defaults.bareSize);
   const cropped = config.do_center_crop ?? defaults.crop;
@@ -198,7 +198,7 @@ const timmConfig = z.object({
  */
 export function parseTimmConfig(json: unknown, where: string): ImagePreprocessing {
   const nested = z.object({ pretrained_cfg: z.unknown() }).safeParse(json);
-  const config = parsePublic(timmConfig, nested.data?.pretrained_cfg ?? json, where);
+  const config = parse(timmConfig, nested.data?.pretrained_cfg ?? json, where, "unsupported_architecture");
   const [, height, width] = config.input_size;
   const grown = (length: number) => Math.floor(length / config.crop_pct);
   if (config.crop_mode === "center" && height !== width) {
@@ -232,7 +232,7 @@ function toSize(size: number | ImageSize): ImageSize {
 }
 
 function valid(value: ImagePreprocessing, where: string, code: ErrorCode): ImagePreprocessing {
-  return parsePublic(imagePreprocessingSchema, value, where, code);
+  return parse(imagePreprocessingSchema, value, where, code);
 }
 
 function unsupported(where: string, message: string): EpalmError {

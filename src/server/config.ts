@@ -1,7 +1,8 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { parseConfig, readYaml } from "../core/config-file.js";
+import { readYaml } from "../core/config-file.js";
 import { EpalmError } from "../core/errors.js";
+import { parse } from "../core/schema.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
@@ -111,7 +112,7 @@ export type ServerSettings = z.input<typeof serverConfigSchema>;
 
 /** Fills in defaults. @throws invalid_option, naming the key */
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {
-  const config = parseConfig(settings, serverConfigSchema, where);
+  const config = parse(serverConfigSchema, settings, where, "invalid_option");
   const { limits, queue } = config;
   if (queue.bytes >= limits.bodyBytes) return config;
   const message = `expected at least limits.bodyBytes, ${limits.bodyBytes}, got ${queue.bytes}`;

@@ -1,8 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
-import { allIssues, safeParse } from "../core/schema.js";
+import { EpalmError, type ErrorCode, tooManyBytes } from "../core/errors.js";
+import { parseJson } from "../core/json.js";
+import { parse } from "../core/schema.js";
 
 /** In bytes; the largest public vocabularies (262,144 tokens) make 33 MB. Also bounds `vocab.json`, `merges.txt`. */
 const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
@@ -297,25 +298,14 @@ function readJson(
   maxBytes = MAX_CONFIG_BYTES,
   code: ErrorCode = "invalid_checkpoint",
 ): unknown {
-  const text = readText(path, maxBytes, code);
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new EpalmError(code, `${path}: is not JSON: ${messageOf(error)}`);
-  }
+  return parseJson(readText(path, maxBytes, code), path, code);
 }
 
 function readText(path: string, maxBytes: number, code: ErrorCode): string {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat?.isFile()) throw new EpalmError(code, `${path}: expected a file`);
   if (stat.size > maxBytes) {
-    throw new EpalmError("too_large", `${path}: expected at most ${maxBytes} bytes, got ${stat.size}`);
+    throw tooManyBytes(path, maxBytes, stat.size);
   }
   return readFileSync(path, "utf8");
-}
-
-function parse<T extends z.ZodType>(schema: T, json: unknown, where: string, code: ErrorCode): z.infer<T> {
-  const result = safeParse(schema, json);
-  if (result.success) return result.data;
-  throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { PreTrainedTokenizer } from "@xenova/transformers";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../core/errors.js";
 import {
   type AddedToken,
   readTokenizerFiles,
@@ -159,10 +159,7 @@ class BpeTokenizer implements Tokenizer {
   encodeTemplate(parts: readonly TemplatePart[], { addSpecialTokens = true }: EncodeOptions = {}): number[] {
     const length = parts.reduce((sum, part) => sum + ("user" in part ? part.user : part.literal).length, 0);
     if (length > MAX_TEXT_LENGTH) {
-      throw new EpalmError(
-        "too_large",
-        `text: expected at most ${MAX_TEXT_LENGTH} characters, got ${length}`,
-      );
+      throw unexpected("too_large", "text", `at most ${MAX_TEXT_LENGTH} characters`, length);
     }
     const ids = this.#sections(parts).flatMap((section, index) =>
       typeof section === "string" ? this.#encodePlain(section, index === 0) : [section.id],

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../../core/errors.js";
+import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
+import { parseJson } from "../../core/json.js";
 import { type Modality, modalities } from "../../core/modality.js";
-import { allIssues, safeParse } from "../../core/schema.js";
+import { parse } from "../../core/schema.js";
 import { pathField, questionField } from "../../training/data/fields.js";
 import { readLines } from "../../training/data/read-lines.js";
 
@@ -37,37 +38,25 @@ const questionLine = z.strictObject({
  * @throws not_found; invalid_data, naming file and line
  */
 export async function readQuestions(file: string): Promise<MediaQuestion[]> {
-  if (!existsSync(file)) throw new EpalmError("not_found", `--questions: ${file}: no such file`);
+  if (!existsSync(file)) throw fileNotFound(`--questions: ${file}`);
   const questions: MediaQuestion[] = [];
   for await (const line of readLines(file)) {
     const where = `--questions: ${file}:${line.number}`;
     if (line.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${line.cause}`);
     if (line.text.trim() === "") continue;
-    const parsed = safeParse(questionLine, jsonOf(line.text, where));
-    if (!parsed.success) {
-      throw new EpalmError("invalid_data", `${where}: ${allIssues(parsed.error)}`);
-    }
-    const { question, ...media } = parsed.data;
+    const json = parseJson(line.text, where, "invalid_data");
+    const { question, ...media } = parse(questionLine, json, where, "invalid_data");
     const [medium, ...others] = modalities.flatMap((modality) => {
       const named = media[modality];
       return named === undefined ? [] : [{ modality, file: named }];
     });
     if (!medium || others.length > 0) {
       const got = others.length + (medium ? 1 : 0);
-      throw new EpalmError("invalid_data", `${where}: expected one of 'image', 'audio', 'video', got ${got}`);
+      throw unexpected("invalid_data", where, "one of 'image', 'audio', 'video'", got);
     }
     const path = resolve(dirname(file), medium.file);
     questions.push({ ...medium, path, question, hasOwnQuestion: true });
   }
   if (questions.length > 0) return questions;
   throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);
-}
-
-/** @throws invalid_data */
-function jsonOf(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
-  }
 }

@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
+import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { modalities } from "../../core/modality.js";
 import { type MediaQuestion, STANDARD_INPUT } from "../options/media-questions.js";
@@ -55,7 +47,9 @@ export class AnswerFile {
     });
     this.#answered = new Set(kept.flatMap(({ answer }) => (answer.error ? [] : keysOf(answer))));
     try {
-      replace(path, text, kept.map(({ line }) => `${line}\n`).join(""));
+      const complete = kept.map(({ line }) => `${line}\n`).join("");
+      // Beside the file and then in its place: if the process is killed in between, the old file is still there.
+      if (complete !== text) writeAtomically(path, complete);
       this.#descriptor = openSync(path, "a");
     } catch (error) {
       throw invalid(messageOf(error));
@@ -119,13 +113,6 @@ function parseLine(line: string, where: string): AnswerLine {
   const answer = isJson(line) ? answerLine.safeParse(JSON.parse(line)) : undefined;
   if (answer?.success) return answer.data;
   throw new EpalmError("invalid_option", `${where}: expected an answer as JSON, with its 'file'`);
-}
-
-/** Beside the file and then in its place: killed in between, the old one is still there. */
-function replace(path: string, from: string, to: string): void {
-  if (to === from) return;
-  writeFileSync(`${path}.part`, to);
-  renameSync(`${path}.part`, path);
 }
 
 function invalid(message: string): EpalmError {

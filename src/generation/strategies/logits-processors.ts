@@ -1,4 +1,4 @@
-import { EpalmError } from "../../core/errors.js";
+import { unexpected } from "../../core/errors.js";
 import type { NextTokens } from "./strategy.js";
 
 /** How a distribution is bent before a token is drawn. */
@@ -23,10 +23,7 @@ export function applyLogitsProcessors(
 ): Float64Array {
   const best = logProbs[0];
   if (best === undefined || !Number.isFinite(best)) {
-    throw new EpalmError(
-      "internal",
-      `sampling: expected a finite log-probability of the best token, got ${best}`,
-    );
+    throw unexpected("internal", "sampling", "a finite log-probability of the best token", String(best));
   }
   const kept = Float64Array.from(logProbs).subarray(0, topK);
   const probabilities = normalise(kept.map((logProb) => Math.exp((logProb - best) / temperature)));

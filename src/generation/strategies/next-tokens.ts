@@ -1,4 +1,4 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import type { NextTokens } from "./strategy.js";
 
 /** A token and its natural log-probability. */
@@ -10,20 +10,14 @@ export interface Choice {
 /** Refuses outputs that do not match the sequences asked for; always a fault of the caller. */
 export function expectOutputCount(outputs: readonly NextTokens[], expected: number): void {
   if (outputs.length === expected) return;
-  throw new EpalmError(
-    "internal",
-    `advance: expected the outputs of ${expected} sequences, got ${outputs.length}`,
-  );
+  throw unexpected("internal", "advance", `the outputs of ${expected} sequences`, outputs.length);
 }
 
 /** The output for sequence `index`. */
 export function nextTokensAt(outputs: readonly NextTokens[], index: number): NextTokens {
   const next = outputs[index];
   if (next === undefined) {
-    throw new EpalmError(
-      "internal",
-      `advance: expected an output for sequence ${index}, got ${outputs.length} outputs`,
-    );
+    throw unexpected("internal", "advance", `an output for sequence ${index}`, `${outputs.length} outputs`);
   }
   return next;
 }

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { EpalmError } from "../../../core/errors.js";
+import { unexpected } from "../../../core/errors.js";
 import { type AudioPreprocessing, SAMPLING_RATE } from "../../../preprocessing/audio-preprocessing.js";
 
 /** Sound of one channel. */
@@ -37,16 +37,13 @@ export async function logMel(
 ): Promise<Float32Array> {
   const rate: number = sampleRate;
   if (rate !== SAMPLING_RATE) {
-    throw new EpalmError("invalid_option", `sampleRate: expected ${SAMPLING_RATE}, got ${rate}`);
+    throw unexpected("invalid_option", "sampleRate", String(SAMPLING_RATE), rate);
   }
   if (data.length < FRAME) {
-    throw new EpalmError(
-      "invalid_media",
-      `${where}: expected at least 25 ms, ${FRAME} samples, got ${data.length}`,
-    );
+    throw unexpected("invalid_media", where, `at least 25 ms, ${FRAME} samples`, data.length);
   }
   if (!data.every(Number.isFinite)) {
-    throw new EpalmError("invalid_media", `${where}: expected numbers, got samples that are none`);
+    throw unexpected("invalid_media", where, "numbers", "samples that are none");
   }
   // Imported late, as the tokenizer does: the package takes a third of a second.
   const { ASTFeatureExtractor } = await import("@xenova/transformers");

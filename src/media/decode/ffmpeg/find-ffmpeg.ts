@@ -4,7 +4,7 @@ import { endianness } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { readEnvironment } from "../../../core/environment.js";
-import { EpalmError, messageOf } from "../../../core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 
 /** An ffmpeg that was started, and can do what is needed. */
 export interface Ffmpeg {
@@ -52,7 +52,7 @@ export async function searchFfmpeg(
 ): Promise<Ffmpeg> {
   if (given !== undefined) {
     return started(given).catch((error: unknown) => {
-      throw new EpalmError("invalid_option", `FFMPEG_PATH: expected ffmpeg, got ${messageOf(error)}`);
+      throw unexpected("invalid_option", "FFMPEG_PATH", "ffmpeg", messageOf(error));
     });
   }
   for (const path of others) {

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { atExit } from "../../../core/at-exit.js";
-import { EpalmError, messageOf } from "../../../core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 import { Semaphore } from "../../../core/semaphore.js";
 import { type Container, containerNames, containerOf, HEAD_BYTES } from "../../detect/container.js";
 import { checkLength, type MediaInput, mediaName, readHead } from "../../read-media.js";
@@ -55,10 +55,7 @@ function knownContainer(head: Uint8Array, where: string): Container {
   const container = containerOf(head);
   if (container !== undefined) return container;
   const expected = containerNames.join(", ");
-  throw new EpalmError(
-    "unsupported_media",
-    `${where}: expected sound or video (${expected}), got other bytes`,
-  );
+  throw unexpected("unsupported_media", where, `sound or video (${expected})`, "other bytes");
 }
 
 async function withPrivateFile<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 import sharp from "sharp";
 import { throwIfAborted } from "../../../core/abort.js";
-import { EpalmError } from "../../../core/errors.js";
+import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
 import { imageFormatOf } from "../../detect/image-format.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
@@ -49,7 +49,7 @@ export async function decodeAnimation(
   const { pages = 1, delay = [], autoOrient } = await decoding(where, "animation", () => open(0).metadata());
   checkPixels(autoOrient, maxPixels, where, "its size");
   if (pages > MAX_PAGES) {
-    throw new EpalmError("too_large", `${where}: expected at most ${MAX_PAGES} frames, got ${pages}`);
+    throw unexpected("too_large", where, `at most ${MAX_PAGES} frames`, pages);
   }
   const showings = showingsOf(pages, delay);
   if (showingSeconds(showings) > maxSeconds) {

@@ -1,5 +1,5 @@
 import sharp, { type Sharp } from "sharp";
-import { EpalmError } from "../../../core/errors.js";
+import { unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image-preprocessing.js";
 import { type ImageFormat, imageFormatOf, imageFormats } from "../../detect/image-format.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
@@ -69,7 +69,7 @@ async function openImage(
   const format = imageFormatOf(bytes);
   if (format === undefined) {
     const expected = imageFormats.join(", ");
-    throw new EpalmError("unsupported_media", `${where}: expected an image (${expected}), got other bytes`);
+    throw unexpected("unsupported_media", where, `an image (${expected})`, "other bytes");
   }
   const { autoOrient } = await decoding(where, format, () => reader(bytes).metadata());
   const { height, width } = autoOrient;

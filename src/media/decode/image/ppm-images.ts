@@ -1,4 +1,4 @@
-import { EpalmError } from "../../../core/errors.js";
+import { unexpected } from "../../../core/errors.js";
 import type { RgbImage } from "../../resample.js";
 
 const HEADER = /^P6\s(\d{1,6}) (\d{1,6})\s255\s/;
@@ -37,8 +37,5 @@ export async function* ppmImages(output: AsyncIterable<Buffer>, maxPixels: numbe
 function emptyImage(width: number, height: number, maxPixels: number): RgbImage {
   const pixels = width * height;
   if (pixels > 0 && pixels <= maxPixels) return { height, width, data: new Uint8Array(pixels * 3) };
-  throw new EpalmError(
-    "internal",
-    `ffmpeg: expected a picture of at most ${maxPixels} pixels, got ${pixels}`,
-  );
+  throw unexpected("internal", "ffmpeg", `a picture of at most ${maxPixels} pixels`, pixels);
 }

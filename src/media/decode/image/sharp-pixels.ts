@@ -1,5 +1,5 @@
 import sharp, { type Sharp } from "sharp";
-import { EpalmError, messageOf } from "../../../core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image-preprocessing.js";
 import { resizedSize } from "../../preprocess-pixels.js";
 import type { RgbImage } from "../../resample.js";
@@ -51,7 +51,7 @@ export async function rgbPixels(source: Sharp, size: ImageSize, where: string): 
   );
   if (info.channels !== 3 || info.width !== size.width || info.height !== size.height) {
     const got = `${info.height} x ${info.width} x ${info.channels}`;
-    throw new EpalmError("internal", `${where}: expected ${size.height} x ${size.width} x 3, got ${got}`);
+    throw unexpected("internal", where, `${size.height} x ${size.width} x 3`, got);
   }
   return { ...size, data };
 }

@@ -1,5 +1,5 @@
 import sharp from "sharp";
-import { EpalmError } from "../../../core/errors.js";
+import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
 import { HEAD_BYTES } from "../../detect/container.js";
 import { nothingDecoded } from "../../detect/tracks.js";
@@ -55,7 +55,7 @@ export async function decodeVideo(
   limits: VideoLimits = {},
 ): Promise<Float32Array[]> {
   if (!Number.isInteger(frames) || frames < 1 || frames > MAX_VIDEO_FRAMES) {
-    throw new EpalmError("invalid_option", `frames: expected 1 to ${MAX_VIDEO_FRAMES}, got ${frames}`);
+    throw unexpected("invalid_option", "frames", `1 to ${MAX_VIDEO_FRAMES}`, frames);
   }
   const { maxBytes = MAX_MEDIA_BYTES } = limits;
   const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
