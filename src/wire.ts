@@ -1,16 +1,7 @@
 import { z } from "zod";
 import { modalities } from "./core/modality.js";
-import {
-  type GenerationOptions,
-  type GenerationSettings,
-  MAX_LENGTH_PENALTY,
-  MAX_NEW_TOKENS,
-  MAX_SEQUENCES,
-  MAX_STOP_LENGTH,
-  MAX_STOP_STRINGS,
-  MAX_TEMPERATURE,
-  MAX_TOP_K,
-} from "./generation/options.js";
+import { optionEntries, type optionTable } from "./generation/option-table.js";
+import { type GenerationOptions, optionSchemas } from "./generation/options.js";
 
 /**
  * What goes over HTTP: requests, answers and problems, as schemas. The server checks with them and publishes them as
@@ -41,34 +32,12 @@ const medium = (taken: string) =>
 const name = z.string().min(1).max(MAX_NAME_LENGTH);
 const someText = z.string().min(1);
 
-const generationFields = {
-  max_tokens: z.int().min(1).max(MAX_NEW_TOKENS).describe("most tokens of a text"),
-  min_tokens: z.int().min(0).max(MAX_NEW_TOKENS).describe("fewest tokens of a text"),
-  beams: z.int().min(1).max(MAX_SEQUENCES).describe("sequences that beam search follows; 1: none"),
-  length_penalty: z
-    .number()
-    .min(-MAX_LENGTH_PENALTY)
-    .max(MAX_LENGTH_PENALTY)
-    .describe("with beams: above 0 favours long texts"),
-  early_stopping: z
-    .union([z.boolean(), z.literal("never")], { error: 'expected true, false or "never"' })
-    .describe("with beams: stop when enough texts ended"),
-  temperature: z
-    .number()
-    .min(0)
-    .max(MAX_TEMPERATURE)
-    .describe("above 0: draw tokens, more evenly the higher"),
-  top_p: z.number().gt(0).max(1).describe("when drawing: only the best tokens of this probability together"),
-  top_k: z.int().min(1).max(MAX_TOP_K).describe("when drawing: only so many best tokens"),
-  seed: z.int().min(0).describe("when drawing: the same seed draws the same"),
-  stop: z
-    .array(z.string().min(1).max(MAX_STOP_LENGTH))
-    .max(MAX_STOP_STRINGS)
-    .describe("texts that end an answer; they are cut off"),
-  n: z.int().min(1).max(MAX_SEQUENCES).describe("how many texts are made, with beams or a temperature"),
-};
+type Table = typeof optionTable;
 
-const generationSchema = z.strictObject(generationFields).partial();
+/** The options of generation under their names in requests. */
+export const generationFields = Object.fromEntries(
+  optionEntries.map(([name, { wire }]) => [wire, optionSchemas[name]]),
+) as { readonly [Name in keyof Table as Table[Name]["wire"]]: (typeof optionSchemas)[Name] };
 
 const requestFields = {
   media: medium("taken for what a named adapter takes, or else for what its content says"),
@@ -79,7 +48,7 @@ const requestFields = {
   adapter: name
     .optional()
     .describe("default: the model's first for the task and what the medium is taken for"),
-  ...generationSchema.shape,
+  ...generationFields,
   logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
   stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),
 };
@@ -236,36 +205,10 @@ export type Problem = z.infer<typeof problem>;
 export type ModelList = z.infer<typeof modelList>;
 export type SampleList = z.infer<typeof sampleList>;
 
-export type GenerationFields = z.infer<typeof generationSchema>;
+export type GenerationFields = Pick<CaptionRequest, keyof typeof generationFields>;
 
-/** What the library calls the options of decoding. */
-export const libraryNames = {
-  max_tokens: "maxNewTokens",
-  min_tokens: "minNewTokens",
-  beams: "beams",
-  length_penalty: "lengthPenalty",
-  early_stopping: "earlyStopping",
-  temperature: "temperature",
-  top_p: "topP",
-  top_k: "topK",
-  seed: "seed",
-  stop: "stop",
-  n: "numReturnSequences",
-} as const satisfies Readonly<Record<keyof GenerationFields, keyof GenerationSettings>>;
-
-/** The options of decoding that a request gives, as the library takes them. */
+/** The options of generation that a request gives, under the library's names. */
 export function generationOptions(fields: GenerationFields): GenerationOptions {
-  return {
-    maxNewTokens: fields.max_tokens,
-    minNewTokens: fields.min_tokens,
-    beams: fields.beams,
-    lengthPenalty: fields.length_penalty,
-    earlyStopping: fields.early_stopping,
-    temperature: fields.temperature,
-    topP: fields.top_p,
-    topK: fields.top_k,
-    seed: fields.seed,
-    stop: fields.stop,
-    numReturnSequences: fields.n,
-  };
+  const given = new Map(Object.entries(fields));
+  return Object.fromEntries(optionEntries.map(([name, { wire }]) => [name, given.get(wire)]));
 }

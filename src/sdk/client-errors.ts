@@ -1,6 +1,6 @@
 import { EpalmError, type ErrorCode, isErrorCode } from "../core/errors.js";
 import type { Problem } from "../wire.js";
-import { libraryField } from "./option-names.js";
+import { libraryField } from "./library-field.js";
 
 /**
  * Errors of the client. All are `EpalmError`s with a code of the library's catalogue, so that code which looks at codes

@@ -1,6 +1,7 @@
 import { type AnswerPiece, AnswerStream } from "../core/answer-stream.js";
 import { EpalmError } from "../core/errors.js";
 import { modalities } from "../core/modality.js";
+import { optionTable } from "../generation/option-table.js";
 import type { GenerationOptions } from "../generation/options.js";
 import type { TextEvent } from "../wire.js";
 import {
@@ -26,7 +27,6 @@ import {
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
 import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
-import { wireNames } from "./option-names.js";
 import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
 import { Transport, type WireRequest } from "./transport.js";
 
@@ -60,7 +60,7 @@ export type Health =
 const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
 const callNames: ReadonlySet<string> = new Set(["signal", "timeout"]);
 const rankNames: ReadonlySet<string> = new Set([...targetNames, "normalisation"]);
-const streamNames: ReadonlySet<string> = new Set([...targetNames, "logprobs", ...Object.keys(wireNames)]);
+const streamNames: ReadonlySet<string> = new Set([...targetNames, "logprobs", ...Object.keys(optionTable)]);
 const askNames: ReadonlySet<string> = new Set([...streamNames, "onText"]);
 
 interface ClientRequest {

@@ -1,39 +1,31 @@
 import { EpalmError } from "../core/errors.js";
+import { type OptionValues, optionEntries } from "../generation/option-table.js";
 import type { GenerationOptions } from "../generation/options.js";
 import type { FormField } from "./form.js";
-import { wireNames } from "./option-names.js";
 
-type OptionName = keyof typeof wireNames;
+type ValueType = "number" | "boolean" | "string" | "list";
 
 /**
- * Types of options. A form carries texts only, so that the service cannot tell "5" from 5: what the in-process form
- * refuses would pass. Ranges are the service's to check.
+ * Types of options. A form carries strings only, so that the service cannot distinguish "5" from 5: what the in-process
+ * form refuses would pass. Ranges are the service's to check.
  */
-const optionTypes: { readonly [Name in OptionName]: readonly ("number" | "boolean" | "string" | "list")[] } =
-  {
-    maxNewTokens: ["number"],
-    minNewTokens: ["number"],
-    beams: ["number"],
-    lengthPenalty: ["number"],
-    earlyStopping: ["boolean", "string"],
-    temperature: ["number"],
-    topP: ["number"],
-    topK: ["number"],
-    seed: ["number"],
-    stop: ["list"],
-    numReturnSequences: ["number"],
-  };
+const valueTypes: { readonly [Type in OptionValues["type"]]: readonly ValueType[] } = {
+  integer: ["number"],
+  number: ["number"],
+  probability: ["number"],
+  boolean: ["boolean", "string"],
+  strings: ["list"],
+};
 
-/** Options of decoding as fields of a request. @throws invalid_option for one of another type */
+/** Options of generation as fields of a request. @throws invalid_option for one of another type */
 export function generationFields(options: GenerationOptions): FormField[] {
-  const names = Object.keys(wireNames) as OptionName[];
-  return names.flatMap((name) => {
+  return optionEntries.flatMap(([name, { wire, type }]) => {
     const value = options[name];
     if (value === undefined) return [];
-    if (!optionTypes[name].some((type) => isOf(type, value))) {
-      throw new EpalmError("invalid_option", `${name}: expected a ${optionTypes[name].join(" or ")}`);
+    if (!valueTypes[type].some((one) => isOf(one, value))) {
+      throw new EpalmError("invalid_option", `${name}: expected a ${valueTypes[type].join(" or ")}`);
     }
-    return listField(wireNames[name], Array.isArray(value) ? value : [String(value)]);
+    return listField(wire, Array.isArray(value) ? value : [String(value)]);
   });
 }
 
@@ -63,7 +55,7 @@ export function expectOptions(options: object, known: ReadonlySet<string>): void
   throw new EpalmError("invalid_option", message);
 }
 
-function isOf(type: "number" | "boolean" | "string" | "list", value: unknown): boolean {
+function isOf(type: ValueType, value: unknown): boolean {
   if (type === "list") return Array.isArray(value) && value.every((item) => typeof item === "string");
   // Of NaN and the infinities the service would say that they are texts.
   return typeof value === type && (type !== "number" || Number.isFinite(value));

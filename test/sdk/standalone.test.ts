@@ -25,7 +25,10 @@ test("the compiled client imports nothing but its own files, and node:fs lazily 
   const modules = reached(join(folder, "index.js"));
   assert.ok(modules.size > 10);
   for (const [file, imports] of modules) {
-    assert.match(file, /^dist\/src\/(sdk\/[\w-]+|core\/(errors|modality|answer-stream|chunks))\.js$/);
+    assert.match(
+      file,
+      /^dist\/src\/(sdk\/[\w-]+|core\/(errors|modality|answer-stream|chunks)|generation\/option-table)\.js$/,
+    );
     const foreign = imports.filter((name) => !name.startsWith("."));
     assert.deepEqual(foreign, file.endsWith("/read-path.js") ? ["node:fs"] : [], file);
   }

@@ -1,16 +1,12 @@
 import type { Command } from "commander";
 import type { CliContext } from "../context.js";
-import {
-  addGenerationOptions,
-  type GenerationFlags,
-  generationOptions,
-} from "../options/generation-flags.js";
+import { addGenerationOptions, generationOptions } from "../options/generation-flags.js";
 import { streamOption } from "../options/stream-option.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "../options/with-model.js";
 import { type AnswerFlags, addAnswerOptions, answerMedia, manyFiles } from "../output/answer-media.js";
 import { styleHeadings } from "../output/colours.js";
 
-interface CaptionFlags extends ModelFlags, AnswerFlags, GenerationFlags {}
+interface CaptionFlags extends ModelFlags, AnswerFlags {}
 
 const examples = `${manyFiles}
 

@@ -12,18 +12,14 @@ import {
 } from "../../index.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
-import {
-  addGenerationOptions,
-  type GenerationFlags,
-  generationOptions,
-} from "../options/generation-flags.js";
+import { addGenerationOptions, generationOptions } from "../options/generation-flags.js";
 import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
 import { integer } from "../options/option-values.js";
 import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "../options/with-model.js";
 import { styleHeadings } from "../output/colours.js";
 import { formatCount, formatTable, note, print } from "../output/output.js";
 
-interface EvalFlags extends ModelFlags, ModalityFlags, GenerationFlags {
+interface EvalFlags extends ModelFlags, ModalityFlags {
   readonly annotations?: string;
   readonly media?: string;
   readonly imagePattern?: string;

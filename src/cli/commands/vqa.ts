@@ -3,7 +3,6 @@ import { EpalmError, type Model } from "../../index.js";
 import type { CliContext } from "../context.js";
 import {
   addGenerationOptions,
-  type GenerationFlags,
   generationOptions,
   givenGenerationFlags,
 } from "../options/generation-flags.js";
@@ -20,7 +19,7 @@ import {
 } from "../output/answer-media.js";
 import { styleHeadings } from "../output/colours.js";
 
-interface VqaFlags extends ModelFlags, AnswerFlags, GenerationFlags {
+interface VqaFlags extends ModelFlags, AnswerFlags {
   readonly question?: string;
   readonly questions?: string;
   readonly candidate?: string[];

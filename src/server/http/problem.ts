@@ -1,6 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { EpalmError, type ErrorCode } from "../../core/errors.js";
-import { libraryNames, mediaFields, type Problem } from "../../wire.js";
+import { optionEntries } from "../../generation/option-table.js";
+import { mediaFields, type Problem } from "../../wire.js";
 
 export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
@@ -8,13 +9,11 @@ export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 const ABORTED_TITLE = "Client Closed Request";
 
 /** What the library calls a field, as the request calls it. */
-const wireNames = new Map<string, string>(
-  Object.entries(libraryNames).map(([wire, library]) => [library, wire]),
-);
+const wireNames = new Map<string, string>(optionEntries.map(([name, { wire }]) => [name, wire]));
 
 /** Fields that messages may begin with. */
 const fields = new Set([
-  ...Object.keys(libraryNames),
+  ...wireNames.values(),
   ...mediaFields,
   ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
 ]);

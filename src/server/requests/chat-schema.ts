@@ -1,31 +1,14 @@
 import { z } from "zod";
-import {
-  MAX_NEW_TOKENS,
-  MAX_SEQUENCES,
-  MAX_STOP_LENGTH,
-  MAX_STOP_STRINGS,
-} from "../../generation/options.js";
-import { captionRequest } from "../../wire.js";
+import { optionTable } from "../../generation/option-table.js";
+import { captionRequest, generationFields } from "../../wire.js";
 
 /**
  * `POST /v1/chat/completions`, as OpenAI has it, as far as it can mean something here. Options that this library adds
  * have the names that they have elsewhere. What cannot be done is refused by name, never passed over.
  */
 
-const {
-  adapter,
-  beams,
-  early_stopping,
-  length_penalty,
-  logprobs,
-  min_tokens,
-  model,
-  seed,
-  stream,
-  temperature,
-  top_k,
-  top_p,
-} = captionRequest.shape;
+const { adapter, logprobs, model, stream } = captionRequest.shape;
+const { max_tokens, stop, top_p } = generationFields;
 
 const url = z.string().min(1);
 
@@ -55,17 +38,11 @@ const message = z.strictObject({
 export const chatRequest = z.strictObject({
   model,
   messages: z.array(message).min(1).describe("one message of the user: a medium and, if asked, a question"),
-  max_tokens: z.int().min(1).max(MAX_NEW_TOKENS).optional(),
-  max_completion_tokens: z.int().min(1).max(MAX_NEW_TOKENS).optional(),
-  temperature,
+  ...generationFields,
+  max_completion_tokens: max_tokens,
   top_p: top_p.describe("1 is as if it were not given"),
-  n: z.int().min(1).max(MAX_SEQUENCES).optional(),
-  seed,
   stop: z
-    .union([
-      z.string().min(1).max(MAX_STOP_LENGTH),
-      z.array(z.string().min(1).max(MAX_STOP_LENGTH)).max(MAX_STOP_STRINGS),
-    ])
+    .union([z.string().min(1).max(optionTable.stop.longest), stop])
     .nullable()
     .optional(),
   stream: stream.nullable(),
@@ -77,11 +54,6 @@ export const chatRequest = z.strictObject({
   response_format: z.strictObject({ type: z.literal("text") }).optional(),
   user: z.string().optional().describe("taken, and not used"),
   adapter,
-  beams,
-  early_stopping,
-  length_penalty,
-  min_tokens,
-  top_k,
 });
 
 export type ChatRequest = z.infer<typeof chatRequest>;

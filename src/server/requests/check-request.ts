@@ -1,4 +1,4 @@
-import { type GenerationFields, libraryNames, type VqaRequest } from "../../wire.js";
+import { type GenerationFields, generationFields, type VqaRequest } from "../../wire.js";
 import type { ServerConfig } from "../config.js";
 import { FieldError } from "../http/problem.js";
 
@@ -38,7 +38,7 @@ function checkModes(request: VqaRequest): void {
     if (request.rank_by === undefined) return;
     throw new FieldError("invalid_option", "rank_by", "expected candidates beside it");
   }
-  const writing = new Set([...Object.keys(libraryNames), "stream", "logprobs"]);
+  const writing = new Set([...Object.keys(generationFields), "stream", "logprobs"]);
   const [given] = Object.entries(request).filter(([name, value]) => writing.has(name) && value !== undefined);
   if (given) throw new FieldError("invalid_option", given[0], "expected no value beside candidates");
 }

@@ -1,4 +1,4 @@
-import type { CaptionRequest, MediaField } from "../../wire.js";
+import { type CaptionRequest, generationFields, type MediaField } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 import type { ChatRequest, ContentPart } from "./chat-schema.js";
 import { type GivenMedium, givenMedium } from "./medium.js";
@@ -70,26 +70,20 @@ function mediumOf(part: ContentPart): { readonly field: MediaField; readonly tex
 }
 
 function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
-  const { max_tokens, max_completion_tokens, stop, top_p } = request;
+  const { model, adapter, max_tokens, max_completion_tokens, stop, top_p, logprobs, stream } = request;
   if (max_tokens !== undefined && max_completion_tokens !== undefined) {
     throw new FieldError("invalid_option", "max_tokens", "expected no value beside max_completion_tokens");
   }
+  const generation = Object.entries(request).filter(([name]) => Object.hasOwn(generationFields, name));
   return {
-    model: request.model,
-    adapter: request.adapter,
+    ...Object.fromEntries(generation),
+    model,
+    adapter,
     max_tokens: max_completion_tokens ?? max_tokens,
-    min_tokens: request.min_tokens,
-    beams: request.beams,
-    length_penalty: request.length_penalty,
-    early_stopping: request.early_stopping,
-    temperature: request.temperature,
     // Clients send their default, which cuts nothing off.
     top_p: top_p === 1 ? undefined : top_p,
-    top_k: request.top_k,
-    seed: request.seed,
     stop: typeof stop === "string" ? [stop] : (stop ?? undefined),
-    n: request.n,
-    logprobs: request.logprobs ?? undefined,
-    stream: request.stream ?? undefined,
+    logprobs: logprobs ?? undefined,
+    stream: stream ?? undefined,
   };
 }

@@ -1,7 +1,8 @@
 import type { MultipartFile } from "@fastify/multipart";
 import type { FastifyRequest } from "fastify";
 import { EpalmError, messageOf } from "../../core/errors.js";
-import { libraryNames, mediaFields } from "../../wire.js";
+import { type OptionValues, optionEntries } from "../../generation/option-table.js";
+import { mediaFields } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 import type { InFlightRequest } from "../queue/in-flight.js";
 import type { Medium } from "./medium.js";
@@ -26,9 +27,13 @@ export interface Form {
   readonly medium: Medium | undefined;
 }
 
-const booleans = new Set(["logprobs", "stream", "early_stopping"]);
-const lists = new Set(["stop", "candidates"]);
-const numbers = new Set(Object.keys(libraryNames).filter((name) => !booleans.has(name) && !lists.has(name)));
+const booleans = new Set(["logprobs", "stream", ...optionsOf("boolean")]);
+const lists = new Set(["candidates", ...optionsOf("strings")]);
+const numbers = new Set(optionsOf("integer", "number", "probability"));
+
+function optionsOf(...types: readonly OptionValues["type"][]): string[] {
+  return optionEntries.flatMap(([, { wire, type }]) => (types.includes(type) ? wire : []));
+}
 
 /**
  * Reads a multipart form. Its fields are texts: those that are numbers or booleans become such, fields that are given
