@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream, readdirSync, readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { extname, join } from "node:path";
+import { basename, extname, join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { EpalmError } from "../../core/errors.js";
 import type { SampleList } from "../../wire.js";
@@ -10,6 +10,9 @@ import type { Service } from "../service.js";
 
 /** The page's files lie in `src/` of the package, as they are written: three folders above the compiled file. */
 const FOLDER = new URL("../../../../src/server/page/", import.meta.url);
+
+/** The one module that the page shares with the service; it is served as it was compiled. */
+const OPTION_TABLE = new URL("../../generation/option-table.js", import.meta.url);
 
 const INDEX = "index.html";
 
@@ -64,7 +67,8 @@ const sampleTypes: Readonly<Record<string, string>> = {
 
 /** `GET /`, the page; and `GET /samples`, the media that it offers, for whoever may ask about them. */
 export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys): void {
-  for (const name of readdirSync(FOLDER)) servePageFile(app, name);
+  for (const name of readdirSync(FOLDER)) servePageFile(app, new URL(name, FOLDER));
+  servePageFile(app, OPTION_TABLE);
   const guard = { onRequest: keys.check };
   app.get("/samples", guard, async (): Promise<SampleList> => {
     const lists = await Promise.all(
@@ -92,10 +96,11 @@ export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys
  *
  * Browsers ask each time, and get the bytes only where they changed: page and service are never of two versions.
  */
-function servePageFile(app: FastifyInstance, name: string): void {
+function servePageFile(app: FastifyInstance, file: URL): void {
+  const name = basename(file.pathname);
   const type = fileTypes[extname(name)];
   if (type === undefined) return;
-  const bytes = readFileSync(new URL(name, FOLDER));
+  const bytes = readFileSync(file);
   const etag = `"${createHash("sha256").update(bytes).digest("base64url")}"`;
   app.get(name === INDEX ? "/" : `/page/${name}`, { logLevel: "warn" }, async (request, reply) => {
     reply.header("content-security-policy", POLICY).header("cache-control", "no-cache").header("etag", etag);

@@ -1,10 +1,8 @@
 import { find, make } from "./make-element.js";
+import { optionTable } from "./option-table.js";
 
 /** @typedef {import("./service-client.js").Model} Model */
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
-
-/** Fields of `/caption` and `/vqa` that are sent as they are typed; empty ones are left to the model. */
-const numbers = /** @type {const} */ (["beams", "temperature", "max_tokens", "n"]);
 
 /** Seeds are below it. */
 const SEEDS = 2 ** 31;
@@ -14,6 +12,8 @@ export class OptionsForm {
   #details;
   #model;
   #adapter;
+  /** Fields of `/caption` and `/vqa` that are sent as they are typed; empty ones are left to the model. */
+  #numbers;
   /** @type {readonly Model[]} */
   #models = [];
   /** @type {MediaKind | undefined} */
@@ -27,6 +27,8 @@ export class OptionsForm {
     this.#details = details;
     this.#model = find("[name=model]", HTMLSelectElement, details);
     this.#adapter = find("[name=adapter]", HTMLSelectElement, details);
+    this.#numbers = [...details.querySelectorAll("input")];
+    for (const input of this.#numbers) expectOption(input);
     this.#model.addEventListener("change", () => {
       this.#showAdapters();
       onModel();
@@ -65,7 +67,7 @@ export class OptionsForm {
 
   /** Whether every number is one; where not, the visitor is led to it. */
   check() {
-    const wrong = numbers.map((name) => this.#input(name)).find((input) => !input.validity.valid);
+    const wrong = this.#numbers.find((input) => !input.validity.valid);
     if (!wrong) return true;
     this.#details.open = true;
     wrong.reportValidity();
@@ -84,10 +86,7 @@ export class OptionsForm {
     if (purpose === "ranking") return fields;
     /** @type {Record<string, string>} */
     const written = { logprobs: "true" };
-    for (const name of numbers) {
-      const { value } = this.#input(name);
-      if (value !== "") written[name] = value;
-    }
+    for (const { name, value } of this.#numbers) if (value !== "") written[name] = value;
     // The same seed draws the same: whoever asks again wants to see something else.
     const seed = String(Math.floor(Math.random() * SEEDS));
     return Number(written.temperature ?? 0) > 0 ? { ...fields, ...written, seed } : { ...fields, ...written };
@@ -120,9 +119,18 @@ export class OptionsForm {
     // What was chosen stays chosen where it is still offered.
     if (this.adapters.some(({ name }) => name === chosen)) this.#adapter.value = chosen;
   }
+}
 
-  /** @param {string} name */
-  #input(name) {
-    return find(`[name=${name}]`, HTMLInputElement, this.#details);
-  }
+/**
+ * Gives an input the bounds and the help of the option that it is named after.
+ *
+ * @param {HTMLInputElement} input
+ */
+function expectOption(input) {
+  const option = Object.values(optionTable).find(({ wire }) => wire === input.name);
+  if (option?.type !== "integer" && option?.type !== "number") throw new Error(`no number: ${input.name}`);
+  input.min = String(option.least);
+  input.max = String(option.most);
+  input.step = option.type === "integer" ? "1" : "any";
+  input.title = option.help;
 }

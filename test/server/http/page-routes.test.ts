@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
+import { optionEntries } from "../../../src/generation/option-table.js";
 import { sampleList } from "../../../src/wire.js";
 import { problemIn, startServer } from "../../support/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../../support/tiny-model.js";
@@ -37,6 +38,27 @@ test("the page and all that it loads are served as they are written", async () =
     assert.equal(response.status, 200, path);
     assert.match(response.headers.get("content-type") ?? "", /^(image\/svg\+xml|text\/(css|javascript);)/);
   }
+});
+
+test("every module that the page's modules import is served", async () => {
+  const folder = "src/server/page";
+  const imported = readdirSync(folder)
+    .filter((name) => name.endsWith(".js"))
+    .flatMap((name) => Array.from(readFileSync(join(folder, name), "utf8").matchAll(/ from "\.\/(.+)"/g)));
+  const names = new Set(imported.map(([, name = ""]) => name));
+  assert.ok(names.has("option-table.js"));
+  for (const name of names) {
+    const response = await get(`/page/${name}`);
+    assert.equal(response.headers.get("content-type"), "text/javascript; charset=utf-8", name);
+  }
+});
+
+test("every number on the page is an option of generation", async () => {
+  const inputs = (await (await get("/")).text()).matchAll(/<input name="(\w+)" type="number"/g);
+  const names = Array.from(inputs, ([, name]) => name);
+  assert.deepEqual(names, ["beams", "temperature", "max_tokens", "n"]);
+  const numbers = optionEntries.filter(([, { type }]) => type === "integer" || type === "number");
+  assert.ok(names.every((name) => numbers.some(([, { wire }]) => wire === name)));
 });
 
 test("the page's policy allows nothing from elsewhere, nothing inline, and no frame around it", async () => {
