@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
-import { openApiDocument } from "./openapi.js";
+import { optionSchemas } from "../../generation/options.js";
+import { jsonSchema, openApiDocument } from "./openapi.js";
 
 /** The parts of JSON Schema that the service's own schemas use. */
 interface Schema {
@@ -57,6 +58,11 @@ export function httpReference(): string {
   return `${[head, "## Endpoints", ...endpoints, "## What is sent and answered", ...schemas].join("\n\n")}\n`;
 }
 
+/** The library's options of generation as a table for `docs/sdk.md`. */
+export function optionReference(): string {
+  return fieldTable(jsonSchema(z.object(optionSchemas)), "option");
+}
+
 function endpoint(method: string, path: string, known: z.infer<typeof operation>): string {
   const kinds = (of: z.infer<typeof content>) =>
     Object.entries(of).map(([type, { schema }]) => `\`${type}\`${nameOf(schema)}`);
@@ -76,9 +82,9 @@ function nameOf(schema: Schema): string {
   return schema.description ? `: ${schema.description}` : "";
 }
 
-function fieldTable(schema: Schema): string {
+function fieldTable(schema: Schema, heading = "field"): string {
   const rows = fieldRows(schema, "");
-  const table: readonly Row[] = [["field", "type", ""], ...rows];
+  const table: readonly Row[] = [[heading, "type", ""], ...rows];
   const widths = [0, 1, 2].map((column) => Math.max(3, ...table.map((row) => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;

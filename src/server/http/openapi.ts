@@ -61,7 +61,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
   };
 }
 
-function jsonSchema(schema: z.ZodType): Json {
+export function jsonSchema(schema: z.ZodType): Json {
   const { $schema, ...rest } = z.toJSONSchema(schema, { io: "input" });
   return rest;
 }
