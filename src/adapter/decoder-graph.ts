@@ -54,7 +54,7 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   const withoutPerception = visibilityBias(g, onlyOthers, attention);
   const each = new Array<number>(layers).fill(1);
   const existsAt = g.split(g.unsqueeze(perceptionVisible, 2, 3), each, 1);
-  const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1) as [Value, Value];
+  const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1);
   const overwriteAt = g.split(g.and(g.unsqueeze(slot, 2), g.unsqueeze(overwrites, 1)), each, 2);
   const stateAt = g.split(states, each, 1);
   const angles = backbone.angles?.(positions);

@@ -52,7 +52,7 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
 
   function selfAttention(name: string, x: Value, { bias, past }: LayerContext): LayerOutput {
     const joined = splitHeads(g, conv1d(`${name}.c_attn`, x, 3 * d), layout.headSize);
-    const [q, keys, values] = g.split(joined, [heads, heads, heads], 1) as [Value, Value, Value];
+    const [q, keys, values] = g.split(joined, [heads, heads, heads], 1);
     const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);
     return { hidden: conv1d(`${name}.c_proj`, mixed, d), keysValues };

@@ -128,7 +128,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       Value,
       Value,
     ];
-    const [q, keys] = g.split(rotate(g, qk, angles), [heads, keyHeads], 1) as [Value, Value];
+    const [q, keys] = g.split(rotate(g, qk, angles), [heads, keyHeads], 1);
     const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);
     const out = parameters.linear(`${name}.o_proj`, queryWidth, d, { bias: config.attention_bias });
@@ -144,7 +144,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       x,
       parameters.joined(`${name}.gate_up_proj`, parts, d, [intermediateSize, intermediateSize], options),
     );
-    const [gate, up] = g.split(joined, [intermediateSize, intermediateSize], -1) as [Value, Value];
+    const [gate, up] = g.split(joined, [intermediateSize, intermediateSize], -1);
     const gated = g.multiply(activate(g, activation, gate), up);
     return linear(g, gated, parameters.linear(`${name}.down_proj`, intermediateSize, d, options));
   }

@@ -15,6 +15,17 @@ import {
 } from "./ir.js";
 import { onnxTypes } from "./operators.js";
 
+/** A value for each item of a list: as many as the list has. */
+export type ValuesFor<List extends readonly unknown[]> = { -readonly [Index in keyof List]: Value };
+
+/** `Array.map` forgets how long a tuple is. */
+function mapValues<const List extends readonly unknown[]>(
+  list: List,
+  make: (item: List[number], index: number) => Value,
+): ValuesFor<List> {
+  return list.map(make) as ValuesFor<List>;
+}
+
 /** An end for `slice` that lies behind every axis. */
 const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
@@ -231,7 +242,7 @@ export class GraphBuilder {
   /** a x b, either with its last two axes swapped, without a copy of the swapped one. */
   fusedMatmul(a: Value, b: Value, swap: { readonly a?: boolean; readonly b?: boolean }): Value {
     const attributes = { transA: int(Number(swap.a ?? false)), transB: int(Number(swap.b ?? false)) };
-    return this.#many("FusedMatMul", [a, b], attributes, 1, "com.microsoft")[0] as Value;
+    return this.#many("FusedMatMul", [a, b], attributes, ["product"], "com.microsoft")[0];
   }
 
   // Normalisation and reduction.
@@ -252,18 +263,21 @@ export class GraphBuilder {
    * Cross-entropy of scores [N, V] against ids [N]: the loss of each row [N], and all log-probabilities [N, V].
    */
   crossEntropy(scores: Value, ids: Value): { loss: Value; logProbabilities: Value } {
-    const outputs = this.#many("SoftmaxCrossEntropyLoss", [scores, ids], { reduction: string("none") }, 2);
-    return { loss: outputs[0] as Value, logProbabilities: outputs[1] as Value };
+    const outputs = ["loss", "log-probabilities"] as const;
+    const attributes = { reduction: string("none") };
+    const [loss, logProbabilities] = this.#many(
+      "SoftmaxCrossEntropyLoss",
+      [scores, ids],
+      attributes,
+      outputs,
+    );
+    return { loss, logProbabilities };
   }
   /** The k largest along the last axis, largest first; k is an int64 of shape [1]. */
   topK(x: Value, k: Value): { values: Value; indices: Value } {
-    const [values, indices] = this.#many(
-      "TopK",
-      [x, k],
-      { axis: int(-1), largest: int(1), sorted: int(1) },
-      2,
-    );
-    return { values: values as Value, indices: indices as Value };
+    const attributes = { axis: int(-1), largest: int(1), sorted: int(1) };
+    const [values, indices] = this.#many("TopK", [x, k], attributes, ["values", "indices"]);
+    return { values, indices };
   }
 
   // Shapes and places.
@@ -285,16 +299,21 @@ export class GraphBuilder {
     const [only] = parts;
     return only && parts.length === 1 ? only : this.#one("Concat", parts, { axis: int(axis) });
   }
-  split(x: Value, sizes: readonly number[], axis: number): Value[] {
-    return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes.length);
+  split<const Sizes extends readonly number[]>(x: Value, sizes: Sizes, axis: number): ValuesFor<Sizes> {
+    return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes);
   }
   /**
    * Cuts one axis into parts whose sizes only a run knows: `sizes` is int64 [n], and `names` are what the
    * parts' sizes are called.
    */
-  splitDynamic(x: Value, sizes: Value, names: readonly string[], axis: number): Value[] {
-    const parts = this.#many("Split", [x, sizes], { axis: int(axis) }, names.length);
-    return parts.map((part, index) => this.#rename(part, part.shape.with(axis, names[index] ?? "")));
+  splitDynamic<const Names extends readonly string[]>(
+    x: Value,
+    sizes: Value,
+    names: Names,
+    axis: number,
+  ): ValuesFor<Names> {
+    const parts = this.#many("Split", [x, sizes], { axis: int(axis) }, names);
+    return mapValues(parts, (part, index) => this.#rename(part, part.shape.with(axis, names[index] ?? "")));
   }
   /** The size of one axis, as int64 [1]. */
   sizeOf(x: Value, axis: number): Value {
@@ -392,24 +411,26 @@ export class GraphBuilder {
     outputs = 1,
     domain: OperatorDomain = "",
   ): Value[] {
-    return this.#many(op, inputs, attributes, outputs, domain);
+    return this.#many(op, inputs, attributes, Array.from({ length: outputs }), domain);
   }
 
   #one(op: string, inputs: readonly Value[], attributes: Attributes = {}): Value {
     return this.#node(op, inputs, attributes, [this.#fresh(op)]);
   }
 
-  #many(
+  /** @param outputs one item per output of the node; only their number matters */
+  #many<const Outputs extends readonly unknown[]>(
     op: string,
     inputs: readonly Value[],
     attributes: Attributes,
-    count: number,
+    outputs: Outputs,
     domain: OperatorDomain = "",
-  ): Value[] {
+  ): ValuesFor<Outputs> {
     const name = this.#fresh(op);
-    const outputs = count === 1 ? [name] : Array.from({ length: count }, (_, index) => `${name}.${index}`);
-    this.#node(op, inputs, attributes, outputs, domain);
-    return outputs.map((output) => this.#values.get(output) as Value);
+    const nameOf = (index: number) => (outputs.length === 1 ? name : `${name}.${index}`);
+    const names = outputs.map((_, index) => nameOf(index));
+    this.#node(op, inputs, attributes, names, domain);
+    return mapValues(outputs, (_, index) => this.value(nameOf(index)));
   }
 
   /** Adds a node and returns its first output. */
@@ -435,7 +456,7 @@ export class GraphBuilder {
       if (!type) throw new EpalmError("invalid_graph", `${op} '${node.name}': has no output ${index}`);
       this.#add({ ...type, name });
     });
-    return this.#values.get(node.name) as Value;
+    return this.value(node.name);
   }
 
   #constant(key: string, make: () => TensorSource): Value {

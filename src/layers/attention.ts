@@ -68,6 +68,6 @@ export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHead
 
 /** Attention weights over [past, new] keys, times the values of both. */
 function sumWithPast(g: GraphBuilder, weights: Value, values: Value, past: PastKeysValues): Value {
-  const [onPast, onNew] = g.splitDynamic(weights, past.sizes, ["past", "step"], -1) as [Value, Value];
+  const [onPast, onNew] = g.splitDynamic(weights, past.sizes, ["past", "step"], -1);
   return g.add(g.matmul(onPast, past.values), g.matmul(onNew, values));
 }

@@ -74,6 +74,6 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
  */
 export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles): Value {
   const half = Number(x.shape.at(-1)) / 2;
-  const [first, second] = g.split(x, [half, half], -1) as [Value, Value];
+  const [first, second] = g.split(x, [half, half], -1);
   return g.add(g.multiply(x, cosines), g.multiply(g.concat([second, first], -1), sines));
 }
