@@ -66,6 +66,17 @@ module.exports = {
       to: { path: "^src/(autodiff|training|fedmae)/" },
     },
     {
+      name: "actions-load-when-they-run",
+      comment: "The program knows all commands without loading what they do; only types may come from there.",
+      severity: "error",
+      from: { path: "^src/cli/(main.ts|program.ts|commands/)" },
+      to: {
+        path: "^src/(cli/actions/|index.ts|pipeline.ts|fedmae.ts|training/|server/)",
+        dynamic: false,
+        dependencyTypesNot: ["type-only"],
+      },
+    },
+    {
       name: "sdk-needs-nothing",
       comment:
         "The client runs in browsers: of the rest it takes types and modules that need nothing themselves.",

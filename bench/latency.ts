@@ -1,5 +1,6 @@
 import { median } from "../src/cli/measure/median.js";
-import { sampleMedium, sampleWords } from "../src/media/sample-medium.js";
+import { sampleMedium } from "../src/media/sample-medium.js";
+import { sampleWords } from "../src/media/sample-words.js";
 import { load, type Model, type Timings } from "../src/pipeline.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";
 import { modelFolder } from "./models.js";

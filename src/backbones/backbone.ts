@@ -3,6 +3,9 @@ import type { Value } from "../graph/ir.js";
 import type { HeadLayout, KeysValues, PastKeysValues } from "../layers/attention.js";
 import type { RotaryAngles } from "../layers/rotary.js";
 
+/** Published video encoders take 8, 16 or 96; each frame costs as much as a picture. */
+export const MAX_FRAMES = 256;
+
 /**
  * What every architecture offers. A backbone is a config and weights, turned into functions that add
  * parts of the model to one graph; where perception enters between the parts is not its business.

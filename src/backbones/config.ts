@@ -2,6 +2,7 @@ import { z } from "zod";
 import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 import type { HeadLayout } from "../layers/attention.js";
+import { MAX_FRAMES } from "./backbone.js";
 
 /**
  * The largest size that a config may state. The widest public models stay below 300,000 (vocabularies);
@@ -16,9 +17,6 @@ export const count = z.int().min(1).max(MAX_COUNT);
 const MAX_LAYERS = 1000;
 
 export const layerCount = z.int().min(1).max(MAX_LAYERS);
-
-/** Published video encoders take 8, 16 or 96; each frame costs as much as a picture. */
-export const MAX_FRAMES = 256;
 
 /** Frames of a video. */
 export const frameCount = z.int().min(1).max(MAX_FRAMES);

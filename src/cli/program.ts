@@ -1,16 +1,16 @@
 import { Command } from "commander";
 import type { Environment } from "../core/environment.js";
-import { addBenchCommand } from "./actions/bench.js";
-import { addBuildCommand } from "./actions/build.js";
-import { addCaptionCommand } from "./actions/caption.js";
-import { addCompletionCommand } from "./actions/completion.js";
-import { addEvalCommand } from "./actions/eval.js";
-import { addFedMaeCommand } from "./actions/fedmae.js";
-import { addInspectCommand } from "./actions/inspect.js";
-import { addMeasureCommand } from "./actions/measure.js";
-import { addServeCommand } from "./actions/serve.js";
-import { addTrainCommand } from "./actions/train.js";
-import { addVqaCommand } from "./actions/vqa.js";
+import { addBenchCommand } from "./commands/bench.js";
+import { addBuildCommand } from "./commands/build.js";
+import { addCaptionCommand } from "./commands/caption.js";
+import { addCompletionCommand } from "./commands/completion.js";
+import { addEvalCommand } from "./commands/eval.js";
+import { addFedMaeCommand } from "./commands/fedmae.js";
+import { addInspectCommand } from "./commands/inspect.js";
+import { addMeasureCommand } from "./commands/measure.js";
+import { addServeCommand } from "./commands/serve.js";
+import { addTrainCommand } from "./commands/train.js";
+import { addVqaCommand } from "./commands/vqa.js";
 import type { CliContext } from "./context.js";
 import { hasColours, styled, styleHeadings } from "./output/colours.js";
 import { packageVersion } from "./package-version.js";
@@ -50,6 +50,7 @@ export function createProgram(context: CliContext): Command {
     // Commands inherit it, and the above; they must be added after it.
     .exitOverride()
     .addHelpText("after", styleHeadings(notes));
+  // Declarations alone: each imports what its command does when that runs, so that help and errors come at once.
   for (const add of [
     addBuildCommand,
     addInspectCommand,

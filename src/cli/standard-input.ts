@@ -1,5 +1,8 @@
 import { EpalmError } from "../core/errors.js";
 
+/** Names standard input. */
+export const STANDARD_INPUT = "-";
+
 /** What comes from standard input; of more than `maxBytes`, enough to be refused as too large. */
 export async function readStandardInput(maxBytes: number): Promise<Uint8Array> {
   if (process.stdin.isTTY) {

@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
 import {
@@ -9,56 +8,25 @@ import {
   load,
   type Model,
 } from "../../index.js";
-import { sampleMedium, sampleWords } from "../../media/sample-medium.js";
+import { sampleMedium } from "../../media/sample-medium.js";
+import { sampleWords } from "../../media/sample-words.js";
 import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
 import type { CliContext } from "../context.js";
 import { describeMachine, type Machine } from "../measure/machine.js";
 import { median } from "../measure/median.js";
-import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
-import { integer } from "../options/option-values.js";
-import { addModelOption, addThreadsOption, type ModelFlags } from "../options/with-model.js";
-import { styleHeadings } from "../output/colours.js";
+import { checkModality, type ModalityFlags } from "../options/modality-option.js";
+import type { ModelFlags } from "../options/model-option.js";
 import { formatBytes, formatCount, formatTable, note, print } from "../output/output.js";
 
-interface BenchFlags extends ModelFlags, ModalityFlags {
+export interface BenchFlags extends ModelFlags, ModalityFlags {
   readonly rounds: number;
   readonly newTokens: number;
   readonly together: number;
   readonly json?: true;
 }
 
-const MAX_ROUNDS = 1000;
-const MAX_TOKENS = 4096;
-/** More requests at once than a service works on. */
-const MAX_TOGETHER = 64;
-
 /** Prompts of questions have about its length. */
 const QUESTION = "What is in the middle of the picture, and what colour is it?";
-
-const examples = `
-Media are generated (${sampleWords.image}, ${sampleWords.audio}, ${sampleWords.video}), another in each round; texts are written without beams and end after
---new-tokens. Times are medians of the rounds. Loading is done once: after other files were read, it takes longer.
-
-Examples:
-  epalm bench --model captioner
-  epalm bench -m captioner --threads 2 --json | jq .tokensPerSecond`;
-
-/** `epalm bench`: how fast a model is on this machine. */
-export function addBenchCommand(program: Command, context: CliContext): void {
-  const command = program
-    .command("bench")
-    .summary("measure how fast a model is on this machine")
-    .description("Measures loading, encoder, prefill and decoding of a model folder on this machine.");
-  addModelOption(command);
-  addThreadsOption(command)
-    .addOption(modalityOption("encoder that is measured (default: that of pictures, or else the first)"))
-    .option("--rounds <n>", "how often each is measured", integer(1, MAX_ROUNDS), 7)
-    .option("--new-tokens <n>", "tokens that each text gets", integer(2, MAX_TOKENS), 32)
-    .option("--together <n>", "requests at once, in the last measurement", integer(1, MAX_TOGETHER), 8)
-    .option("--json", "print one JSON object")
-    .addHelpText("after", styleHeadings(examples))
-    .action((flags: BenchFlags) => bench(flags, context));
-}
 
 interface BenchReport {
   readonly machine: Machine;
@@ -95,7 +63,8 @@ interface BenchReport {
   readonly peakBytes: number;
 }
 
-async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
+/** `epalm bench`: how fast a model is on this machine. */
+export async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
   note(`loading ${flags.model}`);
   const started = performance.now();
   const model = await load(flags.model, { threads: flags.threads });

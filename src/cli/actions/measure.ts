@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from "node:fs";
-import type { Command } from "commander";
 import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
 import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../../index.js";
@@ -14,12 +13,12 @@ import {
   totalCost,
   waves,
 } from "../measure/precision-cost.js";
-import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
-import { addModelOption, addThreadsOption, type ModelFlags, withModel } from "../options/with-model.js";
-import { styleHeadings } from "../output/colours.js";
+import { checkModality, type ModalityFlags } from "../options/modality-option.js";
+import type { ModelFlags } from "../options/model-option.js";
 import { formatTable, print } from "../output/output.js";
+import { withModel } from "./with-model.js";
 
-interface MeasureFlags extends ModelFlags, ModalityFlags {
+export interface MeasureFlags extends ModelFlags, ModalityFlags {
   readonly against: string;
   readonly texts?: string;
   readonly files?: string[];
@@ -32,33 +31,8 @@ const MAX_TEXTS_BYTES = 16 * 1024 * 1024;
 /** Names the medium that is taken where none is given. */
 const GENERATED = "(generated)";
 
-const examples = `
-Texts are scored without a medium; [CLS] states are compared block by block of the encoder.
-
-Examples:
-  epalm measure --model captioner-int8 --against captioner-fp32
-  epalm measure -m captioner-int4 --against captioner-fp32 --texts captions.txt --files a.jpg b.jpg --json`;
-
 /** `epalm measure`: what precision costs, model folder against model folder. */
-export function addMeasureCommand(program: Command, context: CliContext): void {
-  const command = program
-    .command("measure")
-    .summary("compare two model folders: what precision costs")
-    .description(
-      "Compares two builds of one model, such as int8 against fp32: log-probabilities of texts, and an encoder's states.",
-    );
-  addModelOption(command).requiredOption("--against <dir>", "model folder to compare with");
-  addThreadsOption(command);
-  command
-    .option("--texts <file>", "a text per line (default: a few sentences of our own)")
-    .option("--files <files...>", "what the encoders look at or listen to (default: something generated)")
-    .addOption(modalityOption("encoder that is compared (default: the model's first)"))
-    .option("--json", "print one JSON object")
-    .addHelpText("after", styleHeadings(examples))
-    .action((flags: MeasureFlags) => measure(flags, context));
-}
-
-async function measure(flags: MeasureFlags, context: CliContext): Promise<void> {
+export async function measure(flags: MeasureFlags, context: CliContext): Promise<void> {
   const texts = flags.texts === undefined ? measureTexts : readTexts(flags.texts);
   // One after the other, so that only one is in memory.
   const own = await measureModel(flags, texts, context);

@@ -1,19 +1,15 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import type { Command } from "commander";
 import type { ServerEnvironment } from "../../core/environment.js";
 import { EpalmError, MANIFEST_FILE } from "../../index.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../../server/config.js";
 import { runServer } from "../../server/http/run-server.js";
 import type { CliContext } from "../context.js";
-import { each, integer, someText } from "../options/option-values.js";
-import { addThreadsOption } from "../options/with-model.js";
-import { styleHeadings } from "../output/colours.js";
 import { note } from "../output/output.js";
 import { packageVersion } from "../package-version.js";
 
-interface ServeFlags {
+export interface ServeFlags {
   readonly model?: string[];
   readonly config?: string;
   readonly host?: string;
@@ -21,44 +17,8 @@ interface ServeFlags {
   readonly threads?: number;
 }
 
-const notes = `
-Settings come from flags, then environment variables, then the config file; docs/serving.md lists them all.
-
-Environment:
-  EPALM_CONFIG    the config file
-  EPALM_MODELS    model folders, [NAME=]DIR, separated by commas
-  EPALM_HOST      address to listen on
-  EPALM_PORT      port to listen on
-  EPALM_THREADS   threads that each graph computes with
-  EPALM_API_KEYS  bearer keys, NAME=KEY, separated by commas
-  EPALM_LOG       trace, debug, info, warn, error or silent
-
-Examples:
-  epalm serve
-  epalm serve --model captioner
-  epalm serve --model coco=models/coco --model plants=models/plants --port 8000
-  curl -F image=@cat.jpg http://localhost:8080/caption
-  curl -F image=@cat.jpg -F question="What is it?" http://localhost:8080/vqa`;
-
 /** `epalm serve`: captions and answers over HTTP. */
-export function addServeCommand(program: Command, context: CliContext): void {
-  const command = program
-    .command("serve")
-    .summary("answer over HTTP")
-    .description("Serves model folders over HTTP until it is told to end (SIGTERM, Ctrl-C).")
-    .option(
-      "-m, --model <[name=]dir>",
-      "model folder; may be repeated, the first is the default (default: the model that comes with epalm)",
-      each(someText),
-    )
-    .option("--config <file>", "settings, as YAML or JSON")
-    .option("--host <address>", "address to listen on (default: 127.0.0.1)", someText)
-    .option("--port <n>", "port to listen on; 0: any that is free (default: 8080)", integer(0, 65_535));
-  addThreadsOption(command);
-  command.addHelpText("after", styleHeadings(notes)).action((flags: ServeFlags) => serve(flags, context));
-}
-
-async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
+export async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
   const config = serverConfig(flags, environment.server);
   const ending = new AbortController();
   const end = () => ending.abort();

@@ -8,9 +8,6 @@ import { parse } from "../../core/schema.js";
 import { pathField, questionField } from "../../training/data/fields.js";
 import { readLines } from "../../training/data/read-lines.js";
 
-/** Names standard input. */
-export const STANDARD_INPUT = "-";
-
 /** One thing that a model is asked. */
 export interface MediaQuestion {
   /** As the user named it, which is how it is found again; `-` is standard input. */

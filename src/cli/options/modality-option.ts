@@ -1,6 +1,6 @@
 import { Option } from "commander";
+import { EpalmError } from "../../core/errors.js";
 import { type Modality, modalities } from "../../core/modality.js";
-import { EpalmError } from "../../index.js";
 
 export interface ModalityFlags {
   readonly modality?: Modality | undefined;

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { modalities } from "../../core/modality.js";
-import { type MediaQuestion, STANDARD_INPUT } from "../options/media-questions.js";
+import type { MediaQuestion } from "../options/media-questions.js";
+import { STANDARD_INPUT } from "../standard-input.js";
 
 /** In bytes; more than a node string holds cannot be read, and ten million answers take less. */
 const MAX_BYTES = 512 * 1024 * 1024;

@@ -1,26 +1,17 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
 import { untilAborted } from "../../core/abort.js";
-import { EpalmError, type MediumInput, type Model } from "../../index.js";
+import { EpalmError } from "../../core/errors.js";
+import type { MediumInput, Model } from "../../index.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
 import type { CliContext } from "../context.js";
+import type { AnswerFlags } from "../options/answer-options.js";
 import { namingFlag } from "../options/generation-flags.js";
-import { type MediaQuestion, STANDARD_INPUT } from "../options/media-questions.js";
-import { checkModality, type ModalityFlags, modalityOption } from "../options/modality-option.js";
-import { someText } from "../options/option-values.js";
-import { readStandardInput } from "../standard-input.js";
+import type { MediaQuestion } from "../options/media-questions.js";
+import { checkModality } from "../options/modality-option.js";
+import { readStandardInput, STANDARD_INPUT } from "../standard-input.js";
 import { AnswerFile, type AnswerLine } from "./answer-file.js";
 import { BatchProgress } from "./batch-progress.js";
 import { formatCount, note, print } from "./output.js";
-
-/** How answers are shown. */
-export interface AnswerFlags extends ModalityFlags {
-  readonly adapter?: string;
-  readonly json?: true;
-  readonly output?: string;
-  readonly scores?: true;
-  readonly stream?: true;
-}
 
 /** What a model says about one medium. */
 export interface Reply {
@@ -35,38 +26,6 @@ export type AskModel = (
   item: MediaQuestion,
   onText: ((piece: string) => void) | undefined,
 ) => Promise<Reply>;
-
-/** What the help of a command says about many files. */
-export const manyFiles = `
-Pictures, sounds and videos may stand side by side, as far as the model takes them.
-
-With --json (or --jsonl) each file has a line of JSON as soon as it is done; that of one which failed holds the
-error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
-The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
-a file failed, the exit code is 1.`;
-
-/** Adds the files that are asked about, and how answers are shown. */
-export function addAnswerOptions(command: Command, files: "<files...>" | "[files...]"): Command {
-  return command
-    .argument(files, "pictures, sounds or videos, or - for standard input", collectFile)
-    .addOption(modalityOption("what they are to be taken for (default: what their content says)"))
-    .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
-    .option("--json", "print a line of JSON per file")
-    .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
-    .addOption(
-      new Option("-o, --output <file>", "add these lines to a file; what it answers already is passed over")
-        .argParser(someText)
-        .implies({ json: true }),
-    )
-    .option("--scores", "print each text's score before it");
-}
-
-function collectFile(file: string, previous: readonly string[] = []): string[] {
-  if (file === STANDARD_INPUT && previous.includes(file)) {
-    throw new InvalidArgumentError("Standard input holds one file.");
-  }
-  return [...previous, file];
-}
 
 type OpenedModel = Pick<Model, "manifest" | "modalities">;
 

@@ -1,10 +1,11 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type AdapterSettings, PROMPT } from "../../adapter/adapter.js";
+import { readAdapter } from "../../adapter/adapter-file.js";
+import { EpalmError } from "../../core/errors.js";
 import type { Checkpoint } from "../../formats/checkpoint.js";
 import { openCheckpoint } from "../../formats/open-checkpoint.js";
 import { STATE_DICT_KEYS } from "../../formats/torch-file.js";
-import { EpalmError, readAdapter } from "../../index.js";
 import { readJson } from "../../model/source-folder.js";
 import { type ElementType, elementCount, elementSize } from "../../tensor/tensor.js";
 import { type Json, pickleToJson } from "./pickle-to-json.js";

@@ -20,7 +20,7 @@ Examples:
 
 /**
  * `epalm completion`: what shells complete commands and options with. The scripts are our own: the maintained library
- * for commander needs the program at every key, which takes Node half a second, and keeps shells from completing files.
+ * for commander starts the program at every key, and keeps shells from completing files.
  */
 export function addCompletionCommand(program: Command): void {
   program

@@ -1,0 +1,37 @@
+import type { Command } from "commander";
+import type { CaptionFlags } from "../actions/caption.js";
+import type { CliContext } from "../context.js";
+import { addAnswerOptions, manyFiles } from "../options/answer-options.js";
+import { addGenerationOptions } from "../options/generation-flags.js";
+import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { streamOption } from "../options/stream-option.js";
+import { styleHeadings } from "../output/colours.js";
+
+const examples = `${manyFiles}
+
+Examples:
+  epalm caption cat.jpg --model captioner
+  epalm caption photos/*.jpg -m captioner --beams 5 > captions.tsv
+  epalm caption photos/*.jpg -m captioner --jsonl | jq -r .text
+  epalm caption photos/*.jpg -m captioner --output captions.jsonl
+  epalm caption talk.mp4 -m hearing --modality audio
+  curl -s https://example.org/cat.png | epalm caption - -m captioner --json`;
+
+/** `epalm caption`: what is in pictures. */
+export function addCaptionCommand(program: Command, context: CliContext): void {
+  const command = program
+    .command("caption")
+    .summary("say what is in pictures, sounds and videos")
+    .description(
+      "Says what is in each file: the text alone for one, a line `path<TAB>text` each for several.",
+    );
+  addModelOption(command);
+  addAnswerOptions(command, "<files...>").addOption(streamOption());
+  addThreadsOption(command);
+  addGenerationOptions(command);
+  command
+    .addHelpText("after", styleHeadings(examples))
+    .action(async (files: string[], flags: CaptionFlags) =>
+      (await import("../actions/caption.js")).caption(files, flags, context),
+    );
+}
