@@ -12,6 +12,7 @@ import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
 import { serve } from "./serve.js";
+import { startup } from "./startup.js";
 import { formatTable, type Table } from "./table.js";
 import { training } from "./training.js";
 
@@ -22,6 +23,7 @@ import { training } from "./training.js";
  */
 
 const measurements: ReadonlyMap<string, Measurement> = new Map([
+  ["startup", startup],
   ["build", build],
   ["latency", latency],
   ["decoding", decoding],
