@@ -1,6 +1,6 @@
 import { cancelled, EpalmError } from "./errors.js";
 
-/** What an aborted call rejects with: the signal's own reason where it is an error of epalm, else `aborted`. */
+/** The error of an aborted call: the signal's own reason if it is an `EpalmError`, otherwise `aborted`. */
 export function abortError(signal: AbortSignal | undefined, what = "the request"): EpalmError {
   const reason: unknown = signal?.reason;
   return reason instanceof EpalmError ? reason : cancelled(what, reason);
@@ -12,8 +12,8 @@ export function throwIfAborted(signal: AbortSignal | undefined, what?: string): 
 }
 
 /**
- * Waits for work that takes no signal itself: rejects with `abortError` when the signal fires. The work is left alone,
- * and what it gives or throws afterwards is ignored.
+ * Waits for work that does not accept a signal itself: rejects with `abortError` when the signal fires. The work
+ * continues, and its later result or error is ignored.
  */
 export function untilAborted<T>(
   work: Promise<T>,
@@ -23,7 +23,7 @@ export function untilAborted<T>(
   if (!signal) return work;
   return new Promise<T>((resolve, reject) => {
     const onAbort = () => reject(abortError(signal, what));
-    // The work may abort its own signal before it first waits.
+    // The work may abort its own signal before this function first waits.
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));

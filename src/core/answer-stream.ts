@@ -1,8 +1,8 @@
 import { EpalmError } from "./errors.js";
 
-/** What came to the answer of one of several questions. */
+/** A piece of the answer to one of several questions. */
 export interface AnswerPiece {
-  /** Which question. */
+  /** Index of the question. */
   readonly index: number;
   readonly text: string;
 }
@@ -13,21 +13,21 @@ type State<Result> =
   | { readonly kind: "failed"; readonly error: unknown };
 
 /**
- * An answer as it grows: `for await` gives its pieces, `answer` the whole of it at the end. The request is made when the
- * first of the two is used, and its timeout counts from there. Leaving the loop early takes it back, in the service,
- * too.
+ * An answer that grows: `for await` yields its pieces, and `answer` returns the complete answer at the end. The
+ * request is sent when either is first used, and its timeout starts then. Leaving the loop early cancels the request,
+ * in the service as well.
  */
 export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, Result, undefined>;
   readonly #canceller = new AbortController();
   #state: State<Result> = { kind: "open" };
 
-  /** @param start gives the pieces until the signal fires, and returns the whole answer after the last */
+  /** @param start yields the pieces until the signal fires, and returns the complete answer after the last one */
   constructor(start: (signal: AbortSignal) => AsyncGenerator<Piece, Result, undefined>) {
     this.#pieces = start(this.#canceller.signal);
   }
 
-  /** Pieces that were not taken yet: a stream can be gone through once. */
+  /** Yields the pieces that have not been consumed yet; a stream can be iterated only once. */
   [Symbol.asyncIterator](): AsyncIterator<Piece, undefined, undefined> {
     return {
       next: () => this.#next(),
@@ -39,9 +39,9 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   }
 
   /**
-   * The whole answer; pieces that were not taken are passed over.
+   * The complete answer. Pieces that have not been consumed are skipped.
    *
-   * @throws what the stream failed with; `aborted` if it was left before its end
+   * @throws the error that the stream failed with; `aborted` if it was closed before its end
    */
   async answer(): Promise<Result> {
     while (this.#state.kind === "open") await this.#next();
@@ -49,11 +49,14 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
     return this.#state.result;
   }
 
-  /** Takes the request back, unless the answer is whole. */
+  /** Cancels the request unless the answer is complete. */
   async cancel(): Promise<void> {
     if (this.#state.kind !== "open") return;
-    this.#state = { kind: "failed", error: new EpalmError("aborted", "the stream was left before its end") };
-    // A generator that waits for a piece hears of nothing else.
+    this.#state = {
+      kind: "failed",
+      error: new EpalmError("aborted", "the stream was closed before its end"),
+    };
+    // A generator that is waiting for a piece reacts only to the signal.
     this.#canceller.abort();
     await this.#pieces.return(undefined as never);
   }
@@ -64,7 +67,7 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
     try {
       const next = await this.#pieces.next();
       if (!next.done) return next;
-      // Left meanwhile: there is no answer.
+      // If the stream was closed in the meantime, there is no answer.
       if (this.#state.kind === "open") this.#state = { kind: "whole", result: next.value };
       return { done: true, value: undefined };
     } catch (error) {
@@ -74,7 +77,7 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   }
 }
 
-/** The pieces that a call tells as they come; returns its result, or throws what it fails with. */
+/** Yields the pieces that a call reports as they arrive. Returns the call's result, or throws its error. */
 export async function* piecesOfCall<Piece, Result>(
   call: (tell: (piece: Piece) => void) => Promise<Result>,
 ): AsyncGenerator<Piece, Result, undefined> {

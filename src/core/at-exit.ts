@@ -4,7 +4,7 @@ process.once("exit", () => {
   for (const duty of duties) duty();
 });
 
-/** Has `duty`, which must not throw, done when this process ends. Returns what takes it back. */
+/** Runs `duty`, which must not throw, when this process ends. Returns a function that cancels it. */
 export function atExit(duty: () => void): () => void {
   duties.add(duty);
   return () => {

@@ -4,10 +4,10 @@ import { dirname } from "node:path";
 import { EpalmError, messageOf } from "./errors.js";
 
 /**
- * Writes a file completely or not at all: the content goes to a temporary file beside the target, which is renamed
- * once it is on the disk. A failure, including one of an iterated chunk, leaves no trace.
+ * Writes a file completely or not at all: the content is written to a temporary file beside the target, which is
+ * renamed once its bytes are on the disk. A failure, including an error of the iterable, leaves no file behind.
  *
- * @throws internal if the disk does not accept the file; what the iterable throws
+ * @throws `internal` if the file cannot be written; the errors of the iterable
  */
 export function writeAtomically(path: string, content: string | Uint8Array | Iterable<Uint8Array>): void {
   const isWhole = typeof content === "string" || content instanceof Uint8Array;
@@ -38,7 +38,7 @@ function writeFully(descriptor: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
 }
 
-/** Makes the new name itself durable; Windows cannot open folders, and needs not. */
+/** Makes the new name durable as well. Windows cannot open folders and does not need this. */
 function syncFolder(path: string): void {
   if (process.platform === "win32") return;
   const descriptor = openSync(path, "r");

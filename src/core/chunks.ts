@@ -1,16 +1,16 @@
 import { EpalmError, messageOf } from "./errors.js";
 
-/** Bytes that come one piece after the other: a web stream, a stream of Node, a generator. */
+/** A sequence of byte arrays: a web stream, a Node stream or an async generator. */
 export type Chunks = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
 
-/** Takes pieces out of a stream of either kind. */
+/** Reads pieces from a stream of either kind. */
 export interface ChunkReader {
   next(): Promise<IteratorResult<unknown, unknown>>;
-  /** Reads no further. */
+  /** Stops reading. */
   close(): Promise<unknown>;
 }
 
-/** Web streams by their reader: not every browser can iterate over them. */
+/** Reads web streams through their reader, because not every browser can iterate over them. */
 export function chunksOf(stream: Chunks): ChunkReader {
   if (stream instanceof ReadableStream) {
     const reader = stream.getReader();
@@ -26,7 +26,7 @@ export function chunksOf(stream: Chunks): ChunkReader {
   return { next: () => iterator.next(), close: async () => iterator.return?.() };
 }
 
-/** A camera's stream has no end: it must not fill the memory. Above what services take (64 MiB, unless told otherwise). */
+/** Bounds streams that have no end, such as a camera's. Larger than the default limit of a service, 64 MiB. */
 export const MAX_MEDIUM_BYTES = 256 * 1024 * 1024;
 
 export function isChunks(value: unknown): value is Chunks {
@@ -35,10 +35,10 @@ export function isChunks(value: unknown): value is Chunks {
 }
 
 /**
- * All pieces of a medium's stream, which is used up by it.
+ * Reads a medium's stream to its end and returns all of its bytes.
  *
- * @param race gives what a promise gives, unless the call that reads is over first
- * @throws too_large; invalid_option for a stream that fails or is none of bytes; what `race` throws
+ * @param race waits for a promise, but rejects if the calling operation ends first
+ * @throws `too_large`; `invalid_option` if the stream fails or does not yield bytes; the errors of `race`
  */
 export async function readChunks(
   stream: Chunks,
@@ -62,10 +62,10 @@ export async function readChunks(
       pieces.push(next.value);
     }
   } catch (error) {
-    // Whoever fills the stream learns that nobody reads on; it may take its time, or fail at it.
+    // Tells the producer that reading has stopped. Closing may take time or fail, so it is not awaited.
     chunks.close().catch(() => undefined);
     if (error instanceof EpalmError) throw error;
-    throw new EpalmError("invalid_option", `media: its stream failed: ${messageOf(error)}`, {
+    throw new EpalmError("invalid_option", `media: the stream failed: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -82,9 +82,9 @@ function joined(pieces: readonly Uint8Array[], total: number): Uint8Array<ArrayB
 }
 
 /**
- * The content of a `data:` or `blob:` URL, which nothing needs a network for.
+ * The content of a `data:` or `blob:` URL, which needs no network.
  *
- * @throws invalid_option
+ * @throws `invalid_option`
  */
 export async function readLocalUrl(url: URL): Promise<Blob> {
   try {

@@ -1,37 +1,37 @@
 import { delimiter, join } from "node:path";
 
-/** What epalm takes from environment variables; this is the one place that reads them. */
+/** All settings that epalm reads from environment variables. No other module reads them. */
 export interface Environment {
   readonly hub: HubEnvironment;
   readonly server: ServerEnvironment;
   readonly ffmpeg: FfmpegEnvironment;
-  /** `EPALM_DEBUG=1`: errors show where in the code they were thrown. */
+  /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
-   * `NO_COLOR`: never, whatever it says (no-color.org). `FORCE_COLOR`: always, unless it is `0` or `false`. Else a
-   * stream has colours where it is a terminal that can show them.
+   * A non-empty `NO_COLOR` disables colours, whatever its value (no-color.org). `FORCE_COLOR` enables them, unless it
+   * is `0` or `false`. Otherwise a stream has colours if it is a terminal that supports them.
    */
   readonly colours: "never" | "always" | "on terminals";
 }
 
 export interface HubEnvironment {
-  /** `HF_TOKEN`: for models that are private or gated. */
+  /** `HF_TOKEN`: token for private and gated models. */
   readonly token: string | undefined;
-  /** `HF_ENDPOINT`: another address than `https://huggingface.co`. */
+  /** `HF_ENDPOINT`: replaces `https://huggingface.co`. */
   readonly endpoint: string | undefined;
-  /** `EPALM_CACHE`, else `epalm/` in `HF_HOME`, whose own `hub/` has another layout. */
+  /** `EPALM_CACHE`; otherwise the folder `epalm/` in `HF_HOME`, whose own `hub/` has a different layout. */
   readonly cacheFolder: string | undefined;
 }
 
-/** Where ffmpeg is looked for. */
+/** Where to look for ffmpeg. */
 export interface FfmpegEnvironment {
-  /** `FFMPEG_PATH`: this one, and no other. */
+  /** `FFMPEG_PATH`: if set, no other ffmpeg is used. */
   readonly given: string | undefined;
   /** `PATH` */
   readonly folders: readonly string[];
 }
 
-/** Settings of the service, as texts; whoever uses them checks them. */
+/** Settings of the service as unparsed strings, which the modules that use them validate. */
 export interface ServerEnvironment {
   /** `EPALM_CONFIG` */
   readonly config: string | undefined;
@@ -49,7 +49,7 @@ export interface ServerEnvironment {
   readonly logLevel: string | undefined;
 }
 
-/** Reads the environment; a variable that is empty counts as absent. */
+/** Reads the environment. An empty variable counts as absent. */
 export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Environment {
   const value = (name: string) => variables[name] || undefined;
   const home = value("HF_HOME");

@@ -1,12 +1,12 @@
 /**
- * The one catalogue of errors: what went wrong, as a stable code, and the HTTP status that says so.
- * Messages say where, what was expected and what was got; they are written for the user who reads them.
+ * The catalogue of errors: a stable code for each kind of failure, and the HTTP status that corresponds to it.
+ * Messages state where the problem is, what was expected and what was received, in words for the user who reads them.
  */
 
 const catalogue = {
   /** An argument, option or request field has a value that cannot be used. */
   invalid_option: 400,
-  /** The request carries no key, or one that is not known. */
+  /** The request contains no API key, or an unknown one. */
   unauthorized: 401,
   /** The named file, folder, model, adapter or task does not exist. */
   not_found: 404,
@@ -14,39 +14,39 @@ const catalogue = {
   method_not_allowed: 405,
   /** A request took too long to arrive. */
   slow_request: 408,
-  /** The input is larger than a stated limit. */
+  /** The input is larger than a documented limit. */
   too_large: 413,
-  /** The bytes are of no media type that can be read. */
+  /** The bytes are not of a supported media type. */
   unsupported_media: 415,
-  /** The bytes claim a media type but cannot be decoded. */
+  /** The bytes begin like a supported media type but cannot be decoded. */
   invalid_media: 422,
-  /** A checkpoint file is damaged, or is not what its name says. */
+  /** A checkpoint file is damaged, or is not in the format that its name indicates. */
   invalid_checkpoint: 422,
-  /** A checkpoint is whole, but of an architecture or a setting that is not supported. */
+  /** A checkpoint is intact, but its architecture or one of its settings is not supported. */
   unsupported_architecture: 422,
   /** An adapter file is damaged or does not fit the model folder. */
   invalid_adapter: 422,
   /** A model folder is damaged, incomplete or of another version. */
   invalid_model: 422,
-  /** A data set for training or evaluation holds examples that cannot be used. */
+  /** A data set for training or evaluation contains examples that cannot be used. */
   invalid_data: 422,
-  /** Training went astray: its loss is no number any more. */
+  /** Training diverged: the loss is NaN or Infinity. */
   diverged: 422,
-  /** More requests came from one client than it may send. */
+  /** A client sent more requests than its rate limit allows. */
   rate_limited: 429,
-  /** A graph violates its own types or shapes; always a fault of the code that built it. */
+  /** A graph violates its own types or shapes. This is always a bug in the code that built it. */
   invalid_graph: 500,
   /** A graph cannot be differentiated: an operator has no gradient rule. */
   missing_gradient: 500,
-  /** A download failed, was cut short, or is switched off. */
+  /** A download failed, was incomplete, or is disabled. */
   download_failed: 502,
-  /** A service could not be reached, or what came back is cut short or none of its answers. */
+  /** A service could not be reached, or its response is incomplete or not one that epalm sends. */
   connection_failed: 502,
-  /** The caller took the request back. */
+  /** The caller cancelled the request. */
   aborted: 499,
-  /** All places are taken, those that wait included; or the service is ending. Coming again later helps. */
+  /** The queue is full, or the service is shutting down. The client can retry later. */
   overloaded: 503,
-  /** The answer was not ready within the time that a request has; its work was given up. */
+  /** The answer was not ready before the request's deadline, and its computation was stopped. */
   deadline_exceeded: 504,
   /** The runtime or a worker thread failed. */
   internal: 500,
@@ -54,12 +54,12 @@ const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue;
 
-/** Whether a text that came from elsewhere is a code of the catalogue. */
+/** Whether a string from outside is a code of the catalogue. */
 export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(catalogue, text);
 }
 
-/** Every error that epalm throws on purpose. */
+/** The only error class that epalm throws on purpose. */
 export class EpalmError extends Error {
   override readonly name: string = "EpalmError";
   readonly code: ErrorCode;
@@ -69,13 +69,13 @@ export class EpalmError extends Error {
     this.code = code;
   }
 
-  /** The HTTP status that says the same. */
+  /** The HTTP status that corresponds to the code. */
   get status(): number {
     return catalogue[this.code];
   }
 }
 
-/** A value that is not what it must be: the form of most messages. @param received in the words of the reader */
+/** A value that differs from what was expected; most messages have this form. @param received in the user's words */
 export function unexpected(
   code: ErrorCode,
   where: string,
@@ -85,28 +85,28 @@ export function unexpected(
   return new EpalmError(code, `${where}: expected ${expected}, got ${received}`);
 }
 
-/** More bytes than a limit permits; `received` is unknown where reading stopped at the limit. */
+/** More bytes than a limit permits. `received` is undefined if reading stopped at the limit. */
 export function tooManyBytes(where: string, limit: number, received?: number): EpalmError {
   const got = received === undefined ? "" : `, got ${received}`;
   return new EpalmError("too_large", `${where}: expected at most ${limit} bytes${got}`);
 }
 
-/** A path at which there is no file. */
+/** There is no file at the path. */
 export function fileNotFound(path: string, options?: ErrorOptions): EpalmError {
   return new EpalmError("not_found", `${path}: no such file`, options);
 }
 
-/** A path at which there is nothing. */
+/** There is neither a file nor a folder at the path. */
 export function pathNotFound(path: string): EpalmError {
   return new EpalmError("not_found", `${path}: no such file or folder`);
 }
 
-/** A call that its caller cancelled. @param what `the request`, `the download` */
+/** The caller cancelled a call. @param what the subject of the message: `the request`, `the download` */
 export function cancelled(what: string, cause?: unknown): EpalmError {
   return new EpalmError("aborted", `${what} was cancelled`, { cause });
 }
 
-/** The message of anything that was thrown, on one line. */
+/** The message of any thrown value, on one line. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/\s+/g, " ").trim();

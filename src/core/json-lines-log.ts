@@ -2,15 +2,15 @@ import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import type { z } from "zod";
 import { writeAtomically } from "./atomic-write.js";
 
-/** A file with a JSON object per line, written as things happen, which a resumed run goes on with. */
+/** A file with one JSON object per line, appended as events occur. A resumed run continues it. */
 export class JsonLinesLog<Schema extends z.ZodType> {
   readonly #path: string;
   readonly #lines: z.infer<Schema>[];
 
   /**
-   * Lines of another form are left out: a run that was killed may have left half a line.
+   * Lines that do not match the schema are dropped, because a killed process may have left an incomplete line.
    *
-   * @param keep tells lines that still hold from those of work that a killed run had lost
+   * @param keep whether a line still applies; lines about work that a killed run lost do not
    */
   constructor(path: string, schema: Schema, keep: (line: z.infer<Schema>) => boolean) {
     this.#path = path;

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { EpalmError, type ErrorCode, messageOf } from "./errors.js";
 
 /**
- * The value of a JSON document in UTF-8; `where` names it in errors.
+ * Parses a JSON document in UTF-8; `where` names it in errors.
  *
  * @throws `code` if it is not JSON
  */
@@ -16,7 +16,7 @@ export function parseJson(document: string | Uint8Array, where: string, code: Er
 }
 
 /**
- * The value of a JSON file of bounded size.
+ * Reads a JSON file of bounded size.
  *
  * @throws `code` if it is larger or is not JSON
  */

@@ -1,4 +1,4 @@
-/** What a medium can be taken for: one encoder of a model is for each. */
+/** The ways in which a medium can be interpreted. A model has at most one encoder for each. */
 export const modalities = ["image", "audio", "video"] as const;
 
 export type Modality = (typeof modalities)[number];

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 
 /**
- * The path of a file that an index or a server names, if that name stays inside the folder on every
- * system: relative, without `..`, backslashes, drive letters or empty parts. Otherwise undefined.
+ * The path of a file that an index or a server names, provided that the name stays inside the folder on every
+ * operating system: relative, without `..`, backslashes, drive letters or empty parts. Otherwise undefined.
  */
 export function pathInside(folder: string, name: string): string | undefined {
   const parts = name.split("/");

@@ -1,14 +1,14 @@
 /**
- * Seeded random numbers, the same on every platform: xoshiro128** 1.1, its state filled by splitmix64, its streams
- * set apart by `jump`, as its authors advise (D. Blackman and S. Vigna, "Scrambled Linear Pseudorandom Number
- * Generators", https://prng.di.unimi.it).
+ * Seeded random numbers that are the same on every platform: xoshiro128** 1.1 with a state initialised by splitmix64
+ * and streams separated by `jump`, as the authors recommend (D. Blackman and S. Vigna, "Scrambled Linear Pseudorandom
+ * Number Generators", https://prng.di.unimi.it).
  */
 
-/** The next number of a stream: uniform in [0, 1), a multiple of 2^-53. */
+/** Returns the next number of a stream: uniform in [0, 1), a multiple of 2^-53. */
 export type Random = () => number;
 
 /**
- * `count` streams that never meet: each begins 2^64 steps after the one before. Stream `i` of a seed does not
+ * `count` streams that do not overlap: each begins 2^64 steps after the previous one. Stream `i` of a seed does not
  * depend on `count`.
  *
  * @param seed an integer from 0 to 2^53 - 1
@@ -20,7 +20,7 @@ export function randomStreams(seed: number, count: number): Random[] {
   return streams;
 }
 
-/** The items in another order, each as likely as any (Fisher and Yates). */
+/** The items in a random order, all orders being equally likely (Fisher-Yates). */
 export function shuffled<T>(items: readonly T[], random: Random): T[] {
   const result = items.slice();
   for (let last = result.length - 1; last > 0; last--) {
@@ -33,12 +33,11 @@ export function shuffled<T>(items: readonly T[], random: Random): T[] {
 /** Four words of 32 bits, not all zero. */
 export type State = readonly [number, number, number, number];
 
-/** The word that a state stands for. */
+/** The 32-bit output of a state. */
 export function output([, b]: State): number {
   return Math.imul(rotateLeft(Math.imul(b, 5), 7), 9) >>> 0;
 }
 
-/** The state after `state`. */
 export function step([a, b, c, d]: State): State {
   return [a ^ b ^ d, a ^ b ^ c, a ^ c ^ (b << 9), rotateLeft(b ^ d, 11)];
 }
@@ -56,10 +55,10 @@ export function jump(state: State): State {
   return jumped;
 }
 
-/** The jump polynomial of the authors' xoshiro128starstar.c. */
+/** The jump polynomial from the authors' xoshiro128starstar.c. */
 const JUMP = [0x8764000b, 0xf542d2d3, 0x6fa035c3, 0x77f2db5b];
 
-/** Two words of splitmix64, never both zero, low half first. */
+/** Two outputs of splitmix64, low half first; they are never both zero. */
 export function seededState(seed: number): State {
   const increment = 0x9e3779b97f4a7c15n;
   const first = splitmix64(BigInt(seed) + increment);

@@ -2,21 +2,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { abortError } from "./abort.js";
 import { EpalmError } from "./errors.js";
 
-/** A first try and five more: with the default delay they stretch over about a quarter of a minute. */
+/** One attempt and five retries: with the default delay they span about 15 seconds. */
 const MAX_ATTEMPTS = 6;
-/** Neither our own doubling nor a server's `Retry-After` makes us wait longer than this. */
+/** Upper bound of every delay, whether computed by doubling or requested by a server's `Retry-After`. */
 const MAX_DELAY_MS = 60_000;
 
 export interface RetryOptions {
-  /** Milliseconds before the second try; doubles with every further one. */
+  /** Milliseconds before the first retry; doubled for each further one. */
   readonly delayMs: number;
-  /** Ends the waiting, too. */
+  /** Also ends the waiting between attempts. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A failure that may be gone at the next try: of the network, or a server that is busy. */
+/** A failure that may not recur: a network error, or a server that is busy. */
 export class TransientFailure extends EpalmError {
-  /** How long the server asked us to wait, if it did. */
+  /** Delay that the server requested, in milliseconds; undefined if it requested none. */
   readonly retryAfterMs: number | undefined;
 
   constructor(message: string, retryAfterMs?: number) {
@@ -25,7 +25,7 @@ export class TransientFailure extends EpalmError {
   }
 }
 
-/** Runs an action again while it fails transiently; its last failure is thrown. */
+/** Repeats an action that fails with `TransientFailure`, and throws the error of the last attempt. */
 export async function withRetries<T>(action: () => Promise<T>, options: RetryOptions): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { EpalmError, type ErrorCode } from "./errors.js";
 
-/** What a JSON Schema says, as far as it is told to users. */
+/** The parts of a JSON Schema that messages describe to users. */
 interface JsonSchema {
   readonly type?: string;
   readonly const?: unknown;
@@ -22,18 +22,18 @@ interface JsonSchema {
   readonly maxItems?: number;
 }
 
-/** Longer values are cut in messages; UTF-16 units. */
+/** Longer values are truncated in messages. In UTF-16 code units. */
 const MAX_SHOWN = 40;
 
-/** Faults that one message lists. */
+/** Issues that one message lists. */
 const MAX_ISSUES = 8;
 
-/** Made when a value is refused for the first time. */
+/** JSON Schemas are generated when a value is rejected for the first time. */
 const jsonSchemas = new WeakMap<z.ZodType, JsonSchema>();
 
 /**
- * `schema.safeParse`, with messages in the words of all other errors: what was expected there, with its whole range, and
- * what was got. Messages that a schema brings itself stand as they are.
+ * `schema.safeParse` with messages in the style of all other errors: what was expected, including its range, and what
+ * was received. Messages that a schema defines itself remain unchanged.
  */
 export function safeParse<Schema extends z.ZodType>(
   schema: Schema,
@@ -43,9 +43,9 @@ export function safeParse<Schema extends z.ZodType>(
 }
 
 /**
- * A value in the schema's form, defaults filled in; `where` names it in the error.
+ * Validates a value against the schema and fills in defaults; `where` names the value in the error.
  *
- * @throws `code`, with the key and the cause of everything that does not fit
+ * @throws `code`, with the key and the cause of every issue
  */
 export function parse<Schema extends z.ZodType>(
   schema: Schema,
@@ -58,14 +58,14 @@ export function parse<Schema extends z.ZodType>(
   throw new EpalmError(code, `${where}: ${allIssues(result.error)}`);
 }
 
-/** One thing that does not fit. */
+/** One part of a value that does not match its schema. */
 export interface Issue {
-  /** `limits.pixels`, `messages[0].role`; empty for the whole. */
+  /** `limits.pixels`, `messages[0].role`; empty if the whole value does not match. */
   readonly key: string;
   readonly message: string;
 }
 
-/** What does not fit, in the order of the schema. */
+/** All issues, in the order of the schema. */
 export function issuesOf({ issues }: z.ZodError): Issue[] {
   return issues.flatMap((issue) => {
     const paths =
@@ -74,12 +74,12 @@ export function issuesOf({ issues }: z.ZodError): Issue[] {
   });
 }
 
-/** The first thing that does not fit: `'limits.pixels': expected …`. */
+/** The first issue: `'limits.pixels': expected …`. */
 export function firstIssue(error: z.ZodError): string {
   return formatIssues(issuesOf(error).slice(0, 1));
 }
 
-/** Everything that does not fit, on one line; of many faults, the first. */
+/** All issues on one line, at most `MAX_ISSUES` in full. */
 export function allIssues(error: z.ZodError): string {
   const issues = issuesOf(error);
   const more = issues.length - MAX_ISSUES;
@@ -102,7 +102,10 @@ function messageOf(schema: z.ZodType, issue: z.core.$ZodRawIssue): string {
   return `expected ${place ? described(place) : "another value"}, got ${shown(wrongValue(issue), issue.code)}`;
 }
 
-/** Of objects that are told apart by a key, what that key says. */
+/**
+ * The value to report: the discriminator's value if that key selects the variant of a union, otherwise the value
+ * itself.
+ */
 function wrongValue(issue: z.core.$ZodRawIssue): unknown {
   if (issue.code !== "invalid_union" || issue.discriminator === undefined) return issue.input;
   return Object(issue.input)[issue.discriminator];
@@ -120,7 +123,7 @@ function jsonSchemaOf(schema: z.ZodType): JsonSchema {
   return made;
 }
 
-/** The schema of what stands at a path; where several may, any of those that have such a place. */
+/** The schema of the value at a path. If several variants of a union have that path, any of them matches. */
 function at(schema: JsonSchema, path: readonly PropertyKey[]): JsonSchema | undefined {
   const [key, ...rest] = path;
   if (key === undefined) return schema;
@@ -150,7 +153,7 @@ function described(schema: JsonSchema): string {
     case "number":
       return `a number${range(schema)}`;
     case "string":
-      return `a text${counted("character", schema.minLength, schema.maxLength)}`;
+      return `a string${counted("character", schema.minLength, schema.maxLength)}`;
     case "array":
       return `a list${counted("value", schema.minItems, schema.maxItems)}`;
     case "boolean":
@@ -169,7 +172,7 @@ function either(options: readonly string[]): string {
   return options.length > 1 ? `${options.slice(0, -1).join(", ")} or ${last}` : last;
 }
 
-/** Bounds that only keep integers exact are none. */
+/** Bounds that zod adds only because integers must be safe are omitted. */
 function range(schema: JsonSchema): string {
   const least = schema.minimum === Number.MIN_SAFE_INTEGER ? undefined : schema.minimum;
   const most = schema.maximum === Number.MAX_SAFE_INTEGER ? undefined : schema.maximum;
@@ -192,7 +195,7 @@ function counted(what: string, least: number | undefined, most: number | undefin
   return least === undefined ? "" : ` of at least ${plural(least)}`;
 }
 
-/** A value in few words; of one that is too long or too short, how long it is. */
+/** A short form of a value; its length if it is too long or too short. */
 function shown(value: unknown, code: z.core.$ZodRawIssue["code"]): string {
   const isCounted = code === "too_big" || code === "too_small";
   if (Array.isArray(value)) return isCounted ? `${value.length}` : "a list";

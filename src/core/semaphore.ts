@@ -1,6 +1,6 @@
 import { abortError, throwIfAborted } from "./abort.js";
 
-/** Lets a limited number of callers in at the same time; the others wait, first come, first served. */
+/** Limits how many operations run at the same time. Others wait in first-come, first-served order. */
 export class Semaphore {
   readonly #waiting = new Set<() => void>();
   readonly #limit: number;
@@ -10,24 +10,27 @@ export class Semaphore {
     this.#limit = limit;
   }
 
-  /** How many callers are in now. */
+  /** The number of operations that are running. */
   get active(): number {
     return this.#active;
   }
 
-  /** Resolves when the caller may go in; it must call `release` once. @throws aborted if the signal fires before */
+  /**
+   * Resolves when the operation may start; the caller must then call `release` once. @throws `aborted` if the signal
+   * fires first
+   */
   async acquire(signal?: AbortSignal): Promise<void> {
     if (!this.#tryAcquire(signal)) await this.#turn(signal);
   }
 
-  /** Lets the caller in that has waited longest, if there is one. */
+  /** Ends an operation and starts the one that has waited longest, if any. */
   release(): void {
     const [next] = this.#waiting;
     if (next) next();
     else this.#active--;
   }
 
-  /** Runs work when there is room for it. @throws aborted if the signal fires before; what the work throws */
+  /** Runs `work` when the limit allows it. @throws `aborted` if the signal fires first; the errors of `work` */
   async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (!this.#tryAcquire(signal)) await this.#turn(signal);
     try {

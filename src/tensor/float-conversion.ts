@@ -1,7 +1,7 @@
 import { EpalmError } from "../core/errors.js";
 import type { ElementType, TensorSource, TypedArray } from "./tensor.js";
 
-/** float32 of every float16 bit pattern, made once: a look-up is several times faster than arithmetic. */
+/** The float32 value of every float16 bit pattern, computed once: a lookup is several times faster than arithmetic. */
 let float16Table: Float32Array | undefined;
 
 function float16Values(): Float32Array {
@@ -16,7 +16,10 @@ function float16Values(): Float32Array {
   return float16Table;
 }
 
-/** Floating-point elements as float32; float32 input is returned as it is. */
+/**
+ * Floating-point elements as float32. A float32 array is returned as it is. @throws `invalid_checkpoint` for other
+ * types
+ */
 export function toFloat32(type: ElementType, data: TypedArray): Float32Array {
   if (data instanceof Float32Array) return data;
   const out = new Float32Array(data.length);
@@ -37,7 +40,7 @@ export function toFloat32(type: ElementType, data: TypedArray): Float32Array {
   throw new EpalmError("invalid_checkpoint", `expected a tensor of floats, got ${type}`);
 }
 
-/** A source whose elements are read as float32. */
+/** A source that converts its elements to float32 when it is read. */
 export function float32Source(source: TensorSource): TensorSource {
   if (source.type === "float32") return source;
   return { type: "float32", shape: source.shape, read: () => toFloat32(source.type, source.read()) };

@@ -1,6 +1,6 @@
 /**
- * Tensors made from other tensors, lazily: the shape is known and checked at once, the data is made by
- * `read`, and nothing is held in between. A shape that does not fit is a fault of the caller: `internal`.
+ * Tensors derived lazily from other tensors: the shape is known and checked at once, `read` computes the data, and
+ * nothing is kept in between. A shape that does not fit is a bug in the caller and throws `internal`.
  */
 import { EpalmError } from "../core/errors.js";
 import {
@@ -14,10 +14,10 @@ import {
   typedArray,
 } from "./tensor.js";
 
-/** Rows and columns moved together: two such blocks of float32 fit a level 1 cache of 32 KB. */
+/** Rows and columns of a block: a source and a target block of float32 fit a level 1 cache of 32 KB together. */
 const BLOCK = 32;
 
-/** `[rows, columns]` of float32 as `[columns, rows]`. */
+/** Transposes `[rows, columns]` of float32 to `[columns, rows]`. */
 export function transposed(source: TensorSource): TensorSource {
   const [rows, columns, ...others] = source.shape;
   if (rows === undefined || columns === undefined || others.length > 0 || source.type !== "float32") {
@@ -28,7 +28,7 @@ export function transposed(source: TensorSource): TensorSource {
     shape: [columns, rows],
     read() {
       const data = source.read();
-      if (!(data instanceof Float32Array)) throw misuse("a float32 source gave other elements");
+      if (!(data instanceof Float32Array)) throw misuse("a float32 source returned elements of another type");
       return transpose(data, rows, columns);
     },
   };
@@ -50,7 +50,7 @@ function transpose(from: Float32Array, rows: number, columns: number): Float32Ar
   return to;
 }
 
-/** Rows `[start, end)` along the first axis. */
+/** Rows `start` to `end` (exclusive) along the first axis. */
 export function slicedRows(source: TensorSource, start: number, end: number): TensorSource {
   const [rows, ...rowShape] = source.shape;
   const inside = Number.isInteger(start) && Number.isInteger(end) && start >= 0 && start <= end;
@@ -65,7 +65,7 @@ export function slicedRows(source: TensorSource, start: number, end: number): Te
   };
 }
 
-/** Tensors of the same type and row shape, one after the other along the first axis. */
+/** Concatenates tensors of the same type and row shape along the first axis. */
 export function concatenatedRows(sources: readonly TensorSource[]): TensorSource {
   const [first] = sources;
   if (!first) throw misuse("concatenatedRows takes at least one tensor");
@@ -74,7 +74,7 @@ export function concatenatedRows(sources: readonly TensorSource[]): TensorSource
   const fits = (source: TensorSource) =>
     source.type === type && source.shape.length > 0 && sameShape(source.shape.slice(1), rowShape);
   const misfit = sources.find((source) => !fits(source));
-  if (misfit) throw misuse(`rows of ${describe(first)} and ${describe(misfit)} do not join`);
+  if (misfit) throw misuse(`rows of ${describe(first)} and ${describe(misfit)} cannot be concatenated`);
   const shape = [sources.reduce((rows, source) => rows + (source.shape[0] ?? 0), 0), ...rowShape];
   return {
     type,
@@ -92,11 +92,11 @@ export function concatenatedRows(sources: readonly TensorSource[]): TensorSource
   };
 }
 
-/** The same elements under another shape. */
+/** The same elements with another shape. */
 export function reshaped(source: TensorSource, shape: Shape): TensorSource {
   const wholeDims = shape.every((dim) => Number.isInteger(dim) && dim >= 0);
   if (!wholeDims || elementCount(shape) !== elementCount(source.shape)) {
-    throw misuse(`${describe(source)} cannot be of shape ${formatShape(shape)}`);
+    throw misuse(`${describe(source)} cannot be reshaped to ${formatShape(shape)}`);
   }
   return { type: source.type, shape, read: () => source.read() };
 }

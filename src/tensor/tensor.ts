@@ -13,7 +13,7 @@ export type ElementType =
   | "uint8"
   | "bool";
 
-/** Where 16-bit floats are kept as raw bits; `toFloat32` makes numbers of them. */
+/** Elements of a tensor. 16-bit floats are kept as raw bits, which `toFloat32` converts. */
 export type TypedArray =
   | Float64Array
   | Float32Array
@@ -39,7 +39,7 @@ export const elementSize: Readonly<Record<ElementType, number>> = {
 
 export type Shape = readonly number[];
 
-/** Values in memory, row-major. */
+/** A tensor in memory, in row-major order. */
 export interface Tensor {
   readonly type: ElementType;
   readonly shape: Shape;
@@ -47,8 +47,8 @@ export interface Tensor {
 }
 
 /**
- * A tensor that stays where it is (in a file, or as a recipe over other sources) until it is read.
- * Each `read` makes a fresh array that the caller owns, so that a model is built one tensor at a time.
+ * A tensor whose data stays in a file, or is computed from other sources, until it is read. Each call of `read`
+ * returns a new array that the caller owns, so that a model can be built one tensor at a time.
  */
 export interface TensorSource {
   readonly type: ElementType;
@@ -65,15 +65,15 @@ export function sameShape(a: readonly unknown[], b: readonly unknown[]): boolean
   return a.length === b.length && a.every((dim, index) => dim === b[index]);
 }
 
-/** `[2, 3]` as text, for messages. */
+/** `[2, 3]` as a string, for messages. */
 export function formatShape(shape: readonly (number | string)[]): string {
   return `[${shape.join(", ")}]`;
 }
 
-/** Looks at bytes as elements; copies only where the alignment forces it. */
+/** Interprets bytes as elements, and copies them only if the alignment requires it. @throws `internal` */
 export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
   const size = elementSize[type];
-  // Not `slice`: that of a Buffer copies nothing.
+  // `slice` would not help: that of a Buffer copies nothing.
   const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   const count = aligned.byteLength / size;
   if (!Number.isInteger(count)) {
@@ -107,12 +107,12 @@ export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
   }
 }
 
-/** The bytes of an array, without a copy. */
+/** The bytes of an array, without copying. */
 export function bytesOf(data: TypedArray): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** A source over values that are in memory already. */
+/** A source of values that are in memory. Each `read` returns a copy. */
 export function constantSource(type: ElementType, shape: Shape, data: TypedArray): TensorSource {
   return { type, shape, read: () => data.slice() };
 }

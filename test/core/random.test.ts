@@ -17,7 +17,7 @@ describe("random", () => {
     assert.deepEqual([(b << 32n) | a, (d << 32n) | c], [6457827717110365317n, 3203168211198807973n]);
   });
 
-  it("gives a stream the same numbers whatever the count of streams", () => {
+  it("returns the same numbers for a stream, however many streams there are", () => {
     const [only] = randomStreams(7, 1);
     const [first, second] = randomStreams(7, 2);
     const fromOnly = Array.from({ length: 5 }, () => only?.());
@@ -31,7 +31,7 @@ describe("random", () => {
     );
   });
 
-  it("takes every safe integer as a seed and stays in [0, 1)", () => {
+  it("accepts every safe integer as a seed and stays in [0, 1)", () => {
     for (const seed of [0, 1, 2 ** 32, Number.MAX_SAFE_INTEGER]) {
       for (const random of randomStreams(seed, 2)) {
         const numbers = Array.from({ length: 1000 }, () => random());

@@ -45,10 +45,10 @@ const cases: readonly (readonly [object, string])[] = [
   [{ size: 0 }, "'size': expected an integer of at least 1, got 0"],
   [{ seed: 1e30 }, "'seed': expected an integer of at least 0, got 1e+30"],
   [{ share: 0 }, "'share': expected a number above 0 and of at most 1, got 0"],
-  [{ name: "" }, "'name': expected a text of at least 1 character, got 0"],
-  [{ name: ["x"] }, "'name': expected a text of at least 1 character, got a list"],
-  [{ short: "x".repeat(100) }, "'short': expected a text of 0 to 5 characters, got 100"],
-  [{ short: 5 }, "'short': expected a text of 0 to 5 characters, got 5"],
+  [{ name: "" }, "'name': expected a string of at least 1 character, got 0"],
+  [{ name: ["x"] }, "'name': expected a string of at least 1 character, got a list"],
+  [{ short: "x".repeat(100) }, "'short': expected a string of 0 to 5 characters, got 100"],
+  [{ short: 5 }, "'short': expected a string of 0 to 5 characters, got 5"],
   [{ order: "x".repeat(100) }, `'order': expected "sum" or "mean", got "${"x".repeat(40)}…"`],
   [{ zero: 1 }, "'zero': expected 0 or null, got 1"],
   [{ flag: "true" }, `'flag': expected true or false, got "true"`],
@@ -57,27 +57,27 @@ const cases: readonly (readonly [object, string])[] = [
   [{ list: [1] }, "'list[0]': expected an object, got 1"],
   [{ list: [{}] }, "'list[0].at': expected an integer, got nothing"],
   [{ list: [{ at: 1, of: 2 }] }, "'list[0].of': is not a known key"],
-  [{ either: {} }, "'either': expected a text or a list of 1 to 3 values, got an object"],
+  [{ either: {} }, "'either': expected a string or a list of 1 to 3 values, got an object"],
   [{ named: { A: 1 } }, "'named.A': expected letters"],
   [{ named: { a: "x" } }, `'named.a': expected a number, got "x"`],
   [{ own: "12345" }, "'own': expected a secret of 10 characters"],
-  [{ piped: 1 }, "'piped': expected a text, got 1"],
+  [{ piped: 1 }, "'piped': expected a string, got 1"],
   [{ parts: [{ type: "a", a: "x" }] }, `'parts[0].a': expected an integer, got "x"`],
   [{ parts: [{ type: "c" }] }, `'parts[0].type': expected "a" or "b", got "c"`],
   [{ x: 1, y: 2 }, "'x': is not a known key"],
   [JSON.parse('{"__proto__": {}}'), "'__proto__': is not a known key"],
 ];
 
-describe("a value that does not fit its schema", () => {
+describe("safeParse", () => {
   for (const [value, expected] of cases) {
-    it(`is refused in our words: ${JSON.stringify(value).slice(0, 60)}`, () => {
+    it(`reports what was expected and received: ${JSON.stringify(value).slice(0, 60)}`, () => {
       const { error } = safeParse(schema, value);
       assert.ok(error);
       assert.equal(firstIssue(error), expected);
     });
   }
 
-  it("is refused as a whole where it is of another kind", () => {
+  it("rejects a value that is not an object", () => {
     for (const [value, got] of [
       [[], "a list"],
       [undefined, "nothing"],
@@ -88,14 +88,14 @@ describe("a value that does not fit its schema", () => {
     }
   });
 
-  it("tells all that is wrong on one line", () => {
+  it("lists all issues on one line", () => {
     const { error } = safeParse(schema, { count: 0, flag: 1 });
     const expected =
       "'count': expected an integer from 1 to 512, got 0; 'flag': expected true or false, got 1";
     assert.equal(error && allIssues(error), expected);
   });
 
-  it("fits with its defaults and changes, where it fits", () => {
+  it("applies defaults and transformations to a valid value", () => {
     assert.deepEqual(safeParse(schema, { piped: "x" }).data, { count: 1, piped: ["x"] });
   });
 });

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Semaphore } from "../../src/core/semaphore.js";
 
-describe("turns", () => {
-  it("come in the order of asking, so many at a time, whatever becomes of the work", async () => {
+describe("Semaphore", () => {
+  it("runs a limited number of operations in order, even if some of them fail", async () => {
     const running = new Semaphore(2);
     const [begun, done]: [number[], (() => void)[]] = [[], []];
     const work = (index: number) => () =>
@@ -24,7 +24,7 @@ describe("turns", () => {
     assert.equal(await running.run(async () => "free"), "free");
   });
 
-  it("are given up by who waits, and not by who began", async () => {
+  it("cancels operations that wait, but not those that have started", async () => {
     const running = new Semaphore(1);
     let finish = () => {};
     const first = running.run(

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { float32Source, toFloat32 } from "../../src/tensor/float-conversion.js";
 import { bytesOf, constantSource } from "../../src/tensor/tensor.js";
 
-/** What torch makes of 16-bit floats; test/fixtures/tensor/make_float_fixture.py wrote it. */
+/** Values that torch assigns to 16-bit floats; written by test/fixtures/tensor/make_float_fixture.py. */
 const torch = JSON.parse(readFileSync("test/fixtures/tensor/float-conversion.json", "utf8")) as Record<
   "float16" | "bfloat16",
   { special: [bits: number, number: string][]; sha256: string }
@@ -13,7 +13,7 @@ const torch = JSON.parse(readFileSync("test/fixtures/tensor/float-conversion.jso
 
 describe("16-bit floats as float32", () => {
   for (const type of ["float16", "bfloat16"] as const) {
-    it(`have torch's numbers for zeros, subnormals, limits and what is no number: ${type}`, () => {
+    it(`have torch's values for zeros, subnormals, limits, infinities and NaN: ${type}`, () => {
       const { special } = torch[type];
       const numbers = toFloat32(
         type,
@@ -27,7 +27,7 @@ describe("16-bit floats as float32", () => {
       });
     });
 
-    it(`have torch's numbers for every pattern: ${type}`, () => {
+    it(`have torch's values for every bit pattern: ${type}`, () => {
       const numbers = toFloat32(
         type,
         Uint16Array.from({ length: 1 << 16 }, (_, bits) => bits),
@@ -42,13 +42,13 @@ describe("16-bit floats as float32", () => {
 });
 
 describe("other elements as float32", () => {
-  it("are rounded from float64, and left as they are in float32", () => {
+  it("are rounded from float64 and unchanged from float32", () => {
     assert.deepEqual(toFloat32("float64", Float64Array.of(0.1, 1e300)), Float32Array.of(0.1, Infinity));
     const floats = Float32Array.of(1, 2);
     assert.equal(toFloat32("float32", floats), floats);
   });
 
-  it("are refused where they are whole numbers", () => {
+  it("are rejected if they are integers", () => {
     const message = /expected a tensor of floats, got int32/;
     assert.throws(() => toFloat32("int32", Int32Array.of(1)), { code: "invalid_checkpoint", message });
   });

@@ -5,7 +5,7 @@ import { EpalmError } from "../../src/core/errors.js";
 import { concatenatedRows, reshaped, slicedRows, transposed } from "../../src/tensor/source-recipes.js";
 import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
 
-/** `[rows, columns]` of counting numbers. */
+/** `[rows, columns]` with the values 0, 1, 2, … */
 function counting(rows: number, columns: number): TensorSource {
   return constantSource(
     "float32",
@@ -30,7 +30,7 @@ describe("source recipes", () => {
     );
   });
 
-  it("cut rows apart and join them again", () => {
+  it("slice rows and concatenate them again", () => {
     const whole = counting(5, 3);
     const joined = concatenatedRows([
       slicedRows(whole, 0, 2),
@@ -42,31 +42,31 @@ describe("source recipes", () => {
     assert.deepEqual(slicedRows(whole, 4, 5).read(), new Float32Array([12, 13, 14]));
   });
 
-  it("give the same elements under another shape", () => {
+  it("keep the elements when reshaping", () => {
     const source = reshaped(counting(2, 3), [3, 1, 2]);
     assert.deepEqual(source.shape, [3, 1, 2]);
     assert.deepEqual(source.read(), counting(2, 3).read());
   });
 
-  it("read nothing before they are read", () => {
+  it("do not read their sources before they are read themselves", () => {
     const unread: TensorSource = { type: "float32", shape: [2, 2], read: () => assert.fail("was read") };
     concatenatedRows([slicedRows(transposed(reshaped(unread, [2, 2])), 0, 1), unread]);
   });
 
   const bytes = constantSource("uint8", [2, 2], new Uint8Array(4));
   const misuses: [string, () => TensorSource][] = [
-    ["transposing what is no matrix", () => transposed(reshaped(counting(2, 2), [4]))],
-    ["transposing other elements", () => transposed(bytes)],
+    ["transposing a tensor that is not a matrix", () => transposed(reshaped(counting(2, 2), [4]))],
+    ["transposing elements that are not float32", () => transposed(bytes)],
     ["rows beyond the end", () => slicedRows(counting(2, 2), 1, 3)],
     ["rows that run backwards", () => slicedRows(counting(2, 2), 2, 1)],
     ["rows of a scalar", () => slicedRows(constantSource("float32", [], new Float32Array(1)), 0, 0)],
-    ["joining nothing", () => concatenatedRows([])],
-    ["joining other row lengths", () => concatenatedRows([counting(1, 2), counting(1, 3)])],
-    ["joining other elements", () => concatenatedRows([counting(1, 2), bytes])],
+    ["concatenating nothing", () => concatenatedRows([])],
+    ["concatenating rows of different lengths", () => concatenatedRows([counting(1, 2), counting(1, 3)])],
+    ["concatenating elements of different types", () => concatenatedRows([counting(1, 2), bytes])],
     ["a shape of another size", () => reshaped(counting(2, 2), [5])],
     ["a shape of negative sizes", () => reshaped(counting(2, 2), [-2, -2])],
   ];
   for (const [what, make] of misuses) {
-    it(`refuse ${what}`, () => assert.throws(make, EpalmError));
+    it(`reject ${what}`, () => assert.throws(make, EpalmError));
   }
 });

@@ -13,9 +13,9 @@ const types = Object.keys(elementSize) as ElementType[];
 
 describe("typed arrays over bytes", () => {
   for (const type of types) {
-    it(`look at aligned bytes in place, and copy those that lie between: ${type}`, () => {
+    it(`use aligned bytes in place and copy unaligned ones: ${type}`, () => {
       const size = elementSize[type];
-      // A Buffer, whose `slice` would not copy.
+      // Use a Buffer, whose `slice` does not copy.
       const store = Buffer.from(new ArrayBuffer(8 * 4));
       store.forEach((_, i) => {
         store[i] = 7 * i + 1;
@@ -30,7 +30,7 @@ describe("typed arrays over bytes", () => {
     });
   }
 
-  it("are refused where bytes are left over", () => {
+  it("are rejected if the bytes are not a whole number of elements", () => {
     const message = /6 bytes are not a whole number of float32 elements/;
     assert.throws(() => typedArray("float32", new Uint8Array(6)), { code: "internal", message });
   });
@@ -41,7 +41,7 @@ describe("typed arrays over bytes", () => {
 });
 
 describe("constant sources", () => {
-  it("give an array of its own to each reader", () => {
+  it("return a new array for each read", () => {
     const data = Float32Array.of(1, 2);
     const source = constantSource("float32", [2], data);
     source.read()[0] = 9;
@@ -50,7 +50,7 @@ describe("constant sources", () => {
 });
 
 describe("element counts", () => {
-  it("are products, 1 without axes and 0 where an axis is empty", () => {
+  it("are products of the sizes, 1 without axes and 0 if an axis is empty", () => {
     assert.deepEqual([[], [3], [2, 3], [2, 0, 5]].map(elementCount), [1, 3, 6, 0]);
   });
 });
