@@ -9,18 +9,18 @@ import { constantSource, type Tensor } from "../tensor/tensor.js";
 import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";
 
 /**
- * Adapter files. Ours are safetensors with the settings of the method in the header, so that a file says all
- * about itself. The published ones (`.pth`: `model`, `config`, `epoch`, …) are read, and so are bare tensors
- * whose settings the user gives.
+ * Adapter files. epalm writes safetensors with the settings of the method in the header, so that a file is
+ * self-contained. Published files (`.pth` with `model`, `config`, `epoch`, …) can be read, and so can files that
+ * contain only tensors, whose settings the user then supplies.
  */
 
-/** The key of our settings in a safetensors header's `__metadata__`. */
+/** Key of the settings in the `__metadata__` of a safetensors header. */
 const SETTINGS_KEY = "epalm.adapter";
 
-/** K is at most the encoder's depth; the deepest public ones have below 100 blocks. */
+/** K is at most the depth of the encoder; the deepest public encoders have fewer than 100 blocks. */
 const MAX_STATES = 1024;
 
-/** Soft tokens stand in every prompt; the published checkpoints have 10. */
+/** Every prompt contains the soft tokens; the published checkpoints have 10. */
 const MAX_PROMPT_LENGTH = 1024;
 
 const settingsSchema = z.strictObject({
@@ -33,7 +33,7 @@ const settingsSchema = z.strictObject({
   promptForm: z.enum(["table", "mlp"]),
 });
 
-/** The keys of the published `config` that say how an adapter is meant; the rest is about training. */
+/** The keys of a published `config` that describe the adapter. All other keys concern training. */
 const publishedConfig = z.object({
   injected_hidden_states: z.int().min(1).max(MAX_STATES).optional(),
   start_layer_idx: z.int().min(0).optional(),
@@ -41,16 +41,16 @@ const publishedConfig = z.object({
   perception_sees: z.enum(["everything", "itself"]).optional(),
 });
 
-/** Settings that a file may not tell by itself; what the tensors show is never asked for. */
+/** Settings that a file may not specify. Those that follow from the tensors are never needed. */
 export type GivenSettings = Partial<
   Pick<AdapterSettings, "injectedStates" | "startLayer" | "endLayer" | "perceptionSees">
 >;
 
 /**
- * Reads an adapter from our safetensors, a published `.pth`, or bare tensors in either form. `given` fills in what
- * the file leaves open; where the file says otherwise, that is an error.
+ * Reads an adapter from epalm's safetensors, a published `.pth`, or a file of tensors only in either format. `given`
+ * supplies the settings that the file does not specify; a conflict with the file is an error.
  *
- * @throws invalid_adapter, invalid_checkpoint or not_found, naming the file
+ * @throws `invalid_adapter`, `invalid_checkpoint` or `not_found`, naming the file
  */
 export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {
   const checkpoint = await openCheckpoint(path);
@@ -69,7 +69,7 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
   }
 }
 
-/** Writes our form: whole or not at all. */
+/** Writes an adapter as safetensors, completely or not at all. */
 export function writeAdapter(path: string, { settings, tensors }: Adapter): void {
   const sources = Array.from(
     tensors,
@@ -89,11 +89,11 @@ function settingsOf(
   for (const [key, value] of Object.entries(given)) {
     const own = stated[key as keyof GivenSettings];
     if (value !== undefined && own !== undefined && own !== value) {
-      throw invalid(checkpoint.path, `'${key}': the file says ${own}, the option ${value}`);
+      throw invalid(checkpoint.path, `'${key}': the file specifies ${own}, the option ${value}`);
     }
   }
   const defined = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  // What the published implementation does, and says nowhere.
+  // The published implementation always does this, and its files do not record it.
   return parseSettings({ perceptionSees: "everything", ...stated, ...defined }, checkpoint.path);
 }
 
@@ -113,10 +113,13 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
   const [{ key, message } = { key: "", message: "is not valid" }] = issuesOf(result.error);
   if (key === "") throw invalid(path, `settings: ${message}`);
   const isOpen = !Object.hasOwn(Object(settings), key);
-  throw invalid(path, `setting '${key}': ${isOpen ? "the file does not say it: it must be given" : message}`);
+  throw invalid(
+    path,
+    `setting '${key}': ${isOpen ? "the file does not specify it, so it must be given" : message}`,
+  );
 }
 
-/** What tensors show by their names and shapes, and what a published `config` says besides. */
+/** Settings that follow from the names and shapes of the tensors, and those in a published `config`. */
 function foreignSettings(
   checkpoint: Checkpoint,
   tensors: ReadonlyMap<string, Tensor>,

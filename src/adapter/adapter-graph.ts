@@ -4,15 +4,15 @@ import { constantSource } from "../tensor/tensor.js";
 import { type Adapter, type AdapterWidths, perception, softPrompt } from "./adapter.js";
 
 /**
- * The graph of one adapter, small enough to live in memory:
- * `cls_states` [batch, depth, dv] -> `perception` [batch, K, d] and `soft_prompt` [P, E].
+ * The graph of one adapter, small enough to keep in memory: `cls_states` [batch, depth, dv] -> `perception` [batch,
+ * K, d] and `soft_prompt` [P, E].
  */
 export function adapterGraph({ settings, tensors }: Adapter, widths: AdapterWidths, depth: number): Graph {
   const g = new GraphBuilder("adapter");
   const states = g.input("cls_states", "float32", ["batch", depth, widths.encoder]);
   const values = (name: string) => {
     const tensor = tensors.get(name);
-    // Absent tensors were refused by checkAdapter; an empty source makes the shape rules name the tensor.
+    // `checkAdapter` rejects missing tensors. With an empty source, the shape rules would name the tensor.
     return g.weight(
       name,
       constantSource("float32", tensor?.shape ?? [], (tensor?.data ?? new Float32Array()).slice()),

@@ -4,35 +4,35 @@ import type { Value } from "../graph/ir.js";
 import { formatShape, type Shape, sameShape, type Tensor } from "../tensor/tensor.js";
 import type { InjectionSettings } from "./injection-plan.js";
 
-/** Everything that is trained, and how it is meant: the settings of the method and a few named tensors. */
+/** The trained part of a model: a few named tensors and the settings of the method that they belong to. */
 export interface Adapter {
   readonly settings: AdapterSettings;
-  /** By their published names (`connector.N.weight`, `prompt_module.prefix_embedding.…`), float32. */
+  /** Float32 tensors by their published names (`connector.N.weight`, `prompt_module.prefix_embedding.…`). */
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
 export interface AdapterSettings extends InjectionSettings {
-  /** One projection for all K states, or one for each. */
+  /** True if all K states share one projection; false if each state has its own. */
   readonly sharedConnector: boolean;
-  /** P: soft tokens before the text. */
+  /** P: number of soft tokens before the text. */
   readonly promptLength: number;
-  /** The soft tokens stand in a table, or are table -> linear -> tanh -> linear. */
+  /** Soft tokens are stored as a table, or computed as table -> linear -> tanh -> linear. */
   readonly promptForm: "table" | "mlp";
 }
 
-/** Widths on both sides of an adapter. */
+/** Widths of the encoder and the decoder that an adapter connects. */
 export interface AdapterWidths {
   /** dv */
   readonly encoder: number;
   /** d */
   readonly decoder: number;
-  /** E: the width of soft tokens. */
+  /** E: width of the soft tokens. */
   readonly embedding: number;
 }
 
 export const PROMPT = "prompt_module.prefix_embedding";
 
-/** Names and shapes of an adapter's tensors; a linear's weight is [out, in], as published. */
+/** Names and shapes of an adapter's tensors. The weight of a linear is [out, in], as published. */
 export function adapterShapes(settings: AdapterSettings, widths: AdapterWidths): ReadonlyMap<string, Shape> {
   const shapes = new Map<string, Shape>();
   const linear = (name: string, inputs: number, outputs: number) => {
@@ -49,7 +49,7 @@ export function adapterShapes(settings: AdapterSettings, widths: AdapterWidths):
   return shapes;
 }
 
-/** Throws `invalid_adapter` where a tensor is missing, surplus or of another shape than the widths ask for. */
+/** @throws `invalid_adapter` if a tensor is missing, unexpected, or has a shape that does not match the widths */
 export function checkAdapter({ settings, tensors }: Adapter, widths: AdapterWidths, where: string): void {
   const expected = adapterShapes(settings, widths);
   for (const [name, shape] of expected) {
@@ -63,11 +63,11 @@ export function checkAdapter({ settings, tensors }: Adapter, widths: AdapterWidt
     }
   }
   for (const name of tensors.keys()) {
-    if (!expected.has(name)) throw new EpalmError("invalid_adapter", `${where}: surplus tensor ${name}`);
+    if (!expected.has(name)) throw new EpalmError("invalid_adapter", `${where}: unexpected tensor ${name}`);
   }
 }
 
-/** An adapter's tensors as values of a graph: weights when it is used, inputs when it is trained. */
+/** An adapter's tensors as values of a graph: weights in an adapter that is used, inputs in one that is trained. */
 export type AdapterValues = (name: string) => Value;
 
 function project(g: GraphBuilder, x: Value, values: AdapterValues, name: string): Value {
@@ -76,8 +76,8 @@ function project(g: GraphBuilder, x: Value, values: AdapterValues, name: string)
 }
 
 /**
- * All [CLS] states of an encoder [B, depth, dv] -> the last K, each through its projection: [B, K, d],
- * shallow state first; `connector.0` belongs to the shallowest.
+ * Projects the last K of all [CLS] states [B, depth, dv] of an encoder: [B, K, d], shallowest state first. Unless
+ * they share one projection, `connector.0` belongs to the shallowest state.
  */
 export function perception(
   g: GraphBuilder,

@@ -4,29 +4,29 @@ import type { Graph, Value } from "../graph/ir.js";
 import { visibilityBias } from "../layers/attention.js";
 
 /**
- * One graph for prompts and for next tokens, for any adapter and any mix of rows (DESIGN, section 4).
+ * One graph for prompts and next tokens, for any adapter and any mix of sequences (DESIGN, section 4).
  *
- * Each row of a step is a run of tokens that the cache does not hold yet: the perceptual slot, soft tokens,
- * text, padding. Perception and soft tokens are inputs, and so is who may attend to whom; so rows of one
- * step may be at different places, use different adapters, or none.
+ * In each step, a sequence contributes a run of tokens that are not in the cache yet: the perceptual slot, soft
+ * tokens, text and padding. Perceptual states, soft tokens and the attention mask are inputs, so the sequences of a
+ * step may be at different positions and use different adapters or none.
  *
- * Inputs (B `batch`, T `step`, C `past`, L layers, G key heads):
- * - `input_ids` [B, T] int64: text tokens below V; V + j is soft token j; anything at the perceptual slot.
- * - `position_ids` [B, T] int64: places of text tokens, from zero.
- * - `visible` [B, T, C + T] bool: whether a token of this step attends to a key, cached keys first.
- * - `perception_keys` [B, C + T] bool: which keys are the perceptual slot's.
- * - `perception_visible` [B, L] bool: at which layers the slot exists; below, it is no key for anyone.
- * - `perception_overwrites` [B, L] bool: at which layers the slot is overwritten on entering.
- * - `perception_states` [B, L, d]: what with.
- * - `soft_prompt` [`soft`, E]: the soft tokens of all rows.
- * - `past_keys.I`, `past_values.I` [B, G, C, headSize], for each layer I. C may be 0.
- * - `scored_rows` [`scored`] int64: which tokens (row * T + column) get logits.
- * - `target_ids` [`scored`] int64: a token of interest for each of them.
- * - `top_count` [1] int64: how many best tokens are put out.
+ * Inputs (B `batch`, T `step`, C `past`, L layers, G key/value heads):
+ * - `input_ids` [B, T] int64: text tokens are below V; V + j is soft token j; ignored at the perceptual slot.
+ * - `position_ids` [B, T] int64: positions of text tokens, from zero.
+ * - `visible` [B, T, C + T] bool: whether a token of this step attends to a key; cached keys come first.
+ * - `perception_keys` [B, C + T] bool: which keys belong to the perceptual slot.
+ * - `perception_visible` [B, L] bool: the layers at which the slot exists; below them, no token attends to it.
+ * - `perception_overwrites` [B, L] bool: the layers at whose entry the slot is overwritten.
+ * - `perception_states` [B, L, d]: the states that overwrite it.
+ * - `soft_prompt` [`soft`, E]: the soft tokens of all sequences.
+ * - `past_keys.I`, `past_values.I` [B, G, C, headSize] for each layer I; C may be 0.
+ * - `scored_rows` [`scored`] int64: the tokens whose logits are computed, as sequence * T + column.
+ * - `target_ids` [`scored`] int64: for each of them, a token whose logit is returned.
+ * - `top_count` [1] int64: the number of most probable tokens to return.
  *
  * Outputs:
- * - `top_logits`, `top_ids` [`scored`, `top`]: the best, best first.
- * - `log_normalizer` [`scored`]: log-sum-exp of all logits; a logit minus it is a log-probability.
+ * - `top_logits`, `top_ids` [`scored`, `top`]: the largest logits, in descending order, and their tokens.
+ * - `log_normalizer` [`scored`]: logsumexp of all logits; a logit minus this value is a log-probability.
  * - `target_logits` [`scored`]
  * - `logits` [`scored`, V]
  * - `new_keys_values` [B, 2 * L * G, T, headSize]: keys of layer 0, its values, keys of layer 1, …
@@ -76,7 +76,7 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   return g.finish();
 }
 
-/** Text tokens from the table, soft tokens from the prompt: [B, T, E] */
+/** Embeds text tokens from the table and soft tokens from the prompt: [B, T, E]. */
 function embedTokens(
   g: GraphBuilder,
   backbone: DecoderBackbone,
@@ -90,7 +90,7 @@ function embedTokens(
   return g.where(g.unsqueeze(isText, 2), text, soft);
 }
 
-/** Logits of the tokens that were asked for, and what is chosen among them. */
+/** Adds the logits of the scored tokens and the outputs derived from them. */
 function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value): void {
   const rows = g.input("scored_rows", "int64", ["scored"]);
   const targets = g.input("target_ids", "int64", ["scored"]);
@@ -108,8 +108,9 @@ function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value):
 }
 
 /**
- * log(sum(exp(logits))) of each row [N, V] -> [N], from the best logit and its probability: the softmax is several
- * times faster than ONNX Runtime's ReduceLogSumExp, and the best probability is never too small for a logarithm.
+ * log(sum(exp(logits))) of each row [N, V] -> [N], computed from the largest logit and its probability. The softmax
+ * is several times faster than ONNX Runtime's ReduceLogSumExp, and the largest probability is never too small for a
+ * logarithm.
  */
 function logsumexp(g: GraphBuilder, logits: Value, bestLogit: Value, bestId: Value): Value {
   const probability = g.gatherColumns(g.softmax(logits), bestId);

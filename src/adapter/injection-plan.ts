@@ -1,37 +1,39 @@
 import { EpalmError } from "../core/errors.js";
 
-/** Whether the perceptual token attends to all tokens, as published, or only to itself. */
+/** What the perceptual token attends to: all tokens, as in the published code, or only itself. */
 export type PerceptionSees = "everything" | "itself";
 
-/** Where perception enters a decoder (eP-ALM, section 3; DESIGN, section 2). */
+/** Where perceptual states are injected into a decoder (eP-ALM, section 3; DESIGN, section 2). */
 export interface InjectionSettings {
-  /** K: how many of the encoder's last [CLS] states are injected. */
+  /** K: number of the encoder's last [CLS] states that are injected. */
   readonly injectedStates: number;
   /** The first decoder layer that has the perceptual token. */
   readonly startLayer: number;
-  /** The layer behind the last one whose perceptual token is overwritten. */
+  /** The layer after the last one whose perceptual token is overwritten. */
   readonly endLayer: number;
   readonly perceptionSees: PerceptionSees;
 }
 
-/** What the perceptual token is at each layer of one decoder. */
+/** What happens to the perceptual token at each layer of one decoder. */
 export interface InjectionPlan {
-  /** Per layer: whether the token exists there. */
+  /** For each layer, whether the token exists there. */
   readonly visible: readonly boolean[];
-  /** Per layer: which of the K states the token is overwritten with on entering; undefined: left alone. */
+  /** For each layer, the index of the state that overwrites the token on entry; undefined if the token is unchanged. */
   readonly stateAt: readonly (number | undefined)[];
   readonly perceptionSees: PerceptionSees;
   /**
-   * Whether tokens once computed stay right when more follow. A token that sees everything changes with
-   * every new token; while it is overwritten up to the last layer, nothing that is cached depends on that.
-   * If it is left alone earlier, later layers of every token change too, and all must be computed again.
+   * Whether cached tokens remain valid when more tokens follow. A token that attends to everything changes with every
+   * new token. As long as it is overwritten up to the last layer, no cached value depends on this change. Otherwise
+   * the later layers of every token change too, and all tokens must be computed again.
    */
   readonly cacheable: boolean;
 }
 
 /**
- * State min((layer - start) / step, K - 1) at each layer of [start, end), step = max(1, (end - start) / K),
- * rounded down. Throws `invalid_adapter` where the settings do not fit a decoder of `layers` layers.
+ * At each layer of [start, end), state min((layer - start) / step, K - 1), with step = max(1, (end - start) / K),
+ * both divisions rounded down.
+ *
+ * @throws `invalid_adapter` if the settings do not fit a decoder of `layers` layers
  */
 export function injectionPlan(settings: InjectionSettings, layers: number): InjectionPlan {
   const { injectedStates, startLayer, endLayer, perceptionSees } = settings;

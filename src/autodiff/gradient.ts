@@ -5,8 +5,8 @@ import { formatShape, sameShape } from "../tensor/tensor.js";
 import { rules } from "./rules.js";
 
 /**
- * Reverse-mode differentiation: a graph with a scalar loss becomes a graph that also puts out the loss's gradient with
- * respect to some of its values. The result is plain data like any other graph, and passes the same checker.
+ * Reverse-mode differentiation: extends a graph that has a scalar loss with outputs for the gradients of the loss
+ * with respect to some of its values. The result is plain data like any other graph and passes the same checker.
  */
 
 /** The name of a gradient output: `gradient of NAME`. */
@@ -15,12 +15,12 @@ export function gradientName(name: string): string {
 }
 
 /**
- * Adds outputs `gradient of NAME` for each of `names`, with the shape of NAME. Only nodes between those values and the
- * loss are differentiated: frozen weights get no gradient, and no work is done for them.
+ * Adds outputs `gradient of NAME` for each of `names`, with the shape of NAME. Only nodes between those values and
+ * the loss are differentiated, so frozen weights have no gradient and cost nothing.
  *
  * @param loss a float32 value without axes
- * @throws missing_gradient, naming operator and node, where there is no rule; invalid_graph where the loss does not
- *   depend on a value
+ * @throws `missing_gradient`, naming operator and node, if there is no rule; `invalid_graph` if the loss does not
+ * depend on a value
  */
 export function gradient(graph: Graph, loss: string, names: readonly string[]): Graph {
   return new Walker(graph, loss, names).run();
@@ -96,7 +96,7 @@ class Walker {
   }
 }
 
-/** All values that change when one of `names` does, those themselves included. */
+/** All values that depend on any of `names`, including `names`. */
 function dependents(graph: Graph, names: readonly string[]): ReadonlySet<string> {
   const found = new Set(names);
   for (const node of graph.nodes) {
@@ -105,7 +105,7 @@ function dependents(graph: Graph, names: readonly string[]): ReadonlySet<string>
   return found;
 }
 
-/** Sums a gradient over the axes along which its value was repeated. */
+/** Sums a gradient over the axes along which broadcasting repeated its value. */
 function unbroadcast(g: GraphBuilder, gradient: Value, value: Value): Value {
   if (sameShape(gradient.shape, value.shape)) return gradient;
   const extra = Math.max(0, gradient.shape.length - value.shape.length);

@@ -4,8 +4,8 @@ import type { Dim, Node, Value } from "../graph/ir.js";
 import type { Backward, Rule } from "./rule.js";
 
 /**
- * One gradient rule per operator: what the loss's gradient with respect to the outputs makes of the inputs.
- * `dy` is the gradient of the first output, x and y are the first input and output.
+ * One gradient rule per operator: computes the gradients of the inputs from those of the outputs. `dy` is the
+ * gradient of the first output; x and y are the first input and output.
  */
 
 interface Simple {
@@ -15,7 +15,7 @@ interface Simple {
   readonly dy: Value;
 }
 
-/** A rule for operators of one input and one output. */
+/** A rule for operators with one input and one output. */
 function unary(rule: (parts: Simple) => Value): Rule {
   return (backward) => {
     const [x, y] = [first(backward.inputs), first(backward.outputs)];
@@ -28,7 +28,7 @@ interface Binary extends Simple {
   readonly b: Value;
 }
 
-/** A rule for operators of two inputs; each side is computed only if it is wanted. */
+/** A rule for operators with two inputs; the gradient of each is computed only if it is needed. */
 function binary(left: (parts: Binary) => Value, right: (parts: Binary) => Value): Rule {
   return (backward) => {
     const { g, wants } = backward;
@@ -97,7 +97,7 @@ export const rules: Readonly<Record<string, Rule>> = {
 
 // Products.
 
-/** d(A B) = dY B^T, A^T dY; sums over a batch that one side does not have are one product over all its rows. */
+/** dA = dY B^T, dB = A^T dY. If only A has batch axes, summing over them is one product over all rows. */
 function matmul(backward: Backward): readonly (Value | undefined)[] {
   const { g, wants } = backward;
   const [a, b, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
@@ -109,7 +109,7 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
   return [da, g.fusedMatmul(rows(a), rows(dy), { a: true })];
 }
 
-/** a b^T without a third input: the form that heads have. */
+/** Covers only a b^T without a third input, the form that output heads use. */
 function gemm(backward: Backward): readonly (Value | undefined)[] {
   const { g, node, wants } = backward;
   const { transA, transB, alpha } = node.attributes;
@@ -122,12 +122,12 @@ function gemm(backward: Backward): readonly (Value | undefined)[] {
 
 // Normalisation, activation, loss.
 
-/** With n = (x - mean) / deviation: dx = (dn - mean(dn) - n mean(dn n)) / deviation. */
+/** With n = (x - mean) / std: dx = (dn - mean(dn) - n mean(dn n)) / std. */
 function layerNormalization(backward: Backward): readonly (Value | undefined)[] {
   const { g, node, wants } = backward;
   const [x, scale, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
   if (axisOf(node.attributes.axis?.value ?? -1, x) !== x.shape.length - 1)
-    throw unsupported(node, "only over the last axis");
+    throw unsupported(node, "has a gradient rule only for the last axis");
   const inverse = backward.extraOutput(2);
   const normed = g.multiply(g.subtract(x, backward.extraOutput(1)), inverse);
   const dNormed = g.multiply(dy, scale);
@@ -157,7 +157,7 @@ function gelu({ g, node, inputs, upstream: [dy] }: Backward): readonly (Value | 
   return [g.multiply(dy as Value, slope)];
 }
 
-/** Phi(x) + x phi(x) */
+/** Derivative of x Phi(x): Phi(x) + x phi(x). */
 function exactGeluSlope(g: GraphBuilder, x: Value): Value {
   const below = g.multiply(g.number(0.5), g.add(g.number(1), g.erf(g.multiply(x, g.number(Math.SQRT1_2)))));
   const density = g.multiply(
@@ -167,7 +167,7 @@ function exactGeluSlope(g: GraphBuilder, x: Value): Value {
   return g.add(below, g.multiply(x, density));
 }
 
-/** Of x (1 + t) / 2, with t = tanh(c (x + k x^3)). */
+/** Derivative of x (1 + t) / 2 with t = tanh(c (x + k x^3)). */
 function tanhGeluSlope(g: GraphBuilder, x: Value): Value {
   const [c, k] = [Math.sqrt(2 / Math.PI), 0.044715];
   const square = g.multiply(x, x);
@@ -179,8 +179,8 @@ function tanhGeluSlope(g: GraphBuilder, x: Value): Value {
 }
 
 /**
- * Of each row: probabilities, less one at its id. The log-probabilities are an output too (label smoothing is a mean of
- * them), with the gradient of a log-softmax.
+ * For each row, its probabilities minus one at its target. The log-probabilities are an output too (label smoothing
+ * averages them), with the gradient of a log-softmax.
  */
 function crossEntropy(backward: Backward): readonly (Value | undefined)[] {
   const {
@@ -214,7 +214,7 @@ function reduceMean(backward: Backward): readonly (Value | undefined)[] {
   return [g.multiply(spread, ratio)];
 }
 
-/** The gradient of a sum is the same for each of its terms. */
+/** Repeats the gradient of a sum, which is the same for each of its terms. */
 function spreadBack({ g, node, inputs }: Backward, dy: Value): Value {
   const x = first(inputs);
   const keeps = node.attributes.keepdims?.value !== 0;
@@ -223,7 +223,7 @@ function spreadBack({ g, node, inputs }: Backward, dy: Value): Value {
   return g.expandLike(keeps ? dy : g.unsqueeze(dy, ...positive), x);
 }
 
-// Shapes and places.
+// Shapes and positions.
 
 function transpose({ g, node, inputs, upstream: [dy] }: Backward): readonly (Value | undefined)[] {
   const axes = first(inputs).shape.map((_, axis) => axis);
@@ -232,7 +232,7 @@ function transpose({ g, node, inputs, upstream: [dy] }: Backward): readonly (Val
   return [g.transpose(dy as Value, back)];
 }
 
-/** Back to the shape of `like`; the sizes that are written down say enough in all but rare cases. */
+/** Reshapes to the shape of `like`. Its known sizes are sufficient in all but rare cases. */
 function reshapedTo(g: GraphBuilder, dy: Value, like: Value): Value {
   const open = like.shape.filter((dim, axis) => typeof dim === "string" && dim !== dy.shape[axis]);
   if (open.length > 1) return g.reshapeLike(dy, like);
@@ -242,7 +242,10 @@ function reshapedTo(g: GraphBuilder, dy: Value, like: Value): Value {
   );
 }
 
-/** Each part gets its piece. Of one part the size may be unknown: those behind it are counted from the end. */
+/**
+ * Slices the gradient into those of the parts. One part may have an unknown size; the parts after it are located from
+ * the end of the axis.
+ */
 function concat(backward: Backward): readonly (Value | undefined)[] {
   const { g, inputs, node, wants } = backward;
   const dy = upstream(backward);
@@ -250,7 +253,7 @@ function concat(backward: Backward): readonly (Value | undefined)[] {
   const sizes = inputs.map((input) => input.shape[axis]);
   const unknown = sizes.findIndex((size) => typeof size === "string");
   if (sizes.filter((size) => typeof size === "string").length > 1) {
-    throw unsupported(node, "more than one part of unknown size");
+    throw unsupported(node, "has no gradient rule for several parts of unknown size");
   }
   const sum = (list: readonly unknown[]) => list.reduce<number>((total, size) => total + Number(size), 0);
   return inputs.map((_, index) => {
@@ -271,7 +274,7 @@ function split(backward: Backward): readonly (Value | undefined)[] {
   return [g.concat(parts, axis)];
 }
 
-/** What was cut away gets zeros, along each of the axes that were cut. */
+/** Elements that the slice left out have zero gradients, along each axis that was cut. */
 function slice(backward: Backward): readonly (Value | undefined)[] {
   const { g, inputs, node } = backward;
   const [x, starts = [], ends = [], axes = []] = [
@@ -281,13 +284,17 @@ function slice(backward: Backward): readonly (Value | undefined)[] {
   const whole = axes.reduce((part, given, index) => {
     const axis = axisOf(given, x);
     const cut = cutAway(x.shape[axis] ?? 1, starts[index] ?? 0, ends[index] ?? 0);
-    if (!cut) throw unsupported(node, `cut from an axis of unknown size ${x.shape[axis]}`);
+    if (!cut)
+      throw unsupported(
+        node,
+        `has no gradient rule for this slice of an axis of unknown size ${x.shape[axis]}`,
+      );
     return g.pad(part, axis, cut.before, cut.after);
   }, upstream(backward));
   return [whole];
 }
 
-/** How much of an axis a slice leaves out on either side; undefined where only a run knows. */
+/** How many elements a slice leaves out on either side of an axis; undefined if they are known only at run time. */
 function cutAway(size: Dim, start: number, end: number): { before: number; after: number } | undefined {
   const toTheEnd = end >= 2 ** 31;
   if (typeof size === "string") {
@@ -297,15 +304,16 @@ function cutAway(size: Dim, start: number, end: number): { before: number; after
   return { before: place(start), after: size - Math.max(place(start), place(end)) };
 }
 
-/** Rows that were taken more than once get the sum of their gradients. */
+/** The gradients of rows that were gathered more than once are added. */
 function gather(backward: Backward): readonly (Value | undefined)[] {
   const { g, node } = backward;
   const [data, indices] = [first(backward.inputs), at(backward.inputs, 1)];
-  if (axisOf(node.attributes.axis?.value, data) !== 0) throw unsupported(node, "only along the first axis");
+  if (axisOf(node.attributes.axis?.value, data) !== 0)
+    throw unsupported(node, "has a gradient rule only for the first axis");
   const inner = data.shape.slice(1);
   const flat = indices.shape.length === 1;
   if (!flat && inner.some((dim) => typeof dim === "string"))
-    throw unsupported(node, "rows of unknown size, not in a list");
+    throw unsupported(node, "has no gradient rule for rows of unknown size with indices of several axes");
   const rows = flat ? upstream(backward) : g.reshape(upstream(backward), [-1, ...inner.map(Number)]);
   const places = flat ? indices : g.reshape(indices, [-1]);
   return [g.scatterAddRows(zerosLike(g, data), places, rows)];
@@ -315,7 +323,7 @@ function gatherElements(backward: Backward): readonly (Value | undefined)[] {
   const { g, node } = backward;
   const [data, indices] = [first(backward.inputs), at(backward.inputs, 1)];
   if (data.shape.length !== 2 || axisOf(node.attributes.axis?.value, data) !== 1)
-    throw unsupported(node, "only columns of a matrix");
+    throw unsupported(node, "has a gradient rule only for columns of a matrix");
   return [g.scatterAddColumns(zerosLike(g, data), indices, upstream(backward))];
 }
 
@@ -334,12 +342,12 @@ function zerosLike(g: GraphBuilder, like: Value): Value {
   return g.expandLike(g.number(0), like);
 }
 
-/** Of an operator that has a rule, a form that the rule does not cover. */
+/** The error for a form of an operator that its rule does not cover. */
 function unsupported(node: Node, what: string): EpalmError {
   return new EpalmError("missing_gradient", `${node.op} of node '${node.name}': ${what}`);
 }
 
-// Access to a node's values, which the forward checker has counted.
+// Access to a node's values, whose number the forward checker has verified.
 
 function at(values: readonly Value[], index: number): Value {
   return values[index] as Value;

@@ -26,12 +26,12 @@ function mapValues<const List extends readonly unknown[]>(
   return list.map(make) as ValuesFor<List>;
 }
 
-/** An end for `slice` that lies behind every axis. */
+/** An end for `slice` beyond every axis. */
 const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
 /**
- * Builds a graph node by node. Each method is one ONNX operator and checks types and shapes at once, so
- * that a wrong wire is reported where it is drawn. Names are made from the scope: `layers.3/MatMul_2`.
+ * Builds a graph node by node. Each method adds one ONNX operator and checks types and shapes immediately, so that a
+ * mistake is reported at the call that makes it. Names contain the scope: `layers.3/MatMul_2`.
  */
 export class GraphBuilder {
   readonly #name: string;
@@ -47,7 +47,7 @@ export class GraphBuilder {
     this.#name = name;
   }
 
-  /** A builder that goes on from a graph; its inputs and outputs stay. Names of new nodes begin with `scope`. */
+  /** A builder that extends a graph and keeps its inputs and outputs. Names of new nodes begin with `scope`. */
   static extending(graph: Graph, scope: string): GraphBuilder {
     const builder = new GraphBuilder(graph.name);
     builder.#inputs.push(...graph.inputs);
@@ -59,19 +59,19 @@ export class GraphBuilder {
     return builder;
   }
 
-  /** A value that the graph has already. */
+  /** A value that the graph already contains. @throws `invalid_graph` */
   value(name: string): Value {
     const value = this.#values.get(name);
     if (!value) throw new EpalmError("invalid_graph", `there is no value '${name}'`);
     return value;
   }
 
-  /** Whole numbers of a small constant; undefined for anything else. */
+  /** The numbers of a small int64 constant; undefined for any other value. */
   constantOf(value: Value): readonly number[] | undefined {
     return constantNumbers(this.#initializers.get(value.name));
   }
 
-  /** Puts the nodes that `build` adds under a name; scopes nest with dots. */
+  /** Prefixes the names of the nodes that `build` adds; nested scopes are joined with dots. */
   scope<T>(name: string, build: () => T): T {
     const outer = this.#scope;
     this.#scope = outer ? `${outer}.${name}` : name;
@@ -88,7 +88,7 @@ export class GraphBuilder {
     return value;
   }
 
-  /** A weight under its own name. The same name may be asked for again only with the same source. */
+  /** A weight with its own name. A name can be used again only with the same source. */
   weight(name: string, source: TensorSource): Value {
     const known = this.#values.get(name);
     if (known && this.#initializers.get(name) === source) return known;
@@ -96,7 +96,7 @@ export class GraphBuilder {
     return this.#add({ name, type: source.type, shape: source.shape });
   }
 
-  /** Puts a value out of the graph under a stable name. */
+  /** Declares a value as an output with a stable name. */
   output(name: string, value: Value): Value {
     const node = this.#node("Identity", [value], {}, [name]);
     this.#outputs.push(node);
@@ -116,7 +116,7 @@ export class GraphBuilder {
     return graph;
   }
 
-  // Constants. Equal constants are one initializer.
+  // Constants. Equal constants share one initializer.
 
   /** int64 numbers of shape [n]. */
   integers(values: readonly number[]): Value {
@@ -125,19 +125,19 @@ export class GraphBuilder {
     );
   }
 
-  /** One int64 number, without axes. */
+  /** One int64 number without axes. */
   integer(value: number): Value {
     return this.#constant(`integer ${value}`, () =>
       constantSource("int64", [], BigInt64Array.of(BigInt(value))),
     );
   }
 
-  /** One float32 number, without axes. */
+  /** One float32 number without axes. */
   number(value: number): Value {
     return this.#constant(`number ${value}`, () => constantSource("float32", [], Float32Array.of(value)));
   }
 
-  // Arithmetic, element by element.
+  // Elementwise arithmetic.
 
   add(a: Value, b: Value): Value {
     return this.#one("Add", [a, b]);
@@ -193,11 +193,11 @@ export class GraphBuilder {
   sigmoid(x: Value): Value {
     return this.#one("Sigmoid", [x]);
   }
-  /** Exact (`none`), or by its tanh approximation. */
+  /** The exact function (`none`) or its tanh approximation. */
   gelu(x: Value, approximate: "none" | "tanh"): Value {
     return this.#one("Gelu", [x], { approximate: string(approximate) });
   }
-  /** Over the last axis. */
+  /** Along the last axis. */
   softmax(x: Value): Value {
     return this.#one("Softmax", [x], { axis: int(-1) });
   }
@@ -210,7 +210,7 @@ export class GraphBuilder {
     return this.#one("Erf", [x]);
   }
 
-  // Comparisons and choice.
+  // Comparison and selection.
 
   less(a: Value, b: Value): Value {
     return this.#one("Less", [a, b]);
@@ -234,12 +234,12 @@ export class GraphBuilder {
   matmul(a: Value, b: Value): Value {
     return this.#one("MatMul", [a, b]);
   }
-  /** a [M, K] x b^T, where b is [N, K] -> [M, N]; for tied embeddings, which are kept once, as [N, K]. */
+  /** a [M, K] x b^T, where b is [N, K] -> [M, N]; for tied embeddings, which are stored once, as [N, K]. */
   matmulTransposed(a: Value, b: Value): Value {
     return this.#one("Gemm", [a, b], { transB: int(1) });
   }
 
-  /** a x b, either with its last two axes swapped, without a copy of the swapped one. */
+  /** a x b, with the last two axes of either swapped, without a transposed copy. */
   fusedMatmul(a: Value, b: Value, swap: { readonly a?: boolean; readonly b?: boolean }): Value {
     const attributes = { transA: int(Number(swap.a ?? false)), transB: int(Number(swap.b ?? false)) };
     return this.#many("FusedMatMul", [a, b], attributes, ["product"], "com.microsoft")[0];
@@ -247,21 +247,19 @@ export class GraphBuilder {
 
   // Normalisation and reduction.
 
-  /** Over the last axis; scale and bias are [n]. */
+  /** Along the last axis; scale and bias are [n]. */
   layerNorm(x: Value, scale: Value, bias: Value, epsilon: number): Value {
     return this.#one("LayerNormalization", [x, scale, bias], { axis: int(-1), epsilon: float(epsilon) });
   }
-  /** Mean over one axis, which stays with size 1. */
+  /** Mean along one axis, which remains with size 1. */
   mean(x: Value, axis: number): Value {
     return this.#one("ReduceMean", [x, this.integers([axis])], { keepdims: int(1) });
   }
-  /** Sum over some axes, which stay with size 1 or go. */
+  /** Sum along some axes, which remain with size 1 if `keep` is true. */
   sum(x: Value, axes: readonly number[], keep: boolean): Value {
     return this.#one("ReduceSum", [x, this.integers(axes)], { keepdims: int(Number(keep)) });
   }
-  /**
-   * Cross-entropy of scores [N, V] against ids [N]: the loss of each row [N], and all log-probabilities [N, V].
-   */
+  /** Cross-entropy of scores [N, V] and target ids [N]: the loss of each row [N] and all log-probabilities [N, V]. */
   crossEntropy(scores: Value, ids: Value): { loss: Value; logProbabilities: Value } {
     const outputs = ["loss", "log-probabilities"] as const;
     const attributes = { reduction: string("none") };
@@ -273,16 +271,16 @@ export class GraphBuilder {
     );
     return { loss, logProbabilities };
   }
-  /** The k largest along the last axis, largest first; k is an int64 of shape [1]. */
+  /** The k largest elements along the last axis, in descending order; k is int64 [1]. */
   topK(x: Value, k: Value): { values: Value; indices: Value } {
     const attributes = { axis: int(-1), largest: int(1), sorted: int(1) };
     const [values, indices] = this.#many("TopK", [x, k], attributes, ["values", "indices"]);
     return { values, indices };
   }
 
-  // Shapes and places.
+  // Shapes and positions.
 
-  /** 0 keeps the size at that place, -1 is what is left. */
+  /** 0 keeps the size of that axis; -1 is the remaining size. */
   reshape(x: Value, shape: readonly number[]): Value {
     return this.#one("Reshape", [x, this.integers(shape)]);
   }
@@ -303,8 +301,8 @@ export class GraphBuilder {
     return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes);
   }
   /**
-   * Cuts one axis into parts whose sizes only a run knows: `sizes` is int64 [n], and `names` are what the
-   * parts' sizes are called.
+   * Splits one axis into parts whose sizes are known only at run time: `sizes` is int64 [n], and `names` are the
+   * names of the parts' sizes.
    */
   splitDynamic<const Names extends readonly string[]>(
     x: Value,
@@ -319,20 +317,20 @@ export class GraphBuilder {
   sizeOf(x: Value, axis: number): Value {
     return this.#one("Shape", [x], { start: int(axis), end: int(axis + 1) });
   }
-  /** x [1, ...] -> [B, ...]: the same for each entry of `like` [B, ...]. */
+  /** Repeats x [1, ...] for each entry of `like` [B, ...]: [B, ...]. */
   repeatFor(x: Value, like: Value): Value {
     const sizes = this.concat([this.sizeOf(like, 0), this.integers(x.shape.slice(1).map(() => 1))], 0);
     return this.#rename(this.#one("Expand", [x, sizes]), x.shape.with(0, like.shape[0] ?? 1));
   }
-  /** Elements start (included) to end (excluded) along one axis; negative counts from the end. */
+  /** Elements start (inclusive) to end (exclusive) along one axis; negative numbers count from the end. */
   slice(x: Value, axis: number, start: number, end = TO_THE_END): Value {
     return this.#one("Slice", [x, this.integers([start]), this.integers([end]), this.integers([axis])]);
   }
-  /** Entries of `data` along an axis, by number. */
+  /** Entries of `data` along an axis, by index. */
   gather(data: Value, indices: Value, axis = 0): Value {
     return this.#one("Gather", [data, indices], { axis: int(axis) });
   }
-  /** data [N, M], indices [N, k] -> [N, k]: from each row, those columns. */
+  /** Gathers columns of each row: data [N, M], indices [N, k] -> [N, k]. */
   gatherColumns(data: Value, indices: Value): Value {
     return this.#one("GatherElements", [data, indices], { axis: int(1) });
   }
@@ -341,15 +339,15 @@ export class GraphBuilder {
   shapeOf(x: Value): Value {
     return this.#one("Shape", [x]);
   }
-  /** To the shape of `like`, however many of its sizes only a run knows. */
+  /** Reshapes to the shape of `like`, any of whose sizes may be known only at run time. */
   reshapeLike(x: Value, like: Value): Value {
     return this.#rename(this.#one("Reshape", [x, this.shapeOf(like)]), like.shape);
   }
-  /** To the shape of `like`: axes of size 1 are repeated. */
+  /** Repeats axes of size 1 to match the shape of `like`. */
   expandLike(x: Value, like: Value): Value {
     return this.#rename(this.#one("Expand", [x, this.shapeOf(like)]), like.shape);
   }
-  /** Zeros around: `before` and `after` along one axis. */
+  /** Pads one axis with `before` and `after` zeros. */
   pad(x: Value, axis: number, before: number, after: number): Value {
     const rank = x.shape.length;
     const pads = new Array<number>(2 * rank)
@@ -359,8 +357,8 @@ export class GraphBuilder {
     return this.#one("Pad", [x, this.integers(pads)]);
   }
   /**
-   * Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. Not with ScatterND: that of
-   * ONNX Runtime adds with several threads at once, and loses sums where entries repeat (issue 23396).
+   * Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. ScatterND is not used: that
+   * of ONNX Runtime adds with several threads at once and loses sums if entries repeat (issue 23396).
    */
   scatterAddRows(data: Value, indices: Value, updates: Value): Value {
     const inner = updates.shape.slice(1).map((_, axis) => axis + 1);
@@ -376,14 +374,14 @@ export class GraphBuilder {
     return this.#one("ScatterElements", [data, indices, updates], { axis: int(1), reduction: string("add") });
   }
 
-  /** How many elements a value has, as a float32 number. */
+  /** The number of elements as a float32 number. */
   elementCount(x: Value): Value {
     const known = x.shape.every((dim) => typeof dim === "number");
     if (known) return this.number(x.shape.reduce<number>((count, dim) => count * Number(dim), 1));
     return this.cast(this.#one("Size", [x]), "float32");
   }
 
-  /** Asks a node of this graph for an output that it left out so far, and for those before it. */
+  /** Adds outputs up to `index` to a node that has omitted them so far, and returns the one at `index`. */
   extendOutputs(name: string, index: number): Value {
     const at = this.#nodes.findIndex((node) => node.name === name);
     const node = this.#nodes[at];
@@ -403,7 +401,7 @@ export class GraphBuilder {
     return this.value(more[index] ?? "");
   }
 
-  /** Any other operator that the checker knows; `outputs` is how many values it puts out. */
+  /** Adds any other operator that the checker knows and that has `outputs` outputs. */
   operator(
     op: string,
     inputs: readonly Value[],
@@ -466,13 +464,13 @@ export class GraphBuilder {
 
   #add(value: Value): Value {
     if (this.#values.has(value.name)) {
-      throw new EpalmError("invalid_graph", `'${value.name}' ${formatShape(value.shape)} is made twice`);
+      throw new EpalmError("invalid_graph", `'${value.name}' ${formatShape(value.shape)} is defined twice`);
     }
     this.#values.set(value.name, value);
     return value;
   }
 
-  /** Calls the unknown sizes of a value by names that say what they are. */
+  /** Replaces the unknown sizes in a value's shape by meaningful names. */
   #rename(value: Value, shape: readonly Dim[]): Value {
     const renamed = { ...value, shape };
     this.#values.set(value.name, renamed);

@@ -4,16 +4,16 @@ import { compatibleDims } from "./dims.js";
 import type { Graph, Node, TensorType, Value } from "./ir.js";
 import { inferTypes } from "./operators.js";
 
-/** The longest constant that shape rules look into: shapes, axes and parts are far shorter. */
+/** The longest constant that shape rules read; shapes, axes and parts are far shorter. */
 const MAX_SHAPE_CONSTANT = 1024;
 
-/** Whole numbers of a small int64 constant; undefined for anything else. */
+/** The numbers of a small int64 constant; undefined for anything else. */
 export function constantNumbers(source: TensorSource | undefined): readonly number[] | undefined {
   if (source?.type !== "int64" || elementCount(source.shape) > MAX_SHAPE_CONSTANT) return undefined;
   return Array.from(source.read(), Number);
 }
 
-/** Types of a node's outputs, from the values and constants that are known before it. */
+/** Types of a node's outputs, inferred from the values and constants defined before it. @throws `invalid_graph` */
 export function inferNode(
   node: Node,
   values: ReadonlyMap<string, Value>,
@@ -23,7 +23,7 @@ export function inferNode(
   const types = node.inputs.map((name) => {
     if (name === "") return undefined;
     const value = values.get(name);
-    if (!value) throw new EpalmError("invalid_graph", `${where}: input '${name}' is not made before it`);
+    if (!value) throw new EpalmError("invalid_graph", `${where}: input '${name}' is not defined before it`);
     return value;
   });
   return inferTypes(node.domain === "" ? node.op : `${node.domain}.${node.op}`, {
@@ -35,14 +35,16 @@ export function inferNode(
 }
 
 /**
- * Goes through a whole graph, however it was made, and throws at the first node whose inputs are not
- * there yet, or whose types or shapes are not what its operator makes of them.
+ * Checks a whole graph, however it was built: every input must be defined before the node that uses it, and the
+ * declared types and shapes must be those that the operators produce.
+ *
+ * @throws `invalid_graph` at the first node that fails
  */
 export function checkGraph(graph: Graph): void {
   const made = new Map<string, Value>();
   const add = (value: Value, where: string) => {
     if (made.has(value.name))
-      throw new EpalmError("invalid_graph", `${where}: '${value.name}' is made twice`);
+      throw new EpalmError("invalid_graph", `${where}: '${value.name}' is defined twice`);
     made.set(value.name, value);
   };
   for (const input of graph.inputs) add(input, "input");
@@ -56,13 +58,13 @@ export function checkGraph(graph: Graph): void {
         throw new EpalmError("invalid_graph", `${node.op} '${node.name}': output '${name}' has no type`);
       }
       expectSame(declared, inferred, `${node.op} '${node.name}': output '${name}'`);
-      // Names that the builder gave to unknown sizes stay: later nodes were built with them.
+      // Keep names that the builder gave to unknown sizes, because later nodes were built with them.
       add({ ...declared, name }, node.name);
     });
   }
   for (const output of graph.outputs) {
     const value = made.get(output.name);
-    if (!value) throw new EpalmError("invalid_graph", `output '${output.name}' is not made by any node`);
+    if (!value) throw new EpalmError("invalid_graph", `output '${output.name}' is not computed by any node`);
     expectSame(output, value, `output '${output.name}'`);
   }
 }

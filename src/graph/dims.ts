@@ -2,9 +2,9 @@ import { EpalmError } from "../core/errors.js";
 import { formatShape } from "../tensor/tensor.js";
 import type { Dim } from "./ir.js";
 
-/** Arithmetic of sizes, some of which are names: `text+1`, `step*3`, `batch*step`. */
+/** Arithmetic of sizes, some of which are symbolic: `text+1`, `step*3`, `batch*step`. */
 
-/** The shape of `a op b` under ONNX's (numpy's) broadcasting. */
+/** The shape of `a op b` under the broadcasting rules of ONNX (and numpy). @throws `invalid_graph` */
 export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: string): Dim[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, index) => {
@@ -19,18 +19,18 @@ export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: str
   });
 }
 
-/** `a + b`; equal names are counted and all are sorted, so that equal sums have equal names. */
+/** `a + b`. Equal names are combined and terms are sorted, so that equal sums have equal names. */
 export function addDims(a: Dim, b: Dim): Dim {
   return joinTerms([...termsOf(a), ...termsOf(b)]);
 }
 
-/** A term of a sum: so many times a name, or a number where the name is empty. */
+/** A term of a sum: a multiple of a name, or a number if the name is empty. */
 interface Term {
   readonly name: string;
   readonly times: number;
 }
 
-/** `step*3+1` is 3 times `step`, and 1. */
+/** `step*3+1` has the terms 3 times `step` and 1. */
 function termsOf(dim: Dim): Term[] {
   if (typeof dim === "number") return [{ name: "", times: dim }];
   return dim.split("+").map((term) => {
@@ -50,8 +50,10 @@ function joinTerms(terms: readonly Term[]): Dim {
 }
 
 /**
- * The one size that is left open in a reshape: the product of `from` over the product of `known`.
- * Names cancel against the same names; what is left must be a whole number, or names and a whole number.
+ * The size that a reshape leaves open: the product of `from` divided by the product of `known`. Equal names cancel;
+ * the rest must be an integer, optionally multiplied by names.
+ *
+ * @throws `invalid_graph`
  */
 export function remainingDim(from: readonly Dim[], known: readonly Dim[], where: string): Dim {
   const [all, taken] = [factors(from), factors(known)];
@@ -65,7 +67,7 @@ export function remainingDim(from: readonly Dim[], known: readonly Dim[], where:
   return all.names.reduce<Dim>(multiplyDims, size);
 }
 
-/** `a * b`; sums are multiplied out, and names of a product are sorted. */
+/** `a * b`. Sums are expanded, and the names of a product are sorted. */
 function multiplyDims(a: Dim, b: Dim): Dim {
   const names = (left: Term, right: Term) =>
     [left.name, right.name].flatMap((name) => (name === "" ? [] : name.split("*"))).sort();
@@ -77,7 +79,7 @@ function multiplyDims(a: Dim, b: Dim): Dim {
 }
 
 /**
- * A product of sizes, as names and a number: `step*3` counts as `step` and 3, and `step*3+3` as `step+1` and 3.
+ * A product of sizes as names and a number: `step*3` has the factors `step` and 3, and `step*3+3` has `step+1` and 3.
  */
 function factors(dims: readonly Dim[]): { names: string[]; product: number } {
   const names: string[] = [];
@@ -103,12 +105,12 @@ function misfit(from: readonly Dim[], known: readonly Dim[], where: string): Epa
   );
 }
 
-/** The name of a size that only a run knows, and that no rule can tell; a builder may know better. */
+/** A name for a size that is known only at run time and that no rule can infer; a builder may replace it. */
 export function unknownDim(label: string): Dim {
   return `?${label}`;
 }
 
-/** Whether a declared and an inferred size can be the same at run time. */
+/** Whether a declared and an inferred size can be equal at run time. */
 export function compatibleDims(declared: Dim, inferred: Dim): boolean {
   if (declared === inferred) return true;
   return typeof inferred === "string" && (typeof declared === "string" || inferred.startsWith("?"));

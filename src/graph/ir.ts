@@ -1,20 +1,20 @@
 import type { ElementType, TensorSource } from "../tensor/tensor.js";
 
 /**
- * The graph representation: plain readonly data. Building, checking, differentiating, quantizing and
- * serialising are separate functions from this to this, or to bytes.
+ * The graph representation: plain readonly data. Building, checking, differentiating, quantizing and serialising are
+ * separate functions that return a new graph or bytes.
  */
 
-/** A size that is known, or the name of one that each run decides, such as `batch` or `past+step`. */
+/** A known size, or the name of one that is known only at run time, such as `batch` or `past+step`. */
 export type Dim = number | string;
 
-/** What is known of a tensor before it is computed. */
+/** Type and shape of a tensor that has not been computed yet. */
 export interface TensorType {
   readonly type: ElementType;
   readonly shape: readonly Dim[];
 }
 
-/** A named tensor of a graph: an input, a weight, or what a node puts out. */
+/** A named tensor of a graph: an input, a weight, or the output of a node. */
 export interface Value extends TensorType {
   readonly name: string;
 }
@@ -31,9 +31,9 @@ export type Attributes = Readonly<Record<string, Attribute>>;
 export interface Node {
   readonly name: string;
   readonly op: string;
-  /** `""` is ONNX itself, `com.microsoft` is ONNX Runtime's set. */
+  /** `""` is the standard ONNX set, `com.microsoft` that of ONNX Runtime. */
   readonly domain: OperatorDomain;
-  /** Names of values; `""` where an optional input is left out. */
+  /** Names of values; `""` if an optional input is omitted. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: Attributes;
@@ -45,11 +45,11 @@ export interface Graph {
   readonly name: string;
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
-  /** In an order in which each node's inputs come before it. */
+  /** In topological order: each node's inputs precede it. */
   readonly nodes: readonly Node[];
-  /** Weights and constants, by name; they stay in their files until they are read. */
+  /** Weights and constants by name. Their data stays in files until it is read. */
   readonly initializers: ReadonlyMap<string, TensorSource>;
-  /** Every value by name: inputs, initializers, node outputs. */
+  /** All values by name: inputs, initializers and node outputs. */
   readonly values: ReadonlyMap<string, Value>;
 }
 

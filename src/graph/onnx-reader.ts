@@ -16,18 +16,19 @@ import {
 } from "./onnx-schema.js";
 import { elementTypeOf } from "./operators.js";
 
-/** A graph file holds no weights; the largest that epalm writes (hundreds of layers) is far smaller. */
+/** A graph file contains no large weights; the largest that epalm writes (hundreds of layers) is far smaller. */
 const MAX_GRAPH_BYTES = 256 * 1024 * 1024;
 
 /**
- * Reads a graph that epalm wrote; weights stay in their files. The graph is checked again, node by node.
- * Throws `invalid_model`, naming the file and the cause.
+ * Reads a graph that epalm wrote, and checks it node by node. Weights stay in their files.
+ *
+ * @throws `invalid_model`, naming the file and the cause
  */
 export function readOnnx(path: string): Graph {
   try {
     const { size } = statSync(path);
     if (size > MAX_GRAPH_BYTES)
-      throw new EpalmError("invalid_model", `${size} bytes are more than ${MAX_GRAPH_BYTES}`);
+      throw new EpalmError("invalid_model", `expected at most ${MAX_GRAPH_BYTES} bytes, got ${size}`);
     const graph = graphOf(decodeModel(readFileSync(path)), dirname(path));
     checkGraph(graph);
     return graph;
@@ -38,7 +39,7 @@ export function readOnnx(path: string): Graph {
 
 function graphOf(model: ModelMessage, folder: string): Graph {
   const { graph } = model;
-  if (!graph) throw new EpalmError("invalid_model", "holds no graph");
+  if (!graph) throw new EpalmError("invalid_model", "contains no graph");
   const inputs = (graph.input ?? []).map(readValue);
   const outputs = (graph.output ?? []).map(readValue);
   const initializers = new Map(
@@ -61,7 +62,7 @@ function graphOf(model: ModelMessage, folder: string): Graph {
 function readValue(info: ValueInfoMessage): Value {
   const tensor = info.type?.tensorType;
   const type = elementTypeOf(tensor?.elemType ?? 0);
-  if (!type) throw new EpalmError("invalid_model", `value '${info.name}' has no element type that is known`);
+  if (!type) throw new EpalmError("invalid_model", `value '${info.name}' has an unknown element type`);
   const shape = (tensor?.shape?.dim ?? []).map((dim): Dim => dim.dimParam ?? dim.dimValue ?? 0);
   return { name: info.name, type, shape };
 }
@@ -124,7 +125,8 @@ function externalReader(tensor: TensorMessage, folder: string, length: number, t
   }
   const path = join(folder, location);
   const file = statSync(path);
-  if (!file.isFile()) throw new EpalmError("invalid_model", `${where}: data file '${location}' is no file`);
+  if (!file.isFile())
+    throw new EpalmError("invalid_model", `${where}: data file '${location}' is not a regular file`);
   const { size } = file;
   if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size) {
     throw new EpalmError("invalid_model", `${where}: lies outside ${location}, which has ${size} bytes`);

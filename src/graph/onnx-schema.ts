@@ -1,8 +1,8 @@
 import protobuf from "protobufjs";
 
 /**
- * The part of ONNX's file format that epalm writes and reads, with the field numbers of the published
- * schema (onnx/onnx.proto, IR version 10). Unknown fields of other writers are skipped by protobuf.
+ * The part of ONNX's file format that epalm writes and reads, with the field numbers of the published schema
+ * (onnx/onnx.proto, IR version 10). protobuf skips unknown fields of other writers.
  */
 
 const field = (type: string, id: number) => ({ type, id });
@@ -80,7 +80,7 @@ const root = protobuf.Root.fromJSON({
 
 const modelType = root.lookupType("onnx.Model");
 
-/** ONNX's numbers for the kinds of attributes (onnx.proto, AttributeProto.AttributeType). */
+/** ONNX's numbers of the attribute types (onnx.proto, AttributeProto.AttributeType). */
 export const attributeTypes = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 /** onnx.proto, TensorProto.DataLocation: the tensor's bytes are in another file. */
@@ -142,7 +142,7 @@ export function encodeModel(model: ModelMessage): Uint8Array {
   return modelType.encode(model).finish();
 }
 
-/** Throws protobuf's own error where the bytes are no message. Repeated fields that are empty are absent. */
+/** Throws protobuf's own error if the bytes are not a message. Repeated fields that are empty are undefined. */
 export function decodeModel(bytes: Uint8Array): ModelMessage {
   return modelType.toObject(modelType.decode(bytes), { longs: Number }) as ModelMessage;
 }

@@ -16,35 +16,35 @@ import {
 } from "./onnx-schema.js";
 import { onnxTypes } from "./operators.js";
 
-/** The newest that every runtime in use reads: ONNX 1.16 of 2024; onnxruntime-node 1.30 reads newer ones. */
+/** The newest versions that all current runtimes read: ONNX 1.16 of 2024. onnxruntime-node 1.30 reads newer ones. */
 const IR_VERSION = 10;
 const OPSET = 21;
 
-/** Smaller tensors stand in the graph file itself: shapes and single numbers must, for shape inference. */
+/** Smaller tensors are stored in the graph file. Shape inference requires this for shapes and single numbers. */
 const INLINE_BYTES = 1024;
 
-/** Weights begin at whole pages, so that a runtime can map them from the file. */
+/** Weights begin at page boundaries, so that a runtime can map them from the file. */
 const ALIGNMENT = 4096;
 
-/** Below the 2 GB that some file systems and tools can handle. */
+/** Below the 2 GB limit of some file systems and tools. */
 const DEFAULT_SHARD_BYTES = 1 << 30;
 
 export interface WriteOptions {
-  /** The most bytes that one data file may have; a larger single tensor gets a file of its own. */
+  /** Maximum size of a data file in bytes; a larger tensor is written to a file of its own. Default: 1 GiB. */
   readonly shardBytes?: number;
 }
 
 export interface WrittenFile {
-  /** Name beside the graph file. */
+  /** File name; the file is in the folder of the graph. */
   readonly name: string;
   readonly bytes: number;
-  /** sha256, in hexadecimal digits. */
+  /** SHA-256 in hexadecimal. */
   readonly sha256: string;
 }
 
 /**
- * Writes `graph` to `path` (`….onnx`) and its weights beside it (`….data`, `….data.1`, …), one tensor at a
- * time: no more than one weight is in memory. Files get their names only once they are whole.
+ * Writes `graph` to `path` (`….onnx`) and its weights to files beside it (`….data`, `….data.1`, …). Only one weight
+ * is in memory at a time, and files get their final names when they are complete.
  */
 export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}): WrittenFile[] {
   mkdirSync(dirname(path), { recursive: true });
@@ -66,7 +66,7 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
   }
 }
 
-/** The whole graph, weights included, as one file's bytes; for small graphs that live in memory only. */
+/** The whole graph, including its weights, as the bytes of one file; for small graphs that exist only in memory. */
 export function encodeOnnx(graph: Graph): Uint8Array {
   return encodeModel(
     modelMessage(
@@ -76,7 +76,7 @@ export function encodeOnnx(graph: Graph): Uint8Array {
   );
 }
 
-/** Appends tensors to data files and remembers where each one stands. */
+/** Appends tensors to data files and records their positions. */
 class ShardWriter {
   readonly #files: { name: string; descriptor: number; bytes: number; hash: Hash }[] = [];
 
@@ -113,7 +113,7 @@ class ShardWriter {
       try {
         closeSync(descriptor);
       } catch {
-        // It was closed already: what matters is that the file goes.
+        // The file was closed before; it only has to be removed.
       }
       rmSync(join(this.folder, `${name}.part`), { force: true });
     }
@@ -148,13 +148,15 @@ function byteLength(source: TensorSource): number {
   return elementCount(source.shape) * elementSize[source.type];
 }
 
-/** A source that gives more or less than its shape says would shift what is read back. */
+/**
+ * Rejects a source that returns more or fewer bytes than its shape requires, which would shift the tensors after it.
+ */
 function bytesOfSource(name: string, source: TensorSource): Uint8Array {
   const bytes = bytesOf(source.read());
   if (bytes.length === byteLength(source)) return bytes;
   throw new EpalmError(
     "internal",
-    `weight '${name}': expected ${byteLength(source)} bytes, its source gave ${bytes.length}`,
+    `weight '${name}': expected ${byteLength(source)} bytes, its source returned ${bytes.length}`,
   );
 }
 

@@ -4,17 +4,17 @@ import { addDims, broadcastShapes, remainingDim, unknownDim } from "./dims.js";
 import type { Attribute, Attributes, Dim, TensorType } from "./ir.js";
 
 /**
- * What each operator makes of the types and shapes it is given: one rule per operator, named as in the
- * ONNX operator list (opset 21) and ONNX Runtime's contrib operators. A graph may use no others.
+ * Type and shape inference: one rule per operator, named as in the ONNX operator list (opset 21) and ONNX Runtime's
+ * contrib operators. A graph can use no other operators.
  */
 
-/** What a rule sees of its node. */
+/** The node to which a rule is applied. */
 export interface Inputs {
-  /** The node, for messages: operator and name. */
+  /** Operator and name of the node, for messages. */
   readonly where: string;
   readonly types: readonly (TensorType | undefined)[];
   readonly attributes: Attributes;
-  /** Whole numbers of a small constant input, where it is one. */
+  /** The numbers of a small constant input; undefined if the input is not one. */
   constant(index: number): readonly number[] | undefined;
 }
 
@@ -43,7 +43,7 @@ function needConstant(node: Inputs, index: number): readonly number[] {
   return values;
 }
 
-/** A negative axis counts from the end, as in ONNX. */
+/** The index of an axis; negative axes count from the end, as in ONNX. */
 function axisOf(node: Inputs, axis: number, rank: number): number {
   const index = axis < 0 ? axis + rank : axis;
   if (index < 0 || index >= rank) throw fail(node, `axis ${axis} is outside rank ${rank}`);
@@ -93,7 +93,7 @@ function matmulShape(node: Inputs, a: readonly Dim[], b: readonly Dim[]): Dim[] 
   return [...batch, dimAt(a, a.length - 2), dimAt(b, b.length - 1)];
 }
 
-/** Operators that fold some axes; the axes are input 1 (ONNX 18 and later). */
+/** Operators that reduce some axes, which are input 1 (since opset 18). */
 const reduction: Rule = (node) => {
   const x = expectType(node, 0, "float32");
   const keep = (attribute(node, "keepdims", "int") ?? 1) === 1;
@@ -116,7 +116,7 @@ function concat(node: Inputs): readonly TensorType[] {
     if (!fits)
       throw fail(
         node,
-        `input ${index}: ${formatShape(part.shape)} does not join ${formatShape(first.shape)}`,
+        `input ${index}: ${formatShape(part.shape)} cannot be concatenated with ${formatShape(first.shape)}`,
       );
     joined = addDims(joined, dimAt(part.shape, axis));
   });
@@ -130,7 +130,7 @@ function split(node: Inputs): readonly TensorType[] {
   const count = attribute(node, "num_outputs", "int");
   if (count !== undefined) {
     if (typeof total !== "number" || total % count !== 0)
-      throw fail(node, `${total} does not split into ${count}`);
+      throw fail(node, `${total} cannot be split into ${count} equal parts`);
     return Array.from({ length: count }, () => ({ type: x.type, shape: x.shape.with(axis, total / count) }));
   }
   const parts = node.constant(1);
@@ -140,10 +140,10 @@ function split(node: Inputs): readonly TensorType[] {
   return parts.map((part) => ({ type: x.type, shape: x.shape.with(axis, part) }));
 }
 
-/** Parts whose sizes are computed in each run: as many as the sizes input has entries. */
+/** Parts whose sizes are computed at run time; their number is the length of the sizes input. */
 function partsOfUnknownSize(node: Inputs, x: TensorType, axis: number): readonly TensorType[] {
   const count = expectType(node, 1, "int64").shape[0];
-  if (typeof count !== "number") throw fail(node, "an unknown number of parts");
+  if (typeof count !== "number") throw fail(node, "the number of parts is unknown");
   return Array.from({ length: count }, (_, index) => ({
     type: x.type,
     shape: x.shape.with(axis, unknownDim(`part${index}`)),
@@ -155,9 +155,9 @@ function reshape(node: Inputs): readonly TensorType[] {
   const target = node.constant(1);
   if (!target) return [{ type: x.type, shape: unknownSizes(node, 1) }];
   const open = target.filter((dim) => dim === -1).length;
-  if (open > 1) throw fail(node, "more than one size is left open");
+  if (open > 1) throw fail(node, "expected at most one size of -1");
   if (target.some((dim, index) => dim < -1 || (dim === 0 && index >= x.shape.length))) {
-    throw fail(node, `${formatShape(target)} is no shape for ${formatShape(x.shape)}`);
+    throw fail(node, `${formatShape(target)} is not a valid shape for ${formatShape(x.shape)}`);
   }
   const copied = target.map((dim, index) => (dim === 0 ? dimAt(x.shape, index) : dim));
   const known = copied.filter((dim) => dim !== -1);
@@ -175,17 +175,17 @@ function transpose(node: Inputs): readonly TensorType[] {
     [...order].sort((a, b) => a - b).some((axis, index) => axis !== index) ||
     order.length !== x.shape.length
   ) {
-    throw fail(node, `perm ${formatShape(order)} is no order of ${x.shape.length} axes`);
+    throw fail(node, `perm ${formatShape(order)} is not a permutation of ${x.shape.length} axes`);
   }
   return [{ type: x.type, shape: order.map((axis) => dimAt(x.shape, axis)) }];
 }
 
-/** Starts, ends, axes and steps are inputs 1 to 4; only constants, so that shapes stay known. */
+/** Starts, ends, axes and steps are inputs 1 to 4. They must be constants, so that shapes remain known. */
 function slice(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const [starts, ends, axes] = [needConstant(node, 1), needConstant(node, 2), needConstant(node, 3)];
   if (node.types[4] && needConstant(node, 4).some((step) => step !== 1))
-    throw fail(node, "steps other than 1");
+    throw fail(node, "steps other than 1 are not supported");
   const shape = [...x.shape];
   axes.forEach((given, index) => {
     const axis = axisOf(node, given, shape.length);
@@ -204,7 +204,7 @@ function slicedDim(node: Inputs, dim: Dim, start: number, end: number): Dim {
   if (start >= 0 && end >= 2 ** 31) return addDims(dim, -start);
   if (start >= 0 && end < 0) return addDims(dim, end - start);
   if (start < 0 && end >= 2 ** 31) return -start;
-  throw fail(node, `a slice from ${start} to ${end} of an axis of unknown size ${dim}`);
+  throw fail(node, `cannot infer the slice from ${start} to ${end} of an axis of unknown size ${dim}`);
 }
 
 function gather(node: Inputs): readonly TensorType[] {
@@ -249,12 +249,12 @@ function normalization(node: Inputs): readonly TensorType[] {
       throw fail(node, `input ${index}: expected [${x.shape.at(-1)}], got ${formatShape(part.shape)}`);
     }
   }
-  // Mean and inverse deviation of each vector are further outputs, for those who ask.
+  // Mean and inverse standard deviation of each vector are optional outputs.
   const perVector: TensorType = { type: "float32", shape: x.shape.with(-1, 1) };
   return [x, perVector, perVector];
 }
 
-/** A [M, K] (or its transpose) x B [K, N] (or its transpose) + C */
+/** A [M, K] or its transpose, times B [K, N] or its transpose, plus C. */
 function gemm(node: Inputs): readonly TensorType[] {
   const flip = (type: TensorType, name: string) =>
     attribute(node, name, "int") === 1 ? type.shape.toReversed() : type.shape;
@@ -266,19 +266,19 @@ function gemm(node: Inputs): readonly TensorType[] {
   if (node.types[2] && !repeatsTo(expectType(node, 2, "float32").shape, shape)) {
     throw fail(
       node,
-      `input 2: ${formatShape(input(node, 2).shape)} does not repeat to ${formatShape(shape)}`,
+      `input 2: ${formatShape(input(node, 2).shape)} cannot be broadcast to ${formatShape(shape)}`,
     );
   }
   return [{ type: a.type, shape }];
 }
 
-/** Whether `from` fills `to` by repetition alone; `to` itself stays as it is. */
+/** Whether `from` can be broadcast to `to`. */
 function repeatsTo(from: readonly Dim[], to: readonly Dim[]): boolean {
   const missing = to.length - from.length;
   return missing >= 0 && from.every((dim, axis) => dim === 1 || dim === to[axis + missing]);
 }
 
-/** A [..., K] float x B packed by blocks of K -> [..., N] */
+/** A [..., K] float32 times B, packed in blocks of K -> [..., N]. */
 function matmulNBits(node: Inputs): readonly TensorType[] {
   const a = expectType(node, 0, "float32");
   const [k, n] = [attribute(node, "K", "int"), attribute(node, "N", "int")];
@@ -296,7 +296,6 @@ function matmulNBits(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
 }
 
-/** Repeats axes of size 1. */
 function expand(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const target = node.constant(1);
@@ -314,14 +313,14 @@ function expand(node: Inputs): readonly TensorType[] {
   ];
 }
 
-/** As many sizes, known only to a run, as a shape input has entries. */
+/** Unknown sizes, one for each entry of a shape input. */
 function unknownSizes(node: Inputs, index: number): readonly Dim[] {
   const rank = expectType(node, index, "int64").shape[0];
-  if (typeof rank !== "number") throw fail(node, "an unknown number of axes");
+  if (typeof rank !== "number") throw fail(node, "the number of axes is unknown");
   return Array.from({ length: rank }, (_, axis) => unknownDim(`size${axis}`));
 }
 
-/** The sizes of axes start (included) to end (excluded), as int64. */
+/** The sizes of axes start (inclusive) to end (exclusive), as int64. */
 function shapeOf(node: Inputs): readonly TensorType[] {
   const { shape } = input(node, 0);
   const part = shape.slice(
@@ -331,14 +330,14 @@ function shapeOf(node: Inputs): readonly TensorType[] {
   return [{ type: "int64", shape: [part.length] }];
 }
 
-/** Zeros around every axis: input 1 is [before of each axis, after of each axis]. */
+/** Pads with zeros: input 1 contains the counts before every axis, followed by the counts after every axis. */
 function pad(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const pads = needConstant(node, 1);
   if (pads.length !== 2 * x.shape.length || pads.some((pad) => pad < 0)) {
     throw fail(
       node,
-      `expected two numbers from 0 on for each of ${x.shape.length} axes, got ${formatShape(pads)}`,
+      `expected two non-negative numbers for each of ${x.shape.length} axes, got ${formatShape(pads)}`,
     );
   }
   const shape = x.shape.map((dim, axis) =>
@@ -347,7 +346,7 @@ function pad(node: Inputs): readonly TensorType[] {
   return [{ type: x.type, shape }];
 }
 
-/** A [..., M, K] x B [..., K, N], either with its last two axes swapped. */
+/** A [..., M, K] x B [..., K, N]; the last two axes of either may be swapped. */
 function fusedMatMul(node: Inputs): readonly TensorType[] {
   const flip = (type: TensorType, name: string) =>
     attribute(node, name, "int") === 1
@@ -361,7 +360,7 @@ function fusedMatMul(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: matmulShape(node, flip(a, "transA"), flip(b, "transB")) }];
 }
 
-/** Scores [N, V] against ids [N] -> the loss of each row [N], all log-probabilities [N, V]. */
+/** Scores [N, V] and target ids [N] -> the loss of each row [N] and all log-probabilities [N, V]. */
 function crossEntropy(node: Inputs): readonly TensorType[] {
   const [scores, ids] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
   if (scores.shape.length !== 2 || ids.shape.length !== 1 || scores.shape[0] !== ids.shape[0]) {
@@ -384,7 +383,7 @@ function topK(node: Inputs): readonly TensorType[] {
   const [k = unknownDim("top")] = node.constant(1) ?? [];
   const all = dimAt(x.shape, x.shape.length - 1);
   if (typeof k === "number" && (k < 0 || (typeof all === "number" && k > all)))
-    throw fail(node, `the best ${k} of ${all}`);
+    throw fail(node, `cannot take the top ${k} of ${all}`);
   const shape = x.shape.with(-1, k);
   return [
     { type: x.type, shape },
@@ -392,23 +391,26 @@ function topK(node: Inputs): readonly TensorType[] {
   ];
 }
 
-/** Data and indices of as many axes -> of the shape of the indices. */
+/** Data and indices of the same rank -> the shape of the indices. */
 function gatherElements(node: Inputs): readonly TensorType[] {
   const [data, indices] = [input(node, 0), expectType(node, 1, "int64", "int32")];
   axisOf(node, attribute(node, "axis", "int") ?? 0, data.shape.length);
   if (data.shape.length !== indices.shape.length) {
-    throw fail(node, `${formatShape(data.shape)} and indices ${formatShape(indices.shape)} differ in axes`);
+    throw fail(node, `${formatShape(data.shape)} and indices ${formatShape(indices.shape)} differ in rank`);
   }
   return [{ type: data.type, shape: indices.shape }];
 }
 
-/** Data, indices of as many axes, and an update for each index -> of the shape of the data. */
+/** Data, indices of the same rank, and one update per index -> the shape of the data. */
 function scatterElements(node: Inputs): readonly TensorType[] {
   const [{ shape }] = gatherElements(node) as [TensorType];
   const [data, updates] = [input(node, 0), input(node, 2)];
   sameTypes(node, data, updates);
   if (!sameShape(shape, updates.shape)) {
-    throw fail(node, `updates ${formatShape(updates.shape)} for indices ${formatShape(shape)}`);
+    throw fail(
+      node,
+      `updates ${formatShape(updates.shape)} and indices ${formatShape(shape)} differ in shape`,
+    );
   }
   return [data];
 }
@@ -421,7 +423,7 @@ function where(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape }];
 }
 
-/** ONNX's numbers for element types (onnx.proto, TensorProto.DataType). */
+/** ONNX's numbers of the element types (onnx.proto, TensorProto.DataType). */
 export const onnxTypes: Readonly<Record<ElementType, number>> = {
   float32: 1,
   uint8: 2,
@@ -513,10 +515,10 @@ const rules: Readonly<Record<string, Rule>> = {
   "com.microsoft.MatMulNBits": matmulNBits,
 };
 
-/** Every operator that a graph may use. */
+/** All operators that a graph can use. */
 export const operatorNames: readonly string[] = Object.keys(rules);
 
-/** Types and shapes of what an operator puts out; an error names the node and what does not fit. */
+/** Types and shapes of an operator's outputs. @throws `invalid_graph`, naming the node and the cause */
 export function inferTypes(operator: string, node: Inputs): readonly TensorType[] {
   const rule = Object.hasOwn(rules, operator) ? rules[operator] : undefined;
   if (!rule) throw new EpalmError("invalid_graph", `${node.where}: no rule for operator ${operator}`);

@@ -7,23 +7,23 @@ import { type Int8Matrix, int4Blocks, int8Columns } from "./quantized-weights.js
 
 export interface QuantizationOptions {
   readonly precision: "int8" | "int4";
-  /** Keep int8 weights to 7 bits, for CPUs without VNNI, where full ones saturate. Default false. */
+  /** Quantizes int8 weights to 7 bits, for CPUs without VNNI, on which 8 bits saturate. Default: false. */
   readonly reduceRange?: boolean | undefined;
 }
 
-/** Numbers of a column that share a 4-bit scale: smaller blocks are closer and larger. */
+/** Number of elements of a column that share a 4-bit scale; smaller blocks are more accurate and take more space. */
 const INT4_BLOCK = 64;
 
-/** MatMulNBits multiplies in 8-bit integers: several times faster than in floats, and close. */
+/** MatMulNBits multiplies in 8-bit integers, which is several times faster than in floats and almost as accurate. */
 const INT4_ACCURACY_LEVEL = 4;
 
-/** Matrices of fewer numbers stay float32: they cost no time, and their rounding would. */
+/** Matrices with fewer elements stay float32: they take little time, and rounding would cost accuracy. */
 const SMALLEST_MATRIX = 1024;
 
 /**
- * Replaces products with weight matrices by products in integers, in the forms that ONNX Runtime runs fastest.
- * int8: activations are quantized as they come, per tensor. int4: weights only, in blocks; embeddings and heads
- * in int8. An embedding that is also the head stays one tensor.
+ * Replaces products with weight matrices by integer products, in the forms that ONNX Runtime runs fastest. int8:
+ * activations are quantized at run time, per tensor. int4: only weights are quantized, in blocks; embeddings and
+ * output heads use int8. An embedding that is also the output head remains one tensor.
  */
 export function quantizeGraph(graph: Graph, options: QuantizationOptions): Graph {
   const rewriter = new Rewriter(graph, options);
@@ -37,9 +37,9 @@ class Rewriter {
   readonly #nodes: Node[] = [];
   readonly #initializers: Map<string, TensorSource>;
   readonly #values: Map<string, Value>;
-  /** Matrices in integers, by the name of the weight that they replace. */
+  /** Quantized matrices by the name of the weight that they replace. */
   readonly #matrices = new Map<string, { values: string; scales: string }>();
-  /** Quantized activations, by name: parallel products share one. */
+  /** Quantized activations by name; products of the same input share one. */
   readonly #activations = new Map<string, { values: string; scale: string; zero: string }>();
 
   constructor(graph: Graph, options: QuantizationOptions) {
@@ -79,7 +79,7 @@ class Rewriter {
     return this.#initializers.has(name) || this.#graph.inputs.some((input) => input.name === name);
   }
 
-  /** The weight of that name, if it is a matrix that is worth it. */
+  /** The weight with this name, if it is a matrix that is large enough to quantize. */
   #matrix(name: string): TensorSource | undefined {
     const source = this.#graph.initializers.get(name);
     const [rows = 0, columns = 0] = source?.shape ?? [];
@@ -87,12 +87,12 @@ class Rewriter {
     return fits ? source : undefined;
   }
 
-  /** A table that a head multiplies with as well; positions, and tables of untied models, stay float32. */
+  /** Whether an output head multiplies with the table too. Positions, and tables of untied models, stay float32. */
   #isEmbedding(name: string): boolean {
     return this.#graph.nodes.some((node) => isTableProduct(node) && node.inputs[1] === name);
   }
 
-  /** y = (x quantized) (W in int8), scaled back: [.., K] x [K, N] */
+  /** y = (quantized x) (W in int8), scaled back: [.., K] x [K, N]. */
   #int8Product(node: Node, x: string, weight: { values: string; scales: string }): void {
     const activation = this.#quantized(x);
     const name = node.name;
@@ -121,7 +121,10 @@ class Rewriter {
     this.#emit("MatMulNBits", [x, values, scales], node.outputs[0] ?? node.name, attributes, "com.microsoft");
   }
 
-  /** Rows of a table that is kept turned, [d, V] in int8, for the head: gathered as columns, then scaled. */
+  /**
+   * Looks up rows of a table that is stored transposed for the output head, as int8 [d, V]: gathers columns, then
+   * scales them.
+   */
   #embedding(node: Node, name: string, weight: TensorSource): void {
     const table = this.#int8Transposed(name, weight);
     const ids = node.inputs[1] ?? "";
@@ -165,7 +168,7 @@ class Rewriter {
     return made;
   }
 
-  /** [V, d] as int8 [d, V] with a scale per row of the table. */
+  /** A table [V, d] as int8 [d, V], with one scale per row of the table. */
   #int8Transposed(name: string, weight: TensorSource): { values: string; scales: string } {
     return this.#int8(name, transposed(weight));
   }
@@ -192,14 +195,14 @@ class Rewriter {
     this.#nodes.push(node);
     node.outputs.forEach((name, index) => {
       const inferred = types[index];
-      // Names that were given to unknown sizes are kept.
+      // Keep names that the builder gave to unknown sizes.
       const value = this.#graph.values.get(name) ?? (inferred && { ...inferred, name });
       if (value) this.#values.set(name, value);
     });
   }
 }
 
-/** x [N, d] times the transpose of a table [V, d]: how heads use embeddings. */
+/** Whether a node multiplies x [N, d] by the transpose of a table [V, d], as output heads use embeddings. */
 function isTableProduct({ op, inputs, attributes: { transA, transB, ...others } }: Node): boolean {
   const turnsTable = (transA?.value ?? 0) === 0 && transB?.value === 1;
   return op === "Gemm" && inputs.length === 2 && turnsTable && Object.keys(others).length === 0;

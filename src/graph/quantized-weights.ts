@@ -1,11 +1,11 @@
 import type { TensorSource } from "../tensor/tensor.js";
 
 /**
- * Recipes that turn a float32 matrix into integers and scales when they are read. Symmetric: zero stays zero,
- * so that no zero points are stored.
+ * Sources that quantize a float32 matrix to integers and scales when they are read. Quantization is symmetric: zero
+ * remains zero, so no zero points are stored.
  */
 
-/** A matrix in integers: the number at [k, n] is `values` [k, n] * `scales` [n]. */
+/** A quantized matrix: the element at [k, n] is `values` [k, n] * `scales` [n]. */
 export interface Int8Matrix {
   /** int8 [K, N] */
   readonly values: TensorSource;
@@ -14,10 +14,10 @@ export interface Int8Matrix {
 }
 
 /**
- * One scale per column of [K, N].
+ * Quantizes [K, N] with one scale per column.
  *
- * @param largest what the largest number of a column becomes: 127, or 63 where products of two 8-bit numbers
- *   are added in 16 bits (CPUs without VNNI) and would saturate
+ * @param largest the integer of a column's largest magnitude: 127, or 63 for CPUs without VNNI, which add products of
+ * two 8-bit numbers in 16 bits and would saturate
  */
 export function int8Columns(matrix: TensorSource, largest: number): Int8Matrix {
   const [rows = 0, columns = 0] = matrix.shape;
@@ -52,9 +52,9 @@ export function int8Columns(matrix: TensorSource, largest: number): Int8Matrix {
   };
 }
 
-/** A matrix [K, N] in 4-bit numbers, in the layout of ONNX Runtime's MatMulNBits. */
+/** A matrix [K, N] in 4-bit integers, in the layout of ONNX Runtime's MatMulNBits. */
 export interface Int4Matrix {
-  /** uint8 [N, K / block, block / 2]: two numbers of 0..15 a byte, low half first; 8 is zero. */
+  /** uint8 [N, K / block, block / 2]: two integers from 0 to 15 per byte, low half first; 8 represents zero. */
   readonly values: TensorSource;
   /** float32 [N * K / block] */
   readonly scales: TensorSource;
@@ -63,11 +63,11 @@ export interface Int4Matrix {
 
 const INT4_ZERO = 8;
 
-/** One scale per column and block of K; the last block is filled up with zeros. */
+/** Quantizes with one scale per column and block of K; the last block is padded with zeros. */
 export function int4Blocks(matrix: TensorSource, block: number): Int4Matrix {
   const [rows = 0, columns = 0] = matrix.shape;
   const blocks = Math.ceil(rows / block);
-  /** The number of largest size becomes -8, the end of the range that has one step more. */
+  /** The element of largest magnitude becomes -8, the end of the range that has one more step. */
   const scaleOf = (data: Float32Array, column: number, start: number) => {
     let extreme = 0;
     for (let k = start; k < Math.min(start + block, rows); k++) {
@@ -119,7 +119,7 @@ interface Block {
   readonly column: number;
   readonly start: number;
   readonly end: number;
-  /** Where the column begins among the packed bytes. */
+  /** Index of the column's first packed byte. */
   readonly at: number;
 }
 

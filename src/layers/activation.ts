@@ -2,7 +2,7 @@ import { unexpected } from "../core/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 
-/** Element-wise functions, by the names that `config.json` files use. */
+/** Activation functions by their names in `config.json` files. */
 const activations = {
   relu: (g: GraphBuilder, x: Value) => g.relu(x),
   gelu: (g: GraphBuilder, x: Value) => g.gelu(x, "none"),
@@ -13,7 +13,7 @@ const activations = {
 
 export type ActivationName = keyof typeof activations;
 
-/** Refuses a name that is not in the table; `where` is the config key that named it. */
+/** @param where the config key of the name @throws `unsupported_architecture` for a name that is not in the table */
 export function activationName(name: string, where: string): ActivationName {
   if (Object.hasOwn(activations, name)) return name as ActivationName;
   const known = Object.keys(activations).join(", ");

@@ -1,20 +1,20 @@
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 
-/** How the width of an attention is divided. Each key head serves heads / keyHeads query heads in a row. */
+/** How an attention's width is divided. Each key/value head serves heads / keyHeads consecutive query heads. */
 export interface HeadLayout {
   readonly heads: number;
   readonly keyHeads: number;
   readonly headSize: number;
 }
 
-/** Keys and values, by head: [B, keyHeads, T, headSize] each. */
+/** Keys and values by head: [B, keyHeads, T, headSize] each. */
 export interface KeysValues {
   readonly keys: Value;
   readonly values: Value;
 }
 
-/** Keys and values of earlier steps, and the sizes that divide the scores: int64 [past, step]. */
+/** Keys and values of earlier steps, and the sizes by which the attention weights are split: int64 [past, step]. */
 export interface PastKeysValues extends KeysValues {
   readonly sizes: Value;
 }
@@ -34,10 +34,10 @@ function joinHeads(g: GraphBuilder, x: Value): Value {
 /**
  * softmax(q k^T / sqrt(headSize) + bias) v, for queries [B, heads, T, headSize] -> [B, T, heads * headSize].
  *
- * The R = heads / keyHeads query heads that share a key head count as further rows of it, so that no key is ever
- * repeated in memory. `bias` is added to the scores: [B, 1, R * T, all keys]. With `past`, scores and sums over the
- * earlier keys are computed beside those over the new ones, instead of joining both in memory: the cache is read
- * where it lies and never copied.
+ * The R = heads / keyHeads query heads that share a key/value head are treated as additional rows of it, so that keys
+ * are never repeated in memory. `bias` is added to the scores: [B, 1, R * T, all keys]. With `past`, scores and
+ * weighted sums of cached and new keys are computed separately and then combined, so that the cache is read in place
+ * and never copied.
  */
 export function attention(
   g: GraphBuilder,
@@ -57,16 +57,19 @@ export function attention(
   return joinHeads(g, heads === keyHeads ? sums : g.reshape(sums, [0, heads, -1, headSize]));
 }
 
-/** float32's lowest number: added to a score, it leaves no weight after the softmax. */
+/** The lowest float32: added to a score, it leaves no weight after the softmax. */
 const HIDDEN = -3.4028234663852886e38;
 
-/** Who sees whom, bool [B, T, keys], as a bias of scores: [B, 1, R * T, keys], the same for the R heads of a key head. */
+/**
+ * Attention mask, bool [B, T, keys], as a bias of the scores: [B, 1, R * T, keys], the same for all R heads that
+ * share a key/value head.
+ */
 export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHeads }: HeadLayout): Value {
   const numbers = g.unsqueeze(g.where(visible, g.number(0), g.number(HIDDEN)), 1);
   return g.concat(new Array<Value>(heads / keyHeads).fill(numbers), 2);
 }
 
-/** Attention weights over [past, new] keys, times the values of both. */
+/** Weighted sum of the values, with attention weights over [past, new] keys. */
 function sumWithPast(g: GraphBuilder, weights: Value, values: Value, past: PastKeysValues): Value {
   const [onPast, onNew] = g.splitDynamic(weights, past.sizes, ["past", "step"], -1);
   return g.add(g.matmul(onPast, past.values), g.matmul(onNew, values));

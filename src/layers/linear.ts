@@ -2,7 +2,7 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 
 export interface LinearParameters {
-  /** [in, out]: checkpoints that keep [out, in] are turned when they are read. */
+  /** [in, out]. Weights that checkpoints store as [out, in] are transposed when they are read. */
   readonly weight: Value;
   /** [out] */
   readonly bias?: Value | undefined;

@@ -9,7 +9,7 @@ export interface LayerNormParameters {
   readonly epsilon: number;
 }
 
-/** x [..., d]: each vector to mean 0 and variance 1, then scaled and shifted. */
+/** x [..., d]: normalises each vector to mean 0 and variance 1, then scales and shifts it. */
 export function layerNorm(g: GraphBuilder, x: Value, { scale, bias, epsilon }: LayerNormParameters): Value {
   return g.layerNorm(x, scale, bias, epsilon);
 }
@@ -21,8 +21,8 @@ export interface RmsNormParameters {
 }
 
 /**
- * x [..., d]: each vector divided by its root mean square, then scaled (Zhang and Sennrich 2019).
- * Written out in plain operators; ONNX Runtime makes one kernel of this form.
+ * x [..., d]: divides each vector by its root mean square, then scales it (Zhang and Sennrich 2019). ONNX Runtime
+ * fuses these operators into one kernel.
  */
 export function rmsNorm(g: GraphBuilder, x: Value, { scale, epsilon }: RmsNormParameters): Value {
   const meanSquare = g.mean(g.power(x, g.number(2)), -1);

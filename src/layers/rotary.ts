@@ -2,12 +2,12 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { constantSource } from "../tensor/tensor.js";
 
-/** How fast each pair of channels turns; from `rope_theta` and `rope_scaling` of a `config.json`. */
+/** Scaling of the rotation frequencies, from `rope_theta` and `rope_scaling` of a `config.json`. */
 export type RotaryScaling =
   | { readonly kind: "none" }
-  /** Positions are divided by a factor (Chen et al. 2023). */
+  /** Divides positions by a factor (Chen et al. 2023). */
   | { readonly kind: "linear"; readonly factor: number }
-  /** Slow frequencies are divided, fast ones kept, those between blended (Llama 3.1). */
+  /** Divides low frequencies, keeps high ones and interpolates between them (Llama 3.1). */
   | {
       readonly kind: "llama3";
       readonly factor: number;
@@ -22,13 +22,13 @@ export interface RotaryOptions {
   readonly scaling: RotaryScaling;
 }
 
-/** Cosines and signed sines per token: [B, 1, T, headSize] each. */
+/** Cosines and signed sines for each token: [B, 1, T, headSize] each. */
 export interface RotaryAngles {
   readonly cosines: Value;
   readonly sines: Value;
 }
 
-/** Angles per position and pair: theta^(-2 i / headSize), scaled. */
+/** Angle per position for each pair: theta^(-2 i / headSize), scaled. */
 function frequencies({ headSize, theta, scaling }: RotaryOptions): number[] {
   const plain = Array.from({ length: headSize / 2 }, (_, i) => theta ** ((-2 * i) / headSize));
   switch (scaling.kind) {
@@ -49,8 +49,8 @@ function frequencies({ headSize, theta, scaling }: RotaryOptions): number[] {
 }
 
 /**
- * Cosines and sines for positions [B, T] (int64). The sines of a head's first half are negated, by turning
- * the other way, so that `rotate` only has to swap the halves.
+ * Cosines and sines for positions [B, T] (int64). The sines of a head's first half are negated by means of negative
+ * frequencies, so that `rotate` only has to swap the halves.
  */
 export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryOptions): RotaryAngles {
   const rates = frequencies(options);
@@ -69,8 +69,8 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
 }
 
 /**
- * Turns each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, heads, T, headSize] -> same shape
- * (Su et al. 2021, in the half-split order of Llama's public checkpoints).
+ * Rotates each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, heads, T, headSize] -> same shape (Su et
+ * al. 2021, in the half-split order of Llama's public checkpoints).
  */
 export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles): Value {
   const half = Number(x.shape.at(-1)) / 2;

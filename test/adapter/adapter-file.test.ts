@@ -17,7 +17,7 @@ const names = [
   "llama-shared-1token",
 ];
 
-/** What a case says of its adapter beside the files. */
+/** Settings that a case states for its adapter outside the adapter's files. */
 function statedSettings(name: string): Required<GivenSettings> {
   const { settings } = openCase(join(goldens, name), name);
   return {
@@ -36,7 +36,7 @@ describe("adapter files", () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   for (const name of names) {
-    it(`are read the same from both public forms: ${name}`, async () => {
+    it(`are read identically from both public formats: ${name}`, async () => {
       const published = await readAdapter(join(goldens, name, "adapter.pth"));
       const bare = await readAdapter(join(goldens, name, "adapter.safetensors"), statedSettings(name));
       assert.deepEqual(published.settings, bare.settings);
@@ -44,7 +44,7 @@ describe("adapter files", () => {
       assert.deepEqual(new Map([...published.tensors].sort()), new Map([...bare.tensors].sort()));
     });
 
-    it(`are read as they were written: ${name}`, async () => {
+    it(`round-trip: ${name}`, async () => {
       const adapter = await readAdapter(join(goldens, name, "adapter.pth"));
       const path = join(folder, `${name}.safetensors`);
       writeAdapter(path, adapter);
@@ -56,43 +56,58 @@ describe("adapter files", () => {
   const given = { injectedStates: 3, startLayer: 2, endLayer: 5 };
   const refused: [string, string, GivenSettings, RegExp][] = [
     [
-      "no number of states",
+      "an unspecified number of states",
       bare,
       { startLayer: 2, endLayer: 5 },
       /setting 'injectedStates': .* must be given/,
     ],
-    ["no first layer", bare, { injectedStates: 3, endLayer: 5 }, /setting 'startLayer': .* must be given/],
-    ["no last layer", bare, { injectedStates: 3, startLayer: 2 }, /setting 'endLayer': .* must be given/],
-    ["no whole number", bare, { ...given, endLayer: 4.5 }, /setting 'endLayer': .*int/],
-    ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*at least 0, got -1/],
-    ["a number beyond any encoder", bare, { ...given, injectedStates: 5000 }, /setting 'injectedStates'/],
     [
-      "an option that is none",
+      "an unspecified first layer",
+      bare,
+      { injectedStates: 3, endLayer: 5 },
+      /setting 'startLayer': .* must be given/,
+    ],
+    [
+      "an unspecified last layer",
+      bare,
+      { injectedStates: 3, startLayer: 2 },
+      /setting 'endLayer': .* must be given/,
+    ],
+    ["a layer that is not an integer", bare, { ...given, endLayer: 4.5 }, /setting 'endLayer': .*int/],
+    ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*at least 0, got -1/],
+    [
+      "more states than any encoder has",
+      bare,
+      { ...given, injectedStates: 5000 },
+      /setting 'injectedStates'/,
+    ],
+    [
+      "an unknown option",
       bare,
       { ...given, layers: 3 } as GivenSettings,
       /setting 'layers': is not a known key/,
     ],
     [
-      "another number than that of the connectors",
+      "a number of states that differs from that of the connectors",
       join(goldens, "opt-6states-mlp10", "adapter.safetensors"),
       { ...given, injectedStates: 6 },
-      /'injectedStates': the file says 3, the option 6/,
+      /'injectedStates': the file specifies 3, the option 6/,
     ],
     [
-      "another layer than the published config's",
+      "a layer that differs from the published config",
       join(goldens, "opt-shared-1token", "adapter.pth"),
       { startLayer: 1 },
-      /'startLayer': the file says 2, the option 1/,
+      /'startLayer': the file specifies 2, the option 1/,
     ],
     [
-      "weights of something else",
+      "weights that are not an adapter's",
       join(goldens, "opt-shared-1token", "encoder"),
       given,
       /expected tensors connector\.0\.weight and prompt_module\.prefix_embedding\.0\.weight/,
     ],
   ];
   for (const [what, path, options, message] of refused) {
-    it(`are refused with ${what}`, async () => {
+    it(`are rejected with ${what}`, async () => {
       await assert.rejects(readAdapter(path, options), { code: "invalid_adapter", message });
     });
   }
@@ -110,14 +125,14 @@ describe("adapter files", () => {
     promptForm: "table",
   };
   const headers: [string, string, RegExp][] = [
-    ["no JSON", "{", /'epalm\.adapter': .*JSON/],
-    ["no object", "null", /settings: .*expected an object/],
+    ["invalid JSON", "{", /'epalm\.adapter': .*JSON/],
+    ["a value that is not an object", "null", /settings: .*expected an object/],
     ["a missing setting", JSON.stringify({ ...own, promptForm: undefined }), /setting 'promptForm'/],
     ["a wrong setting", JSON.stringify({ ...own, perceptionSees: "nothing" }), /setting 'perceptionSees'/],
     ["an unknown setting", JSON.stringify({ ...own, secret: 1 }), /setting 'secret': is not a known key/],
   ];
   for (const [what, header, message] of headers) {
-    it(`are refused with a header that has ${what}`, async () => {
+    it(`are rejected with a header that contains ${what}`, async () => {
       const path = join(folder, "own.safetensors");
       const sources = tensors.map(
         ([name, shape]) =>
@@ -128,7 +143,7 @@ describe("adapter files", () => {
     });
   }
 
-  it("that do not exist are not found", async () => {
+  it("are reported as not found if they do not exist", async () => {
     await assert.rejects(readAdapter(join(folder, "none.pth")), { code: "not_found" });
   });
 });

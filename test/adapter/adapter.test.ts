@@ -22,10 +22,10 @@ const settings: AdapterSettings = {
 };
 const widths = { encoder: 2, decoder: 3, embedding: 2 };
 
-/** Three blocks' states [1, 3, 2] of one picture. */
+/** The states of three blocks [1, 3, 2] for one image. */
 const states: Tensor = { type: "float32", shape: [1, 3, 2], data: Float32Array.of(9, 9, 1, 2, 3, 4) };
 
-/** An adapter whose tensors count up: 0.1, 0.2, …, each from the start. */
+/** An adapter in which each tensor contains 0.1, 0.2, 0.3, … */
 function counting(change: Partial<AdapterSettings> = {}): Adapter {
   const own = { ...settings, ...change };
   const tensors = Array.from(adapterShapes(own, widths), ([name, shape]): [string, Tensor] => [
@@ -65,7 +65,7 @@ describe("an adapter's graph", () => {
     assert.deepEqual(perception, [0.6, 1.3, 2, 1.2, 2.7, 4.2]);
   });
 
-  it("projects the shallowest of them with connector.0 where each has its own", async () => {
+  it("projects the shallowest state with connector.0 if each has its own connector", async () => {
     const adapter = counting();
     const tensors = new Map(adapter.tensors);
     tensors.set("connector.0.weight", { type: "float32", shape: [3, 2], data: new Float32Array(6) });
@@ -77,7 +77,7 @@ describe("an adapter's graph", () => {
     assert.deepEqual((await run(counting())).softPrompt, [0.1, 0.2, 0.3, 0.4]);
   });
 
-  it("sends the table through linear, tanh, linear in the longer form", async () => {
+  it("computes the soft prompt as table, linear, tanh, linear in the form mlp", async () => {
     const linear = (x: readonly number[]) =>
       [0, 1].map(
         (row) => 0.1 * (row + 1) + [0, 1].reduce((sum, i) => sum + (x[i] ?? 0) * (2 * row + i + 1) * 0.1, 0),
@@ -102,10 +102,10 @@ describe("checkAdapter", () => {
       /^file: tensor connector\.1\.bias is missing$/,
     ],
     [
-      "a surplus tensor",
+      "an unexpected tensor",
       (tensors) =>
         tensors.set("connector.2.bias", { type: "float32", shape: [3], data: new Float32Array(3) }),
-      /^file: surplus tensor connector\.2\.bias$/,
+      /^file: unexpected tensor connector\.2\.bias$/,
     ],
     [
       "a tensor of another width",
@@ -115,7 +115,7 @@ describe("checkAdapter", () => {
     ],
   ];
   for (const [what, change, message] of refused) {
-    it(`refuses ${what} by name`, () => {
+    it(`rejects ${what} and names it`, () => {
       const adapter = counting();
       const tensors = new Map(adapter.tensors);
       checkAdapter(adapter, widths, "file");

@@ -6,14 +6,14 @@ const settings = { injectedStates: 3, startLayer: 2, endLayer: 5, perceptionSees
 
 describe("injectionPlan", () => {
   const cases: [string, Partial<typeof settings> & object, number, (number | undefined)[]][] = [
-    ["one state a layer", {}, 6, [undefined, undefined, 0, 1, 2, undefined]],
+    ["one state per layer", {}, 6, [undefined, undefined, 0, 1, 2, undefined]],
     [
       "each state for two layers",
       { startLayer: 1, endLayer: 7 } as object,
       8,
       [undefined, 0, 0, 1, 1, 2, 2, undefined],
     ],
-    ["the last state for what is left over", { startLayer: 0, endLayer: 5 } as object, 5, [0, 1, 2, 2, 2]],
+    ["the last state at the remaining layers", { startLayer: 0, endLayer: 5 } as object, 5, [0, 1, 2, 2, 2]],
     ["fewer layers than states", { startLayer: 0, endLayer: 2 } as object, 3, [0, 1, undefined]],
     [
       "as published: six states in layers 19 to 30 of 32",
@@ -34,7 +34,7 @@ describe("injectionPlan", () => {
     });
   }
 
-  it("knows when what is cached stays right", () => {
+  it("reports whether cached tokens remain valid", () => {
     assert.ok(injectionPlan(settings, 6).cacheable, "overwritten up to the last layer but one");
     assert.ok(!injectionPlan(settings, 7).cacheable, "left alone earlier");
     assert.ok(injectionPlan({ ...settings, perceptionSees: "itself" }, 7).cacheable);
@@ -45,7 +45,7 @@ describe("injectionPlan", () => {
     [3, 3],
     [2, 7],
   ] as const) {
-    it(`refuses layers ${startLayer} to ${endLayer} of 6`, () => {
+    it(`rejects layers ${startLayer} to ${endLayer} of 6`, () => {
       assert.throws(() => injectionPlan({ ...settings, startLayer, endLayer }, 6), {
         code: "invalid_adapter",
         message: /expected 0 <= start < end <= 6/,

@@ -5,11 +5,11 @@ import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 
-/** A small graph whose gradients are compared with differences of its outputs. */
+/** A small graph whose gradients are compared with finite differences of its outputs. */
 export interface Example {
   readonly what: string;
   readonly inputs: Readonly<Record<string, ExampleInput>>;
-  /** What named sizes are in the run. */
+  /** Values of the named sizes. */
   readonly sizes?: Readonly<Record<string, number>>;
   build(g: GraphBuilder, inputs: Readonly<Record<string, Value>>): readonly Value[];
 }
@@ -18,16 +18,16 @@ export type ExampleInput =
   | { readonly kind: "trained" | "frozen"; readonly dims: readonly Dim[]; readonly fill: Fill }
   | { readonly kind: "int64" | "bool"; readonly dims: readonly Dim[]; readonly data: readonly number[] };
 
-/** The number at a place of a tensor. */
+/** The element at an index of a tensor. */
 export type Fill = (index: number) => number;
 
-/** Inputs are whole multiples of this, and so are they a step further: steps are exact in float32. */
+/** Inputs, and inputs plus or minus a step, are multiples of this value, so that steps are exact in float32. */
 const GRAIN = 1 / 64;
 
-/** Far enough that seven digits of float32 suffice, near enough that the fifth derivative does not matter. */
+/** Large enough for the seven digits of float32, and small enough that the fifth derivative is negligible. */
 const STEP = 2 * GRAIN;
 
-/** Numbers all over a range, no two alike for long: multiples of the golden ratio, without their whole parts. */
+/** Elements spread over a range without short cycles: fractional parts of multiples of the golden ratio. */
 export function within(from: number, to: number): Fill {
   return (index) => {
     const share = ((index + 1) * 0.6180339887) % 1;
@@ -35,7 +35,7 @@ export function within(from: number, to: number): Fill {
   };
 }
 
-/** Numbers of a range and their negatives: none near zero. */
+/** Elements of a range and their negatives; none is near zero. */
 export function awayFromZero(from: number, to: number): Fill {
   const positive = within(from, to);
   return (index) => (index % 2 === 0 ? 1 : -1) * positive(index);
@@ -43,7 +43,7 @@ export function awayFromZero(from: number, to: number): Fill {
 
 type Floats = Readonly<Record<string, Float32Array>>;
 
-/** The graph alone, and with weights of its outputs as inputs `pull.I` and their weighted sum as `loss`. */
+/** The graph; with `withLoss`, its outputs are multiplied by the inputs `pull.I` and their sum is the output `loss`. */
 function exampleGraph({ inputs, build }: Example, withLoss: boolean): Graph {
   const g = new GraphBuilder("example");
   const values = Object.fromEntries(
@@ -70,7 +70,7 @@ function exampleGraph({ inputs, build }: Example, withLoss: boolean): Graph {
   return g.finish();
 }
 
-/** An example, ready to be asked for its gradients in two ways. */
+/** An example whose gradients can be computed by the rules and by finite differences. */
 export class RunningExample {
   readonly forward: Graph;
   readonly trained: readonly string[];
@@ -114,7 +114,7 @@ export class RunningExample {
     return gradient(exampleGraph(this.#example, true), "loss", names);
   }
 
-  /** Gradients by the rules. */
+  /** Gradients computed by the rules. */
   async gradients(names: readonly string[]): Promise<ReadonlyMap<string, Tensor>> {
     const session = await openSession(encodeOnnx(this.gradientGraph(names)));
     try {
@@ -126,7 +126,7 @@ export class RunningExample {
     }
   }
 
-  /** (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h for each number of an input. */
+  /** (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h for each element of an input. */
   async differences(name: string): Promise<Float64Array> {
     const start = this.#start[name] ?? new Float32Array();
     const slopes = new Float64Array(start.length);
@@ -139,7 +139,7 @@ export class RunningExample {
     return slopes;
   }
 
-  /** The weighted sum of all outputs, added up in float64. */
+  /** The weighted sum of all outputs, added in float64. */
   async #loss(changed: Floats): Promise<number> {
     const outputs = await this.#outputs(changed);
     return outputs.reduce((sum, { data }, index) => {

@@ -25,7 +25,7 @@ function weight(g: GraphBuilder, name: string, shape: readonly number[]): Value 
   return g.weight(name, constantSource("float32", shape, floats(shape).data));
 }
 
-/** A graph with one `loss`: the sum of what `build` makes. */
+/** A graph whose output `loss` is the sum of the value that `build` returns. */
 function lossGraph(build: (g: GraphBuilder) => Value): Graph {
   const g = new GraphBuilder("test");
   const y = build(g);
@@ -34,7 +34,7 @@ function lossGraph(build: (g: GraphBuilder) => Value): Graph {
   return g.finish();
 }
 
-/** Two linears with a norm and an activation, over a run's sizes; `x`, `scale` and `bias` can be trained. */
+/** Two linears with a norm and an activation, with symbolic sizes; `x`, `scale` and `bias` can be trained. */
 function network(): Graph {
   return lossGraph((g) => {
     const x = g.input("x", "float32", ["batch", "step", 4]);
@@ -47,7 +47,7 @@ function network(): Graph {
 
 const networkFeeds = { x: floats([2, 3, 4]), scale: floats([4]), bias: floats([4]) };
 
-/** Operators that a gradient added to a graph, sorted. */
+/** The operators that `gradient` added to a graph, sorted. */
 function added(forward: Graph, names: readonly string[]): string[] {
   const nodes = gradient(forward, "loss", names).nodes.slice(forward.nodes.length);
   return nodes.map(({ op }) => op).sort();
@@ -68,7 +68,7 @@ async function gradientsOf(forward: Graph, feeds: Readonly<Record<string, Tensor
 }
 
 describe("gradient", () => {
-  it("adds nodes only between what is trained and the loss", () => {
+  it("adds nodes only between the trained values and the loss", () => {
     const graph = (frozenNodes: number) =>
       lossGraph((g) => {
         const x = g.input("x", "float32", ["batch", 4]);
@@ -76,13 +76,13 @@ describe("gradient", () => {
         for (let i = 0; i < frozenNodes; i++) frozen = g.tanh(frozen);
         return g.matmul(g.add(x, frozen), weight(g, "matrix", [4, 2]));
       });
-    // The sum spreads, the product goes back through the frozen matrix, and the addition passes on.
+    // Expand for the sum, FusedMatMul for the product with the frozen matrix; the addition needs no node.
     const expected = ["Expand", "FusedMatMul", "Identity", "Shape", "Unsqueeze"];
     assert.deepEqual(added(graph(0), ["x"]), expected);
     assert.deepEqual(added(graph(20), ["x"]), expected);
   });
 
-  it("adds nothing before a value inside the graph, whatever made it", () => {
+  it("adds nothing before a value inside the graph, whatever computes it", () => {
     const forward = lossGraph((g) => {
       const x = g.input("x", "float32", [2, 3]);
       // Max has no gradient rule.
@@ -91,7 +91,7 @@ describe("gradient", () => {
     assert.deepEqual(added(forward, ["Max"]), ["Expand", "Identity", "Mul", "Shape", "Unsqueeze"]);
   });
 
-  it("reads frozen weights in place, without a turned copy", () => {
+  it("reads frozen weights in place, without a transposed copy", () => {
     const forward = network();
     const backward = gradient(forward, "loss", ["x"]);
     const fromGraph = new Set(forward.initializers.keys());
@@ -111,7 +111,7 @@ describe("gradient", () => {
     }
   });
 
-  it("adds up over all uses of a value", async () => {
+  it("adds the gradients of all uses of a value", async () => {
     const forward = lossGraph((g) => {
       const x = g.input("x", "float32", [3]);
       return g.add(g.add(g.multiply(x, x), x), g.concat([g.slice(x, 0, 1), g.slice(x, 0, 0, 1)], 0));
@@ -120,7 +120,7 @@ describe("gradient", () => {
     assert.deepEqual(await gradientsOf(forward, { x }, "x"), [4, -2, 3]);
   });
 
-  it("sums over what broadcasting repeated", async () => {
+  it("sums over the axes that broadcasting repeated", async () => {
     const forward = lossGraph((g) => {
       const x = g.input("x", "float32", ["batch", "step", 2]);
       return g.add(x, g.input("bias", "float32", [2]));
@@ -135,7 +135,7 @@ describe("gradient", () => {
     assert.deepEqual(await gradientsOf(g.finish(), { x: floats([]) }, "x"), [1]);
   });
 
-  it("keeps what the graph put out, and passes the checker", async () => {
+  it("keeps the outputs of the graph and passes the checker", async () => {
     const forward = network();
     const backward = gradient(forward, "loss", ["x", "scale", "bias"]);
     checkGraph(backward);
@@ -153,7 +153,7 @@ describe("gradient", () => {
     for (const name of ["hidden", "loss"]) assert.deepEqual(after[name]?.data, before[name]?.data, name);
   });
 
-  it("leaves the graph that it is given as it was", () => {
+  it("does not change the given graph", () => {
     const forward = network();
     const [nodes, values] = [Array.from(forward.nodes), Array.from(forward.values)];
     gradient(forward, "loss", ["x"]);
@@ -180,7 +180,7 @@ describe("gradient", () => {
     }
   });
 
-  it("names operator and node where there is no rule", () => {
+  it("names operator and node if there is no rule", () => {
     const forward = lossGraph((g) =>
       g.scope("layers.3", () => g.maximum(g.input("x", "float32", [3]), g.number(0))),
     );
@@ -191,7 +191,7 @@ describe("gradient", () => {
     );
   });
 
-  it("needs no rule where nothing is trained", () => {
+  it("needs no rule for operators on frozen values", () => {
     const forward = lossGraph((g) => {
       const frozen = g.maximum(g.input("frozen", "float32", [3]), g.number(0));
       return g.multiply(g.input("x", "float32", [3]), frozen);
@@ -201,14 +201,14 @@ describe("gradient", () => {
 
   const wrongQuestions: readonly (readonly [what: string, loss: string, name: string, message: RegExp])[] = [
     ["a loss that does not depend on an input", "loss", "aside", /'loss' does not depend on 'aside'/],
-    ["an input that only chooses", "loss", "ids", /'loss' does not depend on 'ids'/],
-    ["an input that there is not", "loss", "nothing", /'loss' does not depend on 'nothing'/],
+    ["an input that only selects", "loss", "ids", /'loss' does not depend on 'ids'/],
+    ["an input that does not exist", "loss", "nothing", /'loss' does not depend on 'nothing'/],
     ["a loss with axes", "rows", "x", /loss 'rows': expected float32 \[\], got float32 \[n, 2\]/],
-    ["a loss of whole numbers", "count", "x", /loss 'count': expected float32 \[\], got int64 \[\]/],
-    ["a loss that there is not", "nothing", "x", /no value 'nothing'/],
+    ["a loss of integers", "count", "x", /loss 'count': expected float32 \[\], got int64 \[\]/],
+    ["a loss that does not exist", "nothing", "x", /no value 'nothing'/],
   ];
   for (const [what, loss, name, message] of wrongQuestions) {
-    it(`refuses ${what}`, () => {
+    it(`rejects ${what}`, () => {
       const g = new GraphBuilder("test");
       const x = g.input("x", "float32", [3, 2]);
       g.output("beside", g.tanh(g.input("aside", "float32", [2])));
@@ -219,7 +219,7 @@ describe("gradient", () => {
     });
   }
 
-  /** Forms of operators that a rule does not cover: refused, never differentiated wrongly. */
+  /** Forms of operators that a rule does not cover are rejected, never differentiated incorrectly. */
   const uncovered: readonly (readonly [op: string, what: string, build: (g: GraphBuilder) => Value])[] = [
     [
       "Concat",
@@ -233,17 +233,17 @@ describe("gradient", () => {
       (g) => g.gather(input(g, [2, "n"]), g.reshape(g.integers([0, 1]), [2, 1])),
     ],
     ["GatherElements", "rows", (g) => other(g, "GatherElements", [input(g, [2, 2]), grid(g)], 0)],
-    ["Gemm", "nothing turned", (g) => other(g, "Gemm", [input(g, [2, 3]), weight(g, "w", [3, 4])])],
+    ["Gemm", "no transposed input", (g) => other(g, "Gemm", [input(g, [2, 3]), weight(g, "w", [3, 4])])],
     [
       "LayerNormalization",
       "two axes",
       (g) => other(g, "LayerNormalization", [input(g, [2, 2]), weight(g, "w", [2])], 0),
     ],
-    ["Slice", "the back of an unknown size", (g) => g.slice(input(g, [2, "n"]), 1, -1)],
-    ["Slice", "the front of an unknown size", (g) => g.slice(input(g, [2, "n"]), 1, 0, 1)],
+    ["Slice", "the end of an axis of unknown size", (g) => g.slice(input(g, [2, "n"]), 1, -1)],
+    ["Slice", "the start of an axis of unknown size", (g) => g.slice(input(g, [2, "n"]), 1, 0, 1)],
   ];
   for (const [op, what, build] of uncovered) {
-    it(`refuses what the rule of ${op} does not cover: ${what}`, () => {
+    it(`rejects a form that the rule of ${op} does not cover: ${what}`, () => {
       const message = new RegExp(`${op} of node '${op}'`);
       assertRefused(() => gradient(lossGraph(build), "loss", ["x"]), "missing_gradient", message);
     });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { formatShape, type Tensor } from "../../src/tensor/tensor.js";
 
-/** Largest difference over the largest expected number; NaN anywhere counts as infinitely far. */
+/** Largest difference divided by the largest expected magnitude; Infinity if any difference is NaN. */
 export function relativeDifference(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, largest] = [0, 0];
   for (let i = 0; i < expected.length; i++) {
@@ -12,7 +12,7 @@ export function relativeDifference(found: ArrayLike<number>, expected: ArrayLike
   return difference === 0 ? 0 : difference / (largest || 1);
 }
 
-/** Fails, saying by how much, where numbers are too many, too few, or too far away. */
+/** Fails if the counts differ or the relative difference exceeds the tolerance, and reports the difference. */
 export function assertClose(
   what: string,
   found: ArrayLike<number>,
@@ -24,7 +24,7 @@ export function assertClose(
   assert.ok(difference <= tolerance, `${what}: ${difference.toExponential(1)} is more than ${tolerance}`);
 }
 
-/** As `assertClose`, of float tensors of one shape. */
+/** Applies `assertClose` to float tensors, whose shapes must be equal. */
 export function assertTensorClose(what: string, found: Tensor, expected: Tensor, tolerance: number): void {
   assert.equal(formatShape(found.shape), formatShape(expected.shape), `${what}: shape`);
   assertClose(what, found.data as Float32Array, expected.data as Float32Array, tolerance);

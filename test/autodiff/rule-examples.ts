@@ -1,7 +1,7 @@
 import { type Dim, int, ints, type Value } from "../../src/graph/ir.js";
 import { awayFromZero, type Example, type ExampleInput, type Fill, within } from "./example.js";
 
-/** For each operator that has a gradient rule, the forms in which it is tried. */
+/** The forms in which each operator that has a gradient rule is tested. */
 
 const trained = (dims: readonly Dim[], fill: Fill = within(-1.5, 1.5)): ExampleInput => ({
   kind: "trained",
@@ -19,7 +19,7 @@ const choices = (dims: readonly Dim[], ...data: number[]): ExampleInput => ({ ki
 type Builder = Parameters<Example["build"]>[0];
 type Inputs = Record<string, Value>;
 
-/** An example of one output. */
+/** An example with one output. */
 function one(
   what: string,
   inputs: Record<string, ExampleInput>,
@@ -30,10 +30,10 @@ function one(
 }
 
 function unary(build: (g: Builder, x: Value) => Value, fill: Fill = within(-1.5, 1.5)): Example[] {
-  return [one("a run's size", { x: trained(["batch", 3], fill) }, (g, { x }) => build(g, x), { batch: 2 })];
+  return [one("symbolic size", { x: trained(["batch", 3], fill) }, (g, { x }) => build(g, x), { batch: 2 })];
 }
 
-/** Every way in which two shapes can broadcast. */
+/** All ways in which two shapes can broadcast. */
 const broadcasts: readonly (readonly [what: string, a: readonly Dim[], b: readonly Dim[]])[] = [
   ["same shapes", [2, 3], [2, 3]],
   ["number on the right", [2, 3], []],
@@ -46,8 +46,8 @@ const broadcasts: readonly (readonly [what: string, a: readonly Dim[], b: readon
   ["middle axis", [2, 3, 2], [2, 1, 2]],
   ["several axes", [2, 3, 2], [1, 1, 2]],
   ["fewer axes, one of them 1", [2, 3, 2], [3, 1]],
-  ["a run's sizes", ["batch", "step", 2], ["step", 1]],
-  ["a run's sizes on both sides", ["batch", 1, 2], ["step", 1]],
+  ["symbolic sizes", ["batch", "step", 2], ["step", 1]],
+  ["symbolic sizes on both sides", ["batch", 1, 2], ["step", 1]],
 ];
 
 function binary(build: (g: Builder, a: Value, b: Value) => Value, left?: Fill, right?: Fill): Example[] {
@@ -63,16 +63,16 @@ function binary(build: (g: Builder, a: Value, b: Value) => Value, left?: Fill, r
 const constantPower = (what: string, exponent: number, fill: Fill): Example =>
   one(what, { x: trained([2, 3], fill) }, (g, { x }) => g.power(x, g.number(exponent)));
 
-/** Sums and means, which differ in nothing but a factor. */
+/** Sums and means differ only by a factor. */
 function reductions(op: "ReduceSum" | "ReduceMean"): Example[] {
   const reduce = (g: Builder, x: Value, keep: boolean, ...axes: number[]) =>
     g.operator(op, [x, g.integers(axes)], { keepdims: int(Number(keep)) })[0] as Value;
   const x = trained(["batch", 3, "step"]);
   const sizes = { batch: 2, step: 2 };
   return [
-    one("last axis, which stays", { x: trained([2, 3]) }, (g, { x }) => reduce(g, x, true, -1)),
-    one("axis of a run's size, which stays", { x }, (g, { x }) => reduce(g, x, true, 0), sizes),
-    one("axes of known and of a run's size, which go", { x }, (g, { x }) => reduce(g, x, false, 2, 1), sizes),
+    one("last axis, kept", { x: trained([2, 3]) }, (g, { x }) => reduce(g, x, true, -1)),
+    one("axis of symbolic size, kept", { x }, (g, { x }) => reduce(g, x, true, 0), sizes),
+    one("axes of known and symbolic size, removed", { x }, (g, { x }) => reduce(g, x, false, 2, 1), sizes),
     one("all axes", { x }, (g, { x }) => g.operator(op, [x], { keepdims: int(0) })[0] as Value, sizes),
     one("axes kept by default", { x }, (g, { x }) => g.operator(op, [x], {})[0] as Value, sizes),
   ];
@@ -87,7 +87,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     one("known parts", { a: trained([2, 1]), b: trained([2, 3]) }, (g, { a, b }) => g.concat([a, b], -1)),
     ...[0, 1, 2].map((place) =>
       one(
-        `part ${place} of a run's size`,
+        `part ${place} of symbolic size`,
         { a: trained([1, 2]), b: trained([2, 2]), x: trained(["step", 2]) },
         (g, { a, b, x }) => g.concat([a, b].toSpliced(place, 0, x), 0),
         { step: 3 },
@@ -107,13 +107,13 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
   Exp: unary((g, x) => g.exponential(x)),
   Expand: [
     one(
-      "first axis, as often as a batch has rows",
+      "first axis, repeated for each row of a batch",
       { x: trained([1, 3]), a: frozen(["batch", 2]) },
       (g, { x, a }) => g.repeatFor(x, a),
       { batch: 3 },
     ),
     one(
-      "axes before it and inside",
+      "leading and inner axes",
       { x: trained([3, 1]), a: frozen(["batch", 3, 2]) },
       (g, { x, a }) => g.expandLike(x, a),
       { batch: 2 },
@@ -125,22 +125,24 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       g.gather(x, ids),
     ),
     one(
-      "repeated rows by two axes of a run's sizes",
+      "repeated rows, indices with two axes of symbolic size",
       { x: trained(["rows", 2]), ids: integers(["batch", "step"], 1, 0, 1, 2, 2, 1) },
       (g, { x, ids }) => g.gather(x, ids),
       { rows: 4, batch: 2, step: 3 },
     ),
     one(
-      "rows of unknown size, by a list",
+      "rows of unknown size, indices with one axis",
       { x: trained([3, "step", 2]), ids: integers(["n"], 2, 2) },
       (g, { x, ids }) => g.gather(x, ids),
       { step: 2, n: 2 },
     ),
-    one("numbers, from the end too", { x: trained([4]), ids: integers([3], -1, 3, 0) }, (g, { x, ids }) =>
-      g.gather(x, ids),
+    one(
+      "scalars, with negative indices",
+      { x: trained([4]), ids: integers([3], -1, 3, 0) },
+      (g, { x, ids }) => g.gather(x, ids),
     ),
     one("a single row", { x: trained([4, 2]), ids: integers([], 2) }, (g, { x, ids }) => g.gather(x, ids)),
-    one("rows by int32", { x: trained([4, 2]), ids: integers([3], 1, 1, 2) }, (g, { x, ids }) =>
+    one("rows with int32 indices", { x: trained([4, 2]), ids: integers([3], 1, 1, 2) }, (g, { x, ids }) =>
       g.gather(x, g.cast(ids, "int32")),
     ),
   ],
@@ -157,7 +159,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     ...unary((g, x) => g.gelu(x, "tanh"), within(-3, 3)),
   ],
   Gemm: [
-    one("a times b turned", { a: trained(["scored", 3]), b: trained([4, 3]) }, (g, { a, b }) =>
+    one("a times b transposed", { a: trained(["scored", 3]), b: trained([4, 3]) }, (g, { a, b }) =>
       g.matmulTransposed(a, b),
     ),
   ].map((example) => ({ ...example, sizes: { scored: 2 } })),
@@ -170,12 +172,12 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       { batch: 2, step: 2 },
     ),
     one(
-      "scale and bias, of frozen x",
+      "scale and bias with frozen x",
       { x: frozen([3, 4]), a: trained([4]), b: trained([4]) },
       (g, { x, a, b }) => g.layerNorm(x, a, b, 1e-5),
     ),
     one(
-      "an epsilon that counts, without bias",
+      "a large epsilon, without bias",
       { x: trained([2, 4], within(-0.5, 0.5)), a: frozen([4]) },
       (g, { x, a }) =>
         g.operator("LayerNormalization", [x, a], { epsilon: { kind: "float", value: 0.5 } })[0] as Value,
@@ -198,7 +200,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       { batch: 2, step: 3 },
     ),
     one(
-      "4-D x 4-D: sums of values, over a run's size",
+      "4-D x 4-D: weighted sums of values over a symbolic size",
       { a: trained(["batch", 1, 2, "step"]), b: trained(["batch", 1, "step", 2]) },
       (g, { a, b }) => g.matmul(a, b),
       { batch: 2, step: 3 },
@@ -210,7 +212,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     ),
     one("2-D x 3-D", { a: trained([2, 3]), b: trained([2, 3, 2]) }, (g, { a, b }) => g.matmul(a, b)),
     one(
-      "3-D x 2-D over a run's size",
+      "3-D x 2-D over a symbolic size",
       { a: trained([2, 2, "step"]), b: trained(["step", 2]) },
       (g, { a, b }) => g.matmul(a, b),
       { step: 3 },
@@ -232,20 +234,26 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
   Relu: unary((g, x) => g.relu(x), awayFromZero(0.25, 1.5)),
   Reshape: [
     one("known sizes", { x: trained([2, 3, 2]) }, (g, { x }) => g.reshape(x, [3, -1])),
-    one("a run's size kept", { x: trained(["batch", 4]) }, (g, { x }) => g.reshape(x, [0, 2, 2]), {
+    one("symbolic size kept", { x: trained(["batch", 4]) }, (g, { x }) => g.reshape(x, [0, 2, 2]), {
       batch: 2,
     }),
     one(
-      "two run's sizes become one",
+      "two symbolic sizes become one",
       { x: trained(["batch", "step", 2]) },
       (g, { x }) => g.reshape(x, [-1, 2]),
-      { batch: 2, step: 3 },
+      {
+        batch: 2,
+        step: 3,
+      },
     ),
     one(
       "heads become rows",
       { x: trained(["batch", 4, "step", 2]) },
       (g, { x }) => g.reshape(x, [0, 2, -1, 2]),
-      { batch: 2, step: 3 },
+      {
+        batch: 2,
+        step: 3,
+      },
     ),
   ],
   Sigmoid: unary((g, x) => g.sigmoid(x)),
@@ -254,13 +262,25 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     one("from the front", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, 0, 2)),
     one("to the back", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, -1)),
     one("from the middle", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, -1, 1, -1)),
-    one("from far before to far behind", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, -9, 9)),
-    one("without the first of a run's size", { x: trained([2, "step"]) }, (g, { x }) => g.slice(x, 1, 1), {
-      step: 3,
-    }),
-    one("without the last of a run's size", { x: trained(["step", 2]) }, (g, { x }) => g.slice(x, 0, 1, -1), {
-      step: 4,
-    }),
+    one("from before the start to beyond the end", { x: trained([2, 4]) }, (g, { x }) =>
+      g.slice(x, 1, -9, 9),
+    ),
+    one(
+      "without the first element of a symbolic size",
+      { x: trained([2, "step"]) },
+      (g, { x }) => g.slice(x, 1, 1),
+      {
+        step: 3,
+      },
+    ),
+    one(
+      "without the last element of a symbolic size",
+      { x: trained(["step", 2]) },
+      (g, { x }) => g.slice(x, 0, 1, -1),
+      {
+        step: 4,
+      },
+    ),
     one(
       "two axes at once",
       { x: trained([3, "step", 4]) },
@@ -270,8 +290,10 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       },
       { step: 2 },
     ),
-    one("nothing, joined to something", { x: trained([3, 2]), a: trained([1, 2]) }, (g, { x, a }) =>
-      g.concat([g.slice(x, 0, 2, 1), a], 0),
+    one(
+      "an empty slice, concatenated with another part",
+      { x: trained([3, 2]), a: trained([1, 2]) },
+      (g, { x, a }) => g.concat([g.slice(x, 0, 2, 1), a], 0),
     ),
   ],
   Softmax: [
@@ -281,7 +303,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       { x: trained([3, 2]) },
       (g, { x }) => g.operator("Softmax", [x], { axis: int(0) })[0] as Value,
     ),
-    one("with hidden places", { x: trained([2, 3]), c: choices([3], 1, 0, 1) }, (g, { x, c }) =>
+    one("with masked positions", { x: trained([2, 3]), c: choices([3], 1, 0, 1) }, (g, { x, c }) =>
       g.softmax(g.add(x, g.where(c, g.number(0), g.number(-3.4028234663852886e38)))),
     ),
   ],
@@ -305,7 +327,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       },
     },
     one(
-      "of a node that left its log-probabilities out",
+      "loss of a node without its output of log-probabilities",
       { x: logits, ids: targets },
       (g, { x, ids }) =>
         g.operator("SoftmaxCrossEntropyLoss", [x, ids], {
@@ -326,7 +348,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       return g.multiply(first, last);
     }),
     one(
-      "parts of a run's sizes, one unused",
+      "parts of symbolic sizes, one unused",
       { x: trained(["past+step", 2]), a: frozen(["past", 1]), b: frozen(["step", 1]) },
       (g, { x, a, b }) => {
         const sizes = g.concat([g.sizeOf(a, 0), g.sizeOf(b, 0)], 0);
@@ -338,7 +360,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
   Sqrt: unary((g, x) => g.squareRoot(x), within(0.75, 2)),
   Squeeze: [
     one(
-      "axes of size 1 among a run's sizes",
+      "axes of size 1 among symbolic sizes",
       { x: trained(["batch", 1, "step", 1]) },
       (g, { x }) => g.squeeze(x, 1, -1),
       { batch: 2, step: 3 },
@@ -363,7 +385,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     }),
   ],
   Unsqueeze: [
-    one("axes among a run's sizes", { x: trained(["batch", "step"]) }, (g, { x }) => g.unsqueeze(x, 1, -1), {
+    one("axes among symbolic sizes", { x: trained(["batch", "step"]) }, (g, { x }) => g.unsqueeze(x, 1, -1), {
       batch: 2,
       step: 3,
     }),

@@ -12,7 +12,7 @@ import { ruleExamples } from "./rule-examples.js";
 import { tolerances } from "./tolerances.js";
 
 describe("gradient rules", () => {
-  it("all have examples, and every example has a rule", () => {
+  it("all have examples, and all examples have a rule", () => {
     assert.deepEqual(Object.keys(ruleExamples).sort(), Object.keys(rules).sort());
     for (const [operator, examples] of Object.entries(ruleExamples)) assert.ok(examples.length > 0, operator);
   });
@@ -34,7 +34,7 @@ describe("gradient rules", () => {
     }
   }
 
-  it("sum repeated rows of a gather, whatever the number of threads", async () => {
+  it("add the gradients of repeated rows correctly with several threads", async () => {
     const [rows, width, count] = [4, 64, 4096];
     const g = new GraphBuilder("repeated rows");
     const table = g.input("table", "float32", [rows, width]);
@@ -59,7 +59,7 @@ describe("gradient rules", () => {
     }
   });
 
-  it("take no logarithm of a base whose exponent is not trained", async () => {
+  it("compute no logarithm if the exponent of a power is not trained", async () => {
     const examples = ruleExamples.Pow?.filter(({ inputs }) => "x" in inputs && !("b" in inputs)) ?? [];
     const [square] = examples.filter(({ what }) => what.startsWith("square"));
     assert.ok(square);
@@ -69,7 +69,9 @@ describe("gradient rules", () => {
   });
 });
 
-/** All trained inputs at once against differences, and each alone against all at once. */
+/**
+ * Compares the gradients of all trained inputs with finite differences, and each gradient alone with those together.
+ */
 async function checkGradients(running: RunningExample): Promise<void> {
   const together = await running.gradients(running.trained);
   for (const [name, found] of together) {

@@ -8,7 +8,7 @@ import { anyInput, floats, graphOf, numbersOf, runGraph } from "../support/small
 const ones = () => constantSource("float32", [2], Float32Array.of(1, 1));
 
 describe("graph builder", () => {
-  it("names nodes by scope and operator, and counts each name", () => {
+  it("names nodes by scope and operator and numbers repeated names", () => {
     const g = new GraphBuilder("names");
     const x = anyInput(g, [2]);
     const names = [g.relu(x), g.relu(x), ...g.scope("layers.0", () => [g.relu(x), g.relu(x)])];
@@ -30,46 +30,49 @@ describe("graph builder", () => {
     );
   });
 
-  it("leaves a scope in which something failed", () => {
+  it("leaves a scope in which a call failed", () => {
     const g = new GraphBuilder("scopes");
     const x = anyInput(g, [2]);
     assert.throws(() => g.scope("inner", () => g.matmul(x, x)), /inner\/MatMul/);
     assert.equal(g.relu(x).name, "Relu");
   });
 
-  it("keeps equal constants once", () => {
+  it("stores equal constants once", () => {
     const g = new GraphBuilder("constants");
     assert.equal(g.integers([1, 2]), g.integers([1, 2]));
     assert.equal(g.number(0.5), g.number(0.5));
-    // A number and a list of one are not the same.
+    // A scalar and a list of one element differ.
     assert.notEqual(g.integer(3).name, g.integers([3]).name);
     assert.deepEqual(g.constantOf(g.integers([1, 2])), [1, 2]);
     assert.equal(g.constantOf(g.number(0.5)), undefined);
   });
 
-  it("hands out a weight again, but no other under its name", () => {
+  it("returns a weight again, but rejects another source with its name", () => {
     const g = new GraphBuilder("weights");
     const source = ones();
     assert.equal(g.weight("w", source), g.weight("w", source));
-    assert.throws(() => g.weight("w", ones()), { code: "invalid_graph", message: /'w' \[2\] is made twice/ });
+    assert.throws(() => g.weight("w", ones()), {
+      code: "invalid_graph",
+      message: /'w' \[2\] is defined twice/,
+    });
   });
 
-  it("refuses a name twice, for inputs and for outputs", () => {
+  it("rejects duplicate names of inputs and outputs", () => {
     const g = new GraphBuilder("twice");
     const x = g.input("x", "float32", [2]);
     g.output("y", x);
-    assert.throws(() => g.input("x", "float32", [2]), /'x' \[2\] is made twice/);
-    assert.throws(() => g.output("y", x), /'y' \[2\] is made twice/);
+    assert.throws(() => g.input("x", "float32", [2]), /'x' \[2\] is defined twice/);
+    assert.throws(() => g.output("y", x), /'y' \[2\] is defined twice/);
   });
 
-  it("passes over what changes nothing", () => {
+  it("adds no node for an operation without effect", () => {
     const g = new GraphBuilder("nothing");
     const x = anyInput(g, [2]);
     assert.equal(g.cast(x, "float32"), x);
     assert.equal(g.concat([x], 0), x);
   });
 
-  it("gives sizes of a run the names that it is told", () => {
+  it("gives symbolic sizes the specified names", () => {
     const g = new GraphBuilder("sizes");
     const x = anyInput(g, ["batch", "past+step"]);
     const parts = g.splitDynamic(x, anyInput(g, [2], "int64"), ["past", "step"], 1);
@@ -85,7 +88,7 @@ describe("graph builder", () => {
     checkGraph(g.finish());
   });
 
-  it("counts elements, known and of a run", async () => {
+  it("counts the elements of known and symbolic shapes", async () => {
     const feeds = { x: floats([2, 3], [1, 2, 3, 4, 5, 6]) };
     const known = graphOf(feeds, (g, { x }) => (x ? [g.elementCount(x)] : []));
     const g = new GraphBuilder("run");
@@ -96,7 +99,7 @@ describe("graph builder", () => {
     }
   });
 
-  it("goes on from a finished graph and leaves that as it is", async () => {
+  it("extends a finished graph without changing it", async () => {
     const feeds = { x: floats([2], [1, -2]) };
     const graph = graphOf(feeds, (g, { x }) => (x ? [g.relu(x)] : []));
     const nodes = graph.nodes.length;
@@ -115,7 +118,7 @@ describe("graph builder", () => {
     });
   });
 
-  it("asks a node for more of its outputs, and for no more than it has", () => {
+  it("adds omitted outputs to a node, but no more than the operator has", () => {
     const g = new GraphBuilder("outputs");
     const normed = g.layerNorm(
       anyInput(g, ["batch", 2]),

@@ -5,12 +5,12 @@ import { EpalmError } from "../../src/core/errors.js";
 import { addDims, broadcastShapes, compatibleDims, remainingDim, unknownDim } from "../../src/graph/dims.js";
 import type { Dim } from "../../src/graph/ir.js";
 
-/** What the named sizes are in one run. */
+/** Values of the named sizes in one run. */
 type Sizes = Readonly<Record<string, number>>;
 
 const NAMES = ["batch", "past", "step"] as const;
 
-/** A size as a run computes it: `step*3+1` with step 4 is 13. */
+/** The value of a size in a run: `step*3+1` with step 4 is 13. */
 function sizeOf(dim: Dim, sizes: Sizes): number {
   const factor = (text: string) => sizes[text] ?? Number(text);
   const product = (text: string) => text.split("*").reduce((total, part) => total * factor(part), 1);
@@ -31,8 +31,8 @@ const shape = fc.array(sum, { maxLength: 4 });
 const volume = (dims: readonly Dim[], at: Sizes) =>
   dims.reduce<number>((all, dim) => all * sizeOf(dim, at), 1);
 
-describe("sizes that have names", () => {
-  it("add up as the numbers that they stand for", () => {
+describe("symbolic sizes", () => {
+  it("add like the numbers that they stand for", () => {
     fc.assert(
       fc.property(sum, sum, sizes, (a, b, at) => {
         assert.equal(sizeOf(addDims(a, b), at), sizeOf(a, at) + sizeOf(b, at));
@@ -41,7 +41,7 @@ describe("sizes that have names", () => {
     );
   });
 
-  it("have equal names where their sums are equal, in whatever order they were added", () => {
+  it("have equal names if their sums are equal, in any order of addition", () => {
     fc.assert(
       fc.property(fc.array(plain, { minLength: 1, maxLength: 5 }), (dims) => {
         assert.equal(dims.reduce(addDims), dims.toReversed().reduce(addDims));
@@ -50,12 +50,12 @@ describe("sizes that have names", () => {
     );
   });
 
-  it("vanish when all of a name is taken away", () => {
+  it("are simplified", () => {
     assert.equal(addDims("step+2", -2), "step");
     assert.equal(addDims("step", "step"), "step*2");
   });
 
-  it("leave open in a reshape what the volume leaves over", () => {
+  it("determine the remaining size of a reshape", () => {
     fc.assert(
       fc.property(shape, fc.nat(3), sizes, (from, count, at) => {
         const known = from.slice(0, count);
@@ -66,7 +66,7 @@ describe("sizes that have names", () => {
     );
   });
 
-  it("give either the right rest of a reshape or an error that names it", () => {
+  it("give the correct remaining size of any reshape, or an error that names it", () => {
     fc.assert(
       fc.property(shape, shape, sizes, (from, known, at) => {
         try {
@@ -81,7 +81,7 @@ describe("sizes that have names", () => {
     );
   });
 
-  it("are multiplied out, so that a joined size can be divided again", () => {
+  it("are expanded, so that a product can be divided again", () => {
     const joined = remainingDim(["batch", "past+step", 8], [8], "test");
     assert.equal(joined, "batch*past+batch*step");
     assert.equal(remainingDim([joined, 8], [joined], "test"), 8);
@@ -89,14 +89,14 @@ describe("sizes that have names", () => {
     assert.equal(remainingDim(["step*3+6"], [3], "test"), "step+2");
   });
 
-  it("broadcast as numpy does, in every run", () => {
+  it("broadcast as in numpy", () => {
     const axis = fc.oneof(fc.constant(1), fc.constantFrom(...NAMES), fc.constantFrom(2, 3));
     fc.assert(
       fc.property(
         fc.array(axis, { maxLength: 4 }),
         fc.array(fc.boolean(), { maxLength: 4 }),
         (full, ones) => {
-          // Dropping leading axes and replacing others by 1 must give the full shape back.
+          // Dropping leading axes and replacing others by 1 must restore the full shape.
           const part = full
             .slice(Math.max(0, full.length - ones.length))
             .map((dim, i) => (ones[i] ? 1 : dim));
@@ -108,7 +108,7 @@ describe("sizes that have names", () => {
     );
   });
 
-  it("are compatible with what only a run can tell, and with no other number", () => {
+  it("are compatible with sizes that are known only at run time, and with no other number", () => {
     assert.ok(compatibleDims("batch", "batch"));
     assert.ok(compatibleDims("past+step", unknownDim("part0")));
     assert.ok(compatibleDims(4, unknownDim("size1")));

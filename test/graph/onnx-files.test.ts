@@ -23,7 +23,7 @@ import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import { goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
 
-/** Weights of 32 x 40 floats: large enough to stand in a data file. */
+/** Weights of 32 x 40 floats, large enough to be stored in a data file. */
 function ramp(step: number): TensorSource {
   return constantSource(
     "float32",
@@ -32,7 +32,7 @@ function ramp(step: number): TensorSource {
   );
 }
 
-/** relu(x W1 W2^T), with two weights, an attribute of each kind, and a size that a run decides. */
+/** relu(x W1 W2^T) with two weights, an attribute of each kind, and a symbolic size. */
 function twoWeights(): Graph {
   const g = new GraphBuilder("two weights");
   const x = g.input("x", "float32", ["batch", 32]);
@@ -67,14 +67,14 @@ describe("ONNX files", () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it("come back as the graph that was written", () => {
+  it("round-trip a graph", () => {
     const graph = twoWeights();
     const path = join(folder, "same.onnx");
     writeOnnx(graph, path);
     const back = readOnnx(path);
     assert.deepEqual(back.inputs, graph.inputs);
     assert.deepEqual(back.outputs, graph.outputs);
-    // Floats of attributes are float32 in the file.
+    // Float attributes are float32 in the file.
     const rounded = JSON.parse(JSON.stringify(graph.nodes), (key, value) =>
       key === "value" && typeof value === "number" ? Math.fround(value) : value,
     );
@@ -88,7 +88,7 @@ describe("ONNX files", () => {
     }
   });
 
-  it("come back the same of every kind of backbone, quantized too", () => {
+  it("round-trip every kind of backbone, in float32 and quantized", () => {
     const graphs = [
       goldenDecoder("opt-post-norm-projected").graph,
       goldenDecoder("llama-shared-1token").graph,
@@ -115,13 +115,13 @@ describe("ONNX files", () => {
     }
   });
 
-  it("run, from files and from memory, with the same result", async () => {
+  it("give the same result from files and from memory", async () => {
     const path = join(folder, "run.onnx");
     writeOnnx(twoWeights(), path);
     assert.deepEqual(await run(path), await run(encodeOnnx(twoWeights())));
   });
 
-  it("are cut into shards that hold no more than asked for, and still run", async () => {
+  it("are split into shards of at most the given size and still run", async () => {
     const path = join(folder, "sharded.onnx");
     const files = writeOnnx(twoWeights(), path, { shardBytes: 6000 });
     assert.deepEqual(
@@ -132,7 +132,7 @@ describe("ONNX files", () => {
     assert.deepEqual(await run(path), await run(encodeOnnx(twoWeights())));
   });
 
-  it("appear whole or not at all", () => {
+  it("are written completely or not at all", () => {
     const graph = twoWeights();
     const broken: TensorSource = {
       type: "float32",
@@ -150,17 +150,17 @@ describe("ONNX files", () => {
     );
   });
 
-  it("are not written from a source that gives more or less than its shape says", () => {
+  it("are not written from a source whose data does not match its shape", () => {
     const graph = twoWeights();
     const short: TensorSource = { type: "float32", shape: [32, 40], read: () => new Float32Array(1279) };
     const initializers = new Map(graph.initializers).set("w2", short);
-    const message = /weight 'w2': expected 5120 bytes, its source gave 5116/;
+    const message = /weight 'w2': expected 5120 bytes, its source returned 5116/;
     assert.throws(() => writeOnnx({ ...graph, initializers }, join(folder, "short.onnx")), { message });
     assert.throws(() => encodeOnnx({ ...graph, initializers }), { code: "internal", message });
     assert.ok(!existsSync(join(folder, "short.onnx")) && !existsSync(join(folder, "short.data.part")));
   });
 
-  it("are refused by name when the data file is cut, missing or elsewhere", () => {
+  it("are rejected, naming the file, if the data file is truncated, missing or elsewhere", () => {
     const path = join(folder, "cut.onnx");
     writeOnnx(twoWeights(), path);
     const data = join(folder, "cut.data");
@@ -179,20 +179,20 @@ describe("ONNX files", () => {
     assert.throws(() => readOnnx(path), { code: "invalid_model", message: /is not beside the graph/ });
   });
 
-  it("are refused when weights lie in something that is no file", () => {
+  it("are rejected if the data file is a folder", () => {
     const path = join(folder, "up.onnx");
     writeOnnx(twoWeights(), path);
-    // As long as the name that it replaces, so that lengths in the file stay right.
+    // The new name has the same length, so that lengths in the file remain correct.
     const placed = readFileSync(path).toString("latin1").replaceAll("up.data", "up.fold");
     writeFileSync(path, Buffer.from(placed, "latin1"));
     mkdirSync(join(folder, "up.fold"));
     assert.throws(() => readOnnx(path), {
       code: "invalid_model",
-      message: /data file 'up\.fold' is no file/,
+      message: /data file 'up\.fold' is not a regular file/,
     });
   });
 
-  it("never give anything but a clear error when damaged", () => {
+  it("cause a clear error if they are damaged", () => {
     const whole = join(folder, "whole.onnx");
     writeOnnx(twoWeights(), whole);
     const bytes = readFileSync(whole);

@@ -6,7 +6,7 @@ import { operatorNames } from "../../src/graph/operators.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { booleans, bytes, floats, graphOf, integers, numbersOf, runGraph } from "../support/small-graphs.js";
 
-/** An operator on a few numbers, and what a plain computation makes of them. */
+/** An operator on a few numbers, and the result of a plain computation. */
 interface Example {
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly build: (g: GraphBuilder, inputs: Inputs) => readonly Value[];
@@ -15,7 +15,7 @@ interface Example {
 
 type Inputs = Record<"a" | "b" | "c", Value>;
 
-/** Largest absolute difference; numbers are near 1. */
+/** Largest absolute difference; values are near 1. */
 const TOLERANCE = 2e-6;
 
 const A = [1, -2, 0.5, 3, 0.25, -1];
@@ -35,7 +35,7 @@ const unary = (
 
 const POSITIVE = A.map(Math.abs);
 
-/** A [2, 3] with the row B [3] below it. */
+/** Applies an operator to A [2, 3] and the row B [3]. */
 const binary = (
   build: (g: GraphBuilder, a: Value, b: Value) => Value,
   compute: (a: number, b: number) => number,
@@ -88,7 +88,7 @@ const normed = (x: readonly number[]) => {
 const rows = <T>(x: readonly T[]) => [x.slice(0, 3), x.slice(3)];
 
 const ERF_POINTS = [0, 0.5, -1, 2, 1, -0.5];
-/** erf at those points, from a table (Abramowitz and Stegun, 7.1). */
+/** erf at these points, from a table (Abramowitz and Stegun, 7.1). */
 const ERF = [0, 0.5204998778, -0.8427007929, 0.995322265, 0.8427007929, -0.5204998778];
 
 const examples: Readonly<Record<string, readonly Example[]>> = {
@@ -315,7 +315,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
   ],
   DynamicQuantizeLinear: [
     {
-      // The example of ONNX's own documentation.
+      // The example from ONNX's documentation.
       inputs: { a: floats([6], [0, 2, -3, -2.5, 1.34, 0.5]) },
       build: raw("DynamicQuantizeLinear", {}, 3),
       expected: [[153, 255, 0, 26, 221, 179], [5 / 255], [153]],
@@ -431,7 +431,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
 
 describe("operators in ONNX Runtime", () => {
   for (const [op, all] of Object.entries(examples)) {
-    it(`give the numbers and shapes of a plain computation: ${op}`, async () => {
+    it(`give the values and shapes of a plain computation: ${op}`, async () => {
       for (const { inputs, build, expected } of all) {
         const graph = graphOf(inputs, (g, values) => build(g, values as Inputs));
         const outputs = await runGraph(graph, inputs);
@@ -457,7 +457,7 @@ describe("operators in ONNX Runtime", () => {
     });
   }
 
-  it("are all tried here", () => {
+  it("are all tested here", () => {
     assert.deepEqual(Object.keys(examples).sort(), [...operatorNames].sort());
   });
 });

@@ -8,7 +8,7 @@ import { anyInput } from "../support/small-graphs.js";
 
 type Build = (g: GraphBuilder) => Value | undefined;
 
-/** An operator on inputs of some shapes; a number stands for a constant. */
+/** Applies an operator to inputs of the given shapes. */
 const on =
   (
     op: string,
@@ -99,7 +99,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
       [3, 4],
       [5, 2, 4],
     ]),
-    /input 2: \[5, 2, 4\] does not repeat to \[2, 4\]/,
+    /input 2: \[5, 2, 4\] cannot be broadcast to \[2, 4\]/,
   ],
   [
     "FusedMatMul",
@@ -147,7 +147,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     on("SoftmaxCrossEntropyLoss", [[2, 5], ids(3)]),
     /expected \[N, V\] and \[N\], got \[2, 5\] and \[3\]/,
   ],
-  ["TopK", on("TopK", [[2, 3], constant(4)]), /the best 4 of 3/],
+  ["TopK", on("TopK", [[2, 3], constant(4)]), /cannot take the top 4 of 3/],
   ["TopK", on("TopK", [[2, 3], [1]]), /input 1: expected int64, got float32/],
   ["TopK", on("TopK", [[], constant(1)]), /expected an axis and a count \[1\], got \[\] and \[1\]/],
   ["Reshape", on("Reshape", [[2, 3], constant(4)]), /\[2, 3\] cannot be reshaped to hold \[4\]/],
@@ -158,11 +158,15 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     /\[batch, 3\] cannot be reshaped to hold \[2, 3\]/,
   ],
   ["Reshape", on("Reshape", [[4], constant(2)]), /\[4\] cannot be reshaped to \[2\]/],
-  ["Reshape", on("Reshape", [[4], constant(-1, -1)]), /more than one size is left open/],
-  ["Reshape", on("Reshape", [[6], constant(-2, -3)]), /\[-2, -3\] is no shape for \[6\]/],
-  ["Reshape", on("Reshape", [[6], constant(6, 0)]), /\[6, 0\] is no shape for \[6\]/],
-  ["Transpose", on("Transpose", [[2, 3]], { perm: ints([0, 0]) }), /perm \[0, 0\] is no order of 2 axes/],
-  ["Transpose", on("Transpose", [[2, 3]], { perm: ints([0]) }), /perm \[0\] is no order of 2 axes/],
+  ["Reshape", on("Reshape", [[4], constant(-1, -1)]), /expected at most one size of -1/],
+  ["Reshape", on("Reshape", [[6], constant(-2, -3)]), /\[-2, -3\] is not a valid shape for \[6\]/],
+  ["Reshape", on("Reshape", [[6], constant(6, 0)]), /\[6, 0\] is not a valid shape for \[6\]/],
+  [
+    "Transpose",
+    on("Transpose", [[2, 3]], { perm: ints([0, 0]) }),
+    /perm \[0, 0\] is not a permutation of 2 axes/,
+  ],
+  ["Transpose", on("Transpose", [[2, 3]], { perm: ints([0]) }), /perm \[0\] is not a permutation of 2 axes/],
   ["Unsqueeze", on("Unsqueeze", [[2], constant(3)]), /axis 3 is outside rank 2/],
   ["Unsqueeze", on("Unsqueeze", [[2], constant(0, -3)]), /axes \[0, -3\] repeat/],
   ["Squeeze", on("Squeeze", [[2, 1], constant(0)]), /axis 0 has size 2/],
@@ -176,14 +180,14 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
       ],
       { axis: int(1) },
     ),
-    /input 1: \[3, 3\] does not join \[2, 3\]/,
+    /input 1: \[3, 3\] cannot be concatenated with \[2, 3\]/,
   ],
   ["Concat", on("Concat", [[2], ids(2)]), /inputs differ in type/],
   ["Concat", on("Concat", [[2], [2]], { axis: int(1) }), /axis 1 is outside rank 1/],
   ["Split", on("Split", [[2, 5], constant(2, 2)], { axis: int(1) }), /parts \[2, 2\] do not add up to 5/],
   ["Split", on("Split", [["batch"], constant(1, 1)]), /parts \[1, 1\] do not add up to batch/],
-  ["Split", on("Split", [["batch"], ids("parts")]), /an unknown number of parts/],
-  ["Split", on("Split", [[5]], { num_outputs: int(2) }), /5 does not split into 2/],
+  ["Split", on("Split", [["batch"], ids("parts")]), /the number of parts is unknown/],
+  ["Split", on("Split", [[5]], { num_outputs: int(2) }), /5 cannot be split into 2 equal parts/],
   [
     "Slice",
     on("Slice", [["step"], constant(-2), constant(5), constant(0)]),
@@ -193,21 +197,25 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
   ["Slice", on("Slice", [[5], ids(1), constant(4), constant(0)]), /input 1 must be a constant/],
   ["Gather", on("Gather", [[4, 3], [2]]), /input 1: expected int64 or int32, got float32/],
   ["Gather", on("Gather", [[4, 3], ids(2)], { axis: int(2) }), /axis 2 is outside rank 2/],
-  ["GatherElements", on("GatherElements", [[4, 3], ids(4)]), /\[4, 3\] and indices \[4\] differ in axes/],
-  ["ScatterElements", on("ScatterElements", [[4], ids(2), [3]]), /updates \[3\] for indices \[2\]/],
+  ["GatherElements", on("GatherElements", [[4, 3], ids(4)]), /\[4, 3\] and indices \[4\] differ in rank/],
+  [
+    "ScatterElements",
+    on("ScatterElements", [[4], ids(2), [3]]),
+    /updates \[3\] and indices \[2\] differ in shape/,
+  ],
   ["ScatterElements", on("ScatterElements", [[4], ids(2), ids(2)]), /inputs differ in type/],
-  ["Pad", on("Pad", [[2, 3], constant(1, 1)]), /two numbers from 0 on for each of 2 axes, got \[1, 1\]/],
-  ["Pad", on("Pad", [[2], constant(0, -1)]), /two numbers from 0 on for each of 1 axes, got \[0, -1\]/],
+  ["Pad", on("Pad", [[2, 3], constant(1, 1)]), /two non-negative numbers for each of 2 axes, got \[1, 1\]/],
+  ["Pad", on("Pad", [[2], constant(0, -1)]), /two non-negative numbers for each of 1 axes, got \[0, -1\]/],
   ["Expand", on("Expand", [[2, 3], constant(4)]), /do not broadcast/],
   ["Expand", on("Expand", [[2, 3], ids(1)]), /expected at least 2 sizes, got 1/],
-  ["Expand", on("Expand", [[2, 3], ids("rank")]), /an unknown number of axes/],
-  ["an operator that is not known", on("Einsum", [[2]]), /Einsum 'Einsum': no rule for operator Einsum/],
-  ["a name of every object", on("toString", [[2]]), /no rule for operator toString/],
+  ["Expand", on("Expand", [[2, 3], ids("rank")]), /the number of axes is unknown/],
+  ["an unknown operator", on("Einsum", [[2]]), /Einsum 'Einsum': no rule for operator Einsum/],
+  ["a property name of every object", on("toString", [[2]]), /no rule for operator toString/],
 ];
 
 const right: readonly (readonly [string, Build, ElementType, readonly Dim[]])[] = [
   [
-    "broadcast with a run's size",
+    "broadcast with a symbolic size",
     on("Add", [
       ["batch", 1, 3],
       ["step", 1],
@@ -219,7 +227,7 @@ const right: readonly (readonly [string, Build, ElementType, readonly Dim[]])[] 
   ["choice", on("Where", [choice("batch", 1), [1, 4], []]), "float32", ["batch", 4]],
   ["cast", on("Cast", [["batch"]], { to: int(onnxTypes.int64) }), "int64", ["batch"]],
   [
-    "product of stacks",
+    "batched product",
     on("MatMul", [
       ["batch", 4, "step", 8],
       [8, 2],
@@ -255,7 +263,7 @@ const right: readonly (readonly [string, Build, ElementType, readonly Dim[]])[] 
     "float32",
     ["batch", 5],
   ],
-  ["best of a run's count", on("TopK", [["rows", 9], ids(1)]), "float32", ["rows", "?top"]],
+  ["top-k with a count from an input", on("TopK", [["rows", 9], ids(1)]), "float32", ["rows", "?top"]],
   [
     "open size in a reshape",
     on("Reshape", [["b", "t", 6], constant(0, 0, 2, -1)]),
@@ -276,32 +284,32 @@ const right: readonly (readonly [string, Build, ElementType, readonly Dim[]])[] 
   ],
   ["parts of one size", on("Split", [[6, 2]], { num_outputs: int(3) }), "float32", [2, 2]],
   [
-    "rest of a run's axis",
+    "rest of an axis of symbolic size",
     on("Slice", [["step"], constant(1), constant(2 ** 40), constant(0)]),
     "float32",
     ["step+-1"],
   ],
   [
-    "all but the last",
+    "all but the last element",
     on("Slice", [["step"], constant(0), constant(-1), constant(-1)]),
     "float32",
     ["step+-1"],
   ],
   ["a slice beyond the end", on("Slice", [[3], constant(1), constant(9), constant(0)]), "float32", [2]],
-  ["entries by number", on("Gather", [[9, 4], ids("b", "t")]), "float32", ["b", "t", 4]],
-  ["padding of a run's axis", on("Pad", [["t", 2], constant(1, 0, 2, 0)]), "float32", ["t+3", 2]],
+  ["entries by index", on("Gather", [[9, 4], ids("b", "t")]), "float32", ["b", "t", 4]],
+  ["padding of an axis of symbolic size", on("Pad", [["t", 2], constant(1, 0, 2, 0)]), "float32", ["t+3", 2]],
   ["repetition to known sizes", on("Expand", [[1, 3], constant(2, 4, 1)]), "float32", [2, 4, 3]],
   ["sizes of some axes", on("Shape", [["b", 2, 3]], { start: int(1) }), "int64", [2]],
 ];
 
 describe("shape rules", () => {
   for (const [what, build, message] of wrong) {
-    it(`refuse a wrong wire: ${what}, ${message.source}`, () => {
+    it(`reject invalid inputs: ${what}, ${message.source}`, () => {
       assert.throws(() => build(new GraphBuilder("wrong")), { code: "invalid_graph", message });
     });
   }
   for (const [what, build, type, shape] of right) {
-    it(`tell type and shape: ${what}`, () => {
+    it(`infer type and shape: ${what}`, () => {
       const value = build(new GraphBuilder("right"));
       assert.deepEqual({ type: value?.type, shape: value?.shape }, { type, shape });
     });

@@ -15,7 +15,7 @@ import { floats, numbersOf, runGraph } from "../support/small-graphs.js";
 
 const [ROWS, COLUMNS] = [48, 40];
 
-/** Numbers of both signs and many sizes. */
+/** Values of both signs and various magnitudes. */
 const wave = (rows: number, columns: number): TensorSource =>
   constantSource(
     "float32",
@@ -49,7 +49,7 @@ function cosine(a: Tensor, b: Tensor): number {
   return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y));
 }
 
-/** The numbers that a matrix [K, N] is rounded to. */
+/** The values to which a matrix [K, N] is rounded. */
 function rounded(matrix: TensorSource, precision: "int8" | "int4"): TensorSource {
   const [, columns = 0] = matrix.shape;
   if (precision === "int8") {
@@ -71,7 +71,7 @@ function rounded(matrix: TensorSource, precision: "int8" | "int4"): TensorSource
   return constantSource("float32", matrix.shape, data);
 }
 
-/** The float32 graph, with its weights rounded as a quantized graph has them. */
+/** The float32 graph with weights rounded as in a quantized graph. */
 function withRoundedWeights(graph: Graph, precision: "int8" | "int4"): Graph {
   const initializers = new Map(graph.initializers);
   for (const { op, inputs } of graph.nodes) {
@@ -85,8 +85,8 @@ function withRoundedWeights(graph: Graph, precision: "int8" | "int4"): Graph {
 }
 
 /**
- * The least cosine with the float32 model, in 8 and in 4 bits. Random weights in layer upon layer amplify what
- * rounding takes away, most of all Llama's; trained ones stay closer.
+ * Minimum cosine similarity to the float32 model, for int8 and int4. Random weights in many layers amplify rounding
+ * errors, most of all in Llama; trained models are closer.
  */
 const models: readonly (readonly [string, () => GoldenRun, { int8: number; int4: number }])[] = [
   ["OPT", () => goldenDecoder("opt-shared-1token"), { int8: 0.999, int4: 0.97 }],
@@ -95,13 +95,13 @@ const models: readonly (readonly [string, () => GoldenRun, { int8: number; int4:
   ["vision transformer", () => goldenEncoder("opt-shared-1token"), { int8: 0.999, int4: 0.96 }],
 ];
 
-/** The least cosine with the float32 model whose weights are rounded alike: activations alone differ, in 8 bits. */
+/** Minimum cosine similarity to the float32 model with the same rounded weights; only the int8 activations differ. */
 const SAME_WEIGHTS = 0.99;
 
 describe("quantized graphs", () => {
   for (const [what, open, close] of models) {
     for (const precision of ["int8", "int4"] as const) {
-      it(`compute what their rounded weights say, close to float32, in ${precision}: ${what}`, async () => {
+      it(`compute with rounded weights, close to float32, in ${precision}: ${what}`, async () => {
         const { graph, feeds, output } = open();
         const quantized = quantizeGraph(graph, { precision });
         assert.ok(operators(quantized).includes(precision === "int8" ? "MatMulInteger" : "MatMulNBits"));
@@ -118,7 +118,7 @@ describe("quantized graphs", () => {
     }
   }
 
-  it("keep weights to 7 bits where asked to", () => {
+  it("limit weights to 7 bits with reduceRange", () => {
     for (const [reduceRange, largest] of [
       [false, 127],
       [true, 63],
@@ -129,7 +129,7 @@ describe("quantized graphs", () => {
     }
   });
 
-  it("quantize an activation once for all products that take it", () => {
+  it("quantize an activation once for all products that use it", () => {
     const graph = productGraph((g) => {
       const x = g.input("x", "float32", ["batch", ROWS]);
       g.output("a", g.matmul(x, g.weight("w1", wave(ROWS, COLUMNS))));
@@ -140,7 +140,7 @@ describe("quantized graphs", () => {
     assert.equal(ops.filter((op) => op === "MatMulInteger").length, 2);
   });
 
-  it("leave alone what is small, or no weight, or turned otherwise", async () => {
+  it("leave small weights, other inputs and products of another form unchanged", async () => {
     const feeds = { x: input, y: floats([ROWS, 2], Array.from(input.data, Number)) };
     const graph = productGraph((g) => {
       const x = g.input("x", "float32", ["batch", ROWS]);
@@ -148,7 +148,7 @@ describe("quantized graphs", () => {
       const small = constantSource("float32", [ROWS, 3], new Float32Array(ROWS * 3).fill(1));
       g.output("small", g.matmul(x, g.weight("small weight", small)));
       g.output("activations", g.matmul(x, y));
-      // Not turned: x [batch, 48] x w [48, 48], which only the operator's attribute tells from its transpose.
+      // Not transposed: x [batch, 48] x w [48, 48]; only the attribute distinguishes this from its transpose.
       g.output("plain", g.operator("Gemm", [x, g.weight("w", wave(ROWS, ROWS))], { transB: int(0) })[0] ?? x);
     });
     for (const precision of ["int8", "int4"] as const) {
@@ -161,7 +161,7 @@ describe("quantized graphs", () => {
     }
   });
 
-  it("store a tied embedding once, a byte a number", () => {
+  it("store a tied embedding once, with one byte per element", () => {
     const folder = mkdtempSync(join(tmpdir(), "epalm-quantize-"));
     try {
       const [rows, width] = [200, 64];
@@ -175,7 +175,7 @@ describe("quantized graphs", () => {
       };
       assert.equal(bytesOf("fp32", tied), rows * width * 4);
       const plain = quantizeGraph(tied, { precision: "int8" });
-      // Scales (800 bytes) stand in the graph file.
+      // Scales (800 bytes) are stored in the graph file.
       assert.equal(bytesOf("int8", plain), rows * width);
       assert.equal(bytesOf("int4", quantizeGraph(tied, { precision: "int4" })), rows * width);
     } finally {
@@ -183,7 +183,7 @@ describe("quantized graphs", () => {
     }
   });
 
-  it("look rows of a tied embedding up as the head sees them", async () => {
+  it("look up the same rows of a tied embedding that the output head uses", async () => {
     const tied = productGraph((g) => {
       const table = g.weight("table", wave(ROWS, COLUMNS));
       const rows = g.gather(table, g.input("ids", "int64", ["batch", "step"]));
@@ -198,7 +198,7 @@ describe("quantized graphs", () => {
     );
     assert.deepEqual(rows?.shape, [1, 3, COLUMNS]);
     rows?.data.forEach((value: number | bigint, i: number) => {
-      // Half a step of a row whose largest number is at most 5.
+      // Half a step of a row whose largest magnitude is at most 5.
       assert.ok(Math.abs(Number(value) - (expected[i] ?? 0)) <= (0.501 * 5) / 127, `${i}: ${value}`);
     });
   });

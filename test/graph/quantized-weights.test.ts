@@ -21,12 +21,12 @@ const sizes = fc.record({
   seed: fc.nat(),
 });
 
-/** Numbers of very different size, and a column of zeros. */
+/** Values of very different magnitudes, and a column of zeros. */
 const wild = (seed: number) => (k: number, n: number) =>
   n === 0 ? 0 : Math.sin(seed + 7 * k + 3 * n) * 10 ** (n % 4);
 
-describe("weights in integers", () => {
-  it("are within half a step of what they were, in 8 bits and in 7", () => {
+describe("quantized weights", () => {
+  it("differ from the originals by at most half a step, in 8 bits and in 7", () => {
     fc.assert(
       fc.property(sizes, fc.constantFrom(127, 63), ({ rows, columns, seed }, largest) => {
         const source = matrix(rows, columns, wild(seed));
@@ -42,7 +42,7 @@ describe("weights in integers", () => {
     );
   });
 
-  it("in 4 bits multiply as ONNX Runtime unpacks them, whatever the sizes", async () => {
+  it("in 4 bits have the layout that ONNX Runtime unpacks, for various sizes", async () => {
     for (const [rows, columns] of [
       [64, 32],
       [100, 24],
@@ -52,7 +52,7 @@ describe("weights in integers", () => {
       const g = new GraphBuilder("product");
       g.output("y", g.matmul(g.input("x", "float32", ["batch", rows]), g.weight("w", source)));
       const session = await openSession(encodeOnnx(quantizeGraph(g.finish(), { precision: "int4" })));
-      // Each row of the identity reads one row of the matrix back.
+      // Each row of the identity matrix reads one row of the matrix.
       const identity = Float32Array.from({ length: rows * rows }, (_, i) => Number(i % (rows + 1) === 0));
       const { y } = await session.run({ x: { type: "float32", shape: [rows, rows], data: identity } }, ["y"]);
       await session.close();
@@ -62,13 +62,13 @@ describe("weights in integers", () => {
         const step = Math.abs(
           Number(scales[(i % columns) * blocks + Math.floor(Math.floor(i / columns) / 64)]),
         );
-        // The range has one step less on one side, and activations are 8-bit.
+        // The range has one step less on one side, and activations are quantized to 8 bits.
         assert.ok(Math.abs(Number(y?.data[i]) - Number(value)) <= step * 1.1, `${rows}x${columns}: ${i}`);
       });
     }
   });
 
-  it("keep an embedding that is also the head as one tensor", () => {
+  it("store an embedding that is also the output head as one tensor", () => {
     const g = new GraphBuilder("tied");
     const table = g.weight("table", matrix(60, 32, wild(3)));
     const rows = g.gather(table, g.input("ids", "int64", ["tokens"]));
