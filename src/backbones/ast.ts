@@ -13,10 +13,11 @@ import { vitName } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
- * Audio spectrogram transformer (Gong et al. 2021, arXiv 2104.01778): a DeiT over patches of a log-mel spectrogram that
- * overlap in frequency and time. As in YuanGongND/ast `ast_models.py`, whose tensor names are timm's behind `v.`;
- * transformers' names (`modeling_audio_spectrogram_transformer.py`) are turned into timm's by `astName`. The published
- * classifier averages the class and the distillation token behind the last block; eP-ALM takes the class token alone.
+ * Audio spectrogram transformer (Gong et al. 2021, arXiv 2104.01778): a DeiT over patches of a log-mel spectrogram
+ * that overlap in frequency and time. It follows `ast_models.py` of YuanGongND/ast, whose tensor names are those of
+ * timm with the prefix `v.`; `astName` converts the names of transformers
+ * (`modeling_audio_spectrogram_transformer.py`) to those of timm. The published classifier averages the class and
+ * distillation tokens after the last block; eP-ALM uses only the class token.
  */
 
 export const astConfig = z.object({
@@ -40,25 +41,26 @@ export type AstConfig = z.infer<typeof astConfig>;
 /** Mel bins of every published AST. */
 const MEL_BINS = 128;
 
-/** Frames of ten seconds, as the models for AudioSet take them. */
+/** Frames of ten seconds, the input length of the models for AudioSet. */
 const AUDIOSET_FRAMES = 1024;
 
-/** Steps in frequency and time of the published models for AudioSet, finest first. */
+/** Strides in frequency and time of the published models for AudioSet, in ascending order. */
 const PUBLISHED_STRIDES = [10, 12, 14, 16] as const;
 
-/** timm's name of a tensor; undefined for what is no part of the backbone. */
+/** timm's name of a tensor; undefined if the tensor is not part of the backbone. */
 export function astName(name: string): string | undefined {
   if (/^(module\.)?mlp_head\./.test(name)) return undefined;
   return vitName(name.replace(/^(audio_spectrogram_transformer|(module\.)?v)\./, ""));
 }
 
-/** How many windows of `size` fit into `length`, `stride` apart. */
+/** Number of windows of `size` that fit into `length` with the given stride. */
 const windowCount = (length: number, size: number, stride: number) =>
   Math.floor((length - size) / stride) + 1;
 
 /**
- * A config made from the shapes of tensors of a published `.pth`. Strides are nowhere in it: they are told by the
- * number of patches where that is one of the models for AudioSet, and are 10 otherwise, of as many frames as are needed.
+ * A config derived from the tensor shapes of a published `.pth`, which does not store the strides. If the number of
+ * patches is that of a model for AudioSet, its strides are used; otherwise they are 10, and the number of frames
+ * follows from the number of patches.
  */
 export function astConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettings = {}): AstConfig {
   const what = "an audio spectrogram transformer";
@@ -85,7 +87,7 @@ export function astConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettin
   );
 }
 
-/** How many patches there are along one axis of the spectrogram; `key` names its length in errors. */
+/** Number of patches along one axis of the spectrogram; `key` names the length of the axis in errors. */
 function patchesAlong(key: "num_mel_bins" | "max_length", config: AstConfig, stride: number): number {
   const { [key]: length, patch_size: patch } = config;
   if (length >= patch) return windowCount(length, patch, stride);
@@ -95,12 +97,15 @@ function patchesAlong(key: "num_mel_bins" | "max_length", config: AstConfig, str
   );
 }
 
-/** Places of windows that may overlap, one window after the other: `windows * size` numbers. */
+/** Positions in windows that may overlap, window after window: `windows * size` numbers. */
 function windowPlaces(windows: number, size: number, stride: number): number[] {
   return Array.from({ length: windows * size }, (_, at) => Math.floor(at / size) * stride + (at % size));
 }
 
-/** features [B, max_length, num_mel_bins] -> patches [B, rows * columns, patch^2], lowest frequencies first -> [B, N, d] */
+/**
+ * features [B, max_length, num_mel_bins] -> patches [B, rows * columns, patch^2], lowest frequencies first -> [B, N,
+ * d]
+ */
 function embedSpectrogram(
   parameters: ParameterReader,
   features: Value,
@@ -136,7 +141,7 @@ export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone
     qkvBias: config.qkv_bias,
   };
 
-  /** What enters the first block: [B, 2 + N, d], class and distillation token first. */
+  /** Input of the first block: [B, 2 + N, d], class and distillation tokens first. */
   function enter(features: Value): Value {
     const patches = embedSpectrogram(parameters, features, config, rows, columns);
     const tokens = ["cls_token", "dist_token"].map((name) =>

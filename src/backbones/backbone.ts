@@ -7,23 +7,23 @@ import type { RotaryAngles } from "../layers/rotary.js";
 export const MAX_FRAMES = 256;
 
 /**
- * What every architecture offers. A backbone is a config and weights, turned into functions that add
- * parts of the model to one graph; where perception enters between the parts is not its business.
- * B batch, T tokens of a step, E embedding width, d width, V rows of the embedding table.
+ * The interface of all architectures. A backbone combines a config and weights into functions that add parts of the
+ * model to one graph; it does not know where perceptual states are injected between these parts. B batch, T tokens of
+ * a step, E embedding width, d width, V rows of the embedding table.
  */
 
-/** How an encoder is to be built, where its checkpoint leaves a choice. */
+/** How to build an encoder if its checkpoint leaves a choice. */
 export interface EncoderSettings {
-  /** Of a video encoder. */
+  /** Frames per video, for video encoders. Default: that of the checkpoint. */
   readonly frames?: number | undefined;
 }
 
-/** A perception encoder: media features in, one normed [CLS] state per block out. */
+/** An encoder: maps the features of a medium to one [CLS] state per block, after the final norm. */
 export interface EncoderBackbone {
   readonly architecture: string;
   readonly modality: Modality;
   /**
-   * Sizes of one example's input, without the batch: [3, height, width] for pictures, [frames, mel bins] for sounds,
+   * Shape of one example without the batch axis: [3, height, width] for images, [frames, mel bins] for audio,
    * [frames, 3, height, width] for videos.
    */
   readonly inputShape: readonly number[];
@@ -39,18 +39,18 @@ export interface DecoderShape {
   readonly layers: number;
   /** d */
   readonly width: number;
-  /** E: the width of embeddings and soft tokens; differs from d only where the model projects (OPT-350m). */
+  /** E: width of embeddings and soft tokens; differs from d only if the model projects them (OPT-350m). */
   readonly embeddingWidth: number;
   readonly attention: HeadLayout;
-  /** V: rows of the embedding table, and logits per token. */
+  /** V: rows of the embedding table, which is the number of logits per token. */
   readonly vocabulary: number;
-  /** The longest text, in tokens. */
+  /** Maximum length of a text in tokens. */
   readonly positions: number;
 }
 
-/** Which tokens a layer attends over, and how. */
+/** The mask, cache and rotary angles of a layer's attention. */
 export interface LayerContext {
-  /** Added to the scores: [B, 1, R * T, past + T]; R query heads share a key head. */
+  /** Added to the scores: [B, 1, R * T, past + T]; R query heads share a key/value head. */
   readonly bias: Value;
   readonly past?: PastKeysValues | undefined;
   readonly angles?: RotaryAngles | undefined;
@@ -59,24 +59,24 @@ export interface LayerContext {
 export interface LayerOutput {
   /** [B, T, d] */
   readonly hidden: Value;
-  /** Of this step's tokens only. */
+  /** Keys and values of this step's tokens only. */
   readonly keysValues: KeysValues;
 }
 
-/** A causal language model, in parts. */
+/** A causal language model, as separate parts. */
 export interface DecoderBackbone {
   readonly architecture: string;
   readonly shape: DecoderShape;
   /** ids [B, T] int64 -> [B, T, E] */
   embed(ids: Value): Value;
   /**
-   * Embeddings [B, T, E] -> what enters the first layer [B, T, d]. Positions [B, T] (int64) count text
-   * tokens from zero; only where `isText` [B, T] (bool) holds is a position embedding added.
+   * Embeddings [B, T, E] -> input of the first layer [B, T, d]. Positions [B, T] (int64) count text tokens from zero;
+   * a position embedding is added only where `isText` [B, T] (bool) is true.
    */
   enter(embeddings: Value, positions: Value, isText: Value): Value;
-  /** Rotary angles of the tokens, for the architectures that have them. */
+  /** Rotary angles of the tokens; only for architectures that use them. */
   angles?(positions: Value): RotaryAngles;
   layer(index: number, hidden: Value, context: LayerContext): LayerOutput;
-  /** What leaves the last layer [N, d] -> logits [N, V] */
+  /** Output of the last layer [N, d] -> logits [N, V] */
   head(hidden: Value): Value;
 }

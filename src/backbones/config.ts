@@ -5,25 +5,28 @@ import type { HeadLayout } from "../layers/attention.js";
 import { MAX_FRAMES } from "./backbone.js";
 
 /**
- * The largest size that a config may state. The widest public models stay below 300,000 (vocabularies);
- * the bound keeps a damaged file from asking for absurd memory.
+ * The largest size that a config can state. The largest vocabularies of public models are below 300,000; the bound
+ * prevents a damaged file from requesting absurd amounts of memory.
  */
 const MAX_COUNT = 1_000_000;
 
-/** A size: a positive whole number. */
+/** A size: a positive integer. */
 export const count = z.int().min(1).max(MAX_COUNT);
 
-/** The deepest public models have some 130 layers; each one costs nodes and inputs before its weights are looked for. */
+/**
+ * The deepest public models have about 130 layers. Each layer adds nodes and inputs before its weights are looked up.
+ */
 const MAX_LAYERS = 1000;
 
 export const layerCount = z.int().min(1).max(MAX_LAYERS);
 
-/** Frames of a video. */
+/** Number of frames of a video. */
 export const frameCount = z.int().min(1).max(MAX_FRAMES);
 
 /**
- * Reads the known keys of a public `config.json`; keys that mean nothing here are passed over, values that
- * are not supported are refused by key (`unsupported_architecture`).
+ * Reads the known keys of a public `config.json` and ignores other keys.
+ *
+ * @throws `unsupported_architecture`, naming the key, for a value that is not supported
  */
 export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, architecture: string): z.infer<T> {
   return parse(schema, json, `${architecture} config.json`, "unsupported_architecture");
@@ -32,13 +35,16 @@ export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, archi
 export interface HeadSizes {
   readonly width: number;
   readonly heads: number;
-  /** Default: as many as heads. */
+  /** Default: `heads`. */
   readonly keyHeads?: number | undefined;
-  /** Default: the width, divided by the heads. */
+  /** Default: `width / heads`. */
   readonly headSize?: number | null | undefined;
 }
 
-/** How a config divides its attention; sizes that do not divide each other are refused under the key of the heads. */
+/**
+ * How a config divides its attention. @throws `unsupported_architecture`, naming `key`, if the sizes are not
+ * divisible
+ */
 export function headLayout(architecture: string, key: string, sizes: HeadSizes): HeadLayout {
   const { width, heads, keyHeads = heads } = sizes;
   const headSize = sizes.headSize ?? width / heads;

@@ -3,7 +3,7 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
 import type { EncoderBackbone } from "./backbone.js";
 
-/** What an encoder's input is called. */
+/** Name of an encoder graph's input for each modality. */
 export const encoderInputs = {
   /** [batch, 3, height, width] */
   image: "pixels",
@@ -13,7 +13,7 @@ export const encoderInputs = {
   video: "pixels",
 } as const satisfies Readonly<Record<Modality, string>>;
 
-/** The input of its modality -> `cls_states` [batch, depth, dv]; first block first, each normed. */
+/** The input of the encoder's modality -> `cls_states` [batch, depth, dv], first block first, after the final norm. */
 export function encoderGraph(g: GraphBuilder, backbone: EncoderBackbone): Graph {
   const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
   g.output("cls_states", backbone.states(input));

@@ -2,8 +2,8 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { EncoderBackbone } from "./backbone.js";
 
 /**
- * An image encoder over the frames of a video: the states of a video are the means of its frames' states. Tells what is
- * in a video, not in which order; for those who have no video transformer.
+ * Applies an image encoder to the frames of a video and averages their states. The states represent the content of
+ * the video but not the order of events; useful if no video encoder is available.
  */
 export function framesEncoder(g: GraphBuilder, image: EncoderBackbone, frames: number): EncoderBackbone {
   const { inputShape, depth, width } = image;

@@ -9,8 +9,8 @@ import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
- * GPT-2 (Radford et al. 2019), as in transformers' `models/gpt2/modeling_gpt2.py`: learned positions,
- * pre-norm, tanh-GELU, and weights that are kept [in, out] already ("Conv1D").
+ * GPT-2 (Radford et al. 2019), following `models/gpt2/modeling_gpt2.py` of transformers: learned positions, pre-norm,
+ * tanh-GELU, and weights that are stored as [in, out] ("Conv1D").
  */
 
 export const gpt2Config = z.object({
@@ -28,7 +28,7 @@ export const gpt2Config = z.object({
   tie_word_embeddings: z.literal(true).default(true),
 });
 
-/** Some checkpoints have `transformer.` before every name, and keep their causal masks as tensors. */
+/** Some checkpoints prefix every name with `transformer.` and store the causal masks as tensors. */
 export function gpt2Name(name: string): string | undefined {
   const plain = name.replace(/^transformer\./, "");
   return plain === "lm_head.weight" || /\.attn\.(bias|masked_bias)$/.test(plain) ? undefined : plain;

@@ -11,12 +11,12 @@ import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
- * The Llama family (Touvron et al. 2023, arXiv 2302.13971): Llama 1 to 3, SmolLM2, and Qwen2 with its biases
- * on queries, keys and values. As in transformers' `models/llama/modeling_llama.py`: RMS norm, rotary
- * positions, grouped queries, SwiGLU.
+ * The Llama family (Touvron et al. 2023, arXiv 2302.13971): Llama 1 to 3, SmolLM2, and Qwen2, which has biases on
+ * queries, keys and values. It follows `models/llama/modeling_llama.py` of transformers: RMS norm, rotary positions,
+ * grouped-query attention, SwiGLU.
  */
 
-/** `rope_scaling` of older files and `rope_parameters` of newer ones; both have been written by transformers. */
+/** Older versions of transformers write `rope_scaling`, newer ones `rope_parameters`. */
 const ropeScaling = z.object({
   rope_type: z.string().optional(),
   type: z.string().optional(),
@@ -49,10 +49,10 @@ export const llamaConfig = z.object({
   tie_word_embeddings: z.boolean().optional(),
 });
 
-/** transformers' default where a file names none. */
+/** transformers' default if the file does not specify one. */
 const DEFAULT_ROPE_THETA = 10_000;
 
-/** Frequencies are computed from the config; old checkpoints keep them as tensors as well. */
+/** Frequencies are computed from the config; old checkpoints also store them as tensors. */
 export function llamaName(name: string): string | undefined {
   return name.endsWith("rotary_emb.inv_freq") ? undefined : name.replace(/^model\./, "");
 }
@@ -101,17 +101,17 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   if (headSize % 2 !== 0) {
     throw new EpalmError(
       "unsupported_architecture",
-      `Llama config.json: 'head_dim': rotary positions turn pairs, got ${headSize}`,
+      `Llama config.json: 'head_dim': expected an even size, since rotary positions rotate pairs, got ${headSize}`,
     );
   }
   const [queryWidth, keyWidth] = [heads * headSize, keyHeads * headSize];
   const activation = activationName(config.hidden_act, "hidden_act");
   const rope = config.rope_parameters ?? config.rope_scaling;
   const qwen = config.model_type === "qwen2";
-  // Both model types tie only where the file says so: transformers writes the key whenever it is true.
+  // Weights of both model types are tied only if the file says so: transformers writes the key whenever it is true.
   const tied = config.tie_word_embeddings ?? false;
 
-  // Some tied checkpoints hold the head as a second copy, which is passed over.
+  // Some tied checkpoints contain the output head as a second copy, which is ignored.
   if (tied) parameters.weights.takeIfPresent("lm_head.weight", [vocabulary, d]);
 
   const embedding = () => parameters.tensor("embed_tokens.weight", [vocabulary, d]);

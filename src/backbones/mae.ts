@@ -10,9 +10,9 @@ import { embedPatches, patchesPerSide, vitBlockNames, vitConfig, vitName } from 
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
- * Masked auto-encoder (He et al. 2021, arXiv 2111.06377): a ViT that sees a quarter of the patches, and a small decoder
- * that makes the others' pixels. As in facebookresearch/mae `models_mae.py`, whose tensor names are used here;
- * transformers' names (`modeling_vit_mae.py`) are turned into them by `maeName`.
+ * Masked autoencoder (He et al. 2021, arXiv 2111.06377): a ViT that sees a quarter of the patches, and a small
+ * decoder that predicts the pixels of the others. It follows `models_mae.py` of facebookresearch/mae and uses its
+ * tensor names; `maeName` converts the names of transformers (`modeling_vit_mae.py`).
  */
 
 export const maeConfig = vitConfig.extend({
@@ -27,10 +27,10 @@ export const maeConfig = vitConfig.extend({
 
 export type MaeConfig = z.infer<typeof maeConfig>;
 
-/** Under the root of a patch's variance, as published. */
+/** Added to a patch's variance before the square root, as published. */
 const VARIANCE_EPSILON = 1e-6;
 
-/** The published name of a tensor; undefined for what is no part of a masked auto-encoder. */
+/** The published name of a tensor; undefined if the tensor is not part of a masked autoencoder. */
 export function maeName(name: string): string | undefined {
   const plain = name.replace(/^(module|model)\./, "").replace(/^decoder\./, "");
   const block = /^decoder_(?:layers|encoder\.layer)\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
@@ -40,9 +40,9 @@ export function maeName(name: string): string | undefined {
 }
 
 /**
- * How many of a picture's N patches the encoder sees.
+ * How many of an image's N patches the encoder sees.
  *
- * @throws unsupported_architecture where it would see none
+ * @throws `unsupported_architecture` if there would be none
  */
 export function visiblePatches(config: MaeConfig): number {
   const patches = patchesPerSide(config) ** 2;
@@ -50,15 +50,15 @@ export function visiblePatches(config: MaeConfig): number {
   if (visible > 0) return visible;
   throw new EpalmError(
     "unsupported_architecture",
-    `MAE config.json: 'mask_ratio': of ${patches} patches, ${config.mask_ratio} leaves none to be seen`,
+    `MAE config.json: 'mask_ratio': ${config.mask_ratio} leaves none of ${patches} patches visible`,
   );
 }
 
-/** Which patches are seen, for a batch of B pictures of N patches, V of them visible. */
+/** The visible patches of a batch of B images with N patches each, V of which are visible. */
 export interface MaskInputs {
-  /** int64 [B * V]: picture * N + patch. */
+  /** int64 [B * V]: image * N + patch. */
   readonly visibleRows: Value;
-  /** int64 [B * N]: for each patch its row among the visible ones, or B * V for a masked one. */
+  /** int64 [B * N]: for each patch its row among the visible patches, or B * V if it is masked. */
   readonly restoreRows: Value;
 }
 
@@ -67,9 +67,9 @@ export interface Mae {
   readonly patches: number;
   /** V */
   readonly visible: number;
-  /** pixels [B, 3, H, W] -> what the decoder makes of each patch: [B, N, patch^2 * 3], channels last. */
+  /** pixels [B, 3, H, W] -> the decoder's prediction for each patch: [B, N, patch^2 * 3], channels last. */
   predict(pixels: Value, mask: MaskInputs): Value;
-  /** pixels [B, 3, H, W] -> what it should make: [B, N, patch^2 * 3]. */
+  /** pixels [B, 3, H, W] -> the pixels to predict: [B, N, patch^2 * 3]. */
   target(pixels: Value): Value;
 }
 
@@ -100,7 +100,7 @@ export function mae(json: unknown, parameters: ParameterReader): Mae {
   const norm = (name: string, x: Value) =>
     layerNorm(g, x, parameters.layerNorm(name, Number(x.shape.at(-1)), epsilon));
 
-  /** [B, 1 + V, d], the class token first. */
+  /** -> [B, 1 + V, d], the class token first */
   function encode(pixels: Value, { visibleRows }: MaskInputs): Value {
     const positions = parameters.tensor("pos_embed", [1, patches + 1, d]);
     const embedded = g.add(embedPatches(parameters, pixels, config), g.slice(positions, 1, 1));

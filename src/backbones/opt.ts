@@ -9,14 +9,14 @@ import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 
 /**
- * OPT (Zhang et al. 2022, arXiv 2205.01068), as in transformers' `models/opt/modeling_opt.py`: learned
- * positions, ReLU, biases everywhere. Pre-norm, or post-norm with projections around the layers (350m).
+ * OPT (Zhang et al. 2022, arXiv 2205.01068), following `models/opt/modeling_opt.py` of transformers: learned
+ * positions, ReLU and biases in all layers; pre-norm, or post-norm with projections around the layers (350m).
  */
 
-/** Position embeddings begin at this row of their table. */
+/** The table of position embeddings begins with this many unused rows. */
 const POSITION_OFFSET = 2;
 
-/** torch's default; OPT's config has no field for it. */
+/** torch's default; the config of OPT does not specify it. */
 const LAYER_NORM_EPSILON = 1e-5;
 
 export const optConfig = z.object({
@@ -36,7 +36,7 @@ export const optConfig = z.object({
   tie_word_embeddings: z.literal(true).default(true),
 });
 
-/** Checkpoints name the decoder with and without `model.`; the tied head is a second copy of the embedding. */
+/** Checkpoints name the decoder with or without `model.`; a tied output head is a second copy of the embedding. */
 export function optName(name: string): string | undefined {
   return name === "lm_head.weight" ? undefined : name.replace(/^(model\.)?decoder\./, "");
 }

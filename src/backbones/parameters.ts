@@ -5,24 +5,24 @@ import type { LayerNormParameters } from "../layers/norm.js";
 import { concatenatedRows, reshaped, transposed } from "../tensor/source-recipes.js";
 import { elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
 
-/** Tensors by name; `Weights` of a checkpoint is one. */
+/** Access to tensors by name, for example the `Weights` of a checkpoint. */
 export interface WeightSource {
   has(name: string): boolean;
-  /** As float32; throws if the tensor is missing or of another shape. */
+  /** The tensor as float32. @throws `invalid_checkpoint` if it is missing or has another shape */
   take(name: string, shape: Shape): TensorSource;
   takeIfPresent(name: string, shape: Shape): TensorSource | undefined;
 }
 
-/** Linears over the same input that are computed as one. */
+/** Linears with the same input, computed as one. */
 export interface JoinedLinears {
   readonly name: string;
-  /** Names in a checkpoint, in the order of their outputs. */
+  /** Names in the checkpoint, in the order of their outputs. */
   readonly parts: readonly string[];
   readonly inputs: number;
   readonly outputs: readonly number[];
 }
 
-/** Reads parameters by their checkpoint names into a graph; names in the graph are the same. */
+/** Adds the parameters of a checkpoint to a graph, with the names that they have in the checkpoint. */
 export class ParameterReader {
   readonly g: GraphBuilder;
   readonly weights: WeightSource;
@@ -37,12 +37,12 @@ export class ParameterReader {
     return this.#once(name, () => this.weights.take(name, shape));
   }
 
-  /** `NAME.weight` [out, in] (turned to [in, out]) and `NAME.bias` [out]. */
+  /** `NAME.weight` [out, in] (transposed to [in, out]) and `NAME.bias` [out]. */
   linear(name: string, inputs: number, outputs: number, options: { bias: boolean }): LinearParameters {
     return this.joined(name, [name], inputs, [outputs], options);
   }
 
-  /** Several linears over the same input, as one: their outputs stand side by side. */
+  /** Several linears with the same input as one linear, whose output concatenates theirs. */
   joined(
     name: string,
     parts: readonly string[],
@@ -57,8 +57,8 @@ export class ParameterReader {
   }
 
   /**
-   * `NAME.weight` [out, ...window] and `NAME.bias` [out] of a convolution whose steps do not overlap, as a linear over
-   * flattened windows.
+   * `NAME.weight` [out, ...window] and `NAME.bias` [out] of a convolution whose windows do not overlap, as a linear
+   * on flattened windows.
    */
   windows(name: string, outputs: number, window: Shape): LinearParameters {
     const inputs = elementCount(window);
@@ -67,7 +67,7 @@ export class ParameterReader {
     return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
   }
 
-  /** [in, all outputs], of parts that a checkpoint keeps as [out, in]. */
+  /** [in, all outputs], from parts that a checkpoint stores as [out, in]. */
   protected joinedWeight({ parts, inputs, outputs }: JoinedLinears): TensorSource {
     const sources = parts.map((part, i) => this.weights.take(`${part}.weight`, [outputs[i] ?? 0, inputs]));
     return transposed(concatenatedRows(sources));

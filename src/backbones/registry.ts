@@ -10,9 +10,9 @@ import { timesformer, timesformerConfigFromTensors, timesformerName } from "./ti
 import type { TensorShapes, TimmSettings } from "./timm-config.js";
 import { vit, vitConfigFromTensors, vitName } from "./vit.js";
 
-/** How one `model_type` of a public config.json becomes a backbone. */
+/** How to build the backbone for one `model_type` of a public config.json. */
 export interface Architecture<Backbone> {
-  /** A checkpoint's tensor name as the architecture's file spells it; undefined for what is no part of it. */
+  /** Converts a tensor name of a checkpoint to the architecture's own; undefined if the tensor is not part of it. */
   rename(name: string): string | undefined;
   build(config: unknown, parameters: ParameterReader): Backbone;
 }
@@ -20,7 +20,7 @@ export interface Architecture<Backbone> {
 export interface EncoderArchitecture extends Architecture<EncoderBackbone> {
   readonly modality: Modality;
   build(config: unknown, parameters: ParameterReader, settings?: EncoderSettings): EncoderBackbone;
-  /** A config for a bare file, from the shapes of its tensors under the architecture's own names. */
+  /** Derives a config for a file of weights only from the shapes of its tensors, by the architecture's own names. */
   configFromTensors(shapeOf: TensorShapes, settings: TimmSettings): unknown;
 }
 
@@ -74,7 +74,7 @@ export function encoderArchitecture(modelType: string, where: string): EncoderAr
   return find<EncoderArchitecture>(encoders, "an encoder", modelType, where);
 }
 
-/** Of weights without a config: what only an AST or a TimeSformer has tells it; all others are vision transformers. */
+/** The architecture of weights without a config. AST and TimeSformer have characteristic tensors; others are ViTs. */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
   for (const name of tensorNames) {
     if (/^(module\.)?v\.patch_embed\./.test(name)) return encoders["audio-spectrogram-transformer"];

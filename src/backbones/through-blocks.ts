@@ -3,15 +3,15 @@ import { layerNorm } from "../layers/norm.js";
 import type { ParameterReader } from "./parameters.js";
 import type { BlockShape } from "./vit-block.js";
 
-/** What leaves the blocks of a transformer over patches. */
+/** Outputs of the blocks of a transformer over patches. */
 export interface BlockOutputs {
-  /** The class token after each block, through the encoder's own final norm: [B, depth, d], first block first. */
+  /** The class token after each block and the encoder's final norm: [B, depth, d], first block first. */
   readonly classTokens: Value;
-  /** All tokens after the last block, not normed: [B, T, d] */
+  /** All tokens after the last block, before the final norm: [B, T, d] */
   readonly last: Value;
 }
 
-/** Runs all blocks over x [B, T, d], the class token first. */
+/** Applies all blocks to x [B, T, d], whose first token is the class token. */
 export function throughBlocks(
   parameters: ParameterReader,
   { width, epsilon }: BlockShape,

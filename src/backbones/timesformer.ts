@@ -19,10 +19,10 @@ import {
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
 
 /**
- * TimeSformer with divided space-time attention (Bertasius et al. 2021, arXiv 2102.05095): in each block a patch first
- * sees the same place in all frames, then its own frame. As in facebookresearch/TimeSformer `vit.py`, whose tensor names
- * are used here; transformers' names (`modeling_timesformer.py`) are turned into them by `timesformerName`.
- * B batch, T frames, N patches of a frame.
+ * TimeSformer with divided space-time attention (Bertasius et al. 2021, arXiv 2102.05095): in each block, a patch
+ * first attends to the same position in all frames, then to its own frame. It follows `vit.py` of
+ * facebookresearch/TimeSformer and uses its tensor names; `timesformerName` converts the names of transformers
+ * (`modeling_timesformer.py`). B batch, T frames, N patches per frame.
  */
 
 export const timesformerConfig = vitConfig.extend({
@@ -34,7 +34,7 @@ export const timesformerConfig = vitConfig.extend({
 
 export type TimesformerConfig = z.infer<typeof timesformerConfig>;
 
-/** transformers' names of a block's parts that a ViT does not have under that name, with the published ones. */
+/** transformers' names of a block's parts that differ from those in a ViT, and the published names. */
 const blockNames: Readonly<Record<string, string>> = {
   "attention.attention.qkv": "attn.qkv",
   "temporal_attention.attention.qkv": "temporal_attn.qkv",
@@ -43,7 +43,7 @@ const blockNames: Readonly<Record<string, string>> = {
   temporal_dense: "temporal_fc",
 };
 
-/** The published name of a tensor, without its `model.`; undefined for what is no part of the backbone. */
+/** The published name of a tensor without `model.`; undefined if the tensor is not part of the backbone. */
 export function timesformerName(name: string): string | undefined {
   const plain = name.replace(/^timesformer\./, "");
   if (plain === "embeddings.time_embeddings") return "time_embed";
@@ -52,7 +52,7 @@ export function timesformerName(name: string): string | undefined {
   return published ? `blocks.${index}.${published}.${kind}` : vitName(plain);
 }
 
-/** A config made from the shapes of published tensors. */
+/** A config derived from the shapes of the published tensors. */
 export function timesformerConfigFromTensors(
   shapeOf: TensorShapes,
   settings: TimmSettings = {},
@@ -74,7 +74,7 @@ export function timesformerConfigFromTensors(
   );
 }
 
-/** @param settings `frames`: other than the checkpoint has; its time embeddings are then repeated or left out */
+/** @param settings `frames` may differ from the checkpoint's number; time embeddings are then repeated or omitted */
 export function timesformer(
   json: unknown,
   parameters: ParameterReader,
@@ -94,7 +94,7 @@ export function timesformer(
     qkvBias: config.qkv_bias,
   };
 
-  /** The time embeddings [1, T, d]; of another number of frames the nearest ones, as published. */
+  /** The time embeddings [1, T, d]; for another number of frames the nearest ones, as in the published code. */
   function timeEmbeddings(): Value {
     const own = parameters.tensor("time_embed", [1, config.num_frames, d]);
     if (frames === config.num_frames) return own;
@@ -102,7 +102,7 @@ export function timesformer(
     return g.gather(own, g.integers(Array.from({ length: frames }, (_, frame) => nearest(frame))), 1);
   }
 
-  /** pixels [B, T, 3, H, W] -> [B, 1 + N * T, d]: the class token, then place after place, each frame by frame. */
+  /** pixels [B, T, 3, H, W] -> [B, 1 + N * T, d]: the class token, then position by position, each frame by frame. */
   function enter(pixels: Value): Value {
     const positions = parameters.tensor("pos_embed", [1, 1 + patches, d]);
     const pictures = g.reshape(pixels, [-1, 3, config.image_size, config.image_size]);
@@ -113,7 +113,7 @@ export function timesformer(
     return g.concat([g.repeatFor(classToken, timed), timed], 1);
   }
 
-  /** Each place over its frames: what leaves the temporal half of a block, [B, N * T, d]. */
+  /** Temporal half of a block: each position attends to itself in all frames. [B, N * T, d] */
   function attendInTime(name: string, tokens: Value): Value {
     const parts = { norm: "temporal_norm1", attention: "temporal_attn" };
     const places = g.reshape(tokens, [-1, frames, d]);
@@ -126,8 +126,8 @@ export function timesformer(
   }
 
   /**
-   * Each frame over its places, with a copy of the class token [B, 1, d]: what is added to that token, the mean over the
-   * frames, and to the patches; [B, 1 + N * T, d].
+   * Spatial half of a block: the patches of each frame attend to each other and to a copy of the class token [B, 1,
+   * d]. Returns the update of that token, averaged over the frames, and those of the patches: [B, 1 + N * T, d].
    */
   function attendInSpace(name: string, classToken: Value, tokens: Value): Value {
     const byFrame = g.transpose(g.reshape(tokens, [0, patches, frames, d]), [0, 2, 1, 3]);

@@ -1,32 +1,32 @@
 import { EpalmError } from "../core/errors.js";
 import type { Shape } from "../tensor/tensor.js";
 
-/** The shape of a timm-named tensor; undefined if there is none. */
+/** The shape of a tensor by its timm name; undefined if there is no such tensor. */
 export type TensorShapes = (name: string) => Shape | undefined;
 
-/** What a timm checkpoint does not say of itself. */
+/** Settings that a timm checkpoint does not contain. */
 export interface TimmSettings {
   readonly heads?: number | undefined;
-  /** Pixels. */
+  /** Width and height in pixels. */
   readonly imageSize?: number | undefined;
-  /** `layer_norm_eps`; timm's models use 1e-6. */
+  /** `layer_norm_eps`. Default: 1e-6, as in timm's models. */
   readonly epsilon?: number | undefined;
 }
 
-/** timm's epsilon: its checkpoints state none. */
+/** timm's epsilon, which its checkpoints do not store. */
 const TIMM_EPSILON = 1e-6;
 
-/** Every ViT that was published in timm, but for a few, has heads of this size. */
+/** Head size of nearly all ViTs that were published with timm. */
 const USUAL_HEAD_SIZE = 64;
 
-/** The shape of a tensor that `what` cannot be without; throws `invalid_checkpoint`. */
+/** The shape of a tensor that `what` requires. @throws `invalid_checkpoint` if it is missing or has another rank */
 export function neededShape(shapeOf: TensorShapes, what: string, name: string, rank: number): Shape {
   const shape = shapeOf(name);
   if (shape?.length === rank) return shape;
   throw new EpalmError("invalid_checkpoint", `${what} needs tensor ${name} of ${rank} axes`);
 }
 
-/** The keys of a config that tell of blocks, from the shapes of timm-named tensors. */
+/** The config keys that describe the blocks, derived from the shapes of timm-named tensors. */
 export function blockKeys(shapeOf: TensorShapes, what: string, width: number, settings: TimmSettings) {
   const [intermediateSize = 0] = neededShape(shapeOf, what, "blocks.0.mlp.fc1.weight", 2);
   let depth = 0;

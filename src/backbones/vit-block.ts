@@ -5,7 +5,7 @@ import { type LinearParameters, linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
 import type { ParameterReader } from "./parameters.js";
 
-/** Sizes of a ViT block; those of an encoder and of a masked auto-encoder's decoder differ. */
+/** Sizes of a ViT block; an encoder and the decoder of a masked autoencoder have different ones. */
 export interface BlockShape {
   readonly width: number;
   readonly layout: HeadLayout;
@@ -16,8 +16,8 @@ export interface BlockShape {
 }
 
 /**
- * One pre-norm block of a vision transformer, under timm's names: x [B, T, d] -> [B, T, d]. Every token sees every
- * other (Dosovitskiy et al. 2020, arXiv 2010.11929, equations 2 and 3).
+ * A pre-norm block of a vision transformer, with timm's names: x [B, T, d] -> [B, T, d]. Every token attends to all
+ * tokens (Dosovitskiy et al. 2020, arXiv 2010.11929, equations 2 and 3).
  */
 export function vitBlock(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
   const { g } = parameters;
@@ -28,7 +28,7 @@ export function vitBlock(parameters: ParameterReader, name: string, x: Value, sh
   return g.add(attended, feedForward(parameters, name, attended, shape));
 }
 
-/** A block's norm, and the attention behind it: x [B, T, d] -> [B, T, d], without the residual. */
+/** A norm of a block and the attention after it: x [B, T, d] -> [B, T, d], without the residual. */
 export function normedAttention(
   parameters: ParameterReader,
   name: string,
@@ -51,7 +51,7 @@ export function normedAttention(
   return linear(g, mixed, parameters.linear(`${attentionName}.proj`, width, width, { bias: true }));
 }
 
-/** A block's second norm, and the two linears behind it: x [B, T, d] -> [B, T, d], without the residual. */
+/** A block's second norm and the two linears after it: x [B, T, d] -> [B, T, d], without the residual. */
 export function feedForward(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
   const { g } = parameters;
   const { width, intermediateSize, activation, epsilon } = shape;
@@ -65,7 +65,7 @@ export function feedForward(parameters: ParameterReader, name: string, x: Value,
   return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, intermediateSize, width, { bias: true }));
 }
 
-/** timm keeps queries, keys and values as one tensor, transformers as three. */
+/** timm stores queries, keys and values as one tensor, transformers as three. */
 function queriesKeysValues(
   parameters: ParameterReader,
   name: string,

@@ -12,10 +12,10 @@ import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
- * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (its distillation token attends like
- * any other), and the encoder of a masked auto-encoder. As in timm's `vision_transformer.py`, whose tensor
- * names are used here; transformers' names (`modeling_vit.py`, `modeling_deit.py`, `modeling_vit_mae.py`) are
- * turned into them by `vitName`.
+ * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (whose distillation token attends like any
+ * other token), and the encoder of a masked autoencoder. It follows timm's `vision_transformer.py` and uses its
+ * tensor names; `vitName` converts the names of transformers (`modeling_vit.py`, `modeling_deit.py`,
+ * `modeling_vit_mae.py`).
  */
 
 export const vitConfig = z.object({
@@ -34,7 +34,7 @@ export const vitConfig = z.object({
 
 export type VitConfig = z.infer<typeof vitConfig>;
 
-/** transformers' names of what is not in a block, with timm's. */
+/** transformers' names of tensors outside the blocks, and timm's. */
 const outerNames: Readonly<Record<string, string>> = {
   "embeddings.cls_token": "cls_token",
   "embeddings.distillation_token": "dist_token",
@@ -45,7 +45,7 @@ const outerNames: Readonly<Record<string, string>> = {
   "layernorm.bias": "norm.bias",
 };
 
-/** transformers' names of a block's parts, with timm's; queries, keys and values are joined when read. */
+/** transformers' names of a block's parts, and timm's. Queries, keys and values are joined when they are read. */
 export const vitBlockNames: Readonly<Record<string, string>> = {
   layernorm_before: "norm1",
   layernorm_after: "norm2",
@@ -55,18 +55,18 @@ export const vitBlockNames: Readonly<Record<string, string>> = {
   "attention.output.dense": "attn.proj",
   "intermediate.dense": "mlp.fc1",
   "output.dense": "mlp.fc2",
-  // As transformers 5 calls them where it is told not to keep the names above.
+  // transformers 5 uses these names unless it is told to keep those above.
   "attention.q_proj": "attn.q",
   "attention.k_proj": "attn.k",
   "attention.v_proj": "attn.v",
   "attention.o_proj": "attn.proj",
 };
 
-/** What a backbone has no use for: heads for classes and for distillation, poolers, the decoder of an MAE. */
+/** Tensors without a use in a backbone: heads for classes and for distillation, poolers, the decoder of an MAE. */
 const unused =
   /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|(embeddings\.)?mask_token)\b/;
 
-/** timm's name of a tensor; undefined for what is no part of the backbone. */
+/** timm's name of a tensor; undefined if the tensor is not part of the backbone. */
 export function vitName(name: string): string | undefined {
   const plain = name.replace(/^(vit|deit|model|module|encoder_model)\.(?!encoder_)/, "");
   const block = /^(?:encoder\.layer|layers)\.(\d+)\.(.+)\.(weight|bias)$/.exec(plain);
@@ -77,7 +77,7 @@ export function vitName(name: string): string | undefined {
   return unused.test(plain) ? undefined : plain;
 }
 
-/** A config made from the shapes of timm-named tensors. */
+/** A config derived from the shapes of timm-named tensors. */
 export function vitConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettings = {}): VitConfig {
   const what = "a vision transformer";
   const [width = 0, , patch = 0] = neededShape(shapeOf, what, "patch_embed.proj.weight", 4);
@@ -95,7 +95,7 @@ export function vitConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettin
   );
 }
 
-/** How many patches a picture has along each side. */
+/** Number of patches along each side of an image. @throws `unsupported_architecture` if the side is not divisible */
 export function patchesPerSide(
   { image_size, patch_size }: Pick<VitConfig, "image_size" | "patch_size">,
   architecture = "ViT",
@@ -108,7 +108,7 @@ export function patchesPerSide(
   );
 }
 
-/** pixels [B, 3, H, W] -> patches [B, N, 3 * patch^2] -> [B, N, d]; a convolution whose steps do not overlap. */
+/** pixels [B, 3, H, W] -> patches [B, N, 3 * patch^2] -> [B, N, d]; a convolution whose windows do not overlap. */
 export function embedPatches(
   parameters: ParameterReader,
   pixels: Value,
@@ -121,17 +121,20 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
 }
 
-/** What leaves the blocks of a transformer over patches of pictures. */
+/** Outputs of the blocks of a transformer over image patches. */
 export interface PatchStates {
-  /** The normed [CLS] state after each block: [B, L, dv] */
+  /** The [CLS] state after each block and the final norm: [B, L, dv] */
   readonly classTokens: Value;
-  /** The normed patches after the last block: [B, N, dv]; of clips [B, N * T, dv], place after place, frame by frame. */
+  /**
+   * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv], position by position,
+   * each frame by frame.
+   */
   patches(): Value;
 }
 
-/** An encoder that tells of its patches, too. */
+/** An encoder that also returns the states of its patches. */
 export interface PatchBackbone extends EncoderBackbone {
-  /** input [B, 3, H, W]; of clips [B, T, 3, H, W] */
+  /** input [B, 3, H, W], or [B, T, 3, H, W] for clips */
   through(input: Value): PatchStates;
 }
 
@@ -150,7 +153,7 @@ export function vit(json: unknown, parameters: ParameterReader): PatchBackbone {
   };
   const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
 
-  /** What enters the first block: [B, T, d], special tokens first. */
+  /** Input of the first block: [B, T, d], special tokens first. */
   function enter(pixels: Value): Value {
     const patches = embedPatches(parameters, pixels, config);
     const tokens = special.map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));

@@ -2,7 +2,7 @@ import { Weights } from "../formats/weights.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 import type { WeightSource } from "./parameters.js";
 
-/** Tensors in memory as a backbone needs for them; `where` names them in errors. */
+/** Makes tensors in memory available to a backbone; `where` names them in errors. */
 export function weightsInMemory(tensors: ReadonlyMap<string, Tensor>, where: string): WeightSource {
   const sources = Array.from(
     tensors,

@@ -40,7 +40,7 @@ describe("decoders", () => {
   }
 });
 
-/** The config as transformers 4 wrote it: the base beside the scaling, whose kind was called `type` at first. */
+/** The config in the format of transformers 4: the base beside the scaling, whose key `rope_type` was once `type`. */
 function olderRope({ rope_parameters, ...config }: Config): Config {
   const { rope_theta, rope_type, ...scaling } = rope_parameters as Config;
   return { ...config, rope_theta, rope_scaling: { type: rope_type, ...scaling } };
@@ -56,23 +56,23 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
   ["rotary settings of transformers 4, llama3", "llama3-scaling", { config: olderRope }],
   ["rotary settings of transformers 4, no scaling", "qwen2-tied", { config: olderRope }],
   [
-    "rotary frequencies kept as tensors",
+    "rotary frequencies stored as tensors",
     "qwen2-untied",
     { weights: (w) => changed(w, { "model.layers.0.self_attn.rotary_emb.inv_freq": zeros(4) }) },
   ],
   [
-    "a tied head kept a second time, Llama",
+    "a tied head stored a second time, Llama",
     "llama3-scaling",
     { weights: (w) => changed(w, { "lm_head.weight": w.tensors.get("model.embed_tokens.weight") }) },
   ],
   [
-    "a tied head kept a second time, OPT",
+    "a tied head stored a second time, OPT",
     "opt-gelu",
     { weights: (w) => changed(w, { "lm_head.weight": w.tensors.get("model.decoder.embed_tokens.weight") }) },
   ],
-  ["defaults left out, GPT-2", "gpt2", { config: ({ n_inner, tie_word_embeddings, ...config }) => config }],
-  ["the width of the feed-forward spelled out, GPT-2", "gpt2", { config: (c) => ({ ...c, n_inner: 128 }) }],
-  ["masks kept as tensors, GPT-2", "gpt2", { weights: withMasks }],
+  ["defaults omitted, GPT-2", "gpt2", { config: ({ n_inner, tie_word_embeddings, ...config }) => config }],
+  ["explicit width of the feed-forward, GPT-2", "gpt2", { config: (c) => ({ ...c, n_inner: 128 }) }],
+  ["masks stored as tensors, GPT-2", "gpt2", { weights: withMasks }],
 ];
 
 function withMasks(weights: Checkpoint): Checkpoint {
@@ -99,17 +99,17 @@ describe("encoders", () => {
     });
   }
 
-  it("give them of sounds, in patches whose steps in frequency and time differ", async () => {
+  it("give those of audio, from patches whose strides in frequency and time differ", async () => {
     const graph = buildEncoder(openWeights("ast"), readConfig("ast"));
     assertClose(await statesOf(graph, golden("ast", "features")), golden("ast", "states"));
   });
 
-  it("give them of videos, space and time apart", async () => {
+  it("give those of videos, with divided space-time attention", async () => {
     const graph = buildEncoder(openWeights("timesformer"), readConfig("timesformer"));
     assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
   });
 
-  it("give them of videos from the published names", async () => {
+  it("give those of videos from weights with the published names", async () => {
     const published: readonly (readonly [RegExp, string])[] = [
       [/^timesformer\.(?=encoder)/, ""],
       [/^timesformer\.embeddings\.|^timesformer\./, ""],
@@ -139,14 +139,14 @@ describe("encoders", () => {
     assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
   });
 
-  it("give them from timm's bare file in half precision, with timm's usual heads", async () => {
+  it("give them from a timm file without a config, in half precision", async () => {
     const graph = buildEncoder(openWeights("vit-timm"), (weights) =>
       vitConfigFromTensors((name) => weights.shapeOf(name)),
     );
     assertClose(await statesOf(graph, golden("vit-timm", "pixels")), golden("vit-timm", "states"));
   });
 
-  it("give them from the names that transformers 5 uses inside", async () => {
+  it("give them from weights with the internal names of transformers 5", async () => {
     const inner: readonly (readonly [RegExp, string])[] = [
       [/\.encoder\.layer\./, ".layers."],
       [/attention\.attention\.(.)[a-z]+/, "attention.$1_proj"],
@@ -162,7 +162,7 @@ describe("encoders", () => {
     assertClose(await statesOf(graph, golden("vit", "pixels")), golden("vit", "states"));
   });
 
-  it("pass over what only pre-training needs", () => {
+  it("ignore tensors that only pre-training needs", () => {
     const weights = changed(openWeights("vit"), {
       "vit.embeddings.mask_token": zeros(1, 1, 32),
       "vit.pooler.dense.weight": zeros(32, 32),

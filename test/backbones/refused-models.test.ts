@@ -27,7 +27,7 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     { "transformer.h.1.mlp.c_fc.bias": undefined },
     /model\.safetensors: tensor h\.1\.mlp\.c_fc\.bias is missing/,
   ],
-  ["gpt2", { "transformer.h.9.extra": zeros(3) }, /surplus tensor transformer\.h\.9\.extra/],
+  ["gpt2", { "transformer.h.9.extra": zeros(3) }, /unexpected tensor transformer\.h\.9\.extra/],
   [
     "gpt2",
     { "transformer.h.0.attn.c_attn.weight": zeros(3, 5) },
@@ -41,7 +41,7 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
   [
     "opt-post-norm",
     { "model.decoder.final_layer_norm.bias": zeros(32) },
-    /surplus tensor .*final_layer_norm\.bias/,
+    /unexpected tensor .*final_layer_norm\.bias/,
   ],
   ["qwen2-tied", { "model.layers.0.self_attn.q_proj.bias": undefined }, /self_attn\.q_proj\.bias is missing/],
   ["qwen2-untied", { "lm_head.weight": undefined }, /tensor lm_head\.weight is missing/],
@@ -50,9 +50,13 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     { "lm_head.weight": zeros(60, 32) },
     /lm_head\.weight: expected shape \[64, 32\], got \[60, 32\]/,
   ],
-  ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /surplus tensor .*q_proj\.bias/],
+  [
+    "llama3-scaling",
+    { "model.layers.0.self_attn.q_proj.bias": zeros(32) },
+    /unexpected tensor .*q_proj\.bias/,
+  ],
   ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
-  ["vit", { "vit.encoder.layer.0.layer_scale.lambda": zeros(32) }, /surplus tensor .*layer_scale/],
+  ["vit", { "vit.encoder.layer.0.layer_scale.lambda": zeros(32) }, /unexpected tensor .*layer_scale/],
   [
     "deit",
     { "embeddings.position_embeddings": zeros(1, 17, 32) },
@@ -82,7 +86,7 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
 
 describe("checkpoints that do not fit", () => {
   for (const [name, weights, message] of misfits) {
-    it(`are refused by the tensor's name: ${name}, ${message.source}`, () => {
+    it(`are rejected, naming the tensor: ${name}, ${message.source}`, () => {
       assert.throws(() => build(name, weights, {}), { name: "EpalmError", message });
     });
   }
@@ -134,10 +138,10 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ],
   ["spectrograms shorter than a patch", "ast", { max_length: 7 }, /'max_length': .* patch of 8, got 7/],
   ["fewer mel bins than a patch", "ast", { num_mel_bins: 4 }, /'num_mel_bins': .* patch of 8, got 4/],
-  ["steps of nothing", "ast", { time_stride: 0 }, /'time_stride'/],
-  ["patches that are no squares", "ast", { patch_size: [16, 8] }, /'patch_size'/],
+  ["a stride of zero", "ast", { time_stride: 0 }, /'time_stride'/],
+  ["patches that are not square", "ast", { patch_size: [16, 8] }, /'patch_size'/],
   ["heads that do not divide the width, AST", "ast", { num_attention_heads: 5 }, /'num_attention_heads': 5/],
-  ["attention in space alone", "timesformer", { attention_type: "space_only" }, /'attention_type'/],
+  ["attention in space only", "timesformer", { attention_type: "space_only" }, /'attention_type'/],
   [
     "attention in space and time at once",
     "timesformer",
@@ -146,19 +150,19 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ],
   ["more frames than any model has", "timesformer", { num_frames: 100_000 }, /'num_frames'/],
   [
-    "frames that patches do not fill",
+    "frames that patches do not divide",
     "timesformer",
     { image_size: 20 },
     /TimeSformer config\.json: 'image_size': patches of 8/,
   ],
-  ["pictures of one colour", "vit", { num_channels: 1 }, /'num_channels'/],
+  ["images with one channel", "vit", { num_channels: 1 }, /'num_channels'/],
   [
-    "patches that do not fill a picture",
+    "patches that do not divide an image",
     "vit",
     { image_size: 30 },
     /'image_size': patches of 8 do not divide 30/,
   ],
-  ["pictures that are no squares", "vit", { image_size: [32, 64] }, /'image_size'/],
+  ["images that are not square", "vit", { image_size: [32, 64] }, /'image_size'/],
   [
     "heads that do not divide the width, GPT-2",
     "gpt2",
@@ -173,7 +177,7 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ],
   ["heads that do not divide the width, ViT", "vit", { num_attention_heads: 7 }, /'num_attention_heads': 7/],
   [
-    "key heads that do not divide heads",
+    "key/value heads that do not divide the heads",
     "qwen2-tied",
     { num_key_value_heads: 3 },
     /3 key heads do not divide 4 heads/,
@@ -181,27 +185,27 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ["heads of an odd size", "llama3-scaling", { head_dim: 7 }, /'head_dim': .* got 7/],
   ["absurd sizes", "opt-gelu", { hidden_size: 1e12 }, /'hidden_size'/],
   ["absurd depth", "opt-gelu", { num_hidden_layers: 1_000_000 }, /'num_hidden_layers'/],
-  ["sizes that are no numbers", "vit", { hidden_size: "32" }, /'hidden_size'/],
-  ["sizes that are missing", "llama3-scaling", { vocab_size: undefined }, /'vocab_size'/],
+  ["sizes that are not numbers", "vit", { hidden_size: "32" }, /'hidden_size'/],
+  ["missing sizes", "llama3-scaling", { vocab_size: undefined }, /'vocab_size'/],
   ["sizes below one", "gpt2", { n_layer: 0 }, /'n_layer'/],
 ];
 
 describe("configs that are not supported", () => {
   for (const [what, name, config, message] of unsupported) {
-    it(`are refused by the key: ${what}`, () => {
+    it(`are rejected, naming the key: ${what}`, () => {
       assert.throws(() => build(name, {}, config), { code: "unsupported_architecture", message });
     });
   }
 });
 
-describe("bare files of an AST", () => {
+describe("AST weights without a config", () => {
   const shapes = (tokens: number): Readonly<Record<string, readonly number[]>> => ({
     "patch_embed.proj.weight": [768, 1, 16, 16],
     pos_embed: [1, 2 + tokens, 768],
     "blocks.0.mlp.fc1.weight": [3072, 768],
     "blocks.0.norm1.weight": [768],
   });
-  // Tokens and strides of the published models: AudioSet in four strides, Speech Commands and ESC-50 at 10.
+  // Tokens and strides of the published models: four strides for AudioSet, stride 10 for Speech Commands and ESC-50.
   const published: readonly (readonly [tokens: number, stride: number, frames: number])[] = [
     [1212, 10, 1024],
     [850, 12, 1024],
@@ -211,7 +215,7 @@ describe("bare files of an AST", () => {
     [600, 10, 506],
   ];
   for (const [tokens, stride, frames] of published) {
-    it(`tell strides and length by their positions: ${tokens}`, () => {
+    it(`determine strides and length by the number of positions: ${tokens}`, () => {
       const config = astConfigFromTensors((name) => shapes(tokens)[name]);
       assert.deepEqual(
         [config.frequency_stride, config.time_stride, config.max_length, config.layer_norm_eps],
@@ -220,13 +224,13 @@ describe("bare files of an AST", () => {
     });
   }
 
-  it("are refused where positions make no rectangle", () => {
+  it("are rejected if the positions do not form a rectangle", () => {
     const message = /audio spectrogram transformer config\.json: 'max_length'/;
     assert.throws(() => astConfigFromTensors((name) => shapes(1213)[name]), { name: "EpalmError", message });
   });
 });
 
-describe("bare files that do not tell a vision transformer", () => {
+describe("weights without a config that do not determine a vision transformer", () => {
   const shapes: Readonly<Record<string, readonly number[]>> = {
     "patch_embed.proj.weight": [128, 3, 4, 4],
     pos_embed: [1, 17, 128],
@@ -239,13 +243,13 @@ describe("bare files that do not tell a vision transformer", () => {
       { "patch_embed.proj.weight": undefined },
       /needs tensor patch_embed\.proj\.weight of 4 axes/,
     ],
-    ["positions are flat", { pos_embed: [17, 128] }, /needs tensor pos_embed of 3 axes/],
+    ["positions have two axes", { pos_embed: [17, 128] }, /needs tensor pos_embed of 3 axes/],
     [
-      "no block is there",
+      "there are no blocks",
       { "blocks.0.mlp.fc1.weight": undefined },
       /needs tensor blocks\.0\.mlp\.fc1\.weight/,
     ],
-    ["positions fill no square", { pos_embed: [1, 16, 128] }, /'image_size'/],
+    ["positions do not form a square", { pos_embed: [1, 16, 128] }, /'image_size'/],
     [
       "heads of the usual size do not divide the width",
       { "patch_embed.proj.weight": [96, 3, 4, 4] },
@@ -253,13 +257,13 @@ describe("bare files that do not tell a vision transformer", () => {
     ],
   ];
   for (const [what, change, message] of cases) {
-    it(`are refused when ${what}`, () => {
+    it(`are rejected if ${what}`, () => {
       const all = { ...shapes, ...change };
       assert.throws(() => vitConfigFromTensors((name) => all[name]), { name: "EpalmError", message });
     });
   }
 
-  it("are taken with settings for what they do not say", () => {
+  it("are accepted with settings for what they do not determine", () => {
     const config = vitConfigFromTensors((name) => shapes[name], { heads: 4, epsilon: 1e-5, imageSize: 16 });
     assert.equal(config.num_attention_heads, 4);
     assert.equal(config.layer_norm_eps, 1e-5);

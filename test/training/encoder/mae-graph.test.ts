@@ -74,7 +74,7 @@ describe("a mask", () => {
   it("is refused where it would show nothing", () => {
     assert.throws(() => visiblePatches(configWith({ maskRatio: 0.8 })), {
       code: "unsupported_architecture",
-      message: /'mask_ratio': of 4 patches, 0\.8 leaves none/,
+      message: /'mask_ratio': 0\.8 leaves none of 4 patches visible/,
     });
   });
 });
