@@ -1,6 +1,6 @@
 import { EpalmError } from "../core/errors.js";
 
-/** Little-endian numbers and strings, one after the other; every read is checked against the end. */
+/** Reads little-endian numbers and strings in sequence; every read is checked against the end of the bytes. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -11,7 +11,7 @@ export class ByteReader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** Bytes read so far. */
+  /** Number of bytes read so far. */
   get position(): number {
     return this.#position;
   }
@@ -32,12 +32,12 @@ export class ByteReader {
     return this.#view.getInt32(this.#advance(4), true);
   }
 
-  /** A length; one beyond 2^53 loses digits, and is beyond every end anyway. */
+  /** A length. Values beyond 2^53 lose digits, but they exceed the end of any input anyway. */
   uint64(): number {
     return Number(this.#view.getBigUint64(this.#advance(8), true));
   }
 
-  /** Big-endian, as pickles write it. */
+  /** Big-endian, as in pickles. */
   float64BigEndian(): number {
     return this.#view.getFloat64(this.#advance(8), false);
   }
@@ -47,7 +47,7 @@ export class ByteReader {
     return this.#bytes.subarray(start, start + length);
   }
 
-  /** UTF-8; throws `invalid_checkpoint` when it is not. */
+  /** A UTF-8 string. @throws `invalid_checkpoint` if it is not UTF-8 */
   text(length: number): string {
     try {
       return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(this.bytes(length));
@@ -57,7 +57,7 @@ export class ByteReader {
     }
   }
 
-  /** Text up to the next line feed, which is skipped. */
+  /** A string up to the next line feed, which is skipped. @throws `invalid_checkpoint` */
   line(maxLength: number): string {
     const length = this.#bytes.subarray(this.#position, this.#position + maxLength + 1).indexOf(0x0a);
     if (length < 0) {

@@ -1,16 +1,16 @@
 import type { TensorSource } from "../tensor/tensor.js";
 import type { PickleValue } from "./pickle.js";
 
-/** Named tensors in a public format, still in their files. */
+/** Named tensors in a public format, whose data stays in files. */
 export interface Checkpoint {
   /** The file or folder, for messages. */
   readonly path: string;
-  /** In the file's order; `read` fetches just that tensor's bytes. */
+  /** In the file's order; `read` loads the bytes of that tensor only. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
   /** `__metadata__` of safetensors; empty for other formats. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Torch files only: the whole unpickled object, for what stands beside the tensors (`config`, `epoch`). */
+  /** For torch files, the whole unpickled object, including values beside the tensors (`config`, `epoch`). */
   readonly root?: PickleValue;
-  /** Closes the files; sources cannot be read afterwards. May be called twice. */
+  /** Closes the files; the sources cannot be read afterwards. Can be called repeatedly. */
   close(): void;
 }

@@ -1,16 +1,19 @@
 import { EpalmError, messageOf } from "../core/errors.js";
 
-/** Names in messages come from the file: a longer message would only push the cause out of sight. */
+/** Messages contain names from the file, which could be long enough to hide the cause. */
 const MAX_CAUSE_LENGTH = 400;
 
-/** The error of a checkpoint that cannot be used: one printable line, `path: cause`. */
+/** The error for a checkpoint that cannot be used. Its message is one printable line: `path: cause`. */
 export function invalidCheckpoint(path: string, cause: unknown): EpalmError {
   const line = messageOf(cause).replace(/\p{Cc}/gu, "?");
   const short = line.length > MAX_CAUSE_LENGTH ? `${line.slice(0, MAX_CAUSE_LENGTH)}…` : line;
   return new EpalmError("invalid_checkpoint", `${path}: ${short}`, cause instanceof Error ? { cause } : {});
 }
 
-/** The same error with the file in front; what is not ours (a bug) is passed on as it is. */
+/**
+ * The same error with the file's path in front. An error that is not an `EpalmError` is a bug and is returned as it
+ * is.
+ */
 export function namingFile(path: string, error: unknown): unknown {
   if (!(error instanceof EpalmError) || error.message.startsWith(`${path}: `)) return error;
   return error.code === "invalid_checkpoint"

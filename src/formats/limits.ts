@@ -1,2 +1,2 @@
-/** More axes than any layer has; keeps a hostile header from making us loop over millions. */
+/** More axes than any layer has; prevents a hostile header from causing loops over millions of axes. */
 export const MAX_RANK = 32;

@@ -9,12 +9,14 @@ import { openSharded } from "./sharded.js";
 import { openTorchFile, torchFormat } from "./torch-file.js";
 import { WEIGHT_FORMATS } from "./weight-formats.js";
 
-/** Enough to tell the formats apart: safetensors' JSON header begins at byte 8. */
+/** Enough to distinguish the formats: the JSON header of safetensors begins at byte 8. */
 const MAGIC_BYTES = 9;
 
 /**
- * Opens a checkpoint file (told by its content), or the weights of a folder in Hugging Face layout.
- * Throws `not_found` with what was looked for, or `invalid_checkpoint` with the file and the cause.
+ * Opens a checkpoint file, whose format is detected from its content, or the weights in a folder with the Hugging
+ * Face layout.
+ *
+ * @throws `not_found`, naming the files that were looked for; `invalid_checkpoint`, naming the file and the cause
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!existsSync(path)) throw pathNotFound(path);
@@ -31,7 +33,7 @@ function weightsOf(folder: string): string {
 async function openFile(path: string): Promise<Checkpoint> {
   const start = firstBytes(path);
   if (path.endsWith(".json")) return await openSharded(path);
-  // First, as a header's length may begin with the very bytes that other formats begin with.
+  // Safetensors is tested first, because the header length may begin with the magic bytes of another format.
   const looksLikeSafetensors = String.fromCharCode(start[MAGIC_BYTES - 1] ?? 0) === "{";
   if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);
   if (torchFormat(start) !== "other") return await openTorchFile(path);

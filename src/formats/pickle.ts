@@ -1,18 +1,21 @@
 /**
- * Reads Python pickles without Python: values of the built-in types, and of those classes only that
- * the caller lists. Nothing named in a pickle is ever looked up, imported or run.
- * Opcodes: https://github.com/python/cpython/blob/3.13/Lib/pickletools.py, protocols 2 to 5.
+ * Reads Python pickles without Python: values of built-in types, and of classes that the caller allows. Nothing that
+ * a pickle names is ever looked up, imported or run. Opcodes:
+ * https://github.com/python/cpython/blob/3.13/Lib/pickletools.py, protocols 2 to 5.
  */
 import { EpalmError } from "../core/errors.js";
 import type { TensorSource } from "../tensor/tensor.js";
 import { ByteReader } from "./byte-reader.js";
 import type { TorchStorage } from "./torch-storage.js";
 
-/** About 35 opcodes make a tensor: room for 50,000 tensors; an empty dict per opcode stays below 0.5 GB. */
+/**
+ * A tensor takes about 35 opcodes, so this allows more than 50,000 tensors. One empty dict per opcode stays below 0.5
+ * GB.
+ */
 const MAX_OPCODES = 2_000_000;
 /** Integers are counts, sizes and seeds; Python's largest seed has 64 bits and a sign. */
 const MAX_INTEGER_BYTES = 9;
-/** Module and class names are short; this also bounds the search for the end of one. */
+/** Module and class names are short. The limit also bounds the search for the end of a name. */
 const MAX_NAME_BYTES = 256;
 const MIN_PROTOCOL = 2;
 const MAX_PROTOCOL = 5;
@@ -20,8 +23,8 @@ const MAX_PROTOCOL = 5;
 export type PickleKey = string | number | bigint | boolean | null;
 
 /**
- * Lists, tuples and sets come as arrays, dicts and records as Maps (so that no key, `__proto__`
- * included, can touch a prototype). A hostile pickle can nest values in themselves: walk with care.
+ * Lists, tuples and sets become arrays; dicts and records become Maps, so that no key can modify a prototype
+ * (`__proto__`). Values of a hostile pickle can contain themselves, so code that traverses them must terminate.
  */
 export type PickleValue =
   | PickleKey
@@ -32,7 +35,7 @@ export type PickleValue =
   | TorchStorage
   | TensorSource;
 
-/** A class or function that a pickle may name, and what stands for calling it. */
+/** A class or function that a pickle may name, and the function that replaces calls of it. */
 export class PickleClass {
   readonly name: string;
   readonly call: (args: readonly PickleValue[]) => PickleValue;
@@ -43,18 +46,20 @@ export class PickleClass {
   }
 }
 
-/** An object that has nothing but attributes, such as `argparse.Namespace`. */
+/** An object that consists of attributes only, such as `argparse.Namespace`. */
 export class PickleRecord extends Map<PickleKey, PickleValue> {}
 
-/** What a pickle may refer to outside of itself. */
+/** The external names and ids that a pickle may refer to. */
 export interface PickleDialect {
-  /** By full name, such as `collections.OrderedDict`. All others are refused. */
+  /** Allowed classes by full name, such as `collections.OrderedDict`. All others are rejected. */
   readonly classes: ReadonlyMap<string, PickleClass>;
-  /** What a persistent id stands for. */
+  /** The value of a persistent id. */
   persistent(id: PickleValue): PickleValue;
 }
 
-/** The object in a pickle; throws `invalid_checkpoint` with the cause, and with the name of a refused class. */
+/**
+ * Unpickles an object. @throws `invalid_checkpoint` with the cause, including the name of a class that is not allowed
+ */
 export function unpickle(bytes: Uint8Array, dialect: PickleDialect): PickleValue {
   const machine = new PickleMachine(bytes, dialect);
   for (let count = 0; count < MAX_OPCODES; count++) {
@@ -73,7 +78,7 @@ function refused(cause: string): EpalmError {
   return new EpalmError("invalid_checkpoint", `pickle ${cause}`);
 }
 
-/** The stack machine that a pickle is a program for. Marks cut the stack: each opens a new frame. */
+/** The stack machine that executes a pickle. Each mark opens a new stack frame. */
 class PickleMachine {
   readonly input: ByteReader;
   readonly dialect: PickleDialect;
@@ -92,7 +97,7 @@ class PickleMachine {
 
   pop(): PickleValue {
     const value = this.#frame.pop();
-    if (value === undefined) throw refused(`takes from an empty stack at byte ${this.input.position}`);
+    if (value === undefined) throw refused(`pops from an empty stack at byte ${this.input.position}`);
     return value;
   }
 
@@ -102,7 +107,7 @@ class PickleMachine {
     return value;
   }
 
-  /** The last `count` values, in the order they were pushed. */
+  /** The last `count` values, in the order in which they were pushed. */
   popMany(count: number): PickleValue[] {
     return Array.from({ length: count }, () => this.pop()).reverse();
   }
@@ -112,11 +117,11 @@ class PickleMachine {
     this.#frame = [];
   }
 
-  /** Everything above the last mark. */
+  /** All values above the last mark. */
   popMark(): PickleValue[] {
     const values = this.#frame;
     const outer = this.#outerFrames.pop();
-    if (!outer) throw refused(`misses a mark at byte ${this.input.position}`);
+    if (!outer) throw refused(`lacks a mark at byte ${this.input.position}`);
     this.#frame = outer;
     return values;
   }
@@ -127,14 +132,16 @@ class PickleMachine {
 
   recall(index: number): void {
     const value = this.memo.get(index);
-    if (value === undefined) throw refused(`recalls value ${index}, which it never stored`);
+    if (value === undefined) throw refused(`reads memo entry ${index}, which was never stored`);
     this.push(value);
   }
 
   pushClass(name: string): void {
     const known = this.dialect.classes.get(name);
     if (!known) {
-      throw refused(`names ${name}: only tensors, containers, numbers and strings are read, nothing is run`);
+      throw refused(
+        `names ${name}, which is not allowed: only tensors, containers, numbers and strings are read, no code is run`,
+      );
     }
     this.push(known);
   }
@@ -147,7 +154,7 @@ const STOP = 0x2e;
 const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   // Framing
   [0x80, checkProtocol], // PROTO
-  [0x95, (machine) => machine.input.uint64()], // FRAME: a hint for readers of streams
+  [0x95, (machine) => machine.input.uint64()], // FRAME: a hint for stream readers
   // Constants and numbers
   [0x4e, (machine) => machine.push(null)], // NONE
   [0x88, (machine) => machine.push(true)], // NEWTRUE
@@ -207,14 +214,14 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
 function checkProtocol(machine: PickleMachine): void {
   const protocol = machine.input.uint8();
   if (protocol < MIN_PROTOCOL || protocol > MAX_PROTOCOL) {
-    throw refused(`is of protocol ${protocol}, expected ${MIN_PROTOCOL} to ${MAX_PROTOCOL}`);
+    throw refused(`uses protocol ${protocol}, expected ${MIN_PROTOCOL} to ${MAX_PROTOCOL}`);
   }
 }
 
-/** Two's complement, little-endian; a number where it is exact, else a bigint. */
+/** Two's complement, little-endian; a number if it is exact, otherwise a bigint. */
 function readInteger(input: ByteReader, length: number): number | bigint {
   if (length > MAX_INTEGER_BYTES) {
-    throw refused(`holds an integer of ${length} bytes, at most ${MAX_INTEGER_BYTES} are read`);
+    throw refused(`contains an integer of ${length} bytes, expected at most ${MAX_INTEGER_BYTES}`);
   }
   const unsigned = input.bytes(length).reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
   const value = BigInt.asIntN(8 * length, unsigned);
@@ -223,18 +230,19 @@ function readInteger(input: ByteReader, length: number): number | bigint {
 
 function append(machine: PickleMachine, values: readonly PickleValue[]): void {
   const list = machine.top();
-  if (!Array.isArray(list)) throw refused(`appends to what is no list at byte ${machine.input.position}`);
+  if (!Array.isArray(list))
+    throw refused(`appends to a value that is not a list at byte ${machine.input.position}`);
   for (const value of values) list.push(value);
 }
 
 function addToDict(machine: PickleMachine, items: readonly PickleValue[]): void {
   const dict = machine.top();
   if (!(dict instanceof Map))
-    throw refused(`sets items of what is no dict at byte ${machine.input.position}`);
+    throw refused(`sets items of a value that is not a dict at byte ${machine.input.position}`);
   setItems(dict, items);
 }
 
-/** `items` holds keys and values in turn. */
+/** `items` alternates keys and values. */
 function setItems(dict: Map<PickleKey, PickleValue>, items: readonly PickleValue[]): PickleValue {
   if (items.length % 2 !== 0) throw refused("has a dict key without a value");
   for (let index = 0; index < items.length; index += 2) {
@@ -243,7 +251,7 @@ function setItems(dict: Map<PickleKey, PickleValue>, items: readonly PickleValue
   return dict;
 }
 
-/** Dict keys are compared by value; only those values can be keys that a Map compares so, too. */
+/** Dict keys are compared by value, so only values that a Map compares in the same way are accepted. */
 export function pickleKey(value: PickleValue | undefined): PickleKey {
   if (value === null || value === undefined) return null;
   if (typeof value === "object") throw refused("has a dict key that is neither a string nor a number");
@@ -258,24 +266,24 @@ function pushGlobal(machine: PickleMachine): void {
 function pushStackGlobal(machine: PickleMachine): void {
   const [module, name] = machine.popMany(2);
   if (typeof module !== "string" || typeof name !== "string")
-    throw refused("names a class by what is no string");
+    throw refused("names a class by a value that is not a string");
   machine.pushClass(`${module}.${name}`);
 }
 
 function callClass(machine: PickleMachine): void {
   const [callee, args] = machine.popMany(2);
   if (!(callee instanceof PickleClass) || !Array.isArray(args)) {
-    throw refused(`calls what is no class at byte ${machine.input.position}`);
+    throw refused(`calls a value that is not a class at byte ${machine.input.position}`);
   }
   machine.push(callee.call(args));
 }
 
-/** Attributes of records are kept; those of an OrderedDict (`_metadata` of a state dict) have no use here. */
+/** Keeps the attributes of records; those of an OrderedDict (`_metadata` of a state dict) are not needed. */
 function setState(machine: PickleMachine): void {
   const state = machine.pop();
   const target = machine.top();
   if (!(target instanceof Map) || !(state instanceof Map)) {
-    throw refused(`sets attributes of what has none at byte ${machine.input.position}`);
+    throw refused(`sets attributes of a value that cannot have any at byte ${machine.input.position}`);
   }
   if (!(target instanceof PickleRecord)) return;
   for (const [key, value] of state) target.set(key, value);

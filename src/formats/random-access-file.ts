@@ -3,21 +3,21 @@ import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { EpalmError, fileNotFound, messageOf } from "../core/errors.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 
-/** One `read` system call moves less than 2 GiB. */
+/** One `read` system call transfers less than 2 GiB. */
 const MAX_BYTES_PER_CALL = 1 << 30;
 
-/** A file of known size, read at any place; every read is checked against that size. */
+/** A file of known size that can be read at any position; every read is checked against that size. */
 export class RandomAccessFile {
   readonly path: string;
-  /** In bytes, when it was opened. */
+  /** Size in bytes when the file was opened. */
   readonly size: number;
   #descriptor: number | undefined;
 
-  /** Throws `not_found` when there is no such file, `invalid_checkpoint` when it cannot be opened. */
+  /** @throws `not_found` if there is no such file, `invalid_checkpoint` if it cannot be opened */
   constructor(path: string) {
     this.path = path;
     try {
-      // Asked before opening: opening a pipe would wait for its other end.
+      // Checked before opening, because opening a named pipe would wait for its other end.
       if (!statSync(path).isFile()) throw invalidCheckpoint(path, "is not a regular file");
       this.#descriptor = openSync(path, "r");
       this.size = fstatSync(this.#descriptor).size;
@@ -27,7 +27,7 @@ export class RandomAccessFile {
     }
   }
 
-  /** Fresh bytes `[start, start + length)`; throws `invalid_checkpoint` when the file does not hold them. */
+  /** A new array of the bytes `[start, start + length)`. @throws `invalid_checkpoint` if the file is shorter */
   read(start: number, length: number): Uint8Array<ArrayBuffer> {
     if (this.#descriptor === undefined) throw new EpalmError("internal", `${this.path}: read after close`);
     const inside = Number.isSafeInteger(start) && start >= 0 && length >= 0 && start + length <= this.size;
@@ -40,7 +40,7 @@ export class RandomAccessFile {
     if (length > constants.MAX_LENGTH) {
       throw new EpalmError(
         "too_large",
-        `${this.path}: ${length} bytes at once, at most ${constants.MAX_LENGTH} fit`,
+        `${this.path}: expected a read of at most ${constants.MAX_LENGTH} bytes, got ${length}`,
       );
     }
     const bytes = new Uint8Array(length);

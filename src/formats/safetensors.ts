@@ -1,7 +1,7 @@
 /**
- * The safetensors format (https://github.com/huggingface/safetensors#format): eight bytes of header
- * length, a JSON header `{name: {dtype, shape, data_offsets}, __metadata__}`, then the tensors' bytes,
- * little-endian, without holes.
+ * The safetensors format (https://github.com/huggingface/safetensors#format): eight bytes for the length of the
+ * header, a JSON header `{name: {dtype, shape, data_offsets}, __metadata__}`, then the bytes of the tensors,
+ * little-endian and without gaps.
  */
 import { z } from "zod";
 import { writeAtomically } from "../core/atomic-write.js";
@@ -21,11 +21,11 @@ import { namingFile } from "./invalid-checkpoint.js";
 import { MAX_RANK } from "./limits.js";
 import { RandomAccessFile } from "./random-access-file.js";
 
-/** The header's length stands in front of it, as an unsigned 64-bit integer. */
+/** The length of the header precedes it as an unsigned 64-bit integer. */
 const LENGTH_BYTES = 8;
 /** The limit of the reference implementation; the largest published headers stay below 10 MB. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** Writers pad the header with spaces, so that the data after it is aligned for every element type. */
+/** Writers pad the header with spaces so that the data after it is aligned for every element type. */
 const HEADER_ALIGNMENT = 8;
 const METADATA_KEY = "__metadata__";
 
@@ -54,7 +54,7 @@ const entrySchema = z.strictObject({
 });
 const metadataSchema = z.record(z.string(), z.string());
 
-/** A tensor as the header describes it; offsets count from the end of the header. */
+/** A tensor as described in the header; offsets count from the end of the header. */
 interface Entry {
   readonly name: string;
   readonly type: ElementType;
@@ -64,8 +64,9 @@ interface Entry {
 }
 
 /**
- * Opens a safetensors file; its whole header is checked, no tensor is read yet.
- * Throws `not_found`, or `invalid_checkpoint` with the file and the cause.
+ * Opens a safetensors file. The whole header is checked, but no tensor is read yet.
+ *
+ * @throws `not_found`; `invalid_checkpoint`, naming the file and the cause
  */
 export function openSafetensors(path: string): Checkpoint {
   const file = new RandomAccessFile(path);
@@ -98,7 +99,7 @@ function readHeader(file: RandomAccessFile): Uint8Array {
   const lengthBytes = file.read(0, LENGTH_BYTES);
   const length = new DataView(lengthBytes.buffer).getBigUint64(0, true);
   if (length > MAX_HEADER_BYTES) {
-    throw damaged(`the safetensors header claims ${length} bytes, at most ${MAX_HEADER_BYTES} are read`);
+    throw damaged(`the safetensors header claims ${length} bytes, expected at most ${MAX_HEADER_BYTES}`);
   }
   return file.read(LENGTH_BYTES, Number(length));
 }
@@ -142,7 +143,7 @@ function parseEntry(name: string, value: unknown): Entry {
   return { name, type, shape, begin, end };
 }
 
-/** The tensors must tile the data: no overlap, no hole, nothing after the last one. */
+/** The tensors must cover the data exactly, without overlaps or gaps. */
 function checkLayout(entries: readonly Entry[], dataSize: number): void {
   let covered = 0;
   for (const { name, begin, end } of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
@@ -152,7 +153,7 @@ function checkLayout(entries: readonly Entry[], dataSize: number): void {
     covered = end;
   }
   if (covered > dataSize) {
-    throw damaged(`is cut short: its header promises ${covered} bytes of tensors, the file has ${dataSize}`);
+    throw damaged(`is cut short: its header describes ${covered} bytes of tensors, the file has ${dataSize}`);
   }
   if (covered < dataSize)
     throw damaged(`${dataSize - covered} bytes after the last tensor belong to no tensor`);
@@ -164,9 +165,10 @@ function fileSource(file: RandomAccessFile, entry: Entry, dataStart: number): Te
 }
 
 /**
- * Writes tensors as a safetensors file, reading one source at a time. The file appears whole or not at
- * all. Wider elements come first, as the reference implementation orders them, so that all are aligned.
- * Throws `internal` when a name comes twice or a source does not give what its shape promises.
+ * Writes tensors to a safetensors file, reading one source at a time. The file is written completely or not at all.
+ * Tensors with larger elements come first, as in the reference implementation, so that all are aligned.
+ *
+ * @throws `internal` for a duplicate name, or if a source returns data that does not match its shape
  */
 export function writeSafetensors(
   path: string,

@@ -11,16 +11,18 @@ import { RandomAccessFile } from "./random-access-file.js";
 import { openSafetensors } from "./safetensors.js";
 import { openTorchFile } from "./torch-file.js";
 
-/** An index has about 100 bytes per tensor; this is room for more than half a million of them. */
+/** An index has about 100 bytes per tensor, so this allows more than half a million tensors. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
-/** All shards stay open, and processes may commonly hold 1,024 files; the largest models have about 200. */
+/** All shards stay open, and a process can usually open 1,024 files. The largest models have about 200 shards. */
 const MAX_SHARDS = 512;
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
 /**
- * Opens all shards of an index. The index decides which tensors there are; what a shard holds beyond
- * it is not part of the checkpoint. Throws `invalid_checkpoint` that names a missing shard or tensor.
+ * Opens all shards of an index. The index determines the tensors of the checkpoint; other tensors in the shards are
+ * ignored.
+ *
+ * @throws `invalid_checkpoint`, naming a missing shard or tensor
  */
 export async function openSharded(indexPath: string): Promise<Checkpoint> {
   const shards = new Map<string, Checkpoint>();
@@ -50,12 +52,12 @@ function readWeightMap(indexPath: string): ReadonlyMap<string, string> {
   if (!index.success)
     throw invalidCheckpoint(
       indexPath,
-      "is no index of shards: expected an object with a weight_map of shard names",
+      "is not an index of shards: expected an object with a weight_map of shard names",
     );
   const weightMap = new Map(Object.entries(index.data.weight_map));
   const shardCount = new Set(weightMap.values()).size;
   if (shardCount > MAX_SHARDS) {
-    throw invalidCheckpoint(indexPath, `names ${shardCount} shards, at most ${MAX_SHARDS} are opened`);
+    throw invalidCheckpoint(indexPath, `names ${shardCount} shards, expected at most ${MAX_SHARDS}`);
   }
   return weightMap;
 }
@@ -64,7 +66,10 @@ function readJson(path: string): unknown {
   const file = new RandomAccessFile(path);
   try {
     if (file.size > MAX_INDEX_BYTES) {
-      throw invalidCheckpoint(path, `has ${file.size} bytes, an index has at most ${MAX_INDEX_BYTES}`);
+      throw invalidCheckpoint(
+        path,
+        `expected an index of at most ${MAX_INDEX_BYTES} bytes, got ${file.size}`,
+      );
     }
     return parseJson(file.read(0, file.size), path, "invalid_checkpoint");
   } catch (error) {
@@ -76,7 +81,7 @@ function readJson(path: string): unknown {
 
 function shardPath(indexPath: string, name: string): string {
   const path = pathInside(dirname(indexPath), name);
-  if (!path) throw invalidCheckpoint(indexPath, `shard ${name} lies outside of the folder`);
+  if (!path) throw invalidCheckpoint(indexPath, `shard ${name} lies outside the folder`);
   if (!existsSync(path)) throw invalidCheckpoint(indexPath, `shard ${name} is missing`);
   return path;
 }

@@ -1,6 +1,6 @@
 import type { Shape } from "../tensor/tensor.js";
 
-/** Strides, in elements, of a tensor whose last axis is the innermost. */
+/** Strides in elements of a tensor in row-major order. */
 export function rowMajorStrides(shape: Shape): number[] {
   const strides = new Array<number>(shape.length).fill(1);
   for (let axis = shape.length - 2; axis >= 0; axis--) {
@@ -9,12 +9,12 @@ export function rowMajorStrides(shape: Shape): number[] {
   return strides;
 }
 
-/** How many elements lie from the first to behind the last one of a tensor that is not empty. */
+/** Distance in elements from the first element of a non-empty tensor to the end of its last one. */
 export function reachOf(shape: Shape, strides: Shape): number {
   return shape.reduce((last, dim, axis) => last + (dim - 1) * (strides[axis] ?? 0), 1);
 }
 
-/** The elements of a strided tensor in row-major order, as bytes; elements of `size` bytes are moved whole. */
+/** The elements of a strided tensor in row-major order, as bytes. Elements have `size` bytes. */
 export function gatherStrided(
   bytes: Uint8Array<ArrayBuffer>,
   size: number,
@@ -27,7 +27,7 @@ export function gatherStrided(
   return out;
 }
 
-/** Elements that are moved without being looked at. */
+/** Elements that are copied without being interpreted. */
 interface Words {
   readonly length: number;
   [index: number]: number | bigint;
@@ -40,7 +40,7 @@ function words({ buffer, byteOffset, length }: Uint8Array<ArrayBuffer>, size: nu
   return new Uint8Array(buffer, byteOffset, length);
 }
 
-/** Counts through all indices like an odometer, and keeps the place in `from` as it goes. */
+/** Iterates over all indices like an odometer and updates the position in `from` incrementally. */
 function gather(from: Words, to: Words, shape: Shape, strides: Shape): void {
   const index = new Array<number>(shape.length).fill(0);
   let position = 0;

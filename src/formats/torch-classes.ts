@@ -1,4 +1,4 @@
-/** What a torch file may name in its pickle, and what we build in its place. All else is refused. */
+/** The classes that a torch file may name in its pickle, and their replacements. All others are rejected. */
 import { EpalmError } from "../core/errors.js";
 import type { ElementType } from "../tensor/tensor.js";
 import { PickleClass, type PickleDialect, PickleRecord, type PickleValue, pickleKey } from "./pickle.js";
@@ -18,13 +18,13 @@ const storageTypes: Readonly<Record<string, ElementType>> = {
   BoolStorage: "bool",
 };
 
-/** Stands in a persistent id for the element type; never called. */
+/** Represents the element type in a persistent id; never called. */
 class StorageClass extends PickleClass {
   readonly type: ElementType;
 
   constructor(name: string, type: ElementType) {
     super(name, () => {
-      throw refused(`${name} is called, expected in a persistent id only`);
+      throw refused(`${name} is called; it is only allowed in a persistent id`);
     });
     this.type = type;
   }
@@ -36,7 +36,7 @@ const classes: ReadonlyMap<string, PickleClass> = new Map(
     new PickleClass("torch._utils._rebuild_tensor_v2", rebuildTensor),
     new PickleClass("torch._utils._rebuild_parameter", ([data = null]) => data),
     new PickleClass("torch.Size", ([dims = []]) => dims),
-    // As its text: `cpu`, `cuda:0`.
+    // Becomes a string such as `cpu` or `cuda:0`.
     new PickleClass("torch.device", (parts) => parts.map(String).join(":")),
     new PickleClass("collections.OrderedDict", orderedDict),
     new PickleClass("argparse.Namespace", () => new PickleRecord()),
@@ -44,8 +44,8 @@ const classes: ReadonlyMap<string, PickleClass> = new Map(
 );
 
 /**
- * The dialect of `torch.save` in its zip format (`torch/serialization.py`): storages are persistent ids
- * `("storage", class, key, location, length)`, their bytes are the record `data/<key>`.
+ * The pickle dialect of `torch.save` in its zip format (`torch/serialization.py`): storages are persistent ids
+ * `("storage", class, key, location, length)`, whose bytes are in the record `data/<key>`.
  */
 export function torchDialect(storageRecord: (key: string) => ZipRecord | undefined): PickleDialect {
   const storages = new Map<string, TorchStorage>();
@@ -54,7 +54,7 @@ export function torchDialect(storageRecord: (key: string) => ZipRecord | undefin
     persistent(id) {
       const [tag, storageClass, key, , length] = Array.isArray(id) ? id : [];
       if (tag !== "storage" || !(storageClass instanceof StorageClass)) {
-        throw refused("a persistent id is of no known storage");
+        throw refused("a persistent id does not refer to a known storage");
       }
       if (typeof key !== "string" || typeof length !== "number")
         throw refused("a storage has no key or length");
@@ -82,16 +82,16 @@ function rebuildTensor(args: readonly PickleValue[]): PickleValue {
 
 function numbers(value: PickleValue | undefined): number[] {
   const isNumbers = Array.isArray(value) && value.every((item) => typeof item === "number");
-  if (!isNumbers) throw refused("the shape or the strides of a tensor are no numbers");
+  if (!isNumbers) throw refused("the shape or the strides of a tensor are not numbers");
   return [...value];
 }
 
-/** Python 2 gave the items to the constructor, as pairs; later ones set them afterwards. */
+/** Pickles from Python 2 pass the items to the constructor as pairs; newer ones set them afterwards. */
 function orderedDict([pairs = []]: readonly PickleValue[]): PickleValue {
-  if (!Array.isArray(pairs)) throw refused("an OrderedDict is made of what is no list");
+  if (!Array.isArray(pairs)) throw refused("an OrderedDict is made from a value that is not a list");
   return new Map(
     pairs.map((pair) => {
-      if (!Array.isArray(pair)) throw refused("an OrderedDict has an item that is no pair");
+      if (!Array.isArray(pair)) throw refused("an OrderedDict has an item that is not a pair");
       const [key, value = null] = pair;
       return [pickleKey(key), value];
     }),

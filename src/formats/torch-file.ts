@@ -1,6 +1,6 @@
 /**
- * PyTorch checkpoints (`.pth`, `.pt`, `.bin`, `.pyth`) as `torch.save` has written them since 1.6: a zip
- * archive, in one folder of any name, of `data.pkl`, `byteorder` and one stored record per storage.
+ * PyTorch checkpoints (`.pth`, `.pt`, `.bin`, `.pyth`) as written by `torch.save` since 1.6: a zip archive that
+ * contains, in one folder of any name, `data.pkl`, `byteorder` and an uncompressed record for each storage.
  */
 import { EpalmError } from "../core/errors.js";
 import type { TensorSource } from "../tensor/tensor.js";
@@ -11,22 +11,22 @@ import { RandomAccessFile } from "./random-access-file.js";
 import { torchDialect } from "./torch-classes.js";
 import { readZipRecords, type ZipRecord } from "./zip-records.js";
 
-/** The pickle names tensors, it does not hold them: published ones have at most a few MB. */
+/** The pickle refers to tensors but does not contain them; published pickles have at most a few MB. */
 const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
-/** `byteorder` says `little` or `big`. */
+/** `byteorder` contains `little` or `big`. */
 const MAX_BYTEORDER_BYTES = 16;
 
-/** Where published checkpoints keep their tensors, if not at the top. */
+/** Keys under which published checkpoints store their tensors if they are not at the top level. */
 export const STATE_DICT_KEYS = ["model", "model_state", "state_dict", "module"] as const;
 
-/** A pickle that is not in a zip archive begins with the opcode PROTO and a protocol. */
+/** A pickle outside a zip archive begins with the opcode PROTO and a protocol version. */
 const PICKLE_MAGIC = 0x80;
 /** `PK\x03\x04`, little-endian. */
 const ZIP_MAGIC = 0x04034b50;
 
 export type TorchFormat = "zip" | "legacy" | "other";
 
-/** Which of torch's formats the first bytes of a file belong to. */
+/** The torch format to which the first bytes of a file belong. */
 export function torchFormat(start: Uint8Array): TorchFormat {
   if (start.length < 4) return "other";
   const magic = new DataView(start.buffer, start.byteOffset).getUint32(0, true);
@@ -35,9 +35,10 @@ export function torchFormat(start: Uint8Array): TorchFormat {
 }
 
 /**
- * Opens a torch file without running anything in it. `tensors` is the dict of tensors at the top or
- * under one of `STATE_DICT_KEYS`, its names as they are; all else is in `root`.
- * Throws `not_found`, or `invalid_checkpoint` with the file, the cause, and any class it refused.
+ * Opens a torch file without running any code in it. `tensors` contains the dict of tensors at the top level or under
+ * one of `STATE_DICT_KEYS`, with unchanged names; `root` contains everything else.
+ *
+ * @throws `not_found`; `invalid_checkpoint`, naming the file, the cause and any class that is not allowed
  */
 export async function openTorchFile(path: string): Promise<Checkpoint> {
   const file = new RandomAccessFile(path);
@@ -57,11 +58,11 @@ function refuseOtherFormats(file: RandomAccessFile): void {
   if (format === "legacy") {
     throw invalidCheckpoint(
       file.path,
-      "is of torch's format before 1.6 (a bare pickle); load it in torch and save it again",
+      "has torch's format from before 1.6 (a bare pickle); load it with torch and save it again",
     );
   }
   if (format === "other")
-    throw invalidCheckpoint(file.path, "is no torch file: it does not begin as a zip archive");
+    throw invalidCheckpoint(file.path, "is not a torch file: it does not begin like a zip archive");
 }
 
 function readRoot(records: ReadonlyMap<string, ZipRecord>): PickleValue {
@@ -76,7 +77,7 @@ function readRoot(records: ReadonlyMap<string, ZipRecord>): PickleValue {
   );
 }
 
-/** Files from before torch 2.1 have no such record, and are little-endian. */
+/** Files from before torch 2.1 do not have this record and are little-endian. */
 function refuseBigEndian(record: ZipRecord | undefined): void {
   if (!record) return;
   const order = new TextDecoder().decode(readBounded(record, MAX_BYTEORDER_BYTES));
@@ -85,24 +86,24 @@ function refuseBigEndian(record: ZipRecord | undefined): void {
 
 function readBounded(record: ZipRecord, maxBytes: number): Uint8Array {
   if (record.size > maxBytes) {
-    throw damaged(`record ${record.name} has ${record.size} bytes, at most ${maxBytes} are read`);
+    throw damaged(`record ${record.name} has ${record.size} bytes, expected at most ${maxBytes}`);
   }
   return record.read();
 }
 
 function findTensors(root: PickleValue): ReadonlyMap<string, TensorSource> {
-  if (!(root instanceof Map)) throw damaged("holds no dict of tensors");
+  if (!(root instanceof Map)) throw damaged("contains no dict of tensors");
   for (const candidate of [...STATE_DICT_KEYS.map((key) => root.get(key)), root]) {
     const tensors = candidate instanceof Map ? tensorsOf(candidate) : new Map();
     if (tensors.size > 0) return tensors;
   }
   const keys = [...root.keys()].slice(0, 10).join(", ");
   throw damaged(
-    `holds no tensors at its top or under ${STATE_DICT_KEYS.join(", ")}; it has ${keys || "no keys"}`,
+    `contains no tensors at the top level or under ${STATE_DICT_KEYS.join(", ")}; found ${keys || "no keys"}`,
   );
 }
 
-/** Of a state dict; `_extra_state` and other values that are no tensors remain in `root` only. */
+/** The tensors of a state dict. `_extra_state` and other values that are not tensors remain only in `root`. */
 function tensorsOf(dict: ReadonlyMap<PickleKey, PickleValue>): Map<string, TensorSource> {
   const tensors = new Map<string, TensorSource>();
   for (const [name, value] of dict) {

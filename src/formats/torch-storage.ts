@@ -12,14 +12,14 @@ import { MAX_RANK } from "./limits.js";
 import { gatherStrided, reachOf, rowMajorStrides } from "./strided.js";
 import type { ZipRecord } from "./zip-records.js";
 
-/** Elements in a row, which one or more tensors look at. */
+/** A contiguous sequence of elements that one or more tensors refer to. */
 export class TorchStorage {
   readonly type: ElementType;
   /** In elements. */
   readonly length: number;
   readonly #record: ZipRecord;
 
-  /** Throws `invalid_checkpoint` when the record is not `length` elements long. */
+  /** @throws `invalid_checkpoint` if the record does not contain `length` elements */
   constructor(type: ElementType, length: number, record: ZipRecord) {
     if (record.size !== length * elementSize[type]) {
       throw new EpalmError(
@@ -33,9 +33,11 @@ export class TorchStorage {
   }
 
   /**
-   * A tensor over this storage; offset and strides count elements. Other than row-major ones are
-   * gathered when read. Throws `invalid_checkpoint` when it reaches outside, or has more elements
-   * than the storage (an expanded tensor), which bounds what a small file can make us allocate.
+   * A tensor in this storage; offset and strides count elements. Tensors that are not row-major are gathered when
+   * they are read.
+   *
+   * @throws `invalid_checkpoint` if the tensor reaches outside the storage, or has more elements than it (an expanded
+   * tensor), which bounds the memory that a small file can cause to be allocated
    */
   tensor(offset: number, shape: Shape, strides: Shape): TensorSource {
     const count = elementCount(shape);

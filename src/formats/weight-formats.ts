@@ -1,12 +1,12 @@
-/** One way to keep a model's weights in a folder of the Hugging Face layout. */
+/** A format in which a folder with the Hugging Face layout stores a model's weights. */
 export interface WeightFormat {
-  /** The file to open; that it is there shows that the format is. */
+  /** The file to open; its presence identifies the format. */
   readonly entry: string;
-  /** All files of the format; `*` stands for any characters but a slash. */
+  /** All files of the format; `*` matches any characters except a slash. */
   readonly files: readonly string[];
 }
 
-/** The preferred formats first. */
+/** In order of preference. */
 export const WEIGHT_FORMATS: readonly WeightFormat[] = [
   { entry: "model.safetensors", files: ["model.safetensors"] },
   {

@@ -5,13 +5,13 @@ import type { Checkpoint } from "./checkpoint.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 
 export interface WeightsOptions {
-  /** Removed from every name that begins with it; default: nothing is. */
+  /** Prefix to remove from the names that begin with it. Default: none. */
   readonly prefix?: string;
-  /** From a name in the file, its prefix removed, to the one to ask for; `undefined`: knowingly ignored. */
+  /** Maps a name in the file, without the prefix, to the name used here; `undefined` ignores the tensor. */
   readonly rename?: (name: string) => string | undefined;
 }
 
-/** A tensor, and its name as the file spells it. */
+/** A tensor and its name in the file. */
 interface NamedSource {
   readonly fileName: string;
   readonly source: TensorSource;
@@ -19,16 +19,16 @@ interface NamedSource {
 
 const floatTypes: ReadonlySet<ElementType> = new Set(["float64", "float32", "float16", "bfloat16"]);
 
-/** How many names a message lists before it only counts. */
+/** Number of names that a message lists. */
 const LISTED_NAMES = 5;
 
-/** Hands out the tensors of a checkpoint by name and remembers which were taken. */
+/** Returns the tensors of a checkpoint by name and records which ones have been taken. */
 export class Weights {
   readonly #path: string;
   readonly #sources: ReadonlyMap<string, NamedSource>;
   readonly #taken = new Set<string>();
 
-  /** Throws `invalid_checkpoint` when two tensors of the file come to the same name. */
+  /** @throws `invalid_checkpoint` if two tensors of the file are renamed to the same name */
   constructor(checkpoint: Checkpoint, options: WeightsOptions = {}) {
     this.#path = checkpoint.path;
     this.#sources = renamedSources(checkpoint, options);
@@ -47,8 +47,9 @@ export class Weights {
   }
 
   /**
-   * A tensor as float32, converted when it is read. May be taken more than once (tied weights).
-   * Throws `invalid_checkpoint` when it is missing, of another shape, or not of floats.
+   * A tensor as float32, converted when it is read. A tensor can be taken more than once (tied weights).
+   *
+   * @throws `invalid_checkpoint` if it is missing, has another shape, or does not contain floats
    */
   take(name: string, shape: Shape): TensorSource {
     const source = this.takeIfPresent(name, shape);
@@ -56,7 +57,7 @@ export class Weights {
     return source;
   }
 
-  /** As `take`, but a missing tensor gives `undefined`. */
+  /** Like `take`, but returns `undefined` if the tensor is missing. */
   takeIfPresent(name: string, shape: Shape): TensorSource | undefined {
     const found = this.#sources.get(name);
     if (!found) return undefined;
@@ -75,8 +76,10 @@ export class Weights {
   }
 
   /**
-   * Call when everything known is taken: a tensor that is left means that the file is of another
-   * architecture than it was read as. Throws `unsupported_architecture` with the first names.
+   * Must be called after all known tensors have been taken: a remaining tensor means that the file has another
+   * architecture than the one it was read as.
+   *
+   * @throws `unsupported_architecture`, listing the first names
    */
   finish(): void {
     const surplus = [...this.#sources].filter(([name]) => !this.#taken.has(name));
@@ -86,7 +89,7 @@ export class Weights {
     const noun = surplus.length === 1 ? "tensor" : "tensors";
     throw new EpalmError(
       "unsupported_architecture",
-      `${this.#path}: surplus ${noun} ${names.join(", ")}${more}`,
+      `${this.#path}: unexpected ${noun} ${names.join(", ")}${more}`,
     );
   }
 }
@@ -101,7 +104,10 @@ function renamedSources(
     if (name === undefined) continue;
     const other = sources.get(name);
     if (other) {
-      throw invalidCheckpoint(checkpoint.path, `tensors ${other.fileName} and ${fileName} are both ${name}`);
+      throw invalidCheckpoint(
+        checkpoint.path,
+        `tensors ${other.fileName} and ${fileName} are both renamed to ${name}`,
+      );
     }
     sources.set(name, { fileName, source });
   }

@@ -4,11 +4,11 @@ import { EpalmError, messageOf } from "../core/errors.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 import type { RandomAccessFile } from "./random-access-file.js";
 
-/** Torch writes one record per storage; the largest published files have some ten thousand. */
+/** Torch writes one record per storage; the largest published files have about ten thousand. */
 const MAX_RECORDS = 200_000;
-/** Compression method of records that lie in the archive as they are. */
+/** Compression method of uncompressed records. */
 const STORED = 0;
-/** How much is held at a time while a checksum is computed. */
+/** Number of bytes in memory while a checksum is computed. */
 const CHECKSUM_CHUNK_BYTES = 1 << 22;
 
 /** A stored (uncompressed) file inside a zip archive. */
@@ -32,8 +32,9 @@ export class ZipRecord {
   }
 
   /**
-   * Fresh bytes `[start, end)`. The first read checks the whole record against its CRC-32;
-   * throws `invalid_checkpoint` when they differ.
+   * A new array of the bytes `[start, end)`. The first read verifies the CRC-32 of the whole record.
+   *
+   * @throws `invalid_checkpoint` if it does not match
    */
   read(start = 0, end = this.size): Uint8Array<ArrayBuffer> {
     const bytes = this.#file.read(this.#start + start, end - start);
@@ -60,8 +61,10 @@ export class ZipRecord {
 }
 
 /**
- * The records of a zip archive by name. Local and central headers must agree, and nothing may be
- * compressed or encrypted. Throws `invalid_checkpoint`; the file stays open either way.
+ * The records of a zip archive by name. Local and central headers must agree, and no record may be compressed or
+ * encrypted. The file remains open, even after an error.
+ *
+ * @throws `invalid_checkpoint`
  */
 export async function readZipRecords(file: RandomAccessFile): Promise<ReadonlyMap<string, ZipRecord>> {
   try {
@@ -81,7 +84,7 @@ async function collectRecords(file: RandomAccessFile): Promise<ReadonlyMap<strin
       throw invalidCheckpoint(file.path, `more than ${MAX_RECORDS} zip records`);
     }
     if (records.has(entry.fileName))
-      throw invalidCheckpoint(file.path, `record ${entry.fileName} comes twice`);
+      throw invalidCheckpoint(file.path, `record ${entry.fileName} occurs twice`);
     const start = await dataStart(file, zip, entry);
     const { fileName, uncompressedSize, crc32: checksum } = entry;
     records.set(fileName, new ZipRecord(file, fileName, start, uncompressedSize, checksum));
@@ -93,7 +96,7 @@ async function dataStart(file: RandomAccessFile, zip: ZipFile, entry: Entry): Pr
   if (entry.compressionMethod !== STORED || entry.isEncrypted()) {
     throw invalidCheckpoint(
       file.path,
-      `record ${entry.fileName} is compressed or encrypted; torch stores records as they are`,
+      `record ${entry.fileName} is compressed or encrypted; torch stores records uncompressed`,
     );
   }
   const local = await zip.readLocalFileHeaderPromise(entry);
@@ -104,8 +107,8 @@ async function dataStart(file: RandomAccessFile, zip: ZipFile, entry: Entry): Pr
 }
 
 /**
- * Lets yauzl read the open file. It answers at once: so whatever a damaged archive makes yauzl throw
- * reaches the caller's promise, instead of ending the process from within a callback.
+ * Lets yauzl read the open file. Reads are synchronous, so that an error that a damaged archive causes in yauzl
+ * rejects the caller's promise instead of terminating the process from a callback.
  */
 class ZipReader extends RandomAccessReader {
   readonly #file: RandomAccessFile;

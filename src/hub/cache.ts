@@ -12,9 +12,9 @@ import { commitSchema, type HubFile, hubFileSchema } from "./listing.js";
 const listingSchema = z.array(hubFileSchema);
 
 /**
- * What of a hub model is on this machine:
- * `<owner>--<name>/refs/<revision>` holds a commit, `listings/<commit>.json` all files of that commit,
- * and `snapshots/<commit>/` those files of it that were downloaded.
+ * The part of a hub model that is stored on this machine: `<owner>--<name>/refs/<revision>` contains a commit,
+ * `listings/<commit>.json` lists all files of that commit, and `snapshots/<commit>/` contains those that were
+ * downloaded.
  */
 export class HubCache {
   readonly #folder: string;
@@ -29,7 +29,7 @@ export class HubCache {
     return join(this.#folder, "snapshots", commit);
   }
 
-  /** The commit of the revision when the hub was asked last; a revision may be a commit itself. */
+  /** The commit to which the hub resolved the revision most recently; a revision can be a commit itself. */
   async commit(): Promise<string | undefined> {
     const revision = commitSchema.safeParse(this.#id.revision);
     if (revision.success) return revision.data;
@@ -55,7 +55,7 @@ export class HubCache {
     store(this.#listingPath(commit), JSON.stringify(files));
   }
 
-  /** Where a file of a commit is, or will be; throws `download_failed` for a name that would leave the folder. */
+  /** Path of a file of a commit. @throws `download_failed` for a name that would leave the folder */
   filePath(commit: string, file: HubFile): string {
     const path = pathInside(this.snapshotFolder(commit), file.path);
     if (path) return path;
@@ -65,7 +65,7 @@ export class HubCache {
     );
   }
 
-  /** Those of the files that are not here, or not of their size. */
+  /** The files that are absent or have a different size. */
   async missing(commit: string, files: readonly HubFile[]): Promise<HubFile[]> {
     const sizes = await Promise.all(files.map((file) => sizeOf(this.filePath(commit, file))));
     return files.filter((file, index) => sizes[index] !== file.size);

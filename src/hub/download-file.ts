@@ -8,28 +8,30 @@ import type { HubClient } from "./client.js";
 import type { HubFile } from "./listing.js";
 
 export interface DownloadProgress {
-  /** Name of the file in its repository. */
+  /** Path of the file in its repository. */
   readonly file: string;
-  /** Bytes of it that are here, those of an earlier try included. */
+  /** Bytes received so far, including those of an earlier attempt. */
   readonly receivedBytes: number;
-  /** Its size. */
+  /** Size of the file in bytes. */
   readonly totalBytes: number;
 }
 
-/** Where to, and what is expected. */
+/** Source, target and expected content of a download. */
 export interface Download {
   readonly url: URL;
   readonly target: string;
   readonly file: HubFile;
-  /** Names the file in messages. */
+  /** Subject of messages about the file. */
   readonly subject: string;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
 }
 
 /**
- * Downloads a file to `target`, which appears only when it is whole and its digest is right. What has
- * arrived of it stays in `<target>.part`, and the next try, also of a later process, needs for the rest.
- * Throws `download_failed`, `not_found` or `aborted`.
+ * Downloads a file to `target`, which exists only after all bytes have arrived and the digest has been verified.
+ * Until then, received bytes are kept in `<target>.part`, so that the next attempt, even by a later process, requests
+ * only the rest.
+ *
+ * @throws `download_failed`, `not_found`, `aborted`
  */
 export async function downloadFile(client: HubClient, download: Download): Promise<void> {
   const part = `${download.target}.part`;
@@ -42,20 +44,20 @@ export async function downloadFile(client: HubClient, download: Download): Promi
     await rm(part);
     throw new EpalmError(
       "download_failed",
-      `${download.subject}: the ${download.file.digest.kind} of what arrived is not the hub's; it was removed`,
+      `${download.subject}: the ${download.file.digest.kind} of the downloaded file is not that of the hub; the file was removed`,
     );
   }
   await rename(part, download.target);
 }
 
-/** Git hashes a blob with its length in front. */
+/** Git prepends the length of a blob before hashing it. */
 function digestOf({ digest, size }: HubFile): { algorithm: string; header: string } {
   return digest.kind === "sha256"
     ? { algorithm: "sha256", header: "" }
     : { algorithm: "sha1", header: `blob ${size}\0` };
 }
 
-/** The size of a file, or undefined when there is none. */
+/** The size of a file in bytes; undefined if there is no such file. */
 export async function sizeOf(path: string): Promise<number | undefined> {
   try {
     const stats = await stat(path);
@@ -71,7 +73,7 @@ async function fetchRest(client: HubClient, download: Download, part: string): P
   if (present === file.size && present > 0) return;
   const resuming = present > 0 && present < file.size;
   const response = await client.get(url, subject, {
-    // A compressed answer could not be resumed.
+    // A compressed response could not be resumed.
     "accept-encoding": "identity",
     ...(resuming ? { range: `bytes=${present}-` } : {}),
   });
@@ -79,7 +81,7 @@ async function fetchRest(client: HubClient, download: Download, part: string): P
   if (response.status !== 200 && !(response.status === 206 && resumed)) {
     await response.body?.cancel();
     await rm(part, { force: true });
-    throw new TransientFailure(`${subject}: the hub did not resume it (${response.status})`);
+    throw new TransientFailure(`${subject}: the hub did not resume the download (${response.status})`);
   }
   const start = response.status === 206 ? present : 0;
   const received = await writeBody(client.body(response, subject), download, part, start);
@@ -88,7 +90,7 @@ async function fetchRest(client: HubClient, download: Download, part: string): P
   }
 }
 
-/** Writes what comes at `start` of the part file, which ends there; gives the size it has then. */
+/** Writes the body to the part file from byte `start`, which is its current end, and returns its new size. */
 async function writeBody(
   body: AsyncIterable<Uint8Array>,
   { file, subject, onProgress }: Download,
@@ -103,7 +105,7 @@ async function writeBody(
       if (received > file.size) {
         throw new EpalmError(
           "download_failed",
-          `${subject}: more bytes came than the ${file.size} announced`,
+          `${subject}: more bytes arrived than the announced ${file.size}`,
         );
       }
       await handle.writeFile(chunk);

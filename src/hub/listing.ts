@@ -3,10 +3,10 @@ import { EpalmError } from "../core/errors.js";
 import type { HubClient } from "./client.js";
 import type { HubId } from "./id.js";
 
-/** Pages hold up to a thousand files; repositories of models have some dozens. */
+/** A page lists up to a thousand files; repositories of models contain dozens. */
 const MAX_PAGES = 20;
 
-/** Git's name of a commit; part of a path in the cache, so nothing else is taken for one. */
+/** The hash of a Git commit. It is part of a path in the cache, so other strings are rejected. */
 export const commitSchema = z.string().regex(/^[0-9a-f]{40}$/);
 
 const revisionSchema = z.object({ sha: commitSchema });
@@ -21,7 +21,7 @@ const treeSchema = z.array(
   }),
 );
 
-/** A file of a repository; `digest` is of its content, or of git's blob of it where it is not in LFS. */
+/** A file of a repository. `digest` is that of its content for files in LFS, otherwise that of the Git blob. */
 export const hubFileSchema = z.strictObject({
   path: z.string(),
   /** In bytes. */
@@ -31,7 +31,7 @@ export const hubFileSchema = z.strictObject({
 
 export type HubFile = z.infer<typeof hubFileSchema>;
 
-/** The commit that a revision (branch, tag or commit) stands for now. */
+/** The commit to which a revision (branch, tag or commit) currently refers. */
 export async function fetchCommit(client: HubClient, id: HubId): Promise<string> {
   const path = `api/models/${id.name}/revision/${encodeURIComponent(id.revision)}`;
   const { body } = await client.json(client.url(path), id.text);
@@ -61,5 +61,5 @@ function toHubFile({ path, oid, size, lfs }: z.infer<typeof treeSchema>[number])
 }
 
 function unexpected(id: HubId, what: string): EpalmError {
-  return new EpalmError("download_failed", `${id.text}: the hub's answer holds ${what}`);
+  return new EpalmError("download_failed", `${id.text}: the hub's answer contains ${what}`);
 }

@@ -1,4 +1,4 @@
-/** Models by name: a hub id (`facebook/opt-125m`, `facebook/opt-125m@revision`) becomes a local folder. */
+/** Resolves a hub id (`facebook/opt-125m`, `facebook/opt-125m@revision`) to a local folder. */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -12,25 +12,29 @@ import { fetchCommit, fetchListing, type HubFile } from "./listing.js";
 import { selectFiles } from "./select-files.js";
 
 export interface HubOptions extends HubClientOptions {
-  /** Where downloads are kept; default `~/.cache/epalm/hub`. */
+  /** Folder for downloads. Default: `~/.cache/epalm/hub`. */
   readonly cacheFolder?: string | undefined;
-  /** Use what is in the cache, and never the network; default false. */
+  /** Use only the cache, never the network. Default: false. */
   readonly offline?: boolean | undefined;
-  /** Download exactly the files that match, `*` being anything but a slash; default: what building needs. */
+  /**
+   * Patterns of the files to download; `*` matches any characters except a slash. Default: the files needed for
+   * building.
+   */
   readonly files?: readonly string[] | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
 }
 
-/** A commit of a model, and those of its files that are wanted. */
+/** A commit of a model and the files of it that are requested. */
 interface Snapshot {
   readonly commit: string;
   readonly files: readonly HubFile[];
 }
 
 /**
- * The local folder of a model. A path that exists is returned as it is; a hub id is downloaded into the
- * cache, every file checked against the hub's digest, and its folder there returned.
- * Throws `not_found`, `download_failed`, `invalid_option` or `aborted`.
+ * The local folder of a model. An existing path is returned unchanged. For a hub id, the files are downloaded into
+ * the cache, each is verified against the hub's digest, and their folder is returned.
+ *
+ * @throws `not_found`, `download_failed`, `invalid_option`, `aborted`
  */
 export async function resolveFolder(idOrPath: string, options: HubOptions = {}): Promise<string> {
   if (existsSync(idOrPath)) return idOrPath;
@@ -38,7 +42,7 @@ export async function resolveFolder(idOrPath: string, options: HubOptions = {}):
   if (!id) {
     throw new EpalmError(
       "not_found",
-      `${idOrPath}: no such folder, and no hub id such as owner/name@revision`,
+      `${idOrPath}: no such folder, and not a hub id such as owner/name@revision`,
     );
   }
   const cache = new HubCache(options.cacheFolder ?? defaultCacheFolder(), id);
@@ -63,7 +67,7 @@ async function offlineSnapshot(cache: HubCache, id: HubId, options: HubOptions):
   const missing = await cache.missing(snapshot.commit, snapshot.files);
   if (missing.length === 0) return snapshot;
   const names = missing.map(({ path }) => path).join(", ");
-  throw new EpalmError("not_found", `${id.text}: the cache misses ${names}, and downloads are switched off`);
+  throw new EpalmError("not_found", `${id.text}: the cache lacks ${names}, and downloads are switched off`);
 }
 
 async function download(cache: HubCache, id: HubId, options: HubOptions): Promise<Snapshot> {
@@ -82,7 +86,7 @@ async function download(cache: HubCache, id: HubId, options: HubOptions): Promis
   return snapshot;
 }
 
-/** A commit never changes: only branches and tags are asked for again. */
+/** A commit never changes, so the hub is asked again only about branches and tags. */
 async function currentSnapshot(
   client: HubClient,
   cache: HubCache,

@@ -1,7 +1,7 @@
 import { WEIGHT_FORMATS } from "../formats/weight-formats.js";
 import type { HubFile } from "./listing.js";
 
-/** What building a model reads beside the weights, and what its licence needs us to keep. */
+/** Files other than weights that building a model reads, and files that its licence requires to keep. */
 const SUPPORTING_FILES = [
   "config.json",
   "generation_config.json",
@@ -15,8 +15,8 @@ const SUPPORTING_FILES = [
 ];
 
 /**
- * The files of a repository that are worth downloading: those that match `patterns`, or by default
- * the weights in one format with what stands beside them. Empty when there is nothing to build from.
+ * The files of a repository to download: those that match `patterns`, or by default the weights in one format and the
+ * files that belong to them. Empty if there is nothing to build a model from.
  */
 export function selectFiles(files: readonly HubFile[], patterns?: readonly string[]): HubFile[] {
   if (patterns) return matching(files, patterns);
@@ -29,7 +29,7 @@ function matching(files: readonly HubFile[], patterns: readonly string[]): HubFi
   return files.filter(({ path }) => expressions.some((expression) => expression.test(path)));
 }
 
-/** In a pattern, `*` stands for any characters but a slash. */
+/** Converts a pattern in which `*` matches any characters except a slash. */
 function globExpression(pattern: string): RegExp {
   const parts = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
   return new RegExp(`^${parts.join("[^/]*")}$`);

@@ -1,4 +1,4 @@
-/** Hostile input: files that were cut, flipped or spliced open with what they held, or are refused. */
+/** Hostile input: truncated, flipped or spliced files either open with their original content or are rejected. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,14 +11,14 @@ import { values } from "../support/same-tensors.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const VARIANTS = 400;
-/** Kilobytes that the whole process may ever have held: the files have a few of them. */
+/** Maximum resident memory of the whole process in kilobytes; the files have a few kilobytes. */
 const MAX_RESIDENT = 1_000_000;
 
 const fixtures = "test/fixtures/checkpoints";
 const golden = "test/fixtures/goldens/opt-shared-1token";
 const folder = temporaryFolder();
 
-/** Places are fractions of the file; `tail` looks at its end, where a zip archive has its directory. */
+/** Positions are fractions of the file. `tail` restricts flips to its end, where a zip archive has its directory. */
 const place = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const damage = fc.oneof(
   fc.record({ kind: fc.constant("cut" as const), at: place }),
@@ -37,7 +37,7 @@ const damage = fc.oneof(
 );
 type Damage = typeof damage extends fc.Arbitrary<infer T> ? T : never;
 
-/** How much of the end of a file a `tail` flip chooses from: directory, data offsets, last record. */
+/** Number of bytes at the end of a file for `tail` flips: directory, data offsets, last record. */
 const TAIL_BYTES = 1200;
 
 function damaged(original: Buffer, how: Damage): Buffer {
@@ -66,7 +66,7 @@ function damaged(original: Buffer, how: Damage): Buffer {
 
 type Contents = ReadonlyMap<string, ReturnType<typeof values>>;
 
-/** All tensors of a file, or undefined when it was refused properly. */
+/** All tensors of a file; undefined if it was rejected with a proper error. */
 async function contents(path: string): Promise<Contents | undefined> {
   try {
     const checkpoint = path.endsWith(".pth") ? await openTorchFile(path) : openSafetensors(path);
@@ -82,7 +82,7 @@ async function contents(path: string): Promise<Contents | undefined> {
   }
 }
 
-/** Opens many damaged variants of a file and checks what each that opens holds. */
+/** Opens many damaged variants of a file and checks the contents of those that can be opened. */
 async function tryVariants(source: string, check: (bytes: Buffer, found: Contents) => void): Promise<void> {
   const original = readFileSync(source);
   const path = join(folder, `variant${source.slice(source.lastIndexOf("."))}`);
@@ -98,14 +98,14 @@ async function tryVariants(source: string, check: (bytes: Buffer, found: Content
 
 describe("damaged files", { timeout: 120_000 }, () => {
   for (const source of [`${golden}/adapter.pth`, `${fixtures}/views.pth`, `${fixtures}/element-types.pth`]) {
-    it(`a torch file opens with exactly what it held, or not at all: ${source}`, async () => {
+    it(`a torch file opens with its exact content or not at all: ${source}`, async () => {
       const expected = await contents(source);
       await tryVariants(source, (_, found) => assert.deepEqual(found, expected));
     });
   }
 
   for (const source of [`${golden}/adapter.safetensors`, `${fixtures}/element-types.safetensors`]) {
-    it(`a safetensors file with a whole header has its names and shapes, or does not open: ${source}`, async () => {
+    it(`a safetensors file with an intact header has its names and shapes or does not open: ${source}`, async () => {
       const original = readFileSync(source);
       const headerEnd = 8 + Number(original.readBigUInt64LE(0));
       const shapes = shapesOf((await contents(source)) ?? new Map());

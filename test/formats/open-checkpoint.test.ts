@@ -17,7 +17,7 @@ function subfolder(name: string): string {
   return path;
 }
 
-/** The golden decoder in two shards; gives the path of the index. */
+/** Writes the golden decoder in two shards and returns the path of the index. */
 function shardedGolden(target: string): string {
   const whole = openSafetensors(join(golden, "model.safetensors"));
   const tensors = [...whole.tensors];
@@ -41,7 +41,7 @@ function writeIndex(target: string, weightMap: unknown, name = "model.safetensor
 }
 
 describe("openCheckpoint", () => {
-  it("tells files apart by what is in them", async () => {
+  it("detects the format from the content", async () => {
     for (const [name, twin] of [
       ["views.pth", "views.safetensors"],
       ["views.safetensors", "views.safetensors"],
@@ -56,7 +56,7 @@ describe("openCheckpoint", () => {
     }
   });
 
-  it("takes safetensors before a torch file in a folder", async () => {
+  it("prefers safetensors to a torch file in a folder", async () => {
     const target = subfolder("both");
     copyFileSync(join(fixtures, "views.safetensors"), join(target, "model.safetensors"));
     copyFileSync(join(fixtures, "training-protocol2.pth"), join(target, "pytorch_model.bin"));
@@ -87,7 +87,7 @@ describe("openCheckpoint", () => {
     checkpoint.close();
   });
 
-  it("says what it looked for in a folder without weights", async () => {
+  it("names the files that it looked for in a folder without weights", async () => {
     const target = subfolder("empty");
     await assert.rejects(
       openCheckpoint(target),
@@ -99,7 +99,7 @@ describe("openCheckpoint", () => {
     );
   });
 
-  it("refuses a file of no known format", async () => {
+  it("rejects a file of unknown format", async () => {
     for (const content of ["", "GIF89a", "a picture, perhaps"]) {
       const path = join(folder, "other.bin");
       writeFileSync(path, content);
@@ -111,9 +111,9 @@ describe("openCheckpoint", () => {
   const indices: [string, unknown, RegExp][] = [
     ["names a shard that is missing", { x: "c.safetensors" }, /shard c\.safetensors is missing/],
     ["names a tensor that is not in its shard", { x: shard }, /tensor x is not in its shard model-00001/],
-    ["leaves the folder", { x: "../model.safetensors" }, /outside of the folder/],
-    ["leaves the folder by an absolute name", { x: "/etc/passwd" }, /outside of the folder/],
-    ["leaves the folder on Windows", { x: "..\\x.bin" }, /outside of the folder/],
+    ["leaves the folder", { x: "../model.safetensors" }, /outside the folder/],
+    ["leaves the folder by an absolute name", { x: "/etc/passwd" }, /outside the folder/],
+    ["leaves the folder on Windows", { x: "..\\x.bin" }, /outside the folder/],
     ["names no files", { x: 1 }, /weight_map/],
     ["has no weight_map", undefined, /weight_map/],
     [
@@ -123,7 +123,7 @@ describe("openCheckpoint", () => {
     ],
   ];
   for (const [index, [what, weightMap, cause]] of indices.entries()) {
-    it(`refuses an index that ${what}`, async () => {
+    it(`rejects an index that ${what}`, async () => {
       const target = subfolder(`index-${index}`);
       shardedGolden(target);
       const path = writeIndex(target, weightMap);
@@ -131,7 +131,7 @@ describe("openCheckpoint", () => {
     });
   }
 
-  it("refuses an index that is not JSON", async () => {
+  it("rejects an index that is not JSON", async () => {
     const path = join(folder, "broken.index.json");
     writeFileSync(path, "{not json");
     await assert.rejects(openCheckpoint(path), refusal(path, /is not JSON/));

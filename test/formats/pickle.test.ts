@@ -8,7 +8,7 @@ const dialect: PickleDialect = {
   persistent: () => null,
 };
 
-/** A pickle written as its opcodes, one character a byte. */
+/** Reads a pickle that is written as its opcodes, one character per byte. */
 function read(opcodes: string) {
   return unpickle(Buffer.from(opcodes, "latin1"), dialect);
 }
@@ -27,7 +27,7 @@ describe("unpickle", () => {
     ["bytes", "C\x02\x00\xff.", new Uint8Array([0, 255])],
     ["nested lists", "](K\x01]K\x02ae.", [1, [2]]],
     [
-      "dicts with keys that JavaScript knows",
+      "dicts with keys that are special in JavaScript",
       "}(\x8c\x09__proto__K\x01K\x02Nu.",
       new Map<unknown, unknown>([
         ["__proto__", 1],
@@ -35,18 +35,14 @@ describe("unpickle", () => {
       ]),
     ],
     ["the memo", "K\x05q\x07h\x07\x86.", [5, 5]],
-    [
-      "memoized values by their number",
-      "\x80\x04K\x05\x94\x95\x00\x00\x00\x00\x00\x00\x00\x00h\x00\x86.",
-      [5, 5],
-    ],
+    ["memoized values by index", "\x80\x04K\x05\x94\x95\x00\x00\x00\x00\x00\x00\x00\x00h\x00\x86.", [5, 5]],
     ["calls of known classes", "ca\nFirst\nK\x09\x85R\x8c\x01a\x8c\x05First\x93K\x08\x85\x81\x86.", [9, 8]],
   ];
   for (const [what, opcodes, expected] of values) {
     it(`reads ${what}`, () => assert.deepEqual(read(opcodes), expected));
   }
 
-  it("reads a list that holds itself", () => {
+  it("reads a list that contains itself", () => {
     const list = read("]q\x00h\x00a.");
     assert.ok(Array.isArray(list));
     assert.equal(list[0], list);
@@ -56,29 +52,29 @@ describe("unpickle", () => {
     ["an unknown class", "cos\nsystem\n.", /names os\.system/],
     ["a class of Object.prototype", "cconstructor\nname\n.", /names constructor\.name/],
     ["an unknown class on the stack", "\x8c\x08builtins\x8c\x04eval\x93.", /names builtins\.eval/],
-    ["a call of what is no class", "K\x01)R.", /calls what is no class/],
+    ["a call of a value that is not a class", "K\x01)R.", /calls a value that is not a class/],
     ["attributes of a number", "K\x01}b.", /sets attributes/],
     ["an opcode of the text protocol", "I1\n.", /opcode 0x49 at byte 0/],
     ["an extension code", "\x82\x01.", /opcode 0x82/],
     ["a protocol that does not exist yet", "\x80\x63N.", /protocol 99/],
     ["an empty stack", ".", /empty stack/],
-    ["a mark that was never set", "t.", /misses a mark/],
-    ["a tuple of more than there is", "N\x87.", /empty stack/],
+    ["a mark that was never set", "t.", /lacks a mark/],
+    ["a tuple of more values than the stack contains", "N\x87.", /empty stack/],
     ["a value that was never stored", "h\x01.", /never stored/],
     ["an end within a string", "X\xff\xff\xff\x7fabc", /ends within a value/],
     ["a string of endless length", "\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc", /ends within a value/],
-    ["text that is not UTF-8", "\x8c\x01\xff.", /not UTF-8/],
+    ["a string that is not UTF-8", "\x8c\x01\xff.", /not UTF-8/],
     ["no end at all", "NNN", /ends within a value/],
     ["a huge integer", `\x8b\xff\xff\x00\x00${"\x01".repeat(65_535)}.`, /integer of 65535 bytes/],
     ["a class name without an end", `c${"a".repeat(1000)}`, /no line/],
     ["a list as dict key", "}]Ns.", /dict key/],
     ["a key without a value", "}(Nu.", /key without a value/],
-    ["items of what is no dict", "](NNu.", /no dict/],
-    ["appending to what is no list", "}Na.", /no list/],
+    ["items of a value that is not a dict", "](NNu.", /not a dict/],
+    ["appending to a value that is not a list", "}Na.", /not a list/],
     ["more opcodes than any checkpoint has", "N0".repeat(1_000_001), /more than 2000000 opcodes/],
   ];
   for (const [what, opcodes, cause] of hostile) {
-    it(`refuses ${what}`, () => {
+    it(`rejects ${what}`, () => {
       assert.throws(
         () => read(opcodes),
         (error) => error instanceof EpalmError && cause.test(error.message),
@@ -86,7 +82,7 @@ describe("unpickle", () => {
     });
   }
 
-  it("takes marks within marks, deeper than any recursion could go", () => {
+  it("accepts nested marks deeper than any recursion could go", () => {
     assert.equal(read(`N${"(".repeat(900_000)}${"1".repeat(900_000)}.`), null);
   });
 });

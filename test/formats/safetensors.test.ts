@@ -41,7 +41,7 @@ const anyTensor = fc
   });
 
 describe("safetensors", () => {
-  it("gives back whatever tensors and metadata were written", () => {
+  it("round-trips any tensors and metadata", () => {
     const path = join(folder, "round-trip.safetensors");
     const names = fc.string({ unit: "grapheme", maxLength: 12 }).filter((name) => name !== "__metadata__");
     const files = fc.tuple(fc.dictionary(names, anyTensor), fc.dictionary(fc.string(), fc.string()));
@@ -70,7 +70,7 @@ describe("safetensors", () => {
     copy.close();
   });
 
-  it("reads what Python wrote of every element type", () => {
+  it("reads every element type from a file that Python wrote", () => {
     const checkpoint = openSafetensors("test/fixtures/checkpoints/element-types.safetensors");
     assert.deepEqual([...checkpoint.tensors.values()].map(({ type }) => type).sort(), [
       ...[...types, "float32", "float32"].sort(),
@@ -95,7 +95,7 @@ describe("safetensors", () => {
     assert.deepEqual(readdirSync(empty), []);
   });
 
-  it("refuses to write a name twice, or into a folder that does not exist", () => {
+  it("rejects duplicate names and a folder that does not exist when writing", () => {
     const one = constantSource("uint8", [1], new Uint8Array(1));
     const twice = [["w", one] as const, ["w", one] as const];
     assert.throws(() => writeSafetensors(join(folder, "x.safetensors"), twice), /another tensor named w/);
@@ -114,7 +114,7 @@ describe("safetensors", () => {
     assert.throws(() => source?.read(), EpalmError);
   });
 
-  it("keeps a tensor named __proto__ apart from every prototype", () => {
+  it("does not modify a prototype for a tensor named __proto__", () => {
     const path = fileOf('{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', Buffer.from([7]));
     const checkpoint = openSafetensors(path);
     assert.deepEqual(values(checkpoint.tensors.get("__proto__"))?.data, new Uint8Array([7]));
@@ -141,7 +141,7 @@ describe("safetensors", () => {
     ["a header longer than the file", () => fileOf({}, data, 1000), /cut short/],
     ["a header that is not JSON", () => fileOf("{'a'}"), /not JSON/],
     ["a header that is not UTF-8", () => fileOf({}, data, 6), /not JSON/],
-    ["a header that is no object", () => fileOf([]), /not a JSON object/],
+    ["a header that is not an object", () => fileOf([]), /not a JSON object/],
     ["metadata of numbers", () => fileOf({ __metadata__: { a: 1 } }), /__metadata__/],
     [
       "an unknown dtype",
@@ -154,7 +154,11 @@ describe("safetensors", () => {
       /tensor w: shape \[2\]/,
     ],
     ["a negative dimension", () => fileOf({ w: tensor([0, 8], [-2]) }, data), /tensor w: 'shape/],
-    ["a dimension that is no integer", () => fileOf({ w: tensor([0, 8], ["2"]) }, data), /tensor w: 'shape/],
+    [
+      "a dimension that is not an integer",
+      () => fileOf({ w: tensor([0, 8], ["2"]) }, data),
+      /tensor w: 'shape/,
+    ],
     [
       "a shape of endless rank",
       () => fileOf({ w: tensor([0, 8], new Array(99).fill(1)) }, data),
@@ -168,11 +172,11 @@ describe("safetensors", () => {
       /tensor w overlaps/,
     ],
     [
-      "two tensors in one place",
+      "two tensors at the same offsets",
       () => fileOf({ v: tensor([0, 8]), w: tensor([0, 8]) }, data),
       /tensor w overlaps/,
     ],
-    ["a hole", () => fileOf({ v: tensor([0, 8]), w: tensor([9, 17]) }, data), /1 bytes before tensor w/],
+    ["a gap", () => fileOf({ v: tensor([0, 8]), w: tensor([9, 17]) }, data), /1 bytes before tensor w/],
     ["data that ends early", () => fileOf({ w: tensor([0, 32], [8]) }, data), /cut short/],
     [
       "data after the last tensor",
@@ -181,13 +185,13 @@ describe("safetensors", () => {
     ],
   ];
   for (const [what, make, cause] of damages) {
-    it(`refuses ${what}`, () => {
+    it(`rejects ${what}`, () => {
       const path = make();
       assert.throws(() => openSafetensors(path), refusal(path, cause));
     });
   }
 
-  it("keeps a hostile name on one printable line of bounded length", () => {
+  it("reports a hostile name on one printable line of bounded length", () => {
     const name = `a\n\u001b[31m${"x".repeat(10_000)}`;
     const path = fileOf({ [name]: tensor([0, 8], [2], "??") }, data);
     assert.throws(

@@ -4,12 +4,12 @@ import fc from "fast-check";
 import { gatherStrided, reachOf, rowMajorStrides } from "../../src/formats/strided.js";
 
 describe("strided tensors", () => {
-  it("count row-major strides from the last axis", () => {
+  it("have row-major strides that increase from the last axis", () => {
     assert.deepEqual(rowMajorStrides([2, 3, 4]), [12, 4, 1]);
     assert.deepEqual(rowMajorStrides([]), []);
   });
 
-  it("are gathered in the order of their indices, whatever their axes' order and element size", () => {
+  it("are gathered in the order of their indices, for any order of axes and element size", () => {
     const cases = fc.record({
       shape: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 4 }),
       keys: fc.array(fc.nat(), { minLength: 4, maxLength: 4 }),

@@ -14,7 +14,7 @@ function checkpointOf(tensors: Readonly<Record<string, TensorSource>>): Checkpoi
 }
 
 describe("Weights", () => {
-  it("gives tensors as float32, and is content when all were taken", () => {
+  it("returns tensors as float32 and accepts that all were taken", () => {
     const weights = new Weights(checkpointOf({ a: halves, b: floats }));
     assert.deepEqual(weights.take("a", [2]).read(), new Float32Array([1, -2]));
     assert.deepEqual(weights.takeIfPresent("b", [1, 2])?.read(), new Float32Array([1, 2]));
@@ -22,7 +22,7 @@ describe("Weights", () => {
     weights.finish();
   });
 
-  it("strips a prefix where there is one, and renames and ignores what it is told to", () => {
+  it("removes a prefix, renames tensors and ignores some", () => {
     const rename = (name: string) => (name === "ids" ? undefined : name.replace("gamma", "weight"));
     const weights = new Weights(checkpointOf({ "model.gamma": floats, head: halves, "model.ids": ids }), {
       prefix: "model.",
@@ -34,7 +34,7 @@ describe("Weights", () => {
     assert.equal(weights.shapeOf("model.gamma"), undefined);
   });
 
-  it("says what is missing, of another shape, or no floats, as the file spells it", () => {
+  it("names tensors that are missing, have another shape or are not floats", () => {
     const weights = new Weights(checkpointOf({ "model.a": floats, "model.ids": ids }), { prefix: "model." });
     assert.throws(() => weights.take("b", [1]), refusal("some.pth", /: tensor b is missing$/));
     assert.throws(
@@ -47,19 +47,19 @@ describe("Weights", () => {
     );
   });
 
-  it("names surplus tensors, and counts them where they are many", () => {
+  it("names unexpected tensors, and counts them if there are many", () => {
     const many = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`m.t${i}`, floats]));
     const weights = new Weights(checkpointOf(many), { prefix: "m." });
     weights.take("t0", [1, 2]);
-    const surplus = /surplus tensors m\.t1, m\.t2, m\.t3, m\.t4, m\.t5 and 3 more$/;
+    const surplus = /unexpected tensors m\.t1, m\.t2, m\.t3, m\.t4, m\.t5 and 3 more$/;
     assert.throws(() => weights.finish(), refusal("some.pth", surplus, "unsupported_architecture"));
   });
 
-  it("refuses two tensors that come to the same name", () => {
+  it("rejects two tensors that are renamed to the same name", () => {
     const clash = checkpointOf({ "model.a": floats, a: floats });
     assert.throws(
       () => new Weights(clash, { prefix: "model." }),
-      refusal("some.pth", /model\.a and a are both a/),
+      refusal("some.pth", /model\.a and a are both renamed to a/),
     );
   });
 });

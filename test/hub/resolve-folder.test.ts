@@ -32,7 +32,7 @@ async function setUp(served: Readonly<Record<string, ServedFile>> = files) {
   return { hub, options, snapshot };
 }
 
-/** Leaves the first bytes of the weights where a download that was killed would have. */
+/** Leaves the first bytes of the weights in the place where a killed download would have left them. */
 function leavePart(snapshot: string, content: Buffer): string {
   const part = join(snapshot, "model.safetensors.part");
   mkdirSync(dirname(part), { recursive: true });
@@ -40,7 +40,7 @@ function leavePart(snapshot: string, content: Buffer): string {
   return part;
 }
 
-/** An error of ours on one line, without the token and without the CDN's signature in it. */
+/** An `EpalmError` on one line that contains neither the token nor the signature of the CDN's URL. */
 function failure(code: string, cause: RegExp) {
   return (error: unknown) => {
     assert.ok(error instanceof EpalmError, String(error));
@@ -52,11 +52,11 @@ function failure(code: string, cause: RegExp) {
 }
 
 describe("resolveFolder", () => {
-  it("uses a local path as it is", async () => {
+  it("returns a local path unchanged", async () => {
     assert.equal(await resolveFolder(base, { offline: true }), base);
   });
 
-  it("downloads what building needs, in one format of weights", async () => {
+  it("downloads the files that building needs, with weights in one format", async () => {
     const { hub, options, snapshot } = await setUp();
     assert.equal(await resolveFolder(id, options), snapshot);
     const expected = ["README.md", "config.json", "merges.txt", "model.safetensors", "tokenizer.json"];
@@ -65,7 +65,7 @@ describe("resolveFolder", () => {
     assert.deepEqual(hub.downloads.sort(), expected);
   });
 
-  it("downloads nothing twice, and asks nothing of the hub for a commit that is here", async () => {
+  it("downloads nothing twice and sends no request for a cached commit", async () => {
     const { hub, options, snapshot } = await setUp();
     await resolveFolder(id, options);
     const { length } = hub.downloads;
@@ -83,7 +83,7 @@ describe("resolveFolder", () => {
     assert.ok(existsSync(join(snapshot, "model.safetensors")));
   });
 
-  it("takes the torch files where there is no safetensors, and all shards of an index", async () => {
+  it("downloads torch files if there is no safetensors, with all shards of an index", async () => {
     const shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
     const names = ["config.json", "pytorch_model.bin.index.json", ...shards];
     const { options, snapshot } = await setUp(
@@ -103,7 +103,7 @@ describe("resolveFolder", () => {
     );
   });
 
-  it("says how far it is", async () => {
+  it("reports progress", async () => {
     const { options } = await setUp();
     const seen: DownloadProgress[] = [];
     await resolveFolder(id, { ...options, onProgress: (progress) => seen.push(progress) });
@@ -139,7 +139,7 @@ describe("interrupted downloads", () => {
     assert.equal(hub.seen.filter(({ range }) => range === "bytes=100000-").length, 2);
   });
 
-  it("resume what an earlier process left", async () => {
+  it("resume a part that an earlier process left", async () => {
     const { hub, options, snapshot } = await setUp();
     const part = leavePart(snapshot, weights.subarray(0, 1234));
     await resolveFolder(id, options);
@@ -148,7 +148,7 @@ describe("interrupted downloads", () => {
     assert.equal(existsSync(part), false);
   });
 
-  it("need no request when all had arrived before", async () => {
+  it("need no request if all bytes had arrived before", async () => {
     const { hub, options, snapshot } = await setUp();
     leavePart(snapshot, weights);
     await resolveFolder(id, options);
@@ -156,7 +156,7 @@ describe("interrupted downloads", () => {
     assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
   });
 
-  it("start anew when the server ignores ranges", async () => {
+  it("restart if the server ignores ranges", async () => {
     const { hub, options, snapshot } = await setUp();
     hub.ranges = false;
     leavePart(snapshot, Buffer.alloc(1234, "x"));
@@ -164,7 +164,7 @@ describe("interrupted downloads", () => {
     assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
   });
 
-  it("start anew when the server answers 416, or with another range", async () => {
+  it("restart if the server answers 416 or with another range", async () => {
     for (const headers of [undefined, { "content-range": "bytes 5-299999/300000" }]) {
       const { hub, options, snapshot } = await setUp();
       leavePart(snapshot, weights.subarray(0, 1234));
@@ -178,14 +178,14 @@ describe("interrupted downloads", () => {
     }
   });
 
-  it("start anew when more is here than there should be", async () => {
+  it("restart if the part is larger than the file", async () => {
     const { options, snapshot } = await setUp();
     leavePart(snapshot, Buffer.alloc(weights.length + 1));
     await resolveFolder(id, options);
     assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
   });
 
-  it("are repeated when the server is busy, as long as it asks us to wait", async () => {
+  it("are retried if the server is busy, after the requested delay", async () => {
     const { hub, options, snapshot } = await setUp();
     const statuses = [500, 503, 429];
     hub.intercept = (_, response) => {
@@ -198,7 +198,7 @@ describe("interrupted downloads", () => {
     assert.ok(existsSync(join(snapshot, "model.safetensors")));
   });
 
-  it("end when they are taken back, also while waiting", async () => {
+  it("end when they are cancelled, even while waiting", async () => {
     const { hub, options } = await setUp();
     const controller = new AbortController();
     hub.intercept = (_, response) => {
@@ -216,7 +216,7 @@ describe("interrupted downloads", () => {
 });
 
 describe("downloads that fail", () => {
-  it("refuse content of another digest, and do not keep it", async () => {
+  it("reject content with another digest and remove it", async () => {
     for (const name of ["model.safetensors", "config.json"]) {
       const file = files[name];
       assert.ok(file);
@@ -233,7 +233,7 @@ describe("downloads that fail", () => {
     }
   });
 
-  it("refuse more bytes than were announced", async () => {
+  it("reject more bytes than were announced", async () => {
     const { hub, options } = await setUp();
     hub.intercept = ({ path }, response) => {
       if (!path.endsWith("/config.json")) return false;
@@ -259,13 +259,13 @@ describe("downloads that fail", () => {
   });
 
   const statuses: [number, string | undefined, string, RegExp][] = [
-    [401, undefined, "download_failed", /access denied \(401\).*give a token/],
-    [403, token, "download_failed", /access denied \(403\).*the token may not/],
+    [401, undefined, "download_failed", /access denied \(401\).*provide a token/],
+    [403, token, "download_failed", /access denied \(403\).*the token has no access/],
     [404, undefined, "not_found", /no such model, revision or file/],
     [418, undefined, "download_failed", /answered 418/],
   ];
   for (const [status, given, code, cause] of statuses) {
-    it(`explain an answer of ${status}`, async () => {
+    it(`explain a response with status ${status}`, async () => {
       const { hub, options } = await setUp();
       hub.intercept = (_, response) => {
         response.writeHead(status).end("a page");
@@ -277,11 +277,11 @@ describe("downloads that fail", () => {
   }
 
   const answers: [string, string, RegExp][] = [
-    ["no JSON", "<html>", /not JSON/],
-    ["no commit", '{"sha":"../../etc"}', /holds no commit/],
+    ["invalid JSON", "<html>", /not JSON/],
+    ["no commit", '{"sha":"../../etc"}', /contains no commit/],
   ];
   for (const [what, body, cause] of answers) {
-    it(`refuse an answer that holds ${what}`, async () => {
+    it(`reject a response that contains ${what}`, async () => {
       const { hub, options } = await setUp();
       hub.intercept = (_, response) => {
         response.end(body);
@@ -291,7 +291,7 @@ describe("downloads that fail", () => {
     });
   }
 
-  it("refuse redirects without an end or an address", async () => {
+  it("reject endless redirects and invalid addresses", async () => {
     for (const location of ["/again", "http://[bad"]) {
       const { hub, options } = await setUp();
       hub.intercept = (_, response) => {
@@ -302,7 +302,7 @@ describe("downloads that fail", () => {
     }
   });
 
-  it("refuse file names that would leave the cache", async () => {
+  it("reject file names that would leave the cache", async () => {
     for (const name of ["../config.json", "/etc/config.json", "a/../../config.json", "c:\\config.json"]) {
       const { hub, options } = await setUp({ [name]: { content: Buffer.from("{}") } });
       const everything = { ...options, files: [name] };
@@ -314,7 +314,7 @@ describe("downloads that fail", () => {
     }
   });
 
-  it("say what a model without weights lacks", async () => {
+  it("name the files that a model without weights lacks", async () => {
     const { options } = await setUp({ "config.json": { content: Buffer.from("{}") } });
     await assert.rejects(
       resolveFolder(id, options),
@@ -323,22 +323,22 @@ describe("downloads that fail", () => {
   });
 
   const unusable: [string, HubOptions & { id?: string }, string][] = [
-    ["a token that no header can carry", { token: "hf_verysecret\n" }, "invalid_option"],
-    ["an endpoint that is no address", { endpoint: "huggingface" }, "invalid_option"],
+    ["a token that a header cannot contain", { token: "hf_verysecret\n" }, "invalid_option"],
+    ["an endpoint that is not an address", { endpoint: "huggingface" }, "invalid_option"],
     ["an endpoint with a password", { endpoint: "https://me:verysecret@hub" }, "invalid_option"],
-    ["what is neither a path nor an id", { id: "../no/such/folder" }, "not_found"],
-    ["an id that climbs", { id: "some/..", offline: true }, "not_found"],
+    ["a string that is neither a path nor an id", { id: "../no/such/folder" }, "not_found"],
+    ["an id that leaves its folder", { id: "some/..", offline: true }, "not_found"],
     ["an id with two revisions", { id: "a/b@c@d" }, "not_found"],
   ];
   for (const [what, { id: other = id, ...options }, code] of unusable) {
-    it(`refuse ${what}`, async () => {
+    it(`reject ${what}`, async () => {
       await assert.rejects(resolveFolder(other, { cacheFolder: base, ...options }), failure(code, /./));
     });
   }
 });
 
 describe("offline", () => {
-  it("uses what was downloaded, by branch and by commit", async () => {
+  it("uses downloaded files, by branch and by commit", async () => {
     const { hub, options, snapshot } = await setUp();
     await resolveFolder(id, options);
     hub.seen.length = 0;
@@ -347,7 +347,7 @@ describe("offline", () => {
     assert.deepEqual(hub.seen, []);
   });
 
-  it("says that a model, or which of its files, is missing", async () => {
+  it("reports a missing model, or which of its files are missing", async () => {
     const { hub, options } = await setUp();
     const offline = { ...options, offline: true };
     await assert.rejects(
@@ -356,7 +356,7 @@ describe("offline", () => {
     );
     assert.deepEqual(hub.seen, []);
     await resolveFolder(id, { ...options, files: ["config.json"] });
-    const missing = /the cache misses tokenizer\.json, merges\.txt, README\.md, model\.safetensors/;
+    const missing = /the cache lacks tokenizer\.json, merges\.txt, README\.md, model\.safetensors/;
     await assert.rejects(resolveFolder(id, offline), failure("not_found", missing));
   });
 });
