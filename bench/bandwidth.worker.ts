@@ -1,9 +1,9 @@
 import { EpalmError } from "../src/core/errors.js";
 import { serveThread } from "../src/runtime/serve-thread.js";
 
-/** One core's part of the bandwidth measurement. */
+/** The work of one core in the bandwidth measurement. */
 export interface BandwidthTask {
-  /** Size of each of the two buffers. */
+  /** Size in bytes of each of the two buffers. */
   readonly bytes: number;
   readonly repeats: number;
 }
@@ -12,7 +12,7 @@ let buffers: readonly [Buffer, Buffer] | undefined;
 
 serveThread({
   allocate({ bytes }: BandwidthTask) {
-    // Filled: pages that were never written are all the same page of zeros, and that one is in the cache.
+    // Buffers must be written: untouched pages all map to one page of zeros, which stays in the cache.
     buffers = [Buffer.alloc(bytes, 1), Buffer.alloc(bytes, 1)];
   },
   compare({ repeats }: BandwidthTask) {

@@ -9,10 +9,10 @@ import { type Context, type Measurement, precisions } from "./measurement.js";
 import { buildOptions, folderBytes, modelFolder, sourceFolder } from "./models.js";
 import type { Table } from "./table.js";
 
-/** Opening is short, and its time depends on what the file system still has in memory. */
+/** Opening is fast, and its time depends on how much of the files is in the page cache. */
 const OPEN_ROUNDS = 3;
 
-/** Megabytes as disks and papers count them. */
+/** Decimal megabytes. */
 const MB = 1e6;
 
 export const build: Measurement = {
@@ -48,7 +48,7 @@ async function buildTable(context: Context, weightBytes: number): Promise<Table>
     ],
     rows,
     notes: [
-      `peak: resident memory of the whole process; fp32 weights of both: ${(weightBytes / MB).toFixed(0)} MB; goal: under 1.6`,
+      `peak: resident memory of the whole process; fp32 weights of both: ${(weightBytes / MB).toFixed(0)} MB; goal: less than 1.6`,
     ],
   };
 }
@@ -68,7 +68,7 @@ async function measureBuild(
   }
 }
 
-/** As a server opens a model, and as something short-lived may. */
+/** How a server opens a model, and how a short-lived process may open it. */
 const waysToOpen = [
   { way: "checked, packed", options: {} },
   { way: "unchecked, mapped", options: { checksums: false, mapWeights: true } },
@@ -102,12 +102,12 @@ async function openTable(context: Context): Promise<Table> {
       residentMegabytes: median(costs.map(({ residentBytes }) => residentBytes)) / MB,
     })),
     notes: [
-      "checked: sha256 of every file; mapped: weights stay in their files, and count where they were read",
+      "checked: sha256 of every file; mapped: weights stay in their files, and only those that were read count",
     ],
   };
 }
 
-/** Bytes that a checkpoint's weights take as float32. */
+/** Size in bytes of a checkpoint's weights as float32. */
 function float32Bytes(folder: string): number {
   const checkpoint = openSafetensors(join(folder, "model.safetensors"));
   checkpoint.close();

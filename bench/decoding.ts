@@ -13,7 +13,7 @@ import { weightBytesPerStep } from "./weight-traffic.js";
 const ROUNDS = 5;
 const NEW_TOKENS = 32;
 const batches = [1, 8, 16] as const;
-/** A prompt is one step only; so many more of them are computed in each round. */
+/** A prompt takes only one step, so each round computes additional prompts. */
 const EXTRA_PREFILLS = 3;
 
 export const decoding: Measurement = {
@@ -41,7 +41,7 @@ export async function openDecoder(folder: string): Promise<OpenDecoder> {
   };
 }
 
-/** What was measured of one precision. */
+/** The measurements of one precision. */
 interface Subject extends OpenDecoder {
   readonly precision: (typeof precisions)[number];
   readonly prefills: number[];
@@ -70,13 +70,13 @@ async function decodingTable(context: Context, name: DecoderName): Promise<Table
     columns,
     rows: subjects.flatMap((subject) => rowsOf(subject, subjects, context.machine.readBandwidth)),
     notes: [
-      "read: weights per step, and per second at that step time; peak: share of the bandwidth measured above",
-      `JavaScript: outside session.run; medians over ${ROUNDS} rounds of all precisions in turn`,
+      "read: weights per step, and per second at that step time; % of peak: share of the bandwidth measured above",
+      `JavaScript: time outside session.run; medians over ${ROUNDS} rounds that alternate all precisions`,
     ],
   };
 }
 
-/** Round by round, precisions in turn, so that a drift of the machine hits all alike. */
+/** Alternates the precisions in each round, so that a drift of the machine affects all of them. */
 async function measure(subjects: readonly Subject[]): Promise<void> {
   for (const { session, shape } of subjects) {
     for (const batch of batches) await runGreedy(session, shape, batch, 2);

@@ -6,7 +6,7 @@ import { type ClientCost, fedMaeConfigSchema, measureClients } from "../src/fedm
 import { encodePng } from "../src/media/decode/image/encode-png.js";
 import type { Measurement } from "./measurement.js";
 
-/** ViT-B/16 at 224 pixels with one decoder block: the shape that both papers start from. */
+/** ViT-B/16 at 224 pixels with one decoder block, the shape from which both papers start. */
 const shape = { depth: 12, batchSize: 8 };
 
 const columns = [
@@ -16,10 +16,10 @@ const columns = [
   { key: "down", title: "down, MB", digits: 1 },
   { key: "up", title: "up, MB", digits: 1 },
   { key: "peak", title: "peak, MB", digits: 1 },
-  { key: "time", title: "ms a picture", digits: 1 },
+  { key: "time", title: "ms per image", digits: 1 },
 ];
 
-/** Pixels of the pictures, and how many. */
+/** Width and height of the images in pixels, and their number. */
 const SIDE = 256;
 const PICTURES = 24;
 
@@ -55,13 +55,15 @@ export const fedMae: Measurement = {
           row("full depth", (read) => read(fullDepth), 1e6),
           row("full depth over one block", ratio, 1),
         ],
-        notes: ["each in a process of its own; peak: all of its resident memory, Node and pictures included"],
+        notes: [
+          "each in its own process; peak: all resident memory of the process, including Node and images",
+        ],
       },
     ];
   },
 };
 
-/** Noise is as good as photographs where only time and memory count. */
+/** Noise can replace photographs, because only time and memory are measured. */
 async function noisePictures(folder: string): Promise<string[]> {
   mkdirSync(folder, { recursive: true });
   const [random = Math.random] = randomStreams(0, 1);

@@ -11,11 +11,11 @@ export type Task =
   | { readonly kind: "load"; readonly path: string; readonly options: LoadOptions };
 
 const cost = z.strictObject({
-  /** Of the work alone, without the start of the process. */
+  /** Duration of the work, without the start of the process. */
   milliseconds: z.number(),
-  /** The most resident memory that the whole process ever had. */
+  /** Peak resident memory of the whole process. */
   peakBytes: z.number(),
-  /** Resident memory when the work was done. */
+  /** Resident memory at the end of the work. */
   residentBytes: z.number(),
 });
 export type Cost = z.infer<typeof cost>;

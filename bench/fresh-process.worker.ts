@@ -4,7 +4,7 @@ import { load } from "../src/pipeline.js";
 import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import type { Cost, Task } from "./fresh-process.js";
 
-/** The process behind `runInFreshProcess`: does one task and prints what it cost. */
+/** The process behind `runInFreshProcess`: performs one task and prints its cost as JSON. */
 
 async function work(task: Task): Promise<void> {
   switch (task.kind) {
@@ -12,7 +12,7 @@ async function work(task: Task): Promise<void> {
       await buildModel(task.options);
       return;
     case "load":
-      // Not closed: its memory is measured, and the process ends.
+      // The model stays open: its memory is measured, and the process exits.
       await load(task.path, task.options);
       return;
     default:

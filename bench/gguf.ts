@@ -3,13 +3,13 @@ import { EpalmError } from "../src/core/errors.js";
 import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**
- * Writes llama.cpp's file format, version 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), as far as a
- * comparison needs it: four kinds of metadata, tensors of two types.
+ * Writes the parts of llama.cpp's file format, version 3, that a comparison needs: four kinds of metadata and two
+ * tensor types (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
  */
 
 const MAGIC = "GGUF";
 const VERSION = 3;
-/** Tensors begin at multiples of it: the format's default. */
+/** Offsets of tensors are multiples of this value, the format's default. */
 const ALIGNMENT = 32;
 
 export type GgufValue =
@@ -20,11 +20,11 @@ export type GgufValue =
 
 export type GgufTensorType = "F32" | "Q8_0";
 
-/** Numbers that the format gives to kinds and types. */
+/** The format's numbers of kinds and types. */
 const kindNumbers = { uint32: 4, float32: 6, string: 8, strings: 9 } as const;
 const typeNumbers = { F32: 0, Q8_0: 8 } as const;
 
-/** Q8_0: 32 numbers of a row share a scale; a float16 and 32 bytes each. */
+/** Q8_0: blocks of 32 elements of a row share a scale; a block consists of a float16 and 32 bytes. */
 const BLOCK = 32;
 const BLOCK_BYTES = 2 + BLOCK;
 
@@ -34,7 +34,7 @@ export interface GgufTensor {
   readonly source: TensorSource;
 }
 
-/** Writes a whole file, one tensor in memory at a time. */
+/** Writes a complete file with one tensor in memory at a time. */
 export function writeGguf(
   path: string,
   metadata: ReadonlyMap<string, GgufValue>,
@@ -70,7 +70,7 @@ function encodeHeader(
   for (const [key, value] of metadata) parts.push(text(key), encodeValue(value));
   let offset = 0;
   for (const [name, { type, source }] of tensors) {
-    // Sizes stand innermost first.
+    // The format lists sizes from the innermost axis to the outermost.
     const sizes = source.shape.toReversed().map(uint64);
     parts.push(text(name), uint32(sizes.length), ...sizes, uint32(typeNumbers[type]), uint64(offset));
     const bytes = byteCount(type, source.shape);
@@ -127,7 +127,7 @@ function encodeTensor(type: GgufTensorType, source: TensorSource): Uint8Array {
   return type === "F32" ? bytesOf(numbers) : quantizeQ8(numbers, source.shape);
 }
 
-/** Like ggml's quantize_row_q8_0: scale = largest magnitude / 127. */
+/** Equivalent to ggml's quantize_row_q8_0: scale = largest magnitude / 127. */
 function quantizeQ8(numbers: Float32Array, shape: Shape): Uint8Array {
   const bytes = new Uint8Array(byteCount("Q8_0", shape));
   for (let block = 0; block < numbers.length / BLOCK; block++) {
@@ -145,9 +145,10 @@ function quantizeQ8(numbers: Float32Array, shape: Shape): Uint8Array {
   return bytes;
 }
 
-/** The bits of a float16 next to `value`, which is from 0 to 65504. */
+/** The bits of the float16 nearest to `value`, which must be from 0 to 65504. */
 function float16Bits(value: number): number {
   const exponent = Math.max(Math.floor(Math.log2(value)), -14);
-  // A fraction that rounds up to 1 carries into the exponent, as it should; below 2^-14 there is no leading 1.
+  // A fraction that rounds up to 1 carries into the exponent, as intended. Below 2^-14 there is no implicit leading
+  // 1.
   return ((exponent + 14) << 10) + Math.round((value / 2 ** exponent) * 1024);
 }

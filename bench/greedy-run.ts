@@ -6,26 +6,26 @@ import { Scheduler } from "../src/generation/scheduler.js";
 import { createStrategy } from "../src/generation/strategies/create-strategy.js";
 import type { Feeds, Results, Session } from "../src/runtime/session.js";
 
-/** Tokens of every prompt. */
+/** Number of tokens in every prompt. */
 export const PROMPT_TOKENS = 24;
 
-/** One step, in milliseconds. */
+/** Duration of a step in milliseconds. */
 export interface StepTime {
   readonly total: number;
-  /** What of it was not spent inside ONNX Runtime. */
+  /** The part that was not spent inside ONNX Runtime. */
   readonly outside: number;
 }
 
 export interface GreedyRun {
   /** The step that computes the prompts and the first new tokens. */
   readonly prefill: StepTime;
-  /** The steps after it, of one new token per row. */
+  /** The steps after it, with one new token per sequence. */
   readonly steps: readonly StepTime[];
-  /** New tokens of the first row. */
+  /** New tokens of the first sequence. */
   readonly tokens: readonly number[];
 }
 
-/** A session that knows how long it has been running graphs. */
+/** A session that measures how long its graphs run. */
 export class ClockedSession implements Session {
   readonly #session: Session;
   milliseconds = 0;
@@ -54,12 +54,15 @@ export class ClockedSession implements Session {
   }
 }
 
-/** Ids of a prompt that every tokenizer here has; rows differ. */
+/** A prompt whose ids are in every vocabulary used here; sequences have different prompts. */
 export function promptOf(row: number): number[] {
   return Array.from({ length: PROMPT_TOKENS }, (_, place) => 3 + ((place * 7 + row) % 250));
 }
 
-/** Lets `batch` rows write `newTokens` tokens each, in this thread, without an adapter: plan, compute, commit. */
+/**
+ * Generates `newTokens` tokens for each of `batch` sequences in this thread, without an adapter: plan, compute,
+ * commit.
+ */
 export async function runGreedy(
   session: ClockedSession,
   shape: DecoderShape,

@@ -15,7 +15,7 @@ export const latency: Measurement = {
     const opened = await openModels(context);
     try {
       context.say(`measuring: latency, ${ROUNDS} rounds`);
-      // The first caption of a model opens its adapter and warms up; it does not count.
+      // The first caption of a model opens its adapter and warms up, so it does not count.
       for (const { model } of opened) await caption(model, image);
       for (let round = 0; round < ROUNDS; round++) {
         for (const { model, timings } of opened) timings.push(await caption(model, image));
@@ -51,7 +51,7 @@ async function openModels(context: Context) {
   return opened;
 }
 
-/** Without beams, and without an early end. */
+/** Greedy decoding of exactly `NEW_TOKENS` tokens. */
 async function caption(model: Model, image: Uint8Array): Promise<StageTimes> {
   const started = performance.now();
   const options = { beams: 1, maxNewTokens: NEW_TOKENS, minNewTokens: NEW_TOKENS };

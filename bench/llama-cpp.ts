@@ -14,10 +14,10 @@ import { modelFolder, sourceFolder } from "./models.js";
 const ROUNDS = 9;
 const NEW_TOKENS = 32;
 const PACKAGE = "node-llama-cpp";
-/** Names a folder in which `npm install node-llama-cpp` was run; default: the project, of which it is no part. */
+/** Folder in which `npm install node-llama-cpp` was run. Default: this project, which does not include the package. */
 const FOLDER_VARIABLE = "EPALM_BENCH_LLAMA_CPP";
 
-/** What is compared with what. The first pair computes the same numbers, so its tokens must be the same. */
+/** The precisions that are compared. The first pair computes the same function, so its tokens must be equal. */
 const pairs = [
   { theirs: "F32", ours: "fp32" },
   { theirs: "Q8_0", ours: "int8" },
@@ -25,12 +25,12 @@ const pairs = [
 type Pair = (typeof pairs)[number];
 
 export const llamaCpp: Measurement = {
-  summary: `prefill and decoding of the SmolLM2-135M shape beside llama.cpp, if ${PACKAGE} is installed by hand`,
+  summary: `prefill and decoding of the SmolLM2-135M shape compared with llama.cpp, if ${PACKAGE} is installed manually`,
   async run(context) {
     const entry = packageEntry();
     if (entry === undefined) {
       context.say(
-        `llama-cpp: left out: ${PACKAGE} is not installed; ${FOLDER_VARIABLE} may name a folder that has it`,
+        `llama-cpp: skipped: ${PACKAGE} is not installed; ${FOLDER_VARIABLE} can name a folder that contains it`,
       );
       return [];
     }
@@ -43,7 +43,9 @@ export const llamaCpp: Measurement = {
           title: `llama-cpp: SmolLM2-135M, same weights, batch 1, ${PROMPT_TOKENS} prompt tokens, ${NEW_TOKENS} new ones`,
           columns,
           rows,
-          notes: [`x: epalm's speed over llama.cpp's; medians over ${ROUNDS} rounds of both in turn`],
+          notes: [
+            `x: epalm's speed divided by llama.cpp's; medians over ${ROUNDS} rounds that alternate both`,
+          ],
         },
       ];
     } finally {
@@ -64,7 +66,7 @@ const columns = [
   { key: "sameTokens", title: `same of ${NEW_TOKENS}` },
 ] as const;
 
-/** The part of node-llama-cpp that is used here. */
+/** The part of the node-llama-cpp API that is used here. */
 interface Llama {
   loadModel(options: { modelPath: string }): Promise<LlamaModel>;
   dispose(): Promise<void>;
@@ -78,7 +80,7 @@ interface LlamaContext {
   dispose(): Promise<void>;
 }
 interface LlamaSequence {
-  /** New tokens, one by one, for as long as they are asked for. */
+  /** Yields new tokens one by one for as long as they are requested. */
   evaluate(
     tokens: readonly number[],
     options: { temperature: number; yieldEogToken: boolean },
@@ -86,7 +88,7 @@ interface LlamaSequence {
   clearHistory(): Promise<void>;
 }
 
-/** Where the package's module is; undefined if it is not installed. */
+/** URL of the package's module; undefined if the package is not installed. */
 function packageEntry(): string | undefined {
   const folder = process.env[FOLDER_VARIABLE];
   const base = folder === undefined ? import.meta.url : pathToFileURL(join(resolve(folder), "package.json"));
@@ -101,11 +103,11 @@ function packageEntry(): string | undefined {
 
 async function startLlama(entry: string): Promise<Llama> {
   const module = (await import(entry)) as { getLlama(options: object): Promise<Llama> };
-  // Only what npm installed: nothing is compiled, nothing is downloaded.
+  // Uses only what npm installed; compiles and downloads nothing.
   return module.getLlama({ gpu: false, build: "never", logLevel: "error" });
 }
 
-/** Milliseconds of one text, and its tokens. */
+/** Durations in milliseconds of one generated text, and its tokens. */
 interface Run {
   readonly prefill: number;
   readonly steps: readonly number[];
@@ -119,7 +121,7 @@ async function comparePair(context: Context, llama: Llama, pair: Pair) {
     const { sequence } = await openSequence(model);
     context.say(`measuring: llama-cpp, ${pair.theirs} and ${pair.ours}, ${ROUNDS} rounds`);
     const runs: { ours: Run; theirs: Run }[] = [];
-    // The first round warms up; it does not count.
+    // The first round warms up and does not count.
     for (let round = 0; round <= ROUNDS; round++) {
       runs.push({ ours: await runOurs(ours), theirs: await runTheirs(sequence) });
     }

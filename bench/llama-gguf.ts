@@ -10,7 +10,7 @@ import { type GgufTensor, type GgufTensorType, type GgufValue, writeGguf } from 
 
 type LlamaConfig = ReturnType<typeof llamaConfig.parse>;
 
-/** llama.cpp's names of a layer's matrices and norms, by those of transformers. */
+/** llama.cpp's names of a layer's matrices and norms, by transformers' names. */
 const layerNames = {
   input_layernorm: "attn_norm",
   "self_attn.q_proj": "attn_q",
@@ -23,7 +23,7 @@ const layerNames = {
   "mlp.down_proj": "ffn_down",
 } as const;
 
-/** The same weights for llama.cpp: matrices in the given type, norms in F32. The head must be tied. */
+/** Writes the same weights for llama.cpp: matrices in the given type, norms in F32. The head must be tied. */
 export function writeLlamaGguf(folder: string, path: string, type: GgufTensorType): void {
   const json: unknown = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   const config = parseConfig(llamaConfig, json, "Llama");
@@ -56,7 +56,7 @@ function metadataOf(config: LlamaConfig): Map<string, GgufValue> {
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.pre": "default",
   };
-  // Token ids go in and come out; llama.cpp wants a vocabulary all the same, with an end of line among its bytes.
+  // Only token ids are used, but llama.cpp requires a vocabulary that contains a line feed among its bytes.
   const lists = {
     "tokenizer.ggml.tokens": Array.from({ length: config.vocab_size }, (_, id) =>
       id === 0 ? "\u010a" : `<${id}>`,
@@ -78,7 +78,8 @@ function tensorsOf(
 ): Map<string, GgufTensor> {
   const weight = (name: string): GgufTensor => {
     const source = checkpoint.tensors.get(`${name}.weight`);
-    if (!source) throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: has no ${name}.weight`);
+    if (!source)
+      throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: tensor ${name}.weight is missing`);
     return { type: source.shape.length === 1 ? "F32" : type, source };
   };
   const tensors = new Map([["token_embd.weight", weight("model.embed_tokens")]]);
@@ -96,7 +97,7 @@ function tensorsOf(
 }
 
 /**
- * Rotary positions turn pairs of numbers: row i of a head with row i + size / 2 in transformers, neighbours in
+ * Rotary positions rotate pairs of elements: row i of a head and row i + size / 2 in transformers, adjacent rows in
  * llama.cpp. Rows [heads, 2, size / 2] become [heads, size / 2, 2].
  */
 function neighbouringPairs(source: TensorSource, heads: number): TensorSource {

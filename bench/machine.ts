@@ -5,18 +5,18 @@ import { Thread } from "../src/runtime/thread.js";
 import type { BandwidthTask } from "./bandwidth.worker.js";
 import type { Table } from "./table.js";
 
-/** What the numbers of a run depend on. */
+/** Properties of the computer that the results depend on. */
 export interface Machine extends Computer {
   /** Bytes per second that all cores together read from memory. */
   readonly readBandwidth: number;
 }
 
-/** Two of them are compared per core: far more than caches hold. */
+/** Each core compares two buffers of this size, which is far larger than the caches. */
 const BUFFER_BYTES = 256 * 2 ** 20;
-/** Where cores are many and memory is not, buffers shrink, so that all of them take at most this share. */
+/** If there are many cores and little memory, buffers are smaller, so that together they take at most this share. */
 const MEMORY_SHARE = 0.25;
 const ROUNDS = 9;
-/** Comparisons per round: a message to a thread must not count. */
+/** Comparisons per round, so that the time of a message to a thread is negligible. */
 const REPEATS = 4;
 
 export async function describeMachine(): Promise<Machine> {
@@ -41,7 +41,7 @@ export function machineTable(machine: Machine): Table {
   };
 }
 
-/** Each core compares two equal buffers, which is a native loop that does nothing but read. */
+/** Each core compares two equal buffers, a native loop that only reads. */
 async function measureReadBandwidth(): Promise<number> {
   const cores = availableParallelism();
   const bytes = Math.min(BUFFER_BYTES, Math.floor((MEMORY_SHARE * freemem()) / (2 * cores)));

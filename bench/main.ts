@@ -19,7 +19,7 @@ import { training } from "./training.js";
 /**
  * npm run bench -- [NAME ...] [--json FILE]
  *
- * Measures models of public shapes with random weights and prints tables.
+ * Measures models with public shapes and random weights, and prints tables.
  */
 
 const measurements: ReadonlyMap<string, Measurement> = new Map([
@@ -42,9 +42,9 @@ function help(): string {
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME: all of them. --json FILE: write all numbers, unrounded, as well.",
-    "Models, about 5 GB, are made by the first run and kept in the folder that EPALM_BENCH_FOLDER names,",
-    `else in ${folder}`,
+    "Without a NAME, all of them run. --json FILE also writes all numbers unrounded.",
+    "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
+    `or by default in ${folder}`,
   ].join("\n");
 }
 
@@ -54,7 +54,7 @@ function selected(names: readonly string[]): [string, Measurement][] {
     const measurement = measurements.get(name);
     if (measurement) return [name, measurement];
     const known = Array.from(measurements.keys()).join(", ");
-    throw new EpalmError("invalid_option", `NAME: expected ${known}, got '${name}'`);
+    throw new EpalmError("invalid_option", `NAME: expected one of ${known}, got '${name}'`);
   });
 }
 

@@ -2,7 +2,7 @@ import type { Precision } from "../src/model/manifest.js";
 import type { Machine } from "./machine.js";
 import type { Table } from "./table.js";
 
-/** What `npm run bench` can measure. */
+/** A measurement of `npm run bench`. */
 export interface Measurement {
   /** One line for `--help`. */
   readonly summary: string;
@@ -11,9 +11,9 @@ export interface Measurement {
 
 export interface Context {
   readonly machine: Machine;
-  /** Where models are made once and kept. */
+  /** Folder in which models are built once and kept. */
   readonly folder: string;
-  /** Says what is being done, beside the results. */
+  /** Reports progress, separately from the results. */
   readonly say: (what: string) => void;
 }
 

@@ -8,12 +8,12 @@ import { runInFreshProcess } from "./fresh-process.js";
 import type { Context } from "./measurement.js";
 import { writeOpt125m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
 
-/** The models that are measured: made when first asked for, then kept in the folder of the benchmark. */
+/** The measured models. They are built when they are first requested and kept in the benchmark's folder. */
 
 const sources = { opt: writeOpt125m, smol: writeSmolLm135m, vit: writeVitBase } as const;
 type SourceName = keyof typeof sources;
 
-/** Adapters inject six states into the upper layers, as the published recipes do. */
+/** Adapters inject six states into the upper layers, as the published configs do. */
 const decoders = {
   opt: { title: "opt-125m", width: 768, startLayer: 5, endLayer: 11 },
   smol: { title: "SmolLM2-135M", width: 576, startLayer: 19, endLayer: 29 },
@@ -23,12 +23,12 @@ export type DecoderName = keyof typeof decoders;
 const ENCODER_WIDTH = 768;
 const INJECTED_STATES = 6;
 
-/** How the decoder's shape is called in public. */
+/** The public name of the decoder's shape. */
 export function decoderTitle(name: DecoderName): string {
   return decoders[name].title;
 }
 
-/** A checkpoint with random weights, in its public format. */
+/** A checkpoint with random weights in its public format. */
 export function sourceFolder({ folder, say }: Context, name: SourceName): string {
   const path = join(folder, name);
   if (existsSync(path)) return path;
@@ -40,7 +40,7 @@ export function sourceFolder({ folder, say }: Context, name: SourceName): string
   return path;
 }
 
-/** How ViT-B/16 and a decoder are built in one precision. */
+/** Options for building ViT-B/16 and a decoder in one precision. */
 export function buildOptions(
   context: Context,
   name: DecoderName,
@@ -65,7 +65,7 @@ export function buildOptions(
   };
 }
 
-/** A model folder that the present code built; those that other code built are removed. */
+/** A model folder that the current code has built; folders that other code built are removed. */
 export async function modelFolder(
   context: Context,
   name: DecoderName,
@@ -84,10 +84,10 @@ export async function modelFolder(
   return path;
 }
 
-/** Compiled folders of `src/` that decide what a model folder holds. */
+/** Compiled folders of `src/` that affect the content of a model folder. */
 const builderFolders = ["tensor", "graph", "layers", "checkpoints", "backbones", "adapter", "model"];
 
-/** Short, and changes with the code that builds model folders: an old graph must not pass for the present one. */
+/** Short hash of the code that builds model folders, so that models from older code are not reused. */
 function builderDigest(): string {
   const root = fileURLToPath(new URL("../src/", import.meta.url));
   const hash = createHash("sha256");
@@ -99,7 +99,7 @@ function builderDigest(): string {
   return hash.digest("hex").slice(0, 8);
 }
 
-/** Bytes of all files in a folder. */
+/** Size in bytes of all files in a folder. */
 export function folderBytes(path: string): number {
   const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   return files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);

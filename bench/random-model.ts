@@ -4,11 +4,11 @@ import { writeSafetensors } from "../src/formats/safetensors.js";
 import { elementCount, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**
- * Models of public shapes with random weights, in public formats, for measuring. Weights are small enough that
- * activations stay finite; what such a model says means nothing.
+ * Models with public shapes and random weights in public formats, for measurements. Weights are small enough that
+ * activations stay finite; the output of such a model is meaningless.
  */
 
-/** Normal numbers, the same for the same name, made when they are read. */
+/** Normally distributed values that depend only on the name and are computed when they are read. */
 function random(shape: Shape, name: string, deviation: number, mean = 0): TensorSource {
   return {
     type: "float32",
@@ -19,13 +19,13 @@ function random(shape: Shape, name: string, deviation: number, mean = 0): Tensor
         0x811c9dc5,
       );
       const uniform = () => {
-        // xorshift32: speed matters here, quality does not.
+        // xorshift32, because speed matters here and quality does not.
         state ^= state << 13;
         state ^= state >>> 17;
         state ^= state << 5;
         return (state >>> 0) / 2 ** 32;
       };
-      // A sum of four uniforms is close to normal, without logarithms.
+      // A sum of four uniform values is nearly normal and needs no logarithms.
       const scale = deviation * Math.sqrt(3);
       return Float32Array.from(
         { length: elementCount(shape) },
@@ -57,7 +57,7 @@ function writeFolder(folder: string, config: object, tensors: Tensors): void {
   writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
 }
 
-/** Bytes and nothing else: enough to make prompts. */
+/** A tokenizer whose vocabulary contains only bytes, which is sufficient for prompts. */
 function writeTokenizer(folder: string): void {
   const vocabulary = ["<s>", "<pad>", "</s>", ...byteLevelAlphabet()];
   const json = {
@@ -83,14 +83,14 @@ function writeTokenizer(folder: string): void {
   writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify({ tokenizer_class: "GPT2Tokenizer" }));
 }
 
-/** GPT-2's printable stand-ins for the 256 bytes. */
+/** GPT-2's printable characters for the 256 bytes. */
 function byteLevelAlphabet(): string[] {
   const isPrintable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++));
 }
 
-/** facebook/opt-125m's shape. */
+/** The shape of facebook/opt-125m. */
 export function writeOpt125m(folder: string): void {
   const [d, layers, vocabulary] = [768, 12, 50272];
   const tensors: Tensors = new Map();
@@ -124,7 +124,7 @@ export function writeOpt125m(folder: string): void {
   writeTokenizer(folder);
 }
 
-/** SmolLM2-135M's shape. */
+/** The shape of SmolLM2-135M. */
 export function writeSmolLm135m(folder: string): void {
   const [d, layers, vocabulary, inner, keyWidth] = [576, 30, 49152, 1536, 192];
   const tensors: Tensors = new Map();
@@ -164,7 +164,7 @@ export function writeSmolLm135m(folder: string): void {
   writeTokenizer(folder);
 }
 
-/** google/vit-base-patch16-224's shape, in timm's names. */
+/** The shape of google/vit-base-patch16-224, with timm's names. */
 export function writeVitBase(folder: string): void {
   const [d, depth] = [768, 12];
   const tensors: Tensors = new Map();
@@ -184,7 +184,7 @@ export function writeVitBase(folder: string): void {
   writeFolder(folder, { architecture: "vit_base_patch16_224" }, tensors);
 }
 
-/** An adapter of the paper's smallest setting for these shapes: shared projection, one soft token. */
+/** An adapter for these shapes with the paper's smallest setting: shared projection, one soft token. */
 export function writeRandomAdapter(path: string, encoderWidth: number, decoderWidth: number): void {
   const tensors: Tensors = new Map();
   linear(tensors, "connector.0", encoderWidth, decoderWidth);

@@ -10,22 +10,22 @@ import type { Context, Measurement } from "./measurement.js";
 import { modelFolder } from "./models.js";
 import type { Table } from "./table.js";
 
-/** Clients that ask at the same time, each again as soon as it has its answer. */
+/** Numbers of concurrent clients; each sends its next request as soon as it receives an answer. */
 const CLIENTS = [1, 4, 16, 64];
 const NEW_TOKENS = 16;
-/** Requests per measurement: enough for a 99th percentile, and not for a coffee. */
+/** Requests per measurement: enough for a 99th percentile in reasonable time. */
 const requestsFor = (clients: number) => Math.max(32, 2 * clients);
 
-/** Small pictures: their decoding is not what is measured. */
+/** Images are small, because decoding them is not what is measured. */
 const SIDE = 224;
 
-/** Whether pictures come again (their states are known, as with several questions about one), or are all new. */
+/** Images are repeated, so that their states are cached, or are all new. */
 const workloads = [
-  { name: "pictures seen before", distinct: 1 },
-  { name: "new pictures", distinct: Number.POSITIVE_INFINITY },
+  { name: "repeated images", distinct: 1 },
+  { name: "new images", distinct: Number.POSITIVE_INFINITY },
 ] as const;
 
-/** The service as it is, and the same with one request at a time. */
+/** The service with its defaults, and with one request at a time. */
 const servers = {
   batching: {},
   "batching off": { queue: { running: 1, waiting: 1000 }, encoderBatch: 1 },
@@ -34,9 +34,9 @@ type ServerName = keyof typeof servers;
 
 interface Load {
   readonly perSecond: number;
-  /** Milliseconds, sorted. */
+  /** Latencies in milliseconds, sorted. */
   readonly latencies: readonly number[];
-  /** Of the service's event loop, 99th percentile under this load; milliseconds. */
+  /** Event loop delay of the service under this load, 99th percentile, in milliseconds. */
   readonly eventLoopDelay: number;
 }
 
@@ -74,7 +74,7 @@ async function measureServer(
     const picture = pictures(distinct);
     await ask(address, await picture());
     const loads = new Map<number, Load>();
-    // What happened until now is not the load's.
+    // Reads the metric to reset it, so that it covers only the load.
     await eventLoopDelay(address);
     for (const clients of CLIENTS) {
       say(`measuring: serve, ${name}, ${clients} clients`);
@@ -87,16 +87,16 @@ async function measureServer(
   }
 }
 
-/** The service says its address on standard error, once its models are loaded. */
+/** Waits for the address that the service prints on standard error when its models are loaded. */
 async function listening(server: ChildProcess): Promise<string> {
   for await (const chunk of server.stderr ?? []) {
     const [address] = /http:\/\/[\d.:]+/.exec(String(chunk)) ?? [];
     if (address !== undefined) return address;
   }
-  throw new EpalmError("internal", "the service ended before it listened");
+  throw new EpalmError("internal", "the service exited before it was listening");
 }
 
-/** Pictures of noise; from `distinct` on, they come again. */
+/** Returns a function that makes uniform images; after `distinct` calls, it repeats the first. */
 function pictures(distinct: number): () => Promise<Uint8Array> {
   const [random = Math.random] = randomStreams(0, 1);
   const known: Uint8Array[] = [];
@@ -185,6 +185,6 @@ function tableOf(workload: string, loads: ReadonlyMap<ServerName, ReadonlyMap<nu
       { key: "eventLoop", title: "event loop p99, ms", digits: 1 },
     ],
     rows,
-    notes: ["batching off: one request at a time; clients ask from another process on the same cores"],
+    notes: ["batching off: one request at a time; clients run in another process on the same cores"],
   };
 }

@@ -1,21 +1,21 @@
-/** What a measurement found: printed in columns, written as JSON as it is. */
+/** Results of a measurement, printed in columns or written unchanged as JSON. */
 export interface Table {
   readonly title: string;
   readonly columns: readonly Column[];
-  /** Numbers in full; an absent key is an empty cell. */
+  /** Unrounded numbers; an absent key is an empty cell. */
   readonly rows: readonly Readonly<Record<string, number | string>>[];
-  /** How it was measured, and what to keep in mind. */
+  /** How the results were measured, and what limits them. */
   readonly notes?: readonly string[];
 }
 
 export interface Column {
   readonly key: string;
   readonly title: string;
-  /** Digits behind the point of a printed number. Default 0. */
+  /** Digits after the decimal point of printed numbers. Default: 0. */
   readonly digits?: number;
 }
 
-/** A table as lines of text: words to the left, numbers to the right. */
+/** Formats a table as lines of text, with strings left-aligned and numbers right-aligned. */
 export function formatTable({ title, columns, rows, notes = [] }: Table): string {
   const printed = columns.map((column) => {
     const cells = rows.map((row) => formatCell(row[column.key], column.digits ?? 0));

@@ -16,7 +16,7 @@ import { trainingFeeds } from "../src/training/adapter/training-batch.js";
 import { trainingGraph } from "../src/training/adapter/training-graph.js";
 import type { StepCost, StepSettings } from "./training.js";
 
-/** The process behind `npm run bench -- training`: steps of training an adapter, their cost printed as JSON. */
+/** The process behind `npm run bench -- training`: trains an adapter for some steps and prints their cost as JSON. */
 
 async function measure(path: string, work: string, bench: StepSettings): Promise<StepCost> {
   const model = await openModelFolder(path, { checksums: false });

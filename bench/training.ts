@@ -8,13 +8,13 @@ import { median } from "../src/cli/measure/median.js";
 import type { Measurement } from "./measurement.js";
 import { modelFolder } from "./models.js";
 
-/** Names a Python that has torch, for the comparison. */
+/** Path of a Python with torch, for the comparison. */
 const PYTHON_VARIABLE = "EPALM_BENCH_PYTHON";
 
 export interface StepSettings {
   readonly batch: number;
   readonly tokens: number;
-  /** K, and the layers that they are injected into. */
+  /** K, and the range of layers into which the states are injected. */
   readonly states: number;
   readonly start: number;
   readonly end: number;
@@ -26,9 +26,9 @@ export interface StepSettings {
 const settings = { batch: 16, tokens: 24, states: 6, start: 5, end: 11, warmups: 2, rounds: 9 };
 
 const stepCost = z.strictObject({
-  /** Milliseconds of whole steps. */
+  /** Durations of whole steps in milliseconds. */
   steps: z.array(z.number()),
-  /** Of them, inside ONNX Runtime. */
+  /** The part of them inside ONNX Runtime, in milliseconds. */
   runs: z.array(z.number()).optional(),
   peakBytes: z.number(),
 });
@@ -37,14 +37,14 @@ export type StepCost = z.infer<typeof stepCost>;
 const columns = [
   { key: "who", title: "" },
   { key: "step", title: "step, ms", digits: 0 },
-  { key: "runtime", title: "of it ONNX Runtime, ms", digits: 0 },
+  { key: "runtime", title: "ONNX Runtime, ms", digits: 0 },
   { key: "peak", title: "peak, MB", digits: 0 },
   { key: "speed", title: "speed over torch", digits: 2 },
   { key: "memory", title: "memory over torch", digits: 2 },
 ];
 
 export const training: Measurement = {
-  summary: `a step of training an adapter, opt-125m shape, beside torch if ${PYTHON_VARIABLE} names a Python with it`,
+  summary: `a step of training an adapter, opt-125m shape, compared with torch if ${PYTHON_VARIABLE} names a Python that has it`,
   async run(context) {
     const given: StepSettings = { ...settings, threads: context.machine.cores };
     const path = await modelFolder(context, "opt", "fp32");
@@ -54,7 +54,8 @@ export const training: Measurement = {
     context.say(`measuring: training, ${settings.rounds} steps`);
     const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
     const ours = await cost(process.execPath, [entry, path, work, JSON.stringify(given)]);
-    if (python === undefined) context.say(`training: torch is left out: ${PYTHON_VARIABLE} names no Python`);
+    if (python === undefined)
+      context.say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
     const peer = join("bench", "training_step.py");
     const theirs = python === undefined ? undefined : await cost(python, [peer, JSON.stringify(given)]);
     const row = (who: string, { steps, runs, peakBytes }: StepCost) => ({
@@ -72,7 +73,7 @@ export const training: Measurement = {
         columns,
         rows: [row("epalm", ours), ...(theirs ? [row("torch", theirs)] : [])],
         notes: [
-          `medians of ${settings.rounds} steps, each side in a process of its own, ${given.threads} threads`,
+          `medians of ${settings.rounds} steps, each side in its own process, ${given.threads} threads`,
         ],
       },
     ];

@@ -1,7 +1,8 @@
-"""The peer of `npm run bench -- training`: the same step of training in torch, printed as JSON.
+"""The counterpart of `npm run bench -- training`: the same training step in torch, with its cost printed as JSON.
 
-An OPT decoder of opt-125m's shape with random frozen weights; K states are projected and overwrite the slot's hidden
-state as published (see docs/training.md); gradients reach the connector and the soft token; AdamW steps them.
+An OPT decoder with the shape of opt-125m and random frozen weights. K states are projected and overwrite the hidden
+state of the perceptual slot as in the published code (see docs/training.md). The gradients reach the connector and the
+soft token, which AdamW updates.
 """
 
 import json

@@ -2,15 +2,16 @@ import type { Graph } from "../src/graph/ir.js";
 import { elementCount, elementSize } from "../src/tensor/tensor.js";
 
 /**
- * Bytes of weights that one decoding step reads from memory, whatever its batch.
+ * Bytes of weights that one decoding step reads from memory, for any batch size.
  *
- * Each step multiplies with every matrix of every layer, and with the head, once for all rows, and reads all norms,
- * biases and scales: none of them stays in a cache until the next step. So every initializer of the graph counts in
- * full, but for a table of which nodes only gather rows: position embeddings, and token embeddings that are not the
- * head as well. Their few rows are nothing beside the rest.
+ * Each step multiplies with all matrices of all layers and with the output head once for all sequences, and reads all
+ * norms, biases and scales. None of them remains in a cache until the next step. Every initializer of the graph
+ * therefore counts in full, except for tables of which nodes only gather rows: position embeddings, and token
+ * embeddings that are not tied to the head. Their few rows are negligible.
  *
- * So, for L layers of width d with k matrix elements each and a vocabulary of V: (L k + V d) elements of 4 bytes in
- * fp32; of 1 byte in int8; in int4 of 1/2 + 4/64 byte for layers (a float32 scale per block of 64) and 1 for the head.
+ * For L layers of width d with k matrix elements each and a vocabulary of V, this is (L k + V d) elements of 4 bytes
+ * in fp32 or 1 byte in int8. In int4, elements of layers have 1/2 + 4/64 byte (a float32 scale per block of 64), and
+ * those of the head 1 byte.
  */
 export function weightBytesPerStep(graph: Graph): number {
   const readInFull = new Set(

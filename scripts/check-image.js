@@ -1,6 +1,6 @@
-// Proves the Dockerfile where there is no container engine: its steps run one by one in clean roots (debootstrap), and
-// what comes out starts as its CMD says: as its user, with a root that cannot be written, as process 1.
-// Needs root and debootstrap.      node scripts/check-image.js [--keep]
+// Tests the Dockerfile without a container engine. Its steps run one by one in clean root file systems made by
+// debootstrap, and the resulting image is started by its CMD: as its user, with a read-only root and as process 1.
+// Requires root and debootstrap. Usage: node scripts/check-image.js [--keep]
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
@@ -21,7 +21,7 @@ import {
 import { readStages } from "./image-recipe.js";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/** Not the image's own, which something else may use here. */
+/** Not the image's default port, which another program may be using on this machine. */
 const PORT = "18473";
 const GOLDEN = "test/fixtures/goldens/opt-shared-1token";
 
@@ -36,7 +36,7 @@ try {
   if (!process.argv.includes("--keep")) rmSync(work, { recursive: true, force: true });
 }
 
-/** Runs every stage; returns the last. */
+/** Runs every stage and returns the last one. */
 function buildStages() {
   const stages = new Map();
   for (const { name, base, steps } of readStages(readFileSync("Dockerfile", "utf8"))) {
@@ -90,11 +90,11 @@ function takeStep(stage, { keyword, flags, words, values, text }, stages) {
     case "LABEL":
       return;
     default:
-      throw new TypeError(`${keyword} is not understood`);
+      throw new TypeError(`${keyword} is not supported`);
   }
 }
 
-/** The JSON form after `CMD`. */
+/** Parses the JSON form after `CMD`. */
 function healthCommand(text) {
   const command = JSON.parse(text.slice(text.indexOf("CMD") + 3));
   assert.ok(Array.isArray(command));
@@ -115,7 +115,7 @@ function copyInto(stage, flags, words, stages) {
   }
 }
 
-/** What the repository tracks, as a fresh clone has it, less what .dockerignore leaves out. */
+/** Copies the files that a fresh clone of the repository contains, except those that .dockerignore excludes. */
 function copyContext(source, to) {
   const ignored = dockerignore().add(readFileSync(".dockerignore", "utf8"));
   const files = execFileSync(
@@ -149,10 +149,12 @@ function checkContents({ root, user }) {
     assert.ok(!existsSync(join(app, name)), `${name} is in the image`);
   }
   const packages = diskBytes(join(app, "node_modules"));
-  console.log(`on top of the base: ${megabytes(diskBytes(app))}, of which packages ${megabytes(packages)}`);
+  console.log(
+    `added to the base: ${megabytes(diskBytes(app))}, including packages of ${megabytes(packages)}`,
+  );
 }
 
-/** Built by the checked-out program: the image takes any model folder. */
+/** Builds a model with the program in this checkout; the image accepts any model folder. */
 function tinyModel() {
   const output = join(work, "model");
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
@@ -199,33 +201,33 @@ async function checkRunning(image, model) {
       environment: { ...environment, EPALM_PORT: "1" },
       command: image.healthcheck,
     });
-    assert.equal(elsewhere.code, 1, "HEALTHCHECK passes although nothing listens");
+    assert.equal(elsewhere.code, 1, "HEALTHCHECK passes although nothing is listening");
     for (const place of ["/written", "/app/written", "/models/written"]) {
       assert.notEqual(beside(["touch", place]).code, 0, `${place} could be written`);
     }
     await checkAnswers();
     process.kill(pid, image.stopSignal);
     const [code] = await exit;
-    assert.equal(code, 0, `${image.stopSignal}: ended with ${code}\n${told}`);
+    assert.equal(code, 0, `${image.stopSignal}: exited with ${code}\n${told}`);
   } finally {
     child.kill("SIGKILL");
   }
   console.log(
-    "started as user, read-only, as process 1; HEALTHCHECK, /readyz, /, /docs, /caption, /vqa, SIGTERM: as expected",
+    "ran as the image's user, read-only, as process 1; HEALTHCHECK, /readyz, /, /docs, /caption, /vqa and SIGTERM passed",
   );
 }
 
 async function ready(child, told) {
   for (let attempt = 0; attempt < 120; attempt++) {
-    assert.equal(child.exitCode, null, `ended at once:\n${told()}`);
+    assert.equal(child.exitCode, null, `exited before it was ready:\n${told()}`);
     const response = await fetch(`http://127.0.0.1:${PORT}/readyz`).catch(() => undefined);
     if (response?.ok) return;
     await new Promise((wait) => setTimeout(wait, 250));
   }
-  assert.fail(`not ready in 30 seconds:\n${told()}`);
+  assert.fail(`not ready after 30 seconds:\n${told()}`);
 }
 
-/** As the kernel tells it. */
+/** Checks the privileges that the kernel reports for a process. */
 function checkPrivileges(pid, user) {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const field = (name) => status.match(new RegExp(`^${name}:\\s+(.*)$`, "m"))?.[1];
@@ -257,7 +259,7 @@ function pictureFile() {
   const [file] = execFileSync("git", ["ls-files", "test/fixtures/media"], { encoding: "utf8" })
     .split("\n")
     .filter((name) => /\.(png|jpe?g)$/.test(name));
-  assert.ok(file, "no picture in test/fixtures/media");
+  assert.ok(file, "no image in test/fixtures/media");
   return file;
 }
 

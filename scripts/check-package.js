@@ -1,5 +1,5 @@
-// Packs the package as it would be published, installs it into an empty project, and uses it there: its commands, its
-// imports, its types.      node scripts/check-package.js
+// Packs the package as it would be published, installs it into an empty project, and tests its commands, imports and
+// types there. Usage: node scripts/check-package.js
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { join, resolve } from "node:path";
 const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
 const PORT = "18474";
 
-/** In the process and over HTTP: the same words. */
+/** In the process and over HTTP, the model must return the same caption. */
 const PROGRAM = `
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -30,10 +30,10 @@ assert.equal(typeof fedmae.pretrain, "function");
 assert.equal(createRequire(import.meta.url)("epalm/manifest.schema.json").type, "object");
 assert.equal((await fetch("http://localhost:" + port + "/healthz")).status, 200);
 assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
-console.log("installed into an empty project: load() and the client say " + JSON.stringify(one.text));
+console.log("installed into an empty project: load() and the client return " + JSON.stringify(one.text));
 `;
 
-/** A user's file; that a wrong option is refused shows that the types are not \`any\`. */
+/** A user's file. The expected error proves that the types are not `any`. */
 const TYPED = `
 import { load, type Model } from "epalm";
 import { EpalmClient, type Answer } from "epalm/sdk";
@@ -42,7 +42,7 @@ const model: Model = await load("folder");
 const text: string = (await model.caption("photo.jpg", { maxNewTokens: 3 })).text;
 const answer: Answer = await new EpalmClient({ baseUrl: "http://localhost" }).caption("photo.jpg");
 const config: FedMaeConfig = readFedMaeConfig("clients.yaml");
-// @ts-expect-error: a number is wanted
+// @ts-expect-error: a number is expected
 await model.caption("photo.jpg", { maxNewTokens: "three" });
 export { answer, config, text };
 `;
@@ -66,10 +66,10 @@ try {
   rmSync(work, { recursive: true, force: true });
 }
 
-/** Packs; returns the tarball's path. */
+/** Packs the package and returns the path of the tarball. */
 function checkTarball() {
   const output = run("npm", ["pack", "--json", "--pack-destination", work], process.cwd());
-  // What prepack prints stands before it.
+  // The output of prepack precedes the JSON.
   const [packed] = Object.values(JSON.parse(output.slice(output.search(/^[[{]$/m))));
   const files = packed.files.map(({ path }) => path);
   const needed = [
@@ -88,17 +88,17 @@ function checkTarball() {
   assert.deepEqual(
     files.filter((name) => !allowed.test(name)),
     [],
-    "the package holds what nobody needs",
+    "the package contains unneeded files",
   );
   for (const name of files.filter((file) => file.startsWith("dist/src/"))) {
     const source = name.replace("dist/", "").replace(/\.(d\.ts|js)$/, ".ts");
-    assert.ok(existsSync(source), `${name} is left over from a source that is gone`);
+    assert.ok(existsSync(source), `${name} remains from a deleted source file`);
   }
   console.log(`package: ${files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
   return join(work, packed.filename);
 }
 
-/** Every file that package.json names. */
+/** All files that package.json refers to. */
 function exported() {
   const { exports, bin, browser } = JSON.parse(readFileSync("package.json", "utf8"));
   const targets = Object.values(exports).flatMap((entry) =>
@@ -119,7 +119,7 @@ function installInto(tarball) {
     join(project, "package.json"),
     JSON.stringify({ name: "empty", private: true, type: "module" }),
   );
-  // As docs/deployment.md says: else onnxruntime-node downloads GPU libraries on every Linux of x64.
+  // As in docs/deployment.md: otherwise onnxruntime-node downloads GPU libraries on every x64 Linux.
   const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" };
   run("npm", ["install", "--omit=dev", "--no-audit", "--no-fund", tarball], project, environment);
   for (const name of ["onnxruntime-node", "sharp"]) {
@@ -140,7 +140,7 @@ async function useIt() {
     epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"),
     /"text"/,
   );
-  // Without a model, the one that comes with the package.
+  // Without --model, the service uses the model that is bundled with the package.
   const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,
     detached: true,
@@ -153,7 +153,7 @@ async function useIt() {
     const said = run("node", ["use.js", BUNDLED, PICTURE, PORT], project);
     console.log(said.trim());
   } finally {
-    // The whole group: npx, and the service that it started.
+    // Terminates the whole process group: npx and the service that it started.
     process.kill(-server.pid, "SIGTERM");
     await exit;
   }
@@ -177,12 +177,12 @@ function checkTypes(module, moduleResolution) {
 
 async function ready(server) {
   for (let attempt = 0; attempt < 120; attempt++) {
-    assert.equal(server.exitCode, null, "the service ended");
+    assert.equal(server.exitCode, null, "the service exited");
     const response = await fetch(`http://127.0.0.1:${PORT}/readyz`).catch(() => undefined);
     if (response?.ok) return;
     await new Promise((wait) => setTimeout(wait, 250));
   }
-  assert.fail("not ready in 30 seconds");
+  assert.fail("not ready after 30 seconds");
 }
 
 function epalm(...args) {

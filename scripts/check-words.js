@@ -1,5 +1,5 @@
-// Rejects phrases that have no legitimate use here, and comments wider than the formatter's limit: part of npm run check.
-// docs/glossary.md has the terms to use instead; everything else about the language is a matter of review.
+// Rejects a list of phrases and comments wider than the formatter's limit; part of npm run check. docs/glossary.md
+// defines the terms to use instead. All other questions of language are left to review.
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import ts from "typescript";

@@ -1,15 +1,16 @@
-// Root file systems without a container engine: Debian by debootstrap, Node and npm on top, and processes inside.
+// Root file systems without a container engine: Debian from debootstrap, with Node and npm, and processes inside
+// them.
 import { spawn, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-/** What node:20 images hold beside Node itself. */
+/** The npm version in images of node:20. */
 const NPM_VERSION = "10.8.2";
 const DEVICES = ["null", "zero", "random", "urandom"];
 
 /**
- * What `node:20-bookworm-slim` is, as near as it can be made: Debian's smallest base, this machine's Node 20, the npm of
- * that image, a user `node` with the number 1000.
+ * Approximates `node:20-bookworm-slim`: Debian's minimal base, this machine's Node 20, the npm version of that image,
+ * and a user `node` with id 1000.
  */
 export function makeBase(root) {
   run("debootstrap", ["--variant=minbase", "--include=libstdc++6", "bookworm", root]);
@@ -24,7 +25,7 @@ export function makeBase(root) {
   copyNetworkSettings(root);
 }
 
-/** Names are resolved, and certificates believed, as on this machine; images get that from their engine. */
+/** Copies this machine's name resolution and trusted certificates, which images get from their engine. */
 function copyNetworkSettings(root) {
   cpSync("/etc/resolv.conf", join(root, "etc/resolv.conf"), { dereference: true });
   const certificates = process.env.NODE_EXTRA_CA_CERTS;
@@ -33,7 +34,7 @@ function copyNetworkSettings(root) {
   }
 }
 
-/** Runs a shell line in a root as its user 0, as RUN does; throws with its output if it fails. */
+/** Runs a shell command in a root file system as user 0, like RUN. Throws its output if it fails. */
 export function runInRoot(root, folder, line, environment) {
   const certificates = { NODE_EXTRA_CA_CERTS: "/etc/build-certificates.pem" };
   const mounts = deviceMounts(root);
@@ -45,8 +46,8 @@ export function runInRoot(root, folder, line, environment) {
 }
 
 /**
- * Starts a command as process 1 of its own namespace: root file system read-only, `/tmp` in memory, other folders of this
- * machine read-only where `binds` says, as a user without any capability.
+ * Starts a command as process 1 of its own namespace, as a user without capabilities. The root file system is
+ * read-only, `/tmp` is in memory, and the folders of this machine that `binds` lists are mounted read-only.
  */
 export function startInRoot(root, { folder, user, environment, binds, command }) {
   const [uid, gid = uid] = user.split(":");
@@ -67,7 +68,10 @@ export function startInRoot(root, { folder, user, environment, binds, command })
   });
 }
 
-/** Runs a command beside the one that `startInRoot` started, in its namespaces and as its user; returns its exit code. */
+/**
+ * Runs a command in the namespaces and as the user of a process that `startInRoot` started. Returns exit code and
+ * output.
+ */
 export function runBeside(child, { user, environment, command }) {
   const [uid, gid = uid] = user.split(":");
   const pid = String(innerProcess(child));
@@ -79,7 +83,7 @@ export function runBeside(child, { user, environment, command }) {
   return { code: result.status, output: `${result.stdout}${result.stderr}` };
 }
 
-/** The number, on this machine, of the process that is number 1 inside. */
+/** The id on this machine of the process that has id 1 inside. */
 export function innerProcess(child) {
   const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim();
   if (!/^\d+$/.test(children)) throw new TypeError(`expected one process inside, got '${children}'`);
@@ -96,13 +100,13 @@ function deviceMounts(root) {
   return [...devices, `mount -t proc proc ${inside("proc")}`].join(" && ");
 }
 
-/** Copies a tree as `cp` does: owners, modes and links stay. */
+/** Copies a tree with `cp`, preserving owners, modes and links. */
 export function copyTree(from, to) {
   mkdirSync(dirname(to), { recursive: true });
   run("cp", ["--archive", "--no-target-directory", from, to]);
 }
 
-/** Bytes of all files under a folder, as they lie on disk. */
+/** Size on disk in bytes of all files under a folder. */
 export function diskBytes(path) {
   return Number(run("du", ["--summarize", "--block-size=1", path]).split("\t")[0]);
 }
@@ -112,7 +116,7 @@ export function run(program, args, options = {}) {
   if (result.error) throw result.error;
   if (result.status !== 0) {
     throw new TypeError(
-      `${program} ended with ${result.status ?? result.signal}:\n${result.stdout}${result.stderr}`,
+      `${program} exited with ${result.status ?? result.signal}:\n${result.stdout}${result.stderr}`,
     );
   }
   return result.stdout;

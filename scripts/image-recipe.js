@@ -1,4 +1,4 @@
-// Reads the Dockerfile into plain data; what is not understood is refused rather than passed over.
+// Parses the Dockerfile into plain data and rejects instructions that it does not support.
 import { DockerfileParser } from "dockerfile-ast";
 
 const STEPS = new Set([
@@ -16,8 +16,11 @@ const STEPS = new Set([
 ]);
 
 /**
- * @param {string} text of a Dockerfile
- * @returns {{name: string, base: string, steps: {keyword: string, line: number, text: string, flags: Record<string, string>, words: string[], values: [string, string][]}[]}[]} its stages, in order
+ * @typedef {{keyword: string, line: number, text: string, flags: Record<string, string>, words: string[],
+ *   values: [string, string][]}} Step
+ *
+ * @param {string} text content of a Dockerfile
+ * @returns {{name: string, base: string, steps: Step[]}[]} its stages in order
  */
 export function readStages(text) {
   const dockerfile = DockerfileParser.parse(text);
@@ -32,7 +35,7 @@ export function readStages(text) {
     } else if (STEPS.has(keyword)) {
       stages.at(-1).steps.push({ keyword, line, ...contents(instruction) });
     } else {
-      throw new TypeError(`Dockerfile:${line}: ${keyword} is not understood by this check`);
+      throw new TypeError(`Dockerfile:${line}: ${keyword} is not supported by this check`);
     }
   }
   return stages;
@@ -51,7 +54,7 @@ function contents(instruction) {
   };
 }
 
-/** `${NAME}` by the ARGs before the first FROM. */
+/** Replaces `${NAME}` by the values of the ARGs before the first FROM. */
 function expandArguments(text, initial) {
   const values = new Map(initial.map((arg) => [arg.getProperty().getName(), arg.getProperty().getValue()]));
   return text.replace(/\$\{(\w+)\}/g, (_, name) => {

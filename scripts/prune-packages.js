@@ -1,20 +1,20 @@
-// Removes from an installed node_modules what `epalm` never loads on one platform: the last step of the Dockerfile's
-// packages. Licences and notices stay.
-//   node scripts/prune-packages.js NODE_MODULES [PLATFORM] [ARCH]     default: those of this process
+// Removes the files that `epalm` never loads on a platform from an installed node_modules; the last step of the
+// Dockerfile's stage `packages`. Licences and notices are kept. Usage: node scripts/prune-packages.js NODE_MODULES
+// [PLATFORM] [ARCH] (default: those of this process)
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-/** The browser's runtime: only the browser's bundle of transformers.js imports it. */
+/** The browser runtime, which only the browser bundle of transformers.js imports. */
 const UNUSED_PACKAGES = ["onnxruntime-web"];
 
-/** Bundles beside `transformers.node.*`, which is what Node loads. */
+/** Bundles other than `transformers.node.*`, which Node loads. */
 const UNUSED_BUNDLES = /^(transformers\.((node|web)\.min|web|min)\.\w+|transformers\.js|ort-wasm.*)$/;
 
-/** Source maps, type declarations, and texts that are no licence. */
+/** Source maps, type declarations, and documents other than licences. */
 const UNUSED_FILES = /(\.map|\.d\.[cm]?ts|\.md|\.markdown|\.tsbuildinfo)$/i;
 const LEGAL_FILES = /^(licen[cs]e|notice|copying|copyright|third.?party)/i;
 
-/** Only at a package's top: further down, the same names hold code. */
+/** Only at the top level of a package: further down, folders with these names contain code. */
 const UNUSED_FOLDERS = new Set([
   ".github",
   "__tests__",
@@ -46,7 +46,7 @@ function prune(packages) {
   removeFiles(packages, (name) => UNUSED_FILES.test(name) && !LEGAL_FILES.test(name));
 }
 
-/** Every package, also those inside of others. */
+/** The folders of all packages, including nested ones. */
 function packageFolders(packages) {
   if (!existsSync(packages)) return [];
   return readdirSync(packages, { withFileTypes: true })
@@ -58,12 +58,12 @@ function packageFolders(packages) {
     });
 }
 
-/** `bin/napi-vN/PLATFORM/ARCH`: all but one, which must be there. */
+/** Keeps one folder of `bin/napi-vN/PLATFORM/ARCH`, which must exist, and removes the others. */
 function keepOneRuntime(bin) {
   const [version, ...others] = readdirSync(bin);
   const kept = join(bin, version ?? "", platform, arch);
   if (others.length > 0 || !existsSync(kept)) {
-    console.error(`${kept}: onnxruntime-node has no library for this platform, or another layout`);
+    console.error(`${kept}: onnxruntime-node has no library for this platform, or its layout has changed`);
     process.exit(1);
   }
   for (const path of [join(bin, version), join(bin, version, platform)]) {

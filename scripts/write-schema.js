@@ -1,4 +1,4 @@
-// Writes models/manifest.schema.json from the manifest's definition: npm run schema
+// Writes models/manifest.schema.json from the definition of the manifest. Usage: npm run schema
 import { writeFileSync } from "node:fs";
 import { manifestJsonSchema } from "../dist/src/index.js";
 

@@ -5,7 +5,7 @@ import { EpalmError } from "../../src/core/errors.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
-/** Settings of a case, as `case.json` has them. */
+/** Settings in `case.json`. */
 const caseSchema = z.object({
   injected_hidden_states: z.int(),
   start_layer_idx: z.int(),
@@ -15,12 +15,12 @@ const caseSchema = z.object({
   encoder_heads: z.int(),
 });
 
-/** A folder of public files, with what the reference made of them. */
+/** A folder of public files and the results of the reference implementation. */
 export interface Case {
   readonly name: string;
   readonly folder: string;
   readonly settings: z.infer<typeof caseSchema>;
-  /** Tensors of `golden.safetensors`. */
+  /** A tensor of `golden.safetensors`. */
   golden(name: string): Tensor;
   has(name: string): boolean;
 }

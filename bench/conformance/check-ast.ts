@@ -13,7 +13,9 @@ import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";
 
-/** Features of a waveform as an audio encoder's files ask for them, and the encoder's states from features. */
+/**
+ * Compares the features of a waveform, with the settings in the encoder's files, and the states from these features.
+ */
 export async function checkAst(folder: string): Promise<Check[]> {
   const golden = openSafetensors(join(folder, "golden.safetensors"));
   const expected = (name: string): Tensor => {
@@ -27,7 +29,8 @@ export async function checkAst(folder: string): Promise<Check[]> {
     const g = new GraphBuilder("encoder");
     const { backbone, weights } = readEncoder(g, source, { modality: "audio" });
     const preparation = preprocessingOf(source, backbone, "source");
-    if (preparation.modality !== "audio") throw new EpalmError("internal", `${path}: is no audio encoder`);
+    if (preparation.modality !== "audio")
+      throw new EpalmError("internal", `${path}: is not an audio encoder`);
     const graph = encoderGraph(g, backbone);
     weights.finish();
     const features = expected("input_values");

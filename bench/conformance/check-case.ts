@@ -22,14 +22,14 @@ import type { Case } from "./case.js";
 import { checkTraining } from "./check-training.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
 
-/** Files of one public form of a model. */
+/** Files of a model in one public format. */
 interface Form {
   readonly label: string;
   readonly encoder: string;
   readonly adapter: string;
 }
 
-/** Public forms of the same model; each must give the same numbers. */
+/** Public formats of the same model, which must all give the same results. */
 const forms: Readonly<Record<Case["settings"]["encoder"], readonly Form[]>> = {
   vit: [
     { label: "HF + pth", encoder: "encoder", adapter: "adapter.pth" },
@@ -41,7 +41,7 @@ const forms: Readonly<Record<Case["settings"]["encoder"], readonly Form[]>> = {
   ],
 };
 
-/** Builds a case from its own files, in every form, and compares all that the reference wrote down. */
+/** Builds a case from its own files in every format and compares the model with all results of the reference. */
 export async function checkCase(golden: Case): Promise<Check[]> {
   const checks: Check[] = [];
   for (const form of forms[golden.settings.encoder]) {
@@ -112,7 +112,7 @@ async function checkModel(golden: Case, folder: string, manifest: Manifest): Pro
   }
 }
 
-/** The encoder's input; the reference keeps the channels of a clip before its frames. */
+/** The encoder's input. In the reference, the channels of a clip precede its frames. */
 function pixelsOf({ settings, golden }: Case): Tensor {
   const pixels = golden("pixels");
   if (settings.encoder === "vit") return pixels;
@@ -132,9 +132,8 @@ function pixelsOf({ settings, golden }: Case): Tensor {
 }
 
 /**
- * The soft prompt that the reference wrote down. Where it is a plain table, the reference's file holds the table as it
- * was after the three AdamW steps (both are one storage in torch); the table itself then is what the adapter's other
- * public form says.
+ * The soft prompt of the reference. If it is a plain table, the reference's file contains the table after the three
+ * AdamW steps (both share one storage in torch); the original table is then in the published `.pth`.
  */
 async function expectedPrompt(golden: Case): Promise<Tensor> {
   const written = golden.golden("soft_prompt");
@@ -151,7 +150,7 @@ async function expectedPrompt(golden: Case): Promise<Tensor> {
   }
 }
 
-/** What the decoder hears of a batch. */
+/** The decoder's inputs that depend on a batch's media and adapter. */
 interface Heard {
   readonly perception: Tensor;
   readonly prompt: Tensor;
@@ -185,7 +184,7 @@ async function checkLogits(
   ];
 }
 
-/** Cached generation, as the service does it, against the reference's full recomputation. */
+/** Compares cached generation, as the service performs it, with full recomputation by the reference. */
 async function checkTokens(
   golden: Case,
   session: Session,
@@ -207,11 +206,11 @@ async function checkTokens(
       softPrompt: prompt,
     };
     const expected = numbers(golden.golden(`greedy.${sequence}.new`));
-    // The reference stops after 12 tokens, as its script has it.
+    // The script of the reference stops after 12 tokens.
     const found = await generate(context, numbers(golden.golden(`greedy.${sequence}.prompt`)), {
       maxNewTokens: 12,
     });
-    checks.push(sameTokens(`greedy tokens, row ${sequence}`, found, expected));
+    checks.push(sameTokens(`greedy tokens, sequence ${sequence}`, found, expected));
   }
   if (golden.has("beam3_text_only.prompt")) {
     const expected = numbers(golden.golden("beam3_text_only.new"));

@@ -12,7 +12,7 @@ import { type Check, closeTo } from "./compare.js";
 
 const GRADIENT = "grad.";
 
-/** Mask, logits, loss and every gradient of a masked auto-encoder, from given noise. */
+/** Compares mask, logits, loss and all gradients of a masked autoencoder for given noise. */
 export async function checkMae(folder: string): Promise<Check[]> {
   const golden = openSafetensors(join(folder, "golden.safetensors"));
   const expected = (name: string): Tensor => {
@@ -44,7 +44,7 @@ export async function checkMae(folder: string): Promise<Check[]> {
     ]);
     await session.close();
     const gradients = Array.from(golden.tensors.keys()).filter((name) => name.startsWith(GRADIENT));
-    // A softmax does not change when all keys are shifted: the gradient of their bias is rounding errors alone.
+    // A softmax does not change if all keys are shifted, so the gradient of their bias consists of rounding errors.
     const rounding = 1e-3 * Math.max(...gradients.map((name) => largest(expected(name))));
     return [
       closeTo("mask", feeds.masked as Tensor, mask),

@@ -6,12 +6,12 @@ import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js"
 import { vqaAccuracy } from "../../src/training/metrics/vqa-accuracy.js";
 import type { Check } from "./compare.js";
 
-/** Largest difference of a caption's score. */
+/** Largest absolute difference of a score. */
 const TOLERANCE = 1e-6;
 
 const numbers = z.array(z.number());
 
-/** Captions of pictures, in tokens parted by blanks; lists of scores follow the order of the pictures. */
+/** Captions of images as tokens separated by spaces; lists of scores are in the order of the images. */
 const captionMetricsSchema = z.object({
   references: z.record(z.string(), z.array(z.string()).min(1)),
   candidates: z.record(z.string(), z.string()),
@@ -30,7 +30,7 @@ const vqaAnswersSchema = z.object({
   ),
 });
 
-/** `caption-metrics.json`: its CIDEr is that of the COCO evaluation, CIDEr-D. */
+/** Checks `caption-metrics.json`, whose CIDEr is that of the COCO evaluation, CIDEr-D. */
 export function checkCaptionMetrics(path: string): Check[] {
   const golden = captionMetricsSchema.parse(JSON.parse(readFileSync(path, "utf8")));
   const { overall, perImage } = tokenScores(
@@ -43,13 +43,13 @@ export function checkCaptionMetrics(path: string): Check[] {
   const checks = [
     within("CIDEr-D", [overall.ciderD], [golden.CIDEr]),
     within(
-      "CIDEr-D per picture",
+      "CIDEr-D per image",
       perImage.map(({ ciderD }) => ciderD),
       golden.CIDEr_each,
     ),
     within("ROUGE-L", [overall.rougeL], [golden.ROUGE_L]),
     within(
-      "ROUGE-L per picture",
+      "ROUGE-L per image",
       perImage.map(({ rougeL }) => rougeL),
       golden.ROUGE_L_each,
     ),
@@ -57,12 +57,12 @@ export function checkCaptionMetrics(path: string): Check[] {
   ];
   for (const [index, expected] of golden.BLEU_each.entries()) {
     const found = perImage.map(({ bleu }) => bleu[index] ?? Number.NaN);
-    checks.push(within(`BLEU-${index + 1} per picture`, found, expected));
+    checks.push(within(`BLEU-${index + 1} per image`, found, expected));
   }
   return checks;
 }
 
-/** `vqa-answers.json`: normalised answers, and the accuracy of predictions. */
+/** Checks `vqa-answers.json`: normalised answers and the accuracy of predictions. */
 export function checkVqaAnswers(path: string): Check[] {
   const golden = vqaAnswersSchema.parse(JSON.parse(readFileSync(path, "utf8")));
   return [

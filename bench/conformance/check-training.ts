@@ -18,11 +18,11 @@ import { trainingGraph } from "../../src/training/adapter/training-graph.js";
 import type { Case } from "./case.js";
 import { type Check, closeTo } from "./compare.js";
 
-/** As the reference's script has them. */
+/** The settings of the reference's script. */
 const STEPS = 3;
 const stepSize = { learningRate: 1e-2, weightDecay: 0.02 };
 
-/** Gradients of the mean loss, and three steps of AdamW, on the case's own decoder, states and adapter. */
+/** Compares gradients of the mean loss and three AdamW steps on the case's own decoder, states and adapter. */
 export async function checkTraining(golden: Case, adapter: Adapter, manifest: Manifest): Promise<Check[]> {
   const session = await openTrainingSession(golden, adapter, manifest);
   try {
@@ -40,7 +40,7 @@ export async function checkTraining(golden: Case, adapter: Adapter, manifest: Ma
     const checks: Check[] = [];
     const optimizer = new AdamW(torchDefaults);
     for (let step = 0; step < STEPS; step++) {
-      // Feeds are fresh each time: a session may keep what it was given.
+      // Feeds are new tensors in each step, because a session may keep those that it was given.
       const trained = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
       const results = await session.run({ ...feeds, ...trained }, fetches);
       const gradient = (name: string) => results[gradientName(name)] as Tensor;

@@ -1,17 +1,17 @@
 import type { Tensor } from "../../src/tensor/tensor.js";
 
-/** One line of the table. */
+/** One line of the printed table. */
 export interface Check {
   readonly what: string;
   readonly passed: boolean;
-  /** The difference, or what came instead. */
+  /** The difference, or the result if it cannot be compared. */
   readonly found: string;
 }
 
-/** Largest difference over the largest expected number. */
+/** Largest difference divided by the largest expected magnitude. */
 const TOLERANCE = 1e-4;
 
-/** @param least what a difference is measured by where all expected numbers are smaller: those are rounding errors */
+/** @param least divisor if all expected magnitudes are smaller, because such values are rounding errors */
 export function closeTo(what: string, found: Tensor, expected: Tensor, least = 0): Check {
   if (found.data.length !== expected.data.length) {
     return { what, passed: false, found: `[${found.shape}], expected [${expected.shape}]` };

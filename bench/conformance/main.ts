@@ -11,8 +11,8 @@ import type { Check } from "./compare.js";
 /**
  * npm run conformance -- DIR
  *
- * Builds every case under DIR from its public files and compares what comes out with what the torch reference wrote
- * down. Prints a table; exits with 1 if anything differs, with 2 if there is nothing to check.
+ * Builds every case under DIR from its public files and compares the results with those of the torch reference.
+ * Prints a table. Exits with 1 if a result differs, and with 2 if there is nothing to check.
  */
 
 interface Line extends Omit<Check, "passed"> {
@@ -26,7 +26,7 @@ if (folder === undefined || !existsSync(folder)) {
   process.exit(2);
 }
 
-/** Files of expected numbers that need no model. */
+/** Files of expected results that need no model. */
 const fileChecks: ReadonlyMap<string, (path: string) => Check[]> = new Map([
   ["caption-metrics.json", checkCaptionMetrics],
   ["vqa-answers.json", checkVqaAnswers],
