@@ -85,7 +85,17 @@ export async function modelFolder(
 }
 
 /** Compiled folders of `src/` that affect the content of a model folder. */
-const builderFolders = ["tensor", "graph", "layers", "checkpoints", "backbones", "adapter", "model"];
+const builderFolders = [
+  "tensor",
+  "graph",
+  "layers",
+  "formats",
+  "backbones",
+  "adapter",
+  "tokenizer",
+  "preprocessing",
+  "model",
+];
 
 /** Short hash of the code that builds model folders, so that models from older code are not reused. */
 function builderDigest(): string {
