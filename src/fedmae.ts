@@ -10,7 +10,7 @@ export {
   readEncoderFolder,
   writeEncoderFolder,
 } from "./training/encoder/encoder-folder.js";
-export { type Accuracies, type FinetuneOptions, finetune, untrained } from "./training/encoder/finetune.js";
+export { type FinetuneOptions, finetune, untrained } from "./training/encoder/finetune.js";
 export { linearProbe, type ProbeOptions } from "./training/encoder/linear-probe.js";
 export { type Reconstruction, reconstruct } from "./training/encoder/reconstruct.js";
 export { resizeEncoder } from "./training/encoder/resize-encoder.js";

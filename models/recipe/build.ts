@@ -22,7 +22,7 @@ import { trainAudioEncoder } from "./encoders/audio-encoder.js";
 import { backbonesIn, encoderFolders, modalitiesIn, takesAllOf } from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
 import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
-import type { EncoderTrainingHooks } from "./encoders/train-encoder.js";
+import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
 import { ConditioningTables } from "./language-model/conditioning-tables.js";
 import { trainLanguageModel } from "./language-model/language-model.js";
 
@@ -170,7 +170,7 @@ async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise
   );
 }
 
-function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): EncoderTrainingHooks {
+function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): SceneEncoderHooks {
   return {
     onStep: (step, loss, milliseconds) =>
       step % 50 === 0 &&

@@ -6,8 +6,9 @@ import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { ImageBatches } from "../training/data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "../training/encoder/mae-graph.js";
+import { fit } from "../training/fit.js";
 import { learningRateShare } from "../training/schedule.js";
-import { WeightTraining } from "../training/weight-training.js";
+import { tensorsNamed, WeightTraining } from "../training/weight-training.js";
 import type { FedMaeConfig } from "./config.js";
 
 /** What the server needs of a client in a round: everything it gets, but for its own pictures. */
@@ -40,7 +41,7 @@ export interface ClientUpdate {
   readonly milliseconds: number;
 }
 
-/** Trains on a client's own pictures, from the server's weights. */
+/** Trains on a client's own images, from the server's weights. */
 export async function trainLocally(task: ClientTask, pictures: readonly string[]): Promise<ClientUpdate> {
   const { config, settings, round, rounds, seed } = task;
   const isTrained = new Set(task.trained);
@@ -49,18 +50,18 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
     weightsInMemory(task.weights, "weights of the server"),
     (name) => isTrained.has(name),
   );
-  const start = new Map(trained.map((name) => [name, task.weights.get(name) as Tensor]));
+  const start = tensorsNamed(task.weights, trained);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
     { weights: start, optimizer: settings.optimizer },
     { threads: 1 },
   );
-  const batches = new ImageBatches(pictures, {
+  const images = new ImageBatches(pictures, {
     imageSize: config.image_size,
     batchSize: settings.batchSize,
     augment: settings,
   });
-  const steps = settings.localEpochs * batches.batchesPerEpoch;
+  const steps = settings.localEpochs * images.batchesPerEpoch;
   const schedule = {
     steps: rounds * steps,
     warmupSteps: settings.optimizer.warmupRounds * steps,
@@ -69,27 +70,33 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
   };
   const [noise = Math.random] = randomStreams(seed, 3).slice(2);
   const sums = { loss: 0, meanPatchLoss: 0, milliseconds: 0 };
-  for (let epoch = 0; epoch < settings.localEpochs; epoch++) {
-    for await (const { pixels } of batches.epoch(seed + epoch)) {
-      const started = performance.now();
-      const mask = maskNoise(noise, pixels.shape[0] ?? 0, patchesPerSide(config) ** 2);
-      const feeds = { pixels, ...maskFeeds(mask, visiblePatches(config)) };
-      const results = await training.add(feeds, ["mean_patch_loss"]);
+  let started = 0;
+  await fit(training, {
+    async *batches() {
+      for (let epoch = 0; epoch < settings.localEpochs; epoch++) {
+        for await (const { pixels } of images.epoch(seed + epoch)) {
+          started = performance.now();
+          const mask = maskNoise(noise, pixels.shape[0] ?? 0, patchesPerSide(config) ** 2);
+          yield [{ pixels, ...maskFeeds(mask, visiblePatches(config)) }];
+        }
+      }
+    },
+    outputs: ["mean_patch_loss"],
+    rateShare: (step) => learningRateShare(schedule, round * steps + step),
+    stepSize: (name, share) => ({
+      learningRate: settings.optimizer.learningRate * share,
+      weightDecay: decays(start.get(name)) ? settings.optimizer.weightDecay : 0,
+    }),
+    clipNorm: settings.optimizer.clipNorm,
+    onGradients() {
       if (settings.proximal > 0) training.pullTowards(start, settings.proximal);
-      const share = learningRateShare(schedule, round * steps + training.steps);
-      const learningRate = settings.optimizer.learningRate * share;
-      training.step({
-        clipNorm: settings.optimizer.clipNorm,
-        sizeOf: (name) => ({
-          learningRate,
-          weightDecay: decays(start.get(name)) ? settings.optimizer.weightDecay : 0,
-        }),
-      });
-      sums.loss += Number(results.loss?.data[0]);
-      sums.meanPatchLoss += Number(results.mean_patch_loss?.data[0]);
+    },
+    onStep({ loss, batches: [batch] }) {
+      sums.loss += loss;
+      sums.meanPatchLoss += Number(batch?.outputs.mean_patch_loss?.data[0]);
       sums.milliseconds += performance.now() - started;
-    }
-  }
+    },
+  });
   await training.close();
   return {
     weights: training.weights,

@@ -107,6 +107,19 @@ export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
   }
 }
 
+/**
+ * The values of a float32 tensor, without a copy.
+ *
+ * @throws internal if it is missing or of another type
+ */
+export function floats(tensor: Pick<Tensor, "data"> | undefined): Float32Array {
+  if (tensor?.data instanceof Float32Array) return tensor.data;
+  throw new EpalmError(
+    "internal",
+    `expected a float32 tensor, got ${tensor?.data.constructor.name ?? "none"}`,
+  );
+}
+
 /** The bytes of an array, without copying. */
 export function bytesOf(data: TypedArray): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

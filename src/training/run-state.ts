@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { EpalmError } from "../core/errors.js";
+import type { Checkpoint } from "../formats/checkpoint.js";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.js";
-import { bytesOf, constantSource, type Tensor } from "../tensor/tensor.js";
+import { bytesOf, constantSource, floats, type Tensor } from "../tensor/tensor.js";
 import type { Moments } from "./adamw.js";
 
 /** Everything that a training run needs to go on as if it had never stopped; batches follow from the step alone. */
@@ -53,10 +54,7 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
   const checkpoint = openSafetensors(path);
   try {
     const known = parseHeader(path, checkpoint.metadata[METADATA_KEY]);
-    const tensors: NamedTensors = Array.from(checkpoint.tensors, ([name, { type, shape, read }]) => [
-      name,
-      { type, shape, data: read() },
-    ]);
+    const tensors = tensorsOf(checkpoint);
     if (known.sha256 !== digestOf(known.step, known.fingerprint, tensors)) {
       throw new EpalmError(
         "invalid_checkpoint",
@@ -69,23 +67,44 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
         `${path}: belongs to a run with another config, model or data; choose another output, or remove it`,
       );
     }
-    const those = (prefix: string) =>
-      new Map(
-        tensors
-          .filter(([name]) => name.startsWith(prefix))
-          .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
-      );
-    const [weights, means, squares] = [those("weight "), those("mean "), those("square ")];
-    const moments = new Map(
-      Array.from(means, ([name, { data }]) => [
-        name,
-        { mean: data as Float32Array, square: squares.get(name)?.data as Float32Array },
-      ]),
-    );
-    return { step: known.step, fingerprint, weights, moments };
+    const squares = withPrefix(tensors, "square ");
+    const moments = Array.from(withPrefix(tensors, "mean "), ([name, mean]) => {
+      return [name, { mean: floats(mean), square: floats(squares.get(name)) }] as const;
+    });
+    return {
+      step: known.step,
+      fingerprint,
+      weights: withPrefix(tensors, "weight "),
+      moments: new Map(moments),
+    };
   } finally {
     checkpoint.close();
   }
+}
+
+/** The weights in the checkpoint of any run, for another one to start from; undefined if there is none. */
+export function readTrainedWeights(path: string): Map<string, Tensor> | undefined {
+  if (!existsSync(path)) return undefined;
+  const checkpoint = openSafetensors(path);
+  try {
+    return withPrefix(tensorsOf(checkpoint, "weight "), "weight ");
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function tensorsOf(checkpoint: Checkpoint, prefix = ""): NamedTensors {
+  return Array.from(checkpoint.tensors).flatMap(([name, { type, shape, read }]) =>
+    name.startsWith(prefix) ? [[name, { type, shape, data: read() }] as const] : [],
+  );
+}
+
+function withPrefix(tensors: NamedTensors, prefix: string): Map<string, Tensor> {
+  return new Map(
+    tensors.flatMap(([name, tensor]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), tensor] as const] : [],
+    ),
+  );
 }
 
 function parseHeader(path: string, text = "null"): Header {
@@ -94,6 +113,13 @@ function parseHeader(path: string, text = "null"): Header {
   } catch (cause) {
     throw new EpalmError("invalid_checkpoint", `${path}: is no checkpoint of a training run`, { cause });
   }
+}
+
+/** Hash of the inputs of a run: of settings as JSON, and of tensors. */
+export function fingerprintOf(settings: unknown, tensors: ReadonlyMap<string, Tensor> = new Map()): string {
+  const hash = createHash("sha256").update(JSON.stringify(settings));
+  for (const [name, { data }] of tensors) hash.update(name).update(bytesOf(data));
+  return hash.digest("hex");
 }
 
 function digestOf(step: number, fingerprint: string, tensors: NamedTensors): string {

@@ -7,16 +7,24 @@ import {
   type Session,
   type SessionOptions,
 } from "../runtime/session.js";
-import type { Tensor } from "../tensor/tensor.js";
-import { AdamW, type AdamWOptions, type Moments, type StepSize } from "./adamw.js";
+import { floats, type Tensor } from "../tensor/tensor.js";
+import { AdamW, type AdamWOptions, type StepSize } from "./adamw.js";
+import { type RunState, writeRunState } from "./run-state.js";
 
-/** Where training starts, or goes on. Nothing given is changed. */
+/** Where training starts or resumes. The given tensors are copied, never changed. */
 export interface TrainingStart {
   /** What is trained, by the names of the graph's inputs. */
   readonly weights: ReadonlyMap<string, Tensor>;
   readonly optimizer: AdamWOptions;
-  /** Of an earlier run: its steps and moments. */
-  readonly state?: { readonly step: number; readonly moments: ReadonlyMap<string, Moments> } | undefined;
+  /** Of an interrupted run: its weights take the place of those above. */
+  readonly state?: RunState | undefined;
+}
+
+/** What a batch gives besides its gradients. */
+export interface BatchResult {
+  readonly loss: number;
+  /** The outputs that were asked for, by name. */
+  readonly outputs: Results;
 }
 
 /** How the sums of a step change the weights. */
@@ -39,10 +47,15 @@ export class WeightTraining {
   private constructor(session: Session, { weights, optimizer, state }: TrainingStart) {
     this.#session = session;
     this.#weights = new Map(
-      Array.from(weights, ([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]),
+      Array.from(state?.weights ?? weights, ([name, tensor]) => [
+        name,
+        { ...tensor, data: floats(tensor).slice() },
+      ]),
     );
     this.#optimizer = new AdamW(optimizer, state && { steps: state.step, moments: state.moments });
-    this.#sums = new Map(Array.from(weights, ([name, { data }]) => [name, new Float32Array(data.length)]));
+    this.#sums = new Map(
+      Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]),
+    );
   }
 
   /** @param graph path of a written graph, or its bytes; its outputs are `loss` and `gradient of NAME` per weight */
@@ -54,13 +67,9 @@ export class WeightTraining {
     return new WeightTraining(await openSession(graph, options), start);
   }
 
-  /** As they are; the next step changes them in place. */
+  /** The current values; the next step changes them in place. */
   get weights(): ReadonlyMap<string, Tensor> {
     return this.#weights;
-  }
-
-  get moments(): ReadonlyMap<string, Moments> {
-    return this.#optimizer.moments;
   }
 
   /** Optimizer steps done. */
@@ -68,8 +77,8 @@ export class WeightTraining {
     return this.#optimizer.steps;
   }
 
-  /** Computes a batch and adds its gradients to the step's; returns `loss` and the other outputs asked for. */
-  async add(feeds: Feeds, outputs: readonly string[] = []): Promise<Results> {
+  /** Computes a batch and adds its gradients to those of the step. */
+  async add(feeds: Feeds, outputs: readonly string[] = []): Promise<BatchResult> {
     const gradients = Array.from(this.#sums.keys(), gradientName);
     const results = await this.evaluate(feeds, ["loss", ...outputs, ...gradients]);
     const loss = Number(results.loss?.data[0]);
@@ -79,11 +88,12 @@ export class WeightTraining {
         `the loss is ${loss} in step ${this.steps + 1}: lower the learning rate, or clip`,
       );
     }
-    for (const [name, sum] of this.#sums) addTo(sum, results[gradientName(name)]?.data as Float32Array);
-    return results;
+    for (const [name, sum] of this.#sums) addTo(sum, floats(results[gradientName(name)]));
+    const asked = Object.entries(results).filter(([name]) => outputs.includes(name));
+    return { loss, outputs: Object.fromEntries(asked) };
   }
 
-  /** Computes outputs with the weights as they are; changes nothing. */
+  /** Computes outputs with the current weights; changes nothing. */
   evaluate(feeds: Feeds, outputs: readonly string[]): Promise<Results> {
     // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
     const weights = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
@@ -103,7 +113,7 @@ export class WeightTraining {
     }
   }
 
-  /** Ends a step: changes the weights by what was added. Returns the norm that the gradients had. */
+  /** Ends a step: changes the weights by the sums of the gradients. Returns the norm that the gradients had. */
   step({ clipNorm, sizeOf }: StepOptions): number {
     const norm = clip(this.#sums, clipNorm);
     this.#optimizer.step(this.#weights, (name) => this.#sums.get(name) ?? new Float32Array(), sizeOf);
@@ -111,9 +121,33 @@ export class WeightTraining {
     return norm;
   }
 
+  /** Writes the run state, from which `open` resumes. */
+  save(path: string, fingerprint: string): void {
+    const { steps: step, weights } = this;
+    writeRunState(path, { step, fingerprint, weights, moments: this.#optimizer.moments });
+  }
+
   close(): Promise<void> {
     return this.#session.close();
   }
+}
+
+/**
+ * Those of the tensors that are trained.
+ *
+ * @throws internal if one is missing
+ */
+export function tensorsNamed(
+  tensors: ReadonlyMap<string, Tensor>,
+  names: readonly string[],
+): Map<string, Tensor> {
+  return new Map(
+    names.map((name) => {
+      const tensor = tensors.get(name);
+      if (!tensor) throw new EpalmError("internal", `${name}: a trained tensor has no values`);
+      return [name, tensor];
+    }),
+  );
 }
 
 function addTo(sum: Float32Array, part: Float32Array): void {

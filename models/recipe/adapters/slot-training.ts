@@ -11,6 +11,7 @@ import {
   classesOf,
   labelFeeds,
 } from "../../../src/training/encoder/attributes.js";
+import { fit } from "../../../src/training/fit.js";
 import { WeightTraining } from "../../../src/training/weight-training.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "../encoders/slot-loss.js";
 import { stacked } from "./rows.js";
@@ -47,19 +48,28 @@ export async function trainSlots(
     optimizer,
   });
   const [random = Math.random] = randomStreams(SEED, 1);
-  for (let step = 0; step < STEPS; step++) {
-    const rows = Array.from({ length: BATCH }, () => Math.floor(random() * examples.length));
-    const chosen = <T>(of: readonly T[]) => rows.map((row) => of[row] as T);
-    await training.add({
-      states: stacked(chosen(states), [width]),
-      ...slotFeeds(tables, chosen(examples)),
-      ...labelFeeds(classes, chosen(examples)),
-    });
-    training.step({
-      clipNorm: CLIP_NORM,
-      sizeOf: () => ({ learningRate: LEARNING_RATE * (1 - step / STEPS), weightDecay: 0 }),
-    });
-  }
+  const drawn = () => Math.floor(random() * examples.length);
+  await fit(training, {
+    async *batches(done) {
+      for (let step = done; step < STEPS; step++) {
+        const rows = Array.from({ length: BATCH }, drawn);
+        const chosen = rows.flatMap((row) => examples[row] ?? []);
+        yield [
+          {
+            states: stacked(
+              rows.flatMap((row) => states[row] ?? []),
+              [width],
+            ),
+            ...slotFeeds(tables, chosen),
+            ...labelFeeds(classes, chosen),
+          },
+        ];
+      }
+    },
+    rateShare: (step) => 1 - step / STEPS,
+    stepSize: (_name, share) => ({ learningRate: LEARNING_RATE * share, weightDecay: 0 }),
+    clipNorm: CLIP_NORM,
+  });
   const { weight = start.weight, bias = start.bias } = Object.fromEntries(training.weights);
   await training.close();
   return { weight, bias };

@@ -3,10 +3,11 @@ import { dirname, join } from "node:path";
 import { type Random, shuffled } from "../../../src/core/random.js";
 import { logMel } from "../../../src/media/decode/audio/log-mel.js";
 import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
+import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
 import { decodeWav } from "../data/audio/wav.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
 import { InputRows } from "./input-rows.js";
-import { type EncoderTrainingHooks, type LabelledInputs, trainEncoder } from "./train-encoder.js";
+import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /** 2.56 seconds. */
 const FRAMES = 256;
@@ -49,14 +50,14 @@ export interface AudioEncoderOptions {
 /** Trains the encoder of sounds to tell what is heard; goes on from its checkpoint where it was stopped. */
 export async function trainAudioEncoder(
   { training, tests, features, steps, batchSize, testEvery, ...options }: AudioEncoderOptions,
-  hooks: EncoderTrainingHooks = {},
+  hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const scale = await measuredScale(training, join(features, "scale.json"));
   const inputs = (name: string, set: string) => openSounds(set, join(features, `${name}.f32`), scale);
   const opened = await Promise.all(
     Object.entries(tests).map(async ([name, set]) => [name, await inputs(name, set)] as const),
   );
-  await trainEncoder(
+  await trainSceneEncoder(
     {
       ...options,
       config,

@@ -7,16 +7,13 @@ import {
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
+import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
 import { filled, normal } from "../../../src/training/distributions.js";
 import { classesOf, headName } from "../../../src/training/encoder/attributes.js";
+import { trainedHeads } from "../../../src/training/encoder/train-encoder.js";
 import { clipInputs } from "../data/clips/clip-inputs.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
-import {
-  type EncoderTrainingHooks,
-  type LabelledInputs,
-  trainEncoder,
-  trainedHeads,
-} from "./train-encoder.js";
+import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /**
  * Half as many as published. A step of 16 clips takes 1.25 seconds of one core with four frames, 2.45 with eight; a clip
@@ -47,12 +44,12 @@ export interface ClipEncoderOptions {
 /** Trains a TimeSformer to tell what happens in clips; goes on from its checkpoint where it was stopped. */
 export async function trainClipEncoder(
   { from, clips, tests, steps, ...options }: ClipEncoderOptions,
-  hooks: EncoderTrainingHooks = {},
+  hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
   const side = config.image_size;
   const training = await clipInputs({ ...clips, side, patchSide: config.patch_size, frames: FRAMES });
-  await trainEncoder(
+  await trainSceneEncoder(
     {
       ...options,
       config: {

@@ -4,15 +4,12 @@ import {
   imagenetPreprocessing,
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
+import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
+import { trainedHeads } from "../../../src/training/encoder/train-encoder.js";
 import { sceneInputs } from "../data/images/scene-inputs.js";
 import { withOutputBlock } from "./output-block.js";
 import type { LabelSlots } from "./slot-loss.js";
-import {
-  type EncoderTrainingHooks,
-  type LabelledInputs,
-  trainEncoder,
-  trainedHeads,
-} from "./train-encoder.js";
+import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 export interface ImageEncoderOptions {
   readonly output: string;
@@ -33,11 +30,11 @@ const common = { learningRate: 1e-3, weightDecay: 0.05, labelSmoothing: 0.05, se
 /** Trains an encoder to tell what scenes show; goes on from its checkpoint where it was stopped. */
 export async function trainImageEncoder(
   { from, scenes, tests, steps, ...options }: ImageEncoderOptions,
-  hooks: EncoderTrainingHooks = {},
+  hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
   const side = config.image_size;
-  await trainEncoder(
+  await trainSceneEncoder(
     {
       ...common,
       ...options,
@@ -69,12 +66,12 @@ const readAttributes = ["name", "kind", "count", "background", "texture"];
  */
 export async function trainOutputBlock(
   { from, scenes, tests, steps, tables, ...options }: OutputBlockOptions,
-  hooks: EncoderTrainingHooks = {},
+  hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const { config, tensors } = await readEncoderFolder(from);
   const { image_size: side, num_hidden_layers: depth } = config;
   const { examples, input } = await sceneInputs({ ...scenes, side, patchSide: config.patch_size });
-  await trainEncoder(
+  await trainSceneEncoder(
     {
       ...common,
       ...options,

@@ -8,8 +8,9 @@ import { constantSource, type Tensor } from "../../../src/tensor/tensor.js";
 import { createTokenizer, type Tokenizer } from "../../../src/tokenizer/tokenizer.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer } from "../../../src/tokenizer/tokenizer-files.js";
 import { filled, normal } from "../../../src/training/distributions.js";
+import { fit } from "../../../src/training/fit.js";
 import { type Initializer, InitialWeights } from "../../../src/training/initial-weights.js";
-import { readRunState, writeRunState } from "../../../src/training/run-state.js";
+import { readRunState } from "../../../src/training/run-state.js";
 import { learningRateShare } from "../../../src/training/schedule.js";
 import { WeightTraining } from "../../../src/training/weight-training.js";
 import { readConcepts } from "../data/text/concepts.js";
@@ -75,32 +76,31 @@ export async function trainLanguageModel({
   const graph = languageModelGraph(config, initial, { ...slotLayers, attributes: attributes.length });
   const checkpoint = join(folder, "checkpoint.safetensors");
   const fingerprint = `language model of ${attributes.length} aspects, ${steps} steps`;
-  const state = readRunState(checkpoint, fingerprint);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
-    { weights: state?.weights ?? initial.tensors, optimizer, state },
+    { weights: initial.tensors, optimizer, state: readRunState(checkpoint, fingerprint) },
     { threads },
   );
   const texts = new TextRows(tokenizer);
-  const plan = { ...schedule, steps };
-  while (training.steps < steps) {
-    const started = performance.now();
-    const rows = texts.step(training.steps);
-    const { loss } = await training.add(packedFeeds(rows, ROW_LENGTH));
-    const learningRate = LEARNING_RATE * learningRateShare(plan, training.steps);
-    training.step({
-      clipNorm: CLIP_NORM,
-      sizeOf: (name) => ({ learningRate, weightDecay: isMatrix(name) ? WEIGHT_DECAY : 0 }),
-    });
-    onStep?.(training.steps, Number(loss?.data[0]), performance.now() - started);
-    const line = { step: training.steps, loss: Number(loss?.data[0]), learningRate };
-    appendFileSync(join(folder, "log.jsonl"), `${JSON.stringify(line)}\n`);
-    if (training.steps % CHECKPOINT_EVERY === 0 || training.steps === steps) {
-      const { weights, moments } = training;
-      writeRunState(checkpoint, { step: training.steps, fingerprint, weights, moments });
-      writeModel(join(folder, "model.safetensors"), weights);
-    }
-  }
+  await fit(training, {
+    async *batches(done) {
+      for (let step = done; step < steps; step++) yield [packedFeeds(texts.step(step), ROW_LENGTH)];
+    },
+    rateShare: (step) => learningRateShare({ ...schedule, steps }, step),
+    stepSize: (name, share) => ({
+      learningRate: LEARNING_RATE * share,
+      weightDecay: isMatrix(name) ? WEIGHT_DECAY : 0,
+    }),
+    clipNorm: CLIP_NORM,
+    onStep({ step, loss, rateShare, milliseconds }) {
+      onStep?.(step, loss, milliseconds);
+      const line = { step, loss, learningRate: LEARNING_RATE * rateShare };
+      appendFileSync(join(folder, "log.jsonl"), `${JSON.stringify(line)}\n`);
+      if (step % CHECKPOINT_EVERY !== 0 && step !== steps) return;
+      training.save(checkpoint, fingerprint);
+      writeModel(join(folder, "model.safetensors"), training.weights);
+    },
+  });
   await training.close();
 }
 

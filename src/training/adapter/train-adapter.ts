@@ -7,9 +7,11 @@ import type { Modality } from "../../core/modality.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
 import { adapterWidths, backbonesOf, type ModelFolder } from "../../model/model-folder.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import type { Feeds } from "../../runtime/session.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 import type { StepSize } from "../adamw.js";
-import { readRunState, writeRunState } from "../run-state.js";
+import { fit } from "../fit.js";
+import { readRunState } from "../run-state.js";
 import { learningRateShare, type Schedule } from "../schedule.js";
 import { WeightTraining } from "../weight-training.js";
 import type { TrainingConfig } from "./config.js";
@@ -71,24 +73,82 @@ export const CHECKPOINT_FILE = "checkpoint.safetensors";
 export const ADAPTER_FILE = "adapter.safetensors";
 
 /**
- * Trains an adapter and writes it to the output folder. A run that was stopped, however, goes on from its last
- * checkpoint and gives the same weights, bit for bit, as one that was not.
+ * Trains an adapter and writes it to the output folder. An interrupted run resumes from its last checkpoint and gives
+ * the same weights, bit for bit, as one that was never interrupted.
  */
 export async function train(run: TrainingRun): Promise<Adapter> {
-  const { output } = run.config;
-  mkdirSync(output, { recursive: true });
-  const { beta1, beta2, epsilon } = run.config.optimizer;
-  const state = readRunState(join(output, CHECKPOINT_FILE), run.fingerprint);
+  const { config, initial, fingerprint, whitening } = run;
+  mkdirSync(config.output, { recursive: true });
+  const checkpoint = join(config.output, CHECKPOINT_FILE);
+  const { beta1, beta2, epsilon } = config.optimizer;
+  const state = readRunState(checkpoint, fingerprint);
   const training = await WeightTraining.open(writeTrainingGraph(run), {
-    weights: state?.weights ?? run.initial.tensors,
+    weights: initial.tensors,
     optimizer: { beta1, beta2, epsilon },
     state,
   });
+  const adapter = (): Adapter => {
+    const trained = { settings: initial.settings, tensors: training.weights };
+    return whitening?.fromWhitened(trained) ?? trained;
+  };
   try {
-    return await new Trainer(run, training).run();
+    await runSteps(run, training, adapter, () => training.save(checkpoint, fingerprint));
+    writeAdapter(join(config.output, ADAPTER_FILE), adapter());
+    return adapter();
   } finally {
     await training.close();
   }
+}
+
+async function runSteps(
+  run: TrainingRun,
+  training: WeightTraining,
+  adapter: () => Adapter,
+  save: () => void,
+): Promise<void> {
+  const { config, batches, onEpoch, onStep } = run;
+  const { learningRate } = config.optimizer;
+  const stepsPerEpoch = Math.ceil(batches.batchesPerEpoch / config.accumulation);
+  const schedule: Schedule = {
+    steps: config.epochs * stepsPerEpoch,
+    warmupSteps: Math.round(config.schedule.warmupEpochs * stepsPerEpoch),
+    startShare: config.schedule.startShare,
+    endShare: config.schedule.endShare,
+  };
+  await fit(training, {
+    async *batches(done) {
+      for (let step = done; step < schedule.steps; step++) {
+        yield await feedsOfStep(run, Math.floor(step / stepsPerEpoch), step % stepsPerEpoch);
+      }
+    },
+    outputs: ["token_loss"],
+    rateShare: (step) => learningRateShare(schedule, step),
+    stepSize: (name, share) => stepSize(config, name, share),
+    clipNorm: config.optimizer.clipNorm,
+    async onStep({ step, loss, gradientNorm, rateShare, batches: done, milliseconds }) {
+      const epoch = Math.floor((step - 1) / stepsPerEpoch);
+      const tokenLosses = done.map(({ outputs }) => floats(outputs.token_loss));
+      onStep?.({
+        step,
+        steps: schedule.steps,
+        epoch,
+        loss,
+        tokenLoss: sum(tokenLosses.map(sum)) / Math.max(1, sum(tokenLosses.map(({ length }) => length))),
+        learningRate: learningRate * rateShare,
+        gradientNorm,
+        examples: sum(done.map(({ feeds }) => feeds.input_ids?.shape[0] ?? 0)),
+        milliseconds,
+      });
+      const epochIsOver = step % stepsPerEpoch === 0;
+      if (epochIsOver) await onEpoch?.(epoch + 1, adapter());
+      if (epochIsOver || step % config.checkpointEvery === 0) save();
+    },
+    signal: run.signal,
+    onAbort() {
+      save();
+      throw new EpalmError("aborted", "training was stopped; it goes on from its checkpoint");
+    },
+  });
 }
 
 function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): string {
@@ -105,112 +165,42 @@ function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): 
   return path;
 }
 
-class Trainer {
-  readonly #run: TrainingRun;
-  readonly #training: WeightTraining;
-  readonly #schedule: Schedule;
-  readonly #stepsPerEpoch: number;
-
-  constructor(run: TrainingRun, training: WeightTraining) {
-    this.#run = run;
-    this.#training = training;
-    const { config, batches } = run;
-    this.#stepsPerEpoch = Math.ceil(batches.batchesPerEpoch / config.accumulation);
-    this.#schedule = {
-      steps: config.epochs * this.#stepsPerEpoch,
-      warmupSteps: Math.round(config.schedule.warmupEpochs * this.#stepsPerEpoch),
-      startShare: config.schedule.startShare,
-      endShare: config.schedule.endShare,
-    };
+/** The batches of a step, whose losses are weighted equally; the last step of an epoch may have fewer. */
+async function feedsOfStep(run: TrainingRun, epoch: number, step: number): Promise<Feeds[]> {
+  const { accumulation } = run.config;
+  const first = step * accumulation;
+  const last = Math.min(first + accumulation, run.batches.batchesPerEpoch);
+  const feeds: Feeds[] = [];
+  for (let index = first; index < last; index++) {
+    feeds.push(feedsOf(run, await run.batches.batch(epoch, index), 1 / (last - first)));
   }
+  return feeds;
+}
 
-  async run(): Promise<Adapter> {
-    const { config, onEpoch, signal } = this.#run;
-    while (this.#training.steps < this.#schedule.steps) {
-      if (signal?.aborted) {
-        this.#checkpoint();
-        throw new EpalmError("aborted", "training was stopped; it goes on from its checkpoint");
-      }
-      await this.#step();
-      const done = this.#training.steps;
-      const epochIsOver = done % this.#stepsPerEpoch === 0;
-      if (epochIsOver) await onEpoch?.(done / this.#stepsPerEpoch, this.#adapter());
-      if (epochIsOver || done % config.checkpointEvery === 0) this.#checkpoint();
-    }
-    writeAdapter(join(config.output, ADAPTER_FILE), this.#adapter());
-    return this.#adapter();
-  }
+/** @param share of the batch in the loss of its step */
+function feedsOf(
+  { config, initial, whitening }: TrainingRun,
+  { texts, states, answerStarts }: TrainingBatch,
+  share: number,
+): Feeds {
+  const { loss } = config;
+  const { promptLength, perceptionSees } = initial.settings;
+  const [batch = 1] = texts.ids.shape;
+  const weight = (loss.scale * share) / batch;
+  const seen = whitening?.whitened(states) ?? states;
+  return trainingFeeds(texts, seen, promptLength, perceptionSees, {
+    weightOf: (row, place) => (loss.on === "answer" && place < (answerStarts[row] ?? 0) ? 0 : weight),
+  });
+}
 
-  async #step(): Promise<void> {
-    const { config, batches, onStep } = this.#run;
-    const started = performance.now();
-    const step = this.#training.steps;
-    const epoch = Math.floor(step / this.#stepsPerEpoch);
-    const first = (step % this.#stepsPerEpoch) * config.accumulation;
-    const last = Math.min(first + config.accumulation, batches.batchesPerEpoch);
-    const sums = { loss: 0, tokenLoss: 0, tokens: 0, examples: 0 };
-    for (let index = first; index < last; index++) {
-      await this.#accumulate(await batches.batch(epoch, index), 1 / (last - first), sums);
-    }
-    const share = learningRateShare(this.#schedule, step);
-    const gradientNorm = this.#training.step({
-      clipNorm: config.optimizer.clipNorm,
-      sizeOf: (name) => this.#stepSize(name, share),
-    });
-    onStep?.({
-      step: step + 1,
-      steps: this.#schedule.steps,
-      epoch,
-      loss: sums.loss,
-      tokenLoss: sums.tokenLoss / Math.max(1, sums.tokens),
-      learningRate: config.optimizer.learningRate * share,
-      gradientNorm,
-      examples: sums.examples,
-      milliseconds: performance.now() - started,
-    });
-  }
+function stepSize({ optimizer }: TrainingConfig, name: string, share: number): StepSize {
+  const { learningRate, promptLearningRate = learningRate, weightDecay } = optimizer;
+  const rate = name.startsWith("connector.") ? learningRate : promptLearningRate;
+  return { learningRate: rate * share, weightDecay };
+}
 
-  /** Adds a batch's gradients, weighted by its share of the step. */
-  async #accumulate(
-    { texts, states, answerStarts }: TrainingBatch,
-    share: number,
-    sums: { loss: number; tokenLoss: number; tokens: number; examples: number },
-  ): Promise<void> {
-    const { config, initial, whitening } = this.#run;
-    const { loss } = config;
-    const { promptLength, perceptionSees } = initial.settings;
-    const [batch = 1] = texts.ids.shape;
-    const weight = (loss.scale * share) / batch;
-    const seen = whitening?.whitened(states) ?? states;
-    const feeds = trainingFeeds(texts, seen, promptLength, perceptionSees, {
-      weightOf: (row, place) => (loss.on === "answer" && place < (answerStarts[row] ?? 0) ? 0 : weight),
-    });
-    const results = await this.#training.add(feeds, ["token_loss"]);
-    const tokenLosses = results.token_loss?.data as Float32Array;
-    sums.loss += Number(results.loss?.data[0]);
-    sums.tokenLoss += tokenLosses.reduce((total, value) => total + value, 0);
-    sums.tokens += tokenLosses.length;
-    sums.examples += batch;
-  }
-
-  #stepSize(name: string, share: number): StepSize {
-    const { learningRate, promptLearningRate = learningRate, weightDecay } = this.#run.config.optimizer;
-    const rate = name.startsWith("connector.") ? learningRate : promptLearningRate;
-    return { learningRate: rate * share, weightDecay };
-  }
-
-  #adapter(): Adapter {
-    const { initial, whitening } = this.#run;
-    const trained = { settings: initial.settings, tensors: this.#training.weights };
-    return whitening?.fromWhitened(trained) ?? trained;
-  }
-
-  #checkpoint(): void {
-    writeRunState(join(this.#run.config.output, CHECKPOINT_FILE), {
-      step: this.#training.steps,
-      fingerprint: this.#run.fingerprint,
-      weights: this.#training.weights,
-      moments: this.#training.moments,
-    });
-  }
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
 }

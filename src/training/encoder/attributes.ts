@@ -79,6 +79,11 @@ export function headName(attribute: string): string {
   return `head.${attribute}`;
 }
 
+/** Whether a tensor belongs to a head, by its name. */
+export function isHead(name: string): boolean {
+  return name.startsWith("head.");
+}
+
 /** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
 const HEAD_STD = 2e-5;
 

@@ -1,66 +1,125 @@
 import { gradient } from "../../autodiff/gradient.js";
+import type { EncoderBackbone } from "../../backbones/backbone.js";
+import { encoderInputs } from "../../backbones/encoder-graph.js";
 import type { WeightSource } from "../../backbones/parameters.js";
-import { patchesPerSide, type VitConfig, vit } from "../../backbones/vit.js";
+import { encoderArchitecture } from "../../backbones/registry.js";
+import type { PatchBackbone } from "../../backbones/vit.js";
+import { EpalmError } from "../../core/errors.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import type { Graph, Value } from "../../graph/ir.js";
+import { linear } from "../../layers/linear.js";
+import type { Tensor } from "../../tensor/tensor.js";
+import type { Labelled } from "../data/labelled-images.js";
 import { TrainedParameters } from "../trained-parameters.js";
-import { attributeLoss, attributeTargets, outputLoss } from "./attributes.js";
+import { attributeLoss, attributeTargets, type Classes, headName, isHead, outputLoss } from "./attributes.js";
 import { isPosition } from "./mae-graph.js";
 
+/** The public `config.json` of an encoder: `model_type` and sizes. */
+export type EncoderConfig = { readonly model_type: string } & Readonly<Record<string, unknown>>;
+
+/** One more linear head on the [CLS] state, with a loss of its own. */
+export interface ExtraHead {
+  readonly name: string;
+  readonly width: number;
+  /** Weight of the other heads' losses beside this one. */
+  readonly labelsWeight: number;
+  /** The loss of the head's output [B, width]; may add inputs, which `feeds` gives. */
+  loss(g: GraphBuilder, output: Value): Value;
+  feeds(examples: readonly Labelled[]): Readonly<Record<string, Tensor>>;
+}
+
 export interface ClassifierOptions {
-  /** Per attribute, how many labels it has. */
-  readonly classes: ReadonlyMap<string, number>;
-  /** How many labels the patches have among them; 0: patches are not asked. */
-  readonly regionLabels: number;
+  /** Labels by attribute of examples. */
+  readonly classes: Classes;
+  /** Labels by attribute of patches; empty if patches are not classified. */
+  readonly patchClasses: Classes;
+  readonly extraHead?: ExtraHead | undefined;
   /** How many of the last blocks are trained: 0 trains the heads alone; all of them train the embedding, too. */
   readonly trainedBlocks: number;
+  /** Positions that stay as they are, as those of a masked auto-encoder. */
+  readonly fixedPositions: boolean;
   /** Share of each label's probability that is spread over all. */
   readonly labelSmoothing: number;
 }
 
+export interface ClassifierGraph {
+  readonly graph: Graph;
+  /** Names of the trained tensors. */
+  readonly trained: readonly string[];
+  readonly backbone: EncoderBackbone;
+  /** Patches per example; 0 if they are not classified. */
+  readonly patches: number;
+}
+
 /**
- * A ViT with a linear head per attribute on the normed [CLS] state of its last block, and one for regions on its normed
- * patches (what Jiang et al. 2021 call token labelling). Inputs: `pixels` [B, 3, H, W];
- * `labels of ATTRIBUTE` int64 [B] and `weights of ATTRIBUTE` [B] (0 where a picture does not have the attribute); for `regions`
- * [B * N], a row per patch; trained tensors by name. Outputs: `loss`, summed over attributes and regions;
- * `logits of ATTRIBUTE` [B, C], `logits of regions` [B * N, C]; `gradient of NAME`.
+ * An encoder with a linear head per attribute on the normed [CLS] state of its last block, and per attribute of patches
+ * on its normed patches (token labelling, Jiang et al. 2021). Inputs: the encoder's; `labels of ATTRIBUTE` int64 [B] and
+ * `weights of ATTRIBUTE` [B] (0 where an example does not have the attribute), for attributes of patches [B * N]; trained
+ * tensors by name. Outputs: `loss`, summed over all heads; `logits of ATTRIBUTE` [B, C] or [B * N, C];
+ * `gradient of NAME`.
+ *
+ * @throws unsupported_architecture if patches are to be classified of an encoder that has none
  */
 export function classifierGraph(
-  config: VitConfig,
+  config: EncoderConfig,
   weights: WeightSource,
-  { classes, regionLabels, trainedBlocks, labelSmoothing }: ClassifierOptions,
-): { graph: Graph; trained: readonly string[] } {
+  { classes, patchClasses, extraHead, trainedBlocks, fixedPositions, labelSmoothing }: ClassifierOptions,
+): ClassifierGraph {
   const g = new GraphBuilder("classifier");
-  const first = config.num_hidden_layers - trainedBlocks;
+  const first = Number(config.num_hidden_layers) - trainedBlocks;
+  const isTrained = (name: string) => isHead(name) || isTrainedPart(name, first, trainedBlocks);
   const parameters = new TrainedParameters(
     g,
     weights,
-    (name) => !isPosition(name) && (name.startsWith("head.") || isTrainedPart(name, first, trainedBlocks)),
+    (name) => !(fixedPositions && isPosition(name)) && isTrained(name),
   );
-  const side = config.image_size;
-  const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
-  const { classTokens, patches } = vit(config, parameters).through(pixels);
-  const width = config.hidden_size;
+  const backbone = encoderArchitecture(config.model_type, "config").build(config, parameters);
+  const { width } = backbone;
   const lossOf = (attribute: string, count: number, states: Value, rows: string) =>
     attributeLoss(g, parameters, states, width, attributeTargets(g, attribute, rows), {
       attribute,
       count,
       labelSmoothing,
     });
-  const state = g.slice(classTokens, 1, -1);
-  const losses = Array.from(classes, ([attribute, count]) => lossOf(attribute, count, state, "batch"));
-  const patchRows = `batch*${patchesPerSide(config) ** 2}`;
-  if (regionLabels > 0) losses.push(lossOf(REGIONS, regionLabels, patches(), patchRows));
-  outputLoss(g, losses);
+  const input = g.input(encoderInputs[backbone.modality], "float32", ["batch", ...backbone.inputShape]);
+  const seen = patchClasses.size > 0 ? withPatches(backbone).through(input) : undefined;
+  const state = g.slice(seen?.classTokens ?? backbone.states(input), 1, -1);
+  const losses = Array.from(classes, ([attribute, { length }]) => lossOf(attribute, length, state, "batch"));
+  const patches = seen?.patches();
+  const perExample = Number(patches?.shape[1] ?? 0);
+  if (patches) {
+    for (const [attribute, { length }] of patchClasses) {
+      losses.push(lossOf(attribute, length, patches, `batch*${perExample}`));
+    }
+  }
+  outputLoss(g, extraHead ? [...losses.map(weighted(extraHead)), lossOfExtra(extraHead)] : losses);
   const { trained } = parameters;
-  return { graph: gradient(g.finish(), "loss", trained), trained };
+  return { graph: gradient(g.finish(), "loss", trained), trained, backbone, patches: perExample };
+
+  function weighted({ labelsWeight }: ExtraHead): (loss: Value) => Value {
+    return (loss) => g.multiply(loss, g.number(labelsWeight));
+  }
+
+  function lossOfExtra(extra: ExtraHead): Value {
+    const head = parameters.linear(headName(extra.name), width, extra.width, { bias: true });
+    return extra.loss(g, linear(g, g.reshape(state, [-1, width]), head));
+  }
 }
 
-/** What the head of the patches is called; no attribute may be. */
-export const REGIONS = "regions";
+function withPatches(backbone: EncoderBackbone): PatchBackbone {
+  if (hasPatches(backbone)) return backbone;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `${backbone.architecture}: expected an encoder whose patches can be classified`,
+  );
+}
+
+function hasPatches(backbone: EncoderBackbone): backbone is PatchBackbone {
+  return "through" in backbone;
+}
 
 /** Whether a tensor is of the last blocks, or of the norm behind them; of all, where all are trained. */
-export function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
+function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
   const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
   if (index !== undefined) return Number(index) >= firstBlock;
   return name.startsWith("norm.") ? trainedBlocks > 0 : firstBlock === 0;

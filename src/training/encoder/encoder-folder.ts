@@ -21,11 +21,25 @@ export interface EncoderFolder {
 }
 
 export function writeEncoderFolder(folder: string, { config, tensors }: EncoderFolder): void {
+  writeEncoderFiles(folder, config, imagenetPreprocessorConfig(config.image_size), tensors);
+}
+
+/**
+ * The same of any modality.
+ *
+ * @param config the public `config.json`, and `preprocessor` the public `preprocessor_config.json`
+ */
+export function writeEncoderFiles(
+  folder: string,
+  config: unknown,
+  preprocessor: unknown,
+  tensors: ReadonlyMap<string, Tensor>,
+): void {
   mkdirSync(folder, { recursive: true });
   const json = (name: string, content: unknown) =>
     writeFileSync(join(folder, name), `${JSON.stringify(content, undefined, 2)}\n`);
   json("config.json", config);
-  json("preprocessor_config.json", imagenetPreprocessorConfig(config.image_size));
+  json("preprocessor_config.json", preprocessor);
   const sources = Array.from(
     tensors,
     ([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const,

@@ -1,22 +1,21 @@
-import { createHash } from "node:crypto";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { patchesPerSide, type VitConfig, vitConfig } from "../../backbones/vit.js";
-import { weightsInMemory } from "../../backbones/weights-in-memory.js";
 import { EpalmError } from "../../core/errors.js";
+import { JsonLinesLog } from "../../core/json-lines-log.js";
 import { randomStreams } from "../../core/random.js";
-import { writeOnnx } from "../../graph/onnx-writer.js";
-import { bytesOf, type Tensor } from "../../tensor/tensor.js";
-import { ImageBatches } from "../data/image-batches.js";
+import { imagenetPreprocessorConfig } from "../../preprocessing/image-preprocessing.js";
+import { floats } from "../../tensor/tensor.js";
+import { type ImageBatch, ImageBatches } from "../data/image-batches.js";
+import type { LabelledBatch } from "../data/labelled-batches.js";
 import type { LabelledImage } from "../data/labelled-images.js";
-import { readRunState, writeRunState } from "../run-state.js";
-import { learningRateShare } from "../schedule.js";
-import { WeightTraining } from "../weight-training.js";
-import { type Classes, countRight, initialHeads, labelFeeds, trainingClasses } from "./attributes.js";
-import { classifierGraph, REGIONS } from "./classifier-graph.js";
-import { type EncoderFolder, writeEncoderFolder } from "./encoder-folder.js";
+import { fingerprintOf } from "../run-state.js";
+import { type Classes, isHead, trainingClasses } from "./attributes.js";
+import type { EncoderFolder } from "./encoder-folder.js";
 import { maeInitializer } from "./initial-mae.js";
-import { countRightPatches, regionLabels, regionTargets } from "./region-targets.js";
+import { REGIONS, regionLabels, regionTargets } from "./region-targets.js";
+import { type Accuracies, trainEncoder } from "./train-encoder.js";
 
 export interface FinetuneOptions {
   /** Where the encoder is put, and the run's checkpoint and log. */
@@ -47,43 +46,117 @@ export interface FinetuneHooks {
   readonly onEpoch?: ((epoch: number, accuracies: Accuracies) => void) | undefined;
 }
 
-/** Per attribute, the share of test pictures whose label has the largest logit; `regions`: of patches inside of some. */
-export type Accuracies = ReadonlyMap<string, number>;
-
-const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-
-const CHECKPOINT_FILE = "checkpoint.safetensors";
 const LOG_FILE = "epochs.jsonl";
+const epochSchema = z.object({ epoch: z.int(), accuracies: z.record(z.string(), z.number()) });
 
 /**
- * Trains an encoder, or its last blocks, to name what labelled pictures show, and where they have regions, what each
- * patch shows; writes it as a folder that `epalm build` takes. Started again with the same options, it goes on after the last whole epoch.
+ * Trains an encoder, or its last blocks, to classify labelled images, and where they have regions, each patch; writes it
+ * as a folder that `epalm build` takes. Started again with the same options, it resumes after the last whole epoch.
  *
  * @throws invalid_data where a test has other attributes; invalid_option; diverged; aborted
  */
 export async function finetune(
   encoder: EncoderFolder,
   options: FinetuneOptions,
-  hooks: FinetuneHooks = {},
+  { signal, onStep, onEpoch }: FinetuneHooks = {},
 ): Promise<Accuracies> {
-  const classes = trainingClasses(options.training, options.test);
-  const regions = regionLabels(options.training);
-  refuseMovedRegions(regions, classes, options);
-  const blocks = encoder.config.num_hidden_layers;
-  if ((options.trainedBlocks ?? 0) > blocks) {
-    throw new EpalmError(
-      "invalid_option",
-      `trained blocks: the encoder has ${blocks}, expected no more, got ${options.trainedBlocks}`,
-    );
-  }
-  mkdirSync(options.output, { recursive: true });
+  const { output, training, test, trainedBlocks, epochs, batchSize, seed, leastArea, mirror } = options;
   const config = vitConfigOf(encoder.config);
-  const run = await Finetuning.open(config, encoder.tensors, { classes, regions }, options);
-  try {
-    return await run.run(hooks);
-  } finally {
-    await run.close();
-  }
+  const classes = trainingClasses(training, test);
+  const regions = regionLabels(training);
+  refuseMovedRegions(regions, classes, options);
+  refuseMissingBlocks(config, options);
+  const images = (of: readonly LabelledImage[], augment?: { leastArea: number; mirror: boolean }) =>
+    new ImageBatches(
+      of.map(({ path }) => path),
+      { imageSize: config.image_size, batchSize, augment },
+    );
+  const batches = images(training, { leastArea, mirror });
+  const perEpoch = batches.batchesPerEpoch;
+  const labelled = labeller(regions, patchesPerSide(config));
+  const steps = epochs * perEpoch;
+  let log: JsonLinesLog<typeof epochSchema> | undefined;
+  let latest: Accuracies = new Map();
+  const tested = await trainEncoder(
+    {
+      output,
+      config,
+      preprocessor: imagenetPreprocessorConfig(config.image_size),
+      weights: new Map(
+        Array.from(encoder.tensors).filter(([name]) => !isHead(name) && !/^(decoder_|mask_token)/.test(name)),
+      ),
+      writeHeads: true,
+      classes,
+      patchClasses: new Map(regions.length > 0 ? [[REGIONS, regions]] : []),
+      trainedBlocks,
+      fixedPositions: true,
+      labelSmoothing: options.labelSmoothing,
+      optimizer: {
+        learningRate: options.learningRate,
+        warmupSteps: Math.round(options.warmupEpochs * perEpoch),
+        endShare: 0,
+        weightDecay: options.weightDecay,
+        beta2: 0.999,
+        layerDecay: options.layerDecay,
+      },
+      steps,
+      async *batches(done) {
+        for (let epoch = Math.floor(done / perEpoch); epoch < epochs; epoch++) {
+          yield* labelled(batches.epoch(seed + epoch), training);
+        }
+      },
+      tests: { test: () => labelled(images(test).epoch(), test) },
+      testEvery: perEpoch,
+      retest: true,
+      checkpointEvery: perEpoch,
+      seed,
+      fingerprint: fingerprintOfRun(encoder, config, options),
+      threads: options.threads,
+    },
+    {
+      signal,
+      onAbort() {
+        throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
+      },
+      onStart(done) {
+        // Epochs that a killed run logged, but did not save, are done again.
+        log = new JsonLinesLog(join(output, LOG_FILE), epochSchema, ({ epoch }) => epoch <= done / perEpoch);
+      },
+      onStep: (step, loss) => onStep?.(step, steps, loss),
+      onTest(_name, accuracies, step) {
+        latest = accuracies;
+        writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(classes)));
+        log?.add({ epoch: step / perEpoch, accuracies: Object.fromEntries(accuracies) });
+      },
+      onCheckpoint: (step) => onEpoch?.(step / perEpoch, latest),
+    },
+  );
+  return tested.get("test") ?? latest;
+}
+
+/** Adds the labels of images, and those of their patches, to batches of them. */
+function labeller(regions: readonly string[], side: number) {
+  return async function* labelled(
+    batches: AsyncIterable<ImageBatch>,
+    images: readonly LabelledImage[],
+  ): AsyncGenerator<LabelledBatch> {
+    for await (const { pixels, indices } of batches) {
+      const examples = indices.flatMap((index) => images[index] ?? []);
+      const patches = regions.length > 0 && new Map([[REGIONS, regionTargets(examples, regions, side)]]);
+      yield { examples, input: floats(pixels), ...(patches ? { patches } : {}) };
+    }
+  };
+}
+
+function refuseMissingBlocks(
+  { num_hidden_layers: blocks }: VitConfig,
+  { trainedBlocks = 0 }: FinetuneOptions,
+): void {
+  if (trainedBlocks <= blocks) return;
+  throw new EpalmError(
+    "invalid_option",
+    `trained blocks: the encoder has ${blocks}, expected no more, got ${trainedBlocks}`,
+  );
 }
 
 /** Crops and mirrors would have to move the regions, too. */
@@ -123,180 +196,8 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
-/** What there is to tell apart: labels per attribute, and those of patches. */
-interface TrainingTargets {
-  readonly classes: Classes;
-  readonly regions: readonly string[];
-}
-
-class Finetuning {
-  private constructor(
-    private readonly config: VitConfig,
-    private readonly tensors: ReadonlyMap<string, Tensor>,
-    private readonly targets: TrainingTargets,
-    private readonly options: FinetuneOptions,
-    private readonly training: WeightTraining,
-    private readonly fingerprint: string,
-  ) {}
-
-  static async open(
-    config: VitConfig,
-    tensors: ReadonlyMap<string, Tensor>,
-    targets: TrainingTargets,
-    options: FinetuneOptions,
-  ): Promise<Finetuning> {
-    const { trainedBlocks = config.num_hidden_layers, output, labelSmoothing } = options;
-    const { classes, regions } = targets;
-    const counts = new Map(Array.from(classes, ([attribute, labels]) => [attribute, labels.length]));
-    const heads = regions.length > 0 ? new Map([...counts, [REGIONS, regions.length]]) : counts;
-    const all = new Map([...tensors, ...initialHeads(heads, config.hidden_size, options.seed)]);
-    const { graph, trained } = classifierGraph(config, weightsInMemory(all, "encoder"), {
-      classes: counts,
-      regionLabels: regions.length,
-      trainedBlocks,
-      labelSmoothing,
-    });
-    const fingerprint = fingerprintOf(options, config, tensors);
-    const state = readRunState(join(output, CHECKPOINT_FILE), fingerprint);
-    const start = new Map(trained.map((name) => [name, all.get(name) as Tensor]));
-    const path = join(output, "graph", "finetune.onnx");
-    writeOnnx(graph, path);
-    const training = await WeightTraining.open(
-      path,
-      { weights: state?.weights ?? start, optimizer, state },
-      { threads: options.threads },
-    );
-    return new Finetuning(config, tensors, targets, options, training, fingerprint);
-  }
-
-  async run({ signal, onStep, onEpoch }: FinetuneHooks): Promise<Accuracies> {
-    const { options, training } = this;
-    const batches = new ImageBatches(
-      options.training.map(({ path }) => path),
-      {
-        imageSize: this.config.image_size,
-        batchSize: options.batchSize,
-        augment: { leastArea: options.leastArea, mirror: options.mirror },
-      },
-    );
-    const perEpoch = batches.batchesPerEpoch;
-    const steps = options.epochs * perEpoch;
-    const schedule = {
-      steps,
-      warmupSteps: Math.round(options.warmupEpochs * perEpoch),
-      startShare: 0,
-      endShare: 0,
-    };
-    let accuracies: Accuracies = new Map();
-    const done = Math.floor(training.steps / perEpoch);
-    keepEpochs(join(options.output, LOG_FILE), done);
-    for (let epoch = done; epoch < options.epochs; epoch++) {
-      for await (const { pixels, indices } of batches.epoch(options.seed + epoch)) {
-        if (signal?.aborted)
-          throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
-        const seen = indices.map((index) => options.training[index] as LabelledImage);
-        const { loss } = await training.add({ pixels, ...this.#labelFeeds(seen) });
-        const share = learningRateShare(schedule, training.steps);
-        training.step({ sizeOf: (name) => this.#stepSize(name, share) });
-        onStep?.(training.steps, steps, Number(loss?.data[0]));
-      }
-      accuracies = await this.accuracies();
-      this.#save(epoch + 1, accuracies);
-      onEpoch?.(epoch + 1, accuracies);
-    }
-    return accuracies.size > 0 ? accuracies : this.accuracies();
-  }
-
-  close(): Promise<void> {
-    return this.training.close();
-  }
-
-  /** On the test pictures, as they are. */
-  async accuracies(): Promise<Accuracies> {
-    const { test, batchSize } = this.options;
-    const counts = new Map<string, { right: number; all: number }>();
-    const add = (attribute: string, { right, all }: { right: number; all: number }) => {
-      const before = counts.get(attribute) ?? { right: 0, all: 0 };
-      if (all > 0) counts.set(attribute, { right: before.right + right, all: before.all + all });
-    };
-    const batches = new ImageBatches(
-      test.map(({ path }) => path),
-      { imageSize: this.config.image_size, batchSize },
-    );
-    const { classes, regions } = this.targets;
-    const asked = [...classes.keys(), ...(regions.length > 0 ? [REGIONS] : [])];
-    for await (const { pixels, indices } of batches.epoch()) {
-      const seen = indices.map((index) => test[index] as LabelledImage);
-      const results = await this.training.evaluate(
-        { pixels, ...this.#labelFeeds(seen) },
-        asked.map((attribute) => `logits of ${attribute}`),
-      );
-      const logitsOf = (attribute: string) => results[`logits of ${attribute}`]?.data as Float32Array;
-      for (const [attribute, labels] of classes)
-        add(attribute, countRight(logitsOf(attribute), labels, seen, attribute));
-      if (regions.length > 0) {
-        const targets = regionTargets(seen, regions, patchesPerSide(this.config));
-        add(REGIONS, countRightPatches(logitsOf(REGIONS), targets, regions.length));
-      }
-    }
-    return new Map(Array.from(counts, ([attribute, { right, all }]) => [attribute, right / all]));
-  }
-
-  #labelFeeds(pictures: readonly LabelledImage[]): Record<string, Tensor> {
-    const { classes, regions } = this.targets;
-    const feeds = labelFeeds(classes, pictures);
-    if (regions.length > 0) {
-      const targets = regionTargets(pictures, regions, patchesPerSide(this.config));
-      feeds[`labels of ${REGIONS}`] = targets.labels;
-      feeds[`weights of ${REGIONS}`] = targets.weights;
-    }
-    return feeds;
-  }
-
-  #stepSize(name: string, share: number) {
-    const { learningRate, layerDecay, weightDecay } = this.options;
-    const layers = this.config.num_hidden_layers;
-    const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
-    const below = name.startsWith("head.") || name.startsWith("norm.") ? 0 : layers - Number(index ?? -1);
-    const isMatrix = name.endsWith(".weight") && !name.includes("norm");
-    return {
-      learningRate: learningRate * share * layerDecay ** below,
-      weightDecay: isMatrix ? weightDecay : 0,
-    };
-  }
-
-  #save(epoch: number, accuracies: Accuracies): void {
-    const { output } = this.options;
-    const { weights, moments, steps } = this.training;
-    const encoderTensors = Array.from(this.tensors).filter(([name]) => !/^(decoder_|mask_token)/.test(name));
-    writeEncoderFolder(output, { config: this.config, tensors: new Map([...encoderTensors, ...weights]) });
-    writeFileSync(join(output, "classes.json"), JSON.stringify(Object.fromEntries(this.targets.classes)));
-    const line = { epoch, accuracies: Object.fromEntries(accuracies) };
-    appendFileSync(join(output, LOG_FILE), `${JSON.stringify(line)}\n`);
-    writeRunState(join(output, CHECKPOINT_FILE), {
-      step: steps,
-      fingerprint: this.fingerprint,
-      weights,
-      moments,
-    });
-  }
-}
-
-/** What a killed run logged of an epoch that has to be done again is left out. */
-function keepEpochs(path: string, done: number): void {
-  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-  const lines = text.split("\n").slice(0, done);
-  writeFileSync(path, lines.map((line) => `${line}\n`).join(""));
-}
-
-/** Of everything that decides about the weights: the encoder's, too. */
-function fingerprintOf(
-  options: FinetuneOptions,
-  config: VitConfig,
-  tensors: ReadonlyMap<string, Tensor>,
-): string {
+/** Of every input that affects the trained weights, the encoder included. */
+function fingerprintOfRun({ tensors }: EncoderFolder, config: VitConfig, options: FinetuneOptions): string {
   const { output, test, threads, ...settings } = options;
-  const hash = createHash("sha256").update(JSON.stringify([settings, config]));
-  for (const [name, { data }] of tensors) hash.update(name).update(bytesOf(data));
-  return hash.digest("hex");
+  return fingerprintOf([settings, config], tensors);
 }

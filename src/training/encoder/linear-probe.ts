@@ -8,17 +8,19 @@ import type { Graph } from "../../graph/ir.js";
 import { encodeOnnx } from "../../graph/onnx-writer.js";
 import { linear } from "../../layers/linear.js";
 import { openSession, type SessionOptions } from "../../runtime/session.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 import { ImageBatches } from "../data/image-batches.js";
 import type { LabelledImage } from "../data/labelled-images.js";
 import { filled, normal } from "../distributions.js";
+import { fit } from "../fit.js";
 import { InitialWeights } from "../initial-weights.js";
 import { learningRateShare } from "../schedule.js";
 import { TrainedParameters } from "../trained-parameters.js";
 import { WeightTraining } from "../weight-training.js";
 import { type Classes, countRight, trainingClasses } from "./attributes.js";
 import type { EncoderFolder } from "./encoder-folder.js";
-import { type Accuracies, vitConfigOf } from "./finetune.js";
+import { vitConfigOf } from "./finetune.js";
+import type { Accuracies } from "./train-encoder.js";
 
 export interface ProbeOptions extends SessionOptions {
   /** What of the last block a classifier sees: the class token, or the mean of the patches; both are published. */
@@ -80,7 +82,7 @@ async function pooledStates(
   let done = 0;
   for await (const { pixels, indices } of batches.epoch()) {
     const { pooled } = await session.run({ pixels }, ["pooled"]);
-    const states = pooled?.data as Float32Array;
+    const states = floats(pooled);
     indices.forEach((index, row) => {
       result.set(states.subarray(row * width, (row + 1) * width), index * width);
     });
@@ -138,7 +140,7 @@ async function trainHead(
   attribute: string,
   classes: Classes,
   width: number,
-  { training, epochs, batchSize, learningRate, weightDecay, seed, threads }: ProbeOptions,
+  { training: examples, epochs, batchSize, learningRate, weightDecay, seed, threads }: ProbeOptions,
 ): Promise<Float32Array> {
   const labels = classes.get(attribute) ?? [];
   const [random = Math.random, order = Math.random] = randomStreams(seed, 2);
@@ -155,29 +157,40 @@ async function trainHead(
   );
   g.output("loss", g.squeeze(g.mean(g.crossEntropy(logits, targets).loss, 0), 0));
   const graph = gradient(g.finish(), "loss", parameters.trained);
-  const head = await WeightTraining.open(
+  const training = await WeightTraining.open(
     encodeOnnx(graph),
     { weights: initial.tensors, optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } },
     { threads },
   );
-  let rows = training.flatMap(({ labels: own }, row) => (own[attribute] === undefined ? [] : [row]));
-  const batchesPerEpoch = Math.ceil(rows.length / batchSize);
-  const schedule = { steps: epochs * batchesPerEpoch, warmupSteps: 0, startShare: 0, endShare: 0 };
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    rows = shuffled(rows, order);
-    for (let start = 0; start < rows.length; start += batchSize) {
-      const chosen = rows.slice(start, start + batchSize);
-      const truth = chosen.map((row) => BigInt(labels.indexOf(training[row]?.labels[attribute] ?? "")));
-      const rate = learningRate * learningRateShare(schedule, head.steps);
-      await head.add({
-        states: gathered(train, chosen, width),
-        labels: { type: "int64", shape: [chosen.length], data: BigInt64Array.from(truth) },
-      });
-      head.step({ sizeOf: () => ({ learningRate: rate, weightDecay }) });
-    }
-  }
+  const known = examples.flatMap(({ labels: own }, row) => (own[attribute] === undefined ? [] : [row]));
+  const schedule = {
+    steps: epochs * Math.ceil(known.length / batchSize),
+    warmupSteps: 0,
+    startShare: 0,
+    endShare: 0,
+  };
+  await fit(training, {
+    async *batches() {
+      let rows = known;
+      for (let epoch = 0; epoch < epochs; epoch++) {
+        rows = shuffled(rows, order);
+        for (let start = 0; start < rows.length; start += batchSize) {
+          const chosen = rows.slice(start, start + batchSize);
+          const truth = chosen.map((row) => BigInt(labels.indexOf(examples[row]?.labels[attribute] ?? "")));
+          yield [
+            {
+              states: gathered(train, chosen, width),
+              labels: { type: "int64", shape: [chosen.length], data: BigInt64Array.from(truth) },
+            },
+          ];
+        }
+      }
+    },
+    rateShare: (step) => learningRateShare(schedule, step),
+    stepSize: (_name, share) => ({ learningRate: learningRate * share, weightDecay }),
+  });
   const count = held.length / width;
-  const results = await head.evaluate(
+  const results = await training.evaluate(
     {
       states: { type: "float32", shape: [count, width], data: held },
       // The graph has its loss, too, which nobody needs for here.
@@ -185,8 +198,8 @@ async function trainHead(
     },
     ["logits"],
   );
-  await head.close();
-  return results.logits?.data as Float32Array;
+  await training.close();
+  return floats(results.logits);
 }
 
 function gathered(states: Float32Array, rows: readonly number[], width: number): Tensor {

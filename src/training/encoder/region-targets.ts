@@ -1,7 +1,10 @@
 import type { Tensor } from "../../tensor/tensor.js";
 import type { LabelledImage, Region } from "../data/labelled-images.js";
 
-/** What a patch outside of all regions is. */
+/** What the attribute of patches in regions is called; no attribute of images may have this name. */
+export const REGIONS = "regions";
+
+/** The label of a patch outside of all regions. */
 const NOTHING = "";
 
 /** What patches outside of all regions weigh together, where an attribute weighs 1. */
@@ -13,23 +16,23 @@ export function regionLabels(pictures: readonly LabelledImage[]): string[] {
   return found.size === 0 ? [] : [NOTHING, ...Array.from(found).sort()];
 }
 
-/** What each patch of pictures shows. */
-export interface RegionTargets {
-  /** int64 [B * side * side], places in the list of labels */
+/** What each patch of a batch shows. */
+export interface PatchTargets {
+  /** int64 [B * N], indices in the list of labels */
   readonly labels: Tensor;
-  /**
-   * [B * side * side]: inside of regions they sum to the regions per picture, so that each weighs as an attribute does;
-   * outside to {@link OUTSIDE_SHARE}; 0 where nothing is known
-   */
+  /** [B * N]: of each patch in the loss; 0 where nothing is known */
   readonly weights: Tensor;
 }
 
-/** A patch shows the last region that its middle is in. */
+/**
+ * A patch shows the last region that contains its centre. The weights inside of regions sum to the regions per image, so
+ * that each weighs as much as an attribute; those outside to {@link OUTSIDE_SHARE}.
+ */
 export function regionTargets(
   pictures: readonly LabelledImage[],
   labels: readonly string[],
   side: number,
-): RegionTargets {
+): PatchTargets {
   const places = new Map(labels.map((label, place) => [label, place]));
   const shown = pictures.flatMap(({ regions }) =>
     Array.from({ length: side * side }, (_, patch) => {
@@ -57,18 +60,23 @@ function isInside([left, top, right, bottom]: Region["box"], x: number, y: numbe
   return left <= x && x < right && top <= y && y < bottom;
 }
 
-/** Of patches in regions, how many have their own label as the one of the largest logit: logits [P, labels]. */
+/**
+ * How many of the patches that show something have their own label as the one of the largest logit.
+ *
+ * @param logits [P, labels]
+ */
 export function countRightPatches(
   logits: Float32Array,
-  { labels }: RegionTargets,
-  count: number,
+  { labels, weights }: PatchTargets,
+  names: readonly string[],
 ): { readonly right: number; readonly all: number } {
   let [right, all] = [0, 0];
-  (labels.data as BigInt64Array).forEach((place, patch) => {
-    if (place === 0n) return;
+  for (let patch = 0; patch < labels.data.length; patch++) {
+    const place = Number(labels.data[patch]);
+    if (weights.data[patch] === 0 || names[place] === NOTHING) continue;
     all++;
-    const scores = logits.subarray(patch * count, (patch + 1) * count);
-    if (scores.indexOf(Math.max(...scores)) === Number(place)) right++;
-  });
+    const scores = logits.subarray(patch * names.length, (patch + 1) * names.length);
+    if (scores.indexOf(Math.max(...scores)) === place) right++;
+  }
   return { right, all };
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { writeClipSet } from "../../../models/recipe/data/clips/clip-sets.js";
 import { inflated, trainClipEncoder } from "../../../models/recipe/encoders/clip-encoder.js";
-import type { AttributeAccuracies } from "../../../models/recipe/encoders/train-encoder.js";
+import type { AttributeAccuracies } from "../../../models/recipe/encoders/train-scene-encoder.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { writeEncoderFolder } from "../../../src/fedmae.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";

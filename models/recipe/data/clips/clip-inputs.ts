@@ -1,6 +1,6 @@
 import { type Random, randomStreams } from "../../../../src/core/random.js";
-import { REGIONS } from "../../../../src/training/encoder/classifier-graph.js";
-import type { EncoderInput, LabelledInputs } from "../../encoders/train-encoder.js";
+import type { EncoderInput, LabelledInputs } from "../../../../src/training/data/labelled-batches.js";
+import { REGIONS } from "../../../../src/training/encoder/region-targets.js";
 import { thingsInPatches } from "../images/draw-scene.js";
 import { IconRasters, variedLook } from "../images/icon-looks.js";
 import { scaledPicture } from "../images/paint.js";

@@ -1,7 +1,7 @@
 import { type Random, randomStreams } from "../../../../src/core/random.js";
+import type { EncoderInput, LabelledInputs } from "../../../../src/training/data/labelled-batches.js";
 import type { Labelled } from "../../../../src/training/data/labelled-images.js";
-import { REGIONS } from "../../../../src/training/encoder/classifier-graph.js";
-import type { EncoderInput, LabelledInputs } from "../../encoders/train-encoder.js";
+import { REGIONS } from "../../../../src/training/encoder/region-targets.js";
 import { readDrawableConcepts } from "../text/concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";

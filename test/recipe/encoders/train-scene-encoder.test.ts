@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import {
   type AttributeAccuracies,
-  type EncoderTrainingOptions,
-  trainEncoder,
-} from "../../../models/recipe/encoders/train-encoder.js";
+  type SceneEncoderOptions,
+  trainSceneEncoder,
+} from "../../../models/recipe/encoders/train-scene-encoder.js";
 import { encoderGraph } from "../../../src/backbones/encoder-graph.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { openSafetensors } from "../../../src/formats/safetensors.js";
@@ -41,7 +41,7 @@ function inputs(count: number, seed: number) {
   };
 }
 
-function options(name: string, steps: number): EncoderTrainingOptions {
+function options(name: string, steps: number): SceneEncoderOptions {
   return {
     output: join(folder, name),
     config: {
@@ -62,7 +62,7 @@ function options(name: string, steps: number): EncoderTrainingOptions {
 describe("an encoder that is trained on labels", () => {
   it("tells them apart on inputs that it never saw, and is read as a public checkpoint", async () => {
     let scores: AttributeAccuracies = {};
-    await trainEncoder(options("whole", 160), {
+    await trainSceneEncoder(options("whole", 160), {
       onTest: (_, name, accuracies) => {
         assert.equal(name, "others");
         scores = accuracies;
@@ -83,7 +83,7 @@ describe("an encoder that is trained on labels", () => {
 
   it("is the same where it was stopped and went on", async () => {
     const model = (name: string) => readFileSync(join(folder, name, "model.safetensors"));
-    await trainEncoder(options("at once", 20));
+    await trainSceneEncoder(options("at once", 20));
     const stopped = options("stopped", 20);
     const kill = new Error("killed");
     const stopAt = (last: number) => ({
@@ -91,9 +91,9 @@ describe("an encoder that is trained on labels", () => {
         if (step === last) throw kill;
       },
     });
-    await assert.rejects(trainEncoder(stopped, stopAt(14)), kill);
+    await assert.rejects(trainSceneEncoder(stopped, stopAt(14)), kill);
     const steps: number[] = [];
-    await trainEncoder(stopped, { onStep: (step) => steps.push(step) });
+    await trainSceneEncoder(stopped, { onStep: (step) => steps.push(step) });
     assert.equal(steps[0], 11);
     assert.ok(model("at once").equals(model("stopped")));
   });
@@ -101,7 +101,7 @@ describe("an encoder that is trained on labels", () => {
   it("changes its last blocks alone, where those are trained", async () => {
     const train = (name: string, steps: number, trainedBlocks: number) => {
       const { config, ...others } = options(name, steps);
-      return trainEncoder({ ...others, config: { ...config, num_hidden_layers: 2 }, trainedBlocks });
+      return trainSceneEncoder({ ...others, config: { ...config, num_hidden_layers: 2 }, trainedBlocks });
     };
     await train("first", 10, 0);
     await train("second", 20, 0);
@@ -135,7 +135,7 @@ describe("an encoder that is trained on labels", () => {
       return slot;
     };
     const losses: number[] = [];
-    await trainEncoder(
+    await trainSceneEncoder(
       { ...options("slots", 320), slots: { tables: { width, slotOf }, attributes: ["height", "time"] } },
       { onStep: (_, loss) => losses.push(loss) },
     );
@@ -146,7 +146,7 @@ describe("an encoder that is trained on labels", () => {
   });
 
   it("does not go on from another run's checkpoint", async () => {
-    await assert.rejects(trainEncoder({ ...options("stopped", 20), learningRate: 1 }), {
+    await assert.rejects(trainSceneEncoder({ ...options("stopped", 20), learningRate: 1 }), {
       code: "invalid_option",
     });
   });
