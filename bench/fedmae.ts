@@ -44,7 +44,7 @@ export const fedMae: Measurement = {
       down: of(({ bytesDown }) => bytesDown) / megabytes,
       up: of(({ bytesUp }) => bytesUp) / megabytes,
       peak: of(({ peakBytes }) => peakBytes) / megabytes,
-      time: of((cost) => cost.millisecondsPerPicture),
+      time: of((cost) => cost.millisecondsPerImage),
     });
     return [
       {

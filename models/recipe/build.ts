@@ -26,24 +26,24 @@ import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
 import { ConditioningTables } from "./language-model/conditioning-tables.js";
 import { trainLanguageModel } from "./language-model/language-model.js";
 
-/** Steps that the language model reads for. */
+/** Training steps of the language model. */
 const LANGUAGE_STEPS = 4600;
 
-/** Steps that the encoder of pictures is trained for. */
+/** Training steps of the image encoder. */
 const IMAGE_STEPS = 18_000;
 
-/** Steps that its readout is trained for. */
+/** Training steps of its output block. */
 const OUTPUT_BLOCK_STEPS = 650;
 
-/** The encoder of pictures before it has a readout. */
+/** The image encoder before it has an output block. */
 const ENCODER_WITHOUT_OUTPUT_BLOCK = "encoder-without-readout";
 
 const LANGUAGE_MODEL = "lm";
 
-/** Steps that the encoder of sounds is trained for. */
+/** Training steps of the audio encoder. */
 const AUDIO_STEPS = 2000;
 
-/** Steps that the encoder of clips is trained for. */
+/** Training steps of the clip encoder. */
 const CLIP_STEPS = 1400;
 
 /** The parts of the bundled model, in the order in which they are made. */
@@ -85,13 +85,13 @@ export async function buildPart(part: Part, options: BuildAllOptions): Promise<v
 const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>> = {
   icons: drawIcons,
   scenes: (options) => makeSets("image", options),
-  "language-model": readTexts,
+  "language-model": makeLanguageModel,
   pretrain: pretrainEncoder,
-  encoder: finetuneEncoder,
+  encoder: makeImageEncoder,
   sounds: (options) => makeSets("audio", options),
-  "sound-encoder": listen,
+  "sound-encoder": makeAudioEncoder,
   clips: (options) => makeSets("video", options),
-  "clip-encoder": watch,
+  "clip-encoder": makeClipEncoder,
   model: joinBackbones,
   adapters: trainAdapters,
   bundle: bundleModel,
@@ -104,7 +104,7 @@ async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
   }
 }
 
-async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void> {
+async function makeLanguageModel({ work, threads, say }: BuildAllOptions): Promise<void> {
   await trainLanguageModel({
     folder: join(work, LANGUAGE_MODEL),
     steps: LANGUAGE_STEPS,
@@ -114,7 +114,7 @@ async function readTexts({ work, threads, say }: BuildAllOptions): Promise<void>
   });
 }
 
-/** Each style is a client that shows its pictures to nobody. */
+/** Each drawing style is a client of its own. */
 async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   const config = fedMaeConfigSchema.parse({
     output: join(work, "mae"),
@@ -136,8 +136,8 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** What is in the scenes, and where; then its readout. */
-async function finetuneEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
+/** Trained to classify the objects of scenes and their places; then its output block. */
+async function makeImageEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   const tests = { style: labels("style"), compositions: labels("compositions") };
   await trainImageEncoder(
@@ -179,8 +179,8 @@ function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): Scen
   };
 }
 
-/** What is heard in the sounds, in which order. */
-async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
+/** Trained to classify the events of audio scenes and their order. */
+async function makeAudioEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "audio", name);
   await trainAudioEncoder(
     {
@@ -197,8 +197,8 @@ async function listen({ work, threads, say }: BuildAllOptions): Promise<void> {
   );
 }
 
-/** What is in the clips, and what happens to it. */
-async function watch({ work, threads, say }: BuildAllOptions): Promise<void> {
+/** Trained to classify the objects of clips and what happens to them. */
+async function makeClipEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "video", name);
   await trainClipEncoder(
     {
@@ -223,7 +223,7 @@ async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
   await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
-/** Each with a blind twin, which says what the media add. */
+/** Each with a text-only baseline, which shows what the media contribute. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   const recipes = recipesIn(work, say);
   for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
@@ -279,7 +279,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   cpSync(folder, output, { recursive: true });
   mkdirSync(BASELINE_FOLDER, { recursive: true });
   for (const recipe of recipes) {
-    const twin = textOnlyBaseline(recipe);
-    cpSync(adapterFile(work, twin), join(BASELINE_FOLDER, `${twin}.safetensors`));
+    const name = textOnlyBaseline(recipe);
+    cpSync(adapterFile(work, name), join(BASELINE_FOLDER, `${name}.safetensors`));
   }
 }

@@ -72,7 +72,7 @@ async function makeOne(what: string, output: string): Promise<void> {
         objects: values.objects === undefined ? undefined : Number(values.objects),
         styles: values["held-out"] ? "held-out style" : "training",
         concepts: "all",
-        onPicture: (done) => done % 1000 === 0 && console.log(`${done} pictures`),
+        onImage: (done) => done % 1000 === 0 && console.log(`${done} pictures`),
       });
     case "language-model":
       return trainLanguageModel({

@@ -17,7 +17,7 @@ export interface ClientCost {
   /** Resident memory of its process at its largest, pictures and runtime included. */
   readonly peakBytes: number;
   /** Of computing on one thread. */
-  readonly millisecondsPerPicture: number;
+  readonly millisecondsPerImage: number;
 }
 
 /** Batches that are measured: the first alone would count what is only paid once. */
@@ -31,12 +31,12 @@ const BATCHES = 3;
  */
 export async function measureClients(
   config: FedMaeConfig,
-  pictures: readonly string[],
+  images: readonly string[],
   signal?: AbortSignal,
 ): Promise<{ readonly client: ClientCost; readonly fullDepth: ClientCost }> {
   const last = stagesOf(config.mode, config.depth).at(-1)?.assignment(0);
   const [depth, isTrained] = [last?.depth ?? 1, last?.isTrained ?? (() => true)];
-  const some = pictures.slice(0, BATCHES * config.batchSize);
+  const some = images.slice(0, BATCHES * config.batchSize);
   return {
     client: await measure(config, `client (${config.mode})`, depth, isTrained, some, signal),
     fullDepth: await measure(config, "full depth", config.depth, () => true, some, signal),
@@ -48,7 +48,7 @@ async function measure(
   name: string,
   blocks: number,
   isTrained: (name: string) => boolean,
-  pictures: readonly string[],
+  images: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<ClientCost> {
   const mae = maeConfigOf(config, blocks);
@@ -66,7 +66,7 @@ async function measure(
       rounds: 1,
       seed: config.seed,
     },
-    pictures,
+    images,
     minutes: config.clientMinutes,
     signal,
   });
@@ -78,7 +78,7 @@ async function measure(
     bytesDown: update.bytesDown,
     bytesUp: update.bytesUp,
     peakBytes: update.peakBytes,
-    millisecondsPerPicture: update.milliseconds / update.examples,
+    millisecondsPerImage: update.milliseconds / update.examples,
   };
 }
 

@@ -19,7 +19,7 @@ export interface MeasuredUpdate extends ClientUpdate {
 
 export interface ClientRun {
   readonly task: ClientTask;
-  readonly pictures: readonly string[];
+  readonly images: readonly string[];
   readonly minutes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -32,7 +32,7 @@ const entry = new URL("./client-process.worker.js", import.meta.url);
  *
  * @throws what the client failed with; internal if it died; aborted if it took too long or was cancelled
  */
-export function runClient({ task, pictures, minutes, signal }: ClientRun): Promise<MeasuredUpdate> {
+export function runClient({ task, images, minutes, signal }: ClientRun): Promise<MeasuredUpdate> {
   if (signal?.aborted) return Promise.reject(new EpalmError("aborted", "the run was stopped"));
   return new Promise((resolve, reject) => {
     const child = fork(entry, { serialization: "advanced", stdio: ["ignore", "ignore", "inherit", "ipc"] });
@@ -60,7 +60,7 @@ export function runClient({ task, pictures, minutes, signal }: ClientRun): Promi
       signal?.removeEventListener("abort", onAbort);
       fail("internal", `its process ended with ${killedBy ?? `code ${code}`}`);
     });
-    child.send({ task, pictures }, (error) => {
+    child.send({ task, images }, (error) => {
       if (error) fail("internal", error.message);
     });
   });

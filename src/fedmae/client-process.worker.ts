@@ -19,9 +19,9 @@ process.once("disconnect", () => process.exit());
 
 process.once(
   "message",
-  async (message: { readonly task: ClientTask; readonly pictures: readonly string[] }) => {
+  async (message: { readonly task: ClientTask; readonly images: readonly string[] }) => {
     try {
-      const update = await trainLocally(message.task, message.pictures);
+      const update = await trainLocally(message.task, message.images);
       await send({ kind: "update", update, peakBytes: peakResidentBytes() });
     } catch (error) {
       const code = error instanceof EpalmError ? error.code : "internal";

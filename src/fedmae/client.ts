@@ -42,7 +42,7 @@ export interface ClientUpdate {
 }
 
 /** Trains on a client's own images, from the server's weights. */
-export async function trainLocally(task: ClientTask, pictures: readonly string[]): Promise<ClientUpdate> {
+export async function trainLocally(task: ClientTask, images: readonly string[]): Promise<ClientUpdate> {
   const { config, settings, round, rounds, seed } = task;
   const isTrained = new Set(task.trained);
   const { graph, trained } = maeGraph(
@@ -56,12 +56,12 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
     { weights: start, optimizer: settings.optimizer },
     { threads: 1 },
   );
-  const images = new ImageBatches(pictures, {
+  const batches = new ImageBatches(images, {
     imageSize: config.image_size,
     batchSize: settings.batchSize,
     augment: settings,
   });
-  const steps = settings.localEpochs * images.batchesPerEpoch;
+  const steps = settings.localEpochs * batches.batchesPerEpoch;
   const schedule = {
     steps: rounds * steps,
     warmupSteps: settings.optimizer.warmupRounds * steps,
@@ -74,7 +74,7 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
   await fit(training, {
     async *batches() {
       for (let epoch = 0; epoch < settings.localEpochs; epoch++) {
-        for await (const { pixels } of images.epoch(seed + epoch)) {
+        for await (const { pixels } of batches.epoch(seed + epoch)) {
           started = performance.now();
           const mask = maskNoise(noise, pixels.shape[0] ?? 0, patchesPerSide(config) ** 2);
           yield [{ pixels, ...maskFeeds(mask, visiblePatches(config)) }];
@@ -100,7 +100,7 @@ export async function trainLocally(task: ClientTask, pictures: readonly string[]
   await training.close();
   return {
     weights: training.weights,
-    examples: pictures.length,
+    examples: images.length,
     loss: sums.loss / steps,
     meanPatchLoss: sums.meanPatchLoss / steps,
     milliseconds: sums.milliseconds,

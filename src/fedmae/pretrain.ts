@@ -10,7 +10,7 @@ import { writeEncoderFolder } from "../training/encoder/encoder-folder.js";
 import { initialMae } from "../training/encoder/initial-mae.js";
 import { isPosition } from "../training/encoder/mae-graph.js";
 import { reconstruct } from "../training/encoder/reconstruct.js";
-import { readRunState, writeRunState } from "../training/run-state.js";
+import { fingerprintOf, readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
 import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
 import { type ClientCost, measureClients } from "./client-cost.js";
@@ -28,7 +28,7 @@ const GRIDS = 5;
 
 /** What a run is about to do. */
 export interface PretrainPlan {
-  readonly clients: readonly { readonly name: string; readonly pictures: number }[];
+  readonly clients: readonly { readonly name: string; readonly images: number }[];
   /** Over all stages. */
   readonly rounds: number;
   readonly resumedFrom: number;
@@ -89,7 +89,7 @@ class Pretraining {
     private readonly samples: readonly string[],
     private readonly hooks: PretrainHooks,
   ) {
-    this.#fingerprint = fingerprintOf(config, clients);
+    this.#fingerprint = fingerprintOfRun(config, clients);
     const state = readRunState(join(config.output, CHECKPOINT_FILE), this.#fingerprint);
     const depth = serverDepth(config.mode, config.depth);
     this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
@@ -103,7 +103,7 @@ class Pretraining {
     const { config, clients, hooks } = this;
     const rounds = this.stages.length * config.rounds;
     hooks.onPlan?.({
-      clients: clients.map(({ name, pictures }) => ({ name, pictures: pictures.length })),
+      clients: clients.map(({ name, images }) => ({ name, images: images.length })),
       rounds,
       resumedFrom: this.#done,
     });
@@ -129,7 +129,7 @@ class Pretraining {
   async #compare(): Promise<void> {
     const { config, clients, hooks } = this;
     try {
-      const { client, fullDepth } = await measureClients(config, clients[0]?.pictures ?? [], hooks.signal);
+      const { client, fullDepth } = await measureClients(config, clients[0]?.images ?? [], hooks.signal);
       hooks.onCost?.(client, fullDepth);
     } catch (error) {
       if (hooks.signal?.aborted) throw error;
@@ -191,7 +191,7 @@ class Pretraining {
         rounds,
         seed: seedOf(config.seed, number, client),
       },
-      pictures: this.clients[client]?.pictures ?? [],
+      images: this.clients[client]?.images ?? [],
       minutes: config.clientMinutes,
       signal: hooks.signal,
     });
@@ -324,10 +324,9 @@ function seedOf(seed: number, round: number, client: number): number {
   return digest.readUIntBE(0, 6);
 }
 
-/** Of everything that decides about the weights, and of nothing else. */
-function fingerprintOf(config: FedMaeConfig, clients: readonly ClientData[]): string {
+/** Hash of every input that affects the trained weights. */
+function fingerprintOfRun(config: FedMaeConfig, clients: readonly ClientData[]): string {
   const { output, concurrency, clientMinutes, samples, compare, clients: _given, ...settings } = config;
-  return createHash("sha256")
-    .update(JSON.stringify([settings, clients]))
-    .digest("hex");
+  const owned = clients.map(({ name, images: pictures }) => ({ name, pictures }));
+  return fingerprintOf([settings, owned]);
 }

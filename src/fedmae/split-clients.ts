@@ -7,7 +7,7 @@ import type { FedMaeConfig } from "./config.js";
 /** Who owns which pictures. */
 export interface ClientData {
   readonly name: string;
-  readonly pictures: readonly string[];
+  readonly images: readonly string[];
 }
 
 /** The clients of a config, in its order; with a divided folder `client-1` and so on. */
@@ -17,13 +17,13 @@ export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<Client
     if (names.size < clients.length) {
       throw new EpalmError("invalid_option", "clients: two have the same name");
     }
-    return Promise.all(clients.map(async ({ name, path }) => ({ name, pictures: await listImages(path) })));
+    return Promise.all(clients.map(async ({ name, path }) => ({ name, images: await listImages(path) })));
   }
   const byLabel = await listLabelledImages(clients.path);
   const [random = Math.random] = randomStreams(seed, 1);
   const owned = divide(Array.from(byLabel.values()), clients.count, clients.alpha, random);
-  return owned.map((pictures, index) => {
-    if (pictures.length > 0) return { name: `client-${index + 1}`, pictures };
+  return owned.map((images, index) => {
+    if (images.length > 0) return { name: `client-${index + 1}`, images };
     throw new EpalmError(
       "invalid_data",
       `clients: ${clients.path} leaves client-${index + 1} without pictures: choose fewer clients, a larger alpha or another seed`,
@@ -42,7 +42,7 @@ export function divide(
   random: Random,
 ): string[][] {
   const owned = Array.from({ length: clients }, (): string[] => []);
-  for (const pictures of labels) {
+  for (const images of labels) {
     const logs = owned.map(() => logGamma(random, alpha));
     const most = Math.max(...logs);
     const draws = logs.map((log) => Math.exp(log - most));
@@ -50,8 +50,8 @@ export function divide(
     let [share, start] = [0, 0];
     draws.forEach((draw, client) => {
       share += draw / total;
-      const end = client === clients - 1 ? pictures.length : Math.round(share * pictures.length);
-      owned[client]?.push(...pictures.slice(start, end));
+      const end = client === clients - 1 ? images.length : Math.round(share * images.length);
+      owned[client]?.push(...images.slice(start, end));
       start = Math.max(start, end);
     });
   }

@@ -8,7 +8,7 @@ import { initialMae } from "../../src/training/encoder/initial-mae.js";
 import { drawStripes, temporaryFolder, tinyConfig } from "../support/tiny-clients.js";
 
 const folder = temporaryFolder();
-const pictures = [0, 1, 2, 3].map((index) => join(folder, `${index}.png`));
+const images = [0, 1, 2, 3].map((index) => join(folder, `${index}.png`));
 
 function task(changes: Partial<ClientTask["settings"]> = {}, trained?: readonly string[]): ClientTask {
   const settings = tinyConfig({ clients: { path: folder, count: 1 } });
@@ -44,7 +44,7 @@ describe("a client", () => {
   it("learns from its own pictures, and changes nothing that it was sent", async () => {
     const given = task();
     const before = new Map(Array.from(given.weights, ([name, { data }]) => [name, data.slice()]));
-    const update = await trainLocally(given, pictures);
+    const update = await trainLocally(given, images);
     assert.equal(update.examples, 4);
     assert.ok(Math.abs(update.meanPatchLoss - 1) < 0.1);
     assert.ok(distance(update.weights, given.weights) > 0.1);
@@ -53,12 +53,12 @@ describe("a client", () => {
 
   it("sends back what is trained, and nothing else", async () => {
     const names = ["decoder_pred.bias", "decoder_embed.weight", "norm.weight", "patch_embed.proj.bias"];
-    const { weights } = await trainLocally(task({}, names), pictures);
+    const { weights } = await trainLocally(task({}, names), images);
     assert.deepEqual(Array.from(weights.keys()).sort(), names.sort());
   });
 
   it("gives the same for the same seed", async () => {
-    const weights = async (seed: number) => (await trainLocally({ ...task(), seed }, pictures)).weights;
+    const weights = async (seed: number) => (await trainLocally({ ...task(), seed }, images)).weights;
     assert.deepEqual(await weights(1), await weights(1));
     assert.notDeepEqual(await weights(1), await weights(2));
   });
@@ -67,7 +67,7 @@ describe("a client", () => {
     const distances: number[] = [];
     for (const proximal of [0, 1, 100]) {
       const given = task({ proximal });
-      distances.push(distance((await trainLocally(given, pictures)).weights, given.weights));
+      distances.push(distance((await trainLocally(given, images)).weights, given.weights));
     }
     assert.deepEqual(
       distances.toSorted((a, b) => b - a),
@@ -79,6 +79,6 @@ describe("a client", () => {
   it("fails where its loss is no number", async () => {
     const { optimizer } = task().settings;
     const wild = task({ optimizer: { ...optimizer, learningRate: 1e30 } });
-    await assert.rejects(trainLocally(wild, pictures), { code: "diverged" });
+    await assert.rejects(trainLocally(wild, images), { code: "diverged" });
   });
 });

@@ -68,8 +68,8 @@ describe("federated pre-training", () => {
       assert.deepEqual(plans, [
         {
           clients: [
-            { name: "across", pictures: 6 },
-            { name: "down", pictures: 4 },
+            { name: "across", images: 6 },
+            { name: "down", images: 4 },
           ],
           rounds,
           resumedFrom: 0,
@@ -178,7 +178,7 @@ describe("what a client costs", () => {
         for (const key of ["parameters", "bytesDown", "bytesUp"] as const) {
           costs.push(fullDepth[key] / client[key]);
         }
-        assert.ok(client.peakBytes > 0 && client.millisecondsPerPicture > 0);
+        assert.ok(client.peakBytes > 0 && client.millisecondsPerImage > 0);
       },
     });
     assert.equal(costs.length, 3);

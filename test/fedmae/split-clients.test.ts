@@ -23,7 +23,7 @@ function largestShare(alpha: number): number {
   for (let seed = 0; seed < 20; seed++) {
     const owned = divide(labelled(100, 100, 100), 4, alpha, randomOf(seed));
     for (const label of [0, 1, 2]) {
-      const counts = owned.map((pictures) => pictures.filter((name) => name.startsWith(`${label}/`)).length);
+      const counts = owned.map((images) => images.filter((name) => name.startsWith(`${label}/`)).length);
       shares.push(Math.max(...counts) / 100);
     }
   }
@@ -64,8 +64,8 @@ describe("divide", () => {
   it("favours no client, however small alpha is", () => {
     for (const alpha of [0.1, 1e-3, 1e-6]) {
       const owned = divide(labelled(...Array.from({ length: 400 }, () => 1)), 4, alpha, randomOf(1));
-      for (const pictures of owned) {
-        assert.ok(pictures.length > 60 && pictures.length < 140, `alpha ${alpha}: ${pictures.length} of 400`);
+      for (const images of owned) {
+        assert.ok(images.length > 60 && images.length < 140, `alpha ${alpha}: ${images.length} of 400`);
       }
     }
   });
@@ -95,7 +95,7 @@ describe("the clients of a config", () => {
     ];
     const found = await clientsOf(tinyConfig({ clients }));
     assert.deepEqual(
-      found.map(({ name, pictures }) => [name, pictures.length]),
+      found.map(({ name, images }) => [name, images.length]),
       [
         ["a", 24],
         ["b", 2],
@@ -110,7 +110,7 @@ describe("the clients of a config", () => {
       found.map(({ name }) => name),
       ["client-1", "client-2", "client-3"],
     );
-    assert.equal(new Set(found.flatMap(({ pictures }) => pictures)).size, 24);
+    assert.equal(new Set(found.flatMap(({ images }) => images)).size, 24);
     assert.deepEqual(await clientsOf(tinyConfig({ clients })), found);
     assert.notDeepEqual(await clientsOf(tinyConfig({ clients, seed: 1 })), found);
   });

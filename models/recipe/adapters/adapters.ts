@@ -1,11 +1,5 @@
 import { join } from "node:path";
-import {
-  type AdapterSettings,
-  type Modality,
-  type TrainingConfig,
-  trainingConfigSchema,
-} from "../../../src/index.js";
-import type { TaskName } from "../../../src/model/manifest.js";
+import { type AdapterSettings, type Modality, type TrainingConfig, trainingConfigSchema, type TaskName } from "../../../src/index.js";
 import { setFolder } from "../data/data-sets.js";
 import { encoderFolders, modalitiesIn } from "../encoders/backbones.js";
 import { slotLayers } from "../language-model/language-model.js";

@@ -2,18 +2,14 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Matrix, solve } from "ml-matrix";
 import { PROMPT } from "../../../src/adapter/adapter.js";
-import { writeAdapter } from "../../../src/adapter/adapter-file.js";
-import { type AdapterSettings, type Modality, openModelFolder } from "../../../src/index.js";
-import { encoderOf } from "../../../src/model/encoders.js";
+import { writeAdapter, type AdapterSettings, type Modality, openModelFolder, encoderOf } from "../../../src/index.js";
 import type { ModelFolder } from "../../../src/model/model-folder.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { loadTokenizer } from "../../../src/tokenizer/tokenizer.js";
-import { Whitening } from "../../../src/training/adapter/whitening.js";
-import { EncoderStates } from "../../../src/training/data/encoder-states.js";
+import { Whitening, EncoderStates, rowsOf, stacked } from "../../../src/training/index.js";
 import { type LabelledMedium, readLabelledMedia } from "../data/labelled-media.js";
 import { END_TOKEN } from "../language-model/byte-pair-encoding.js";
 import { ConditioningTables } from "../language-model/conditioning-tables.js";
-import { rowsOf, stacked } from "./rows.js";
 import { type SlotMap, trainSlots } from "./slot-training.js";
 
 /** Beside a variance of one: for sets of fewer examples than a state has numbers. */

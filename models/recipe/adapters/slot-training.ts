@@ -4,17 +4,8 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import type { Graph } from "../../../src/graph/ir.js";
 import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import type { Labelled } from "../../../src/training/data/labelled-images.js";
-import {
-  attributeTargets,
-  type Classes,
-  classesOf,
-  labelFeeds,
-} from "../../../src/training/encoder/attributes.js";
-import { fit } from "../../../src/training/fit.js";
-import { WeightTraining } from "../../../src/training/weight-training.js";
+import { type Labelled, attributeTargets, type Classes, classesOf, labelFeeds, fit, WeightTraining, stacked } from "../../../src/training/index.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "../encoders/slot-loss.js";
-import { stacked } from "./rows.js";
 
 const STEPS = 4000;
 const BATCH = 256;

@@ -11,14 +11,14 @@ import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
 export const SIDE = 112;
 
 /** The last two are for tests alone: a style that training never sees, and scenes that it never sees. */
-const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onPicture">>> = {
+const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>> = {
   train: { count: 8000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 };
 
 /** The last two are for tests alone: timbres that training never hears, and combinations that it never hears. */
-const sounds: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onSound">>> = {
+const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
@@ -42,17 +42,17 @@ const makers: Readonly<Record<Modality, Maker>> = {
   image: {
     folder: "scenes",
     sets: Object.keys(scenes),
-    make: async (name, folder, onPicture) => {
+    make: async (name, folder, onImage) => {
       const set = scenes[name];
-      if (set) await writeSceneSet({ ...set, folder, side: SIDE, onPicture });
+      if (set) await writeSceneSet({ ...set, folder, side: SIDE, onImage });
     },
   },
   audio: {
     folder: "sounds",
-    sets: Object.keys(sounds),
-    make: async (name, folder, onSound) => {
-      const set = sounds[name];
-      if (set) await writeAudioSet({ ...set, folder, onSound });
+    sets: Object.keys(audioSets),
+    make: async (name, folder, onAudio) => {
+      const set = audioSets[name];
+      if (set) await writeAudioSet({ ...set, folder, onAudio });
     },
   },
   video: {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Modality } from "../../../src/index.js";
-import type { Labelled } from "../../../src/training/data/labelled-images.js";
+import type { Labelled } from "../../../src/training/index.js";
 
 export interface LabelledMedium extends Labelled {
   readonly path: string;

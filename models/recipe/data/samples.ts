@@ -64,7 +64,7 @@ const samples: Readonly<Record<string, Sample>> = {
   },
 };
 
-const sounds: Readonly<Record<string, AudioScene>> = {
+const audioScenes: Readonly<Record<string, AudioScene>> = {
   "three-fast-beeps": {
     events: [{ source: "beeps", count: 3, speed: "fast" }],
     ...{ loudness: "loud", distance: "near", background: "silence" },
@@ -88,8 +88,8 @@ const clips: Readonly<Record<string, { readonly background: ColorName; event(thi
   };
 
 const makers: Readonly<Record<Modality, (folder: string) => Promise<void>>> = {
-  image: drawPictures,
-  audio: playSounds,
+  image: drawImages,
+  audio: playAudio,
   video: drawClips,
 };
 
@@ -100,8 +100,8 @@ export async function makeSamples(folder: string, modalities: readonly Modality[
 }
 
 /** In timbres that nothing was trained on. */
-async function playSounds(folder: string): Promise<void> {
-  for (const [index, [name, scene]] of Object.entries(sounds).entries()) {
+async function playAudio(folder: string): Promise<void> {
+  for (const [index, [name, scene]] of Object.entries(audioScenes).entries()) {
     const [random = Math.random] = randomStreams(index, 1);
     // Nobody speaks in them.
     const samples = renderScene(scene, { timbre: "held-out", spoken: new Map(), random });
@@ -122,7 +122,7 @@ async function drawClips(folder: string): Promise<void> {
   }
 }
 
-async function drawPictures(folder: string): Promise<void> {
+async function drawImages(folder: string): Promise<void> {
   const concepts = new Map(readConcepts().map((concept) => [concept.name, concept]));
   const artist = new SceneArtist();
   for (const [index, [name, { background, objects }]] of Object.entries(samples).entries()) {

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../../../src/core/random.js";
 import type { Modality } from "../../../src/index.js";
-import type { LabelledImage } from "../../../src/training/data/labelled-images.js";
+import type { LabelledImage } from "../../../src/training/index.js";
 import { pick } from "./images/scene.js";
 
 /** All that is known of a medium of a set. */

@@ -3,10 +3,9 @@ import { dirname, join } from "node:path";
 import { type Random, shuffled } from "../../../src/core/random.js";
 import { logMel } from "../../../src/media/decode/audio/log-mel.js";
 import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
-import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
+import { type LabelledInputs, InputRows } from "../../../src/training/index.js";
 import { decodeWav } from "../data/audio/wav.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
-import { InputRows } from "./input-rows.js";
 import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /** 2.56 seconds. */
@@ -53,7 +52,7 @@ export async function trainAudioEncoder(
   hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const scale = await measuredScale(training, join(features, "scale.json"));
-  const inputs = (name: string, set: string) => openSounds(set, join(features, `${name}.f32`), scale);
+  const inputs = (name: string, set: string) => openAudio(set, join(features, `${name}.f32`), scale);
   const opened = await Promise.all(
     Object.entries(tests).map(async ([name, set]) => [name, await inputs(name, set)] as const),
   );
@@ -97,8 +96,8 @@ const UNSCALED: Scale = { mean: 0, std: 0.5 };
 async function measuredScale(set: string, path: string): Promise<Scale> {
   if (existsSync(path)) return JSON.parse(readFileSync(path, "utf8")) as Scale;
   let [count, total, squares] = [0, 0, 0];
-  for (const { path: sound } of readLabelledMedia(set, "audio").slice(0, MEASURED)) {
-    for (const value of await featuresOf(sound, UNSCALED)) {
+  for (const { path: audio } of readLabelledMedia(set, "audio").slice(0, MEASURED)) {
+    for (const value of await featuresOf(audio, UNSCALED)) {
       count++;
       total += value;
       squares += value * value;
@@ -112,7 +111,7 @@ async function measuredScale(set: string, path: string): Promise<Scale> {
   return scale;
 }
 
-async function openSounds(set: string, path: string, scale: Scale): Promise<LabelledInputs> {
+async function openAudio(set: string, path: string, scale: Scale): Promise<LabelledInputs> {
   const examples = readLabelledMedia(set, "audio");
   const shape = { rows: examples.length, size: FRAMES * MEL_BINS };
   const rows = await InputRows.open(path, shape, (row) => featuresOf(examples[row]?.path ?? "", scale));
@@ -120,8 +119,8 @@ async function openSounds(set: string, path: string, scale: Scale): Promise<Labe
 }
 
 function featuresOf(path: string, scale: Scale): Promise<Float32Array> {
-  const sound = { data: decodeWav(readFileSync(path)), sampleRate: SAMPLING_RATE } as const;
-  return logMel(sound, { samplingRate: SAMPLING_RATE, maxLength: FRAMES, melBins: MEL_BINS, ...scale });
+  const audio = { data: decodeWav(readFileSync(path)), sampleRate: SAMPLING_RATE } as const;
+  return logMel(audio, { samplingRate: SAMPLING_RATE, maxLength: FRAMES, melBins: MEL_BINS, ...scale });
 }
 
 function augmentedInputs({ examples, input }: LabelledInputs): LabelledInputs {

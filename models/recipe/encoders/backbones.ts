@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type BuildOptions, type Modality, openModelFolder, type Precision } from "../../../src/index.js";
-import { modalitiesOf } from "../../../src/model/encoders.js";
+import { type BuildOptions, type Modality, openModelFolder, type Precision, modalitiesOf } from "../../../src/index.js";
 
 /** The frozen parts of the bundled model. */
 

@@ -1,4 +1,4 @@
-import { EpalmError } from "../../../src/core/errors.js";
+import { EpalmError } from "../../../src/index.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
@@ -7,10 +7,7 @@ import {
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
-import { filled, normal } from "../../../src/training/distributions.js";
-import { classesOf, headName } from "../../../src/training/encoder/attributes.js";
-import { trainedHeads } from "../../../src/training/encoder/train-encoder.js";
+import { type LabelledInputs, filled, normal, classesOf, headName, trainedHeads } from "../../../src/training/index.js";
 import { clipInputs } from "../data/clips/clip-inputs.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
 import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
@@ -84,11 +81,11 @@ export async function trainClipEncoder(
  * that yet; so it sees each frame as the other does. As published (facebookresearch/TimeSformer, `vit.py` and
  * `helpers.py`).
  */
-export function inflated(picture: ReadonlyMap<string, Tensor>, frames: number): Map<string, Tensor> {
+export function inflated(image: ReadonlyMap<string, Tensor>, frames: number): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   const zeros = (name: string, shape: readonly number[]) =>
     tensors.set(name, { type: "float32", shape, data: filled(shape, 0) });
-  for (const [name, tensor] of picture) {
+  for (const [name, tensor] of image) {
     tensors.set(name, tensor);
     const [, block, part] = /^(blocks\.\d+)\.(attn\..+|norm1\..+)$/.exec(name) ?? [];
     if (part === undefined) continue;
@@ -96,7 +93,7 @@ export function inflated(picture: ReadonlyMap<string, Tensor>, frames: number): 
     if (part === "attn.proj.weight") zeros(`${block}.temporal_fc.weight`, tensor.shape);
     if (part === "attn.proj.bias") zeros(`${block}.temporal_fc.bias`, tensor.shape);
   }
-  const classToken = picture.get("cls_token");
+  const classToken = image.get("cls_token");
   if (!classToken)
     throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
   zeros("time_embed", [1, frames, classToken.shape.at(-1) ?? 0]);
@@ -110,12 +107,12 @@ const TIMES_SHARE = 0.3;
  * Not as published: from zeros, frames stay alike to the attention for hundreds of steps, and what things do is learnt
  * late. (Where they go is not learnt in 1,400 steps either way.)
  */
-function firstTimes(picture: ReadonlyMap<string, Tensor>): Tensor {
-  const places = (picture.get("pos_embed")?.data ?? new Float32Array()) as Float32Array;
-  const deviation = Math.sqrt(places.reduce((sum, value) => sum + value * value, 0) / places.length);
+function firstTimes(image: ReadonlyMap<string, Tensor>): Tensor {
+  const places = (image.get("pos_embed")?.data ?? new Float32Array()) as Float32Array;
+  const std = Math.sqrt(places.reduce((sum, value) => sum + value * value, 0) / places.length);
   const [random = Math.random] = randomStreams(TIMES_SEED, 1);
-  const shape = [1, FRAMES, picture.get("cls_token")?.shape.at(-1) ?? 0];
-  return { type: "float32", shape, data: normal(random, shape, TIMES_SHARE * deviation) };
+  const shape = [1, FRAMES, image.get("cls_token")?.shape.at(-1) ?? 0];
+  return { type: "float32", shape, data: normal(random, shape, TIMES_SHARE * std) };
 }
 
 /**

@@ -4,8 +4,7 @@ import {
   imagenetPreprocessing,
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
-import type { LabelledInputs } from "../../../src/training/data/labelled-batches.js";
-import { trainedHeads } from "../../../src/training/encoder/train-encoder.js";
+import { type LabelledInputs, trainedHeads } from "../../../src/training/index.js";
 import { sceneInputs } from "../data/images/scene-inputs.js";
 import { withOutputBlock } from "./output-block.js";
 import type { LabelSlots } from "./slot-loss.js";
@@ -95,12 +94,12 @@ async function openTests(
   side: number,
 ): Promise<Record<string, LabelledInputs>> {
   const opened = await Promise.all(
-    Object.entries(tests).map(async ([name, labels]) => [name, await openPictures(labels, side)] as const),
+    Object.entries(tests).map(async ([name, labels]) => [name, await openImages(labels, side)] as const),
   );
   return Object.fromEntries(opened);
 }
 
-async function openPictures(labels: string, side: number): Promise<LabelledInputs> {
+async function openImages(labels: string, side: number): Promise<LabelledInputs> {
   const examples = await readLabelledImages([labels]);
   const preprocessing = imagenetPreprocessing(side);
   return {

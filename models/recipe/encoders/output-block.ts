@@ -1,6 +1,6 @@
-import { EpalmError } from "../../../src/core/errors.js";
+import { EpalmError } from "../../../src/index.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import { filled } from "../../../src/training/distributions.js";
+import { filled } from "../../../src/training/index.js";
 
 /** What an encoder's residual stream is divided by: so much it deviated behind the last of six blocks. */
 const RESIDUAL_STD = 7.3;

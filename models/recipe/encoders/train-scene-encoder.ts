@@ -1,16 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import {
-  batchesInOrder,
-  type LabelledInputs,
-  randomBatches,
-} from "../../../src/training/data/labelled-batches.js";
-import { type Classes, trainingClasses } from "../../../src/training/encoder/attributes.js";
-import type { EncoderConfig, ExtraHead } from "../../../src/training/encoder/classifier-graph.js";
-import { initialEncoder } from "../../../src/training/encoder/initial-encoder.js";
-import { trainEncoder } from "../../../src/training/encoder/train-encoder.js";
-import { fingerprintOf } from "../../../src/training/run-state.js";
+import { batchesInOrder, type LabelledInputs, randomBatches, type Classes, trainingClasses, type EncoderConfig, type ExtraHead, initialEncoder, trainEncoder, fingerprintOf } from "../../../src/training/index.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";
 
 export interface SceneEncoderOptions {

@@ -1,14 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { EpalmError } from "../../../src/core/errors.js";
-import {
-  evaluateModel,
-  type Modality,
-  type Model,
-  namedScores,
-  readEvaluationData,
-} from "../../../src/index.js";
-import type { TaskName } from "../../../src/model/manifest.js";
+import { EpalmError, evaluateModel, type Modality, type Model, namedScores, readEvaluationData, type TaskName } from "../../../src/index.js";
 import type { Prediction } from "../../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
@@ -18,10 +10,10 @@ import { kinds } from "../data/text/kinds.js";
 import { type Naming, namingOf, type Share } from "./naming.js";
 
 /** What answers the questions of a set. */
-export type Answerer = "model" | "blind" | "majority answer";
+export type Answerer = "model" | "baseline" | "majority answer";
 
 export interface SetScores {
-  readonly captions: { readonly model: number; readonly blind: number; readonly nearest: number };
+  readonly captions: { readonly model: number; readonly baseline: number; readonly nearest: number };
   /** Of pictures of one kind of object. Other media are not named so. */
   readonly naming?: Naming | undefined;
   /** By type, each alone and `all`. */
@@ -40,32 +32,32 @@ export interface EvaluateOptions {
   readonly say: (what: string) => void;
 }
 
-/** Everything that the card's tables say of a set; the model has the adapters and their blind twins. */
+/** Everything that the card's tables say of a set; the model has the adapters and their text-only baselines. */
 export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
   const { modality, set, training, limit, say } = options;
   const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
   const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
   const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
-  const blindly = (task: TaskName) => ({ adapter: textOnlyBaseline(adapters[task]), textOnly: true });
+  const withoutMedia = (task: TaskName) => ({ adapter: textOnlyBaseline(adapters[task]), textOnly: true });
   say(`${set}: captions`);
   const seen = await evaluateModel(model, captions.examples, seeing("caption"));
-  const blind = await evaluateModel(model, captions.examples, blindly("caption"));
+  const baseline = await evaluateModel(model, captions.examples, withoutMedia("caption"));
   say(`${set}: nearest neighbours`);
   const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
   say(`${set}: questions`);
   const answers = await evaluateModel(model, questions.examples, seeing("vqa"));
-  const blindAnswers = await evaluateModel(model, questions.examples, blindly("vqa"));
+  const baselineAnswers = await evaluateModel(model, questions.examples, withoutMedia("vqa"));
   return {
     captions: {
       model: namedScores(seen.scores).CIDEr ?? 0,
-      blind: namedScores(blind.scores).CIDEr ?? 0,
+      baseline: namedScores(baseline.scores).CIDEr ?? 0,
       nearest: captionScores(nearest).overall.cider,
     },
     naming: modality === "image" ? namingOf(seen.predictions) : undefined,
     questions: byType(
       answers.predictions,
-      blindAnswers.predictions,
+      baselineAnswers.predictions,
       questionTypesOf(set),
       majorityAnswers(training),
     ),
@@ -107,7 +99,7 @@ function majorityAnswers(training: string): ReadonlyMap<string, string> {
 
 function byType(
   predictions: readonly Prediction[],
-  blind: readonly Prediction[],
+  baseline: readonly Prediction[],
   types: readonly string[],
   majority: ReadonlyMap<string, string>,
 ): SetScores["questions"] {
@@ -119,7 +111,7 @@ function byType(
   });
   const shares = (chosen: readonly number[]): Readonly<Record<Answerer, Share>> => ({
     model: share((index) => predictions[index]?.prediction, chosen),
-    blind: share((index) => blind[index]?.prediction, chosen),
+    baseline: share((index) => baseline[index]?.prediction, chosen),
     "majority answer": share((index) => majority.get(types[index] as string), chosen),
   });
   const indices = Array.from(predictions.keys());

@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../../src/cli/output/output.js";
-import { load, readAdapter } from "../../../src/index.js";
-import { modalitiesOf } from "../../../src/model/encoders.js";
+import { load, readAdapter, modalitiesOf } from "../../../src/index.js";
 import { adapterRecipes, BASELINE_FOLDER, testSets, textOnlyBaseline } from "../adapters/adapters.js";
 import { makeSet } from "../data/data-sets.js";
 import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
@@ -72,7 +71,7 @@ function print(title: string, { captions, naming, questions }: SetScores): void 
   console.log(
     formatTable([
       ["", "model", "blind", "nearest neighbour"],
-      ["CIDEr", ...[captions.model, captions.blind, captions.nearest].map((value) => value.toFixed(3))],
+      ["CIDEr", ...[captions.model, captions.baseline, captions.nearest].map((value) => value.toFixed(3))],
       ...(naming
         ? [
             ["name", percent(naming.name), "", `${naming.name.all} pictures`],
@@ -87,7 +86,7 @@ function print(title: string, { captions, naming, questions }: SetScores): void 
       ...Array.from(questions, ([type, shares]) => [
         type,
         percent(shares.model),
-        percent(shares.blind),
+        percent(shares.baseline),
         percent(shares["majority answer"]),
         String(shares.model.all),
       ]),

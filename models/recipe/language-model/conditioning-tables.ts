@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { EpalmError } from "../../../src/core/errors.js";
+import { EpalmError } from "../../../src/index.js";
 import { openSafetensors } from "../../../src/formats/safetensors.js";
 import type { Tokenizer } from "../../../src/tokenizer/tokenizer.js";
 import { attributes } from "../data/text/corpus.js";

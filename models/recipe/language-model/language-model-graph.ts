@@ -4,7 +4,7 @@ import type { WeightSource } from "../../../src/backbones/parameters.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import type { Graph, Value } from "../../../src/graph/ir.js";
 import { visibilityBias } from "../../../src/layers/attention.js";
-import { TrainedParameters } from "../../../src/training/trained-parameters.js";
+import { TrainedParameters } from "../../../src/training/index.js";
 
 /** Where hints enter the layers: as perceptual states will, with adapters of the same layers. */
 export interface SlotLayers {

@@ -6,6 +6,7 @@ import {
   cascade,
   type EncoderFolder,
   finetune,
+  type LabelledImage,
   linearProbe,
   pretrain,
   readEncoderFolder,
@@ -33,9 +34,9 @@ export async function pretrainCommand(
   const result = await pretrain(readFedMaeConfig(path), {
     signal,
     onPlan({ clients, rounds, resumedFrom }) {
-      const pictures = clients.reduce((sum, client) => sum + client.pictures, 0);
+      const images = clients.reduce((sum, client) => sum + client.images, 0);
       note(
-        `${formatCount(clients.length)} clients, ${formatCount(pictures)} pictures, ${formatCount(rounds)} rounds`,
+        `${formatCount(clients.length)} clients, ${formatCount(images)} pictures, ${formatCount(rounds)} rounds`,
       );
       if (resumedFrom > 0) note(`goes on after round ${formatCount(resumedFrom)}`);
     },
@@ -81,7 +82,7 @@ function costTable(client: ClientCost, fullDepth: ClientCost): string {
     row("peak memory", ({ peakBytes }) => peakBytes, formatBytes),
     row(
       "time per picture",
-      (cost) => cost.millisecondsPerPicture,
+      (cost) => cost.millisecondsPerImage,
       (value) => `${value.toFixed(1)} ms`,
     ),
   ]);
@@ -151,9 +152,9 @@ export async function finetuneCommand(
     print(formatTable(Array.from(accuracies, ([attribute, accuracy]) => [attribute, formatShare(accuracy)])));
 }
 
-type Pictures = Awaited<ReturnType<typeof readLabelledImages>>;
+type Data = Readonly<Record<"training" | "test", readonly LabelledImage[]>>;
 
-function probe(encoder: EncoderFolder, data: { training: Pictures; test: Pictures }, flags: FinetuneFlags) {
+function probe(encoder: EncoderFolder, data: Data, flags: FinetuneFlags) {
   const bar = new SingleBar({ format: "encoder {bar} {value}/{total} pictures", stream: process.stderr });
   return linearProbe(encoder, {
     ...data,
@@ -165,7 +166,7 @@ function probe(encoder: EncoderFolder, data: { training: Pictures; test: Picture
     weightDecay: 0,
     seed: flags.seed,
     threads: flags.threads,
-    onPictures(done, all) {
+    onImages(done, all) {
       if (!bar.isActive) bar.start(all, 0);
       bar.update(done);
       if (done === all) bar.stop();
@@ -173,12 +174,7 @@ function probe(encoder: EncoderFolder, data: { training: Pictures; test: Picture
   });
 }
 
-async function train(
-  encoder: EncoderFolder,
-  data: { training: Pictures; test: Pictures },
-  flags: FinetuneFlags,
-  signal: AbortSignal,
-) {
+async function train(encoder: EncoderFolder, data: Data, flags: FinetuneFlags, signal: AbortSignal) {
   if (flags.output === undefined)
     throw new EpalmError("invalid_option", "--output: expected a folder for the encoder");
   const format = "step {value}/{total} {bar} loss {loss} · {eta_formatted} left";
@@ -259,12 +255,12 @@ export interface ReconstructFlags {
 /** `epalm fedmae reconstruct`: what a masked auto-encoder makes of pictures. */
 export async function reconstructCommand(
   path: string,
-  pictures: readonly string[],
+  images: readonly string[],
   flags: ReconstructFlags,
 ): Promise<void> {
   const { output, seed, json, ...heads } = flags;
   const source = { path, ...(await readEncoderFolder(path, heads)) };
-  const { png, loss, meanPatchLoss } = await reconstruct(requireMae(source), source.tensors, pictures, seed);
+  const { png, loss, meanPatchLoss } = await reconstruct(requireMae(source), source.tensors, images, seed);
   writeFileSync(output, png);
   if (json) print(JSON.stringify({ picture: output, loss, meanPatchLoss }));
   else print(`${output}: loss ${loss.toFixed(4)}, of saying each patch's mean ${meanPatchLoss.toFixed(4)}`);

@@ -1,10 +1,7 @@
 import { EpalmError, type Model } from "../../index.js";
 import type { CliContext } from "../context.js";
 import type { AnswerFlags } from "../options/answer-options.js";
-import {
-  generationOptions,
-  givenGenerationFlags,
-} from "../options/generation-flags.js";
+import { generationOptions, givenGenerationFlags } from "../options/generation-flags.js";
 import { type MediaQuestion, readQuestions } from "../options/media-questions.js";
 import type { ModelFlags } from "../options/model-option.js";
 import { type AskModel, answerMedia } from "../output/answer-media.js";

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
@@ -27,7 +26,7 @@ import { type DataSet, type ReadOptions, readDataSet } from "../data/read-data-s
 import { TrainingBatches, viewsOf } from "../data/training-batches.js";
 import { type TrainingExample, trainingTexts } from "../data/training-texts.js";
 import { type ReportSample, renderTrainingReport } from "../report/training-report.js";
-import { readRunState } from "../run-state.js";
+import { fingerprintOf, readRunState } from "../run-state.js";
 import type { TrainingConfig } from "./config.js";
 import type { Prediction } from "./evaluate.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
@@ -89,7 +88,7 @@ export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {})
   const data = await readData(config, folder, hooks.signal);
   const { modality } = data;
   const initial = await startingAdapter(config, folder, modality);
-  const fingerprint = fingerprintOf(config, folder, data);
+  const fingerprint = fingerprintOfRun(config, folder, data);
   mkdirSync(config.output, { recursive: true });
   const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
   const plan = planOf(folder, data, initial, resumedFrom);
@@ -182,8 +181,8 @@ async function startingAdapter(
   return adapter;
 }
 
-/** Of everything that decides about the weights, and of nothing else. */
-function fingerprintOf(
+/** Hash of every input that affects the trained weights. */
+function fingerprintOfRun(
   config: TrainingConfig,
   { manifest }: ModelFolder,
   { training, modality }: TrainingData,
@@ -194,9 +193,7 @@ function fingerprintOf(
   const encoder = encoderOf(manifest, modality);
   const adapter = { ...config.adapter, modality: undefined };
   const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
-  return createHash("sha256")
-    .update(JSON.stringify([{ ...settings, adapter }, encoder, decoder, tasks, rows]))
-    .digest("hex");
+  return fingerprintOf([{ ...settings, adapter }, encoder, decoder, tasks, rows]);
 }
 
 function planOf(
@@ -351,13 +348,13 @@ class Run {
 async function sampleOf(prediction: Prediction): Promise<ReportSample> {
   const { id, media, modality, references, prediction: text } = prediction;
   // A file that is gone or damaged since it was encoded must not end a run.
-  const picture = await thumbnail({ path: media, modality }, SAMPLE_SIDE).catch(() => undefined);
+  const image = await thumbnail({ path: media, modality }, SAMPLE_SIDE).catch(() => undefined);
   return {
     id,
     ...(prediction.kind === "vqa" ? { question: prediction.question } : {}),
     prediction: text,
     references,
-    ...(picture ? { picture, mime: "image/jpeg" } : { file: basename(media) }),
+    ...(image ? { image, mime: "image/jpeg" } : { file: basename(media) }),
   };
 }
 

@@ -61,14 +61,14 @@ export class ImageBatches {
     return pixels;
   }
 
-  #stack(pictures: readonly Float32Array[], random: Random): Tensor {
+  #stack(images: readonly Float32Array[], random: Random): Tensor {
     const { imageSize, augment } = this.#options;
     const size = 3 * imageSize ** 2;
-    const data = new Float32Array(pictures.length * size);
-    pictures.forEach((pixels, row) => {
+    const data = new Float32Array(images.length * size);
+    images.forEach((pixels, row) => {
       const view = { data: pixels, height: imageSize, width: imageSize };
       data.set(augment ? augmentPixels(view, { random, ...augment }) : pixels, row * size);
     });
-    return { type: "float32", shape: [pictures.length, 3, imageSize, imageSize], data };
+    return { type: "float32", shape: [images.length, 3, imageSize, imageSize], data };
   }
 }

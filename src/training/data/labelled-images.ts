@@ -64,13 +64,13 @@ async function readSource(source: string): Promise<LabelledImage[]> {
 }
 
 async function readLabelLines(file: string): Promise<LabelledImage[]> {
-  const pictures: LabelledImage[] = [];
+  const images: LabelledImage[] = [];
   for await (const read of readLines(file)) {
     const where = `${file}:${read.number}`;
     if (read.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${read.cause}`);
-    if (read.text.trim() !== "") pictures.push(parseLine(read.text, dirname(file), where));
+    if (read.text.trim() !== "") images.push(parseLine(read.text, dirname(file), where));
   }
-  return pictures;
+  return images;
 }
 
 function parseLine(text: string, folder: string, where: string): LabelledImage {

@@ -8,13 +8,13 @@ export async function listImages(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true }).catch(() => {
     throw new EpalmError("not_found", `${folder}: no such folder`);
   });
-  const pictures = names.filter(
+  const images = names.filter(
     (name) =>
       imageExtensions.includes(extname(name).toLowerCase()) &&
       !name.split(sep).some((part) => part.startsWith(".")),
   );
-  if (pictures.length === 0) throw new EpalmError("not_found", `${folder}: no pictures in it`);
-  return pictures.sort().map((name) => join(folder, name));
+  if (images.length === 0) throw new EpalmError("not_found", `${folder}: no pictures in it`);
+  return images.sort().map((name) => join(folder, name));
 }
 
 /** Pictures by the sub-folder they are in, which is their label; labels are sorted. */

@@ -8,12 +8,13 @@ import type { Graph } from "../../graph/ir.js";
 import { encodeOnnx } from "../../graph/onnx-writer.js";
 import { linear } from "../../layers/linear.js";
 import { openSession, type SessionOptions } from "../../runtime/session.js";
-import { floats, type Tensor } from "../../tensor/tensor.js";
+import { floats } from "../../tensor/tensor.js";
 import { ImageBatches } from "../data/image-batches.js";
 import type { LabelledImage } from "../data/labelled-images.js";
 import { filled, normal } from "../distributions.js";
 import { fit } from "../fit.js";
 import { InitialWeights } from "../initial-weights.js";
+import { stacked } from "../rows.js";
 import { learningRateShare } from "../schedule.js";
 import { TrainedParameters } from "../trained-parameters.js";
 import { WeightTraining } from "../weight-training.js";
@@ -32,7 +33,7 @@ export interface ProbeOptions extends SessionOptions {
   readonly learningRate: number;
   readonly weightDecay: number;
   readonly seed: number;
-  readonly onPictures?: ((done: number, all: number) => void) | undefined;
+  readonly onImages?: ((done: number, all: number) => void) | undefined;
 }
 
 /** Pictures that the encoder takes at once. */
@@ -43,12 +44,12 @@ const ENCODER_BATCH = 32;
  * is trained on them.
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
-  const { training, test, onPictures } = options;
+  const { training, test, onImages } = options;
   const classes = trainingClasses(training, test);
   const all = training.length + test.length;
-  const train = await pooledStates(encoder, training, options, (done) => onPictures?.(done, all));
+  const train = await pooledStates(encoder, training, options, (done) => onImages?.(done, all));
   const held = await pooledStates(encoder, test, options, (done) =>
-    onPictures?.(training.length + done, all),
+    onImages?.(training.length + done, all),
   );
   const width = encoder.config.hidden_size;
   const scale = channelScale(train, width);
@@ -67,16 +68,16 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
 /** [N, d], in the order of the pictures. */
 async function pooledStates(
   encoder: EncoderFolder,
-  pictures: readonly LabelledImage[],
+  images: readonly LabelledImage[],
   { pool, threads }: ProbeOptions,
-  onPictures: (done: number) => void,
+  onImages: (done: number) => void,
 ): Promise<Float32Array> {
   const config = vitConfigOf(encoder.config);
   const session = await openSession(encodeOnnx(poolingGraph(encoder, pool)), { threads });
   const width = config.hidden_size;
-  const result = new Float32Array(pictures.length * width);
+  const result = new Float32Array(images.length * width);
   const batches = new ImageBatches(
-    pictures.map(({ path }) => path),
+    images.map(({ path }) => path),
     { imageSize: config.image_size, batchSize: ENCODER_BATCH },
   );
   let done = 0;
@@ -87,7 +88,7 @@ async function pooledStates(
       result.set(states.subarray(row * width, (row + 1) * width), index * width);
     });
     done += indices.length;
-    onPictures(done);
+    onImages(done);
   }
   await session.close();
   return result;
@@ -179,7 +180,10 @@ async function trainHead(
           const truth = chosen.map((row) => BigInt(labels.indexOf(examples[row]?.labels[attribute] ?? "")));
           yield [
             {
-              states: gathered(train, chosen, width),
+              states: stacked(
+                chosen.map((row) => train.subarray(row * width, (row + 1) * width)),
+                [width],
+              ),
               labels: { type: "int64", shape: [chosen.length], data: BigInt64Array.from(truth) },
             },
           ];
@@ -200,12 +204,4 @@ async function trainHead(
   );
   await training.close();
   return floats(results.logits);
-}
-
-function gathered(states: Float32Array, rows: readonly number[], width: number): Tensor {
-  const data = new Float32Array(rows.length * width);
-  rows.forEach((row, at) => {
-    data.set(states.subarray(row * width, (row + 1) * width), at * width);
-  });
-  return { type: "float32", shape: [rows.length, width], data };
 }

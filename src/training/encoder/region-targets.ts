@@ -11,8 +11,8 @@ const NOTHING = "";
 const OUTSIDE_SHARE = 0.1;
 
 /** Sorted; the first is that of patches outside of all regions. Empty where no picture has regions. */
-export function regionLabels(pictures: readonly LabelledImage[]): string[] {
-  const found = new Set(pictures.flatMap(({ regions = [] }) => regions.map(({ label }) => label)));
+export function regionLabels(images: readonly LabelledImage[]): string[] {
+  const found = new Set(images.flatMap(({ regions = [] }) => regions.map(({ label }) => label)));
   return found.size === 0 ? [] : [NOTHING, ...Array.from(found).sort()];
 }
 
@@ -29,12 +29,12 @@ export interface PatchTargets {
  * that each weighs as much as an attribute; those outside to {@link OUTSIDE_SHARE}.
  */
 export function regionTargets(
-  pictures: readonly LabelledImage[],
+  images: readonly LabelledImage[],
   labels: readonly string[],
   side: number,
 ): PatchTargets {
   const places = new Map(labels.map((label, place) => [label, place]));
-  const shown = pictures.flatMap(({ regions }) =>
+  const shown = images.flatMap(({ regions }) =>
     Array.from({ length: side * side }, (_, patch) => {
       if (!regions) return undefined;
       const [x, y] = [((patch % side) + 0.5) / side, (Math.floor(patch / side) + 0.5) / side];
@@ -44,10 +44,10 @@ export function regionTargets(
   );
   const outside = shown.filter((place) => place === 0).length;
   const inside = shown.filter((place) => place !== undefined && place > 0).length;
-  const regions = pictures.reduce((sum, picture) => sum + (picture.regions?.length ?? 0), 0);
+  const regions = images.reduce((sum, image) => sum + (image.regions?.length ?? 0), 0);
   const weightOf = (place: number | undefined) => {
     if (place === undefined) return 0;
-    return place === 0 ? OUTSIDE_SHARE / outside : regions / pictures.length / inside;
+    return place === 0 ? OUTSIDE_SHARE / outside : regions / images.length / inside;
   };
   const shape = [shown.length];
   return {

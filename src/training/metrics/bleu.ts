@@ -20,18 +20,18 @@ const SMALL = 1e-9;
  * BLEU over all pictures together: matches and lengths are summed first. One picture's own score is that of a list
  * of one. An empty candidate scores 0.
  */
-export function bleu(pictures: readonly TokenizedCaption[]): Bleu {
-  const precisions = ORDERS.map((order) => precision(pictures, order));
-  const penalty = brevityPenalty(pictures);
+export function bleu(images: readonly TokenizedCaption[]): Bleu {
+  const precisions = ORDERS.map((order) => precision(images, order));
+  const penalty = brevityPenalty(images);
   const upTo = (order: number) =>
     precisions.slice(0, order).reduce((product, factor) => product * factor, 1) ** (1 / order) * penalty;
   return [upTo(1), upTo(2), upTo(3), upTo(4)];
 }
 
 /** The share of the candidates' n-grams which the references have, too. */
-function precision(pictures: readonly TokenizedCaption[], order: number): number {
+function precision(images: readonly TokenizedCaption[], order: number): number {
   let [correct, total] = [0, 0];
-  for (const { candidate, references } of pictures) {
+  for (const { candidate, references } of images) {
     const allowed = references.map((reference) => countNgrams(reference, order));
     for (const [ngram, count] of countNgrams(candidate, order)) {
       // No n-gram counts more often than in the reference that has it most.
@@ -42,9 +42,9 @@ function precision(pictures: readonly TokenizedCaption[], order: number): number
   return (correct + TINY) / (total + SMALL);
 }
 
-function brevityPenalty(pictures: readonly TokenizedCaption[]): number {
+function brevityPenalty(images: readonly TokenizedCaption[]): number {
   let [found, expected] = [0, 0];
-  for (const { candidate, references } of pictures) {
+  for (const { candidate, references } of images) {
     found += candidate.length;
     expected += closestLength(candidate.length, references);
   }

@@ -29,9 +29,9 @@ export interface ScoredCaptions {
  * CIDEr, CIDEr-D, BLEU and ROUGE-L as the COCO caption evaluation computes them. Every score is a number whatever the
  * texts: a candidate without a word scores 0 in all; pictures need at least one reference each.
  */
-export function captionScores(pictures: readonly CaptionedImage[]): ScoredCaptions {
+export function captionScores(images: readonly CaptionedImage[]): ScoredCaptions {
   return tokenScores(
-    pictures.map(({ candidate, references }) => ({
+    images.map(({ candidate, references }) => ({
       candidate: tokenizeCaption(candidate),
       references: references.map(tokenizeCaption),
     })),
@@ -39,31 +39,31 @@ export function captionScores(pictures: readonly CaptionedImage[]): ScoredCaptio
 }
 
 /** The same of captions that are tokens already. */
-export function tokenScores(pictures: readonly TokenizedCaption[]): ScoredCaptions {
-  refuseMissing(pictures);
-  const consensus = cider(pictures);
-  const perImage = pictures.map((picture, index) => ({
+export function tokenScores(images: readonly TokenizedCaption[]): ScoredCaptions {
+  refuseMissing(images);
+  const consensus = cider(images);
+  const perImage = images.map((image, index) => ({
     ...(consensus[index] as Cider),
-    bleu: bleu([picture]),
-    rougeL: rougeL(picture),
+    bleu: bleu([image]),
+    rougeL: rougeL(image),
   }));
   const meanOf = (name: "cider" | "ciderD" | "rougeL") => mean(perImage.map((scores) => scores[name]));
   return {
     overall: {
       cider: meanOf("cider"),
       ciderD: meanOf("ciderD"),
-      bleu: bleu(pictures),
+      bleu: bleu(images),
       rougeL: meanOf("rougeL"),
     },
     perImage,
   };
 }
 
-function refuseMissing(pictures: readonly TokenizedCaption[]): void {
-  if (pictures.length === 0) {
+function refuseMissing(images: readonly TokenizedCaption[]): void {
+  if (images.length === 0) {
     throw new EpalmError("invalid_option", "caption scores: expected at least one picture, got none");
   }
-  const bare = pictures.findIndex(({ references }) => references.length === 0);
+  const bare = images.findIndex(({ references }) => references.length === 0);
   if (bare >= 0) {
     throw new EpalmError("invalid_option", `pictures[${bare}].references: expected at least one, got none`);
   }

@@ -31,12 +31,12 @@ interface NgramVector {
 }
 
 /** The scores of each picture; for all of them it is their mean. An empty candidate scores 0. */
-export function cider(pictures: readonly TokenizedCaption[]): Cider[] {
-  const sums = pictures.map(() => ({ cider: 0, ciderD: 0 }));
+export function cider(images: readonly TokenizedCaption[]): Cider[] {
+  const sums = images.map(() => ({ cider: 0, ciderD: 0 }));
   for (const order of ORDERS) {
-    const vectorOf = weighting(pictures, order);
+    const vectorOf = weighting(images, order);
     for (const [index, sum] of sums.entries()) {
-      const { candidate, references } = pictures[index] as TokenizedCaption;
+      const { candidate, references } = images[index] as TokenizedCaption;
       const vector = vectorOf(candidate);
       const found = references.map((reference) => similarity(vector, vectorOf(reference)));
       sum.cider += mean(found.map((each) => each.cider));
@@ -48,9 +48,9 @@ export function cider(pictures: readonly TokenizedCaption[]): Cider[] {
 }
 
 /** Makes vectors whose weights are count × log(pictures / pictures whose references have the n-gram). */
-function weighting(pictures: readonly TokenizedCaption[], order: number) {
+function weighting(images: readonly TokenizedCaption[], order: number) {
   const frequencies = new Map<string, number>();
-  for (const { references } of pictures) {
+  for (const { references } of images) {
     const ngrams = new Set(references.flatMap((reference) => [...countNgrams(reference, order).keys()]));
     for (const ngram of ngrams) frequencies.set(ngram, (frequencies.get(ngram) ?? 0) + 1);
   }
@@ -59,7 +59,7 @@ function weighting(pictures: readonly TokenizedCaption[], order: number) {
     let squares = 0;
     for (const [ngram, count] of countNgrams(tokens, order)) {
       // An n-gram of no reference weighs as one of a single picture's.
-      const weight = count * (Math.log(pictures.length) - Math.log(frequencies.get(ngram) ?? 1));
+      const weight = count * (Math.log(images.length) - Math.log(frequencies.get(ngram) ?? 1));
       weights.set(ngram, weight);
       squares += weight ** 2;
     }

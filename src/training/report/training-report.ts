@@ -23,7 +23,7 @@ export interface ReportSample {
   /** Shown where there is no picture. */
   readonly file?: string;
   /** A small picture, and its media type. */
-  readonly picture?: Uint8Array;
+  readonly image?: Uint8Array;
   readonly mime?: string;
 }
 
@@ -129,13 +129,13 @@ function scoreChart(epochs: readonly ReportEpoch[]): string {
   });
 }
 
-function sampleFigure({ id, question, prediction, references, file, picture, mime }: ReportSample): string {
-  const image = picture
-    ? `<img alt="" src="data:${escapeHtml(mime ?? "image/jpeg")};base64,${Buffer.from(picture).toString("base64")}">`
+function sampleFigure({ id, question, prediction, references, file, image, mime }: ReportSample): string {
+  const shown = image
+    ? `<img alt="" src="data:${escapeHtml(mime ?? "image/jpeg")};base64,${Buffer.from(image).toString("base64")}">`
     : `<div class="faint">${escapeHtml(file ?? "")}</div>`;
   const asked = question === undefined ? "" : `<div class="faint">${escapeHtml(question)}</div>`;
   const truth = Array.from(new Set(references)).join(" · ");
-  return `<figure title="${escapeHtml(id)}">${image}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">truth: ${escapeHtml(truth)}</div></figcaption></figure>`;
+  return `<figure title="${escapeHtml(id)}">${shown}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">truth: ${escapeHtml(truth)}</div></figcaption></figure>`;
 }
 
 function section(content: string): string {

@@ -24,8 +24,8 @@ const { image_size: SIDE } = vitConfig;
 const clipConfig = { ...vitConfig, model_type: "timesformer", num_frames: FRAMES } as const;
 
 describe("what an encoder of clips begins with", () => {
-  const picture = randomWeights(vitConfig);
-  const clip = inflated(picture, FRAMES);
+  const image = randomWeights(vitConfig);
+  const clip = inflated(image, FRAMES);
 
   it("is all that it asks for, in its shapes, and nothing else", () => {
     const shapes = (tensors: ReadonlyMap<string, Tensor>) =>
@@ -38,7 +38,7 @@ describe("what an encoder of clips begins with", () => {
     const data = normal(random, [3, SIDE, SIDE], 1);
     const frames = new Float32Array(FRAMES * data.length);
     for (let frame = 0; frame < FRAMES; frame++) frames.set(data, frame * data.length);
-    const ofPicture = await encoderStates(vitConfig, picture, {
+    const ofPicture = await encoderStates(vitConfig, image, {
       type: "float32",
       shape: [1, 3, SIDE, SIDE],
       data,

@@ -48,12 +48,12 @@ describe("an encoder with one block more", () => {
         [2, depth + 1, width],
       ],
     );
-    for (let picture = 0; picture < 2; picture++) {
+    for (let image = 0; image < 2; image++) {
       for (let block = 0; block <= depth; block++) {
         for (let i = 0; i < width; i++) {
-          const value = Number(after.data[(picture * (depth + 1) + block) * width + i]);
-          const known = Number(before.data[(picture * depth + Math.min(block, depth - 1)) * width + i]);
-          assert.ok(Math.abs(value - known) < 1e-3, `picture ${picture}, block ${block}: ${value}, ${known}`);
+          const value = Number(after.data[(image * (depth + 1) + block) * width + i]);
+          const known = Number(before.data[(image * depth + Math.min(block, depth - 1)) * width + i]);
+          assert.ok(Math.abs(value - known) < 1e-3, `picture ${image}, block ${block}: ${value}, ${known}`);
         }
       }
     }

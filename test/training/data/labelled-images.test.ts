@@ -28,9 +28,9 @@ describe("labelled pictures", () => {
   };
   for (const [what, path] of Object.entries(spellings)) {
     it(`have the name of their sub-folder, however the folder is spelt: ${what}`, async () => {
-      const pictures = await readLabelledImages([path]);
+      const images = await readLabelledImages([path]);
       assert.deepEqual(
-        pictures.map((picture) => [relative(folder, picture.path), picture.labels.label]),
+        images.map((image) => [relative(folder, image.path), image.labels.label]),
         expected,
       );
     });
@@ -47,14 +47,14 @@ describe("labelled pictures", () => {
       },
     ];
     writeFileSync(file, `${lines.map((line) => JSON.stringify(line)).join("\n\n")}\n`);
-    const pictures = await readLabelledImages([file, join(folder, "set")]);
-    assert.equal(pictures.length, 5);
-    assert.equal(pictures[0]?.path, join(folder, "set/red/a.png"));
+    const images = await readLabelledImages([file, join(folder, "set")]);
+    assert.equal(images.length, 5);
+    assert.equal(images[0]?.path, join(folder, "set/red/a.png"));
     assert.deepEqual(
-      pictures.map(({ regions }) => regions),
+      images.map(({ regions }) => regions),
       [undefined, [{ label: "pear", box: [0, 0, 0.5, 1] }], undefined, undefined, undefined],
     );
-    assert.deepEqual(Object.fromEntries(classesOf(pictures)), {
+    assert.deepEqual(Object.fromEntries(classesOf(images)), {
       object: ["apple", "pear"],
       "back ground": ["red"],
       label: ["blue", "red"],
@@ -96,11 +96,11 @@ describe("labelled pictures", () => {
 });
 
 describe("what training pictures teach", () => {
-  const picture = (labels: Record<string, string>) => ({ path: "x", labels });
-  const [red, blue] = [picture({ colour: "red" }), picture({ colour: "blue" })];
+  const image = (labels: Record<string, string>) => ({ path: "x", labels });
+  const [red, blue] = [image({ colour: "red" }), image({ colour: "blue" })];
 
   it("is their labels, whatever labels a test adds", () => {
-    const classes = trainingClasses([red, blue], [picture({ colour: "green" })]);
+    const classes = trainingClasses([red, blue], [image({ colour: "green" })]);
     assert.deepEqual(Object.fromEntries(classes), { colour: ["blue", "red"] });
   });
 
@@ -113,7 +113,7 @@ describe("what training pictures teach", () => {
       code: "invalid_data",
       message: /'colour' at least, got 1/,
     });
-    assert.throws(() => trainingClasses([red, blue], [picture({ shape: "round" })]), {
+    assert.throws(() => trainingClasses([red, blue], [image({ shape: "round" })]), {
       code: "invalid_data",
       message: /^test examples: 'shape'/,
     });

@@ -18,9 +18,9 @@ const write = (name: string, content: string | object) => {
 before(async () => {
   mkdirSync(at("pairs/deep"), { recursive: true });
   const create = { width: 4, height: 4, channels: 3 as const, background: "red" };
-  const picture = await sharp({ create }).png().toBuffer();
+  const image = await sharp({ create }).png().toBuffer();
   for (const name of ["a.png", "COCO_val2014_000000000042.jpg", "pairs/one.png", "pairs/deep/two.png"]) {
-    writeFileSync(at(name), picture);
+    writeFileSync(at(name), image);
   }
   write("text.png", "no picture");
   write("pairs/one.txt", "first\nsecond\n");

@@ -163,14 +163,14 @@ describe("fine-tuning", () => {
       [0, 0, 0.5, 1],
       [0.5, 0, 1, 1],
     ] as const;
-    const pictures = sides.map(({ path, labels }, index): LabelledImage => {
+    const images = sides.map(({ path, labels }, index): LabelledImage => {
       const colours = index % 2 === 0 ? (["red", "blue"] as const) : (["blue", "red"] as const);
       return { path, labels, regions: halves.map((box, half) => ({ label: colours[half] ?? "", box })) };
     });
-    for (const [index, { path }] of pictures.entries()) {
+    for (const [index, { path }] of images.entries()) {
       await drawPicture(path, 16, (x) => (x < 8 === (index % 2 === 0) ? [220, 20, 20] : [20, 20, 220]));
     }
-    const settings = { training: pictures, test: pictures, epochs: 30, leastArea: 1, mirror: false };
+    const settings = { training: images, test: images, epochs: 30, leastArea: 1, mirror: false };
     const accuracies = await finetune(encoder(), options("regions", settings));
     assert.equal(accuracies.get("regions"), 1);
     const { shape } = tensorsIn("regions").get("head.regions.weight") ?? {};
@@ -181,7 +181,7 @@ describe("fine-tuning", () => {
         message: /no crops and no mirrors/,
       });
     }
-    const named = pictures.map(({ path, labels }) => ({ path, labels: { regions: labels.colour ?? "" } }));
+    const named = images.map(({ path, labels }) => ({ path, labels: { regions: labels.colour ?? "" } }));
     await assert.rejects(finetune(encoder(), options("named", { training: named, test: named })), {
       code: "invalid_data",
       message: /'regions'/,
@@ -326,7 +326,7 @@ describe("a linear probe", () => {
       ...settings,
       training,
       test,
-      onPictures: (count) => done.push(count),
+      onImages: (count) => done.push(count),
     });
     assert.equal(accuracies.get("label"), 1);
     assert.equal(done.at(-1), training.length + test.length);
@@ -334,8 +334,8 @@ describe("a linear probe", () => {
   });
 
   it("is at chance where labels have nothing to do with pictures", async () => {
-    const shuffled = (pictures: readonly LabelledImage[]) =>
-      pictures.map(({ path }, index) => ({ path, labels: { label: index % 2 === 0 ? "even" : "odd" } }));
+    const shuffled = (images: readonly LabelledImage[]) =>
+      images.map(({ path }, index) => ({ path, labels: { label: index % 2 === 0 ? "even" : "odd" } }));
     const accuracies = await linearProbe(encoder(), {
       ...settings,
       training: shuffled(training),

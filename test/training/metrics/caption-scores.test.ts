@@ -94,7 +94,7 @@ describe("CIDEr", () => {
 describe("captionScores", () => {
   const word = fc.constantFrom("a", "red", "dog", "runs", "don't", "Über", "狗", "🐶", ".", "");
   const caption = fc.array(word, { maxLength: 12 }).map((words) => words.join(" "));
-  const picture = fc.record({
+  const image = fc.record({
     candidate: caption,
     references: fc.array(caption, { minLength: 1, maxLength: 4 }),
   });
@@ -103,9 +103,9 @@ describe("captionScores", () => {
     const inRange = ({ cider, ciderD, bleu, rougeL }: CaptionScores) =>
       [cider / 10, ciderD / 10, ...bleu, rougeL].every((score) => score >= 0 && score <= 1 + 1e-9);
     fc.assert(
-      fc.property(fc.array(picture, { minLength: 1, maxLength: 6 }), (pictures) => {
-        const { overall, perImage } = captionScores(pictures);
-        assert.equal(perImage.length, pictures.length);
+      fc.property(fc.array(image, { minLength: 1, maxLength: 6 }), (images) => {
+        const { overall, perImage } = captionScores(images);
+        assert.equal(perImage.length, images.length);
         assert.ok([overall, ...perImage].every(inRange));
       }),
     );
@@ -129,10 +129,10 @@ describe("captionScores", () => {
 
   it("refuses no pictures, and a picture without references", () => {
     assert.throws(() => captionScores([]), { code: "invalid_option" });
-    const pictures = [
+    const images = [
       { candidate: "a", references: ["a"] },
       { candidate: "b", references: [] },
     ];
-    assert.throws(() => captionScores(pictures), { code: "invalid_option", message: /pictures\[1\]/ });
+    assert.throws(() => captionScores(images), { code: "invalid_option", message: /pictures\[1\]/ });
   });
 });

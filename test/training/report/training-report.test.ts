@@ -23,7 +23,7 @@ const whole: TrainingReport = {
       question: hostile,
       prediction: hostile,
       references: [hostile],
-      picture: Uint8Array.of(1, 2, 3),
+      image: Uint8Array.of(1, 2, 3),
       mime: "image/png",
     },
   ],

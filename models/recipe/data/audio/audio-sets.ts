@@ -16,7 +16,7 @@ export interface AudioSetOptions {
   readonly timbre: Timbre;
   readonly combinations: Combinations;
   readonly seed: number;
-  readonly onSound?: ((done: number) => void) | undefined;
+  readonly onAudio?: ((done: number) => void) | undefined;
 }
 
 /** Two answers are for them. */
@@ -32,7 +32,7 @@ const rare: ReadonlySet<AudioQuestionType> = new Set([
 
 /** Makes sounds, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeAudioSet(options: AudioSetOptions): Promise<void> {
-  const { folder, count, seed, timbre, onSound } = options;
+  const { folder, count, seed, timbre, onAudio } = options;
   const spoken = await speakNumbers(timbre);
   mkdirSync(join(folder, "sounds"), { recursive: true });
   const lines = new SetLines("audio");
@@ -50,7 +50,7 @@ export async function writeAudioSet(options: AudioSetOptions): Promise<void> {
       questions: someQuestions(audioQuestionsOf(scene, content), content, rare),
       labels: audioLabels(scene),
     });
-    onSound?.(index + 1);
+    onAudio?.(index + 1);
   }
   lines.write(folder);
 }

@@ -1,9 +1,8 @@
 import { type Random, randomStreams } from "../../../../src/core/random.js";
-import type { EncoderInput, LabelledInputs } from "../../../../src/training/data/labelled-batches.js";
-import { REGIONS } from "../../../../src/training/encoder/region-targets.js";
+import { type EncoderInput, type LabelledInputs, REGIONS } from "../../../../src/training/index.js";
 import { thingsInPatches } from "../images/draw-scene.js";
 import { IconRasters, variedLook } from "../images/icon-looks.js";
-import { scaledPicture } from "../images/paint.js";
+import { scaledImage } from "../images/paint.js";
 import { drawable } from "../images/scene-sets.js";
 import { readDrawableConcepts } from "../text/concepts.js";
 import { type Actor, arrangeClip } from "./arrange-clip.js";
@@ -72,10 +71,10 @@ export async function clipInputs(options: ClipInputsOptions): Promise<LabelledIn
     for (const { concept } of actors) looks.push(await variedLook(rasters, concept, random));
     const shift = MOST_SHIFTED * (2 * random() - 1);
     const times = taken.map((time) => Math.min(1, Math.max(0, time + shift)));
-    const pictures = paintClip(scene, actors, looks, { times, side, random });
+    const images = paintClip(scene, actors, looks, { times, side, random });
     const data = new Float32Array(frames * 3 * side * side);
-    pictures.forEach((picture, frame) => {
-      data.set(scaledPicture(picture), frame * 3 * side * side);
+    images.forEach((image, frame) => {
+      data.set(scaledImage(image), frame * 3 * side * side);
     });
     return { data, patches: patchesOf(scene, actors, times) };
   }

@@ -1,7 +1,7 @@
 import type { Random } from "../../../../src/core/random.js";
 import { chooseFrames } from "../../../../src/media/decode/video/choose-frames.js";
 import { type IconRasters, type Look, plainLook } from "../images/icon-looks.js";
-import { addNoise, type Picture, paintBackground, paintThing, randomNoise } from "../images/paint.js";
+import { addNoise, type PaintedImage, paintBackground, paintThing, randomNoise } from "../images/paint.js";
 import { pick } from "../images/scene.js";
 import { type Actor, arrangeClip } from "./arrange-clip.js";
 import type { ClipScene } from "./clip-scene.js";
@@ -33,17 +33,17 @@ export function paintClip(
     side,
     random,
   }: { readonly times: readonly number[]; readonly side: number; readonly random: Random },
-): Picture[] {
+): PaintedImage[] {
   const empty = paintBackground({ color: background, texture: "plain" }, side, random);
   const noise = randomNoise(random);
   return times.map((time) => {
-    const picture = { side, pixels: empty.pixels.slice() };
+    const image = { side, pixels: empty.pixels.slice() };
     actors.forEach((actor, index) => {
       const [look, arranged] = [looks[index], actor.at(time)];
-      if (look && arranged) paintThing(picture, look, arranged);
+      if (look && arranged) paintThing(image, look, arranged);
     });
-    addNoise(picture, noise, random);
-    return picture;
+    addNoise(image, noise, random);
+    return image;
   });
 }
 
@@ -57,7 +57,7 @@ export interface DrawClipOptions {
 export async function drawClip(
   scene: ClipScene,
   { rasters, side, random }: DrawClipOptions,
-): Promise<Picture[]> {
+): Promise<PaintedImage[]> {
   const actors = arrangeClip(scene, side, random);
   const looks: Look[] = [];
   for (const { concept } of actors) {

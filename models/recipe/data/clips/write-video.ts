@@ -3,7 +3,7 @@ import { renameSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { EpalmError, messageOf } from "../../../../src/core/errors.js";
 import { findFfmpeg } from "../../../../src/media/decode/ffmpeg/find-ffmpeg.js";
-import type { Picture } from "../images/paint.js";
+import type { PaintedImage } from "../images/paint.js";
 
 export interface VideoOptions {
   readonly framesPerSecond: number;
@@ -18,7 +18,7 @@ export interface VideoOptions {
  */
 export async function writeVideo(
   path: string,
-  frames: readonly Picture[],
+  frames: readonly PaintedImage[],
   { framesPerSecond, loss }: VideoOptions,
 ): Promise<void> {
   const { path: program } = await findFfmpeg();
@@ -47,7 +47,7 @@ export async function writeVideo(
   renameSync(part, path);
 }
 
-function bytesOf({ pixels }: Picture): Uint8Array {
+function bytesOf({ pixels }: PaintedImage): Uint8Array {
   const rounded = new Uint8ClampedArray(pixels);
   return new Uint8Array(rounded.buffer);
 }

@@ -10,7 +10,7 @@ import type { Background } from "./scene.js";
  */
 
 /** A square picture: red, green and blue from 0 to 255, pixel by pixel, row by row. */
-export interface Picture {
+export interface PaintedImage {
   readonly side: number;
   readonly pixels: Float32Array;
 }
@@ -20,7 +20,7 @@ const NOISE_SHARE = 0.5;
 const MOST_NOISE = 14;
 
 /** A ground as `SceneArtist` draws it, but for smooth edges. */
-export function paintBackground({ color, texture }: Background, side: number, random: Random): Picture {
+export function paintBackground({ color, texture }: Background, side: number, random: Random): PaintedImage {
   const base = colors[color].map((value) => value + COLOR_JITTER * (2 * random() - 1));
   const shade = base.map(shadeOf);
   const step = 8 + Math.round(8 * random());
@@ -53,7 +53,7 @@ function fraction(value: number): number {
 }
 
 /** Adds a thing where it is arranged; what is outside of the picture is not seen. */
-export function paintThing({ side, pixels }: Picture, look: Look, arranged: Arranged): void {
+export function paintThing({ side, pixels }: PaintedImage, look: Look, arranged: Arranged): void {
   const { stretch, isMirrored } = look;
   const rasterSide = RASTER_SIDES.find((known) => known * 1.25 >= arranged.size) ?? RASTER_SIDES[1];
   const drawings = look.drawings.map(({ raster, share }) => ({
@@ -121,7 +121,7 @@ export function randomNoise(random: Random): number {
 }
 
 /** Noise of at most `most` either way. Values stay from 0 to 255. */
-export function addNoise({ pixels }: Picture, most: number, random: Random): void {
+export function addNoise({ pixels }: PaintedImage, most: number, random: Random): void {
   const first = Math.floor(random() * noise.length);
   for (let i = 0; i < pixels.length; i++) {
     const value = (pixels[i] as number) + most * (noise[(first + i) % noise.length] as number);
@@ -138,7 +138,7 @@ function makeNoise(): Float32Array {
 }
 
 /** As an encoder of ours takes it: [3, side, side]. */
-export function scaledPicture({ side, pixels }: Picture): Float32Array {
+export function scaledImage({ side, pixels }: PaintedImage): Float32Array {
   const { mean, std } = imagenetPreprocessing(side);
   const count = side * side;
   const scaled = new Float32Array(3 * count);

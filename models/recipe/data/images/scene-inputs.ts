@@ -1,11 +1,9 @@
 import { type Random, randomStreams } from "../../../../src/core/random.js";
-import type { EncoderInput, LabelledInputs } from "../../../../src/training/data/labelled-batches.js";
-import type { Labelled } from "../../../../src/training/data/labelled-images.js";
-import { REGIONS } from "../../../../src/training/encoder/region-targets.js";
+import { type EncoderInput, type LabelledInputs, type Labelled, REGIONS } from "../../../../src/training/index.js";
 import { readDrawableConcepts } from "../text/concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";
-import { addNoise, paintBackground, paintThing, randomNoise, scaledPicture } from "./paint.js";
+import { addNoise, paintBackground, paintThing, randomNoise, scaledImage } from "./paint.js";
 import { randomScene, type Scene } from "./scene.js";
 import { drawable, labelsOf } from "./scene-sets.js";
 
@@ -52,14 +50,14 @@ class ScenePainter {
   /** A scene as [3, side, side], scaled, and which thing is in each patch. */
   async paint(scene: Scene, random: Random): Promise<EncoderInput> {
     const { side } = this.options;
-    const picture = paintBackground(scene.background, side, random);
+    const image = paintBackground(scene.background, side, random);
     const arranged = arrange(scene, side, random);
     for (const [index, { concept }] of scene.objects.entries()) {
       const look = await variedLook(this.#rasters, concept, random);
-      paintThing(picture, look, arranged[index] as Arranged);
+      paintThing(image, look, arranged[index] as Arranged);
     }
-    addNoise(picture, randomNoise(random), random);
-    return { data: scaledPicture(picture), patches: new Map([[REGIONS, this.#patches(scene, arranged)]]) };
+    addNoise(image, randomNoise(random), random);
+    return { data: scaledImage(image), patches: new Map([[REGIONS, this.#patches(scene, arranged)]]) };
   }
 
   #patches({ objects }: Scene, arranged: readonly Arranged[]): Int32Array {

@@ -28,12 +28,12 @@ export interface SceneSetOptions {
   readonly seed: number;
   /** Objects of a scene; default: from one to four. */
   readonly objects?: number | undefined;
-  readonly onPicture?: ((done: number) => void) | undefined;
+  readonly onImage?: ((done: number) => void) | undefined;
 }
 
 /** Draws scenes, and writes beside them what `SetLines` says. The same options make the same set. */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
-  const { folder, count, side, seed, onPicture } = options;
+  const { folder, count, side, seed, onImage } = options;
   const shown = options.concepts === "all" ? readConcepts() : readDrawableConcepts();
   const concepts = await drawable(shown, options.styles);
   const artist = new SceneArtist();
@@ -56,7 +56,7 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
         box: boxOf(arranged[object] as Arranged, side),
       })),
     });
-    onPicture?.(index + 1);
+    onImage?.(index + 1);
   }
   lines.write(folder);
 }

@@ -1,5 +1,5 @@
 import { type Random, randomStreams, shuffled } from "../../../../src/core/random.js";
-import { normalNumber } from "../../../../src/training/distributions.js";
+import { normalNumber } from "../../../../src/training/index.js";
 import { randomAudioScene } from "../audio/audio-scene.js";
 import { audioAttributes, audioLabels, audioQuestionsOf, captionsOf } from "../audio/describe-audio.js";
 import { randomClipScene } from "../clips/clip-scene.js";
@@ -52,7 +52,7 @@ const englishShares = [1, 0.3, 0.15];
 
 /** Shares of what is made up: facts; of all else, what can be heard and what happens in clips. */
 const FACTS_SHARE = 0.25;
-const SOUNDS_SHARE = 0.12;
+const AUDIO_SHARE = 0.12;
 const CLIPS_SHARE = 0.15;
 
 /** Of things seen or heard: how often the texts alone are read, with nothing given: answers are then guesses. */
@@ -90,7 +90,7 @@ const comparing: ReadonlySet<string> = new Set([
   "which first",
 ]);
 /** How often the scene is of what pictures show, not of all concepts. */
-const PICTURED_SHARE = 0.7;
+const DRAWABLE_SHARE = 0.7;
 
 /**
  * Plain English as far as WordNet holds it: definitions of all meanings that its tagged texts use or that have the
@@ -155,7 +155,7 @@ function factStatement({ name, kind, tags }: Concept, random: Random): string {
 }
 
 /** What is there to be perceived, as texts say it. */
-interface Perceived {
+interface DescribedMedium {
   /** By attribute, as encoders learn them. */
   readonly labels: Readonly<Record<string, string>>;
   /** In other words each. */
@@ -170,19 +170,19 @@ interface Question {
   readonly answer: string;
 }
 
-function randomPerceived(seen: readonly Concept[], random: Random): () => Perceived {
+function randomMedium(seen: readonly Concept[], random: Random): () => DescribedMedium {
   const share = random();
-  if (share < SOUNDS_SHARE) {
+  if (share < AUDIO_SHARE) {
     return () => {
-      const sound = randomAudioScene(random, "training");
+      const scene = randomAudioScene(random, "training");
       return {
-        labels: audioLabels(sound),
-        captions: captionsOf(sound),
-        questions: () => audioQuestionsOf(sound, random),
+        labels: audioLabels(scene),
+        captions: captionsOf(scene),
+        questions: () => audioQuestionsOf(scene, random),
       };
     };
   }
-  if (share < SOUNDS_SHARE + CLIPS_SHARE) {
+  if (share < AUDIO_SHARE + CLIPS_SHARE) {
     return () => {
       const clip = randomClipScene(random, seen, "training");
       return {
@@ -203,9 +203,9 @@ function randomPerceived(seen: readonly Concept[], random: Random): () => Percei
 }
 
 /** @param perceive something of one modality, another each time */
-function perceivedDocument(perceive: () => Perceived, random: Random): Document {
-  const { labels, captions, questions } = perceive();
-  const some = (length: number) => Array.from({ length }, () => perceive().labels);
+function mediumDocument(nextMedium: () => DescribedMedium, random: Random): Document {
+  const { labels, captions, questions } = nextMedium();
+  const some = (length: number) => Array.from({ length }, () => nextMedium().labels);
   return {
     conditioningLabels:
       random() < UNGIVEN_SHARE
@@ -218,7 +218,7 @@ function perceivedDocument(perceive: () => Perceived, random: Random): Document 
   };
 }
 
-function someQuestions(questions: Perceived["questions"], random: Random): Question[] {
+function someQuestions(questions: DescribedMedium["questions"], random: Random): Question[] {
   const again = Array.from({ length: COMPARING_QUESTIONS }, questions).flat();
   const compared = again.filter(({ type }) => comparing.has(type));
   return [
@@ -274,12 +274,12 @@ function drawFrom(shares: readonly number[], random: Random): number {
 }
 
 /** One document of endless many: something perceived and questions about it, a fact, a question about a fact. */
-function inventedDocument(all: readonly Concept[], pictured: readonly Concept[], random: Random): Document {
+function inventedDocument(all: readonly Concept[], drawable: readonly Concept[], random: Random): Document {
   if (random() >= FACTS_SHARE) {
-    const seen = random() < PICTURED_SHARE ? pictured : all;
-    return perceivedDocument(randomPerceived(seen, random), random);
+    const seen = random() < DRAWABLE_SHARE ? drawable : all;
+    return mediumDocument(randomMedium(seen, random), random);
   }
-  const concept = pick(random, random() < 0.5 ? pictured : all);
+  const concept = pick(random, random() < 0.5 ? drawable : all);
   if (random() < 0.5)
     return { conditioningLabels: [], texts: [{ sentence: factStatement(concept, random) }] };
   const questions = factQuestions(concept, all, random);
@@ -294,12 +294,12 @@ export function epochDocuments(
   epoch: number,
 ): Document[] {
   const [random = Math.random, choice = Math.random] = randomStreams(seed + epoch, 2);
-  const pictured = readDrawableConcepts();
+  const drawable = readDrawableConcepts();
   const share = englishShares[Math.min(epoch, englishShares.length - 1)] ?? 0;
   const read = english.filter(() => choice() < share);
   const documents: Document[] = [
     ...read.map((sentence) => ({ conditioningLabels: [], texts: [{ sentence }] })),
-    ...english.map(() => inventedDocument(concepts, pictured, random)),
+    ...english.map(() => inventedDocument(concepts, drawable, random)),
   ];
   return shuffled(documents, random);
 }

@@ -9,7 +9,7 @@ import {
 } from "../../../../models/recipe/data/clips/clip-scene.js";
 import { drawClip, FILE_FRAMES, takenTimes } from "../../../../models/recipe/data/clips/draw-clip.js";
 import { IconRasters } from "../../../../models/recipe/data/images/icon-looks.js";
-import type { Picture } from "../../../../models/recipe/data/images/paint.js";
+import type { PaintedImage } from "../../../../models/recipe/data/images/paint.js";
 import { type Concept, readDrawableConcepts } from "../../../../models/recipe/data/text/concepts.js";
 import { randomStreams } from "../../../../src/core/random.js";
 
@@ -26,7 +26,7 @@ function conceptOf(name: string): Concept {
 
 const [thing, other] = [conceptOf("red apple"), conceptOf("rocket")];
 
-function draw(event: ClipEvent, seed: number): Promise<Picture[]> {
+function draw(event: ClipEvent, seed: number): Promise<PaintedImage[]> {
   const [random = Math.random] = randomStreams(seed, 1);
   return drawClip({ background: "blue", event }, { rasters, side: SIDE, random });
 }
@@ -35,7 +35,7 @@ function draw(event: ClipEvent, seed: number): Promise<Picture[]> {
 const NOTICED = 100;
 
 /** What differs from the ground, which is what the picture shows most of at its edges. */
-function seen({ pixels }: Picture): { readonly x: number; readonly y: number; readonly area: number } {
+function seen({ pixels }: PaintedImage): { readonly x: number; readonly y: number; readonly area: number } {
   const at = (pixel: number) => [0, 1, 2].map((c) => pixels[3 * pixel + c] ?? 0);
   const edge = Array.from({ length: SIDE }, (_, i) => [i, SIDE * (SIDE - 1) + i, SIDE * i]).flat();
   const background = [0, 1, 2].map(
@@ -52,8 +52,8 @@ function seen({ pixels }: Picture): { readonly x: number; readonly y: number; re
   return { x: x / area, y: y / area, area };
 }
 
-const ends = (frames: readonly Picture[]) =>
-  [frames[0], frames.at(-1)].map((frame) => seen(frame as Picture));
+const ends = (frames: readonly PaintedImage[]) =>
+  [frames[0], frames.at(-1)].map((frame) => seen(frame as PaintedImage));
 
 describe("a clip", () => {
   it("has the same frames for the same seed, and others for others", async () => {

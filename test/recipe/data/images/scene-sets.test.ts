@@ -44,8 +44,8 @@ describe("a set of scenes", () => {
     unlinkSync(join(again.folder, "pictures", "000007.jpg"));
     await writeSceneSet(again);
     const read = (root: string, name: string) => readFileSync(join(root, name));
-    const pictures = readdirSync(join(options.folder, "pictures")).map((name) => join("pictures", name));
-    for (const name of [...files, ...pictures]) {
+    const images = readdirSync(join(options.folder, "pictures")).map((name) => join("pictures", name));
+    for (const name of [...files, ...images]) {
       assert.ok(read(options.folder, name).equals(read(again.folder, name)), name);
     }
   });

@@ -26,10 +26,10 @@ describe("concepts", () => {
   });
 
   it("are shown in pictures where every style draws them", () => {
-    const pictured = readDrawableConcepts();
-    assert.ok(pictured.length >= 200, String(pictured.length));
+    const drawable = readDrawableConcepts();
+    assert.ok(drawable.length >= 200, String(drawable.length));
     const names = new Set(concepts.map(({ name }) => name));
-    for (const { name, icons } of pictured) {
+    for (const { name, icons } of drawable) {
       assert.ok(names.has(name));
       assert.equal(icons.size, trainingStyles.length + 1, name);
     }

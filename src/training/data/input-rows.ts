@@ -9,9 +9,9 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { EpalmError } from "../../../src/core/errors.js";
+import { EpalmError } from "../../core/errors.js";
 
-/** Inputs of an encoder in a file, one after the other, all of one size: made once, read in any order. */
+/** Inputs of an encoder in a file, all of the same size: computed once, read in any order. */
 export class InputRows {
   readonly #file: number;
   readonly #size: number;
@@ -22,10 +22,11 @@ export class InputRows {
   }
 
   /**
-   * Opens the file; makes it first where there is none.
+   * Opens the file; writes it first if there is none.
    *
-   * @param rows how many, `size` how many numbers each
-   * @param make gives the numbers of a row
+   * @param rows number of inputs; `size`: numbers in each
+   * @param make computes one input
+   * @throws invalid_data if the file has another length
    */
   static async open(
     path: string,
@@ -52,7 +53,7 @@ export class InputRows {
   }
 }
 
-/** The file has its name only when it is whole. */
+/** The file gets its name only when it is complete. */
 async function writeRows(path: string, rows: number, make: (row: number) => Promise<Float32Array>) {
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
