@@ -1,5 +1,5 @@
 import { EpalmError } from "../core/errors.js";
-import { formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
+import { floats, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import type { ClientUpdate } from "./client.js";
 
 /**
@@ -15,8 +15,7 @@ export function checkUpdate(update: ClientUpdate, expected: ReadonlyMap<string, 
     if (!sameShape(tensor.shape, shape) || tensor.data.length !== expected.get(name)?.data.length) {
       throw refuse(`${name}: expected ${formatShape(shape)}, got ${formatShape(tensor.shape)}`);
     }
-    if (!(tensor.data as Float32Array).every(Number.isFinite))
-      throw refuse(`${name}: holds numbers that are none`);
+    if (!floats(tensor).every(Number.isFinite)) throw refuse(`${name}: holds numbers that are none`);
   }
   const surplus = Array.from(update.weights.keys()).find((name) => !expected.has(name));
   if (surplus !== undefined) throw refuse(`sent what nobody asked for: ${surplus}`);
@@ -44,7 +43,7 @@ export function average(contributions: readonly Contribution[]): Map<string, Ten
       sums.set(name, entry);
       entry.examples += examples;
       for (let i = 0; i < entry.sum.length; i++) {
-        entry.sum[i] = (entry.sum[i] as number) + examples * Number(tensor.data[i]);
+        entry.sum[i] = Number(entry.sum[i]) + examples * Number(tensor.data[i]);
       }
     }
   }

@@ -1,4 +1,5 @@
 import { type MaeConfig, maeConfig } from "../backbones/mae.js";
+import { at } from "../core/at.js";
 import { EpalmError } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { EncoderFolder } from "../training/encoder/encoder-folder.js";
@@ -145,7 +146,7 @@ function isDecoder(name: string): boolean {
 }
 
 function repeated<T>(blocks: readonly T[], depth: number): T[] {
-  return Array.from({ length: depth }, (_, index) => blocks[index % blocks.length] as T);
+  return Array.from({ length: depth }, (_, index) => at(blocks, index % blocks.length));
 }
 
 /** Each block's tensors, without the block's number. */

@@ -1,6 +1,7 @@
 import { type MaeConfig, visiblePatches } from "../backbones/mae.js";
 import { patchesPerSide } from "../backbones/vit.js";
 import { weightsInMemory } from "../backbones/weights-in-memory.js";
+import { pickEntries } from "../core/at.js";
 import { randomStreams } from "../core/random.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -8,7 +9,7 @@ import { ImageBatches } from "../training/data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "../training/encoder/mae-graph.js";
 import { fit } from "../training/fit.js";
 import { learningRateShare } from "../training/schedule.js";
-import { tensorsNamed, WeightTraining } from "../training/weight-training.js";
+import { WeightTraining } from "../training/weight-training.js";
 import type { FedMaeConfig } from "./config.js";
 
 /** What the server needs of a client in a round: everything it gets, but for its own pictures. */
@@ -50,7 +51,7 @@ export async function trainLocally(task: ClientTask, images: readonly string[]):
     weightsInMemory(task.weights, "weights of the server"),
     (name) => isTrained.has(name),
   );
-  const start = tensorsNamed(task.weights, trained);
+  const start = pickEntries(task.weights, trained);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
     { weights: start, optimizer: settings.optimizer },

@@ -61,15 +61,18 @@ function lossChart(rounds: readonly RoundReport[]): string {
 function costTable(rounds: readonly RoundReport[]): string {
   const megabytes = (bytes: number) => (bytes / MEGABYTE).toFixed(1);
   const head = ["client", "block", "pictures", "ms per picture", "MB down", "MB up", "peak MB"];
-  const rows = answeredOf(rounds.at(-1) as RoundReport).map((client) => [
-    client.name,
-    String(client.block),
-    String(client.examples),
-    (client.milliseconds / client.examples).toFixed(1),
-    megabytes(client.bytesDown),
-    megabytes(client.bytesUp),
-    megabytes(client.peakBytes),
-  ]);
+  const rows = rounds
+    .slice(-1)
+    .flatMap(answeredOf)
+    .map((client) => [
+      client.name,
+      String(client.block),
+      String(client.examples),
+      (client.milliseconds / client.examples).toFixed(1),
+      megabytes(client.bytesDown),
+      megabytes(client.bytesUp),
+      megabytes(client.peakBytes),
+    ]);
   const cells = (tag: string, row: readonly string[]) =>
     `<tr>${row.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join("")}</tr>`;
   return `<section><table>${cells("th", head)}${rows.map((row) => cells("td", row)).join("")}</table></section>`;

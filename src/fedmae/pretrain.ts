@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
+import { at, pickEntries } from "../core/at.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import { randomStreams, shuffled } from "../core/random.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -139,7 +140,7 @@ class Pretraining {
 
   async #round(number: number): Promise<void> {
     const { config, hooks, clients } = this;
-    const stage = this.stages[Math.floor(number / config.rounds)] as Stage;
+    const stage = at(this.stages, Math.floor(number / config.rounds));
     const chosen = this.#participants(number, stage);
     const queue = chosen.slice();
     const reports: ClientReport[] = [];
@@ -151,7 +152,7 @@ class Pretraining {
     const work = async () => {
       for (let client = queue.shift(); client !== undefined; client = queue.shift()) {
         const assignment = stage.assignment(client);
-        const { name } = clients[client] as ClientData;
+        const { name } = at(clients, client);
         try {
           const update = await this.#client(number, client, assignment);
           updates.push({ update, assignment, client });
@@ -162,7 +163,7 @@ class Pretraining {
             throw new EpalmError("aborted", "pre-training was stopped; it goes on from its last round");
           reports.push({ kind: "left out", name, reason: messageOf(error) });
         }
-        hooks.onClient?.(reports.at(-1) as ClientReport);
+        hooks.onClient?.(at(reports, reports.length - 1));
       }
     };
     await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
@@ -195,7 +196,7 @@ class Pretraining {
       minutes: config.clientMinutes,
       signal: hooks.signal,
     });
-    checkUpdate(update, new Map(trained.map((name) => [name, weights.get(name) as Tensor])));
+    checkUpdate(update, pickEntries(weights, trained));
     return update;
   }
 
@@ -251,7 +252,7 @@ class Pretraining {
     if (mode === "greedy") return [];
     return Array.from({ length: serverDepth(mode, depth) }, (_, block) => {
       const folder = join(output, "blocks", String(block));
-      const assignment = this.stages.at(-1)?.assignment(block) as Assignment;
+      const assignment = at(this.stages, this.stages.length - 1).assignment(block);
       writeEncoderFolder(folder, {
         config: maeConfigOf(this.config, 1),
         tensors: this.#tensorsFor(assignment),
@@ -272,7 +273,7 @@ class Pretraining {
 
   async #drawGrid(): Promise<void> {
     if (this.samples.length === 0) return;
-    const stage = this.stages[Math.floor((this.#done - 1) / this.config.rounds)] as Stage;
+    const stage = at(this.stages, Math.floor((this.#done - 1) / this.config.rounds));
     const assignment = stage.assignment(0);
     const config = maeConfigOf(this.config, assignment.depth);
     const { png } = await reconstruct(config, this.#tensorsFor(assignment), this.samples, this.config.seed);

@@ -1,5 +1,5 @@
 import { EpalmError } from "../core/errors.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { floats, type Tensor } from "../tensor/tensor.js";
 
 /**
  * AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as torch.optim.AdamW computes it: the decay is taken from the
@@ -70,13 +70,16 @@ export class AdamW {
     sizeOf: (name: string) => StepSize,
   ): void {
     this.#steps++;
-    for (const [name, { data }] of weights) {
-      const [gradient, moments] = [gradientOf(name), this.#momentsOf(name, data.length)];
+    for (const [name, tensor] of weights) {
+      const [gradient, moments] = [gradientOf(name), this.#momentsOf(name, tensor.data.length)];
       for (const { length } of [gradient, moments.mean, moments.square]) {
-        if (length !== data.length)
-          throw new EpalmError("internal", `AdamW: ${name}: expected ${data.length} numbers, got ${length}`);
+        if (length !== tensor.data.length)
+          throw new EpalmError(
+            "internal",
+            `AdamW: ${name}: expected ${tensor.data.length} numbers, got ${length}`,
+          );
       }
-      this.#update(data as Float32Array, gradient, moments, sizeOf(name));
+      this.#update(floats(tensor), gradient, moments, sizeOf(name));
     }
   }
 

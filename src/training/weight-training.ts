@@ -132,24 +132,6 @@ export class WeightTraining {
   }
 }
 
-/**
- * Those of the tensors that are trained.
- *
- * @throws internal if one is missing
- */
-export function tensorsNamed(
-  tensors: ReadonlyMap<string, Tensor>,
-  names: readonly string[],
-): Map<string, Tensor> {
-  return new Map(
-    names.map((name) => {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new EpalmError("internal", `${name}: a trained tensor has no values`);
-      return [name, tensor];
-    }),
-  );
-}
-
 function addTo(sum: Float32Array, part: Float32Array): void {
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
 }

@@ -1,5 +1,11 @@
 import { join } from "node:path";
-import { type AdapterSettings, type Modality, type TrainingConfig, trainingConfigSchema, type TaskName } from "../../../src/index.js";
+import {
+  type AdapterSettings,
+  type Modality,
+  type TaskName,
+  type TrainingConfig,
+  trainingConfigSchema,
+} from "../../../src/index.js";
 import { setFolder } from "../data/data-sets.js";
 import { encoderFolders, modalitiesIn } from "../encoders/backbones.js";
 import { slotLayers } from "../language-model/language-model.js";

@@ -2,11 +2,17 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Matrix, solve } from "ml-matrix";
 import { PROMPT } from "../../../src/adapter/adapter.js";
-import { writeAdapter, type AdapterSettings, type Modality, openModelFolder, encoderOf } from "../../../src/index.js";
+import {
+  type AdapterSettings,
+  encoderOf,
+  type Modality,
+  openModelFolder,
+  writeAdapter,
+} from "../../../src/index.js";
 import type { ModelFolder } from "../../../src/model/model-folder.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { loadTokenizer } from "../../../src/tokenizer/tokenizer.js";
-import { Whitening, EncoderStates, rowsOf, stacked } from "../../../src/training/index.js";
+import { EncoderStates, rowsOf, stacked, Whitening } from "../../../src/training/index.js";
 import { type LabelledMedium, readLabelledMedia } from "../data/labelled-media.js";
 import { END_TOKEN } from "../language-model/byte-pair-encoding.js";
 import { ConditioningTables } from "../language-model/conditioning-tables.js";

@@ -4,7 +4,16 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import type { Graph } from "../../../src/graph/ir.js";
 import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import { type Labelled, attributeTargets, type Classes, classesOf, labelFeeds, fit, WeightTraining, stacked } from "../../../src/training/index.js";
+import {
+  attributeTargets,
+  type Classes,
+  classesOf,
+  fit,
+  type Labelled,
+  labelFeeds,
+  stacked,
+  WeightTraining,
+} from "../../../src/training/index.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "../encoders/slot-loss.js";
 
 const STEPS = 4000;

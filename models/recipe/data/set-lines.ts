@@ -21,11 +21,11 @@ export interface Described {
  * `question-types.jsonl`, a line per question, and `labels.jsonl` (for `epalm fedmae finetune`).
  */
 export class SetLines {
-  readonly #lines = {
-    captions: [] as string[],
-    questions: [] as string[],
-    "question-types": [] as string[],
-    labels: [] as string[],
+  readonly #lines: Readonly<Record<"captions" | "questions" | "question-types" | "labels", string[]>> = {
+    captions: [],
+    questions: [],
+    "question-types": [],
+    labels: [],
   };
 
   constructor(private readonly modality: Modality) {}

@@ -3,10 +3,10 @@ import { dirname, join } from "node:path";
 import { type Random, shuffled } from "../../../src/core/random.js";
 import { logMel } from "../../../src/media/decode/audio/log-mel.js";
 import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
-import { type LabelledInputs, InputRows } from "../../../src/training/index.js";
+import { InputRows, type LabelledInputs } from "../../../src/training/index.js";
 import { decodeWav } from "../data/audio/wav.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
-import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
+import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /** 2.56 seconds. */
 const FRAMES = 256;
@@ -33,22 +33,17 @@ const config = {
 /** Sounds that mean and deviation are measured on. */
 const MEASURED = 1000;
 
-export interface AudioEncoderOptions {
-  readonly output: string;
+export interface AudioEncoderOptions extends EncoderRunOptions {
   /** Folders that `writeSoundSet` wrote. */
   readonly training: string;
   readonly tests: Readonly<Record<string, string>>;
   /** Where the sounds' features are kept for the next start. */
   readonly features: string;
-  readonly steps: number;
-  readonly batchSize: number;
-  readonly testEvery: number;
-  readonly threads?: number | undefined;
 }
 
 /** Trains the encoder of sounds to tell what is heard; goes on from its checkpoint where it was stopped. */
 export async function trainAudioEncoder(
-  { training, tests, features, steps, batchSize, testEvery, ...options }: AudioEncoderOptions,
+  { training, tests, features, steps, ...options }: AudioEncoderOptions,
   hooks: SceneEncoderHooks = {},
 ): Promise<void> {
   const scale = await measuredScale(training, join(features, "scale.json"));
@@ -71,14 +66,7 @@ export async function trainAudioEncoder(
       training: augmentedInputs(await inputs("training", training)),
       tests: Object.fromEntries(opened),
       steps,
-      batchSize,
-      learningRate: 1e-3,
-      weightDecay: 0.05,
       warmupSteps: Math.min(200, Math.ceil(steps / 10)),
-      labelSmoothing: 0.05,
-      testEvery,
-      checkpointEvery: 100,
-      seed: 0,
     },
     hooks,
   );

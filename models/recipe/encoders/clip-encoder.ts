@@ -1,16 +1,23 @@
-import { EpalmError } from "../../../src/index.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
+import { EpalmError } from "../../../src/index.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
 import {
   imagenetPreprocessing,
   imagenetPreprocessorConfig,
 } from "../../../src/preprocessing/image-preprocessing.js";
-import type { Tensor } from "../../../src/tensor/tensor.js";
-import { type LabelledInputs, filled, normal, classesOf, headName, trainedHeads } from "../../../src/training/index.js";
+import { floats, type Tensor } from "../../../src/tensor/tensor.js";
+import {
+  classesOf,
+  filled,
+  headName,
+  type LabelledInputs,
+  normal,
+  trainedHeads,
+} from "../../../src/training/index.js";
 import { clipInputs } from "../data/clips/clip-inputs.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
-import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
+import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /**
  * Half as many as published. A step of 16 clips takes 1.25 seconds of one core with four frames, 2.45 with eight; a clip
@@ -24,18 +31,13 @@ const TIMES_SEED = 9;
 /** Clips of a test that are looked at: a file takes as long as a training example. */
 const TESTED = 300;
 
-export interface ClipEncoderOptions {
-  readonly output: string;
+export interface ClipEncoderOptions extends EncoderRunOptions {
   /** Folder of an encoder of pictures to begin with, of whose sizes it is. */
   readonly from: string;
   /** Clips that are drawn anew each time. */
   readonly clips: { readonly count: number; readonly seed: number };
   /** Folders that `writeClipSet` wrote, by name. */
   readonly tests: Readonly<Record<string, string>>;
-  readonly steps: number;
-  readonly batchSize: number;
-  readonly testEvery: number;
-  readonly threads?: number | undefined;
 }
 
 /** Trains a TimeSformer to tell what happens in clips; goes on from its checkpoint where it was stopped. */
@@ -65,12 +67,7 @@ export async function trainClipEncoder(
       training,
       tests: Object.fromEntries(Object.entries(tests).map(([name, set]) => [name, openClips(set, side)])),
       steps,
-      learningRate: 1e-3,
-      weightDecay: 0.05,
       warmupSteps: Math.min(100, Math.ceil(steps / 10)),
-      labelSmoothing: 0.05,
-      checkpointEvery: 100,
-      seed: 0,
     },
     hooks,
   );
@@ -108,7 +105,7 @@ const TIMES_SHARE = 0.3;
  * late. (Where they go is not learnt in 1,400 steps either way.)
  */
 function firstTimes(image: ReadonlyMap<string, Tensor>): Tensor {
-  const places = (image.get("pos_embed")?.data ?? new Float32Array()) as Float32Array;
+  const places = floats(image.get("pos_embed"));
   const std = Math.sqrt(places.reduce((sum, value) => sum + value * value, 0) / places.length);
   const [random = Math.random] = randomStreams(TIMES_SEED, 1);
   const shape = [1, FRAMES, image.get("cls_token")?.shape.at(-1) ?? 0];

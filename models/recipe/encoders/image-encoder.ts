@@ -8,23 +8,16 @@ import { type LabelledInputs, trainedHeads } from "../../../src/training/index.j
 import { sceneInputs } from "../data/images/scene-inputs.js";
 import { withOutputBlock } from "./output-block.js";
 import type { LabelSlots } from "./slot-loss.js";
-import { type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
+import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
-export interface ImageEncoderOptions {
-  readonly output: string;
+export interface ImageEncoderOptions extends EncoderRunOptions {
   /** Folder of the encoder to begin with. */
   readonly from: string;
   /** Scenes that are drawn anew each time. */
   readonly scenes: { readonly count: number; readonly seed: number };
   /** Labels that `writeSceneSet` wrote, by name. */
   readonly tests: Readonly<Record<string, string>>;
-  readonly steps: number;
-  readonly batchSize: number;
-  readonly testEvery: number;
-  readonly threads?: number | undefined;
 }
-
-const common = { learningRate: 1e-3, weightDecay: 0.05, labelSmoothing: 0.05, seed: 0 };
 
 /** Trains an encoder to tell what scenes show; goes on from its checkpoint where it was stopped. */
 export async function trainImageEncoder(
@@ -35,7 +28,6 @@ export async function trainImageEncoder(
   const side = config.image_size;
   await trainSceneEncoder(
     {
-      ...common,
       ...options,
       config: { ...config, model_type: "vit" },
       preprocessor: imagenetPreprocessorConfig(side),
@@ -44,7 +36,6 @@ export async function trainImageEncoder(
       tests: await openTests(tests, side),
       steps,
       warmupSteps: Math.min(200, Math.ceil(steps / 10)),
-      checkpointEvery: 100,
     },
     hooks,
   );
@@ -72,7 +63,6 @@ export async function trainOutputBlock(
   const { examples, input } = await sceneInputs({ ...scenes, side, patchSide: config.patch_size });
   await trainSceneEncoder(
     {
-      ...common,
       ...options,
       config: { ...config, model_type: "vit", num_hidden_layers: depth + 1 },
       preprocessor: imagenetPreprocessorConfig(side),
@@ -83,7 +73,6 @@ export async function trainOutputBlock(
       tests: await openTests(tests, side),
       steps,
       warmupSteps: Math.ceil(steps / 10),
-      checkpointEvery: 100,
     },
     hooks,
   );

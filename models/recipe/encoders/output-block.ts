@@ -1,5 +1,5 @@
 import { EpalmError } from "../../../src/index.js";
-import type { Tensor } from "../../../src/tensor/tensor.js";
+import { floats, type Tensor } from "../../../src/tensor/tensor.js";
 import { filled } from "../../../src/training/index.js";
 
 /** What an encoder's residual stream is divided by: so much it deviated behind the last of six blocks. */
@@ -46,12 +46,8 @@ function isAdded(name: string): boolean {
   return /^(cls_token|pos_embed|patch_embed\.|blocks\.\d+\.(attn\.proj|mlp\.fc2)\.)/.test(name);
 }
 
-function divided({ type, shape, data }: Tensor): Tensor {
-  return {
-    type,
-    shape,
-    data: Float32Array.from(data as Float32Array, (value) => value / RESIDUAL_STD),
-  };
+function divided(tensor: Tensor): Tensor {
+  return { ...tensor, data: floats(tensor).map((value) => value / RESIDUAL_STD) };
 }
 
 function zerosLike({ type, shape, data }: Tensor): Tensor {

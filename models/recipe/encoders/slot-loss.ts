@@ -1,7 +1,7 @@
 import type { GraphBuilder } from "../../../src/graph/builder.js";
 import type { Value } from "../../../src/graph/ir.js";
 import { constantSource, type Tensor, type TensorSource } from "../../../src/tensor/tensor.js";
-import { type Labelled, type Classes, stacked } from "../../../src/training/index.js";
+import { type Classes, type Labelled, stacked } from "../../../src/training/index.js";
 import type { ConditioningTables } from "../language-model/conditioning-tables.js";
 
 /** How far slots are from what the language model reads as labels. */

@@ -1,26 +1,45 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tensor } from "../../../src/tensor/tensor.js";
-import { batchesInOrder, type LabelledInputs, randomBatches, type Classes, trainingClasses, type EncoderConfig, type ExtraHead, initialEncoder, trainEncoder, fingerprintOf } from "../../../src/training/index.js";
+import {
+  batchesInOrder,
+  type Classes,
+  type EncoderTrainingOptions,
+  type ExtraHead,
+  fingerprintOf,
+  initialEncoder,
+  type LabelledInputs,
+  randomBatches,
+  trainEncoder,
+  trainingClasses,
+} from "../../../src/training/index.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";
 
-export interface SceneEncoderOptions {
-  /** Folder of the encoder, in the form of a public checkpoint, and of the run's checkpoint and log. */
+/** What the encoders of all modalities have in common. */
+const common = {
+  learningRate: 1e-3,
+  weightDecay: 0.05,
+  labelSmoothing: 0.05,
+  checkpointEvery: 100,
+  seed: 0,
+};
+
+/** What the build chooses for each encoder. */
+export interface EncoderRunOptions {
   readonly output: string;
-  readonly config: EncoderConfig;
-  /** The public `preprocessor_config.json`. */
-  readonly preprocessor: unknown;
-  readonly training: LabelledInputs;
-  /** By name; each is scored every `testEvery` steps. */
-  readonly tests: Readonly<Record<string, LabelledInputs>>;
   readonly steps: number;
   readonly batchSize: number;
-  readonly learningRate: number;
-  readonly weightDecay: number;
-  readonly warmupSteps: number;
-  readonly labelSmoothing: number;
-  /** Blocks that are trained, the last ones, with the norm behind them. Default: all, and what is before them. */
-  readonly trainedBlocks?: number | undefined;
+  readonly testEvery: number;
+  readonly threads?: number | undefined;
+}
+
+export interface SceneEncoderOptions
+  extends EncoderRunOptions,
+    Partial<typeof common>,
+    Pick<EncoderTrainingOptions, "config" | "preprocessor" | "trainedBlocks" | "warmupSteps"> {
+  readonly training: LabelledInputs;
+  /** By name. */
+  readonly tests: Readonly<Record<string, LabelledInputs>>;
   /**
    * Trains states whose linear map is the slot of the example's labels as well. A head's logits become probabilities by a
    * softmax, and an adapter has none: only a block can choose one of many names instead of a little of each.
@@ -28,11 +47,6 @@ export interface SceneEncoderOptions {
   readonly slots?: SlotOptions | undefined;
   /** Weights to start from by name, those of heads among them; the others are random. */
   readonly start?: ReadonlyMap<string, Tensor> | undefined;
-  readonly testEvery: number;
-  /** What a killed run loses at most, in steps. */
-  readonly checkpointEvery: number;
-  readonly seed: number;
-  readonly threads?: number | undefined;
 }
 
 export interface SlotOptions {
@@ -52,39 +66,31 @@ export type AttributeAccuracies = Readonly<Record<string, number>>;
 const KEPT_HEADS_WEIGHT = 0.25;
 
 /**
- * Trains an encoder of the recipe, of any modality, to name what labelled scenes contain; resumes from its checkpoint.
- * `OUTPUT/tests.jsonl` has a line per test.
- *
- * @throws invalid_data where a test has attributes of its own; invalid_option where the checkpoint is another run's; diverged
+ * Trains an encoder of the recipe, of any modality, to classify what labelled scenes contain; resumes from its
+ * checkpoint. `OUTPUT/tests.jsonl` has a line per test.
  */
 export async function trainSceneEncoder(
-  options: SceneEncoderOptions,
+  given: SceneEncoderOptions,
   { onStep, onTest }: SceneEncoderHooks = {},
 ): Promise<void> {
-  const { output, config, start = new Map(), training, tests, batchSize, seed, slots, ...others } = options;
-  const classes = trainingClasses(
-    training.examples,
-    Object.values(tests).flatMap(({ examples }) => examples),
-  );
+  const { start, training, tests, batchSize, slots, ...options } = { ...common, ...given };
+  const { output, config, steps, seed } = options;
+  const tested = Object.values(tests).flatMap(({ examples }) => examples);
+  const classes = trainingClasses(training.examples, tested);
   await trainEncoder(
     {
-      ...others,
-      output,
-      config,
-      seed,
+      ...options,
+      ...{ fixedPositions: false, endShare: 0.01, beta2: 0.98, clipNorm: 1, writeHeads: false },
       weights: initialEncoder(config, seed, start),
       heads: start,
-      writeHeads: false,
       classes,
       patchClasses: training.patchLabels,
       extraHead: slots && slotHead(slots, classes),
-      fixedPositions: false,
-      optimizer: { ...options, endShare: 0.01, beta2: 0.98, clipNorm: 1 },
-      batches: (first) => randomBatches(training, { first, steps: options.steps, batchSize, seed }),
+      batches: (first) => randomBatches(training, { first, steps, batchSize, seed }),
       tests: Object.fromEntries(
         Object.entries(tests).map(([name, test]) => [name, () => batchesInOrder(test, { batchSize, seed })]),
       ),
-      fingerprint: fingerprintOfRun(options),
+      fingerprint: fingerprintOfRun({ ...common, ...given }),
     },
     {
       onStep,
@@ -110,17 +116,8 @@ function slotHead({ tables, attributes }: SlotOptions, classes: Classes): ExtraH
 }
 
 /** Hash of what affects the trained weights, except for the inputs and the start themselves. */
-function fingerprintOfRun({
-  start,
-  output,
-  tests,
-  testEvery,
-  checkpointEvery,
-  threads,
-  training,
-  slots,
-  ...settings
-}: SceneEncoderOptions): string {
+function fingerprintOfRun(options: SceneEncoderOptions): string {
+  const { start, output, tests, testEvery, checkpointEvery, threads, training, slots, ...settings } = options;
   return fingerprintOf([
     settings,
     slots && [slots.tables.width, slots.attributes],

@@ -1,6 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { EpalmError, evaluateModel, type Modality, type Model, namedScores, readEvaluationData, type TaskName } from "../../../src/index.js";
+import { at } from "../../../src/core/at.js";
+import {
+  EpalmError,
+  evaluateModel,
+  type Modality,
+  type Model,
+  namedScores,
+  readEvaluationData,
+  type TaskName,
+} from "../../../src/index.js";
+import { floats } from "../../../src/tensor/tensor.js";
 import type { Prediction } from "../../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../../src/training/metrics/caption-scores.js";
 import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
@@ -81,7 +91,7 @@ function majorityAnswers(training: string): ReadonlyMap<string, string> {
   const lines = readFileSync(join(training, "questions.jsonl"), "utf8").trim().split("\n");
   const counts = new Map<string, Map<string, number>>();
   lines.forEach((line, index) => {
-    const type = types[index] as string;
+    const type = at(types, index);
     const { answer } = JSON.parse(line) as { answer: string };
     const known = counts.get(type) ?? new Map<string, number>();
     counts.set(type, known.set(answer, (known.get(answer) ?? 0) + 1));
@@ -89,10 +99,10 @@ function majorityAnswers(training: string): ReadonlyMap<string, string> {
   return new Map(
     Array.from(counts, ([type, answers]) => [
       type,
-      Array.from(answers).reduce((best, entry) => (entry[1] > best[1] ? entry : best), ["", 0] as [
-        string,
-        number,
-      ])[0],
+      Array.from(answers).reduce<[string, number]>(
+        (best, entry) => (entry[1] > best[1] ? entry : best),
+        ["", 0],
+      )[0],
     ]),
   );
 }
@@ -106,13 +116,13 @@ function byType(
   const isRight = (text: string | undefined, { references: [truth = ""] }: Prediction) =>
     normalizeAnswer(text ?? "") === normalizeAnswer(truth);
   const share = (of: (index: number) => string | undefined, chosen: readonly number[]): Share => ({
-    right: chosen.filter((index) => isRight(of(index), predictions[index] as Prediction)).length,
+    right: chosen.filter((index) => isRight(of(index), at(predictions, index))).length,
     all: chosen.length,
   });
   const shares = (chosen: readonly number[]): Readonly<Record<Answerer, Share>> => ({
     model: share((index) => predictions[index]?.prediction, chosen),
     baseline: share((index) => baseline[index]?.prediction, chosen),
-    "majority answer": share((index) => majority.get(types[index] as string), chosen),
+    "majority answer": share((index) => majority.get(at(types, index)), chosen),
   });
   const indices = Array.from(predictions.keys());
   const ofType = Array.from(new Set(types))
@@ -156,17 +166,15 @@ async function nearestCaptions(
 
 /** Of length 1. */
 async function lastState(model: Model, path: string): Promise<Float32Array> {
-  const { data, shape } = (await model.encode(path)).states;
-  const [depth = 1, width = 1] = shape;
-  const state = (data as Float32Array).subarray((depth - 1) * width);
+  const { states } = await model.encode(path);
+  const [depth = 1, width = 1] = states.shape;
+  const state = floats(states).subarray((depth - 1) * width);
   const norm = Math.sqrt(dot(state, state));
   return state.map((value) => value / norm);
 }
 
 function dot(a: Float32Array, b: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
+  return a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../../src/cli/output/output.js";
-import { load, readAdapter, modalitiesOf } from "../../../src/index.js";
+import { load, modalitiesOf, readAdapter } from "../../../src/index.js";
 import { adapterRecipes, BASELINE_FOLDER, testSets, textOnlyBaseline } from "../adapters/adapters.js";
 import { makeSet } from "../data/data-sets.js";
 import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";

@@ -1,3 +1,4 @@
+import { at } from "../../../src/core/at.js";
 import type { TokenizerConfig } from "../../../src/tokenizer/tokenizer-files.js";
 
 /**
@@ -138,8 +139,9 @@ function mostFrequent(counts: ReadonlyMap<string, number>): string | undefined {
 function merged(symbols: readonly string[], left: string, right: string): string[] {
   const result: string[] = [];
   for (let i = 0; i < symbols.length; i++) {
-    const isPair = symbols[i] === left && symbols[i + 1] === right;
-    result.push(isPair ? left + right : (symbols[i] as string));
+    const symbol = at(symbols, i);
+    const isPair = symbol === left && symbols[i + 1] === right;
+    result.push(isPair ? left + right : symbol);
     if (isPair) i++;
   }
   return result;

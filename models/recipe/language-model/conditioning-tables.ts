@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { EpalmError } from "../../../src/index.js";
-import { openSafetensors } from "../../../src/formats/safetensors.js";
+import { floats, type Tensor } from "../../../src/tensor/tensor.js";
 import type { Tokenizer } from "../../../src/tokenizer/tokenizer.js";
+import { readTrainedWeights } from "../../../src/training/index.js";
 import { attributes } from "../data/text/corpus.js";
 import { ATTRIBUTES } from "./language-model-graph.js";
 
@@ -19,23 +20,14 @@ export class ConditioningTables {
   /** @param folder where `trainLanguageModel` has put the model, with its checkpoint */
   static read(folder: string, tokenizer: Tokenizer): ConditioningTables {
     const path = join(folder, "checkpoint.safetensors");
-    const checkpoint = openSafetensors(path);
-    try {
-      const read = (name: string) => {
-        const tensor = checkpoint.tensors.get(`weight ${name}`);
-        if (!tensor) throw new EpalmError("invalid_checkpoint", `${path}: tensor ${name} is missing`);
-        return tensor;
-      };
-      const [embeddings, rows] = [read("embed_tokens.weight"), read(ATTRIBUTES)];
-      return new ConditioningTables(
-        tokenizer,
-        embeddings.read() as Float32Array,
-        rows.read() as Float32Array,
-        rows.shape[1] ?? 0,
-      );
-    } finally {
-      checkpoint.close();
-    }
+    const weights = readTrainedWeights(path) ?? new Map<string, Tensor>();
+    const read = (name: string) => {
+      const tensor = weights.get(name);
+      if (!tensor) throw new EpalmError("invalid_checkpoint", `${path}: tensor ${name} is missing`);
+      return tensor;
+    };
+    const [embeddings, rows] = [read("embed_tokens.weight"), read(ATTRIBUTES)];
+    return new ConditioningTables(tokenizer, floats(embeddings), floats(rows), rows.shape[1] ?? 0);
   }
 
   /** The embedding of a token: [d]. */
@@ -48,7 +40,7 @@ export class ConditioningTables {
     const slot = new Float32Array(this.width);
     for (const [attribute, label] of Object.entries(labels)) {
       this.#labelSlot(attribute, label).forEach((part, i) => {
-        slot[i] = (slot[i] as number) + part;
+        slot[i] = Number(slot[i]) + part;
       });
     }
     return slot;
@@ -62,11 +54,10 @@ export class ConditioningTables {
     const row = attributes.indexOf(attribute) * this.width;
     const tokens = this.tokenizer.encode(` ${label}`, { addSpecialTokens: false });
     for (const token of tokens) {
-      const embedding = this.embedding(token);
-      for (let i = 0; i < this.width; i++) {
-        const part = (embedding[i] as number) * (this.attributeRows[row + i] as number);
-        slot[i] = (slot[i] as number) + part / tokens.length;
-      }
+      this.embedding(token).forEach((value, i) => {
+        const part = value * Number(this.attributeRows[row + i]);
+        slot[i] = Number(slot[i]) + part / tokens.length;
+      });
     }
     this.#labelSlots.set(key, slot);
     return slot;

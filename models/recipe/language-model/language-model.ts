@@ -7,7 +7,16 @@ import { ANSWER_TOKEN } from "../../../src/model/tasks.js";
 import { constantSource, type Tensor } from "../../../src/tensor/tensor.js";
 import { createTokenizer, type Tokenizer } from "../../../src/tokenizer/tokenizer.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer } from "../../../src/tokenizer/tokenizer-files.js";
-import { filled, normal, fit, type Initializer, InitialWeights, readRunState, learningRateShare, WeightTraining } from "../../../src/training/index.js";
+import {
+  filled,
+  fit,
+  type Initializer,
+  InitialWeights,
+  learningRateShare,
+  normal,
+  readRunState,
+  WeightTraining,
+} from "../../../src/training/index.js";
 import { readConcepts } from "../data/text/concepts.js";
 import { attributes, type Document, englishDocuments, epochDocuments } from "../data/text/corpus.js";
 import { tokenizerConfig, trainTokenizer } from "./byte-pair-encoding.js";

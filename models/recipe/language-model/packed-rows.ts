@@ -88,7 +88,7 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
       for (const text of texts) {
         const own = next;
         for (let i = 0; i <= text.ids.length; i++) {
-          ids[first + next] = BigInt(i === 0 ? END_TOKEN : (text.ids[i - 1] as number));
+          ids[first + next] = BigInt(text.ids[i - 1] ?? END_TOKEN);
           positions[first + next] = BigInt(i);
           targets[first + next] = BigInt(text.ids[i] ?? END_TOKEN);
           weights[first + next] = i < text.known ? 0 : 1;
@@ -123,7 +123,7 @@ function conditioningFeeds(slots: readonly (readonly TokenizedLabel[])[]): Recor
   );
   const most = Math.max(1, ...tokens.map(({ length }) => length));
   const shape = [slots.length + 1, most];
-  const ids = new BigInt64Array((shape[0] as number) * most);
+  const ids = new BigInt64Array((slots.length + 1) * most);
   const attributes = new BigInt64Array(ids.length);
   const weights = new Float32Array(ids.length);
   tokens.forEach((row, index) => {

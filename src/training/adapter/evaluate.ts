@@ -1,3 +1,4 @@
+import { at } from "../../core/at.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { type CaptionScores, captionScores } from "../metrics/caption-scores.js";
@@ -60,19 +61,19 @@ export async function predict(
   }
   const predictions = new Array<Prediction>(examples.length);
   let next = 0;
-  let told = 0;
+  let reported = 0;
   const failures: unknown[] = [];
-  const tell = () => {
-    for (let ready = predictions[told]; ready !== undefined; ready = predictions[++told])
+  const report = () => {
+    for (let ready = predictions[reported]; ready !== undefined; ready = predictions[++reported])
       onPrediction?.(ready);
   };
   const worker = async () => {
     for (let index = next++; index < examples.length && failures.length === 0; index = next++) {
       try {
         if (signal?.aborted) throw new EpalmError("aborted", `stopped before example ${index + 1}`);
-        const example = examples[index] as ScoredExample;
+        const example = at(examples, index);
         predictions[index] = { ...example, prediction: await ask(example) };
-        if (failures.length === 0) tell();
+        if (failures.length === 0) report();
       } catch (error) {
         failures.push(error);
       }

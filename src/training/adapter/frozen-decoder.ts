@@ -8,7 +8,7 @@ import type { Graph } from "../../graph/ir.js";
 import { readOnnx } from "../../graph/onnx-reader.js";
 import type { ModelFolder } from "../../model/model-folder.js";
 import { transposed } from "../../tensor/source-recipes.js";
-import { formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
+import { floats, formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
 
 /**
  * The decoder of a model folder as a backbone again, for a training graph: weights are read from the folder's own
@@ -78,17 +78,17 @@ class GraphWeights implements WeightSource {
     const scales = this.#graph.initializers.get(`${name}.scales`);
     if (!integers || !scales) return undefined;
     const [, columns = 0] = integers.shape;
-    const floats: TensorSource = {
+    const dequantized: TensorSource = {
       type: "float32",
       shape: integers.shape,
       read() {
-        const factors = scales.read() as Float32Array;
+        const factors = floats({ data: scales.read() });
         return Float32Array.from(
           integers.read() as Int8Array,
-          (value, at) => value * (factors[at % columns] as number),
+          (value, at) => value * Number(factors[at % columns]),
         );
       },
     };
-    return sameShape(integers.shape, shape) ? floats : transposed(floats);
+    return sameShape(integers.shape, shape) ? dequantized : transposed(dequantized);
   }
 }

@@ -2,6 +2,7 @@ import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
 import { readAdapter } from "../../adapter/adapter-file.js";
+import { at } from "../../core/at.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
@@ -115,8 +116,8 @@ const MEASURED_VIEWS = 4096;
 
 async function sampleOfStates(states: EncoderStates, views: readonly View[]): Promise<Float32Array[]> {
   const count = Math.min(MEASURED_VIEWS, views.length);
-  const chosen = Array.from({ length: count }, (_, i) => views[Math.floor((i * views.length) / count)]);
-  return Promise.all(chosen.map((view) => states.read(view as View)));
+  const chosen = Array.from({ length: count }, (_, i) => at(views, Math.floor((i * views.length) / count)));
+  return Promise.all(chosen.map((view) => states.read(view)));
 }
 
 interface TrainingData {

@@ -1,6 +1,7 @@
 import { CholeskyDecomposition, Matrix, solve } from "ml-matrix";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { at } from "../../core/at.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 
 /**
  * Of the mean variance, added to each: directions in which states hardly differ are mostly noise, which whitening would
@@ -54,15 +55,15 @@ export class Whitening {
   whitened(states: Tensor): Tensor {
     const [rows = 0, depth = 0, width = 0] = states.shape;
     const { injectedStates } = this.#settings;
-    const data = (states.data as Float32Array).slice();
+    const data = floats(states).slice();
     for (let index = 0; index < injectedStates; index++) {
       const { mean, inverse } = this.#coordinatesOf(index);
       const place = (row: number) => (row * depth + depth - injectedStates + index) * width;
       const centred = new Matrix(rows, width);
       for (let row = 0; row < rows; row++) {
-        for (let i = 0; i < width; i++) {
-          centred.set(row, i, (data[place(row) + i] as number) - (mean[i] as number));
-        }
+        mean.forEach((value, i) => {
+          centred.set(row, i, Number(data[place(row) + i]) - value);
+        });
       }
       const product = centred.mmul(inverse.transpose());
       for (let row = 0; row < rows; row++) data.set(product.getRow(row), place(row));
@@ -96,12 +97,8 @@ export class Whitening {
       const [weight, bias] = [tensors.get(weightName), tensors.get(biasName)];
       if (!weight || !bias) continue;
       const [rows = 0, columns = 0] = weight.shape;
-      const given = Matrix.from1DArray(rows, columns, Array.from(weight.data as Float32Array));
-      const result = map(
-        given,
-        Matrix.columnVector(Array.from(bias.data as Float32Array)),
-        this.#coordinatesOf(index),
-      );
+      const given = Matrix.from1DArray(rows, columns, Array.from(floats(weight)));
+      const result = map(given, Matrix.columnVector(Array.from(floats(bias))), this.#coordinatesOf(index));
       mapped.set(weightName, { ...weight, data: Float32Array.from(result.weight.to1DArray()) });
       mapped.set(biasName, { ...bias, data: Float32Array.from(result.bias.to1DArray()) });
     }
@@ -110,16 +107,18 @@ export class Whitening {
 
   #coordinatesOf(index: number): Coordinates {
     const { length } = this.#coordinates;
-    return this.#coordinates[length === 1 ? 0 : index] as Coordinates;
+    return at(this.#coordinates, length === 1 ? 0 : index);
   }
 }
 
 function coordinatesOf(rows: readonly Float32Array[], width: number): Coordinates {
   const mean = new Float64Array(width);
   for (const row of rows) {
-    for (let i = 0; i < width; i++) mean[i] = (mean[i] as number) + (row[i] as number) / rows.length;
+    row.forEach((value, i) => {
+      mean[i] = Number(mean[i]) + value / rows.length;
+    });
   }
-  const centred = new Matrix(rows.map((row) => Array.from(row, (value, i) => value - (mean[i] as number))));
+  const centred = new Matrix(rows.map((row) => Array.from(row, (value, i) => value - Number(mean[i]))));
   const covariance = centred.transpose().mmul(centred).div(rows.length);
   // Above nought also where all states are the same, but for rounding.
   const ridge = (RIDGE * covariance.trace()) / width + 1e-8;

@@ -12,7 +12,7 @@ import { encoderOf, preparedFor } from "../../model/encoders.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import { fileSha256, type ModelFolder } from "../../model/model-folder.js";
 import { openSession, type Session } from "../../runtime/session.js";
-import { elementCount, type Tensor } from "../../tensor/tensor.js";
+import { elementCount, floats, type Tensor } from "../../tensor/tensor.js";
 
 /** One look at a medium: as it is, or changed in the way that the number stands for. */
 export interface View {
@@ -118,7 +118,7 @@ export class EncoderStates {
         `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`,
       );
     }
-    return states.data as Float32Array;
+    return floats(states);
   }
 
   /** The change depends on the picture and the number alone, not on the order in which views come. */

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
 import { messageOf } from "../../core/errors.js";
-import type { Modality } from "../../core/modality.js";
+import { type Modality, modalities } from "../../core/modality.js";
 import { allIssues, safeParse } from "../../core/schema.js";
 import { imageExtensions } from "../../media/detect/image-format.js";
 import { badExample, type Finding, type MediaReference } from "./example.js";
@@ -29,9 +29,7 @@ const extensions: Readonly<Record<Modality, readonly string[]>> = {
 };
 
 const modalityOf = new Map(
-  (Object.keys(extensions) as Modality[]).flatMap((modality) =>
-    extensions[modality].map((extension) => [extension, modality] as const),
-  ),
+  modalities.flatMap((modality) => extensions[modality].map((extension) => [extension, modality] as const)),
 );
 
 /** Files of one name. */

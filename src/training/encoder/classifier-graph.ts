@@ -29,13 +29,14 @@ export interface ExtraHead {
 }
 
 export interface ClassifierOptions {
+  readonly config: EncoderConfig;
   /** Labels by attribute of examples. */
   readonly classes: Classes;
-  /** Labels by attribute of patches; empty if patches are not classified. */
-  readonly patchClasses: Classes;
+  /** Labels by attribute of patches. Default: patches are not classified. */
+  readonly patchClasses?: Classes | undefined;
   readonly extraHead?: ExtraHead | undefined;
-  /** How many of the last blocks are trained: 0 trains the heads alone; all of them train the embedding, too. */
-  readonly trainedBlocks: number;
+  /** How many of the last blocks are trained: 0 trains the heads alone. Default: all, and the embedding. */
+  readonly trainedBlocks?: number | undefined;
   /** Positions that stay as they are, as those of a masked auto-encoder. */
   readonly fixedPositions: boolean;
   /** Share of each label's probability that is spread over all. */
@@ -61,11 +62,11 @@ export interface ClassifierGraph {
  * @throws unsupported_architecture if patches are to be classified of an encoder that has none
  */
 export function classifierGraph(
-  config: EncoderConfig,
   weights: WeightSource,
-  { classes, patchClasses, extraHead, trainedBlocks, fixedPositions, labelSmoothing }: ClassifierOptions,
+  { config, classes, patchClasses = new Map(), extraHead, labelSmoothing, ...options }: ClassifierOptions,
 ): ClassifierGraph {
   const g = new GraphBuilder("classifier");
+  const { trainedBlocks = Number(config.num_hidden_layers), fixedPositions } = options;
   const first = Number(config.num_hidden_layers) - trainedBlocks;
   const isTrained = (name: string) => isHead(name) || isTrainedPart(name, first, trainedBlocks);
   const parameters = new TrainedParameters(

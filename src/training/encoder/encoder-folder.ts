@@ -9,7 +9,7 @@ import { writeSafetensors } from "../../formats/safetensors.js";
 import { Weights } from "../../formats/weights.js";
 import { openSource } from "../../model/source-folder.js";
 import { imagenetPreprocessorConfig } from "../../preprocessing/image-preprocessing.js";
-import { constantSource, formatShape, type Shape, type Tensor } from "../../tensor/tensor.js";
+import { constantSource, floats, formatShape, type Shape, type Tensor } from "../../tensor/tensor.js";
 
 /**
  * A folder in Hugging Face layout (`config.json`, `preprocessor_config.json`, `model.safetensors`) with the published
@@ -165,7 +165,7 @@ function joinedQkv(tensors: ReadonlyMap<string, Tensor>, where: string): Map<str
           `${where}: ${before}: expected q, k and v ${kind} of ${formatShape(tensor.shape)}`,
         );
       }
-      data.set(value.data as Float32Array, index * tensor.data.length);
+      data.set(floats(value), index * tensor.data.length);
     });
     const [rows = 0, ...inner] = tensor.shape;
     result.set(`${before}.qkv.${kind}`, { type: "float32", shape: [3 * rows, ...inner], data });

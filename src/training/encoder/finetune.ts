@@ -60,7 +60,7 @@ export async function finetune(
   options: FinetuneOptions,
   { signal, onStep, onEpoch }: FinetuneHooks = {},
 ): Promise<Accuracies> {
-  const { output, training, test, trainedBlocks, epochs, batchSize, seed, leastArea, mirror } = options;
+  const { output, training, test, epochs, batchSize, seed, leastArea, mirror } = options;
   const config = vitConfigOf(encoder.config);
   const classes = trainingClasses(training, test);
   const regions = regionLabels(training);
@@ -79,7 +79,7 @@ export async function finetune(
   let latest: Accuracies = new Map();
   const tested = await trainEncoder(
     {
-      output,
+      ...options,
       config,
       preprocessor: imagenetPreprocessorConfig(config.image_size),
       weights: new Map(
@@ -88,17 +88,10 @@ export async function finetune(
       writeHeads: true,
       classes,
       patchClasses: new Map(regions.length > 0 ? [[REGIONS, regions]] : []),
-      trainedBlocks,
       fixedPositions: true,
-      labelSmoothing: options.labelSmoothing,
-      optimizer: {
-        learningRate: options.learningRate,
-        warmupSteps: Math.round(options.warmupEpochs * perEpoch),
-        endShare: 0,
-        weightDecay: options.weightDecay,
-        beta2: 0.999,
-        layerDecay: options.layerDecay,
-      },
+      warmupSteps: Math.round(options.warmupEpochs * perEpoch),
+      endShare: 0,
+      beta2: 0.999,
       steps,
       async *batches(done) {
         for (let epoch = Math.floor(done / perEpoch); epoch < epochs; epoch++) {
@@ -109,9 +102,7 @@ export async function finetune(
       testEvery: perEpoch,
       retest: true,
       checkpointEvery: perEpoch,
-      seed,
       fingerprint: fingerprintOfRun(encoder, config, options),
-      threads: options.threads,
     },
     {
       signal,

@@ -28,7 +28,7 @@ export function maeInitializer(
 ): Initializer {
   return (name, shape) => {
     if (name.endsWith("pos_embed")) {
-      return sinCosPositions(shape[2] ?? 0, patchesPerSide(config)).data as Float32Array<ArrayBuffer>;
+      return sinCosPositions(shape[2] ?? 0, patchesPerSide(config)).data;
     }
     if (name.endsWith("_token")) return normal(random, shape, 0.02);
     if (name.endsWith(".bias")) return filled(shape, 0);

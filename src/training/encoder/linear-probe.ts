@@ -48,9 +48,7 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
   const classes = trainingClasses(training, test);
   const all = training.length + test.length;
   const train = await pooledStates(encoder, training, options, (done) => onImages?.(done, all));
-  const held = await pooledStates(encoder, test, options, (done) =>
-    onImages?.(training.length + done, all),
-  );
+  const held = await pooledStates(encoder, test, options, (done) => onImages?.(training.length + done, all));
   const width = encoder.config.hidden_size;
   const scale = channelScale(train, width);
   standardize(train, scale);
@@ -118,20 +116,20 @@ function channelScale(states: Float32Array, width: number): ChannelScale {
   const count = states.length / width;
   const [mean, squares] = [new Float64Array(width), new Float64Array(width)];
   states.forEach((value, at) => {
-    mean[at % width] = (mean[at % width] as number) + value / count;
+    mean[at % width] = Number(mean[at % width]) + value / count;
   });
   states.forEach((value, at) => {
-    const difference = value - (mean[at % width] as number);
-    squares[at % width] = (squares[at % width] as number) + difference ** 2 / count;
+    const difference = value - Number(mean[at % width]);
+    squares[at % width] = Number(squares[at % width]) + difference ** 2 / count;
   });
   return { mean, std: squares.map((square) => Math.sqrt(square + EPSILON)) };
 }
 
 function standardize(states: Float32Array, { mean, std }: ChannelScale): void {
   const width = mean.length;
-  for (let at = 0; at < states.length; at++) {
-    states[at] = ((states[at] as number) - (mean[at % width] as number)) / (std[at % width] as number);
-  }
+  states.forEach((value, at) => {
+    states[at] = (value - Number(mean[at % width])) / Number(std[at % width]);
+  });
 }
 
 /** Trains one attribute's head; returns the logits of the held-out states, [M, C]. */

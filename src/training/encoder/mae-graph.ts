@@ -1,11 +1,12 @@
 import { gradient } from "../../autodiff/gradient.js";
-import { type Mae, mae } from "../../backbones/mae.js";
+import { type Mae, mae, maeConfig } from "../../backbones/mae.js";
 import type { WeightSource } from "../../backbones/parameters.js";
+import { at } from "../../core/at.js";
 import type { Random } from "../../core/random.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import type { Graph } from "../../graph/ir.js";
 import type { Feeds } from "../../runtime/session.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 import { TrainedParameters } from "../trained-parameters.js";
 
 /**
@@ -24,7 +25,7 @@ export function maeGraph(
   const g = new GraphBuilder("mae");
   const parameters = new TrainedParameters(g, weights, (name) => !isPosition(name) && isTrained(name));
   const model = mae(config, parameters);
-  const [pixels, mask, masked] = maskedInputs(g, model, config);
+  const [pixels, mask, masked] = maskedInputs(g, model, maeConfig.parse(config).image_size);
   const predicted = model.predict(pixels, mask);
   const target = model.target(pixels);
   const count = g.sum(masked, [0, 1], false);
@@ -44,8 +45,7 @@ export function isPosition(name: string): boolean {
   return name.endsWith("pos_embed");
 }
 
-function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, config: unknown) {
-  const { image_size: side } = config as { image_size: number };
+function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, side: number) {
   // `batch*1` would be another size than `batch`.
   const perImage = (count: number) => (count === 1 ? "batch" : `batch*${count}`);
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
@@ -68,8 +68,8 @@ export function maskFeeds(noise: Tensor, visible: number): Feeds {
   const restoreRows = new BigInt64Array(batch * patches).fill(BigInt(batch * visible));
   const masked = new Float32Array(batch * patches).fill(1);
   for (let row = 0; row < batch; row++) {
-    const values = noise.data.subarray(row * patches, (row + 1) * patches) as Float32Array;
-    const order = Array.from(values.keys()).sort((a, b) => (values[a] as number) - (values[b] as number));
+    const values = floats(noise).subarray(row * patches, (row + 1) * patches);
+    const order = Array.from(values.keys()).sort((a, b) => at(values, a) - at(values, b));
     order.slice(0, visible).forEach((patch, place) => {
       visibleRows[row * visible + place] = BigInt(row * patches + patch);
       restoreRows[row * patches + patch] = BigInt(row * visible + place);

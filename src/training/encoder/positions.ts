@@ -1,5 +1,5 @@
 import { EpalmError } from "../../core/errors.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 
 /**
  * Fixed positions of a ViT with a class token: [1, 1 + side^2, width], zeros for the class token. The first half of the
@@ -8,7 +8,10 @@ import type { Tensor } from "../../tensor/tensor.js";
  *
  * @throws unsupported_architecture where the width is no multiple of 4
  */
-export function sinCosPositions(width: number, side: number): Tensor {
+export function sinCosPositions(
+  width: number,
+  side: number,
+): Tensor & { readonly data: Float32Array<ArrayBuffer> } {
   const quarter = width / 4;
   if (!Number.isInteger(quarter)) {
     throw new EpalmError(
@@ -40,7 +43,7 @@ export function sinCosPositions(width: number, side: number): Tensor {
  */
 export function interpolatePositions(positions: Tensor, from: number, to: number): Tensor {
   const width = positions.shape[2] ?? 0;
-  const source = positions.data as Float32Array;
+  const source = floats(positions);
   const data = new Float32Array((1 + to * to) * width);
   data.set(source.subarray(0, width));
   const weights = Array.from({ length: to }, (_, place) => cubicWeights(place, from, to));
@@ -51,9 +54,9 @@ export function interpolatePositions(positions: Tensor, from: number, to: number
         for (const [x, columnWeight] of columns) {
           const start = (1 + y * from + x) * width;
           const weight = rowWeight * columnWeight;
-          for (let i = 0; i < width; i++) {
-            data[target + i] = (data[target + i] as number) + weight * (source[start + i] as number);
-          }
+          source.subarray(start, start + width).forEach((value, i) => {
+            data[target + i] = Number(data[target + i]) + weight * value;
+          });
         }
       }
     });

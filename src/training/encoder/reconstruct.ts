@@ -7,7 +7,7 @@ import { encodeOnnx } from "../../graph/onnx-writer.js";
 import { encodePng } from "../../media/decode/image/encode-png.js";
 import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.js";
 import { openSession } from "../../runtime/session.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { floats, type Tensor } from "../../tensor/tensor.js";
 import { ImageBatches } from "../data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
 
@@ -73,11 +73,11 @@ async function drawGrid(
   const perSide = side / patch;
   for (let row = 0; row < count; row++) {
     for (let index = 0; index < perSide * perSide; index++) {
-      const original = patchOf(pixels.data as Float32Array, row, index, config);
+      const original = patchOf(floats(pixels), row, index, config);
       const isMasked = masked.data[row * perSide * perSide + index] === 1;
       const size = original.length;
       const start = (row * perSide * perSide + index) * size;
-      const predicted = (logits.data as Float32Array).subarray(start, start + size);
+      const predicted = floats(logits).subarray(start, start + size);
       const shown = [
         original,
         isMasked ? undefined : original,
@@ -109,7 +109,7 @@ function patchOf(
   return Float32Array.from({ length: patch * patch * 3 }, (_, at) => {
     const y = top + Math.floor(at / 3 / patch);
     const x = left + (Math.floor(at / 3) % patch);
-    return data[((row * 3 + (at % 3)) * side + y) * side + x] as number;
+    return data[((row * 3 + (at % 3)) * side + y) * side + x] ?? 0;
   });
 }
 

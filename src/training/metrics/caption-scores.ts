@@ -1,3 +1,4 @@
+import { at } from "../../core/at.js";
 import { EpalmError } from "../../core/errors.js";
 import { type Bleu, bleu } from "./bleu.js";
 import { type Cider, cider } from "./cider.js";
@@ -43,7 +44,7 @@ export function tokenScores(images: readonly TokenizedCaption[]): ScoredCaptions
   refuseMissing(images);
   const consensus = cider(images);
   const perImage = images.map((image, index) => ({
-    ...(consensus[index] as Cider),
+    ...at(consensus, index),
     bleu: bleu([image]),
     rougeL: rougeL(image),
   }));

@@ -1,3 +1,4 @@
+import { at } from "../../core/at.js";
 import { mean } from "./mean.js";
 import { countNgrams, ORDERS } from "./ngrams.js";
 import type { TokenizedCaption } from "./tokenized-caption.js";
@@ -36,7 +37,7 @@ export function cider(images: readonly TokenizedCaption[]): Cider[] {
   for (const order of ORDERS) {
     const vectorOf = weighting(images, order);
     for (const [index, sum] of sums.entries()) {
-      const { candidate, references } = images[index] as TokenizedCaption;
+      const { candidate, references } = at(images, index);
       const vector = vectorOf(candidate);
       const found = references.map((reference) => similarity(vector, vectorOf(reference)));
       sum.cider += mean(found.map((each) => each.cider));

@@ -1,3 +1,4 @@
+import { at } from "../../../../src/core/at.js";
 import { type Random, randomStreams } from "../../../../src/core/random.js";
 import { type EncoderInput, type LabelledInputs, REGIONS } from "../../../../src/training/index.js";
 import { thingsInPatches } from "../images/draw-scene.js";
@@ -114,6 +115,6 @@ export async function clipInputs(options: ClipInputsOptions): Promise<LabelledIn
       [MOVEMENTS, movements],
       [CHANGES, changes],
     ]),
-    input: (index, random) => paint(scenes[index] as ClipScene, random),
+    input: (index, random) => paint(at(scenes, index), random),
   };
 }

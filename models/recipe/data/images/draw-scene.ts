@@ -1,4 +1,5 @@
 import sharp, { type OutputInfo } from "sharp";
+import { at } from "../../../../src/core/at.js";
 import type { Random } from "../../../../src/core/random.js";
 import type { Style } from "../text/concepts.js";
 import { iconSvg } from "./draw-icon.js";
@@ -101,8 +102,8 @@ export class SceneArtist {
     const between = betweenOf(random);
     const layers = await Promise.all(
       scene.objects.map(async ({ concept }, index) => {
-        const style = styleOf[index] as Style;
-        const { size, degrees, x, y } = arranged[index] as Arranged;
+        const style = at(styleOf, index);
+        const { size, degrees, x, y } = at(arranged, index);
         const { data, info } = await sharp(await this.#raster(style, concept.icons.get(style) ?? ""))
           .resize(size, size, { fit: "inside" })
           .rotate(degrees, { background: "#0000" })

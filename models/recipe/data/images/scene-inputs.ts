@@ -1,5 +1,11 @@
+import { at } from "../../../../src/core/at.js";
 import { type Random, randomStreams } from "../../../../src/core/random.js";
-import { type EncoderInput, type LabelledInputs, type Labelled, REGIONS } from "../../../../src/training/index.js";
+import {
+  type EncoderInput,
+  type Labelled,
+  type LabelledInputs,
+  REGIONS,
+} from "../../../../src/training/index.js";
 import { readDrawableConcepts } from "../text/concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";
@@ -35,7 +41,7 @@ export async function sceneInputs(options: SceneInputsOptions): Promise<Labelled
   return {
     examples,
     patchLabels: new Map([[REGIONS, names]]),
-    input: (index, random) => painter.paint(scenes[index] as Scene, random),
+    input: (index, random) => painter.paint(at(scenes, index), random),
   };
 }
 
@@ -54,7 +60,7 @@ class ScenePainter {
     const arranged = arrange(scene, side, random);
     for (const [index, { concept }] of scene.objects.entries()) {
       const look = await variedLook(this.#rasters, concept, random);
-      paintThing(image, look, arranged[index] as Arranged);
+      paintThing(image, look, at(arranged, index));
     }
     addNoise(image, randomNoise(random), random);
     return { data: scaledImage(image), patches: new Map([[REGIONS, this.#patches(scene, arranged)]]) };

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
+import { at } from "../../../../src/core/at.js";
 import { type Random, randomStreams } from "../../../../src/core/random.js";
 import { SetLines, someQuestions } from "../set-lines.js";
 import {
@@ -53,7 +54,7 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
       labels: labelsOf(scene),
       regions: scene.objects.map(({ concept }, object) => ({
         label: concept.name,
-        box: boxOf(arranged[object] as Arranged, side),
+        box: boxOf(at(arranged, object), side),
       })),
     });
     onImage?.(index + 1);

@@ -1,3 +1,4 @@
+import { at } from "../../../../src/core/at.js";
 import type { Random } from "../../../../src/core/random.js";
 import { type Concept, plural, withArticle } from "../text/concepts.js";
 
@@ -72,7 +73,7 @@ const SAME_SHARE = 0.4;
 const TEXTURE_SHARE = 0.3;
 
 export function pick<T>(random: Random, list: readonly T[]): T {
-  return list[Math.floor(random() * list.length)] as T;
+  return at(list, Math.floor(random() * list.length));
 }
 
 export function randomScene(
@@ -90,7 +91,7 @@ export function randomScene(
       color: pick(random, colorNames),
       texture: random() < TEXTURE_SHARE ? pick(random, textures.slice(1)) : "plain",
     },
-    objects: layout.map((place, i) => ({ place, concept: same ?? (order[i] as Concept) })),
+    objects: layout.map((place, i) => ({ place, concept: same ?? at(order, i) })),
   };
 }
 

@@ -104,6 +104,7 @@ interface EmojibaseMessages {
 
 const require = createRequire(import.meta.url);
 const sets = new Map<Style, IconSet>();
+const styles: readonly Style[] = [HELD_OUT, ...trainingStyles];
 
 export function iconSet(style: Style): IconSet {
   const known = sets.get(style) ?? (require(`@iconify-json/${style}/icons.json`) as IconSet);
@@ -116,7 +117,6 @@ export function readConcepts(): Concept[] {
   const entries = require("emojibase-data/en/data.json") as readonly EmojibaseEntry[];
   const { subgroups } = require("emojibase-data/en/messages.json") as EmojibaseMessages;
   const keys = new Map(subgroups.map(({ key, order }) => [order, key]));
-  const styles: readonly Style[] = [HELD_OUT, ...trainingStyles];
   const concepts = entries.flatMap(({ label, tags = [], subgroup = -1 }): Concept[] => {
     const kind = kinds[keys.get(subgroup) ?? ""];
     if (!kind || LEFT_OUT.test(label)) return [];
@@ -136,7 +136,7 @@ export function readConcepts(): Concept[] {
 export function readDrawableConcepts(): Concept[] {
   return readConcepts().filter(({ name, kind, icons }) => {
     return (
-      [HELD_OUT, ...trainingStyles].every((style) => icons.has(style as Style)) &&
+      styles.every((style) => icons.has(style)) &&
       name.split(" ").length <= MAX_IMAGE_WORDS &&
       !ALIKE.has(kind.name) &&
       !LOOK_ALIKES.has(name)
