@@ -78,7 +78,7 @@ export function textOnlyBaseline({ name }: AdapterRecipe): string {
   return `${name}-blind`;
 }
 
-/** Answers begin with what captions have learnt of the same media: questions ask for a name seldom. */
+/** Answers begin with what captions have learnt of the same media: questions rarely ask for a name. */
 function beginning(work: string, { task, modality }: AdapterRecipe): string {
   const captions = adapterRecipes.find((one) => one.task === "caption" && one.modality === modality);
   return task === "vqa" && captions ? adapterFile(work, captions.name) : firstAdapterFile(work, modality);
@@ -89,7 +89,7 @@ export function adapterFile(work: string, run: string): string {
   return join(work, "runs", run, "adapter.safetensors");
 }
 
-/** How an adapter, or its blind twin, is trained in the folder of the build. */
+/** How an adapter, or its text-only baseline, is trained in the folder of the build. */
 export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolean): TrainingConfig {
   const { name, task, modality, epochs } = recipe;
   const set = setFolder(work, modality, "train");

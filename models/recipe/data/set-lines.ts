@@ -51,10 +51,10 @@ export class SetLines {
 /** Questions that are written per medium, of those that its scene allows. */
 const QUESTIONS_PER_MEDIUM = 3;
 
-/** How often a question of a seldom type is asked where another would be. */
+/** How often a question of a rare type is asked where another would be. */
 const RARE_SHARE = 0.4;
 
-/** @param seldom types that two answers are for: half of them are guessed */
+/** @param rare types that have two answers: half of them are guessed */
 export function someQuestions<Q extends { readonly type: string }>(
   all: readonly Q[],
   random: Random,

@@ -30,18 +30,18 @@ const config = {
   qkv_bias: true,
 };
 
-/** Sounds that mean and deviation are measured on. */
+/** Audio files that mean and std are measured on. */
 const MEASURED = 1000;
 
 export interface AudioEncoderOptions extends EncoderRunOptions {
-  /** Folders that `writeSoundSet` wrote. */
+  /** Folders that `writeAudioSet` wrote. */
   readonly training: string;
   readonly tests: Readonly<Record<string, string>>;
   /** Where the sounds' features are kept for the next start. */
   readonly features: string;
 }
 
-/** Trains the encoder of sounds to tell what is heard; goes on from its checkpoint where it was stopped. */
+/** Trains the audio encoder to classify what is heard; resumes from its checkpoint. */
 export async function trainAudioEncoder(
   { training, tests, features, steps, ...options }: AudioEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -78,7 +78,7 @@ interface Scale {
   readonly std: number;
 }
 
-/** As they are: `logMel` divides by twice the deviation. */
+/** As they are: `logMel` divides by twice the std. */
 const UNSCALED: Scale = { mean: 0, std: 0.5 };
 
 async function measuredScale(set: string, path: string): Promise<Scale> {

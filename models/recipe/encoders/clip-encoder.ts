@@ -40,7 +40,7 @@ export interface ClipEncoderOptions extends EncoderRunOptions {
   readonly tests: Readonly<Record<string, string>>;
 }
 
-/** Trains a TimeSformer to tell what happens in clips; goes on from its checkpoint where it was stopped. */
+/** Trains a TimeSformer to classify what happens in clips; resumes from its checkpoint. */
 export async function trainClipEncoder(
   { from, clips, tests, steps, ...options }: ClipEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -97,7 +97,7 @@ export function inflated(image: ReadonlyMap<string, Tensor>, frames: number): Ma
   return tensors;
 }
 
-/** Of the deviation of places' embeddings, that of times' at first. */
+/** Std of the first time embeddings, as a share of that of the position embeddings. */
 const TIMES_SHARE = 0.3;
 
 /**

@@ -11,7 +11,7 @@ import type { LabelSlots } from "./slot-loss.js";
 import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 export interface ImageEncoderOptions extends EncoderRunOptions {
-  /** Folder of the encoder to begin with. */
+  /** Folder of the encoder to start from. */
   readonly from: string;
   /** Scenes that are drawn anew each time. */
   readonly scenes: { readonly count: number; readonly seed: number };
@@ -19,7 +19,7 @@ export interface ImageEncoderOptions extends EncoderRunOptions {
   readonly tests: Readonly<Record<string, string>>;
 }
 
-/** Trains an encoder to tell what scenes show; goes on from its checkpoint where it was stopped. */
+/** Trains an encoder to classify what scenes show; resumes from its checkpoint. */
 export async function trainImageEncoder(
   { from, scenes, tests, steps, ...options }: ImageEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -46,13 +46,13 @@ export interface OutputBlockOptions extends ImageEncoderOptions {
   readonly tables: LabelSlots;
 }
 
-/** What slots have to tell: all but places, which are hardly told at all. */
+/** Attributes that slots have to distinguish: all but places, which are hardly recognised at all. */
 const readAttributes = ["name", "kind", "count", "background", "texture"];
 
 /**
- * Adds a readout to an encoder that `trainPictureEncoder` has trained: one more block, which is trained alone to give what
- * the others see in such a form that a linear map of its state is what the language model reads. What those others have, logits of names, needs a softmax, and a linear
- * map has none: it would say a little of each of 218 names, and somewhat more of the right one.
+ * Adds an output block to an encoder that `trainImageEncoder` has trained: one more block, trained alone, so that a linear
+ * map of its state gives the slots that the language model reads. The logits of the heads need a softmax, which a linear
+ * map does not have: it would give some weight to each of 218 names, and only somewhat more to the right one.
  */
 export async function trainOutputBlock(
   { from, scenes, tests, steps, tables, ...options }: OutputBlockOptions,

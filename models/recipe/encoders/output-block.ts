@@ -7,7 +7,7 @@ const RESIDUAL_STD = 7.3;
 
 /**
  * Tensors of a vision transformer with one block more, which says nothing yet, by timm's names. What blocks add to the
- * residual stream, and what it begins with, is divided by `RESIDUAL_DEVIATION`. Each block norms what it takes, so every state stays
+ * residual stream, and what it begins with, is divided by `RESIDUAL_STD`. Each block norms what it takes, so every state stays
  * as it was; but what the new block adds counts at once, where beside a large stream it would for long be as nothing.
  *
  * The new block's norms begin as the final one. Left out is what may begin at random: its queries, keys, values, and the

@@ -15,7 +15,7 @@ const LOGIT_SCALE = 12;
 /**
  * Loss of slots [B, d]: the mean squared distance from the labels' own slots, and the cross-entropy of each attribute's
  * labels by the softmax of how much of each a slot holds, its product with the label's own slot. The distance alone does
- * not tell labels apart: of many names it finds the likeliest seldom (Hastie et al. 2009, section 4.2: some classes are
+ * not tell labels apart: of many names, it rarely finds the likeliest (Hastie et al. 2009, section 4.2: some classes are
  * masked by others). Adds the input `targets` [B, d] and the outputs `slot logits of ATTRIBUTE` [B, C]; takes the values
  * `labels of ATTRIBUTE` and `weights of ATTRIBUTE` that the graph has (`attributeTargets`).
  */
@@ -31,7 +31,7 @@ export function slotLoss(g: GraphBuilder, slots: Value, classes: Classes, tables
   return loss;
 }
 
-/** [d, labels]: what a slot is multiplied by, so that one which holds a label once gives `SURENESS`. */
+/** [d, labels]: what a slot is multiplied by, so that one which holds a label once gives `LOGIT_SCALE`. */
 function labelTable(attribute: string, labels: readonly string[], tables: LabelSlots): TensorSource {
   const data = new Float32Array(tables.width * labels.length);
   labels.forEach((label, column) => {

@@ -6,7 +6,7 @@ import { readTrainedWeights } from "../../../src/training/index.js";
 import { attributes } from "../data/text/corpus.js";
 import { ATTRIBUTES } from "./language-model-graph.js";
 
-/** What the language model has learnt of hints: the vector in its slot that stands for labels. */
+/** What the language model has learnt of conditioning labels: the vector in its slot that stands for them. */
 export class ConditioningTables {
   readonly #labelSlots = new Map<string, Float32Array>();
 

@@ -6,9 +6,9 @@ import type { Graph, Value } from "../../../src/graph/ir.js";
 import { visibilityBias } from "../../../src/layers/attention.js";
 import { TrainedParameters } from "../../../src/training/index.js";
 
-/** Where hints enter the layers: as perceptual states will, with adapters of the same layers. */
+/** Where conditioning labels enter the layers: where the states of adapters of the same layers will. */
 export interface SlotLayers {
-  /** How many attributes a hint may be of. */
+  /** Number of attributes that a conditioning label may have. */
   readonly attributes: number;
   readonly startLayer: number;
   /** Exclusive. */
@@ -19,7 +19,7 @@ export interface SlotLayers {
 export const ATTRIBUTES = "aspects";
 
 /**
- * Loss and gradients of a language model with all of its weights. A document's hints stand in one slot before its
+ * Loss and gradients of a language model with all of its weights. A document's conditioning labels share one slot before its
  * texts: the weighted sum of their tokens' embeddings, each times its attribute's row, overwrites the slot's hidden state
  * at every layer in [startLayer, endLayer); layers below do not see it. So what is said of a picture in words comes in
  * as a picture will (eP-ALM, section 3), and the frozen model can read it.

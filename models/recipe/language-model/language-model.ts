@@ -45,7 +45,7 @@ const config = {
   tie_word_embeddings: true,
 };
 
-/** Layers of the adapters' perceptual token; hints stand in its place while the model reads. */
+/** Layers of the adapters' perceptual slot; while the model is trained on text, conditioning labels occupy it. */
 export const slotLayers = { startLayer: 2, endLayer: 7 };
 
 const SEED = 1;
@@ -66,7 +66,7 @@ export interface LanguageModelOptions {
   readonly onStep?: ((step: number, loss: number, milliseconds: number) => void) | undefined;
 }
 
-/** Trains the language model on texts alone; goes on from its checkpoint where it was stopped. */
+/** Trains the language model on text alone; resumes from its checkpoint. */
 export async function trainLanguageModel({
   folder,
   steps,
@@ -112,7 +112,7 @@ function isMatrix(name: string): boolean {
   return name.endsWith(".weight") && !name.includes("norm") && !name.startsWith("embed_");
 }
 
-/** As GPT-2: deviation 0.02, less for what is added to the residual stream. */
+/** As GPT-2: std 0.02, less for what is added to the residual stream. */
 function initializer(): Initializer {
   const [random = Math.random] = randomStreams(SEED, 1);
   const residual = 0.02 / Math.sqrt(2 * config.num_hidden_layers);
@@ -153,7 +153,7 @@ async function writeTokenizer(folder: string): Promise<Tokenizer> {
 /** The rows of each step: an epoch after the other, each made when its first step comes. */
 class TextRows {
   readonly #tokenizer: Tokenizer;
-  /** Hints are many, their labels few. */
+  /** There are many conditioning labels, but few different ones. */
   readonly #idsOfLabels = new Map<string, number[]>();
   readonly #concepts = readConcepts();
   readonly #english = englishDocuments(this.#concepts);

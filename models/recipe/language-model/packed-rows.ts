@@ -47,7 +47,7 @@ function placesOf({ conditioningLabels, texts }: TokenDocument): number {
   return texts.reduce((sum, { ids }) => sum + ids.length + 1, slotsOf(conditioningLabels));
 }
 
-/** However many hints there are, they share one place: the slot. */
+/** All conditioning labels share one place, the slot. */
 function slotsOf(conditioningLabels: readonly TokenizedLabel[]): number {
   return conditioningLabels.length > 0 ? 1 : 0;
 }
@@ -63,7 +63,7 @@ function cut({ conditioningLabels, texts }: TokenDocument, length: number): Toke
   return { conditioningLabels, texts: kept };
 }
 
-/** Inputs of the language model's graph. Each text counts its own positions from nought; the slot has none. */
+/** Inputs of the language model's graph. The positions of each text count from zero; the slot has none. */
 export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
   const places = rows.length * length;
   const ids = new BigInt64Array(places);
@@ -114,7 +114,7 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
   };
 }
 
-/** A row per slot, the first for places that are none; hints are filled up with such as weigh nothing. */
+/** A row per slot, the first for places that are no slot; rows are padded with labels of weight 0. */
 function conditioningFeeds(slots: readonly (readonly TokenizedLabel[])[]): Record<string, Tensor> {
   const tokens = slots.map((conditioningLabels) =>
     conditioningLabels.flatMap(({ ids, attribute, weight }) =>

@@ -40,7 +40,7 @@ export function paddedBatchFeeds(
       inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
     let position = -1n;
     for (let place = 0; place < length; place++) {
-      const id = ids.data[row * length + place] as bigint;
+      const id = BigInt(ids.data[row * length + place] ?? 0);
       const isText = mask.data[row * length + place] !== 0n;
       if (isText) position++;
       inputIds[start + lead + place] = id;

@@ -38,7 +38,7 @@ export function trainingFeeds(
       if (weight === 0) continue;
       // The token before the target says what it expects; the slot stands in front.
       const before = row * (1 + below) + softTokens + place;
-      scored.push({ row: BigInt(before), target: ids.data[row * length + place] as bigint, weight });
+      scored.push({ row: BigInt(before), target: BigInt(ids.data[row * length + place] ?? 0), weight });
     }
   }
   if (scored.length === 0)

@@ -120,7 +120,7 @@ function coordinatesOf(rows: readonly Float32Array[], width: number): Coordinate
   }
   const centred = new Matrix(rows.map((row) => Array.from(row, (value, i) => value - Number(mean[i]))));
   const covariance = centred.transpose().mmul(centred).div(rows.length);
-  // Above nought also where all states are the same, but for rounding.
+  // Above zero even if all states are the same up to rounding.
   const ridge = (RIDGE * covariance.trace()) / width + 1e-8;
   const factor = new CholeskyDecomposition(Matrix.add(covariance, Matrix.eye(width).mul(ridge)))
     .lowerTriangularMatrix;

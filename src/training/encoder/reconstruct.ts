@@ -44,7 +44,7 @@ export async function reconstruct(
       mean_patch_loss: meanPatchLoss,
     } = await session.run({ pixels, ...mask }, ["logits", "loss", "mean_patch_loss"]);
     return {
-      png: await drawGrid(config, pixels, logits as Tensor, mask.masked as Tensor),
+      png: await drawGrid(config, pixels, floats(logits), floats(mask.masked)),
       loss: Number(loss?.data[0]),
       meanPatchLoss: Number(meanPatchLoss?.data[0]),
     };
@@ -62,8 +62,8 @@ async function decodeAll(paths: readonly string[], imageSize: number): Promise<T
 async function drawGrid(
   config: MaeConfig,
   pixels: Tensor,
-  logits: Tensor,
-  masked: Tensor,
+  logits: Float32Array,
+  masked: Float32Array,
 ): Promise<Uint8Array> {
   const { image_size: side, patch_size: patch } = config;
   const count = pixels.shape[0] ?? 0;
@@ -74,10 +74,10 @@ async function drawGrid(
   for (let row = 0; row < count; row++) {
     for (let index = 0; index < perSide * perSide; index++) {
       const original = patchOf(floats(pixels), row, index, config);
-      const isMasked = masked.data[row * perSide * perSide + index] === 1;
+      const isMasked = masked[row * perSide * perSide + index] === 1;
       const size = original.length;
       const start = (row * perSide * perSide + index) * size;
-      const predicted = floats(logits).subarray(start, start + size);
+      const predicted = logits.subarray(start, start + size);
       const shown = [
         original,
         isMasked ? undefined : original,

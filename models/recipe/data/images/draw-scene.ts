@@ -175,8 +175,8 @@ function addNoise(pixels: Buffer, amount: number, random: Random): void {
 }
 
 /**
- * Which thing each patch of a picture shows, row after row: the last whose middle is near enough to the patch's; below
- * nought: none.
+ * The object that each patch of an image shows, row by row: the last one whose centre is near enough to the patch's;
+ * negative: none.
  */
 export function thingsInPatches(
   arranged: readonly (Arranged | undefined)[],

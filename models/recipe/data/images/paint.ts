@@ -115,7 +115,7 @@ function addColor(
   }
 }
 
-/** How far noise changes a value at most; nought for many pictures. */
+/** The largest change of a value by noise; 0 for many images. */
 export function randomNoise(random: Random): number {
   return random() < NOISE_SHARE ? MOST_NOISE * random() : 0;
 }

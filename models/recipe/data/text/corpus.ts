@@ -19,7 +19,7 @@ export interface Document {
 }
 
 /**
- * A label as encoders learn them, of one attribute of what is perceived. All hints of a document share one slot before its
+ * A label as encoders learn them, of one attribute of what is perceived. All conditioning labels of a document share one slot before its
  * texts, where the perceptual token will stand: so the model learns to say what stands there, in one vector.
  */
 export interface ConditioningLabel {
@@ -29,7 +29,7 @@ export interface ConditioningLabel {
   readonly weight: number;
 }
 
-/** All that hints may be of. */
+/** All attributes that conditioning labels may have. */
 export const attributes: readonly string[] = Array.from(
   new Set([...sceneAttributes, ...audioAttributes, ...clipAttributes]),
 );
@@ -71,7 +71,7 @@ const MAX_CONFIDENCE = 5;
  */
 const MIN_NOISE_SCALE = 0.1;
 /**
- * Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around nought. So
+ * Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around zero. So
  * a linear map of states speaks: a little of each name that there is, and somewhat more of the right one.
  */
 const DISTRACTOR_SCENES = 48;
