@@ -78,8 +78,7 @@ module.exports = {
     },
     {
       name: "sdk-needs-nothing",
-      comment:
-        "The client runs in browsers: of the rest it takes types and modules that need nothing themselves.",
+      comment: "The client runs in browsers: of the rest it takes types and modules that need nothing themselves.",
       severity: "error",
       from: { path: "^src/sdk/" },
       to: {

@@ -18,8 +18,7 @@ const MB = 1e6;
 export const build: Measurement = {
   summary: "time and memory of building and of opening ViT-B/16 + opt-125m, in each precision",
   async run(context) {
-    const weightBytes =
-      float32Bytes(sourceFolder(context, "vit")) + float32Bytes(sourceFolder(context, "opt"));
+    const weightBytes = float32Bytes(sourceFolder(context, "vit")) + float32Bytes(sourceFolder(context, "opt"));
     return [await buildTable(context, weightBytes), await openTable(context)];
   },
 };
@@ -53,10 +52,7 @@ async function buildTable(context: Context, weightBytes: number): Promise<Table>
   };
 }
 
-async function measureBuild(
-  context: Context,
-  precision: Precision,
-): Promise<Cost & { readonly diskBytes: number }> {
+async function measureBuild(context: Context, precision: Precision): Promise<Cost & { readonly diskBytes: number }> {
   const output = join(context.folder, `measured-${precision}`);
   rmSync(output, { recursive: true, force: true });
   try {
@@ -101,9 +97,7 @@ async function openTable(context: Context): Promise<Table> {
       peakMegabytes: median(costs.map(({ peakBytes }) => peakBytes)) / MB,
       residentMegabytes: median(costs.map(({ residentBytes }) => residentBytes)) / MB,
     })),
-    notes: [
-      "checked: sha256 of every file; mapped: weights stay in their files, and only those that were read count",
-    ],
+    notes: ["checked: sha256 of every file; mapped: weights stay in their files, and only those that were read count"],
   };
 }
 
@@ -111,8 +105,5 @@ async function openTable(context: Context): Promise<Table> {
 function float32Bytes(folder: string): number {
   const checkpoint = openSafetensors(join(folder, "model.safetensors"));
   checkpoint.close();
-  return Array.from(checkpoint.tensors.values(), ({ shape }) => 4 * elementCount(shape)).reduce(
-    (a, b) => a + b,
-    0,
-  );
+  return Array.from(checkpoint.tensors.values(), ({ shape }) => 4 * elementCount(shape)).reduce((a, b) => a + b, 0);
 }

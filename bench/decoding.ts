@@ -17,8 +17,7 @@ const batches = [1, 8, 16] as const;
 const EXTRA_PREFILLS = 3;
 
 export const decoding: Measurement = {
-  summary:
-    "prefill and decoding of the opt-125m and SmolLM2-135M shapes, in each precision, at batch 1, 8 and 16",
+  summary: "prefill and decoding of the opt-125m and SmolLM2-135M shapes, in each precision, at batch 1, 8 and 16",
   async run(context) {
     return [await decodingTable(context, "opt"), await decodingTable(context, "smol")];
   },

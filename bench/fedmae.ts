@@ -55,9 +55,7 @@ export const fedMae: Measurement = {
           row("full depth", (read) => read(fullDepth), 1e6),
           row("full depth over one block", ratio, 1),
         ],
-        notes: [
-          "each in its own process; peak: all resident memory of the process, including Node and images",
-        ],
+        notes: ["each in its own process; peak: all resident memory of the process, including Node and images"],
       },
     ];
   },

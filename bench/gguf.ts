@@ -57,16 +57,8 @@ function* chunks(
   }
 }
 
-function encodeHeader(
-  metadata: ReadonlyMap<string, GgufValue>,
-  tensors: ReadonlyMap<string, GgufTensor>,
-): Uint8Array {
-  const parts: Uint8Array[] = [
-    Buffer.from(MAGIC),
-    uint32(VERSION),
-    uint64(tensors.size),
-    uint64(metadata.size),
-  ];
+function encodeHeader(metadata: ReadonlyMap<string, GgufValue>, tensors: ReadonlyMap<string, GgufTensor>): Uint8Array {
+  const parts: Uint8Array[] = [Buffer.from(MAGIC), uint32(VERSION), uint64(tensors.size), uint64(metadata.size)];
   for (const [key, value] of metadata) parts.push(text(key), encodeValue(value));
   let offset = 0;
   for (const [name, { type, source }] of tensors) {
@@ -89,12 +81,7 @@ function encodeValue(item: GgufValue): Uint8Array {
     case "string":
       return Buffer.concat([kind, text(item.value)]);
     case "strings":
-      return Buffer.concat([
-        kind,
-        uint32(kindNumbers.string),
-        uint64(item.value.length),
-        ...item.value.map(text),
-      ]);
+      return Buffer.concat([kind, uint32(kindNumbers.string), uint64(item.value.length), ...item.value.map(text)]);
     default:
       return item satisfies never;
   }

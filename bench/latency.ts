@@ -26,10 +26,7 @@ export const latency: Measurement = {
     return [
       {
         title: `latency: caption by ViT-B/16 + opt-125m, ms, medians of ${ROUNDS}`,
-        columns: [
-          { key: "precision", title: "precision" },
-          ...stages.map((key) => ({ key, title: key, digits: 1 })),
-        ],
+        columns: [{ key: "precision", title: "precision" }, ...stages.map((key) => ({ key, title: key, digits: 1 }))],
         rows: opened.map(({ precision, timings }) => ({ precision, ...medians(timings) })),
         notes: [
           `${sampleWords.image}, ${(image.length / 1000).toFixed(0)} kB; ${NEW_TOKENS} new tokens, greedy; one request at a time`,

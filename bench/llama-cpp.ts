@@ -43,9 +43,7 @@ export const llamaCpp: Measurement = {
           title: `llama-cpp: SmolLM2-135M, same weights, batch 1, ${PROMPT_TOKENS} prompt tokens, ${NEW_TOKENS} new ones`,
           columns,
           rows,
-          notes: [
-            `x: epalm's speed divided by llama.cpp's; medians over ${ROUNDS} rounds that alternate both`,
-          ],
+          notes: [`x: epalm's speed divided by llama.cpp's; medians over ${ROUNDS} rounds that alternate both`],
         },
       ];
     } finally {

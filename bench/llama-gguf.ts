@@ -58,9 +58,7 @@ function metadataOf(config: LlamaConfig): Map<string, GgufValue> {
   };
   // Only token ids are used, but llama.cpp requires a vocabulary that contains a line feed among its bytes.
   const lists = {
-    "tokenizer.ggml.tokens": Array.from({ length: config.vocab_size }, (_, id) =>
-      id === 0 ? "\u010a" : `<${id}>`,
-    ),
+    "tokenizer.ggml.tokens": Array.from({ length: config.vocab_size }, (_, id) => (id === 0 ? "\u010a" : `<${id}>`)),
     "tokenizer.ggml.merges": ["< >"],
   };
   return new Map<string, GgufValue>([
@@ -71,15 +69,10 @@ function metadataOf(config: LlamaConfig): Map<string, GgufValue> {
   ]);
 }
 
-function tensorsOf(
-  config: LlamaConfig,
-  checkpoint: Checkpoint,
-  type: GgufTensorType,
-): Map<string, GgufTensor> {
+function tensorsOf(config: LlamaConfig, checkpoint: Checkpoint, type: GgufTensorType): Map<string, GgufTensor> {
   const weight = (name: string): GgufTensor => {
     const source = checkpoint.tensors.get(`${name}.weight`);
-    if (!source)
-      throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: tensor ${name}.weight is missing`);
+    if (!source) throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: tensor ${name}.weight is missing`);
     return { type: source.shape.length === 1 ? "F32" : type, source };
   };
   const tensors = new Map([["token_embd.weight", weight("model.embed_tokens")]]);

@@ -66,11 +66,7 @@ export function buildOptions(
 }
 
 /** A model folder that the current code has built; folders that other code built are removed. */
-export async function modelFolder(
-  context: Context,
-  name: DecoderName,
-  precision: Precision,
-): Promise<string> {
+export async function modelFolder(context: Context, name: DecoderName, precision: Precision): Promise<string> {
   const prefix = `model-${name}-${precision}-`;
   const path = join(context.folder, prefix + builderDigest());
   if (existsSync(path)) return path;

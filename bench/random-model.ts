@@ -14,10 +14,7 @@ function random(shape: Shape, name: string, deviation: number, mean = 0): Tensor
     type: "float32",
     shape,
     read() {
-      let state = Array.from(name).reduce(
-        (hash, char) => Math.imul(hash ^ char.charCodeAt(0), 0x01000193),
-        0x811c9dc5,
-      );
+      let state = Array.from(name).reduce((hash, char) => Math.imul(hash ^ char.charCodeAt(0), 0x01000193), 0x811c9dc5);
       const uniform = () => {
         // xorshift32, because speed matters here and quality does not.
         state ^= state << 13;
@@ -98,8 +95,7 @@ export function writeOpt125m(folder: string): void {
   weight(tensors, "model.decoder.embed_positions.weight", [2050, d]);
   for (let layer = 0; layer < layers; layer++) {
     const name = `model.decoder.layers.${layer}`;
-    for (const part of ["q_proj", "k_proj", "v_proj", "out_proj"])
-      linear(tensors, `${name}.self_attn.${part}`, d, d);
+    for (const part of ["q_proj", "k_proj", "v_proj", "out_proj"]) linear(tensors, `${name}.self_attn.${part}`, d, d);
     linear(tensors, `${name}.fc1`, d, 4 * d);
     linear(tensors, `${name}.fc2`, 4 * d, d);
     for (const part of ["self_attn_layer_norm", "final_layer_norm"]) norm(tensors, `${name}.${part}`, d);

@@ -110,11 +110,7 @@ function pictures(distinct: number): () => Promise<Uint8Array> {
   };
 }
 
-async function underLoad(
-  address: string,
-  clients: number,
-  picture: () => Promise<Uint8Array>,
-): Promise<Load> {
+async function underLoad(address: string, clients: number, picture: () => Promise<Uint8Array>): Promise<Load> {
   const requests = requestsFor(clients);
   const prepared = await Promise.all(Array.from({ length: requests }, picture));
   const latencies: number[] = [];

@@ -51,9 +51,7 @@ export const startup: Measurement = {
             return { command: `epalm ${words.join(" ")}`, milliseconds, ratio: milliseconds / alone };
           }),
         ],
-        notes: [
-          "at most 3 times node -e 0 for --version and --help: what a command does is loaded when it runs",
-        ],
+        notes: ["at most 3 times node -e 0 for --version and --help: what a command does is loaded when it runs"],
       },
     ];
   },

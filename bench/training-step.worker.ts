@@ -44,9 +44,7 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
   const ids: Tensor = {
     type: "int64",
     shape,
-    data: BigInt64Array.from({ length: bench.batch * bench.tokens }, () =>
-      BigInt(3 + Math.floor(random() * 247)),
-    ),
+    data: BigInt64Array.from({ length: bench.batch * bench.tokens }, () => BigInt(3 + Math.floor(random() * 247))),
   };
   const mask: Tensor = { ...ids, data: new BigInt64Array(bench.batch * bench.tokens).fill(1n) };
   const count = bench.batch * encoder.depth * encoder.width;

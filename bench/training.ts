@@ -54,8 +54,7 @@ export const training: Measurement = {
     context.say(`measuring: training, ${settings.rounds} steps`);
     const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
     const ours = await cost(process.execPath, [entry, path, work, JSON.stringify(given)]);
-    if (python === undefined)
-      context.say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
+    if (python === undefined) context.say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
     const peer = join("bench", "training_step.py");
     const theirs = python === undefined ? undefined : await cost(python, [peer, JSON.stringify(given)]);
     const row = (who: string, { steps, runs, peakBytes }: StepCost) => ({
@@ -63,18 +62,14 @@ export const training: Measurement = {
       step: median(steps),
       ...(runs ? { runtime: median(runs) } : {}),
       peak: peakBytes / 1e6,
-      ...(theirs
-        ? { speed: median(theirs.steps) / median(steps), memory: peakBytes / theirs.peakBytes }
-        : {}),
+      ...(theirs ? { speed: median(theirs.steps) / median(steps), memory: peakBytes / theirs.peakBytes } : {}),
     });
     return [
       {
         title: `training: loss, gradients, AdamW; ${settings.batch} x ${settings.tokens} tokens, K = ${settings.states}, fp32`,
         columns,
         rows: [row("epalm", ours), ...(theirs ? [row("torch", theirs)] : [])],
-        notes: [
-          `medians of ${settings.rounds} steps, each side in its own process, ${given.threads} threads`,
-        ],
+        notes: [`medians of ${settings.rounds} steps, each side in its own process, ${given.threads} threads`],
       },
     ];
   },

@@ -14,9 +14,7 @@ import { elementCount, elementSize } from "../src/tensor/tensor.js";
  * those of the head 1 byte.
  */
 export function weightBytesPerStep(graph: Graph): number {
-  const readInFull = new Set(
-    graph.nodes.flatMap(({ op, inputs }) => (op === "Gather" ? inputs.slice(1) : inputs)),
-  );
+  const readInFull = new Set(graph.nodes.flatMap(({ op, inputs }) => (op === "Gather" ? inputs.slice(1) : inputs)));
   return Array.from(graph.initializers)
     .filter(([name]) => readInFull.has(name))
     .reduce((sum, [, { type, shape }]) => sum + elementCount(shape) * elementSize[type], 0);

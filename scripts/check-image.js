@@ -8,16 +8,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statS
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import dockerignore from "@balena/dockerignore";
-import {
-  copyTree,
-  diskBytes,
-  innerProcess,
-  makeBase,
-  run,
-  runBeside,
-  runInRoot,
-  startInRoot,
-} from "./clean-root.js";
+import { copyTree, diskBytes, innerProcess, makeBase, run, runBeside, runInRoot, startInRoot } from "./clean-root.js";
 import { readStages } from "./image-recipe.js";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,11 +109,9 @@ function copyInto(stage, flags, words, stages) {
 /** Copies the files that a fresh clone of the repository contains, except those that .dockerignore excludes. */
 function copyContext(source, to) {
   const ignored = dockerignore().add(readFileSync(".dockerignore", "utf8"));
-  const files = execFileSync(
-    "git",
-    ["ls-files", "--cached", "--others", "--exclude-standard", "-z", source],
-    { encoding: "utf8" },
-  );
+  const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "-z", source], {
+    encoding: "utf8",
+  });
   const kept = files.split("\0").filter((file) => file !== "" && existsSync(file) && !ignored.ignores(file));
   assert.ok(kept.length > 0, `COPY ${source}: nothing to copy`);
   for (const file of kept) {
@@ -149,9 +138,7 @@ function checkContents({ root, user }) {
     assert.ok(!existsSync(join(app, name)), `${name} is in the image`);
   }
   const packages = diskBytes(join(app, "node_modules"));
-  console.log(
-    `added to the base: ${megabytes(diskBytes(app))}, including packages of ${megabytes(packages)}`,
-  );
+  console.log(`added to the base: ${megabytes(diskBytes(app))}, including packages of ${megabytes(packages)}`);
 }
 
 /** Builds a model with the program in this checkout; the image accepts any model folder. */
@@ -159,16 +146,7 @@ function tinyModel() {
   const output = join(work, "model");
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
-  run("node", [
-    "dist/src/cli/main.js",
-    "build",
-    ...sources,
-    ...adapter,
-    "--precision",
-    "fp32",
-    "--output",
-    output,
-  ]);
+  run("node", ["dist/src/cli/main.js", "build", ...sources, ...adapter, "--precision", "fp32", "--output", output]);
   return output;
 }
 

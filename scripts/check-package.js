@@ -101,9 +101,7 @@ function checkTarball() {
 /** All files that package.json refers to. */
 function exported() {
   const { exports, bin, browser } = JSON.parse(readFileSync("package.json", "utf8"));
-  const targets = Object.values(exports).flatMap((entry) =>
-    typeof entry === "string" ? entry : Object.values(entry),
-  );
+  const targets = Object.values(exports).flatMap((entry) => (typeof entry === "string" ? entry : Object.values(entry)));
   return [...targets, ...Object.values(bin), ...Object.entries(browser).flat()].map((path) =>
     path.replace(/^\.\//, ""),
   );
@@ -115,10 +113,7 @@ function tracked(folder) {
 
 function installInto(tarball) {
   mkdirSync(project);
-  writeFileSync(
-    join(project, "package.json"),
-    JSON.stringify({ name: "empty", private: true, type: "module" }),
-  );
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }));
   // As in docs/deployment.md: otherwise onnxruntime-node downloads GPU libraries on every x64 Linux.
   const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" };
   run("npm", ["install", "--omit=dev", "--no-audit", "--no-fund", tarball], project, environment);
@@ -136,10 +131,7 @@ async function useIt() {
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
   epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", join(work, "tiny"));
-  assert.match(
-    epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"),
-    /"text"/,
-  );
+  assert.match(epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"), /"text"/);
   // Without --model, the service uses the model that is bundled with the package.
   const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,

@@ -23,10 +23,7 @@ const phrases = [
 const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { encoding: "utf8" })
   .split("\n")
   .filter((path) => /\.(ts|js|md|ya?ml|html)$/.test(path))
-  .filter(
-    (path) =>
-      !/^(test\/fixtures|models\/default\/samples)\/|^(LICENSE|THIRD-PARTY)|check-words\.js$/.test(path),
-  );
+  .filter((path) => !/^(test\/fixtures|models\/default\/samples)\/|^(LICENSE|THIRD-PARTY)|check-words\.js$/.test(path));
 
 const faults = [];
 for (const path of files) {

@@ -115,9 +115,7 @@ export function run(program, args, options = {}) {
   const result = spawnSync(program, args, { encoding: "utf8", maxBuffer: 64 * 1024 * 1024, ...options });
   if (result.error) throw result.error;
   if (result.status !== 0) {
-    throw new TypeError(
-      `${program} exited with ${result.status ?? result.signal}:\n${result.stdout}${result.stderr}`,
-    );
+    throw new TypeError(`${program} exited with ${result.status ?? result.signal}:\n${result.stdout}${result.stderr}`);
   }
   return result.stdout;
 }

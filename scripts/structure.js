@@ -62,8 +62,7 @@ const figures = {
   "training loops (files that step an optimizer)": matching([...src, ...recipe], /\.step\(\{/).length,
   "files that rename a temporary file": matching(src, /\brename(Sync)?\(.*(part|temporary)/).length,
   "copies of 'safeParse, then throw'": src.reduce(
-    (sum, { text }) =>
-      sum + (text.match(/safeParse\([^;]*;[^;]*(success|error)[^;]*(;[^;]*)?throw/g) ?? []).length,
+    (sum, { text }) => sum + (text.match(/safeParse\([^;]*;[^;]*(success|error)[^;]*(;[^;]*)?throw/g) ?? []).length,
     0,
   ),
   "casts in src": count(src),

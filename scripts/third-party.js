@@ -82,17 +82,13 @@ function wordNetLicence() {
 /** All packages of production for all platforms in the lock file: name and licences, sorted, without duplicates. */
 function packages() {
   const licences = new Map();
-  for (const [path, { dev, devOptional, license, name }] of Object.entries(
-    read("package-lock.json").packages,
-  )) {
+  for (const [path, { dev, devOptional, license, name }] of Object.entries(read("package-lock.json").packages)) {
     if (path === "" || dev || devOptional) continue;
     const installed = path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
     const known = name ?? installed;
     licences.set(known, new Set([...(licences.get(known) ?? []), license ?? "none named by the package"]));
   }
-  return [...licences]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, all]) => [`\`${name}\``, [...all].join(", ")]);
+  return [...licences].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, all]) => [`\`${name}\``, [...all].join(", ")]);
 }
 
 function link(title, address) {

@@ -5,7 +5,4 @@ import { httpReference, optionReference } from "../dist/src/server/http/http-ref
 
 writeFileSync("docs/http.md", httpReference());
 const sdk = readFileSync("docs/sdk.md", "utf8");
-writeFileSync(
-  "docs/sdk.md",
-  sdk.replace(/(?<=by `npm run docs:http`\. -->\n\n).*?(?=\n\n)/s, optionReference()),
-);
+writeFileSync("docs/sdk.md", sdk.replace(/(?<=by `npm run docs:http`\. -->\n\n).*?(?=\n\n)/s, optionReference()));

@@ -353,11 +353,7 @@ export class Model {
   }
 
   /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
-  async #condition(
-    task: TaskName,
-    medium: MediumInput,
-    options: ConditioningOptions,
-  ): Promise<ConditionedSource> {
+  async #condition(task: TaskName, medium: MediumInput, options: ConditioningOptions): Promise<ConditionedSource> {
     this.#expectOpen();
     const { adapter: name, textOnly = false, signal } = options;
     const known = this.#knownModality(options);
@@ -403,11 +399,7 @@ export class Model {
    * @param modality of the encoder whose states it takes; by default the model's first
    * @throws invalid_adapter if it does not fit the model
    */
-  async useAdapter(
-    name: string,
-    adapter: Adapter,
-    modality: Modality = this.manifest.encoder.modality,
-  ): Promise<void> {
+  async useAdapter(name: string, adapter: Adapter, modality: Modality = this.manifest.encoder.modality): Promise<void> {
     await this.#adapters.use(name, adapter, modality);
   }
 
@@ -521,9 +513,7 @@ function stream<Piece, Result>(
   }
   return new AnswerStream((left) => {
     const signal = options.signal ? AbortSignal.any([options.signal, left]) : left;
-    return piecesOfCall((tell) =>
-      call({ ...options, signal, onText: (text, index) => tell(read({ index, text })) }),
-    );
+    return piecesOfCall((tell) => call({ ...options, signal, onText: (text, index) => tell(read({ index, text })) }));
   });
 }
 

@@ -26,9 +26,7 @@ const medium = (taken: string) =>
     .string()
     .min(1)
     .optional()
-    .describe(
-      `${taken}: base64, a data URL, or an https address of a host that the service was told to trust`,
-    );
+    .describe(`${taken}: base64, a data URL, or an https address of a host that the service was told to trust`);
 const name = z.string().min(1).max(MAX_NAME_LENGTH);
 const someText = z.string().min(1);
 
@@ -45,9 +43,7 @@ const requestFields = {
   audio: medium("taken for a sound"),
   video: medium("taken for a video"),
   model: name.optional().describe("default: the first that the service has"),
-  adapter: name
-    .optional()
-    .describe("default: the model's first for the task and what the medium is taken for"),
+  adapter: name.optional().describe("default: the model's first for the task and what the medium is taken for"),
   ...generationFields,
   logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
   stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),

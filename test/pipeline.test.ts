@@ -74,11 +74,7 @@ describe("a loaded model", () => {
     const pixels = Float32Array.from(sequenceAt("pixels", 0));
     const first = await model.caption({ pixels }, ask);
     assert.deepEqual((await model.caption({ pixels }, ask)).texts, first.texts);
-    assert.notDeepEqual(
-      first.texts[0]?.logProbs,
-      ofBytes.texts[0]?.logProbs,
-      "another picture is another text",
-    );
+    assert.notDeepEqual(first.texts[0]?.logProbs, ofBytes.texts[0]?.logProbs, "another picture is another text");
   });
 
   it("chooses the adapter that was trained for the task, or the one that is asked for", async () => {

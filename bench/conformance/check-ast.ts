@@ -29,8 +29,7 @@ export async function checkAst(folder: string): Promise<Check[]> {
     const g = new GraphBuilder("encoder");
     const { backbone, weights } = readEncoder(g, source, { modality: "audio" });
     const preparation = preprocessingOf(source, backbone, "source");
-    if (preparation.modality !== "audio")
-      throw new EpalmError("internal", `${path}: is not an audio encoder`);
+    if (preparation.modality !== "audio") throw new EpalmError("internal", `${path}: is not an audio encoder`);
     const graph = encoderGraph(g, backbone);
     weights.finish();
     const features = expected("input_values");
@@ -41,11 +40,7 @@ export async function checkAst(folder: string): Promise<Check[]> {
     const heard = await logMel({ data, sampleRate: SAMPLING_RATE }, preparation.preprocessing);
     const { maxLength, melBins } = preparation.preprocessing;
     return [
-      closeTo(
-        "features of the waveform",
-        { type: "float32", shape: [1, maxLength, melBins], data: heard },
-        features,
-      ),
+      closeTo("features of the waveform", { type: "float32", shape: [1, maxLength, melBins], data: heard }, features),
       closeTo("states", states as Tensor, expected("states")),
     ];
   } finally {

@@ -138,8 +138,7 @@ function pixelsOf({ settings, golden }: Case): Tensor {
 async function expectedPrompt(golden: Case): Promise<Tensor> {
   const written = golden.golden("soft_prompt");
   const trained = `adamw.after3.${PROMPT}.0.weight`;
-  const isTrained =
-    golden.has(trained) && golden.golden(trained).data.every((value, i) => value === written.data[i]);
+  const isTrained = golden.has(trained) && golden.golden(trained).data.every((value, i) => value === written.data[i]);
   if (!isTrained) return written;
   const published = await openCheckpoint(join(golden.folder, "adapter.pth"));
   try {

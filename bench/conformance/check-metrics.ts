@@ -25,9 +25,7 @@ const captionMetricsSchema = z.object({
 
 const vqaAnswersSchema = z.object({
   normalised: z.array(z.tuple([z.string(), z.string()])),
-  accuracy: z.array(
-    z.object({ answers: z.array(z.string()).min(1), prediction: z.string(), accuracy: z.number() }),
-  ),
+  accuracy: z.array(z.object({ answers: z.array(z.string()).min(1), prediction: z.string(), accuracy: z.number() })),
 });
 
 /** Checks `caption-metrics.json`, whose CIDEr is that of the COCO evaluation, CIDEr-D. */
@@ -103,8 +101,6 @@ interface Compared {
 function identical(what: string, sequences: readonly Compared[]): Check {
   const wrong = sequences.find(({ found, expected }) => found !== expected);
   if (!wrong) return { what, passed: true, found: "identical" };
-  const [given, found, expected] = [wrong.given, wrong.found, wrong.expected].map((value) =>
-    JSON.stringify(value),
-  );
+  const [given, found, expected] = [wrong.given, wrong.found, wrong.expected].map((value) => JSON.stringify(value));
   return { what, passed: false, found: `${given}: ${found}, expected ${expected}` };
 }

@@ -48,9 +48,7 @@ export async function checkTraining(golden: Case, adapter: Adapter, manifest: Ma
         for (const name of names)
           checks.push(closeTo(`gradient of ${name}`, gradient(name), golden.golden(`grad.${name}`)));
       }
-      checks.push(
-        closeTo(`loss before step ${step + 1}`, results.loss as Tensor, golden.golden(`adamw.loss.${step}`)),
-      );
+      checks.push(closeTo(`loss before step ${step + 1}`, results.loss as Tensor, golden.golden(`adamw.loss.${step}`)));
       optimizer.step(
         weights,
         (name) => gradient(name).data as Float32Array,

@@ -46,9 +46,7 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
 async function linesFrom(name: string, check: () => Check[] | Promise<Check[]>): Promise<Line[]> {
   try {
     const checks = await check();
-    return checks.map(
-      ({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }),
-    );
+    return checks.map(({ what, passed, found }): Line => ({ name, what, found, state: passed ? "ok" : "FAIL" }));
   } catch (error) {
     return [{ name, what: "runs", state: "FAIL", found: messageOf(error) }];
   }

@@ -109,8 +109,7 @@ async function makeLanguageModel({ work, threads, say }: BuildAllOptions): Promi
     folder: join(work, LANGUAGE_MODEL),
     steps: LANGUAGE_STEPS,
     threads,
-    onStep: (step, loss) =>
-      step % 50 === 0 && say(`step ${step} of ${LANGUAGE_STEPS}: loss ${loss.toFixed(3)}`),
+    onStep: (step, loss) => step % 50 === 0 && say(`step ${step} of ${LANGUAGE_STEPS}: loss ${loss.toFixed(3)}`),
   });
 }
 

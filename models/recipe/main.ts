@@ -80,8 +80,7 @@ async function makeOne(what: string, output: string): Promise<void> {
         steps: Number(values.steps),
         threads,
         onStep: (step, loss, milliseconds) =>
-          step % 10 === 0 &&
-          console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`),
+          step % 10 === 0 && console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`),
       });
     default:
       return fail();

@@ -84,8 +84,7 @@ function settingsOf(
   given: GivenSettings,
 ): AdapterSettings {
   const header = checkpoint.metadata[SETTINGS_KEY];
-  const stated =
-    header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
+  const stated = header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
   for (const [key, value] of Object.entries(given)) {
     const own = stated[key as keyof GivenSettings];
     if (value !== undefined && own !== undefined && own !== value) {
@@ -113,20 +112,12 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
   const [{ key, message } = { key: "", message: "is not valid" }] = issuesOf(result.error);
   if (key === "") throw invalid(path, `settings: ${message}`);
   const isOpen = !Object.hasOwn(Object(settings), key);
-  throw invalid(
-    path,
-    `setting '${key}': ${isOpen ? "the file does not specify it, so it must be given" : message}`,
-  );
+  throw invalid(path, `setting '${key}': ${isOpen ? "the file does not specify it, so it must be given" : message}`);
 }
 
 /** Settings that follow from the names and shapes of the tensors, and those in a published `config`. */
-function foreignSettings(
-  checkpoint: Checkpoint,
-  tensors: ReadonlyMap<string, Tensor>,
-): Partial<AdapterSettings> {
-  const connectors = Array.from(tensors.keys()).filter((name) =>
-    /^connector\.\d+\.weight$/.test(name),
-  ).length;
+function foreignSettings(checkpoint: Checkpoint, tensors: ReadonlyMap<string, Tensor>): Partial<AdapterSettings> {
+  const connectors = Array.from(tensors.keys()).filter((name) => /^connector\.\d+\.weight$/.test(name)).length;
   const [promptLength = 0] = tensors.get(`${PROMPT}.0.weight`)?.shape ?? [];
   if (connectors === 0 || promptLength === 0) {
     throw invalid(checkpoint.path, `expected tensors connector.0.weight and ${PROMPT}.0.weight`);

@@ -13,10 +13,7 @@ export function adapterGraph({ settings, tensors }: Adapter, widths: AdapterWidt
   const values = (name: string) => {
     const tensor = tensors.get(name);
     // `checkAdapter` rejects missing tensors. With an empty source, the shape rules would name the tensor.
-    return g.weight(
-      name,
-      constantSource("float32", tensor?.shape ?? [], (tensor?.data ?? new Float32Array()).slice()),
-    );
+    return g.weight(name, constantSource("float32", tensor?.shape ?? [], (tensor?.data ?? new Float32Array()).slice()));
   };
   g.output("perception", perception(g, states, values, settings));
   g.output("soft_prompt", softPrompt(g, values, settings));

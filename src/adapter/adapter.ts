@@ -40,8 +40,7 @@ export function adapterShapes(settings: AdapterSettings, widths: AdapterWidths):
     shapes.set(`${name}.bias`, [outputs]);
   };
   const connectors = settings.sharedConnector ? 1 : settings.injectedStates;
-  for (let index = 0; index < connectors; index++)
-    linear(`connector.${index}`, widths.encoder, widths.decoder);
+  for (let index = 0; index < connectors; index++) linear(`connector.${index}`, widths.encoder, widths.decoder);
   shapes.set(`${PROMPT}.0.weight`, [settings.promptLength, widths.embedding]);
   if (settings.promptForm === "mlp") {
     for (const part of [1, 3]) linear(`${PROMPT}.${part}`, widths.embedding, widths.embedding);

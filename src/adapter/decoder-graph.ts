@@ -77,13 +77,7 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
 }
 
 /** Embeds text tokens from the table and soft tokens from the prompt: [B, T, E]. */
-function embedTokens(
-  g: GraphBuilder,
-  backbone: DecoderBackbone,
-  ids: Value,
-  isText: Value,
-  prompt: Value,
-): Value {
+function embedTokens(g: GraphBuilder, backbone: DecoderBackbone, ids: Value, isText: Value, prompt: Value): Value {
   const first = g.integer(backbone.shape.vocabulary);
   const text = backbone.embed(g.where(isText, ids, g.integer(0)));
   const soft = g.gather(prompt, g.maximum(g.subtract(ids, first), g.integer(0)));
@@ -100,10 +94,7 @@ function scoreTokens(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value):
   g.output("logits", logits);
   g.output("top_logits", top.values);
   g.output("top_ids", top.indices);
-  g.output(
-    "log_normalizer",
-    logsumexp(g, logits, g.slice(top.values, 1, 0, 1), g.slice(top.indices, 1, 0, 1)),
-  );
+  g.output("log_normalizer", logsumexp(g, logits, g.slice(top.values, 1, 0, 1), g.slice(top.indices, 1, 0, 1)));
   g.output("target_logits", g.squeeze(g.gatherColumns(logits, g.unsqueeze(targets, 1)), 1));
 }
 

@@ -43,12 +43,7 @@ class Walker {
   run(): Graph {
     const loss = this.#g.value(this.#loss);
     if (loss.type !== "float32" || loss.shape.length !== 0) {
-      throw unexpected(
-        "invalid_graph",
-        `loss '${loss.name}'`,
-        "float32 []",
-        `${loss.type} ${formatShape(loss.shape)}`,
-      );
+      throw unexpected("invalid_graph", `loss '${loss.name}'`, "float32 []", `${loss.type} ${formatShape(loss.shape)}`);
     }
     const depends = dependents(this.#graph, this.#names);
     this.#gradients.set(loss.name, this.#g.number(1));
@@ -58,8 +53,7 @@ class Walker {
     }
     for (const name of this.#names) {
       const found = this.#gradients.get(name);
-      if (!found)
-        throw new EpalmError("invalid_graph", `the loss '${this.#loss}' does not depend on '${name}'`);
+      if (!found) throw new EpalmError("invalid_graph", `the loss '${this.#loss}' does not depend on '${name}'`);
       this.#g.output(gradientName(name), found);
     }
     return this.#g.finish();
@@ -69,10 +63,7 @@ class Walker {
     const operator = node.domain === "" ? node.op : `${node.domain}.${node.op}`;
     const rule = rules[operator];
     if (!rule)
-      throw new EpalmError(
-        "missing_gradient",
-        `operator ${operator} of node '${node.name}' has no gradient rule`,
-      );
+      throw new EpalmError("missing_gradient", `operator ${operator} of node '${node.name}' has no gradient rule`);
     const inputs = node.inputs.map((name) => this.#g.value(name));
     const found = rule({
       g: this.#g,

@@ -113,8 +113,7 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
 function gemm(backward: Backward): readonly (Value | undefined)[] {
   const { g, node, wants } = backward;
   const { transA, transB, alpha } = node.attributes;
-  const isHead =
-    transB?.value === 1 && !transA?.value && (alpha?.value ?? 1) === 1 && node.inputs.length === 2;
+  const isHead = transB?.value === 1 && !transA?.value && (alpha?.value ?? 1) === 1 && node.inputs.length === 2;
   if (!isHead) throw unsupported(node, "only a b^T has a gradient rule");
   const [a, b, dy] = [at(backward.inputs, 0), at(backward.inputs, 1), upstream(backward)];
   return [wants[0] ? g.matmul(dy, b) : undefined, wants[1] ? g.fusedMatmul(dy, a, { a: true }) : undefined];
@@ -135,11 +134,7 @@ function layerNormalization(backward: Backward): readonly (Value | undefined)[] 
     const along = g.multiply(normed, g.mean(g.multiply(dNormed, normed), -1));
     return g.multiply(g.subtract(g.subtract(dNormed, g.mean(dNormed, -1)), along), inverse);
   };
-  return [
-    wants[0] ? centred() : undefined,
-    wants[1] ? g.multiply(dy, normed) : undefined,
-    wants[2] ? dy : undefined,
-  ];
+  return [wants[0] ? centred() : undefined, wants[1] ? g.multiply(dy, normed) : undefined, wants[2] ? dy : undefined];
 }
 
 /** y (dy - sum(dy y)) */
@@ -285,10 +280,7 @@ function slice(backward: Backward): readonly (Value | undefined)[] {
     const axis = axisOf(given, x);
     const cut = cutAway(x.shape[axis] ?? 1, starts[index] ?? 0, ends[index] ?? 0);
     if (!cut)
-      throw unsupported(
-        node,
-        `has no gradient rule for this slice of an axis of unknown size ${x.shape[axis]}`,
-      );
+      throw unsupported(node, `has no gradient rule for this slice of an axis of unknown size ${x.shape[axis]}`);
     return g.pad(part, axis, cut.before, cut.after);
   }, upstream(backward));
   return [whole];

@@ -54,8 +54,7 @@ export function astName(name: string): string | undefined {
 }
 
 /** Number of windows of `size` that fit into `length` with the given stride. */
-const windowCount = (length: number, size: number, stride: number) =>
-  Math.floor((length - size) / stride) + 1;
+const windowCount = (length: number, size: number, stride: number) => Math.floor((length - size) / stride) + 1;
 
 /**
  * A config derived from the tensor shapes of a published `.pth`, which does not store the strides. If the number of
@@ -68,9 +67,7 @@ export function astConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettin
   const [, tokens = 0] = neededShape(shapeOf, what, "pos_embed", 3);
   const patches = tokens - 2;
   const rows = (stride: number) => windowCount(MEL_BINS, patch, stride);
-  const stride = PUBLISHED_STRIDES.find(
-    (step) => rows(step) * windowCount(AUDIOSET_FRAMES, patch, step) === patches,
-  );
+  const stride = PUBLISHED_STRIDES.find((step) => rows(step) * windowCount(AUDIOSET_FRAMES, patch, step) === patches);
   const [finest] = PUBLISHED_STRIDES;
   return parseConfig(
     astConfig,
@@ -144,9 +141,7 @@ export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone
   /** Input of the first block: [B, 2 + N, d], class and distillation tokens first. */
   function enter(features: Value): Value {
     const patches = embedSpectrogram(parameters, features, config, rows, columns);
-    const tokens = ["cls_token", "dist_token"].map((name) =>
-      g.repeatFor(parameters.tensor(name, [1, 1, d]), patches),
-    );
+    const tokens = ["cls_token", "dist_token"].map((name) => g.repeatFor(parameters.tensor(name, [1, 1, d]), patches));
     const positions = parameters.tensor("pos_embed", [1, 2 + rows * columns, d]);
     return g.add(g.concat([...tokens, patches], 1), positions);
   }

@@ -42,8 +42,7 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
   const activation = activationName(config.activation_function, "activation_function");
 
   const embedding = () => parameters.tensor("wte.weight", [vocabulary, d]);
-  const norm = (name: string, x: Value) =>
-    layerNorm(g, x, parameters.layerNorm(name, d, config.layer_norm_epsilon));
+  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, config.layer_norm_epsilon));
   const conv1d = (name: string, x: Value, outputs: number) =>
     linear(g, x, {
       weight: parameters.tensor(`${name}.weight`, [Number(x.shape.at(-1)), outputs]),

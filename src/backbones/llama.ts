@@ -61,10 +61,7 @@ function rotaryScaling(rope: z.infer<typeof ropeScaling> | null | undefined): Ro
   const kind = rope?.rope_type ?? rope?.type ?? "default";
   const need = (value: number | undefined, key: string) => {
     if (value !== undefined) return value;
-    throw new EpalmError(
-      "unsupported_architecture",
-      `Llama config.json: rope_scaling '${kind}' needs '${key}'`,
-    );
+    throw new EpalmError("unsupported_architecture", `Llama config.json: rope_scaling '${kind}' needs '${key}'`);
   };
   switch (kind) {
     case "default":
@@ -124,10 +121,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
     const widths = [queryWidth, keyWidth, keyWidth];
     const hasBias = { bias: qwen || config.attention_bias };
     const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, d, widths, hasBias));
-    const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1) as [
-      Value,
-      Value,
-    ];
+    const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1) as [Value, Value];
     const [q, keys] = g.split(rotate(g, qk, angles), [heads, keyHeads], 1);
     const keysValues = { keys, values };
     const mixed = attention(g, q, keysValues, layout, bias, past);

@@ -97,8 +97,7 @@ export function mae(json: unknown, parameters: ParameterReader): Mae {
     layout: headLayout("MAE", "decoder_num_attention_heads", decoderHeads),
     intermediateSize: config.decoder_intermediate_size,
   };
-  const norm = (name: string, x: Value) =>
-    layerNorm(g, x, parameters.layerNorm(name, Number(x.shape.at(-1)), epsilon));
+  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, Number(x.shape.at(-1)), epsilon));
 
   /** -> [B, 1 + V, d], the class token first */
   function encode(pixels: Value, { visibleRows }: MaskInputs): Value {

@@ -102,10 +102,7 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
       );
       const sum = g.add(x, attended.hidden);
       const middle = preNorm ? sum : norm(`${name}.self_attn_layer_norm`, sum);
-      const fed = g.add(
-        middle,
-        feedForward(name, preNorm ? norm(`${name}.final_layer_norm`, middle) : middle),
-      );
+      const fed = g.add(middle, feedForward(name, preNorm ? norm(`${name}.final_layer_norm`, middle) : middle));
       return {
         hidden: preNorm ? fed : norm(`${name}.final_layer_norm`, fed),
         keysValues: attended.keysValues,

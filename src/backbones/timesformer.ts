@@ -8,14 +8,7 @@ import { frameCount, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
 import { throughBlocks } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import {
-  embedPatches,
-  type PatchBackbone,
-  type PatchStates,
-  patchesPerSide,
-  vitConfig,
-  vitName,
-} from "./vit.js";
+import { embedPatches, type PatchBackbone, type PatchStates, patchesPerSide, vitConfig, vitName } from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
 
 /**
@@ -53,10 +46,7 @@ export function timesformerName(name: string): string | undefined {
 }
 
 /** A config derived from the shapes of the published tensors. */
-export function timesformerConfigFromTensors(
-  shapeOf: TensorShapes,
-  settings: TimmSettings = {},
-): TimesformerConfig {
+export function timesformerConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettings = {}): TimesformerConfig {
   const what = "a TimeSformer";
   const [width = 0, , patch = 0] = neededShape(shapeOf, what, "patch_embed.proj.weight", 4);
   const [, tokens = 0] = neededShape(shapeOf, what, "pos_embed", 3);
@@ -75,11 +65,7 @@ export function timesformerConfigFromTensors(
 }
 
 /** @param settings `frames` may differ from the checkpoint's number; time embeddings are then repeated or omitted */
-export function timesformer(
-  json: unknown,
-  parameters: ParameterReader,
-  settings: EncoderSettings = {},
-): PatchBackbone {
+export function timesformer(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): PatchBackbone {
   const config = parseConfig(timesformerConfig, json, "TimeSformer");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
@@ -117,11 +103,7 @@ export function timesformer(
   function attendInTime(name: string, tokens: Value): Value {
     const parts = { norm: "temporal_norm1", attention: "temporal_attn" };
     const places = g.reshape(tokens, [-1, frames, d]);
-    const attended = g.reshape(normedAttention(parameters, name, parts, places, shape), [
-      -1,
-      patches * frames,
-      d,
-    ]);
+    const attended = g.reshape(normedAttention(parameters, name, parts, places, shape), [-1, patches * frames, d]);
     return g.add(tokens, linear(g, attended, parameters.linear(`${name}.temporal_fc`, d, d, { bias: true })));
   }
 
@@ -149,13 +131,7 @@ export function timesformer(
   }
 
   function through(pixels: Value): PatchStates {
-    const { classTokens, last } = throughBlocks(
-      parameters,
-      shape,
-      config.num_hidden_layers,
-      enter(pixels),
-      block,
-    );
+    const { classTokens, last } = throughBlocks(parameters, shape, config.num_hidden_layers, enter(pixels), block);
     const norm = () => parameters.layerNorm("norm", d, epsilon);
     return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, 1), norm()) };
   }

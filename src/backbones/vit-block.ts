@@ -21,10 +21,7 @@ export interface BlockShape {
  */
 export function vitBlock(parameters: ParameterReader, name: string, x: Value, shape: BlockShape): Value {
   const { g } = parameters;
-  const attended = g.add(
-    x,
-    normedAttention(parameters, name, { norm: "norm1", attention: "attn" }, x, shape),
-  );
+  const attended = g.add(x, normedAttention(parameters, name, { norm: "norm1", attention: "attn" }, x, shape));
   return g.add(attended, feedForward(parameters, name, attended, shape));
 }
 
@@ -42,11 +39,7 @@ export function normedAttention(
   const attentionName = `${name}.${parts.attention}`;
   const normed = layerNorm(g, x, parameters.layerNorm(`${name}.${parts.norm}`, width, epsilon));
   const joined = linear(g, normed, queriesKeysValues(parameters, attentionName, shape));
-  const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [
-    Value,
-    Value,
-    Value,
-  ];
+  const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [Value, Value, Value];
   const mixed = attention(g, q, { keys, values }, layout);
   return linear(g, mixed, parameters.linear(`${attentionName}.proj`, width, width, { bias: true }));
 }
@@ -56,11 +49,7 @@ export function feedForward(parameters: ParameterReader, name: string, x: Value,
   const { g } = parameters;
   const { width, intermediateSize, activation, epsilon } = shape;
   const normed = layerNorm(g, x, parameters.layerNorm(`${name}.norm2`, width, epsilon));
-  const first = linear(
-    g,
-    normed,
-    parameters.linear(`${name}.mlp.fc1`, width, intermediateSize, { bias: true }),
-  );
+  const first = linear(g, normed, parameters.linear(`${name}.mlp.fc1`, width, intermediateSize, { bias: true }));
   const hidden = activate(g, activation, first);
   return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, intermediateSize, width, { bias: true }));
 }

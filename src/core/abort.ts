@@ -15,11 +15,7 @@ export function throwIfAborted(signal: AbortSignal | undefined, what?: string): 
  * Waits for work that does not accept a signal itself: rejects with `abortError` when the signal fires. The work
  * continues, and its later result or error is ignored.
  */
-export function untilAborted<T>(
-  work: Promise<T>,
-  signal: AbortSignal | undefined,
-  what?: string,
-): Promise<T> {
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined, what?: string): Promise<T> {
   if (!signal) return work;
   return new Promise<T>((resolve, reject) => {
     const onAbort = () => reject(abortError(signal, what));

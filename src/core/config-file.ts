@@ -21,10 +21,7 @@ export function readYaml(path: string): unknown {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats?.isFile()) throw fileNotFound(path);
   if (stats.size > MAX_CONFIG_BYTES) {
-    throw new EpalmError(
-      "invalid_option",
-      `${path}: expected at most ${MAX_CONFIG_BYTES} bytes, got ${stats.size}`,
-    );
+    throw new EpalmError("invalid_option", `${path}: expected at most ${MAX_CONFIG_BYTES} bytes, got ${stats.size}`);
   }
   try {
     return parseYaml(readFileSync(path, "utf8"));

@@ -76,12 +76,7 @@ export class EpalmError extends Error {
 }
 
 /** A value that differs from what was expected; most messages have this form. @param received in the user's words */
-export function unexpected(
-  code: ErrorCode,
-  where: string,
-  expected: string,
-  received: string | number,
-): EpalmError {
+export function unexpected(code: ErrorCode, where: string, expected: string, received: string | number): EpalmError {
   return new EpalmError(code, `${where}: expected ${expected}, got ${received}`);
 }
 

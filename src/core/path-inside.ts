@@ -6,8 +6,6 @@ import { join } from "node:path";
  */
 export function pathInside(folder: string, name: string): string | undefined {
   const parts = name.split("/");
-  const safe = parts.every(
-    (part) => part !== "" && part !== "." && part !== ".." && !/[\\:\p{Cc}]/u.test(part),
-  );
+  const safe = parts.every((part) => part !== "" && part !== "." && part !== ".." && !/[\\:\p{Cc}]/u.test(part));
   return safe ? join(folder, ...parts) : undefined;
 }

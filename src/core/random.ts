@@ -15,8 +15,7 @@ export type Random = () => number;
  */
 export function randomStreams(seed: number, count: number): Random[] {
   const streams: Random[] = [];
-  for (let state = seededState(seed); streams.length < count; state = jump(state))
-    streams.push(streamFrom(state));
+  for (let state = seededState(seed); streams.length < count; state = jump(state)) streams.push(streamFrom(state));
   return streams;
 }
 

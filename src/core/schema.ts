@@ -68,8 +68,7 @@ export interface Issue {
 /** All issues, in the order of the schema. */
 export function issuesOf({ issues }: z.ZodError): Issue[] {
   return issues.flatMap((issue) => {
-    const paths =
-      issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
+    const paths = issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [issue.path];
     return paths.map((path) => ({ key: formatPath(path), message: issue.message }));
   });
 }

@@ -85,9 +85,7 @@ export class EncoderBatcher {
       const data = new Float32Array(batch.length * size);
       for (const [index, example] of batch.entries()) data.set(example.data, index * size);
       const input: Tensor = { type: "float32", shape: [batch.length, ...inputShape], data };
-      const { cls_states: states } = await this.#session.run({ [encoderInputs[modality]]: input }, [
-        "cls_states",
-      ]);
+      const { cls_states: states } = await this.#session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
       const expected = [batch.length, depth, width];
       if (!states || !sameShape(states.shape, expected)) {
         throw new EpalmError("invalid_model", `encoder: expected states ${formatShape(expected)}`);

@@ -206,10 +206,7 @@ type States = Extract<MediumInput, { readonly states: Tensor }>;
 type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
 type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
 
-function largestBatch(
-  { modality, precision }: EncoderManifest,
-  { encoderBatch }: MediaEncoderOptions,
-): number {
+function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: MediaEncoderOptions): number {
   // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
   return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
 }

@@ -129,9 +129,7 @@ export function cascade(sources: readonly CascadeSource[], depth?: number): Enco
   const shared = average(
     sources.map(({ tensors }) => ({
       examples: 1,
-      weights: new Map(
-        Array.from(tensors).filter(([name]) => !BLOCK.test(name) && (isFull || !isDecoder(name))),
-      ),
+      weights: new Map(Array.from(tensors).filter(([name]) => !BLOCK.test(name) && (isFull || !isDecoder(name)))),
     })),
   );
   const tensors = new Map<string, Tensor>(shared);

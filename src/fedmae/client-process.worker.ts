@@ -17,16 +17,13 @@ function send(message: FromClient): Promise<void> {
 // Nobody waits for the answer any more: the server's process is gone.
 process.once("disconnect", () => process.exit());
 
-process.once(
-  "message",
-  async (message: { readonly task: ClientTask; readonly images: readonly string[] }) => {
-    try {
-      const update = await trainLocally(message.task, message.images);
-      await send({ kind: "update", update, peakBytes: peakResidentBytes() });
-    } catch (error) {
-      const code = error instanceof EpalmError ? error.code : "internal";
-      await send({ kind: "failure", code, message: messageOf(error) });
-    }
-    process.disconnect();
-  },
-);
+process.once("message", async (message: { readonly task: ClientTask; readonly images: readonly string[] }) => {
+  try {
+    const update = await trainLocally(message.task, message.images);
+    await send({ kind: "update", update, peakBytes: peakResidentBytes() });
+  } catch (error) {
+    const code = error instanceof EpalmError ? error.code : "internal";
+    await send({ kind: "failure", code, message: messageOf(error) });
+  }
+  process.disconnect();
+});

@@ -46,10 +46,8 @@ export interface ClientUpdate {
 export async function trainLocally(task: ClientTask, images: readonly string[]): Promise<ClientUpdate> {
   const { config, settings, round, rounds, seed } = task;
   const isTrained = new Set(task.trained);
-  const { graph, trained } = maeGraph(
-    config,
-    weightsInMemory(task.weights, "weights of the server"),
-    (name) => isTrained.has(name),
+  const { graph, trained } = maeGraph(config, weightsInMemory(task.weights, "weights of the server"), (name) =>
+    isTrained.has(name),
   );
   const start = pickEntries(task.weights, trained);
   const training = await WeightTraining.open(

@@ -71,8 +71,7 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
       `depth: ${config.depth} blocks need as many clients in mode 'parallel', got ${clients.length}`,
     );
   }
-  const samples =
-    config.samples === undefined ? [] : (await listImages(config.samples)).slice(0, GRID_IMAGES);
+  const samples = config.samples === undefined ? [] : (await listImages(config.samples)).slice(0, GRID_IMAGES);
   const run = new Pretraining(config, clients, stages, samples, hooks);
   return run.run();
 }
@@ -178,9 +177,7 @@ class Pretraining {
   async #client(number: number, client: number, assignment: Assignment): Promise<MeasuredUpdate> {
     const { config, hooks } = this;
     const weights = this.#tensorsFor(assignment);
-    const trained = Array.from(weights.keys()).filter(
-      (name) => !isPosition(name) && assignment.isTrained(name),
-    );
+    const trained = Array.from(weights.keys()).filter((name) => !isPosition(name) && assignment.isTrained(name));
     const { localEpochs, batchSize, optimizer, proximal, leastArea, mirror, rounds } = config;
     const update = await runClient({
       task: {

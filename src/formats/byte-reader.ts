@@ -61,10 +61,7 @@ export class ByteReader {
   line(maxLength: number): string {
     const length = this.#bytes.subarray(this.#position, this.#position + maxLength + 1).indexOf(0x0a);
     if (length < 0) {
-      throw new EpalmError(
-        "invalid_checkpoint",
-        `no line of at most ${maxLength} bytes at byte ${this.#position}`,
-      );
+      throw new EpalmError("invalid_checkpoint", `no line of at most ${maxLength} bytes at byte ${this.#position}`);
     }
     const text = this.text(length);
     this.#advance(1);

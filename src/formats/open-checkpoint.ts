@@ -38,10 +38,7 @@ async function openFile(path: string): Promise<Checkpoint> {
   if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);
   if (torchFormat(start) !== "other") return await openTorchFile(path);
   if (String.fromCharCode(start[0] ?? 0) === "{") return await openSharded(path);
-  throw invalidCheckpoint(
-    path,
-    "is neither a safetensors file, nor a torch zip file, nor an index of shards",
-  );
+  throw invalidCheckpoint(path, "is neither a safetensors file, nor a torch zip file, nor an index of shards");
 }
 
 function firstBytes(path: string): Uint8Array {

@@ -230,8 +230,7 @@ function readInteger(input: ByteReader, length: number): number | bigint {
 
 function append(machine: PickleMachine, values: readonly PickleValue[]): void {
   const list = machine.top();
-  if (!Array.isArray(list))
-    throw refused(`appends to a value that is not a list at byte ${machine.input.position}`);
+  if (!Array.isArray(list)) throw refused(`appends to a value that is not a list at byte ${machine.input.position}`);
   for (const value of values) list.push(value);
 }
 

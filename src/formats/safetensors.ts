@@ -129,9 +129,7 @@ function parseEntry(name: string, value: unknown): Entry {
   const { dtype, shape, data_offsets: offsets } = parsed.data;
   const type = elementTypes.get(dtype);
   if (!type) {
-    throw damaged(
-      `tensor ${name}: dtype ${dtype} is not supported, only ${[...elementTypes.keys()].join(", ")}`,
-    );
+    throw damaged(`tensor ${name}: dtype ${dtype} is not supported, only ${[...elementTypes.keys()].join(", ")}`);
   }
   const [begin, end] = offsets;
   const expected = elementCount(shape) * elementSize[type];
@@ -147,16 +145,14 @@ function parseEntry(name: string, value: unknown): Entry {
 function checkLayout(entries: readonly Entry[], dataSize: number): void {
   let covered = 0;
   for (const { name, begin, end } of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (begin < covered)
-      throw damaged(`tensor ${name} overlaps another: it begins at ${begin}, not ${covered}`);
+    if (begin < covered) throw damaged(`tensor ${name} overlaps another: it begins at ${begin}, not ${covered}`);
     if (begin > covered) throw damaged(`${begin - covered} bytes before tensor ${name} belong to no tensor`);
     covered = end;
   }
   if (covered > dataSize) {
     throw damaged(`is cut short: its header describes ${covered} bytes of tensors, the file has ${dataSize}`);
   }
-  if (covered < dataSize)
-    throw damaged(`${dataSize - covered} bytes after the last tensor belong to no tensor`);
+  if (covered < dataSize) throw damaged(`${dataSize - covered} bytes after the last tensor belong to no tensor`);
 }
 
 function fileSource(file: RandomAccessFile, entry: Entry, dataStart: number): TensorSource {
@@ -200,10 +196,7 @@ function encodeHeader(
   return Buffer.concat([json, Buffer.alloc(padded - json.length, " ")]);
 }
 
-function* fileChunks(
-  header: Uint8Array,
-  tensors: readonly (readonly [string, TensorSource])[],
-): Generator<Uint8Array> {
+function* fileChunks(header: Uint8Array, tensors: readonly (readonly [string, TensorSource])[]): Generator<Uint8Array> {
   const length = new DataView(new ArrayBuffer(LENGTH_BYTES));
   length.setBigUint64(0, BigInt(header.length), true);
   yield new Uint8Array(length.buffer);

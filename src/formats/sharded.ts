@@ -66,10 +66,7 @@ function readJson(path: string): unknown {
   const file = new RandomAccessFile(path);
   try {
     if (file.size > MAX_INDEX_BYTES) {
-      throw invalidCheckpoint(
-        path,
-        `expected an index of at most ${MAX_INDEX_BYTES} bytes, got ${file.size}`,
-      );
+      throw invalidCheckpoint(path, `expected an index of at most ${MAX_INDEX_BYTES} bytes, got ${file.size}`);
     }
     return parseJson(file.read(0, file.size), path, "invalid_checkpoint");
   } catch (error) {

@@ -56,8 +56,7 @@ export function torchDialect(storageRecord: (key: string) => ZipRecord | undefin
       if (tag !== "storage" || !(storageClass instanceof StorageClass)) {
         throw refused("a persistent id does not refer to a known storage");
       }
-      if (typeof key !== "string" || typeof length !== "number")
-        throw refused("a storage has no key or length");
+      if (typeof key !== "string" || typeof length !== "number") throw refused("a storage has no key or length");
       const known = storages.get(key);
       if (known?.type === storageClass.type && known.length === length) return known;
       const record = storageRecord(key);

@@ -67,8 +67,7 @@ function refuseOtherFormats(file: RandomAccessFile): void {
 
 function readRoot(records: ReadonlyMap<string, ZipRecord>): PickleValue {
   const [pickle, another] = [...records.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name));
-  if (!pickle || another)
-    throw damaged(`expected one record */data.pkl, got ${another ? "several" : "none"}`);
+  if (!pickle || another) throw damaged(`expected one record */data.pkl, got ${another ? "several" : "none"}`);
   const folder = pickle.name.slice(0, -"data.pkl".length);
   refuseBigEndian(records.get(`${folder}byteorder`));
   return unpickle(

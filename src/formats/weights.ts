@@ -87,10 +87,7 @@ export class Weights {
     const names = surplus.slice(0, LISTED_NAMES).map(([, { fileName }]) => fileName);
     const more = surplus.length > names.length ? ` and ${surplus.length - names.length} more` : "";
     const noun = surplus.length === 1 ? "tensor" : "tensors";
-    throw new EpalmError(
-      "unsupported_architecture",
-      `${this.#path}: unexpected ${noun} ${names.join(", ")}${more}`,
-    );
+    throw new EpalmError("unsupported_architecture", `${this.#path}: unexpected ${noun} ${names.join(", ")}${more}`);
   }
 }
 
@@ -104,10 +101,7 @@ function renamedSources(
     if (name === undefined) continue;
     const other = sources.get(name);
     if (other) {
-      throw invalidCheckpoint(
-        checkpoint.path,
-        `tensors ${other.fileName} and ${fileName} are both renamed to ${name}`,
-      );
+      throw invalidCheckpoint(checkpoint.path, `tensors ${other.fileName} and ${fileName} are both renamed to ${name}`);
     }
     sources.set(name, { fileName, source });
   }

@@ -70,9 +70,7 @@ export async function readZipRecords(file: RandomAccessFile): Promise<ReadonlyMa
   try {
     return await collectRecords(file);
   } catch (error) {
-    throw error instanceof EpalmError
-      ? error
-      : invalidCheckpoint(file.path, `damaged zip: ${messageOf(error)}`);
+    throw error instanceof EpalmError ? error : invalidCheckpoint(file.path, `damaged zip: ${messageOf(error)}`);
   }
 }
 
@@ -83,8 +81,7 @@ async function collectRecords(file: RandomAccessFile): Promise<ReadonlyMap<strin
     if (records.size === MAX_RECORDS) {
       throw invalidCheckpoint(file.path, `more than ${MAX_RECORDS} zip records`);
     }
-    if (records.has(entry.fileName))
-      throw invalidCheckpoint(file.path, `record ${entry.fileName} occurs twice`);
+    if (records.has(entry.fileName)) throw invalidCheckpoint(file.path, `record ${entry.fileName} occurs twice`);
     const start = await dataStart(file, zip, entry);
     const { fileName, uncompressedSize, crc32: checksum } = entry;
     records.set(fileName, new ZipRecord(file, fileName, start, uncompressedSize, checksum));

@@ -53,11 +53,7 @@ export class Decoder {
     top: number,
   ): StepOutput[] {
     const numbers = (name: string) => results[name]?.data as Float32Array;
-    const [logits, normalizers, targets] = [
-      numbers("top_logits"),
-      numbers("log_normalizer"),
-      numbers("target_logits"),
-    ];
+    const [logits, normalizers, targets] = [numbers("top_logits"), numbers("log_normalizer"), numbers("target_logits")];
     const ids = results.top_ids?.data as BigInt64Array;
     let at = 0;
     return scheduled.flatMap((entry, index) => {

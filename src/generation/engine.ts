@@ -87,8 +87,7 @@ export class Engine {
       for (await nextTurn(); !this.#scheduler.idle; await nextTurn()) await this.#step();
       this.decoder.clear();
     } catch (error) {
-      for (const request of Array.from(this.#requests.keys()))
-        this.#settle(request, ({ reject }) => reject(error));
+      for (const request of Array.from(this.#requests.keys())) this.#settle(request, ({ reject }) => reject(error));
       this.decoder.clear();
     } finally {
       this.#loop = this.#scheduler.idle ? undefined : this.#work();

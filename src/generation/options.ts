@@ -60,8 +60,7 @@ function parseSearch(given: GenerationOptions, settings: GenerationSettings): Se
   if (beams > 1) {
     refuseNeeding("temperature", given, "no value with beams above 1");
     if (temperature > 0) throw invalid("temperature", "0 with beams above 1", temperature);
-    if (numReturnSequences > beams)
-      throw invalid("numReturnSequences", `at most beams, ${beams}`, numReturnSequences);
+    if (numReturnSequences > beams) throw invalid("numReturnSequences", `at most beams, ${beams}`, numReturnSequences);
     const { lengthPenalty, earlyStopping } = settings;
     return { method: "beams", beams, numReturnSequences, lengthPenalty, earlyStopping };
   }
@@ -70,11 +69,7 @@ function parseSearch(given: GenerationOptions, settings: GenerationSettings): Se
     return { method: "sampling", numReturnSequences, seed, logitsProcessors: { temperature, topK, topP } };
   refuseNeeding("temperature", given, "no value without a temperature above 0");
   if (numReturnSequences > 1)
-    throw invalid(
-      "numReturnSequences",
-      "1 without beams above 1 or a temperature above 0",
-      numReturnSequences,
-    );
+    throw invalid("numReturnSequences", "1 without beams above 1 or a temperature above 0", numReturnSequences);
   return { method: "greedy" };
 }
 
@@ -95,10 +90,8 @@ function assertOptions(options: unknown): asserts options is GenerationOptions {
     throw invalid("generation options", "an object", options);
   }
   for (const [name, value] of Object.entries(options)) {
-    if (!isOptionName(name))
-      throw invalid("generation options", `only ${Object.keys(optionTable).join(", ")}`, name);
-    if (!optionSchemas[name].safeParse(value).success)
-      throw invalid(name, expectedValue(optionTable[name]), value);
+    if (!isOptionName(name)) throw invalid("generation options", `only ${Object.keys(optionTable).join(", ")}`, name);
+    if (!optionSchemas[name].safeParse(value).success) throw invalid(name, expectedValue(optionTable[name]), value);
   }
 }
 

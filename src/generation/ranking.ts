@@ -31,8 +31,7 @@ export function rankAnswers(
   answers: readonly (readonly number[])[],
   { normalisation = "sum" }: RankingOptions = {},
 ): RankedAnswer[] {
-  if (answers.length === 0)
-    throw new EpalmError("invalid_option", "answers: expected at least one, got none");
+  if (answers.length === 0) throw new EpalmError("invalid_option", "answers: expected at least one, got none");
   if (normalisation !== "sum" && normalisation !== "mean") {
     throw unexpected("invalid_option", "normalisation", "sum or mean", `'${normalisation}'`);
   }

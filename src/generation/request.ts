@@ -35,18 +35,13 @@ function continued(
   return { ...sequence, text: [...sequence.text, ...tokens], needs };
 }
 
-function firstSequence(
-  context: SequenceContext,
-  prompt: readonly number[],
-  needs: LogitsRequest,
-): SequenceState {
+function firstSequence(context: SequenceContext, prompt: readonly number[], needs: LogitsRequest): SequenceState {
   return { context, text: prompt, cached: 0, cacheIndex: undefined, needs };
 }
 
 function sequenceAt(sequences: readonly SequenceState[], index: number): SequenceState {
   const sequence = sequences[index];
-  if (!sequence)
-    throw new EpalmError("internal", `sequence ${index} does not continue: there are ${sequences.length}`);
+  if (!sequence) throw new EpalmError("internal", `sequence ${index} does not continue: there are ${sequences.length}`);
   return sequence;
 }
 

@@ -121,13 +121,8 @@ export class Scheduler {
 
   /** First come, first served; a request's sequences are counted in full from the start, so that none gets stuck. */
   #admit(): void {
-    let room =
-      this.#limits.maxSequences - this.#running.reduce((sum, request) => sum + request.maxSequences, 0);
-    for (
-      let request = this.#waiting[0];
-      request && request.maxSequences <= room;
-      request = this.#waiting[0]
-    ) {
+    let room = this.#limits.maxSequences - this.#running.reduce((sum, request) => sum + request.maxSequences, 0);
+    for (let request = this.#waiting[0]; request && request.maxSequences <= room; request = this.#waiting[0]) {
       const admitted = request;
       room -= admitted.maxSequences;
       this.#running.push(admitted);

@@ -137,9 +137,7 @@ class StepArrays {
       sequence.context.perception !== undefined &&
       (sequence.cached === 0 || !slotIsCached(sequence.context));
     if (!isSlot) return { past: true, from: 0, to: column + 1 };
-    return slotIsCached(sequence.context)
-      ? { past: false, from: 0, to: 1 }
-      : { past: true, from: 0, to: end };
+    return slotIsCached(sequence.context) ? { past: false, from: 0, to: 1 } : { past: true, from: 0, to: end };
   }
 
   #placePerception(sequence: Sequence, { end }: Columns, index: number): void {

@@ -25,11 +25,7 @@ export class RemoteTextGenerator {
   }
 
   /** See `TextGenerator.generate`. */
-  async generate(
-    request: TextRequest,
-    options: GenerationOptions,
-    control: GenerateOptions = {},
-  ): Promise<Generation> {
+  async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
     const { signal, onText } = control;
     const onEvent = onText && ((piece: unknown) => onText(String(piece)));
     const payload = { request, options, streams: onText !== undefined };

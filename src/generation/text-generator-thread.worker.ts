@@ -38,11 +38,7 @@ serveThread({
     return opened().generate(request, options, { signal, onText: streams ? emit : undefined });
   },
   rank(
-    {
-      request,
-      candidates,
-      options,
-    }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
+    { request, candidates, options }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
     { signal },
   ) {
     return opened().rank(request, candidates, { ...options, signal });

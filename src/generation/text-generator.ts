@@ -88,11 +88,7 @@ export class TextGenerator {
   }
 
   /** @throws invalid_option, too_large, aborted */
-  async generate(
-    request: TextRequest,
-    options: GenerationOptions,
-    control: GenerateOptions = {},
-  ): Promise<Generation> {
+  async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
     const plan = parseGenerationOptions(options);
     const prompt = this.promptTokens(request);
     this.#expectRoom(prompt.length, plan.limits.maxNewTokens, "maxNewTokens");

@@ -127,9 +127,7 @@ export class GraphBuilder {
 
   /** One int64 number without axes. */
   integer(value: number): Value {
-    return this.#constant(`integer ${value}`, () =>
-      constantSource("int64", [], BigInt64Array.of(BigInt(value))),
-    );
+    return this.#constant(`integer ${value}`, () => constantSource("int64", [], BigInt64Array.of(BigInt(value))));
   }
 
   /** One float32 number without axes. */
@@ -263,12 +261,7 @@ export class GraphBuilder {
   crossEntropy(scores: Value, ids: Value): { loss: Value; logProbabilities: Value } {
     const outputs = ["loss", "log-probabilities"] as const;
     const attributes = { reduction: string("none") };
-    const [loss, logProbabilities] = this.#many(
-      "SoftmaxCrossEntropyLoss",
-      [scores, ids],
-      attributes,
-      outputs,
-    );
+    const [loss, logProbabilities] = this.#many("SoftmaxCrossEntropyLoss", [scores, ids], attributes, outputs);
     return { loss, logProbabilities };
   }
   /** The k largest elements along the last axis, in descending order; k is int64 [1]. */

@@ -43,13 +43,11 @@ export function inferNode(
 export function checkGraph(graph: Graph): void {
   const made = new Map<string, Value>();
   const add = (value: Value, where: string) => {
-    if (made.has(value.name))
-      throw new EpalmError("invalid_graph", `${where}: '${value.name}' is defined twice`);
+    if (made.has(value.name)) throw new EpalmError("invalid_graph", `${where}: '${value.name}' is defined twice`);
     made.set(value.name, value);
   };
   for (const input of graph.inputs) add(input, "input");
-  for (const [name, source] of graph.initializers)
-    add({ name, type: source.type, shape: source.shape }, "weight");
+  for (const [name, source] of graph.initializers) add({ name, type: source.type, shape: source.shape }, "weight");
   for (const node of graph.nodes) {
     const types = inferNode(node, made, graph.initializers);
     node.outputs.forEach((name, index) => {

@@ -12,10 +12,7 @@ export function broadcastShapes(a: readonly Dim[], b: readonly Dim[], where: str
     const right = b[index - rank + b.length] ?? 1;
     if (left === right || right === 1) return left;
     if (left === 1) return right;
-    throw new EpalmError(
-      "invalid_graph",
-      `${where}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`,
-    );
+    throw new EpalmError("invalid_graph", `${where}: shapes ${formatShape(a)} and ${formatShape(b)} do not broadcast`);
   });
 }
 

@@ -42,12 +42,9 @@ function graphOf(model: ModelMessage, folder: string): Graph {
   if (!graph) throw new EpalmError("invalid_model", "contains no graph");
   const inputs = (graph.input ?? []).map(readValue);
   const outputs = (graph.output ?? []).map(readValue);
-  const initializers = new Map(
-    (graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]),
-  );
+  const initializers = new Map((graph.initializer ?? []).map((tensor) => [tensor.name, sourceOf(tensor, folder)]));
   const values = new Map<string, Value>();
-  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(readValue)])
-    values.set(value.name, value);
+  for (const value of [...inputs, ...outputs, ...(graph.valueInfo ?? []).map(readValue)]) values.set(value.name, value);
   for (const [name, { type, shape }] of initializers) values.set(name, { name, type, shape });
   return {
     name: graph.name ?? "",
@@ -99,12 +96,10 @@ function attributeOf({ name, type, f, i, s, ints }: AttributeMessage): Attribute
 
 function sourceOf(tensor: TensorMessage, folder: string): TensorSource {
   const type = elementTypeOf(tensor.dataType);
-  if (!type)
-    throw new EpalmError("invalid_model", `weight '${tensor.name}': unknown element type ${tensor.dataType}`);
+  if (!type) throw new EpalmError("invalid_model", `weight '${tensor.name}': unknown element type ${tensor.dataType}`);
   const shape = tensor.dims ?? [];
   const length = elementCount(shape) * elementSize[type];
-  if (tensor.dataLocation === EXTERNAL)
-    return { type, shape, read: externalReader(tensor, folder, length, type) };
+  if (tensor.dataLocation === EXTERNAL) return { type, shape, read: externalReader(tensor, folder, length, type) };
   const raw = tensor.rawData ?? new Uint8Array();
   if (raw.length !== length) {
     throw unexpected("invalid_model", `weight '${tensor.name}'`, `${length} bytes`, raw.length);
@@ -125,8 +120,7 @@ function externalReader(tensor: TensorMessage, folder: string, length: number, t
   }
   const path = join(folder, location);
   const file = statSync(path);
-  if (!file.isFile())
-    throw new EpalmError("invalid_model", `${where}: data file '${location}' is not a regular file`);
+  if (!file.isFile()) throw new EpalmError("invalid_model", `${where}: data file '${location}' is not a regular file`);
   const { size } = file;
   if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > size) {
     throw new EpalmError("invalid_model", `${where}: lies outside ${location}, which has ${size} bytes`);

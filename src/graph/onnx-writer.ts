@@ -56,8 +56,7 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
     );
     const files = shards.finish();
     const bytes = encodeModel(modelMessage(graph, initializers));
-    for (const file of files)
-      renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
+    for (const file of files) renameSync(join(dirname(path), `${file.name}.part`), join(dirname(path), file.name));
     writeAtomically(path, bytes);
     return [{ name: basename(path), bytes: bytes.length, sha256: sha256(bytes) }, ...files];
   } catch (error) {

@@ -84,8 +84,7 @@ const logical: Rule = (node) => {
 
 /** [..., M, K] x [..., K, N] -> [..., M, N] */
 function matmulShape(node: Inputs, a: readonly Dim[], b: readonly Dim[]): Dim[] {
-  if (a.length < 2 || b.length < 2)
-    throw fail(node, `expected matrices, got ${formatShape(a)} and ${formatShape(b)}`);
+  if (a.length < 2 || b.length < 2) throw fail(node, `expected matrices, got ${formatShape(a)} and ${formatShape(b)}`);
   if (a.at(-1) !== b.at(-2)) {
     throw fail(node, `${formatShape(a)} x ${formatShape(b)}: inner sizes ${a.at(-1)} and ${b.at(-2)} differ`);
   }
@@ -111,8 +110,7 @@ function concat(node: Inputs): readonly TensorType[] {
     const part = input(node, index);
     sameTypes(node, first, part);
     const fits =
-      part.shape.length === first.shape.length &&
-      part.shape.every((dim, at) => at === axis || dim === first.shape[at]);
+      part.shape.length === first.shape.length && part.shape.every((dim, at) => at === axis || dim === first.shape[at]);
     if (!fits)
       throw fail(
         node,
@@ -171,10 +169,7 @@ function reshape(node: Inputs): readonly TensorType[] {
 function transpose(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const order = attribute(node, "perm", "ints") ?? x.shape.map((_, index) => x.shape.length - 1 - index);
-  if (
-    [...order].sort((a, b) => a - b).some((axis, index) => axis !== index) ||
-    order.length !== x.shape.length
-  ) {
+  if ([...order].sort((a, b) => a - b).some((axis, index) => axis !== index) || order.length !== x.shape.length) {
     throw fail(node, `perm ${formatShape(order)} is not a permutation of ${x.shape.length} axes`);
   }
   return [{ type: x.type, shape: order.map((axis) => dimAt(x.shape, axis)) }];
@@ -236,8 +231,7 @@ function unsqueeze(node: Inputs): readonly TensorType[] {
 function squeeze(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const axes = needConstant(node, 1).map((axis) => axisOf(node, axis, x.shape.length));
-  for (const axis of axes)
-    if (x.shape[axis] !== 1) throw fail(node, `axis ${axis} has size ${x.shape[axis]}`);
+  for (const axis of axes) if (x.shape[axis] !== 1) throw fail(node, `axis ${axis} has size ${x.shape[axis]}`);
   return [{ type: x.type, shape: x.shape.filter((_, index) => !axes.includes(index)) }];
 }
 
@@ -264,10 +258,7 @@ function gemm(node: Inputs): readonly TensorType[] {
   }
   const shape = matmulShape(node, flip(a, "transA"), flip(b, "transB"));
   if (node.types[2] && !repeatsTo(expectType(node, 2, "float32").shape, shape)) {
-    throw fail(
-      node,
-      `input 2: ${formatShape(input(node, 2).shape)} cannot be broadcast to ${formatShape(shape)}`,
-    );
+    throw fail(node, `input 2: ${formatShape(input(node, 2).shape)} cannot be broadcast to ${formatShape(shape)}`);
   }
   return [{ type: a.type, shape }];
 }
@@ -306,9 +297,7 @@ function expand(node: Inputs): readonly TensorType[] {
   return [
     {
       type: x.type,
-      shape: sizes.map((size, axis) =>
-        (x.shape[axis - extra] ?? 1) === 1 ? size : dimAt(x.shape, axis - extra),
-      ),
+      shape: sizes.map((size, axis) => ((x.shape[axis - extra] ?? 1) === 1 ? size : dimAt(x.shape, axis - extra))),
     },
   ];
 }
@@ -323,10 +312,7 @@ function unknownSizes(node: Inputs, index: number): readonly Dim[] {
 /** The sizes of axes start (inclusive) to end (exclusive), as int64. */
 function shapeOf(node: Inputs): readonly TensorType[] {
   const { shape } = input(node, 0);
-  const part = shape.slice(
-    attribute(node, "start", "int") ?? 0,
-    attribute(node, "end", "int") ?? shape.length,
-  );
+  const part = shape.slice(attribute(node, "start", "int") ?? 0, attribute(node, "end", "int") ?? shape.length);
   return [{ type: "int64", shape: [part.length] }];
 }
 
@@ -335,14 +321,9 @@ function pad(node: Inputs): readonly TensorType[] {
   const x = input(node, 0);
   const pads = needConstant(node, 1);
   if (pads.length !== 2 * x.shape.length || pads.some((pad) => pad < 0)) {
-    throw fail(
-      node,
-      `expected two non-negative numbers for each of ${x.shape.length} axes, got ${formatShape(pads)}`,
-    );
+    throw fail(node, `expected two non-negative numbers for each of ${x.shape.length} axes, got ${formatShape(pads)}`);
   }
-  const shape = x.shape.map((dim, axis) =>
-    addDims(dim, (pads[axis] ?? 0) + (pads[axis + x.shape.length] ?? 0)),
-  );
+  const shape = x.shape.map((dim, axis) => addDims(dim, (pads[axis] ?? 0) + (pads[axis + x.shape.length] ?? 0)));
   return [{ type: x.type, shape }];
 }
 
@@ -350,11 +331,7 @@ function pad(node: Inputs): readonly TensorType[] {
 function fusedMatMul(node: Inputs): readonly TensorType[] {
   const flip = (type: TensorType, name: string) =>
     attribute(node, name, "int") === 1
-      ? [
-          ...type.shape.slice(0, -2),
-          dimAt(type.shape, type.shape.length - 1),
-          dimAt(type.shape, type.shape.length - 2),
-        ]
+      ? [...type.shape.slice(0, -2), dimAt(type.shape, type.shape.length - 1), dimAt(type.shape, type.shape.length - 2)]
       : type.shape;
   const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
   return [{ type: a.type, shape: matmulShape(node, flip(a, "transA"), flip(b, "transB")) }];
@@ -364,10 +341,7 @@ function fusedMatMul(node: Inputs): readonly TensorType[] {
 function crossEntropy(node: Inputs): readonly TensorType[] {
   const [scores, ids] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
   if (scores.shape.length !== 2 || ids.shape.length !== 1 || scores.shape[0] !== ids.shape[0]) {
-    throw fail(
-      node,
-      `expected [N, V] and [N], got ${formatShape(scores.shape)} and ${formatShape(ids.shape)}`,
-    );
+    throw fail(node, `expected [N, V] and [N], got ${formatShape(scores.shape)} and ${formatShape(ids.shape)}`);
   }
   return [{ type: scores.type, shape: ids.shape }, scores];
 }
@@ -375,10 +349,7 @@ function crossEntropy(node: Inputs): readonly TensorType[] {
 function topK(node: Inputs): readonly TensorType[] {
   const [x, count] = [input(node, 0), expectType(node, 1, "int64")];
   if (x.shape.length === 0 || !sameShape(count.shape, [1])) {
-    throw fail(
-      node,
-      `expected an axis and a count [1], got ${formatShape(x.shape)} and ${formatShape(count.shape)}`,
-    );
+    throw fail(node, `expected an axis and a count [1], got ${formatShape(x.shape)} and ${formatShape(count.shape)}`);
   }
   const [k = unknownDim("top")] = node.constant(1) ?? [];
   const all = dimAt(x.shape, x.shape.length - 1);
@@ -407,10 +378,7 @@ function scatterElements(node: Inputs): readonly TensorType[] {
   const [data, updates] = [input(node, 0), input(node, 2)];
   sameTypes(node, data, updates);
   if (!sameShape(shape, updates.shape)) {
-    throw fail(
-      node,
-      `updates ${formatShape(updates.shape)} and indices ${formatShape(shape)} differ in shape`,
-    );
+    throw fail(node, `updates ${formatShape(updates.shape)} and indices ${formatShape(shape)} differ in shape`);
   }
   return [data];
 }

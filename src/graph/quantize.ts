@@ -96,11 +96,7 @@ class Rewriter {
   #int8Product(node: Node, x: string, weight: { values: string; scales: string }): void {
     const activation = this.#quantized(x);
     const name = node.name;
-    const sum = this.#emit(
-      "MatMulInteger",
-      [activation.values, weight.values, activation.zero],
-      `${name}/sum`,
-    );
+    const sum = this.#emit("MatMulInteger", [activation.values, weight.values, activation.zero], `${name}/sum`);
     const real = this.#emit("Cast", [sum], `${name}/float`, { to: int(onnxTypes.float32) });
     const scale = this.#emit("Mul", [activation.scale, weight.scales], `${name}/scale`);
     this.#emit("Mul", [real, scale], node.outputs[0] ?? name);

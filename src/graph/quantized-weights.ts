@@ -123,11 +123,7 @@ interface Block {
   readonly at: number;
 }
 
-function packBlock(
-  data: Float32Array,
-  packed: Uint8Array,
-  { scale, columns, column, start, end, at }: Block,
-): void {
+function packBlock(data: Float32Array, packed: Uint8Array, { scale, columns, column, start, end, at }: Block): void {
   for (let k = start; k < end; k++) {
     const steps = Math.round((data[k * columns + column] as number) / scale) + INT4_ZERO;
     const number = Math.min(15, Math.max(0, steps));

@@ -47,10 +47,7 @@ export class HubClient {
     this.#delayMs = options.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS;
     // `fetch` would reject such a header too, but its message would contain the token.
     if (this.#token !== undefined && !/^[\x21-\x7e]+$/.test(this.#token)) {
-      throw new EpalmError(
-        "invalid_option",
-        "the hub token is empty or contains characters that a token cannot have",
-      );
+      throw new EpalmError("invalid_option", "the hub token is empty or contains characters that a token cannot have");
     }
   }
 
@@ -143,8 +140,7 @@ export class HubClient {
       const hint = this.#token === undefined ? "provide a token that has access" : "the token has no access";
       throw failed(`${subject}: access denied (${status}); it is private, gated, or does not exist: ${hint}`);
     }
-    if (status === 404)
-      throw new EpalmError("not_found", `${subject}: the hub has no such model, revision or file`);
+    if (status === 404) throw new EpalmError("not_found", `${subject}: the hub has no such model, revision or file`);
     throw failed(`${subject}: the hub answered ${status}`);
   }
 

@@ -103,10 +103,7 @@ async function writeBody(
     for await (const chunk of body) {
       received += chunk.length;
       if (received > file.size) {
-        throw new EpalmError(
-          "download_failed",
-          `${subject}: more bytes arrived than the announced ${file.size}`,
-        );
+        throw new EpalmError("download_failed", `${subject}: more bytes arrived than the announced ${file.size}`);
       }
       await handle.writeFile(chunk);
       onProgress?.({ file: file.path, receivedBytes: received, totalBytes: file.size });

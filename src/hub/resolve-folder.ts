@@ -40,10 +40,7 @@ export async function resolveFolder(idOrPath: string, options: HubOptions = {}):
   if (existsSync(idOrPath)) return idOrPath;
   const id = parseHubId(idOrPath);
   if (!id) {
-    throw new EpalmError(
-      "not_found",
-      `${idOrPath}: no such folder, and not a hub id such as owner/name@revision`,
-    );
+    throw new EpalmError("not_found", `${idOrPath}: no such folder, and not a hub id such as owner/name@revision`);
   }
   const cache = new HubCache(options.cacheFolder ?? defaultCacheFolder(), id);
   try {
@@ -87,14 +84,8 @@ async function download(cache: HubCache, id: HubId, options: HubOptions): Promis
 }
 
 /** A commit never changes, so the hub is asked again only about branches and tags. */
-async function currentSnapshot(
-  client: HubClient,
-  cache: HubCache,
-  id: HubId,
-  options: HubOptions,
-): Promise<Snapshot> {
-  const pinned =
-    (await cache.commit()) === id.revision ? await cachedSnapshot(cache, id, options) : undefined;
+async function currentSnapshot(client: HubClient, cache: HubCache, id: HubId, options: HubOptions): Promise<Snapshot> {
+  const pinned = (await cache.commit()) === id.revision ? await cachedSnapshot(cache, id, options) : undefined;
   if (pinned) return pinned;
   const commit = await fetchCommit(client, id);
   const known = await cache.listing(commit);
@@ -104,11 +95,7 @@ async function currentSnapshot(
   return { commit, files: wantedFiles(listing, id, options) };
 }
 
-async function cachedSnapshot(
-  cache: HubCache,
-  id: HubId,
-  options: HubOptions,
-): Promise<Snapshot | undefined> {
+async function cachedSnapshot(cache: HubCache, id: HubId, options: HubOptions): Promise<Snapshot | undefined> {
   const commit = await cache.commit();
   const listing = commit === undefined ? undefined : await cache.listing(commit);
   if (commit === undefined || !listing) return undefined;

@@ -56,11 +56,7 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
   const rates = frequencies(options);
   const shape = [options.headSize];
   const forward = constantSource("float32", shape, Float32Array.from([...rates, ...rates]));
-  const signed = constantSource(
-    "float32",
-    shape,
-    Float32Array.from([...rates.map((rate) => -rate), ...rates]),
-  );
+  const signed = constantSource("float32", shape, Float32Array.from([...rates.map((rate) => -rate), ...rates]));
   const place = g.unsqueeze(g.cast(positions, "float32"), 1, 3);
   return {
     cosines: g.cosine(g.multiply(place, g.weight("rotary.rates", forward))),

@@ -15,8 +15,7 @@ export function mediaName(input: MediaInput): string {
  * is empty), `too_large` (more than `maxBytes`).
  */
 export async function readMedia(input: MediaInput, maxBytes: number): Promise<Uint8Array> {
-  const bytes =
-    typeof input === "string" ? await withRegularFile(input, maxBytes, (file) => file.readFile()) : input;
+  const bytes = typeof input === "string" ? await withRegularFile(input, maxBytes, (file) => file.readFile()) : input;
   checkLength(bytes.length, maxBytes, mediaName(input));
   if (bytes.length === 0) throw new EpalmError("invalid_media", `${mediaName(input)}: is empty`);
   return bytes;
@@ -31,11 +30,7 @@ export async function readHead(path: string, length: number, maxBytes: number): 
   });
 }
 
-async function withRegularFile<T>(
-  path: string,
-  maxBytes: number,
-  use: (file: FileHandle) => Promise<T>,
-): Promise<T> {
+async function withRegularFile<T>(path: string, maxBytes: number, use: (file: FileHandle) => Promise<T>): Promise<T> {
   let file: FileHandle | undefined;
   try {
     // Without O_NONBLOCK, opening a pipe would wait for its other end.

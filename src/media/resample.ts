@@ -70,9 +70,7 @@ function weightsOf(from: number, to: number, { support, weight }: Filter): Weigh
     const center = (position + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - reach + 0.5));
     const end = Math.min(from, Math.trunc(center + reach + 0.5));
-    const raw = Array.from({ length: end - start }, (_, tap) =>
-      weight((tap + start - center + 0.5) * (1 / widening)),
-    );
+    const raw = Array.from({ length: end - start }, (_, tap) => weight((tap + start - center + 0.5) * (1 / widening)));
     const sum = raw.reduce((total, value) => total + value, 0);
     first[position] = start;
     count[position] = end - start;

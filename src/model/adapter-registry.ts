@@ -13,14 +13,7 @@ import type { SessionThread } from "../runtime/session-thread.js";
 import { elementCount, type Tensor } from "../tensor/tensor.js";
 import { adapterModality, modalitiesOf } from "./encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "./manifest.js";
-import {
-  adapterWidths,
-  backbonesOf,
-  checkFits,
-  fileSha256,
-  loadAdapter,
-  type ModelFolder,
-} from "./model-folder.js";
+import { adapterWidths, backbonesOf, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model-folder.js";
 
 /** An adapter that is ready: its projections as a session, its soft tokens computed. */
 export interface ReadyAdapter {
@@ -155,10 +148,7 @@ export class AdapterRegistry {
     const { path, manifest: old } = this.#folder;
     const { manifest, refused } = await withDroppedFiles(path, readManifest(path));
     if (!isDeepStrictEqual(frozenParts(manifest), frozenParts(old))) {
-      throw new EpalmError(
-        "invalid_model",
-        `${path}: is another model than the one that runs: restart to load it`,
-      );
+      throw new EpalmError("invalid_model", `${path}: is another model than the one that runs: restart to load it`);
     }
     const folder = { path, manifest };
     // A file that was dropped and is damaged now: what it was before stays, unlike one that is gone.
@@ -244,8 +234,7 @@ async function withDroppedFiles(
   for (const entry of entries) {
     const file = `adapters/${entry.name}`;
     const [, name] = ADAPTER_FILE.exec(entry.name) ?? [];
-    if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file))
-      continue;
+    if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file)) continue;
     try {
       const adapter = await readAdapter(join(path, file));
       const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
@@ -315,10 +304,6 @@ async function checkFile({ path, manifest }: ModelFolder, name: string): Promise
   const file = manifest.adapters[name]?.file ?? "";
   const expected = manifest.files[file];
   const bytes = statSync(join(path, file), { throwIfNoEntry: false })?.size;
-  if (expected && bytes === expected.bytes && (await fileSha256(join(path, file))) === expected.sha256)
-    return;
-  throw new EpalmError(
-    "invalid_adapter",
-    `${join(path, file)}: is missing, damaged, or not what the manifest says`,
-  );
+  if (expected && bytes === expected.bytes && (await fileSha256(join(path, file))) === expected.sha256) return;
+  throw new EpalmError("invalid_adapter", `${join(path, file)}: is missing, damaged, or not what the manifest says`);
 }

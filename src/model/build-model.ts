@@ -15,12 +15,7 @@ import type { Graph } from "../graph/ir.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { quantizeGraph } from "../graph/quantize.js";
 import { elementCount } from "../tensor/tensor.js";
-import {
-  addAnswerToken,
-  firstFreeToken,
-  prepareTokenizer,
-  type TokenizerJson,
-} from "../tokenizer/tokenizer-files.js";
+import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "../tokenizer/tokenizer-files.js";
 import { type PreprocessingChoice, preprocessingOf } from "./encoder-preprocessing.js";
 import { type Encoders, encoderOf } from "./encoders.js";
 import {
@@ -137,9 +132,7 @@ class ModelBuilder {
 
   async build(): Promise<Manifest> {
     // Adapters are small, backbones are not: what is wrong with the former is said before the latter are written.
-    const read = await Promise.all(
-      this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)),
-    );
+    const read = await Promise.all(this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)));
     const encoders = await this.#encoders();
     const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
     const adapters: Record<string, AdapterManifest> = {};
@@ -201,8 +194,7 @@ class ModelBuilder {
     this.#stage(`decoder ${options.given}`);
     const source = await openSource(options.path, options.given, options.revision);
     try {
-      if (!source.config)
-        throw new EpalmError("not_found", `${source.path}: a decoder needs its config.json`);
+      if (!source.config) throw new EpalmError("not_found", `${source.path}: a decoder needs its config.json`);
       const architecture = decoderArchitecture(String(source.config.model_type), source.path);
       const weights = new Weights(source.checkpoint, { rename: architecture.rename });
       const g = new GraphBuilder("decoder");
@@ -234,10 +226,7 @@ class ModelBuilder {
     const { tokenizerJson, tokenizerConfig } = prepareTokenizer(source.folder);
     const id = firstFreeToken(tokenizerJson);
     if (id > rows) {
-      throw new EpalmError(
-        "invalid_checkpoint",
-        `${source.folder}: the tokenizer has ${id} tokens, the model ${rows}`,
-      );
+      throw new EpalmError("invalid_checkpoint", `${source.folder}: the tokenizer has ${id} tokens, the model ${rows}`);
     }
     const hasRoom = id < rows;
     const json: TokenizerJson = hasRoom ? addAnswerToken(tokenizerJson, ANSWER_TOKEN, id) : tokenizerJson;
@@ -274,11 +263,7 @@ class ModelBuilder {
     const { shardBytes, reduceRange } = this.#options;
     const final = precision === "fp32" ? graph : quantizeGraph(graph, { precision, reduceRange });
     const folder = path.slice(0, path.lastIndexOf("/"));
-    for (const file of writeOnnx(
-      final,
-      join(this.#folder, path),
-      shardBytes === undefined ? {} : { shardBytes },
-    )) {
+    for (const file of writeOnnx(final, join(this.#folder, path), shardBytes === undefined ? {} : { shardBytes })) {
       this.#files[`${folder}/${file.name}`] = { bytes: file.bytes, sha256: file.sha256 };
     }
   }
@@ -295,10 +280,7 @@ class ModelBuilder {
 
 /** All tensors of a checkpoint that belong to the backbone. */
 function parameterCount(weights: Weights): number {
-  return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce(
-    (a, b) => a + b,
-    0,
-  );
+  return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce((a, b) => a + b, 0);
 }
 
 const tokenIds = z.union([
@@ -316,10 +298,7 @@ function textBounds({ folder, config }: Source): Pick<DecoderManifest, "startTok
   const result = textConfig.safeParse(merged);
   const endTokens = result.data?.eos_token_id;
   if (!endTokens) {
-    throw new EpalmError(
-      "invalid_checkpoint",
-      `${folder}: 'eos_token_id': expected a token id, or a list of them`,
-    );
+    throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id, or a list of them`);
   }
   const [startToken = 0] = result.data?.bos_token_id ?? endTokens;
   return { startToken, endTokens };

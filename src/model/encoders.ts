@@ -13,11 +13,7 @@ export function encodersOf({ encoder, otherEncoders = [] }: Encoders): readonly 
 }
 
 /** The encoder of a modality; throws `invalid_option` where there is none, `where` first. */
-export function encoderOf<M extends Modality>(
-  model: Encoders,
-  modality: M,
-  where = "the model",
-): EncoderOf<M> {
+export function encoderOf<M extends Modality>(model: Encoders, modality: M, where = "the model"): EncoderOf<M> {
   const encoders = encodersOf(model);
   const found = encoders.find((encoder): encoder is EncoderOf<M> => encoder.modality === modality);
   if (found) return found;

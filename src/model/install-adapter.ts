@@ -24,10 +24,7 @@ export async function installAdapter(
   givenModality?: Modality,
 ): Promise<Manifest> {
   if (!ADAPTER_NAME.test(name)) {
-    throw new EpalmError(
-      "invalid_option",
-      `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`,
-    );
+    throw new EpalmError("invalid_option", `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`);
   }
   const manifest = readManifest(folder);
   const modality = givenModality ?? manifest.encoder.modality;

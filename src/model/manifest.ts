@@ -28,9 +28,7 @@ const size = z.int().min(1);
 export const ADAPTER_NAME = /^[A-Za-z0-9][\w.-]*$/;
 
 /** A path inside the folder. */
-const file = z
-  .string()
-  .regex(/^(?!.*(^|\/)\.\.?(\/|$))[\w.@-]+(\/[\w.@-]+)*$/, "expected a path inside the folder");
+const file = z.string().regex(/^(?!.*(^|\/)\.\.?(\/|$))[\w.@-]+(\/[\w.@-]+)*$/, "expected a path inside the folder");
 
 const precision = z.enum(["fp32", "int8", "int4"]);
 
@@ -136,22 +134,18 @@ export const manifestSchema = z.strictObject({
 });
 
 /** What the fields alone do not say. */
-const consistentManifest = manifestSchema.superRefine(
-  ({ encoder, otherEncoders = [], adapters }, context) => {
-    const seen = new Set<Modality>([encoder.modality]);
-    for (const [index, { modality }] of otherEncoders.entries()) {
-      const path = ["otherEncoders", index, "modality"];
-      if (seen.has(modality))
-        context.addIssue({ code: "custom", path, message: `a second encoder of ${modality}` });
-      seen.add(modality);
-    }
-    for (const [name, { modality = encoder.modality }] of Object.entries(adapters)) {
-      const path = ["adapters", name, "modality"];
-      if (!seen.has(modality))
-        context.addIssue({ code: "custom", path, message: `no encoder of ${modality}` });
-    }
-  },
-);
+const consistentManifest = manifestSchema.superRefine(({ encoder, otherEncoders = [], adapters }, context) => {
+  const seen = new Set<Modality>([encoder.modality]);
+  for (const [index, { modality }] of otherEncoders.entries()) {
+    const path = ["otherEncoders", index, "modality"];
+    if (seen.has(modality)) context.addIssue({ code: "custom", path, message: `a second encoder of ${modality}` });
+    seen.add(modality);
+  }
+  for (const [name, { modality = encoder.modality }] of Object.entries(adapters)) {
+    const path = ["adapters", name, "modality"];
+    if (!seen.has(modality)) context.addIssue({ code: "custom", path, message: `no encoder of ${modality}` });
+  }
+});
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type EncoderManifest = z.infer<typeof encoder>;

@@ -26,17 +26,11 @@ export interface OpenOptions {
  *
  * @throws not_found, or invalid_model naming the file that is missing, cut short or changed
  */
-export async function openModelFolder(
-  path: string,
-  { checksums = true }: OpenOptions = {},
-): Promise<ModelFolder> {
+export async function openModelFolder(path: string, { checksums = true }: OpenOptions = {}): Promise<ModelFolder> {
   const manifest = readManifest(path);
   for (const name of usedFiles(manifest)) {
     if (Object.hasOwn(manifest.files, name)) continue;
-    throw new EpalmError(
-      "invalid_model",
-      `${join(path, name)}: is used, but not among the manifest's 'files'`,
-    );
+    throw new EpalmError("invalid_model", `${join(path, name)}: is used, but not among the manifest's 'files'`);
   }
   for (const [name, expected] of Object.entries(manifest.files)) {
     const file = join(path, name);

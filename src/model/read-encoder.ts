@@ -2,11 +2,7 @@ import type { EncoderBackbone } from "../backbones/backbone.js";
 import { frameCount } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
-import {
-  bareEncoderArchitecture,
-  type EncoderArchitecture,
-  encoderArchitecture,
-} from "../backbones/registry.js";
+import { bareEncoderArchitecture, type EncoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { Weights } from "../formats/weights.js";

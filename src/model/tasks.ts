@@ -31,11 +31,7 @@ export const MAX_QUESTION_LENGTH = 2000;
  *
  * @throws invalid_option or too_large, naming `question`
  */
-export function promptParts(
-  manifest: Manifest,
-  task: TaskName,
-  question: string | undefined,
-): TemplatePart[] {
+export function promptParts(manifest: Manifest, task: TaskName, question: string | undefined): TemplatePart[] {
   const [before = "", ...after] = manifest.tasks[task].prompt.split("{question}");
   if (after.length === 0) return [{ literal: before }];
   const asked = bareQuestion(question);

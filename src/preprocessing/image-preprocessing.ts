@@ -174,9 +174,7 @@ function processorDefaults(type: string | undefined, where: string): ProcessorDe
 
 function processorResize(size: ProcessorDefaults["size"], bareSize: ProcessorDefaults["bareSize"]): Resize {
   if (typeof size === "number") {
-    return bareSize === "square"
-      ? { mode: "squash", ...toSize(size) }
-      : { mode: "shortest-edge", length: size };
+    return bareSize === "square" ? { mode: "squash", ...toSize(size) } : { mode: "shortest-edge", length: size };
   }
   if ("shortest_edge" in size) return { mode: "shortest-edge", length: size.shortest_edge };
   return { mode: "squash", ...size };

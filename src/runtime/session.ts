@@ -34,10 +34,7 @@ export interface SessionOptions {
  * @param model path of an .onnx file whose weights stand beside it, or the bytes of a whole graph
  * @throws invalid_model, with the runtime's own reason
  */
-export async function openSession(
-  model: string | Uint8Array,
-  options: SessionOptions = {},
-): Promise<Session> {
+export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const settings: InferenceSession.SessionOptions = {
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
     // Warnings of the runtime are about its own choices; errors come as exceptions.

@@ -96,10 +96,7 @@ function commonText({ text, score, finish_reason, tokens, end_log_prob }: WireTe
     ...common,
     tokens: tokens.map(({ id }) => id),
     pieces: tokens.map((token) => token.text),
-    logProbs: [
-      ...tokens.map(({ log_prob }) => log_prob),
-      ...(end_log_prob === undefined ? [] : [end_log_prob]),
-    ],
+    logProbs: [...tokens.map(({ log_prob }) => log_prob), ...(end_log_prob === undefined ? [] : [end_log_prob])],
   };
 }
 

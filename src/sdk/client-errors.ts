@@ -73,10 +73,7 @@ export class EpalmTimeoutError extends EpalmError {
 }
 
 /** The error that a problem of the service states. */
-export function problemError(
-  { status, code, detail, field, instance }: Problem,
-  retryAfter?: number,
-): EpalmApiError {
+export function problemError({ status, code, detail, field, instance }: Problem, retryAfter?: number): EpalmApiError {
   return new EpalmApiError({
     status,
     // A newer service may know codes that this client does not.

@@ -18,12 +18,7 @@ import {
 } from "./answer.js";
 import { CallClock } from "./call-clock.js";
 import { EpalmApiError } from "./client-errors.js";
-import {
-  type ClientOptions,
-  type ClientSettings,
-  parseClientOptions,
-  parseTimeout,
-} from "./client-settings.js";
+import { type ClientOptions, type ClientSettings, parseClientOptions, parseTimeout } from "./client-settings.js";
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
 import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
@@ -163,9 +158,7 @@ export class EpalmClient {
   /** The models that the service has; the first is the default. */
   async models(options: CallOptions = {}): Promise<ModelInfo[]> {
     expectOptions(options, callNames);
-    return this.#call(options, async (clock) =>
-      readModels(await this.#transport.json({ path: "/v1/models" }, clock)),
-    );
+    return this.#call(options, async (clock) => readModels(await this.#transport.json({ path: "/v1/models" }, clock)));
   }
 
   /**
@@ -187,11 +180,7 @@ export class EpalmClient {
     });
   }
 
-  #write<Result>(
-    asked: ClientRequest,
-    onText: AskOptions["onText"],
-    read: (json: unknown) => Result,
-  ): Promise<Result> {
+  #write<Result>(asked: ClientRequest, onText: AskOptions["onText"], read: (json: unknown) => Result): Promise<Result> {
     return this.#call(asked.options, async (clock) => {
       if (!onText) return read(await this.#transport.json(await wireRequest(asked, clock), clock));
       const pieces = this.#pieces(asked, clock, pieceOf, read);

@@ -24,17 +24,10 @@ export interface MultimodalModel {
     options?: CommonRankOptions,
   ) => Promise<CommonRanking>;
   /** Says what is in a medium, piece by piece. */
-  readonly streamCaption: (
-    medium: CommonMedium,
-    options?: CommonStreamOptions,
-  ) => AnswerStream<string, CommonAnswer>;
+  readonly streamCaption: (medium: CommonMedium, options?: CommonStreamOptions) => AnswerStream<string, CommonAnswer>;
   readonly streamVqa: {
     /** Answers a question about a medium, piece by piece. */
-    (
-      medium: CommonMedium,
-      question: string,
-      options?: CommonStreamOptions,
-    ): AnswerStream<string, CommonAnswer>;
+    (medium: CommonMedium, question: string, options?: CommonStreamOptions): AnswerStream<string, CommonAnswer>;
     /** Answers several questions at once: each piece says whose it is. */
     (
       medium: CommonMedium,

@@ -7,11 +7,7 @@ import { EpalmError, messageOf } from "../core/errors.js";
  * @throws not_found; invalid_media if it is no regular file or cannot be read; too_large; invalid_option where there
  *   are no files
  */
-export async function readPath(
-  path: string | URL,
-  maxBytes: number,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
+export async function readPath(path: string | URL, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
   const { promises } = await fileSystem();
   try {
     const found = await promises.stat(path);

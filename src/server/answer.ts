@@ -29,14 +29,9 @@ export async function captionAnswer(context: AnswerContext, request: CaptionRequ
 }
 
 /** The answer to one question or several, written or chosen. */
-export async function vqaAnswer(
-  context: AnswerContext,
-  request: VqaRequest,
-): Promise<TextAnswer | ListAnswer> {
+export async function vqaAnswer(context: AnswerContext, request: VqaRequest): Promise<TextAnswer | ListAnswer> {
   const questions = typeof request.question === "string" ? [request.question] : request.question;
-  const answers = await Promise.all(
-    questions.map((question, index) => askOne(context, request, question, index)),
-  );
+  const answers = await Promise.all(questions.map((question, index) => askOne(context, request, question, index)));
   const source = wireSource(context, answers);
   const texts = answers.map((answer) => wireTexts(answer, request));
   if (typeof request.question === "string") return { text: "", texts: [], ...texts[0], ...source };
@@ -99,8 +94,7 @@ function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: bo
 
 function wireSource({ name, medium, before }: AnswerContext, answers: readonly (Answer | Ranking)[]) {
   const longest = (stage: "adapter" | "decoder") => Math.max(...answers.map(({ timings }) => timings[stage]));
-  const sum = (key: "promptTokens" | "newTokens") =>
-    answers.reduce((total, { usage }) => total + usage[key], 0);
+  const sum = (key: "promptTokens" | "newTokens") => answers.reduce((total, { usage }) => total + usage[key], 0);
   const timings: WireTimings = {
     queue: before.queue,
     media: before.media + medium.timings.media,

@@ -77,10 +77,7 @@ export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
   const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   const count = aligned.byteLength / size;
   if (!Number.isInteger(count)) {
-    throw new EpalmError(
-      "internal",
-      `${aligned.byteLength} bytes are not a whole number of ${type} elements`,
-    );
+    throw new EpalmError("internal", `${aligned.byteLength} bytes are not a whole number of ${type} elements`);
   }
   const { buffer, byteOffset } = aligned;
   switch (type) {
@@ -114,10 +111,7 @@ export function typedArray(type: ElementType, bytes: Uint8Array): TypedArray {
  */
 export function floats(tensor: Pick<Tensor, "data"> | undefined): Float32Array {
   if (tensor?.data instanceof Float32Array) return tensor.data;
-  throw new EpalmError(
-    "internal",
-    `expected a float32 tensor, got ${tensor?.data.constructor.name ?? "none"}`,
-  );
+  throw new EpalmError("internal", `expected a float32 tensor, got ${tensor?.data.constructor.name ?? "none"}`);
 }
 
 /** The bytes of an array, without copying. */

@@ -239,10 +239,7 @@ function readVocabulary(path: string): Vocabulary {
 
 function checkedVocabulary(json: unknown, path: string): Vocabulary {
   if (isVocabulary(json)) return json;
-  throw new EpalmError(
-    "invalid_checkpoint",
-    `${path}: expected an object of whole numbers from 0 to ${MAX_TOKEN}`,
-  );
+  throw new EpalmError("invalid_checkpoint", `${path}: expected an object of whole numbers from 0 to ${MAX_TOKEN}`);
 }
 
 /** Lines `left right`, best first; a first line `#version` says nothing. */
@@ -283,9 +280,7 @@ function isMerges(value: unknown): value is Merges {
   const isString = (part: unknown) => typeof part === "string";
   return (
     Array.isArray(value) &&
-    value.every(
-      (merge) => isString(merge) || (Array.isArray(merge) && merge.length === 2 && merge.every(isString)),
-    )
+    value.every((merge) => isString(merge) || (Array.isArray(merge) && merge.length === 2 && merge.every(isString)))
   );
 }
 
@@ -293,11 +288,7 @@ function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-function readJson(
-  path: string,
-  maxBytes = MAX_CONFIG_BYTES,
-  code: ErrorCode = "invalid_checkpoint",
-): unknown {
+function readJson(path: string, maxBytes = MAX_CONFIG_BYTES, code: ErrorCode = "invalid_checkpoint"): unknown {
   return parseJson(readText(path, maxBytes, code), path, code);
 }
 

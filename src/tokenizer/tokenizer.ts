@@ -2,12 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { PreTrainedTokenizer } from "@xenova/transformers";
 import { z } from "zod";
 import { EpalmError, messageOf, unexpected } from "../core/errors.js";
-import {
-  type AddedToken,
-  readTokenizerFiles,
-  type TokenizerFiles,
-  type TokenizerJson,
-} from "./tokenizer-files.js";
+import { type AddedToken, readTokenizerFiles, type TokenizerFiles, type TokenizerJson } from "./tokenizer-files.js";
 
 /** In UTF-16 units; more than prompts need, and still encoded in a second at worst (emoji without a break). */
 const MAX_TEXT_LENGTH = 100_000;
@@ -215,9 +210,7 @@ function stripped(section: Section, before: Section | undefined, after: Section 
 function anyOf(texts: readonly string[]): RegExp | undefined {
   if (texts.length === 0) return undefined;
   const longestFirst = [...texts].sort((a, b) => b.length - a.length);
-  return new RegExp(
-    `(${longestFirst.map((text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|")})`,
-  );
+  return new RegExp(`(${longestFirst.map((text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|")})`);
 }
 
 /** The tokenizer that recognises no special token in text, though it knows all of them as ids. */
@@ -246,9 +239,7 @@ function inside(preTokenizer: unknown): unknown {
   const step = z.looseObject({ prepend_scheme: z.literal("first") }).safeParse(preTokenizer);
   if (step.success) return { ...step.data, prepend_scheme: "never" };
   const steps = z.looseObject({ pretokenizers: z.array(z.unknown()) }).safeParse(preTokenizer);
-  return steps.success
-    ? { ...steps.data, pretokenizers: steps.data.pretokenizers.map(inside) }
-    : preTokenizer;
+  return steps.success ? { ...steps.data, pretokenizers: steps.data.pretokenizers.map(inside) } : preTokenizer;
 }
 
 const noFrame: Frame = { before: [], after: [] };
@@ -279,9 +270,7 @@ function frameOf(json: unknown, where: string): Frame {
     case "TemplateProcessing": {
       const text = data.single.findIndex((item) => "Sequence" in item);
       const ids = (items: typeof data.single) =>
-        items.flatMap((item) =>
-          "SpecialToken" in item ? (data.special_tokens[item.SpecialToken.id]?.ids ?? []) : [],
-        );
+        items.flatMap((item) => ("SpecialToken" in item ? (data.special_tokens[item.SpecialToken.id]?.ids ?? []) : []));
       return { before: ids(data.single.slice(0, text)), after: ids(data.single.slice(text)) };
     }
     case undefined:

@@ -43,10 +43,7 @@ export class AdamW {
     this.#options = options;
     this.#steps = state.steps;
     this.#moments = new Map(
-      Array.from(state.moments, ([name, { mean, square }]) => [
-        name,
-        { mean: mean.slice(), square: square.slice() },
-      ]),
+      Array.from(state.moments, ([name, { mean, square }]) => [name, { mean: mean.slice(), square: square.slice() }]),
     );
   }
 
@@ -74,10 +71,7 @@ export class AdamW {
       const [gradient, moments] = [gradientOf(name), this.#momentsOf(name, tensor.data.length)];
       for (const { length } of [gradient, moments.mean, moments.square]) {
         if (length !== tensor.data.length)
-          throw new EpalmError(
-            "internal",
-            `AdamW: ${name}: expected ${tensor.data.length} numbers, got ${length}`,
-          );
+          throw new EpalmError("internal", `AdamW: ${name}: expected ${tensor.data.length} numbers, got ${length}`);
       }
       this.#update(floats(tensor), gradient, moments, sizeOf(name));
     }

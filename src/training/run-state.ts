@@ -56,10 +56,7 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
     const known = parseHeader(path, checkpoint.metadata[METADATA_KEY]);
     const tensors = tensorsOf(checkpoint);
     if (known.sha256 !== digestOf(known.step, known.fingerprint, tensors)) {
-      throw new EpalmError(
-        "invalid_checkpoint",
-        `${path}: is damaged: its SHA-256 is not the one it was written with`,
-      );
+      throw new EpalmError("invalid_checkpoint", `${path}: is damaged: its SHA-256 is not the one it was written with`);
     }
     if (known.fingerprint !== fingerprint) {
       throw new EpalmError(

@@ -10,10 +10,7 @@ export interface Schedule {
 }
 
 /** The share of the full learning rate in step `step`, the first being 0. */
-export function learningRateShare(
-  { steps, warmupSteps, startShare, endShare }: Schedule,
-  step: number,
-): number {
+export function learningRateShare({ steps, warmupSteps, startShare, endShare }: Schedule, step: number): number {
   if (step < warmupSteps) return startShare + ((1 - startShare) * step) / warmupSteps;
   const progress = Math.min(1, (step - warmupSteps) / Math.max(1, steps - warmupSteps));
   return endShare + ((1 - endShare) * (1 + Math.cos(Math.PI * progress))) / 2;

@@ -1,12 +1,6 @@
 import { gradientName } from "../autodiff/gradient.js";
 import { EpalmError } from "../core/errors.js";
-import {
-  type Feeds,
-  openSession,
-  type Results,
-  type Session,
-  type SessionOptions,
-} from "../runtime/session.js";
+import { type Feeds, openSession, type Results, type Session, type SessionOptions } from "../runtime/session.js";
 import { floats, type Tensor } from "../tensor/tensor.js";
 import { AdamW, type AdamWOptions, type StepSize } from "./adamw.js";
 import { type RunState, writeRunState } from "./run-state.js";
@@ -47,15 +41,10 @@ export class WeightTraining {
   private constructor(session: Session, { weights, optimizer, state }: TrainingStart) {
     this.#session = session;
     this.#weights = new Map(
-      Array.from(state?.weights ?? weights, ([name, tensor]) => [
-        name,
-        { ...tensor, data: floats(tensor).slice() },
-      ]),
+      Array.from(state?.weights ?? weights, ([name, tensor]) => [name, { ...tensor, data: floats(tensor).slice() }]),
     );
     this.#optimizer = new AdamW(optimizer, state && { steps: state.step, moments: state.moments });
-    this.#sums = new Map(
-      Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]),
-    );
+    this.#sums = new Map(Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]));
   }
 
   /** @param graph path of a written graph, or its bytes; its outputs are `loss` and `gradient of NAME` per weight */

@@ -61,32 +61,12 @@ describe("adapter files", () => {
       { startLayer: 2, endLayer: 5 },
       /setting 'injectedStates': .* must be given/,
     ],
-    [
-      "an unspecified first layer",
-      bare,
-      { injectedStates: 3, endLayer: 5 },
-      /setting 'startLayer': .* must be given/,
-    ],
-    [
-      "an unspecified last layer",
-      bare,
-      { injectedStates: 3, startLayer: 2 },
-      /setting 'endLayer': .* must be given/,
-    ],
+    ["an unspecified first layer", bare, { injectedStates: 3, endLayer: 5 }, /setting 'startLayer': .* must be given/],
+    ["an unspecified last layer", bare, { injectedStates: 3, startLayer: 2 }, /setting 'endLayer': .* must be given/],
     ["a layer that is not an integer", bare, { ...given, endLayer: 4.5 }, /setting 'endLayer': .*int/],
     ["a negative layer", bare, { ...given, startLayer: -1 }, /setting 'startLayer': .*at least 0, got -1/],
-    [
-      "more states than any encoder has",
-      bare,
-      { ...given, injectedStates: 5000 },
-      /setting 'injectedStates'/,
-    ],
-    [
-      "an unknown option",
-      bare,
-      { ...given, layers: 3 } as GivenSettings,
-      /setting 'layers': is not a known key/,
-    ],
+    ["more states than any encoder has", bare, { ...given, injectedStates: 5000 }, /setting 'injectedStates'/],
+    ["an unknown option", bare, { ...given, layers: 3 } as GivenSettings, /setting 'layers': is not a known key/],
     [
       "a number of states that differs from that of the connectors",
       join(goldens, "opt-6states-mlp10", "adapter.safetensors"),
@@ -135,8 +115,7 @@ describe("adapter files", () => {
     it(`are rejected with a header that contains ${what}`, async () => {
       const path = join(folder, "own.safetensors");
       const sources = tensors.map(
-        ([name, shape]) =>
-          [name, constantSource("float32", shape, new Float32Array(elementCount(shape)))] as const,
+        ([name, shape]) => [name, constantSource("float32", shape, new Float32Array(elementCount(shape)))] as const,
       );
       writeSafetensors(path, sources, { "epalm.adapter": header });
       await assert.rejects(readAdapter(path), { code: "invalid_adapter", message });

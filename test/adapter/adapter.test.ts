@@ -1,11 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import {
-  type Adapter,
-  type AdapterSettings,
-  adapterShapes,
-  checkAdapter,
-} from "../../src/adapter/adapter.js";
+import { type Adapter, type AdapterSettings, adapterShapes, checkAdapter } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession } from "../../src/runtime/session.js";
@@ -42,10 +37,7 @@ function counting(change: Partial<AdapterSettings> = {}): Adapter {
 async function run(adapter: Adapter): Promise<{ perception: number[]; softPrompt: number[] }> {
   const session = await openSession(encodeOnnx(adapterGraph(adapter, widths, 3)));
   try {
-    const { perception, soft_prompt } = await session.run({ cls_states: states }, [
-      "perception",
-      "soft_prompt",
-    ]);
+    const { perception, soft_prompt } = await session.run({ cls_states: states }, ["perception", "soft_prompt"]);
     assert.deepEqual(perception?.shape, [1, 2, 3]);
     assert.deepEqual(soft_prompt?.shape, [2, 2]);
     return { perception: rounded(perception), softPrompt: rounded(soft_prompt) };
@@ -79,9 +71,7 @@ describe("an adapter's graph", () => {
 
   it("computes the soft prompt as table, linear, tanh, linear in the form mlp", async () => {
     const linear = (x: readonly number[]) =>
-      [0, 1].map(
-        (row) => 0.1 * (row + 1) + [0, 1].reduce((sum, i) => sum + (x[i] ?? 0) * (2 * row + i + 1) * 0.1, 0),
-      );
+      [0, 1].map((row) => 0.1 * (row + 1) + [0, 1].reduce((sum, i) => sum + (x[i] ?? 0) * (2 * row + i + 1) * 0.1, 0));
     const expected = [
       [0.1, 0.2],
       [0.3, 0.4],
@@ -103,14 +93,12 @@ describe("checkAdapter", () => {
     ],
     [
       "an unexpected tensor",
-      (tensors) =>
-        tensors.set("connector.2.bias", { type: "float32", shape: [3], data: new Float32Array(3) }),
+      (tensors) => tensors.set("connector.2.bias", { type: "float32", shape: [3], data: new Float32Array(3) }),
       /^file: unexpected tensor connector\.2\.bias$/,
     ],
     [
       "a tensor of another width",
-      (tensors) =>
-        tensors.set("connector.0.weight", { type: "float32", shape: [3, 4], data: new Float32Array(12) }),
+      (tensors) => tensors.set("connector.0.weight", { type: "float32", shape: [3, 4], data: new Float32Array(12) }),
       /^file: tensor connector\.0\.weight: expected \[3, 2\], got \[3, 4\]$/,
     ],
   ];

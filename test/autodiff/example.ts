@@ -87,9 +87,7 @@ export class RunningExample {
     const entries = Object.entries(example.inputs);
     this.trained = entries.filter(([, input]) => input.kind === "trained").map(([name]) => name);
     this.#others = Object.fromEntries(entries.map(([name, input]) => [name, this.#tensorOf(input)]));
-    this.#start = Object.fromEntries(
-      this.trained.map((name) => [name, this.#others[name]?.data as Float32Array]),
-    );
+    this.#start = Object.fromEntries(this.trained.map((name) => [name, this.#others[name]?.data as Float32Array]));
   }
 
   static async open(example: Example): Promise<RunningExample> {
@@ -131,8 +129,7 @@ export class RunningExample {
     const start = this.#start[name] ?? new Float32Array();
     const slopes = new Float64Array(start.length);
     for (let place = 0; place < start.length; place++) {
-      const at = (steps: number) =>
-        this.#loss({ [name]: start.with(place, (start[place] as number) + steps * STEP) });
+      const at = (steps: number) => this.#loss({ [name]: start.with(place, (start[place] as number) + steps * STEP) });
       const [near, far] = [(await at(1)) - (await at(-1)), (await at(2)) - (await at(-2))];
       slopes[place] = (8 * near - far) / (12 * STEP);
     }
@@ -159,9 +156,7 @@ export class RunningExample {
   }
 
   #tensorOf(input: ExampleInput): Tensor {
-    const shape = input.dims.map((dim) =>
-      typeof dim === "number" ? dim : (this.#example.sizes?.[dim] ?? Number.NaN),
-    );
+    const shape = input.dims.map((dim) => (typeof dim === "number" ? dim : (this.#example.sizes?.[dim] ?? Number.NaN)));
     const length = elementCount(shape);
     switch (input.kind) {
       case "int64":

@@ -181,14 +181,8 @@ describe("gradient", () => {
   });
 
   it("names operator and node if there is no rule", () => {
-    const forward = lossGraph((g) =>
-      g.scope("layers.3", () => g.maximum(g.input("x", "float32", [3]), g.number(0))),
-    );
-    assertRefused(
-      () => gradient(forward, "loss", ["x"]),
-      "missing_gradient",
-      /operator Max of node 'layers\.3\/Max'/,
-    );
+    const forward = lossGraph((g) => g.scope("layers.3", () => g.maximum(g.input("x", "float32", [3]), g.number(0))));
+    assertRefused(() => gradient(forward, "loss", ["x"]), "missing_gradient", /operator Max of node 'layers\.3\/Max'/);
   });
 
   it("needs no rule for operators on frozen values", () => {

@@ -136,10 +136,8 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       (g, { x, ids }) => g.gather(x, ids),
       { step: 2, n: 2 },
     ),
-    one(
-      "scalars, with negative indices",
-      { x: trained([4]), ids: integers([3], -1, 3, 0) },
-      (g, { x, ids }) => g.gather(x, ids),
+    one("scalars, with negative indices", { x: trained([4]), ids: integers([3], -1, 3, 0) }, (g, { x, ids }) =>
+      g.gather(x, ids),
     ),
     one("a single row", { x: trained([4, 2]), ids: integers([], 2) }, (g, { x, ids }) => g.gather(x, ids)),
     one("rows with int32 indices", { x: trained([4, 2]), ids: integers([3], 1, 1, 2) }, (g, { x, ids }) =>
@@ -154,10 +152,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       { scored: 2 },
     ),
   ],
-  Gelu: [
-    ...unary((g, x) => g.gelu(x, "none"), within(-3, 3)),
-    ...unary((g, x) => g.gelu(x, "tanh"), within(-3, 3)),
-  ],
+  Gelu: [...unary((g, x) => g.gelu(x, "none"), within(-3, 3)), ...unary((g, x) => g.gelu(x, "tanh"), within(-3, 3))],
   Gemm: [
     one("a times b transposed", { a: trained(["scored", 3]), b: trained([4, 3]) }, (g, { a, b }) =>
       g.matmulTransposed(a, b),
@@ -171,16 +166,13 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       (g, { x, a, b }) => g.layerNorm(x, a, b, 1e-5),
       { batch: 2, step: 2 },
     ),
-    one(
-      "scale and bias with frozen x",
-      { x: frozen([3, 4]), a: trained([4]), b: trained([4]) },
-      (g, { x, a, b }) => g.layerNorm(x, a, b, 1e-5),
+    one("scale and bias with frozen x", { x: frozen([3, 4]), a: trained([4]), b: trained([4]) }, (g, { x, a, b }) =>
+      g.layerNorm(x, a, b, 1e-5),
     ),
     one(
       "a large epsilon, without bias",
       { x: trained([2, 4], within(-0.5, 0.5)), a: frozen([4]) },
-      (g, { x, a }) =>
-        g.operator("LayerNormalization", [x, a], { epsilon: { kind: "float", value: 0.5 } })[0] as Value,
+      (g, { x, a }) => g.operator("LayerNormalization", [x, a], { epsilon: { kind: "float", value: 0.5 } })[0] as Value,
     ),
   ],
   Log: unary((g, x) => g.logarithm(x), within(0.75, 2)),
@@ -205,10 +197,8 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       (g, { a, b }) => g.matmul(a, b),
       { batch: 2, step: 3 },
     ),
-    one(
-      "batches that broadcast on both sides",
-      { a: trained([2, 1, 2, 3]), b: trained([1, 2, 3, 2]) },
-      (g, { a, b }) => g.matmul(a, b),
+    one("batches that broadcast on both sides", { a: trained([2, 1, 2, 3]), b: trained([1, 2, 3, 2]) }, (g, { a, b }) =>
+      g.matmul(a, b),
     ),
     one("2-D x 3-D", { a: trained([2, 3]), b: trained([2, 3, 2]) }, (g, { a, b }) => g.matmul(a, b)),
     one(
@@ -237,24 +227,14 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     one("symbolic size kept", { x: trained(["batch", 4]) }, (g, { x }) => g.reshape(x, [0, 2, 2]), {
       batch: 2,
     }),
-    one(
-      "two symbolic sizes become one",
-      { x: trained(["batch", "step", 2]) },
-      (g, { x }) => g.reshape(x, [-1, 2]),
-      {
-        batch: 2,
-        step: 3,
-      },
-    ),
-    one(
-      "heads become rows",
-      { x: trained(["batch", 4, "step", 2]) },
-      (g, { x }) => g.reshape(x, [0, 2, -1, 2]),
-      {
-        batch: 2,
-        step: 3,
-      },
-    ),
+    one("two symbolic sizes become one", { x: trained(["batch", "step", 2]) }, (g, { x }) => g.reshape(x, [-1, 2]), {
+      batch: 2,
+      step: 3,
+    }),
+    one("heads become rows", { x: trained(["batch", 4, "step", 2]) }, (g, { x }) => g.reshape(x, [0, 2, -1, 2]), {
+      batch: 2,
+      step: 3,
+    }),
   ],
   Sigmoid: unary((g, x) => g.sigmoid(x)),
   Sin: unary((g, x) => g.sine(x)),
@@ -262,17 +242,10 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
     one("from the front", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, 0, 2)),
     one("to the back", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, -1)),
     one("from the middle", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, -1, 1, -1)),
-    one("from before the start to beyond the end", { x: trained([2, 4]) }, (g, { x }) =>
-      g.slice(x, 1, -9, 9),
-    ),
-    one(
-      "without the first element of a symbolic size",
-      { x: trained([2, "step"]) },
-      (g, { x }) => g.slice(x, 1, 1),
-      {
-        step: 3,
-      },
-    ),
+    one("from before the start to beyond the end", { x: trained([2, 4]) }, (g, { x }) => g.slice(x, 1, -9, 9)),
+    one("without the first element of a symbolic size", { x: trained([2, "step"]) }, (g, { x }) => g.slice(x, 1, 1), {
+      step: 3,
+    }),
     one(
       "without the last element of a symbolic size",
       { x: trained(["step", 2]) },
@@ -290,19 +263,13 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       },
       { step: 2 },
     ),
-    one(
-      "an empty slice, concatenated with another part",
-      { x: trained([3, 2]), a: trained([1, 2]) },
-      (g, { x, a }) => g.concat([g.slice(x, 0, 2, 1), a], 0),
+    one("an empty slice, concatenated with another part", { x: trained([3, 2]), a: trained([1, 2]) }, (g, { x, a }) =>
+      g.concat([g.slice(x, 0, 2, 1), a], 0),
     ),
   ],
   Softmax: [
     one("last axis", { x: trained(["batch", 2, "step"]) }, (g, { x }) => g.softmax(x), { batch: 2, step: 3 }),
-    one(
-      "another axis",
-      { x: trained([3, 2]) },
-      (g, { x }) => g.operator("Softmax", [x], { axis: int(0) })[0] as Value,
-    ),
+    one("another axis", { x: trained([3, 2]) }, (g, { x }) => g.operator("Softmax", [x], { axis: int(0) })[0] as Value),
     one("with masked positions", { x: trained([2, 3]), c: choices([3], 1, 0, 1) }, (g, { x, c }) =>
       g.softmax(g.add(x, g.where(c, g.number(0), g.number(-3.4028234663852886e38)))),
     ),
@@ -375,11 +342,7 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       (g, { x }) => g.transpose(x, [1, 2, 0]),
       { batch: 2, step: 3 },
     ),
-    one(
-      "backwards by default",
-      { x: trained([2, 1, 3]) },
-      (g, { x }) => g.operator("Transpose", [x], {})[0] as Value,
-    ),
+    one("backwards by default", { x: trained([2, 1, 3]) }, (g, { x }) => g.operator("Transpose", [x], {})[0] as Value),
     one("heads", { x: trained([1, 2, 2, 3]) }, (g, { x }) => {
       return g.operator("Transpose", [x], { perm: ints([0, 2, 1, 3]) })[0] as Value;
     }),

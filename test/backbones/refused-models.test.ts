@@ -33,28 +33,12 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     { "transformer.h.0.attn.c_attn.weight": zeros(3, 5) },
     /transformer\.h\.0\.attn\.c_attn\.weight: expected shape \[32, 96\], got \[3, 5\]/,
   ],
-  [
-    "opt-gelu",
-    { "model.decoder.final_layer_norm.bias": undefined },
-    /tensor final_layer_norm\.bias is missing/,
-  ],
-  [
-    "opt-post-norm",
-    { "model.decoder.final_layer_norm.bias": zeros(32) },
-    /unexpected tensor .*final_layer_norm\.bias/,
-  ],
+  ["opt-gelu", { "model.decoder.final_layer_norm.bias": undefined }, /tensor final_layer_norm\.bias is missing/],
+  ["opt-post-norm", { "model.decoder.final_layer_norm.bias": zeros(32) }, /unexpected tensor .*final_layer_norm\.bias/],
   ["qwen2-tied", { "model.layers.0.self_attn.q_proj.bias": undefined }, /self_attn\.q_proj\.bias is missing/],
   ["qwen2-untied", { "lm_head.weight": undefined }, /tensor lm_head\.weight is missing/],
-  [
-    "qwen2-tied",
-    { "lm_head.weight": zeros(60, 32) },
-    /lm_head\.weight: expected shape \[64, 32\], got \[60, 32\]/,
-  ],
-  [
-    "llama3-scaling",
-    { "model.layers.0.self_attn.q_proj.bias": zeros(32) },
-    /unexpected tensor .*q_proj\.bias/,
-  ],
+  ["qwen2-tied", { "lm_head.weight": zeros(60, 32) }, /lm_head\.weight: expected shape \[64, 32\], got \[60, 32\]/],
+  ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /unexpected tensor .*q_proj\.bias/],
   ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
   ["vit", { "vit.encoder.layer.0.layer_scale.lambda": zeros(32) }, /unexpected tensor .*layer_scale/],
   [
@@ -67,11 +51,7 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     { "audio_spectrogram_transformer.embeddings.position_embeddings": zeros(1, 38, 32) },
     /position_embeddings: expected shape \[1, 32, 32\], got \[1, 38, 32\]/,
   ],
-  [
-    "ast",
-    { "audio_spectrogram_transformer.embeddings.distillation_token": undefined },
-    /tensor dist_token is missing/,
-  ],
+  ["ast", { "audio_spectrogram_transformer.embeddings.distillation_token": undefined }, /tensor dist_token is missing/],
   [
     "timesformer",
     { "timesformer.embeddings.time_embeddings": zeros(1, 8, 32) },
@@ -93,12 +73,7 @@ describe("checkpoints that do not fit", () => {
 });
 
 const unsupported: readonly (readonly [what: string, name: string, Config, RegExp])[] = [
-  [
-    "unknown decoder",
-    "gpt2",
-    { model_type: "mamba" },
-    /'model_type': expected a decoder \(.*\), got 'mamba'/,
-  ],
+  ["unknown decoder", "gpt2", { model_type: "mamba" }, /'model_type': expected a decoder \(.*\), got 'mamba'/],
   ["unknown encoder", "vit", { model_type: "swin" }, /'model_type': expected an encoder \(.*\), got 'swin'/],
   ["no architecture", "gpt2", { model_type: "toString" }, /got 'toString'/],
   ["unknown activation, GPT-2", "gpt2", { activation_function: "swish9" }, /activation_function: .*'swish9'/],
@@ -112,24 +87,14 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ["an OPT without biases", "opt-gelu", { enable_bias: false }, /'enable_bias'/],
   ["norms without scales", "opt-gelu", { layer_norm_elementwise_affine: false }, /'layer_norm_elementwise/],
   ["a sliding window", "qwen2-tied", { use_sliding_window: true }, /'use_sliding_window'/],
-  [
-    "unknown rotary scaling",
-    "llama3-scaling",
-    { rope_parameters: { rope_type: "yarn", factor: 2 } },
-    /got 'yarn'/,
-  ],
+  ["unknown rotary scaling", "llama3-scaling", { rope_parameters: { rope_type: "yarn", factor: 2 } }, /got 'yarn'/],
   [
     "unknown rotary scaling of transformers 4",
     "llama3-scaling",
     { rope_parameters: undefined, rope_scaling: { type: "dynamic", factor: 2 } },
     /rope_scaling: expected .*, got 'dynamic'/,
   ],
-  [
-    "scaling without its factor",
-    "llama3-scaling",
-    { rope_parameters: { rope_type: "linear" } },
-    /needs 'factor'/,
-  ],
+  ["scaling without its factor", "llama3-scaling", { rope_parameters: { rope_type: "linear" } }, /needs 'factor'/],
   [
     "rotation of a part of each head",
     "llama3-scaling",
@@ -156,25 +121,10 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
     /TimeSformer config\.json: 'image_size': patches of 8/,
   ],
   ["images with one channel", "vit", { num_channels: 1 }, /'num_channels'/],
-  [
-    "patches that do not divide an image",
-    "vit",
-    { image_size: 30 },
-    /'image_size': patches of 8 do not divide 30/,
-  ],
+  ["patches that do not divide an image", "vit", { image_size: 30 }, /'image_size': patches of 8 do not divide 30/],
   ["images that are not square", "vit", { image_size: [32, 64] }, /'image_size'/],
-  [
-    "heads that do not divide the width, GPT-2",
-    "gpt2",
-    { n_head: 5 },
-    /'n_head': 5 heads do not divide .* 32/,
-  ],
-  [
-    "heads that do not divide the width, OPT",
-    "opt-gelu",
-    { num_attention_heads: 3 },
-    /'num_attention_heads': 3/,
-  ],
+  ["heads that do not divide the width, GPT-2", "gpt2", { n_head: 5 }, /'n_head': 5 heads do not divide .* 32/],
+  ["heads that do not divide the width, OPT", "opt-gelu", { num_attention_heads: 3 }, /'num_attention_heads': 3/],
   ["heads that do not divide the width, ViT", "vit", { num_attention_heads: 7 }, /'num_attention_heads': 7/],
   [
     "key/value heads that do not divide the heads",
@@ -244,11 +194,7 @@ describe("weights without a config that do not determine a vision transformer", 
       /needs tensor patch_embed\.proj\.weight of 4 axes/,
     ],
     ["positions have two axes", { pos_embed: [17, 128] }, /needs tensor pos_embed of 3 axes/],
-    [
-      "there are no blocks",
-      { "blocks.0.mlp.fc1.weight": undefined },
-      /needs tensor blocks\.0\.mlp\.fc1\.weight/,
-    ],
+    ["there are no blocks", { "blocks.0.mlp.fc1.weight": undefined }, /needs tensor blocks\.0\.mlp\.fc1\.weight/],
     ["positions do not form a square", { pos_embed: [1, 16, 128] }, /'image_size'/],
     [
       "heads of the usual size do not divide the width",

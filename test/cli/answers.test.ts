@@ -81,18 +81,7 @@ describe("epalm caption", { concurrency: true }, () => {
   });
 
   it("draws the same texts with the same seed, best first, with scores", async () => {
-    const args = [
-      "caption",
-      red,
-      ...few,
-      "--temperature",
-      "1",
-      "--top-k",
-      "20",
-      "--sequences",
-      "3",
-      "--scores",
-    ];
+    const args = ["caption", red, ...few, "--temperature", "1", "--top-k", "20", "--sequences", "3", "--scores"];
     const drawn = await textOf(...args, "--seed", "7");
     assert.equal(drawn, await textOf(...args, "--seed", "7"));
     assert.notEqual(drawn, await textOf(...args, "--seed", "8"));

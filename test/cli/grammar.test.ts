@@ -20,20 +20,14 @@ for (const long of longs) {
   test(`${long} is the same wherever it is`, () => {
     const same = options.filter((option) => option.long === long);
     assert.equal(new Set(same.map(({ short }) => short)).size, 1, "one short form");
-    const values = same
-      .filter(({ command }) => !otherValues.has(`${command} ${long}`))
-      .map(({ value }) => value);
+    const values = same.filter(({ command }) => !otherValues.has(`${command} ${long}`)).map(({ value }) => value);
     for (const value of values) assert.deepEqual(value, values[0]);
   });
 }
 
 test("a short form stands for one option", () => {
   for (const short of new Set(options.flatMap((option) => option.short ?? []))) {
-    assert.equal(
-      new Set(options.filter((option) => option.short === short).map(({ long }) => long)).size,
-      1,
-      short,
-    );
+    assert.equal(new Set(options.filter((option) => option.short === short).map(({ long }) => long)).size, 1, short);
   }
 });
 

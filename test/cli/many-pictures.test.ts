@@ -39,15 +39,7 @@ function linesIn(path: string) {
 
 describe("many pictures", { concurrency: true }, () => {
   it("each have a line of JSON, that of a bad one holds the error", async () => {
-    const { code, stdout, stderr } = await epalm([
-      "caption",
-      first,
-      broken,
-      "nowhere.png",
-      second,
-      ...few,
-      "--jsonl",
-    ]);
+    const { code, stdout, stderr } = await epalm(["caption", first, broken, "nowhere.png", second, ...few, "--jsonl"]);
     assert.equal(code, 1);
     const lines = linesOf(stdout);
     assert.deepEqual(
@@ -190,11 +182,7 @@ describe("many pictures", { concurrency: true }, () => {
     const lines = linesOf(stdout);
     assert.deepEqual(
       lines.map(({ file, question, error }) => [file, question, error?.code]),
-      rows.map(({ image, question }, at) => [
-        image,
-        question,
-        [undefined, "not_found", "too_large", undefined][at],
-      ]),
+      rows.map(({ image, question }, at) => [image, question, [undefined, "not_found", "too_large", undefined][at]]),
     );
     const single = await epalm(["vqa", first, "-q", "what colour?", ...few]);
     assert.equal(single.stdout, `${lines[0].text}\n`);
@@ -203,12 +191,7 @@ describe("many pictures", { concurrency: true }, () => {
     assert.match(text.stdout, /\thow many\?\t/);
   });
 
-  const unusable: readonly (readonly [
-    title: string,
-    args: readonly string[],
-    code: number,
-    message: RegExp,
-  ])[] = [
+  const unusable: readonly (readonly [title: string, args: readonly string[], code: number, message: RegExp])[] = [
     ["no question", ["vqa", "a.png"], 2, /--question: expected one, or --questions/],
     ["a question about nothing", ["vqa", "-q", "what?"], 2, /files: expected at least one, or --questions/],
     ["two kinds of questions", ["vqa", "-q", "what?", "--questions", "x.jsonl"], 2, /cannot be used with/],
@@ -218,24 +201,14 @@ describe("many pictures", { concurrency: true }, () => {
       2,
       /files: expected none beside --questions/,
     ],
-    [
-      "no file of questions",
-      ["vqa", "--questions", "none.jsonl"],
-      1,
-      /--questions: none.jsonl: no such file/,
-    ],
+    ["no file of questions", ["vqa", "--questions", "none.jsonl"], 1, /--questions: none.jsonl: no such file/],
     [
       "a stream into a file",
       ["caption", "a.png", "--stream", "--output", "x.jsonl"],
       2,
       /'--stream' cannot be used with/,
     ],
-    [
-      "a stream of JSON lines",
-      ["caption", "a.png", "--stream", "--jsonl"],
-      2,
-      /'--stream' cannot be used with/,
-    ],
+    ["a stream of JSON lines", ["caption", "a.png", "--stream", "--jsonl"], 2, /'--stream' cannot be used with/],
   ];
   for (const [title, args, code, message] of unusable) {
     it(`are not asked with ${title}`, async () => {

@@ -136,10 +136,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
       assert.notEqual(code, 0, stderr);
       return stderr;
     };
-    assert.match(
-      await refused({}),
-      /mixed\.jsonl:2: expected 'audio', which the adapter is for, got 'image'/,
-    );
+    assert.match(await refused({}), /mixed\.jsonl:2: expected 'audio', which the adapter is for, got 'image'/);
     writeFileSync(at("mixed.jsonl"), `${JSON.stringify(rows[0])}\n`);
     assert.match(await refused({ augmentations: 2 }), /augmentations: expected 0 for audio, got 2/);
   });

@@ -46,15 +46,7 @@ describe("files of several kinds", { concurrency: true }, () => {
   it("stand side by side: one that is damaged, or has no adapter, does not keep the others", async () => {
     const broken = at("broken.wav");
     writeFileSync(broken, makeMedia("e.wav", ...tone).subarray(0, 30));
-    const { code, stdout, stderr } = await epalm([
-      "caption",
-      clip,
-      broken,
-      sound,
-      picture,
-      ...few,
-      "--jsonl",
-    ]);
+    const { code, stdout, stderr } = await epalm(["caption", clip, broken, sound, picture, ...few, "--jsonl"]);
     assert.equal(code, 1);
     assert.deepEqual(summary(linesOf(stdout)), [
       [clip, undefined, "not_found"],

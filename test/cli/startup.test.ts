@@ -37,13 +37,7 @@ function packagesOf(args: readonly string[]): string[] {
 }
 
 describe("a command line", { concurrency: true }, () => {
-  for (const args of [
-    ["--version"],
-    ["--help"],
-    ["caption", "--help"],
-    ["serve", "--help"],
-    ["completion", "bash"],
-  ]) {
+  for (const args of [["--version"], ["--help"], ["caption", "--help"], ["serve", "--help"], ["completion", "bash"]]) {
     it(`loads nothing but the parser: epalm ${args.join(" ")}`, () => {
       assert.deepEqual(packagesOf(args), ["commander"]);
     });

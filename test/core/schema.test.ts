@@ -90,8 +90,7 @@ describe("safeParse", () => {
 
   it("lists all issues on one line", () => {
     const { error } = safeParse(schema, { count: 0, flag: 1 });
-    const expected =
-      "'count': expected an integer from 1 to 512, got 0; 'flag': expected true or false, got 1";
+    const expected = "'count': expected an integer from 1 to 512, got 0; 'flag': expected true or false, got 1";
     assert.equal(error && allIssues(error), expected);
   });
 

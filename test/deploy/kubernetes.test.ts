@@ -99,10 +99,7 @@ describe("Kubernetes manifests", () => {
     ];
     for (const selector of selectors) assert.deepEqual(selector, labels);
     const { apiVersion, kind, name } = only("HorizontalPodAutoscaler").spec.scaleTargetRef;
-    assert.deepEqual(
-      [apiVersion, kind, name],
-      [deployment.apiVersion, deployment.kind, deployment.metadata.name],
-    );
+    assert.deepEqual([apiVersion, kind, name], [deployment.apiVersion, deployment.kind, deployment.metadata.name]);
   });
 
   it("name the port once, and it is the one that the config listens on", () => {
@@ -116,9 +113,7 @@ describe("Kubernetes manifests", () => {
   });
 
   it("ask addresses that the service has", () => {
-    const asked = ["startupProbe", "readinessProbe", "livenessProbe"].map(
-      (name) => container[name].httpGet.path,
-    );
+    const asked = ["startupProbe", "readinessProbe", "livenessProbe"].map((name) => container[name].httpGet.path);
     assert.deepEqual(asked, ["/readyz", "/readyz", "/healthz"]);
     for (const path of [...asked, deployment.spec.template.metadata.annotations["prometheus.io/path"]]) {
       assert.ok(paths.includes(path), path);

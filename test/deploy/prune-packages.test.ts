@@ -48,8 +48,7 @@ function install(name: string): string {
   return root;
 }
 
-const prune = (...args: readonly string[]) =>
-  spawnSync(process.execPath, [SCRIPT, ...args], { encoding: "utf8" });
+const prune = (...args: readonly string[]) => spawnSync(process.execPath, [SCRIPT, ...args], { encoding: "utf8" });
 
 describe("scripts/prune-packages.js", () => {
   it("leaves what runs on one platform, and every licence", () => {

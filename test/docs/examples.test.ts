@@ -105,8 +105,7 @@ for (const page of pages.filter((name) => !ownTest.has(name))) {
     const project = join(projects, basename(page, ".md"));
     before(() => {
       cpSync(base, project, { recursive: true });
-      for (const name of givenModels[page] ?? [])
-        cpSync(join(models, name), join(project, name), { recursive: true });
+      for (const name of givenModels[page] ?? []) cpSync(join(models, name), join(project, name), { recursive: true });
       for (const block of all.filter(({ language }) => language === "yaml")) {
         const [, name] = /^# ([\w-]+\.yaml)$/m.exec(block.code) ?? [];
         if (name !== undefined) writeFileSync(join(project, name), inProject(block.code, page));
@@ -126,8 +125,7 @@ for (const page of pages.filter((name) => !ownTest.has(name))) {
 }
 
 test("every block of docs/sdk.md is one that its own test runs", () => {
-  for (const { language, notRun } of blocksOf("docs/sdk.md"))
-    assert.deepEqual([language, notRun], ["js", undefined]);
+  for (const { language, notRun } of blocksOf("docs/sdk.md")) assert.deepEqual([language, notRun], ["js", undefined]);
 });
 
 function inProject(code: string, page: string): string {
@@ -149,8 +147,7 @@ async function runBlock({ language, code, line, page }: Block, project: string) 
 /** Strictly, against the declarations of the package; writes JavaScript beside it. */
 function typeCheck(file: string, project: string) {
   const tsc = join(process.cwd(), "node_modules/typescript/bin/tsc");
-  const options =
-    "--strict --noUncheckedIndexedAccess --module nodenext --target es2023 --types node --ignoreConfig";
+  const options = "--strict --noUncheckedIndexedAccess --module nodenext --target es2023 --types node --ignoreConfig";
   return run(process.execPath, [tsc, ...options.split(" "), file], project);
 }
 

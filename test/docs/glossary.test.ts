@@ -35,10 +35,7 @@ describe("the glossary", () => {
 
   it("names places that exist", () => {
     for (const { names, path } of found) {
-      assert.ok(
-        path !== "" && existsSync(path),
-        `${names.join(", ")}: '${path}' is no place of the repository`,
-      );
+      assert.ok(path !== "" && existsSync(path), `${names.join(", ")}: '${path}' is no place of the repository`);
       const source = sourceOf(path);
       for (const name of names) {
         const word = name.split(".").at(-1) ?? "";

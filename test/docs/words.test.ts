@@ -18,9 +18,7 @@ import { blocksOf, commandLines, pages } from "./pages.js";
 
 const signal = new AbortController().signal;
 const program = createProgram({ environment: readEnvironment({}), signal, reportError: () => undefined });
-const commands = new Map(
-  allCommands(completionTree(program)).map((command) => [command.path.join(" "), command]),
-);
+const commands = new Map(allCommands(completionTree(program)).map((command) => [command.path.join(" "), command]));
 const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
 
 const blocks = pages.flatMap(blocksOf);
@@ -54,9 +52,7 @@ function faultsOf(words: readonly string[]): string[] {
 }
 
 test("a fault in an example is seen", () => {
-  assert.deepEqual(faultsOf(["epalm", "caption", "a.jpg", "--modle", "m"]), [
-    "epalm caption: no option --modle",
-  ]);
+  assert.deepEqual(faultsOf(["epalm", "caption", "a.jpg", "--modle", "m"]), ["epalm caption: no option --modle"]);
   assert.deepEqual(faultsOf(["epalm", "captoin"]), ["no command: epalm captoin"]);
   assert.equal(callsIn("curl x | npx epalm caption - && epalm inspect m").length, 2);
 });

@@ -100,11 +100,7 @@ describe("an update", () => {
   });
 
   const refused: readonly (readonly [what: string, update: ClientUpdate, message: RegExp])[] = [
-    [
-      "lacks a tensor",
-      { ...good, weights: new Map([["norm.weight", vector(1, 2)]]) },
-      /^sent no norm\.bias$/,
-    ],
+    ["lacks a tensor", { ...good, weights: new Map([["norm.weight", vector(1, 2)]]) }, /^sent no norm\.bias$/],
     [
       "has a tensor that nobody asked for",
       { ...good, weights: new Map(good.weights).set("head.bias", vector(1)) },
@@ -127,8 +123,7 @@ describe("an update", () => {
     ],
     ["has a loss that is no number", { ...good, loss: Number.NaN }, /loss is NaN/],
     ...[0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY].map(
-      (examples) =>
-        [`learned from ${examples} pictures`, { ...good, examples }, /^learned from .* pictures$/] as const,
+      (examples) => [`learned from ${examples} pictures`, { ...good, examples }, /^learned from .* pictures$/] as const,
     ),
   ];
   for (const [what, update, message] of refused) {

@@ -13,23 +13,12 @@ function source(
   value: number,
   model: Parameters<typeof tinyConfig>[0]["model"] = {},
 ): CascadeSource {
-  const {
-    imageSize = 16,
-    patchSize = 8,
-    width = 16,
-    heads = 2,
-    decoderWidth = 16,
-    decoderHeads = 2,
-    inner,
-  } = model;
+  const { imageSize = 16, patchSize = 8, width = 16, heads = 2, decoderWidth = 16, decoderHeads = 2, inner } = model;
   const sizes = { imageSize, patchSize, width, heads, decoderWidth, decoderHeads, ...(inner && { inner }) };
   const config = maeConfigOf(tinyConfig({ model: sizes, clients: { path: "x", count: 1 } }), blocks);
   const tensors = Array.from(initialMae(config, 0), ([name, { shape, data }]): [string, Tensor] => {
     const [, block = "0"] = /^blocks\.(\d+)\./.exec(name) ?? [];
-    return [
-      name,
-      { type: "float32", shape, data: new Float32Array(data.length).fill(value + Number(block)) },
-    ];
+    return [name, { type: "float32", shape, data: new Float32Array(data.length).fill(value + Number(block)) }];
   });
   return { path, config, tensors: new Map(tensors) };
 }
@@ -120,9 +109,7 @@ describe("a mode of federated training", () => {
       const kept = names.filter((name) => mode !== "repeat" || !/^blocks\.[12]\./.test(name));
       const sent = new Set(
         stagesOf(mode, 3).flatMap(({ assignment }) =>
-          [0, 1, 2].flatMap((client) =>
-            kept.filter((name) => assignment(client).toClient(name) !== undefined),
-          ),
+          [0, 1, 2].flatMap((client) => kept.filter((name) => assignment(client).toClient(name) !== undefined)),
         ),
       );
       assert.deepEqual(Array.from(sent).sort(), kept.slice().sort());
@@ -134,10 +121,7 @@ describe("cascade", () => {
   it("stacks checkpoints in the order given, each with all of its blocks", () => {
     const stacked = cascade([source("b", 1, 20), source("a", 2, 10), source("c", 1, 5)]);
     assert.deepEqual(blockValues(stacked), [20, 10, 11, 5]);
-    assert.equal(
-      Array.from(stacked.tensors.keys()).filter((name) => /^blocks\.\d+\.norm1\.bias/.test(name)).length,
-      4,
-    );
+    assert.equal(Array.from(stacked.tensors.keys()).filter((name) => /^blocks\.\d+\.norm1\.bias/.test(name)).length, 4);
   });
 
   it("repeats one checkpoint up to the depth", () => {
@@ -148,13 +132,7 @@ describe("cascade", () => {
 
   it("averages what is in no block, each checkpoint alike", () => {
     const { tensors } = cascade([source("a", 1, 1), source("b", 3, 4)]);
-    for (const name of [
-      "patch_embed.proj.weight",
-      "cls_token",
-      "norm.bias",
-      "decoder_pred.weight",
-      "mask_token",
-    ]) {
+    for (const name of ["patch_embed.proj.weight", "cls_token", "norm.bias", "decoder_pred.weight", "mask_token"]) {
       assert.equal(first(tensors, name), 2.5, name);
     }
   });
@@ -178,15 +156,14 @@ describe("cascade", () => {
     assert.throws(() => cascade([]), { code: "invalid_option", message: /at least one checkpoint/ });
   });
 
-  const differing: readonly (readonly [key: string, model: Parameters<typeof source>[3], message: RegExp])[] =
-    [
-      ["image_size", { imageSize: 24 }, /expected 16 as in one\/mae, got 24$/],
-      ["patch_size", { patchSize: 4 }, /expected 8 as in one\/mae, got 4$/],
-      ["hidden_size", { width: 24 }, /expected 16 as in one\/mae, got 24$/],
-      ["num_attention_heads", { heads: 4 }, /expected 2 as in one\/mae, got 4$/],
-      ["intermediate_size", { inner: 48 }, /expected 64 as in one\/mae, got 48$/],
-      ["decoder_embed.weight", { decoderWidth: 24 }, /expected \[16,16\] as in one\/mae, got \[24,16\]$/],
-    ];
+  const differing: readonly (readonly [key: string, model: Parameters<typeof source>[3], message: RegExp])[] = [
+    ["image_size", { imageSize: 24 }, /expected 16 as in one\/mae, got 24$/],
+    ["patch_size", { patchSize: 4 }, /expected 8 as in one\/mae, got 4$/],
+    ["hidden_size", { width: 24 }, /expected 16 as in one\/mae, got 24$/],
+    ["num_attention_heads", { heads: 4 }, /expected 2 as in one\/mae, got 4$/],
+    ["intermediate_size", { inner: 48 }, /expected 64 as in one\/mae, got 48$/],
+    ["decoder_embed.weight", { decoderWidth: 24 }, /expected \[16,16\] as in one\/mae, got \[24,16\]$/],
+  ];
   for (const [key, model, message] of differing) {
     it(`refuses another ${key} by checkpoint and key`, () => {
       assert.throws(

@@ -44,9 +44,7 @@ function config(name: string, changes: Changes = {}) {
 
 /** Mean over the clients that answered in a round. */
 function lossOf(round: RoundReport | undefined): number {
-  const losses = (round?.clients ?? []).flatMap((client) =>
-    client.kind === "answered" ? [client.loss] : [],
-  );
+  const losses = (round?.clients ?? []).flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
   assert.ok(losses.length > 0, "nobody answered");
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
@@ -112,8 +110,7 @@ describe("federated pre-training", () => {
     assert.ok(lossOf(rounds[3]) < lossOf(rounds[1]));
     for (const [name, tensor] of tensorsOf(join(encoder, "model.safetensors"))) {
       const before = saved.get(`weight ${name}`);
-      if (/^(blocks\.0\.|patch_embed\.|cls_token|.*pos_embed$)/.test(name))
-        assert.deepEqual(tensor, before, name);
+      if (/^(blocks\.0\.|patch_embed\.|cls_token|.*pos_embed$)/.test(name)) assert.deepEqual(tensor, before, name);
       else if (/weight$|mask_token/.test(name)) assert.notDeepEqual(tensor, before, name);
     }
   });
@@ -272,10 +269,7 @@ describe("pre-training that was killed", () => {
       [1, 2, 3, 4],
     );
     assert.deepEqual(encoderBytes("killed"), encoderBytes("unstopped"));
-    assert.deepEqual(
-      rounds.map(lossOf),
-      readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf),
-    );
+    assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf));
   });
 
   it("leaves no client behind that trains for nobody", async () => {

@@ -35,10 +35,7 @@ describe("divide", () => {
     const given = fc.record({
       counts: fc.array(fc.nat(30), { maxLength: 5 }),
       clients: fc.integer({ min: 1, max: 8 }),
-      alpha: fc.oneof(
-        fc.double({ min: 1e-6, max: 1, noNaN: true }),
-        fc.double({ min: 1, max: 1e6, noNaN: true }),
-      ),
+      alpha: fc.oneof(fc.double({ min: 1e-6, max: 1, noNaN: true }), fc.double({ min: 1, max: 1e6, noNaN: true })),
       seed: fc.nat(),
     });
     fc.assert(
@@ -116,32 +113,26 @@ describe("the clients of a config", () => {
   });
 
   const at = (name: string) => join(folder, name);
-  const refused: readonly (readonly [string, Parameters<typeof tinyConfig>[0]["clients"], string, RegExp])[] =
+  const refused: readonly (readonly [string, Parameters<typeof tinyConfig>[0]["clients"], string, RegExp])[] = [
     [
+      "share a name",
       [
-        "share a name",
-        [
-          { name: "a", path: at("flat") },
-          { name: "a", path: at("flat") },
-        ],
-        "invalid_option",
-        /same name/,
+        { name: "a", path: at("flat") },
+        { name: "a", path: at("flat") },
       ],
-      ["have no folder", [{ name: "a", path: at("none") }], "not_found", /none: no such folder/],
-      ["have no pictures", [{ name: "a", path: at("labelled/.hidden/x") }], "not_found", /x: no such folder/],
-      [
-        "would get none",
-        { path: at("labelled"), count: 30, alpha: 1 },
-        "invalid_data",
-        /leaves client-\d+ without/,
-      ],
-      [
-        "have pictures without a label",
-        { path: at("flat"), count: 1, alpha: 1 },
-        "invalid_data",
-        /0\.png: expected pictures in sub-folders/,
-      ],
-    ];
+      "invalid_option",
+      /same name/,
+    ],
+    ["have no folder", [{ name: "a", path: at("none") }], "not_found", /none: no such folder/],
+    ["have no pictures", [{ name: "a", path: at("labelled/.hidden/x") }], "not_found", /x: no such folder/],
+    ["would get none", { path: at("labelled"), count: 30, alpha: 1 }, "invalid_data", /leaves client-\d+ without/],
+    [
+      "have pictures without a label",
+      { path: at("flat"), count: 1, alpha: 1 },
+      "invalid_data",
+      /0\.png: expected pictures in sub-folders/,
+    ],
+  ];
   for (const [what, clients, code, message] of refused) {
     it(`are refused where they ${what}`, async () => {
       await assert.rejects(clientsOf(tinyConfig({ ...(clients && { clients }) })), { code, message });

@@ -93,10 +93,7 @@ describe("openCheckpoint", () => {
       openCheckpoint(target),
       refusal(target, /looked for model\.safetensors, .*index\.json/, "not_found"),
     );
-    await assert.rejects(
-      openCheckpoint("/nowhere"),
-      refusal("/nowhere", /no such file or folder/, "not_found"),
-    );
+    await assert.rejects(openCheckpoint("/nowhere"), refusal("/nowhere", /no such file or folder/, "not_found"));
   });
 
   it("rejects a file of unknown format", async () => {

@@ -16,11 +16,7 @@ function read(opcodes: string) {
 describe("unpickle", () => {
   const values: [string, string, unknown][] = [
     ["small integers", "(K\x07M\x00\x01J\xff\xff\xff\xfft.", [7, 256, -1]],
-    [
-      "long integers",
-      "\x8a\x00\x8a\x01\xff\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\x00\x87.",
-      [0, -1, 2n ** 63n],
-    ],
+    ["long integers", "\x8a\x00\x8a\x01\xff\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x80\x00\x87.", [0, -1, 2n ** 63n]],
     ["floats", "G\x3f\xf8\x00\x00\x00\x00\x00\x00.", 1.5],
     ["constants", "N\x88\x89\x87.", [null, true, false]],
     ["strings", "X\x02\x00\x00\x00\xc3\xa9\x8c\x01aU\x01b\x87.", ["é", "a", "b"]],

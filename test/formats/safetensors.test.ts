@@ -100,10 +100,7 @@ describe("safetensors", () => {
     const twice = [["w", one] as const, ["w", one] as const];
     assert.throws(() => writeSafetensors(join(folder, "x.safetensors"), twice), /another tensor named w/);
     const nowhere = join(folder, "nowhere", "x.safetensors");
-    assert.throws(
-      () => writeSafetensors(nowhere, [["w", one]]),
-      refusal(nowhere, /cannot be written/, "internal"),
-    );
+    assert.throws(() => writeSafetensors(nowhere, [["w", one]]), refusal(nowhere, /cannot be written/, "internal"));
   });
 
   it("does not read after close", () => {
@@ -122,10 +119,7 @@ describe("safetensors", () => {
   });
 
   it("names a file that does not exist", () => {
-    assert.throws(
-      () => openSafetensors("/nowhere/x.safetensors"),
-      refusal("/nowhere/x", /no such file/, "not_found"),
-    );
+    assert.throws(() => openSafetensors("/nowhere/x.safetensors"), refusal("/nowhere/x", /no such file/, "not_found"));
     assert.throws(() => openSafetensors(folder), refusal(folder, /not a regular file/));
   });
 
@@ -143,34 +137,14 @@ describe("safetensors", () => {
     ["a header that is not UTF-8", () => fileOf({}, data, 6), /not JSON/],
     ["a header that is not an object", () => fileOf([]), /not a JSON object/],
     ["metadata of numbers", () => fileOf({ __metadata__: { a: 1 } }), /__metadata__/],
-    [
-      "an unknown dtype",
-      () => fileOf({ w: tensor([0, 8], [2], "F8_E5M2") }, data),
-      /tensor w: dtype F8_E5M2/,
-    ],
-    [
-      "a shape that does not fit its bytes",
-      () => fileOf({ w: tensor([0, 16]) }, data),
-      /tensor w: shape \[2\]/,
-    ],
+    ["an unknown dtype", () => fileOf({ w: tensor([0, 8], [2], "F8_E5M2") }, data), /tensor w: dtype F8_E5M2/],
+    ["a shape that does not fit its bytes", () => fileOf({ w: tensor([0, 16]) }, data), /tensor w: shape \[2\]/],
     ["a negative dimension", () => fileOf({ w: tensor([0, 8], [-2]) }, data), /tensor w: 'shape/],
-    [
-      "a dimension that is not an integer",
-      () => fileOf({ w: tensor([0, 8], ["2"]) }, data),
-      /tensor w: 'shape/,
-    ],
-    [
-      "a shape of endless rank",
-      () => fileOf({ w: tensor([0, 8], new Array(99).fill(1)) }, data),
-      /tensor w: 'shape/,
-    ],
+    ["a dimension that is not an integer", () => fileOf({ w: tensor([0, 8], ["2"]) }, data), /tensor w: 'shape/],
+    ["a shape of endless rank", () => fileOf({ w: tensor([0, 8], new Array(99).fill(1)) }, data), /tensor w: 'shape/],
     ["unknown keys", () => fileOf({ w: { ...tensor([0, 8]), strides: [1] } }, data), /tensor w/],
     ["offsets that run backwards", () => fileOf({ w: tensor([8, 0]) }, data), /tensor w/],
-    [
-      "tensors that overlap",
-      () => fileOf({ v: tensor([0, 8]), w: tensor([4, 12]) }, data),
-      /tensor w overlaps/,
-    ],
+    ["tensors that overlap", () => fileOf({ v: tensor([0, 8]), w: tensor([4, 12]) }, data), /tensor w overlaps/],
     [
       "two tensors at the same offsets",
       () => fileOf({ v: tensor([0, 8]), w: tensor([0, 8]) }, data),
@@ -178,11 +152,7 @@ describe("safetensors", () => {
     ],
     ["a gap", () => fileOf({ v: tensor([0, 8]), w: tensor([9, 17]) }, data), /1 bytes before tensor w/],
     ["data that ends early", () => fileOf({ w: tensor([0, 32], [8]) }, data), /cut short/],
-    [
-      "data after the last tensor",
-      () => fileOf({ w: tensor([0, 8]) }, data),
-      /8 bytes after the last tensor/,
-    ],
+    ["data after the last tensor", () => fileOf({ w: tensor([0, 8]) }, data), /8 bytes after the last tensor/],
   ];
   for (const [what, make, cause] of damages) {
     it(`rejects ${what}`, () => {

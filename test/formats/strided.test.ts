@@ -21,23 +21,14 @@ describe("strided tensors", () => {
         const strides = order.map((axis) => rowMajorStrides(shape)[axis] ?? 0);
         const view = order.map((axis) => shape[axis] ?? 0);
         const bytes = Uint8Array.from({ length: reachOf(view, strides) * size }, (_, index) => index % 251);
-        assert.deepEqual(
-          [...gatherStrided(bytes, size, view, strides)],
-          gatheredSlowly(bytes, size, view, strides),
-        );
+        assert.deepEqual([...gatherStrided(bytes, size, view, strides)], gatheredSlowly(bytes, size, view, strides));
       }),
       { seed: 2 },
     );
   });
 });
 
-function gatheredSlowly(
-  bytes: Uint8Array,
-  size: number,
-  shape: number[],
-  strides: number[],
-  at = 0,
-): number[] {
+function gatheredSlowly(bytes: Uint8Array, size: number, shape: number[], strides: number[], at = 0): number[] {
   const [dim, ...inner] = shape;
   const [stride = 0, ...innerStrides] = strides;
   if (dim === undefined) return [...bytes.subarray(at * size, (at + 1) * size)];

@@ -25,10 +25,7 @@ describe("torch files", () => {
       "opt-causal-perception",
       "opt-post-norm-projected",
       "opt-shared-1token",
-    ].map((name): [string, string] => [
-      `${goldens}/${name}/adapter.pth`,
-      `${goldens}/${name}/adapter.safetensors`,
-    ]),
+    ].map((name): [string, string] => [`${goldens}/${name}/adapter.pth`, `${goldens}/${name}/adapter.safetensors`]),
   ];
   for (const [torchPath, safetensorsPath] of pairs) {
     it(`${torchPath} contains the same tensors as the safetensors file`, async () => {
@@ -109,17 +106,9 @@ describe("torch archives", () => {
     ["without a pickle", { "x/version": "3" }, /data\.pkl, got none/],
     ["with two pickles", { "x/data.pkl": emptyDict, "y/data.pkl": emptyDict }, /data\.pkl, got several/],
     ["with an empty dict", { "x/data.pkl": emptyDict }, /found no keys/],
-    [
-      "with a list at the top level",
-      { "x/data.pkl": Buffer.from("\x80\x02].", "latin1") },
-      /no dict of tensors/,
-    ],
+    ["with a list at the top level", { "x/data.pkl": Buffer.from("\x80\x02].", "latin1") }, /no dict of tensors/],
     ["that leaves its folder", { "x/../../data.pkl": emptyDict }, /damaged zip/],
-    [
-      "with a long byteorder",
-      { "x/data.pkl": emptyDict, "x/byteorder": "l".repeat(99) },
-      /expected at most 16/,
-    ],
+    ["with a long byteorder", { "x/data.pkl": emptyDict, "x/byteorder": "l".repeat(99) }, /expected at most 16/],
   ];
   for (const [what, records, cause] of archives) {
     it(`are rejected ${what}`, async () => {

@@ -41,10 +41,7 @@ describe("Weights", () => {
       () => weights.takeIfPresent("a", [2, 2]),
       refusal("some.pth", /: tensor model\.a: expected shape \[2, 2\], got \[1, 2\]$/),
     );
-    assert.throws(
-      () => weights.take("ids", [1]),
-      refusal("some.pth", /tensor model\.ids: expected floats, got int64/),
-    );
+    assert.throws(() => weights.take("ids", [1]), refusal("some.pth", /tensor model\.ids: expected floats, got int64/));
   });
 
   it("names unexpected tensors, and counts them if there are many", () => {

@@ -108,11 +108,7 @@ for (const name of goldens) {
             ...best.tokens,
             ...(best.finish === "end" ? golden.specialTokens.eosTokenIds.slice(0, 1) : []),
           ];
-          assertSame(
-            best.logProbs,
-            await recomputed(golden, contextOf(index), prompt, tokens),
-            `row ${index}, token`,
-          );
+          assertSame(best.logProbs, await recomputed(golden, contextOf(index), prompt, tokens), `row ${index}, token`);
         }
       });
     }
@@ -158,12 +154,7 @@ for (const name of goldens) {
     it("scores given answers as it would score them one token at a time", async () => {
       const engine = new Engine(golden.decoder);
       const prompt = golden.prompts[0] ?? [];
-      const answers = [
-        [5],
-        [7, 9, 11],
-        [20, 21],
-        ...Array.from({ length: 20 }, (_, i) => [30 + i, 40 + i, 50]),
-      ];
+      const answers = [[5], [7, 9, 11], [20, 21], ...Array.from({ length: 20 }, (_, i) => [30 + i, 40 + i, 50])];
       for (const [what, contextOf] of settings) {
         const job = new ScoringRequest(contextOf(0), prompt, answers);
         await engine.run(job);
@@ -205,13 +196,9 @@ describe("an engine", () => {
     assert.equal(steps, 3);
     const found = await other;
     await untilIdle();
-    const alone = await write(
-      golden,
-      new Engine(golden.decoder),
-      golden.context(1),
-      golden.prompts[1] ?? [],
-      { maxNewTokens: 10 },
-    );
+    const alone = await write(golden, new Engine(golden.decoder), golden.context(1), golden.prompts[1] ?? [], {
+      maxNewTokens: 10,
+    });
     assert.deepEqual(found[0]?.tokens, alone[0]?.tokens);
     await assert.rejects(engine.run(long.job, { signal: controller.signal }), { code: "aborted" });
   });

@@ -38,10 +38,7 @@ function fresh(elements: readonly (readonly number[])[]): Tensor {
   return { type: "float32", shape: [elements.length, parts, columns, HEAD_SIZE], data };
 }
 
-function append(
-  cache: KeyValueCache,
-  rows: readonly { readonly at: number; readonly elements: readonly number[] }[],
-) {
+function append(cache: KeyValueCache, rows: readonly { readonly at: number; readonly elements: readonly number[] }[]) {
   cache.append(
     fresh(rows.map(({ elements }) => elements)),
     rows.map(({ at, elements }, row) => ({
@@ -157,9 +154,7 @@ describe("KeyValueCache", () => {
         let model: number[][] = [];
         let unused = 0;
         for (const { sources, cut, appended } of steps) {
-          const chosen = sources.map((at) =>
-            at === null || model.length === 0 ? undefined : at % model.length,
-          );
+          const chosen = sources.map((at) => (at === null || model.length === 0 ? undefined : at % model.length));
           const kept = chosen.map((source) => {
             const row = source === undefined ? [] : (model[source] ?? []);
             return row.slice(0, Math.max(0, row.length - cut));

@@ -61,9 +61,7 @@ export class LabelDecoder {
       return { next: rowOutput(this.#model.logitsAfter(sequence.text), needs.count), targetLogProbs: [] };
     }
     const known = sequence.text.length - needs.tokens.length + 1;
-    const targetLogProbs = needs.tokens.map((token, at) =>
-      this.logProb(sequence.text.slice(0, known + at), token),
-    );
+    const targetLogProbs = needs.tokens.map((token, at) => this.logProb(sequence.text.slice(0, known + at), token));
     return { next: { tokens: [], logProbs: [] }, targetLogProbs };
   }
 

@@ -12,15 +12,12 @@ describe("parseGenerationOptions", () => {
   });
 
   it("samples at a temperature above 0", () => {
-    assert.deepEqual(
-      parseGenerationOptions({ temperature: 0.7, topK: 50, seed: 3, numReturnSequences: 2 }).search,
-      {
-        method: "sampling",
-        numReturnSequences: 2,
-        seed: 3,
-        logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
-      },
-    );
+    assert.deepEqual(parseGenerationOptions({ temperature: 0.7, topK: 50, seed: 3, numReturnSequences: 2 }).search, {
+      method: "sampling",
+      numReturnSequences: 2,
+      seed: 3,
+      logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
+    });
   });
 
   it("follows beams above 1", () => {

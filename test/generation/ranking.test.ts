@@ -19,11 +19,7 @@ describe("rankAnswers", () => {
 
   it("ranks by their mean", () => {
     assert.deepEqual(
-      rankAnswers(answers, { normalisation: "mean" }).map(({ index, score, logProb }) => [
-        index,
-        score,
-        logProb,
-      ]),
+      rankAnswers(answers, { normalisation: "mean" }).map(({ index, score, logProb }) => [index, score, logProb]),
       [
         [0, -1, -3],
         [2, -1.5, -3],

@@ -103,10 +103,7 @@ describe("jobs on one scheduler", () => {
   });
 
   it("wait for room in the order in which they came, a small one behind a large one too", () => {
-    const [scheduler, decoder] = [
-      new Scheduler({ maxSequences: 5, maxBatchedTokens: 100 }),
-      new LabelDecoder(model),
-    ];
+    const [scheduler, decoder] = [new Scheduler({ maxSequences: 5, maxBatchedTokens: 100 }), new LabelDecoder(model)];
     const ended: string[] = [];
     const jobs = new Map<GenerationRequest, string>();
     for (const [name, beams] of [
@@ -129,10 +126,7 @@ describe("jobs on one scheduler", () => {
   });
 
   it("get next tokens every other step at least, however many prompts come", () => {
-    const [scheduler, decoder] = [
-      new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }),
-      new LabelDecoder(model),
-    ];
+    const [scheduler, decoder] = [new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     const { job } = writing({}, [1], { maxNewTokens: 20 });
     scheduler.add(job);
     let steps = 0;
@@ -145,10 +139,7 @@ describe("jobs on one scheduler", () => {
   });
 
   it("get their prompt computed at once, however many wait for next tokens", () => {
-    const [scheduler, decoder] = [
-      new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }),
-      new LabelDecoder(model),
-    ];
+    const [scheduler, decoder] = [new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     for (let others = 0; others < 7; others++) scheduler.add(writing({}, [1], { maxNewTokens: 50 }).job);
     scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
     const { job } = writing({}, new Array(30).fill(2), { maxNewTokens: 2 });
@@ -158,10 +149,7 @@ describe("jobs on one scheduler", () => {
   });
 
   it("can leave while they wait, before their first step, and between steps", () => {
-    const [scheduler, decoder] = [
-      new Scheduler({ maxSequences: 2, maxBatchedTokens: 8 }),
-      new LabelDecoder(model),
-    ];
+    const [scheduler, decoder] = [new Scheduler({ maxSequences: 2, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     const [first, second, third] = [1, 2, 3].map((id) => writing({}, [id], { beams: 2, maxNewTokens: 4 }));
     assert.ok(first && second && third);
     for (const { job } of [first, second, third]) scheduler.add(job);

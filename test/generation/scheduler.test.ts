@@ -18,8 +18,7 @@ describe("chooseRows", () => {
     ["prompts again where nothing else waits", [5, 0], true, 100, [true, false]],
   ];
   for (const [what, pending, longWasLast, stepTokens, expected] of cases) {
-    it(`takes ${what}`, () =>
-      assert.deepEqual(chooseSequences(pending, longWasLast, stepTokens).active, expected));
+    it(`takes ${what}`, () => assert.deepEqual(chooseSequences(pending, longWasLast, stepTokens).active, expected));
   }
 });
 
@@ -31,11 +30,7 @@ describe("Scheduler", () => {
     );
     plan.scheduled.forEach(({ sequence, active }, index) => {
       const at = plan.first + index;
-      assert.deepEqual(
-        moved[at],
-        sequence.text.slice(0, sequence.cached),
-        "the cache holds the row's own tokens",
-      );
+      assert.deepEqual(moved[at], sequence.text.slice(0, sequence.cached), "the cache holds the row's own tokens");
       if (active) moved[at] = [...sequence.text];
     });
     return moved;

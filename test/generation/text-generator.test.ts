@@ -70,16 +70,12 @@ describe("TextGenerator", () => {
         if (!tokens.some((token) => golden.tokenizer.decode([token]).includes(stop))) spanned++;
       }
     }
-    assert.ok(
-      stopped > 20 && spanned > 10,
-      `${stopped} stop strings, ${spanned} of them over several tokens`,
-    );
+    assert.ok(stopped > 20 && spanned > 10, `${stopped} stop strings, ${spanned} of them over several tokens`);
   });
 
   it("draws the same with the same seed, and else something else", async () => {
     const draw = async (seed: number) =>
-      (await generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 }))
-        .texts[0]?.tokens;
+      (await generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 })).texts[0]?.tokens;
     assert.deepEqual(await draw(7), await draw(7));
     assert.notDeepEqual(await draw(7), await draw(8));
   });
@@ -170,11 +166,7 @@ describe("ranking", () => {
     it(`gives the log-probabilities of runs over the whole text: ${name}`, async () => {
       const golden = await openGolden(name);
       try {
-        const generator = new TextGenerator(
-          new Engine(golden.decoder),
-          golden.tokenizer,
-          golden.specialTokens,
-        );
+        const generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);
         const changes = [
           {},
           { perceptionSees: "everything", startLayer: 1, endLayer: 3 },
@@ -189,9 +181,7 @@ describe("ranking", () => {
             for (const { text, logProb } of answers) {
               const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
               const tokens = [...answer, ...golden.specialTokens.eosTokenIds.slice(0, 1)];
-              const expected = (await answerLogProbs(golden, conditioning, ids, tokens)).reduce(
-                (a, b) => a + b,
-              );
+              const expected = (await answerLogProbs(golden, conditioning, ids, tokens)).reduce((a, b) => a + b);
               assert.ok(Math.abs(logProb - expected) < tokens.length * TOLERANCE, `'${prompt}' '${text}'`);
             }
           }

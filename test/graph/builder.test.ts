@@ -120,12 +120,7 @@ describe("graph builder", () => {
 
   it("adds omitted outputs to a node, but no more than the operator has", () => {
     const g = new GraphBuilder("outputs");
-    const normed = g.layerNorm(
-      anyInput(g, ["batch", 2]),
-      g.weight("scale", ones()),
-      g.weight("bias", ones()),
-      1e-5,
-    );
+    const normed = g.layerNorm(anyInput(g, ["batch", 2]), g.weight("scale", ones()), g.weight("bias", ones()), 1e-5);
     const deviation = g.extendOutputs(normed.name, 2);
     assert.equal(deviation.name, "LayerNormalization.2");
     assert.deepEqual(deviation.shape, ["batch", 1]);

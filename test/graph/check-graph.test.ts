@@ -48,18 +48,11 @@ const faults: readonly (readonly [string, Graph, RegExp])[] = [
     "a weight with the name of an input",
     {
       ...whole(),
-      initializers: new Map(whole().initializers).set(
-        "x",
-        constantSource("float32", [], new Float32Array(1)),
-      ),
+      initializers: new Map(whole().initializers).set("x", constantSource("float32", [], new Float32Array(1))),
     },
     /weight: 'x' is defined twice/,
   ],
-  [
-    "a duplicate input",
-    { ...whole(), inputs: [...whole().inputs, ...whole().inputs] },
-    /input: 'x' is defined twice/,
-  ],
+  ["a duplicate input", { ...whole(), inputs: [...whole().inputs, ...whole().inputs] }, /input: 'x' is defined twice/],
   [
     "an output that is never computed",
     { ...whole(), nodes: [relu, add, tanh] },

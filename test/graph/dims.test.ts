@@ -28,8 +28,7 @@ const plain: fc.Arbitrary<Dim> = fc.oneof(fc.constantFrom(...NAMES), fc.integer(
 const sum = fc.array(plain, { minLength: 1, maxLength: 3 }).map((dims) => dims.reduce(addDims));
 const shape = fc.array(sum, { maxLength: 4 });
 
-const volume = (dims: readonly Dim[], at: Sizes) =>
-  dims.reduce<number>((all, dim) => all * sizeOf(dim, at), 1);
+const volume = (dims: readonly Dim[], at: Sizes) => dims.reduce<number>((all, dim) => all * sizeOf(dim, at), 1);
 
 describe("symbolic sizes", () => {
   it("add like the numbers that they stand for", () => {
@@ -92,18 +91,12 @@ describe("symbolic sizes", () => {
   it("broadcast as in numpy", () => {
     const axis = fc.oneof(fc.constant(1), fc.constantFrom(...NAMES), fc.constantFrom(2, 3));
     fc.assert(
-      fc.property(
-        fc.array(axis, { maxLength: 4 }),
-        fc.array(fc.boolean(), { maxLength: 4 }),
-        (full, ones) => {
-          // Dropping leading axes and replacing others by 1 must restore the full shape.
-          const part = full
-            .slice(Math.max(0, full.length - ones.length))
-            .map((dim, i) => (ones[i] ? 1 : dim));
-          assert.deepEqual(broadcastShapes(full, part, "test"), full);
-          assert.deepEqual(broadcastShapes(part, full, "test"), full);
-        },
-      ),
+      fc.property(fc.array(axis, { maxLength: 4 }), fc.array(fc.boolean(), { maxLength: 4 }), (full, ones) => {
+        // Dropping leading axes and replacing others by 1 must restore the full shape.
+        const part = full.slice(Math.max(0, full.length - ones.length)).map((dim, i) => (ones[i] ? 1 : dim));
+        assert.deepEqual(broadcastShapes(full, part, "test"), full);
+        assert.deepEqual(broadcastShapes(part, full, "test"), full);
+      }),
       { seed: 1 },
     );
   });

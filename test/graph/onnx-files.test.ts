@@ -79,10 +79,7 @@ describe("ONNX files", () => {
       key === "value" && typeof value === "number" ? Math.fround(value) : value,
     );
     assert.deepEqual(JSON.parse(JSON.stringify(back.nodes)), rounded);
-    assert.deepEqual(
-      Array.from(back.initializers.keys()).sort(),
-      Array.from(graph.initializers.keys()).sort(),
-    );
+    assert.deepEqual(Array.from(back.initializers.keys()).sort(), Array.from(graph.initializers.keys()).sort());
     for (const [name, source] of graph.initializers) {
       assert.deepEqual(back.initializers.get(name)?.read(), source.read(), name);
     }
@@ -171,10 +168,7 @@ describe("ONNX files", () => {
     });
     rmSync(data);
     assert.throws(() => readOnnx(path), { code: "invalid_model", message: /cut\.onnx/ });
-    const moved = Buffer.from(
-      readFileSync(path).toString("latin1").replaceAll("cut.data", "../c.dat"),
-      "latin1",
-    );
+    const moved = Buffer.from(readFileSync(path).toString("latin1").replaceAll("cut.data", "../c.dat"), "latin1");
     writeFileSync(path, moved);
     assert.throws(() => readOnnx(path), { code: "invalid_model", message: /is not beside the graph/ });
   });

@@ -23,11 +23,7 @@ const B = [2, 0.5, -1];
 const matrix = floats([2, 3], A);
 const row = floats([3], B);
 
-const unary = (
-  build: (g: GraphBuilder, x: Value) => Value,
-  compute: (x: number) => number,
-  data = A,
-): Example => ({
+const unary = (build: (g: GraphBuilder, x: Value) => Value, compute: (x: number) => number, data = A): Example => ({
   inputs: { a: floats([2, 3], data) },
   build: (g, { a }) => [build(g, a)],
   expected: [data.map(compute)],
@@ -47,10 +43,7 @@ const binary = (
 
 const truths = booleans([4], [1, 1, 0, 0]);
 const others = booleans([4], [1, 0, 1, 0]);
-const logical = (
-  build: (g: GraphBuilder, a: Value, b: Value) => Value,
-  expected: readonly number[],
-): Example => ({
+const logical = (build: (g: GraphBuilder, a: Value, b: Value) => Value, expected: readonly number[]): Example => ({
   inputs: { a: truths, b: others },
   build: (g, { a, b }) => [build(g, a, b)],
   expected: [expected],
@@ -216,9 +209,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
       [1, 0, -1, 0.5, 0, 2],
     ),
   ],
-  Softmax: [
-    { inputs: { a: matrix }, build: (g, { a }) => [g.softmax(a)], expected: [rows(A).flatMap(softmax)] },
-  ],
+  Softmax: [{ inputs: { a: matrix }, build: (g, { a }) => [g.softmax(a)], expected: [rows(A).flatMap(softmax)] }],
   LayerNormalization: [
     {
       inputs: { a: matrix, b: row, c: floats([3], [1, 2, 3]) },
@@ -226,9 +217,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
       expected: [rows(A).flatMap((x) => normed(x).map((value, i) => value * (B[i] ?? 0) + i + 1))],
     },
   ],
-  ReduceMean: [
-    { inputs: { a: matrix }, build: (g, { a }) => [g.mean(a, -1)], expected: [[-0.5 / 3, 2.25 / 3]] },
-  ],
+  ReduceMean: [{ inputs: { a: matrix }, build: (g, { a }) => [g.mean(a, -1)], expected: [[-0.5 / 3, 2.25 / 3]] }],
   ReduceSum: [
     { inputs: { a: matrix }, build: (g, { a }) => [g.sum(a, [0], false)], expected: [[4, -1.75, -0.5]] },
     { inputs: { a: matrix }, build: (g, { a }) => [g.sum(a, [0, 1], true)], expected: [[1.75]] },
@@ -265,9 +254,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
     {
       inputs: { a: floats([2, 1, 1, 3], A), b: floats([2, 3, 1], C) },
       build: (g, { a, b }) => [g.matmul(a, b)],
-      expected: [
-        rows(A).flatMap((x) => rows(C).map((y) => x.reduce((sum, v, k) => sum + v * (y[k] ?? 0), 0))),
-      ],
+      expected: [rows(A).flatMap((x) => rows(C).map((y) => x.reduce((sum, v, k) => sum + v * (y[k] ?? 0), 0)))],
     },
   ],
   Gemm: [
@@ -294,10 +281,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
       // Column 0 counts -8, -7, -6 in steps of 0.5; column 1 is 7, 0, -8 in steps of 2.
       inputs: { a: floats([1, 3], [1, 10, 100]) },
       build: (g, { a }) => {
-        const values = bytes(
-          [2, 1, 8],
-          [0x10, 0x82, ...Array(6).fill(0x88), 0x8f, 0x80, ...Array(6).fill(0x88)],
-        );
+        const values = bytes([2, 1, 8], [0x10, 0x82, ...Array(6).fill(0x88), 0x8f, 0x80, ...Array(6).fill(0x88)]);
         const b = g.weight("packed", { type: "uint8", shape: [2, 1, 8], read: () => values.data });
         const c = g.weight("scales", { type: "float32", shape: [2], read: () => Float32Array.of(0.5, 2) });
         const attributes = { K: int(3), N: int(2), bits: int(4), block_size: int(16) };
@@ -337,9 +321,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
     },
   ],
   Unsqueeze: [{ inputs: { a: matrix }, build: (g, { a }) => [g.unsqueeze(a, 0, -1)], expected: [A] }],
-  Squeeze: [
-    { inputs: { a: floats([1, 6, 1], A) }, build: (g, { a }) => [g.squeeze(a, 0, -1)], expected: [A] },
-  ],
+  Squeeze: [{ inputs: { a: floats([1, 6, 1], A) }, build: (g, { a }) => [g.squeeze(a, 0, -1)], expected: [A] }],
   Concat: [
     {
       inputs: { a: matrix, b: floats([2, 1], [7, 8]) },
@@ -439,18 +421,13 @@ describe("operators in ONNX Runtime", () => {
         outputs.forEach((output, index) => {
           const declared = graph.outputs[index];
           assert.equal(output.type, declared?.type);
-          const known = declared?.shape.map((dim, axis) =>
-            typeof dim === "number" ? dim : output.shape[axis],
-          );
+          const known = declared?.shape.map((dim, axis) => (typeof dim === "number" ? dim : output.shape[axis]));
           assert.deepEqual(Array.from(output.shape), known);
           const numbers = numbersOf(output);
           assert.equal(numbers.length, expected[index]?.length);
           numbers.forEach((number, i) => {
             const right = expected[index]?.[i] ?? Number.NaN;
-            assert.ok(
-              Math.abs(number - right) <= TOLERANCE * Math.max(1, Math.abs(right)),
-              `${number}, not ${right}`,
-            );
+            assert.ok(Math.abs(number - right) <= TOLERANCE * Math.max(1, Math.abs(right)), `${number}, not ${right}`);
           });
         });
       }

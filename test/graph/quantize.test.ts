@@ -193,9 +193,7 @@ describe("quantized graphs", () => {
     const ids: Tensor = { type: "int64", shape: [1, 3], data: BigInt64Array.of(0n, 47n, 5n) };
     const [rows] = await runGraph(quantizeGraph(tied, { precision: "int8" }), { ids });
     const table = wave(ROWS, COLUMNS).read();
-    const expected = [0, 47, 5].flatMap((id) =>
-      Array.from(table.slice(id * COLUMNS, (id + 1) * COLUMNS), Number),
-    );
+    const expected = [0, 47, 5].flatMap((id) => Array.from(table.slice(id * COLUMNS, (id + 1) * COLUMNS), Number));
     assert.deepEqual(rows?.shape, [1, 3, COLUMNS]);
     rows?.data.forEach((value: number | bigint, i: number) => {
       // Half a step of a row whose largest magnitude is at most 5.

@@ -9,9 +9,7 @@ import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
 
 function matrix(rows: number, columns: number, numberAt: (k: number, n: number) => number): TensorSource {
-  const data = Float32Array.from({ length: rows * columns }, (_, i) =>
-    numberAt(Math.floor(i / columns), i % columns),
-  );
+  const data = Float32Array.from({ length: rows * columns }, (_, i) => numberAt(Math.floor(i / columns), i % columns));
   return constantSource("float32", [rows, columns], data);
 }
 
@@ -22,8 +20,7 @@ const sizes = fc.record({
 });
 
 /** Values of very different magnitudes, and a column of zeros. */
-const wild = (seed: number) => (k: number, n: number) =>
-  n === 0 ? 0 : Math.sin(seed + 7 * k + 3 * n) * 10 ** (n % 4);
+const wild = (seed: number) => (k: number, n: number) => (n === 0 ? 0 : Math.sin(seed + 7 * k + 3 * n) * 10 ** (n % 4));
 
 describe("quantized weights", () => {
   it("differ from the originals by at most half a step, in 8 bits and in 7", () => {
@@ -59,9 +56,7 @@ describe("quantized weights", () => {
       const scales = int4Blocks(source, 64).scales.read();
       const blocks = Math.ceil(rows / 64);
       source.read().forEach((value: number | bigint, i: number) => {
-        const step = Math.abs(
-          Number(scales[(i % columns) * blocks + Math.floor(Math.floor(i / columns) / 64)]),
-        );
+        const step = Math.abs(Number(scales[(i % columns) * blocks + Math.floor(Math.floor(i / columns) / 64)]));
         // The range has one step less on one side, and activations are quantized to 8 bits.
         assert.ok(Math.abs(Number(y?.data[i]) - Number(value)) <= step * 1.1, `${rows}x${columns}: ${i}`);
       });

@@ -306,20 +306,14 @@ describe("downloads that fail", () => {
     for (const name of ["../config.json", "/etc/config.json", "a/../../config.json", "c:\\config.json"]) {
       const { hub, options } = await setUp({ [name]: { content: Buffer.from("{}") } });
       const everything = { ...options, files: [name] };
-      await assert.rejects(
-        resolveFolder(id, everything),
-        failure("download_failed", /would leave the cache/),
-      );
+      await assert.rejects(resolveFolder(id, everything), failure("download_failed", /would leave the cache/));
       assert.deepEqual(hub.downloads, []);
     }
   });
 
   it("name the files that a model without weights lacks", async () => {
     const { options } = await setUp({ "config.json": { content: Buffer.from("{}") } });
-    await assert.rejects(
-      resolveFolder(id, options),
-      failure("not_found", /none of the files model\.safetensors/),
-    );
+    await assert.rejects(resolveFolder(id, options), failure("not_found", /none of the files model\.safetensors/));
   });
 
   const unusable: [string, HubOptions & { id?: string }, string][] = [
@@ -350,10 +344,7 @@ describe("offline", () => {
   it("reports a missing model, or which of its files are missing", async () => {
     const { hub, options } = await setUp();
     const offline = { ...options, offline: true };
-    await assert.rejects(
-      resolveFolder(id, offline),
-      failure("not_found", /some\/model@main is not in the cache/),
-    );
+    await assert.rejects(resolveFolder(id, offline), failure("not_found", /some\/model@main is not in the cache/));
     assert.deepEqual(hub.seen, []);
     await resolveFolder(id, { ...options, files: ["config.json"] });
     const missing = /the cache lacks tokenizer\.json, merges\.txt, README\.md, model\.safetensors/;

@@ -107,8 +107,7 @@ describe("decodeImage refuses", () => {
     const pipe = join(folder, "pipe");
     execFileSync("mkfifo", [pipe]);
     await refused(join(folder, "nothing.png"), "not_found", /nothing\.png: no such file/);
-    for (const path of [folder, pipe, "/dev/zero"])
-      await refused(path, "invalid_media", /not a regular file/);
+    for (const path of [folder, pipe, "/dev/zero"]) await refused(path, "invalid_media", /not a regular file/);
     await refused("a\0b", "invalid_media", /cannot be read/);
   });
 
@@ -161,18 +160,14 @@ describe("decodeImage of a drawing", () => {
         `<style>@import url("${target}"); rect { fill: url("${target}#a") }</style>`,
         `<rect width="32" height="32" fill="url(${target}#a) white"/>`,
       ];
-      for (const content of contents)
-        assert.deepEqual(await decodeImage(drawing(content), preprocessing), blank);
+      for (const content of contents) assert.deepEqual(await decodeImage(drawing(content), preprocessing), blank);
     }
     server.close();
     assert.equal(visits, 0);
   });
 
   it("reads no entity from a file", async () => {
-    const entity = drawing(
-      "<text y='20'>&leak;</text>",
-      '<!DOCTYPE svg [<!ENTITY leak SYSTEM "file:///etc/passwd">]>',
-    );
+    const entity = drawing("<text y='20'>&leak;</text>", '<!DOCTYPE svg [<!ENTITY leak SYSTEM "file:///etc/passwd">]>');
     const result = await decodeImage(entity, preprocessing).catch((error: unknown) => error);
     const blank = await decodeImage(drawing(""), preprocessing);
     if (result instanceof Float32Array) assert.deepEqual(result, blank);
@@ -180,10 +175,7 @@ describe("decodeImage of a drawing", () => {
   });
 
   it("refuses entities that multiply", async () => {
-    const entities = Array.from(
-      { length: 9 },
-      (_, i) => `<!ENTITY e${i + 1} "${`&e${i};`.repeat(10)}">`,
-    ).join("");
+    const entities = Array.from({ length: 9 }, (_, i) => `<!ENTITY e${i + 1} "${`&e${i};`.repeat(10)}">`).join("");
     const laughs = drawing("<text>&e9;</text>", `<!DOCTYPE svg [<!ENTITY e0 "ha">${entities}]>`);
     await assert.rejects(decodeImage(laughs, preprocessing), { code: "invalid_media" });
   });

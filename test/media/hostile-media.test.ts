@@ -14,14 +14,7 @@ import { mediaKinds } from "../../src/media/detect/media-kinds.js";
 import type { MediaInput } from "../../src/media/read-media.js";
 import { publishedPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
 import { countingServer } from "../support/counting-server.js";
-import {
-  aliasTo,
-  type Damage,
-  damaged,
-  enormousMp4,
-  pointers,
-  withBoxContent,
-} from "../support/hostile-files.js";
+import { aliasTo, type Damage, damaged, enormousMp4, pointers, withBoxContent } from "../support/hostile-files.js";
 import { lacksEncoder, makeMedia, threeColours } from "../support/make-media.js";
 import { runningFfmpegs } from "../support/running-ffmpegs.js";
 import { dominantFrequency } from "./dominant-frequency.js";
@@ -44,13 +37,8 @@ const frames = 3;
 const preprocessing = publishedPreprocessing(16);
 
 /** Frames or a sound as they should be, or an error of ours for the client: nothing else, and nothing left. */
-async function harmless(
-  name: string,
-  kind: "audio" | "video",
-  input: MediaInput,
-): Promise<Waveform | undefined> {
-  const work =
-    kind === "audio" ? decodeAudio(input, { seconds: 5 }) : decodeVideo(input, { frames, preprocessing });
+async function harmless(name: string, kind: "audio" | "video", input: MediaInput): Promise<Waveform | undefined> {
+  const work = kind === "audio" ? decodeAudio(input, { seconds: 5 }) : decodeVideo(input, { frames, preprocessing });
   const outcome = await work.catch((error: unknown) => error);
   if (outcome instanceof EpalmError) {
     assert.ok(outcome.status >= 400 && outcome.status < 500, `${name}: ${outcome.code} ${outcome.message}`);
@@ -60,8 +48,7 @@ async function harmless(
   }
   if (Array.isArray(outcome)) {
     assert.equal(outcome.length, frames, name);
-    for (const pixels of outcome)
-      assert.ok(pixels instanceof Float32Array && pixels.length === 3 * 16 * 16, name);
+    for (const pixels of outcome) assert.ok(pixels instanceof Float32Array && pixels.length === 3 * 16 * 16, name);
     return undefined;
   }
   const sound = outcome as Waveform;
@@ -204,19 +191,7 @@ describe("media that point elsewhere", () => {
     const { path: ffmpeg } = await findFfmpeg();
     const followed = execFileSync(
       ffmpeg,
-      [
-        "-loglevel",
-        "error",
-        "-enable_drefs",
-        "1",
-        "-use_absolute_path",
-        "1",
-        "-i",
-        file,
-        "-f",
-        "f32le",
-        "pipe:1",
-      ],
+      ["-loglevel", "error", "-enable_drefs", "1", "-use_absolute_path", "1", "-i", file, "-f", "f32le", "pipe:1"],
       { stdio: ["ignore", "pipe", "ignore"] },
     );
     const samples = new Float32Array(Uint8Array.from(followed).buffer);

@@ -76,10 +76,7 @@ describe("the adapter shelf", () => {
       (await registry.refresh()).refused.map(({ name }) => name),
       ["words"],
     );
-    assert.deepEqual(
-      await lend(registry, "caption", "words", (adapter) => computed(registry, adapter)),
-      before,
-    );
+    assert.deepEqual(await lend(registry, "caption", "words", (adapter) => computed(registry, adapter)), before);
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
     assert.deepEqual((await registry.refresh()).loaded, ["late"]);
     writeFileSync(join(path, "adapters", "late.pth"), "no tensors");

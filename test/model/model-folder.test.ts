@@ -163,13 +163,10 @@ describe("a model folder", () => {
     assert.ok(adapter);
     const path = join(golden, "adapter.safetensors");
     const settings = { injectedStates: 5, startLayer: 1, endLayer: 6 };
-    await assert.rejects(
-      buildModel(options(join(temporary, "deep"), { adapters: [{ ...adapter, path, settings }] })),
-      {
-        code: "invalid_adapter",
-        message: /adapter\.safetensors: injects 5 states, the encoder has 4 blocks/,
-      },
-    );
+    await assert.rejects(buildModel(options(join(temporary, "deep"), { adapters: [{ ...adapter, path, settings }] })), {
+      code: "invalid_adapter",
+      message: /adapter\.safetensors: injects 5 states, the encoder has 4 blocks/,
+    });
     const large = copy("deep");
     const { file } = manifest.adapters.main ?? assert.fail("the folder has its adapter");
     writeAdapter(join(large, file), await readAdapter(path, settings));
@@ -204,10 +201,7 @@ describe("a model folder", () => {
         const streamed = await model.caption(picture, { beams: 1, onText: (piece) => pieces.push(piece) });
         assert.equal(pieces.join(""), streamed.text);
         assert.equal((await model.caption(file, { beams: 1 })).text, streamed.text);
-        const [one, two] = await Promise.all([
-          model.vqa(picture, "what is this?"),
-          model.vqa(picture, "what is this"),
-        ]);
+        const [one, two] = await Promise.all([model.vqa(picture, "what is this?"), model.vqa(picture, "what is this")]);
         // In integers, rows that share a step share a scale: see docs/decisions/0004.
         if (precision === "fp32") assert.equal(one.text, two.text);
         assert.ok(one.usage.newTokens > 0 && two.usage.newTokens > 0);
@@ -225,16 +219,10 @@ describe("a model folder", () => {
       const wrong: [() => Promise<unknown>, RegExp][] = [
         [() => model.caption(picture, { adapter: "other" }), /adapter 'other': expected one of main/],
         [() => model.caption(picture, { beams: 99 }), /beams: expected an integer from 1 to 16, got 99/],
-        [
-          () => model.caption(picture, { maxNewTokens: 64 }),
-          /maxNewTokens: the prompt's 1 tokens and 64 more/,
-        ],
+        [() => model.caption(picture, { maxNewTokens: 64 }), /maxNewTokens: the prompt's 1 tokens and 64 more/],
         [() => model.vqa(picture, "  ??"), /question: expected a text/],
         [() => model.vqa(picture, "x".repeat(3000)), /question: expected at most 2000 characters, got 3000/],
-        [
-          () => model.caption({ pixels: new Float32Array(3) }),
-          /pixels: expected 3072 numbers, \[3, 32, 32\], got 3/,
-        ],
+        [() => model.caption({ pixels: new Float32Array(3) }), /pixels: expected 3072 numbers, \[3, 32, 32\], got 3/],
         [() => model.caption(Buffer.from("no picture")), /media/],
         [() => model.rank(picture, "what?", []), /candidates: expected 1 to/],
         [() => model.caption(picture, { signal: AbortSignal.abort() }), /was cancelled/],

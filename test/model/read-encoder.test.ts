@@ -87,9 +87,7 @@ describe("an encoder of videos", () => {
     );
     // Both pictures as one video, and the same video turned around: the order of frames does not matter.
     const [first, second] = [pictures.data.subarray(0, 3 * 32 * 32), pictures.data.subarray(3 * 32 * 32)];
-    const data = Float32Array.from(
-      [first, second, second, first].flatMap((part) => Array.from(part as Float32Array)),
-    );
+    const data = Float32Array.from([first, second, second, first].flatMap((part) => Array.from(part as Float32Array)));
     const found = await statesOf(graph, { type: "float32", shape: [2, 2, 3, 32, 32], data });
     const twice: Tensor = {
       type: "float32",
@@ -172,11 +170,7 @@ describe("preprocessor_config.json", () => {
       { ...ofVideos, size: { shortest_edge: 32 }, crop_size: 32 },
       /prepared at 32 x 32, the encoder takes 16 x 16/,
     ],
-    [
-      "ast",
-      { max_length: 1024, num_mel_bins: 32 },
-      /prepared as 1024 x 32 features, the encoder takes 40 x 32/,
-    ],
+    ["ast", { max_length: 1024, num_mel_bins: 32 }, /prepared as 1024 x 32 features, the encoder takes 40 x 32/],
   ];
   for (const [name, config, message] of misfits) {
     it(`is refused where it prepares another size: ${name}`, async () => {

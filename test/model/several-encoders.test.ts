@@ -155,10 +155,7 @@ describe("a model folder with an encoder for each modality", () => {
     assert.ok(sounds && clips);
     const pictures = adapters.pictures ?? assert.fail("the folder has its adapter");
     const wrong: readonly (readonly [object, RegExp])[] = [
-      [
-        { otherEncoders: [sounds, sounds, clips] },
-        /'otherEncoders\[1\]\.modality': a second encoder of audio/,
-      ],
+      [{ otherEncoders: [sounds, sounds, clips] }, /'otherEncoders\[1\]\.modality': a second encoder of audio/],
       [{ otherEncoders: [{ ...sounds, modality: "image" }, clips] }, /'otherEncoders\[0\]\.preprocessing/],
       [{ otherEncoders: [sounds] }, /'adapters\.clips\.modality': no encoder of video/],
       [{ otherEncoders: [] }, /'otherEncoders'/],
@@ -204,10 +201,7 @@ describe("a model folder with an encoder for each modality", () => {
     assert.ok(adapter);
     const wrong: readonly (readonly [Partial<BuildOptions>, RegExp])[] = [
       [{ otherEncoders: [audio, image] }, /opt-shared-1token\/encoder: is a second encoder of image/],
-      [
-        { otherEncoders: [], adapters: [adapter] },
-        /^adapter 'sounds': expected an encoder of audio, got image$/,
-      ],
+      [{ otherEncoders: [], adapters: [adapter] }, /^adapter 'sounds': expected an encoder of audio, got image$/],
       [{ otherEncoders: [{ ...audio, modality: "video" }] }, /expected an encoder of video, got ast/],
     ];
     for (const [change, message] of wrong) {
@@ -222,9 +216,7 @@ describe("a model folder without an encoder of pictures", () => {
     try {
       const folder = join(temporary, "sounds");
       const adapters = [{ name: "sounds", path: ofVideos, tasks: ["caption"] }] as const;
-      const manifest = await buildModel(
-        severalModel(folder, { encoder: audio, otherEncoders: [], adapters }),
-      );
+      const manifest = await buildModel(severalModel(folder, { encoder: audio, otherEncoders: [], adapters }));
       assert.equal(manifest.encoder.modality, "audio");
       assert.equal(manifest.adapters.sounds?.modality, "audio");
       const model = await load(folder);

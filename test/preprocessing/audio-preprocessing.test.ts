@@ -10,11 +10,7 @@ const published = { samplingRate: 16_000, melBins: 128, maxLength: 1024, mean: -
 
 describe("parseFeatureExtractorConfig", () => {
   const cases: readonly (readonly [what: string, config: object, expected: object])[] = [
-    [
-      "published",
-      { feature_extractor_type: "ASTFeatureExtractor", max_length: 1024, num_mel_bins: 128 },
-      published,
-    ],
+    ["published", { feature_extractor_type: "ASTFeatureExtractor", max_length: 1024, num_mel_bins: 128 }, published],
     ["silent files as published", {}, published],
     [
       "sizes and scales of its own",

@@ -64,10 +64,7 @@ for (const [way, open] of ways) {
       [
         "lone.onnx",
         () => {
-          const elsewhere = readFileSync(path("encoder.onnx"), "latin1").replaceAll(
-            "encoder.data",
-            "elsewhe.data",
-          );
+          const elsewhere = readFileSync(path("encoder.onnx"), "latin1").replaceAll("encoder.data", "elsewhe.data");
           writeFileSync(path("lone.onnx"), elsewhere, "latin1");
         },
         /lone\.onnx: .*elsewhe\.data/,
@@ -102,17 +99,9 @@ for (const [way, open] of ways) {
 
     const feeds: [string, Record<string, unknown>, RegExp][] = [
       ["an input is missing", {}, /pixels/],
-      [
-        "a shape is wrong",
-        { type: "float32", shape: [1, 3, 4, 4], data: new Float32Array(48) },
-        /ONNX Runtime: /,
-      ],
+      ["a shape is wrong", { type: "float32", shape: [1, 3, 4, 4], data: new Float32Array(48) }, /ONNX Runtime: /],
       ["a type is wrong", { type: "int64", shape: [1], data: BigInt64Array.of(1n) }, /ONNX Runtime: /],
-      [
-        "numbers are missing",
-        { type: "float32", shape: [1, 3, 32, 32], data: new Float32Array(5) },
-        /ONNX Runtime: /,
-      ],
+      ["numbers are missing", { type: "float32", shape: [1, 3, 32, 32], data: new Float32Array(5) }, /ONNX Runtime: /],
     ];
     for (const [what, pixels, message] of feeds) {
       it(`says so when ${what}, and stays open`, async () => {
@@ -164,10 +153,7 @@ describe("sessions of both kinds", () => {
 
   it("keep results of several sessions apart in one thread", async () => {
     const [encoder, decoder] = [goldenEncoder("opt-shared-1token"), goldenDecoder("opt-shared-1token")];
-    const sessions = [
-      await thread.open(encodeOnnx(encoder.graph)),
-      await thread.open(encodeOnnx(decoder.graph)),
-    ];
+    const sessions = [await thread.open(encodeOnnx(encoder.graph)), await thread.open(encodeOnnx(decoder.graph))];
     const results = await Promise.all(
       [encoder, decoder].map(({ feeds, output }, i) => sessions[i]?.run(feeds, [output])),
     );

@@ -124,10 +124,7 @@ test("a stream gives pieces that make the text, and the whole answer", async () 
   assert.equal(pieces.join(""), answer.text);
   assert.equal(answer.text, (await model.caption(bytes, { beams: 1 })).text);
   assert.deepEqual(await piecesOf(stream), []);
-  assert.equal(
-    (await client.streamVqa(bytes, "what?").answer()).text,
-    (await client.vqa(bytes, "what?")).text,
-  );
+  assert.equal((await client.streamVqa(bytes, "what?").answer()).text, (await client.vqa(bytes, "what?")).text);
 });
 
 test("log-probabilities are told on request", async () => {

@@ -48,10 +48,7 @@ for (const status of [429, 502, 503, 504]) {
 test("Retry-After in seconds and as a date is waited for", async () => {
   // A date has whole seconds: of 2 s from now, 1 s at least is left.
   const date = new Date(Date.now() + 2000).toUTCString();
-  const { client: epalm, received } = await client(
-    refuses(503, "overloaded", { "retry-after": "1" }),
-    answers(),
-  );
+  const { client: epalm, received } = await client(refuses(503, "overloaded", { "retry-after": "1" }), answers());
   const dated = await client(refuses(503, "overloaded", { "retry-after": date }), answers());
   await Promise.all([epalm.caption(picture), dated.client.caption(picture)]);
   assert.ok(waitBefore(received, 1) >= 1000);
@@ -207,9 +204,7 @@ test("a problem in the middle of a stream is the service's error, and final", as
 });
 
 test("a stream that hangs ends with the timeout; its pieces came before", async () => {
-  const { client: epalm, left } = await client(
-    streams([eventText("text", { index: 0, text: "a" })], "hangs"),
-  );
+  const { client: epalm, left } = await client(streams([eventText("text", { index: 0, text: "a" })], "hangs"));
   const pieces: string[] = [];
   const loop = async () => {
     for await (const piece of epalm.streamCaption(picture, { timeout: 300 })) pieces.push(piece);

@@ -63,8 +63,7 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
   "a caption of a file": (target) => target.caption(file),
   "a caption with beams": (target) =>
     target.caption(bytes, { beams: 3, numReturnSequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
-  "a caption with beams that stop early": (target) =>
-    target.caption(bytes, { beams: 2, earlyStopping: true }),
+  "a caption with beams that stop early": (target) => target.caption(bytes, { beams: 2, earlyStopping: true }),
   "a caption that is drawn": (target) =>
     target.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
   "a caption with bounds and stops": (target) =>
@@ -72,10 +71,8 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
   "a caption as it grows": (target, { pieces }) =>
     target.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
   "an answer": (target) => target.vqa(bytes, "what is it?"),
-  "an answer of a named adapter": (target) =>
-    target.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
-  "a question of several lines": (target) =>
-    target.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
+  "an answer of a named adapter": (target) => target.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
+  "a question of several lines": (target) => target.vqa(bytes, "one\ntwo\r\nthree\rfour", { maxNewTokens: 5 }),
   "a question of another script": (target) => target.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
   "a question that is a number": (target) => target.vqa(bytes, "42", { maxNewTokens: 5 }),
   "a caption in pieces": (target, heard) => asStream(target.streamCaption(bytes, { beams: 1 }), heard),
@@ -89,10 +86,7 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
     target.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }).answer(),
 };
 
-async function asStream(
-  stream: AnswerStream<string, CommonAnswer>,
-  { pieces }: Heard,
-): Promise<CommonAnswer> {
+async function asStream(stream: AnswerStream<string, CommonAnswer>, { pieces }: Heard): Promise<CommonAnswer> {
   for await (const piece of stream) pieces.push(piece);
   assert.deepEqual(await piecesOf(stream), []);
   const answer = await stream.answer();
@@ -146,10 +140,7 @@ for (const [form, medium] of Object.entries(mediumForms)) {
 test("a loaded model fetches nothing, and says what it takes", async () => {
   const refused = (medium: unknown) => model.caption(medium as string);
   const message = (text: RegExp) => ({ code: "invalid_option", message: text });
-  await assert.rejects(
-    refused(new URL("https://example.org/a.png")),
-    message(/file, data or blob, .*https:$/),
-  );
+  await assert.rejects(refused(new URL("https://example.org/a.png")), message(/file, data or blob, .*https:$/));
   await assert.rejects(refused(new URL("file://elsewhere/a.png")), message(/^media: expected a file: URL/));
   for (const medium of [3, null, undefined, {}, [], { pixels: [1, 2] }]) {
     await assert.rejects(refused(medium), message(/^media: expected a path, a URL, bytes/));
@@ -173,8 +164,7 @@ test("blind, several questions share one stream", async () => {
 
 const ranking: Readonly<Record<string, (target: MultimodalModel) => Promise<CommonRanking>>> = {
   "a ranking": (target) => target.rank(bytes, "is it?", ["yes", "no", "perhaps"]),
-  "a ranking by mean": (target) =>
-    target.rank(bytes, "is it?", ["yes", "perhaps so"], { normalisation: "mean" }),
+  "a ranking by mean": (target) => target.rank(bytes, "is it?", ["yes", "perhaps so"], { normalisation: "mean" }),
   "a ranking with equals": (target) => target.rank(bytes, "is it?", ["b", "a", "b"], { adapter: "answers" }),
   "a ranking of one": (target) => target.rank(bytes, "is it?", ["yes"]),
 };
@@ -289,20 +279,14 @@ const sensing: Readonly<
   "a caption of a file of sound": ["audio", (target) => target.caption(soundFile, { maxNewTokens: 6 })],
   "an answer about a sound": ["audio", (target) => target.vqa(sound, "high?", { maxNewTokens: 6 })],
   "an answer about a video": ["video", (target) => target.vqa(video, "what moves?", { maxNewTokens: 6 })],
-  "a video that is named one": [
-    "video",
-    (target) => target.caption(video, { modality: "video", maxNewTokens: 6 }),
-  ],
+  "a video that is named one": ["video", (target) => target.caption(video, { modality: "video", maxNewTokens: 6 })],
   "a caption of a video in pieces": [
     "video",
     (target, heard) => asStream(target.streamCaption(video, { beams: 1, maxNewTokens: 6 }), heard),
   ],
   "a caption of a picture": ["image", (target) => target.caption(bytes, { maxNewTokens: 6 })],
   "an animation": ["video", (target) => target.caption(animation, { maxNewTokens: 6 })],
-  "an animation as a picture": [
-    "image",
-    (target) => target.caption(animation, { modality: "image", maxNewTokens: 6 }),
-  ],
+  "an animation as a picture": ["image", (target) => target.caption(animation, { modality: "image", maxNewTokens: 6 })],
   "an animation for an adapter of pictures": [
     "image",
     (target) => target.vqa(animation, "what?", { adapter: "pictures", maxNewTokens: 6 }),
@@ -337,8 +321,7 @@ const misled: Readonly<Record<string, (target: MultimodalModel) => Promise<unkno
   "a sound as a picture": (target) => target.caption(sound, { modality: "image" }),
   "a sound as a video": (target) => target.caption(sound, { modality: "video" }),
   "a video without sound as a sound": (target) => target.vqa(video, "loud?", { modality: "audio" }),
-  "an adapter of another modality": (target) =>
-    target.caption(sound, { modality: "audio", adapter: "clips" }),
+  "an adapter of another modality": (target) => target.caption(sound, { modality: "audio", adapter: "clips" }),
   "a sound for an adapter of videos": (target) => target.caption(sound, { adapter: "clips" }),
   "an adapter that is not there": (target) => target.vqa(sound, "high?", { adapter: "nobody" }),
   "a modality that there is not": (target) => target.caption(sound, wrong({ modality: "smell" })),
@@ -371,8 +354,7 @@ const refusing: Readonly<Record<string, (target: MultimodalModel) => Promise<unk
   "a text for a list": (target) => target.caption(bytes, wrong({ stop: "x" })),
   "an unknown option": (target) => target.caption(bytes, wrong({ max_tokens: 5 })),
   "an unknown adapter": (target) => target.caption(bytes, { adapter: "nobody" }),
-  "an unknown option of a stream": async (target) =>
-    target.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
+  "an unknown option of a stream": async (target) => target.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
   "a stream that is to be told as well": async (target) =>
     target.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
   "a stream of a damaged picture": async (target) => target.streamCaption(bytes.subarray(0, 200)).answer(),

@@ -16,8 +16,7 @@ function reached(start: string, found = new Map<string, string[]>()): Map<string
   // The last line names a source map.
   const imports = Array.from(readFileSync(start, "utf8").matchAll(IMPORT), ([, , name = ""]) => name);
   found.set(start, imports);
-  for (const name of imports.filter((name) => name.startsWith(".")))
-    reached(join(dirname(start), name), found);
+  for (const name of imports.filter((name) => name.startsWith("."))) reached(join(dirname(start), name), found);
   return found;
 }
 

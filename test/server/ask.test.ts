@@ -4,15 +4,7 @@ import { randomStreams } from "../../src/core/random.js";
 import type { Model } from "../../src/index.js";
 import { encodePng } from "../../src/media/decode/image/encode-png.js";
 import { listAnswer, textAnswer } from "../../src/wire.js";
-import {
-  eventsIn,
-  form,
-  postForm,
-  postJson,
-  problemIn,
-  type Running,
-  startServer,
-} from "../support/running-server.js";
+import { eventsIn, form, postForm, postJson, problemIn, type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 let running: Running;
@@ -84,10 +76,7 @@ describe("POST /caption", () => {
   });
 
   it("tells tokens with their log-probabilities when asked", async () => {
-    const response = await postForm(
-      url("/caption"),
-      form(png, { logprobs: "true", beams: "1", max_tokens: "6" }),
-    );
+    const response = await postForm(url("/caption"), form(png, { logprobs: "true", beams: "1", max_tokens: "6" }));
     const { texts, usage } = textAnswer.parse(await response.json());
     const tokens = texts[0]?.tokens ?? [];
     assert.equal(tokens.length, usage?.completion_tokens);
@@ -132,25 +121,14 @@ describe("POST /caption", () => {
     ]);
     for (const response of asked) assert.equal(textAnswer.parse(await response.json()).text, expected);
     const wrong: readonly (readonly [unknown, string | undefined, RegExp])[] = [
-      [
-        { image: base64, max_tokens: 0 },
-        "max_tokens",
-        /^max_tokens: expected an integer from 1 to 4096, got 0$/,
-      ],
+      [{ image: base64, max_tokens: 0 }, "max_tokens", /^max_tokens: expected an integer from 1 to 4096, got 0$/],
       [{ image: base64, nothing: 1 }, "nothing", /^nothing: is not a known key$/],
       [{ image: `${base64}!` }, "image", /^image: expected base64/],
       [[base64], undefined, /^body: expected a JSON object/],
-      [
-        { image: base64, stop: Array.from({ length: 200_000 }, () => []) },
-        undefined,
-        /^body: expected at most 100000/,
-      ],
+      [{ image: base64, stop: Array.from({ length: 200_000 }, () => []) }, undefined, /^body: expected at most 100000/],
     ];
     for (const [body, field, detail] of wrong) {
-      const problem = await problemIn(
-        await postJson(url("/caption"), body),
-        field || Array.isArray(body) ? 400 : 413,
-      );
+      const problem = await problemIn(await postJson(url("/caption"), body), field || Array.isArray(body) ? 400 : 413);
       assert.equal(problem.field, field);
       assert.match(problem.detail, detail);
     }
@@ -216,10 +194,7 @@ describe("POST /vqa", () => {
   it("ranks candidates", async () => {
     const candidates = ["yes", "no", "a red car"];
     const expected = await model.rank(png, "is it?", candidates, { normalisation: "mean" });
-    const response = await postForm(
-      url("/vqa"),
-      form(png, { question: "is it?", candidates, rank_by: "mean" }),
-    );
+    const response = await postForm(url("/vqa"), form(png, { question: "is it?", candidates, rank_by: "mean" }));
     const { text, texts, usage } = textAnswer.parse(await response.json());
     assert.equal(text, expected.answers[0]?.text);
     assert.deepEqual(
@@ -233,8 +208,7 @@ describe("POST /vqa", () => {
     assert.ok(expected.usage.promptTokens > promptTokens + candidates.length, "candidates count, too");
     assert.deepEqual(usage, { prompt_tokens: expected.usage.promptTokens, completion_tokens: 0 });
     const bySum = await postForm(url("/vqa"), form(png, { question: "is it?", candidates }));
-    for (const { score, log_prob } of textAnswer.parse(await bySum.json()).texts)
-      assert.equal(score, log_prob);
+    for (const { score, log_prob } of textAnswer.parse(await bySum.json()).texts) assert.equal(score, log_prob);
   });
 });
 

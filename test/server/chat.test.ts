@@ -115,9 +115,7 @@ describe("the openai client", () => {
       [{ n: 0 }, 400, /n: /],
       [
         {
-          messages: [
-            { role: "user", content: [{ type: "input_audio", input_audio: { data: "AA", format: "wav" } }] },
-          ],
+          messages: [{ role: "user", content: [{ type: "input_audio", input_audio: { data: "AA", format: "wav" } }] }],
         },
         400,
         /takes image, no audio/,

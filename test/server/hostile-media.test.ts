@@ -61,8 +61,7 @@ async function complaint([field, [name, bytes]]: Sent, mayBeRight: boolean): Pro
   const { status } = response;
   // Neither paths of this machine, nor anything that no one-line message has.
   const isPlain = /^[ -~]+$/.test(text) && !text.includes(temporary);
-  if (status >= 400 && status < 500 && isProblem && isPlain && JSON.parse(text).field === field)
-    return undefined;
+  if (status >= 400 && status < 500 && isProblem && isPlain && JSON.parse(text).field === field) return undefined;
   return `${field} ${name}: ${status}: ${text.slice(0, 300)}`;
 }
 

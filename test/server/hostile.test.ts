@@ -139,24 +139,13 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
     return { path: "/caption", init: { method: "POST", headers: { "content-type": type }, body } };
   },
   "a form of wrong parts": (random) => {
-    const data = form(
-      png,
-      pick(random, [{ beams: "x" }, { nope: "1" }, { max_tokens: ["1", "2"] }, { top_p: "7" }]),
-    );
+    const data = form(png, pick(random, [{ beams: "x" }, { nope: "1" }, { max_tokens: ["1", "2"] }, { top_p: "7" }]));
     if (random() < 0.3) data.append("image", new Blob([new Uint8Array(png)]), "again.png");
     if (random() < 0.3) data.append("other", new Blob([new Uint8Array(png)]), "other.png");
     return { path: "/caption", init: { method: "POST", body: data } };
   },
   "another way": (random) => ({
-    path: pick(random, [
-      "/caption",
-      "/vqa",
-      "/v1/chat/completions",
-      "/nope",
-      "/caption/../x",
-      "/%00",
-      "/v1/models/x",
-    ]),
+    path: pick(random, ["/caption", "/vqa", "/v1/chat/completions", "/nope", "/caption/../x", "/%00", "/v1/models/x"]),
     init: { method: pick(random, ["GET", "PUT", "DELETE", "PATCH"]) },
   }),
   "a chat that is none": (random) => ({
@@ -260,8 +249,7 @@ describe("bad requests", () => {
   });
 
   it("that are slow or no HTTP are answered and closed in time", async () => {
-    const slow =
-      "POST /caption HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
+    const slow = "POST /caption HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
     const statuses = await Promise.all([
       ...Array.from({ length: 20 }, () => rawStatus(slow)),
       rawStatus("nonsense\r\n\r\n"),

@@ -64,15 +64,7 @@ describe("the service tells", () => {
       paths: Record<string, object>;
     };
     assert.match(schema.openapi, /^3\.1/);
-    const paths = [
-      "/caption",
-      "/vqa",
-      "/v1/chat/completions",
-      "/v1/models",
-      "/healthz",
-      "/readyz",
-      "/metrics",
-    ];
+    const paths = ["/caption", "/vqa", "/v1/chat/completions", "/v1/models", "/healthz", "/readyz", "/metrics"];
     for (const path of paths) assert.ok(schema.paths[path], path);
     const docs = await fetch(`${running.url}/docs`);
     assert.equal(docs.status, 200);

@@ -102,10 +102,7 @@ describe("requests that arrive slowly", () => {
     );
     const slow = [10, 20].map((sent) => slowUpload(url, sent));
     await until(async () => (await metric(url, "epalm_queue_bytes")) === 30, "bytes that came are counted");
-    assert.deepEqual(
-      [await metric(url, "epalm_queue_arriving"), await metric(url, "epalm_queue_waiting")],
-      [2, 0],
-    );
+    assert.deepEqual([await metric(url, "epalm_queue_arriving"), await metric(url, "epalm_queue_waiting")], [2, 0]);
     const ask = () => postForm(`${url}/caption`, form(png, { max_tokens: "3" }));
     assert.equal((await ask()).status, 200);
     slow.push(slowUpload(url, 1));
@@ -127,10 +124,7 @@ describe("requests that arrive slowly", () => {
       running.models,
     );
     const socket = slowUpload(url, 35_000);
-    await until(
-      async () => (await metric(url, "epalm_queue_bytes")) === 35_000,
-      "bytes that came are counted",
-    );
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 35_000, "bytes that came are counted");
     const base64 = "A".repeat(40_000);
     const large = [
       await postJson(`${url}/caption`, { image: base64 }),

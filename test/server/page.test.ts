@@ -7,14 +7,7 @@ import { parseServerConfig } from "../../src/server/config.js";
 import { createServer } from "../../src/server/http/create-server.js";
 import { Models } from "../../src/server/models.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
-import {
-  findChromium,
-  type Screen,
-  startChromium,
-  textsOf,
-  ticket,
-  waitForCount,
-} from "../support/chromium.js";
+import { findChromium, type Screen, startChromium, textsOf, ticket, waitForCount } from "../support/chromium.js";
 import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
 import { startServer } from "../support/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
@@ -304,9 +297,7 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   writeFileSync(broken, media["a-tone.wav"].subarray(0, 40));
   await choose(page, broken);
   await page.waitForSelector("#medium-problem:not([hidden])");
-  assert.deepEqual(await textsOf(page, "#medium-problem"), [
-    "broken.wav: This file is damaged, and cannot be read.",
-  ]);
+  assert.deepEqual(await textsOf(page, "#medium-problem"), ["broken.wav: This file is damaged, and cannot be read."]);
   await expectNoSideways(page);
   // The browser itself notes the refused file.
   assert.deepEqual(
@@ -403,11 +394,7 @@ async function choose(page: Page, path: string): Promise<void> {
 }
 
 /** Presses Tab until the element has the focus, and expects to see that it has. */
-async function tabTo(
-  page: Page,
-  selector: string,
-  way: "forwards" | "backwards" = "forwards",
-): Promise<void> {
+async function tabTo(page: Page, selector: string, way: "forwards" | "backwards" = "forwards"): Promise<void> {
   const isThere = `document.activeElement.matches(${JSON.stringify(selector)})`;
   if (way === "backwards") await page.keyboard.down("Shift");
   for (let presses = 0; !(await page.evaluate(isThere)); presses++) {
@@ -415,11 +402,7 @@ async function tabTo(
     await page.keyboard.press("Tab");
   }
   if (way === "backwards") await page.keyboard.up("Shift");
-  assert.equal(
-    await page.evaluate("getComputedStyle(document.activeElement).outlineStyle"),
-    "solid",
-    selector,
-  );
+  assert.equal(await page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "solid", selector);
 }
 
 async function expectNoSideways(page: Page): Promise<void> {

@@ -5,15 +5,7 @@ import { load, type Modality, type Model } from "../../src/index.js";
 import { modelList, textAnswer } from "../../src/wire.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
 import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
-import {
-  eventsIn,
-  form,
-  postForm,
-  postJson,
-  problemIn,
-  type Running,
-  startServer,
-} from "../support/running-server.js";
+import { eventsIn, form, postForm, postJson, problemIn, type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 /** Real files of every common kind, through the whole service over a real socket. */
@@ -75,10 +67,7 @@ describe("a service with a model that sees and hears", () => {
       const bytes = await make();
       const brief = { maxNewTokens: 6, beams: 1 };
       const fields = { max_tokens: "6", beams: "1" };
-      const [caption, answer] = [
-        await model.caption(bytes, brief),
-        await model.vqa(bytes, "what is it?", brief),
-      ];
+      const [caption, answer] = [await model.caption(bytes, brief), await model.vqa(bytes, "what is it?", brief)];
       const file = form(undefined, fields);
       file.append(modality, new Blob([new Uint8Array(bytes)], { type }), name);
       const captioned = textAnswer.parse(await (await postForm(url("/caption"), file)).json());

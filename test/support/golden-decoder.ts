@@ -58,10 +58,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   const projector = await openSession(
     encodeOnnx(adapterGraph(adapter, adapterWidths(manifest), manifest.encoder.depth)),
   );
-  const projected = await projector.run({ cls_states: golden.golden("states") }, [
-    "perception",
-    "soft_prompt",
-  ]);
+  const projected = await projector.run({ cls_states: golden.golden("states") }, ["perception", "soft_prompt"]);
   await projector.close();
   const session = await openSession(join(output, manifest.decoder.graph));
   const tokenizer = await loadTokenizer(join(output, manifest.decoder.tokenizer));

@@ -35,8 +35,7 @@ export function damaged(file: Buffer): Damage[] {
       }),
     ),
     changed("random in the first kilobyte", (copy) => {
-      for (let place = 16; place < Math.min(1024, copy.length); place++)
-        copy[place] = Math.floor(random() * 256);
+      for (let place = 16; place < Math.min(1024, copy.length); place++) copy[place] = Math.floor(random() * 256);
     }),
     ["its tail put in front of itself", Buffer.concat([file.subarray(0, 64), file.subarray(at(0.5)), file])],
   ];

@@ -49,9 +49,7 @@ export class HubServer {
   /** Paths of the files that were asked for, redirects to the CDN aside. */
   get downloads(): string[] {
     const prefix = `/${this.#id}/resolve/${this.commit}/`;
-    return this.seen
-      .filter(({ path }) => path.startsWith(prefix))
-      .map(({ path }) => path.slice(prefix.length));
+    return this.seen.filter(({ path }) => path.startsWith(prefix)).map(({ path }) => path.slice(prefix.length));
   }
 
   #answer(
@@ -125,9 +123,7 @@ function sendJson(response: ServerResponse, body: unknown): void {
   response.setHeader("content-type", "application/json").end(JSON.stringify(body));
 }
 
-async function listen(
-  handler: (request: IncomingMessage, response: ServerResponse) => void,
-): Promise<string> {
+async function listen(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   after(() => {

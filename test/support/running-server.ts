@@ -65,10 +65,7 @@ export function postJson(url: string, body: unknown, init: RequestInit = {}): Pr
 /** The body of an answer that must be a problem of that status. */
 export async function problemIn(response: Response, status: number): Promise<Problem> {
   const text = await response.text();
-  if (
-    response.status !== status ||
-    !/^application\/problem\+json/.test(response.headers.get("content-type") ?? "")
-  ) {
+  if (response.status !== status || !/^application\/problem\+json/.test(response.headers.get("content-type") ?? "")) {
     throw new TypeError(`expected a problem of status ${status}, got ${response.status}: ${text}`);
   }
   return JSON.parse(text) as Problem;

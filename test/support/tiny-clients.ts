@@ -36,11 +36,7 @@ export async function drawPicture(
 }
 
 /** Stripes, which patches show of each other: a masked auto-encoder learns them within some steps. */
-export async function drawStripes(
-  folder: string,
-  count: number,
-  direction: "across" | "down",
-): Promise<void> {
+export async function drawStripes(folder: string, count: number, direction: "across" | "down"): Promise<void> {
   for (let index = 0; index < count; index++) {
     await drawPicture(join(folder, `${index}.png`), 16, (x, y) => {
       const wave = Math.sin(((direction === "across" ? x : y) * Math.PI) / 4);
@@ -81,9 +77,7 @@ export const tinySettings = {
 export function tensorsOf(path: string): ReadonlyMap<string, Tensor> {
   const { tensors, close } = openSafetensors(path);
   try {
-    return new Map(
-      Array.from(tensors, ([name, { type, shape, read }]) => [name, { type, shape, data: read() }]),
-    );
+    return new Map(Array.from(tensors, ([name, { type, shape, read }]) => [name, { type, shape, data: read() }]));
   } finally {
     close();
   }

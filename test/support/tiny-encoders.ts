@@ -37,10 +37,7 @@ export function randomWeights(config: EncoderConfig): ReadonlyMap<string, Tensor
     (name) => name.endsWith("qkv.weight"),
   );
   const g = new GraphBuilder("encoder");
-  const backbone = encoderArchitecture(config.model_type, "config").build(
-    config,
-    new ParameterReader(g, weights),
-  );
+  const backbone = encoderArchitecture(config.model_type, "config").build(config, new ParameterReader(g, weights));
   encoderGraph(g, backbone);
   return weights.tensors;
 }
@@ -53,8 +50,5 @@ export function encoderStates(
 ): Promise<Tensor> {
   const g = new GraphBuilder("encoder");
   const parameters = new ParameterReader(g, weightsInMemory(tensors, "test"));
-  return statesOf(
-    encoderGraph(g, encoderArchitecture(config.model_type, "config").build(config, parameters)),
-    input,
-  );
+  return statesOf(encoderGraph(g, encoderArchitecture(config.model_type, "config").build(config, parameters)), input);
 }

@@ -20,10 +20,7 @@ describe("16-bit floats as float32", () => {
         Uint16Array.from(special, ([bits]) => bits),
       );
       special.forEach(([bits, expected], i) => {
-        assert.ok(
-          Object.is(numbers[i], Number(expected)),
-          `${bits.toString(16)}: ${numbers[i]}, not ${expected}`,
-        );
+        assert.ok(Object.is(numbers[i], Number(expected)), `${bits.toString(16)}: ${numbers[i]}, not ${expected}`);
       });
     });
 

@@ -20,10 +20,7 @@ describe("source recipes", () => {
       fc.property(fc.nat(70), fc.nat(70), (rows, columns) => {
         const source = transposed(counting(rows, columns));
         assert.deepEqual(source.shape, [columns, rows]);
-        const expected = Array.from(
-          { length: rows * columns },
-          (_, i) => (i % rows) * columns + Math.floor(i / rows),
-        );
+        const expected = Array.from({ length: rows * columns }, (_, i) => (i % rows) * columns + Math.floor(i / rows));
         assert.deepEqual(source.read(), Float32Array.from(expected));
       }),
       { numRuns: 50, seed: 3 },
@@ -32,11 +29,7 @@ describe("source recipes", () => {
 
   it("slice rows and concatenate them again", () => {
     const whole = counting(5, 3);
-    const joined = concatenatedRows([
-      slicedRows(whole, 0, 2),
-      slicedRows(whole, 2, 2),
-      slicedRows(whole, 2, 5),
-    ]);
+    const joined = concatenatedRows([slicedRows(whole, 0, 2), slicedRows(whole, 2, 2), slicedRows(whole, 2, 5)]);
     assert.deepEqual(joined.shape, [5, 3]);
     assert.deepEqual(joined.read(), whole.read());
     assert.deepEqual(slicedRows(whole, 4, 5).read(), new Float32Array([12, 13, 14]));

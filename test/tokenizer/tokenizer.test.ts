@@ -28,21 +28,9 @@ describe("encode", () => {
 
   // `input_ids` of golden.safetensors, without their padding.
   const goldens = [
-    [
-      "opt-6states-mlp10",
-      "two dogs run in the park",
-      [2, 308, 82, 316, 295, 271, 275, 312, 263, 266, 272, 78],
-    ],
-    [
-      "llama-shared-1token",
-      "two dogs run in the park",
-      [308, 82, 316, 295, 271, 275, 312, 263, 266, 272, 78],
-    ],
-    [
-      "opt-6states-mlp10",
-      "what is the color of the car",
-      [2, 276, 268, 311, 263, 270, 303, 85, 278, 263, 270, 272],
-    ],
+    ["opt-6states-mlp10", "two dogs run in the park", [2, 308, 82, 316, 295, 271, 275, 312, 263, 266, 272, 78]],
+    ["llama-shared-1token", "two dogs run in the park", [308, 82, 316, 295, 271, 275, 312, 263, 266, 272, 78]],
+    ["opt-6states-mlp10", "what is the color of the car", [2, 276, 268, 311, 263, 270, 303, 85, 278, 263, 270, 272]],
   ] as const;
   for (const [name, text, ids] of goldens) {
     it(`gives the ids of ${name} for "${text}"`, async () => {
@@ -146,10 +134,7 @@ describe("TextStream", () => {
     it(`never gives half a character of ${name}'s`, () => {
       const tokens = tokenizer.encode("naïve 日本語 🍎 yes");
       const { pieces, rest } = streamed(tokenizer, tokens);
-      assert.ok(
-        pieces.length > pieces.filter((piece) => piece !== "").length,
-        "some characters take several tokens",
-      );
+      assert.ok(pieces.length > pieces.filter((piece) => piece !== "").length, "some characters take several tokens");
       assert.doesNotMatch(pieces.join(""), /\uFFFD/);
       assert.deepEqual([pieces.join(""), rest], ["naïve 日本語 🍎 yes", ""]);
     });

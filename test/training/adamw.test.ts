@@ -155,8 +155,7 @@ describe("AdamW", () => {
 
   it("refuses a gradient that is not as long as its tensor", () => {
     assert.throws(
-      () =>
-        step(new AdamW(), weightsOf(start), { connector: [1, 2, 3], prompt: [] }, torchRuns[0]?.sizes ?? {}),
+      () => step(new AdamW(), weightsOf(start), { connector: [1, 2, 3], prompt: [] }, torchRuns[0]?.sizes ?? {}),
       (error) => error instanceof EpalmError && /prompt: expected 2 numbers, got 0/.test(error.message),
     );
   });

@@ -88,9 +88,7 @@ describe("the state of a run", () => {
           step,
           fingerprint,
           weights: new Map(Object.entries(named).map(([name, { weight }]) => [name, weight])),
-          moments: new Map(
-            Object.entries(named).flatMap(([name, { moments }]) => (moments ? [[name, moments]] : [])),
-          ),
+          moments: new Map(Object.entries(named).flatMap(([name, { moments }]) => (moments ? [[name, moments]] : []))),
         };
         writeRunState(path, given);
         const found = readRunState(path, fingerprint);

@@ -2,13 +2,7 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Matrix, solve } from "ml-matrix";
 import { PROMPT } from "../../../src/adapter/adapter.js";
-import {
-  type AdapterSettings,
-  encoderOf,
-  type Modality,
-  openModelFolder,
-  writeAdapter,
-} from "../../../src/index.js";
+import { type AdapterSettings, encoderOf, type Modality, openModelFolder, writeAdapter } from "../../../src/index.js";
 import type { ModelFolder } from "../../../src/model/model-folder.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { loadTokenizer } from "../../../src/tokenizer/tokenizer.js";

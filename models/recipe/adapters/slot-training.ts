@@ -83,10 +83,7 @@ function slotGraph(classes: Classes, tables: LabelSlots, width: number): Graph {
   const g = new GraphBuilder("slot-training");
   const weight = g.input("weight", "float32", [tables.width, width]);
   const states = g.input("states", "float32", ["batch", width]);
-  const slots = g.add(
-    g.matmul(states, g.transpose(weight, [1, 0])),
-    g.input("bias", "float32", [tables.width]),
-  );
+  const slots = g.add(g.matmul(states, g.transpose(weight, [1, 0])), g.input("bias", "float32", [tables.width]));
   for (const attribute of classes.keys()) attributeTargets(g, attribute, "batch");
   g.output("loss", slotLoss(g, slots, classes, tables));
   return gradient(g.finish(), "loss", ["weight", "bias"]);

@@ -78,14 +78,13 @@ const audioScenes: Readonly<Record<string, AudioScene>> = {
   },
 };
 
-const clips: Readonly<Record<string, { readonly background: ColorName; event(thing: Concept): ClipEvent }>> =
-  {
-    "rocket-moves": {
-      background: "blue",
-      event: (thing) => ({ action: "moves", thing, direction: "up", pace: "fast" }),
-    },
-    "sunflower-grows": { background: "yellow", event: (thing) => ({ action: "grows", thing }) },
-  };
+const clips: Readonly<Record<string, { readonly background: ColorName; event(thing: Concept): ClipEvent }>> = {
+  "rocket-moves": {
+    background: "blue",
+    event: (thing) => ({ action: "moves", thing, direction: "up", pace: "fast" }),
+  },
+  "sunflower-grows": { background: "yellow", event: (thing) => ({ action: "grows", thing }) },
+};
 
 const makers: Readonly<Record<Modality, (folder: string) => Promise<void>>> = {
   image: drawImages,

@@ -131,8 +131,7 @@ function augmented(features: Float32Array, random: Random): Float32Array {
   const output = new Float32Array(features.length);
   const noise = MOST_NOISE * random() * Math.sqrt(12);
   for (let i = 0; i < features.length; i++) {
-    const from =
-      Math.max(0, Math.min(features.length - MEL_BINS, i - (i % MEL_BINS) - moved)) + (i % MEL_BINS);
+    const from = Math.max(0, Math.min(features.length - MEL_BINS, i - (i % MEL_BINS) - moved)) + (i % MEL_BINS);
     output[i] = (features[from] as number) + noise * (random() - 0.5);
   }
   const hidden = Math.floor(random() * (MOST_HIDDEN + 1));

@@ -1,12 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type BuildOptions,
-  type Modality,
-  modalitiesOf,
-  openModelFolder,
-  type Precision,
-} from "../../../src/index.js";
+import { type BuildOptions, type Modality, modalitiesOf, openModelFolder, type Precision } from "../../../src/index.js";
 
 /** The frozen parts of the bundled model. */
 

@@ -2,19 +2,9 @@ import { randomStreams } from "../../../src/core/random.js";
 import { readEncoderFolder } from "../../../src/fedmae.js";
 import { EpalmError } from "../../../src/index.js";
 import { encoderInput } from "../../../src/media/encoder-input.js";
-import {
-  imagenetPreprocessing,
-  imagenetPreprocessorConfig,
-} from "../../../src/preprocessing/image-preprocessing.js";
+import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../../src/preprocessing/image-preprocessing.js";
 import { floats, type Tensor } from "../../../src/tensor/tensor.js";
-import {
-  classesOf,
-  filled,
-  headName,
-  type LabelledInputs,
-  normal,
-  trainedHeads,
-} from "../../../src/training/index.js";
+import { classesOf, filled, headName, type LabelledInputs, normal, trainedHeads } from "../../../src/training/index.js";
 import { clipInputs } from "../data/clips/clip-inputs.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
 import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
@@ -91,8 +81,7 @@ export function inflated(image: ReadonlyMap<string, Tensor>, frames: number): Ma
     if (part === "attn.proj.bias") zeros(`${block}.temporal_fc.bias`, tensor.shape);
   }
   const classToken = image.get("cls_token");
-  if (!classToken)
-    throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
+  if (!classToken) throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
   zeros("time_embed", [1, frames, classToken.shape.at(-1) ?? 0]);
   return tensors;
 }
@@ -116,10 +105,7 @@ function firstTimes(image: ReadonlyMap<string, Tensor>): Tensor {
  * Heads that were trained on pictures, for those attributes of clips that have the same labels: from heads at random, the
  * first steps would undo what the encoder knows.
  */
-function headsFor(
-  { examples, patchLabels = new Map() }: LabelledInputs,
-  trained: ReadonlyMap<string, Tensor>,
-) {
+function headsFor({ examples, patchLabels = new Map() }: LabelledInputs, trained: ReadonlyMap<string, Tensor>) {
   const heads = new Map<string, Tensor>();
   for (const [attribute, { length }] of [...classesOf(examples), ...patchLabels]) {
     const alike = attribute.endsWith(" thing") ? "name" : attribute;

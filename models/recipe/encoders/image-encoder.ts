@@ -1,9 +1,6 @@
 import { readEncoderFolder, readLabelledImages } from "../../../src/fedmae.js";
 import { decodeImage } from "../../../src/media/decode/image/image.js";
-import {
-  imagenetPreprocessing,
-  imagenetPreprocessorConfig,
-} from "../../../src/preprocessing/image-preprocessing.js";
+import { imagenetPreprocessing, imagenetPreprocessorConfig } from "../../../src/preprocessing/image-preprocessing.js";
 import { type LabelledInputs, trainedHeads } from "../../../src/training/index.js";
 import { sceneInputs } from "../data/images/scene-inputs.js";
 import { withOutputBlock } from "./output-block.js";

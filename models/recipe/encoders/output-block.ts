@@ -16,10 +16,7 @@ const RESIDUAL_STD = 7.3;
  * @param depth blocks that there are
  * @throws invalid_checkpoint where they are others
  */
-export function withOutputBlock(
-  tensors: ReadonlyMap<string, Tensor>,
-  depth: number,
-): ReadonlyMap<string, Tensor> {
+export function withOutputBlock(tensors: ReadonlyMap<string, Tensor>, depth: number): ReadonlyMap<string, Tensor> {
   const all = new Map(
     Array.from(tensors, ([name, tensor]) => [name, isAdded(name) ? divided(tensor) : tensor] as const),
   );

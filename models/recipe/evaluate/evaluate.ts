@@ -99,10 +99,7 @@ function majorityAnswers(training: string): ReadonlyMap<string, string> {
   return new Map(
     Array.from(counts, ([type, answers]) => [
       type,
-      Array.from(answers).reduce<[string, number]>(
-        (best, entry) => (entry[1] > best[1] ? entry : best),
-        ["", 0],
-      )[0],
+      Array.from(answers).reduce<[string, number]>((best, entry) => (entry[1] > best[1] ? entry : best), ["", 0])[0],
     ]),
   );
 }
@@ -130,19 +127,12 @@ function byType(
     .map((type) => [type, indices.filter((index) => types[index] === type)] as const);
   return new Map([
     ["all" as const, shares(indices)],
-    ...ofType
-      .filter(([, chosen]) => chosen.length > 0)
-      .map(([type, chosen]) => [type, shares(chosen)] as const),
+    ...ofType.filter(([, chosen]) => chosen.length > 0).map(([type, chosen]) => [type, shares(chosen)] as const),
   ]);
 }
 
 /** For each picture, the caption of the training picture whose last [CLS] state has the largest cosine with its own. */
-async function nearestCaptions(
-  model: Model,
-  predictions: readonly Prediction[],
-  training: string,
-  count: number,
-) {
+async function nearestCaptions(model: Model, predictions: readonly Prediction[], training: string, count: number) {
   const { examples } = await readEvaluationData({ path: join(training, "captions.jsonl") }, { limit: count });
   const known: { readonly state: Float32Array; readonly caption: string }[] = [];
   for (const example of examples) {
@@ -191,9 +181,7 @@ export async function textOnlyKinds(model: Model, count: number): Promise<Share>
     const name = withArticle(concept.name);
     const question = `what kind of thing ${name === concept.name ? "are" : "is"} ${name}?</a>`;
     const scores = await Promise.all(
-      names.map(async (kind) =>
-        (await model.scoreText(`${question}${kind}`)).reduce((sum, score) => sum + score, 0),
-      ),
+      names.map(async (kind) => (await model.scoreText(`${question}${kind}`)).reduce((sum, score) => sum + score, 0)),
     );
     if (names[scores.indexOf(Math.max(...scores))] === concept.kind.name) right++;
   }

@@ -41,11 +41,7 @@ if (refused !== undefined) {
 const recipes = adapterRecipes.filter(({ modality }) => taken.includes(modality));
 for (const recipe of recipes) {
   const twin = textOnlyBaseline(recipe);
-  await model.useAdapter(
-    twin,
-    await readAdapter(join(BASELINE_FOLDER, `${twin}.safetensors`)),
-    recipe.modality,
-  );
+  await model.useAdapter(twin, await readAdapter(join(BASELINE_FOLDER, `${twin}.safetensors`)), recipe.modality);
 }
 const known = await textOnlyKinds(model, TEXT_ONLY);
 console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);

@@ -19,9 +19,7 @@ export interface Naming {
 
 /** Others than those of one kind of object are left out: they name several, and where each is. */
 export function namingOf(predictions: readonly Pick<Prediction, "prediction" | "references">[]): Naming {
-  const single = predictions.filter(
-    ({ references: [reference = ""] }) => !/ (left of|above|and) /.test(reference),
-  );
+  const single = predictions.filter(({ references: [reference = ""] }) => !/ (left of|above|and) /.test(reference));
   const shareOf = (read: (caption: string) => string | undefined): Share => ({
     right: single.filter(({ prediction, references: [reference = ""] }) => {
       const truth = read(reference);

@@ -67,12 +67,7 @@ export interface LanguageModelOptions {
 }
 
 /** Trains the language model on text alone; resumes from its checkpoint. */
-export async function trainLanguageModel({
-  folder,
-  steps,
-  threads,
-  onStep,
-}: LanguageModelOptions): Promise<void> {
+export async function trainLanguageModel({ folder, steps, threads, onStep }: LanguageModelOptions): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const tokenizer = await writeTokenizer(folder);
   writeFileSync(join(folder, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`);
@@ -128,9 +123,7 @@ function initializer(): Initializer {
 function writeModel(path: string, weights: ReadonlyMap<string, Tensor>): void {
   const sources = Array.from(weights)
     .filter(([name]) => name !== ATTRIBUTES)
-    .map(
-      ([name, { shape, data }]) => [`model.decoder.${name}`, constantSource("float32", shape, data)] as const,
-    );
+    .map(([name, { shape, data }]) => [`model.decoder.${name}`, constantSource("float32", shape, data)] as const);
   writeSafetensors(path, sources, { format: "pt" });
 }
 

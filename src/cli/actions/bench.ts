@@ -1,13 +1,6 @@
 import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
-import {
-  type Answer,
-  adapterModality,
-  type EncodedMedium,
-  encoderOf,
-  load,
-  type Model,
-} from "../../index.js";
+import { type Answer, adapterModality, type EncodedMedium, encoderOf, load, type Model } from "../../index.js";
 import { sampleMedium } from "../../media/sample-medium.js";
 import { sampleWords } from "../../media/sample-words.js";
 import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
@@ -152,10 +145,7 @@ interface RoundPlan {
   readonly signal: AbortSignal;
 }
 
-async function measureRound(
-  model: Model,
-  { modality, seed, newTokens, together, signal }: RoundPlan,
-): Promise<Round> {
+async function measureRound(model: Model, { modality, seed, newTokens, together, signal }: RoundPlan): Promise<Round> {
   const medium = await model.encode(await sampleMedium(modality, seed), { modality, signal });
   const prefill = (await askModel(model, medium, 1, signal)).timings.decoder;
   const { adapter, decoder } = (await askModel(model, medium, newTokens, signal)).timings;
@@ -171,12 +161,7 @@ async function measureRound(
 }
 
 /** A question where an adapter was trained for them; else a caption, whose prompt is short. Greedy, of that length. */
-function askModel(
-  model: Model,
-  medium: EncodedMedium,
-  newTokens: number,
-  signal: AbortSignal,
-): Promise<Answer> {
+function askModel(model: Model, medium: EncodedMedium, newTokens: number, signal: AbortSignal): Promise<Answer> {
   const options = {
     beams: 1,
     maxNewTokens: newTokens,
@@ -213,11 +198,7 @@ function formatReport(report: BenchReport): string {
       [model.encoder.modality, time(milliseconds.media), sampleWords[model.encoder.modality]],
       ["encoder", time(milliseconds.encoder)],
       ["adapter", time(milliseconds.adapter)],
-      [
-        "prefill",
-        time(milliseconds.prefill),
-        `${report.promptTokens} tokens, ${rate(tokensPerSecond.prefill)}`,
-      ],
+      ["prefill", time(milliseconds.prefill), `${report.promptTokens} tokens, ${rate(tokensPerSecond.prefill)}`],
       ["a token", time(milliseconds.token), rate(tokensPerSecond.decoding)],
       [`${report.together} at once`, "", rate(tokensPerSecond.together)],
       ["peak memory", formatBytes(report.peakBytes)],

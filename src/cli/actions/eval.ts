@@ -44,11 +44,7 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
   const { scores } = await withModel(flags, context, async (model): Promise<Evaluation> => {
     const adapter = flags.adapterFile === undefined ? flags.adapter : FROM_FILE;
     if (flags.adapterFile !== undefined)
-      await model.useAdapter(
-        FROM_FILE,
-        await readAdapter(flags.adapterFile),
-        data.examples[0]?.media.modality,
-      );
+      await model.useAdapter(FROM_FILE, await readAdapter(flags.adapterFile), data.examples[0]?.media.modality);
     const file = flags.predictions === undefined ? undefined : openSync(flags.predictions, "w");
     try {
       return await evaluateModel(model, data.examples, {

@@ -26,18 +26,12 @@ export interface PretrainFlags {
 }
 
 /** `epalm fedmae pretrain`: federated pre-training, as a config file says. */
-export async function pretrainCommand(
-  path: string,
-  { json }: PretrainFlags,
-  { signal }: CliContext,
-): Promise<void> {
+export async function pretrainCommand(path: string, { json }: PretrainFlags, { signal }: CliContext): Promise<void> {
   const result = await pretrain(readFedMaeConfig(path), {
     signal,
     onPlan({ clients, rounds, resumedFrom }) {
       const images = clients.reduce((sum, client) => sum + client.images, 0);
-      note(
-        `${formatCount(clients.length)} clients, ${formatCount(images)} pictures, ${formatCount(rounds)} rounds`,
-      );
+      note(`${formatCount(clients.length)} clients, ${formatCount(images)} pictures, ${formatCount(rounds)} rounds`);
       if (resumedFrom > 0) note(`goes on after round ${formatCount(resumedFrom)}`);
     },
     onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
@@ -132,24 +126,16 @@ export interface FinetuneFlags {
 }
 
 /** `epalm fedmae finetune`: an encoder that is trained on labelled pictures, or probed. */
-export async function finetuneCommand(
-  path: string,
-  flags: FinetuneFlags,
-  { signal }: CliContext,
-): Promise<void> {
+export async function finetuneCommand(path: string, flags: FinetuneFlags, { signal }: CliContext): Promise<void> {
   const read = await readEncoderFolder(path, { heads: flags.heads });
   const encoder = flags.untrained ? untrained(read, flags.seed) : read;
-  const [training, test] = await Promise.all([
-    readLabelledImages(flags.train),
-    readLabelledImages(flags.test),
-  ]);
+  const [training, test] = await Promise.all([readLabelledImages(flags.train), readLabelledImages(flags.test)]);
   note(`${formatCount(training.length)} training pictures, ${formatCount(test.length)} for the test`);
   const accuracies = flags.probe
     ? await probe(encoder, { training, test }, flags)
     : await train(encoder, { training, test }, flags, signal);
   if (flags.json) print(JSON.stringify(Object.fromEntries(accuracies)));
-  else
-    print(formatTable(Array.from(accuracies, ([attribute, accuracy]) => [attribute, formatShare(accuracy)])));
+  else print(formatTable(Array.from(accuracies, ([attribute, accuracy]) => [attribute, formatShare(accuracy)])));
 }
 
 type Data = Readonly<Record<"training" | "test", readonly LabelledImage[]>>;
@@ -175,8 +161,7 @@ function probe(encoder: EncoderFolder, data: Data, flags: FinetuneFlags) {
 }
 
 async function train(encoder: EncoderFolder, data: Data, flags: FinetuneFlags, signal: AbortSignal) {
-  if (flags.output === undefined)
-    throw new EpalmError("invalid_option", "--output: expected a folder for the encoder");
+  if (flags.output === undefined) throw new EpalmError("invalid_option", "--output: expected a folder for the encoder");
   const format = "step {value}/{total} {bar} loss {loss} · {eta_formatted} left";
   const bar = new SingleBar({ format, stream: process.stderr, noTTYOutput: true, notTTYSchedule: 10_000 });
   try {
@@ -206,10 +191,7 @@ async function train(encoder: EncoderFolder, data: Data, flags: FinetuneFlags, s
         },
         onEpoch(epoch, accuracies) {
           bar.stop();
-          const named = Array.from(
-            accuracies,
-            ([attribute, accuracy]) => `${attribute} ${formatShare(accuracy)}`,
-          );
+          const named = Array.from(accuracies, ([attribute, accuracy]) => `${attribute} ${formatShare(accuracy)}`);
           note(`epoch ${epoch}: ${named.join(" · ")}`);
         },
       },

@@ -74,10 +74,7 @@ function readTexts(path: string): string[] {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats?.isFile()) throw new EpalmError("not_found", `--texts: ${path}: no such file`);
   if (stats.size > MAX_TEXTS_BYTES) {
-    throw new EpalmError(
-      "too_large",
-      `--texts: ${path}: expected at most ${MAX_TEXTS_BYTES} bytes, got ${stats.size}`,
-    );
+    throw new EpalmError("too_large", `--texts: ${path}: expected at most ${MAX_TEXTS_BYTES} bytes, got ${stats.size}`);
   }
   const lines = readFileSync(path, "utf8").split(/\r?\n/);
   const texts = lines.map((line) => line.trim()).filter((line) => line !== "");
@@ -100,11 +97,7 @@ async function measureModel(
       model: { name, modality, encoder: encoder.precision, decoder: decoder.precision },
       measurements: {
         logProbs: await inTurn(texts, (text) => scoreText(model, text), context),
-        states: await inTurn(
-          inputs,
-          async (medium) => (await model.encode(medium, { modality })).states,
-          context,
-        ),
+        states: await inTurn(inputs, async (medium) => (await model.encode(medium, { modality })).states, context),
       },
     };
   });
@@ -119,11 +112,7 @@ async function scoreText(model: Model, text: string): Promise<number[]> {
   }
 }
 
-async function inTurn<T, R>(
-  items: readonly T[],
-  run: (item: T) => Promise<R>,
-  { signal }: CliContext,
-): Promise<R[]> {
+async function inTurn<T, R>(items: readonly T[], run: (item: T) => Promise<R>, { signal }: CliContext): Promise<R[]> {
   const results: R[] = [];
   for (const item of items) {
     throwIfAborted(signal);
@@ -141,22 +130,13 @@ function formatReport({ model, against, total, texts, media }: Report): string {
       ["name", model.name, against.name],
       [`${model.modality} encoder`, model.encoder, against.encoder],
       ["decoder", model.decoder, against.decoder],
-      [
-        `log-probability of ${texts.length} texts`,
-        own.toFixed(3),
-        other.toFixed(3),
-        (own - other).toFixed(3),
-      ],
+      [`log-probability of ${texts.length} texts`, own.toFixed(3), other.toFixed(3), (own - other).toFixed(3)],
       [`per token, of ${total.tokens}`, perToken(own), perToken(other), perToken(own - other)],
       ["largest of one token", "", "", total.largestDifference.toFixed(5)],
     ]),
     formatTable([
       ["medium", "cosine of [CLS], least", "mean"],
-      ...media.map(({ medium, minCosine, meanCosine }) => [
-        medium,
-        minCosine.toFixed(6),
-        meanCosine.toFixed(6),
-      ]),
+      ...media.map(({ medium, minCosine, meanCosine }) => [medium, minCosine.toFixed(6), meanCosine.toFixed(6)]),
     ]),
   ].join("\n\n");
 }

@@ -50,8 +50,7 @@ function serverConfig(flags: ServeFlags, environment: ServerEnvironment): Server
       port: flags.port ?? environmentInteger("EPALM_PORT", environment.port),
       threads: flags.threads ?? environmentInteger("EPALM_THREADS", environment.threads),
       logLevel: environment.logLevel,
-      keys:
-        environment.keys && Object.fromEntries(environment.keys.map((pair) => split(pair, "EPALM_API_KEYS"))),
+      keys: environment.keys && Object.fromEntries(environment.keys.map((pair) => split(pair, "EPALM_API_KEYS"))),
     }),
   };
   const config = parseServerConfig(given, "serve");
@@ -60,10 +59,7 @@ function serverConfig(flags: ServeFlags, environment: ServerEnvironment): Server
 
 function bundledModel(): Record<string, string> {
   if (existsSync(join(BUNDLED_MODEL, MANIFEST_FILE))) return { default: BUNDLED_MODEL };
-  throw new EpalmError(
-    "invalid_option",
-    "--model: expected a model folder; none comes with this installation",
-  );
+  throw new EpalmError("invalid_option", "--model: expected a model folder; none comes with this installation");
 }
 
 /** `NAME=DIR`, or `DIR`, which is named after its last part. */

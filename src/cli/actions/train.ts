@@ -33,13 +33,10 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     });
     progress.stop();
     if (flags.json) {
-      print(
-        JSON.stringify({ adapter: result.adapterFile, report: result.reportFile, scores: result.scores }),
-      );
+      print(JSON.stringify({ adapter: result.adapterFile, report: result.reportFile, scores: result.scores }));
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
-      if (config.install)
-        print(`use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
+      if (config.install) print(`use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
     }
   } finally {
     progress.stop();
@@ -70,13 +67,7 @@ class TrainingProgress {
     if (done === all) this.stop();
   }
 
-  step(report: {
-    step: number;
-    steps: number;
-    tokenLoss: number;
-    examples: number;
-    milliseconds: number;
-  }): void {
+  step(report: { step: number; steps: number; tokenLoss: number; examples: number; milliseconds: number }): void {
     this.#examples += report.examples;
     this.#milliseconds += report.milliseconds;
     const format = "step {value}/{total} {bar} loss {loss} · {rate} examples/s · {eta_formatted} left";

@@ -31,10 +31,8 @@ async function questionsOf(
     if (files.length === 0) return readQuestions(questions);
     throw new EpalmError("invalid_option", "files: expected none beside --questions, which names them");
   }
-  if (question === undefined)
-    throw new EpalmError("invalid_option", "--question: expected one, or --questions");
-  if (files.length === 0)
-    throw new EpalmError("invalid_option", "files: expected at least one, or --questions");
+  if (question === undefined) throw new EpalmError("invalid_option", "--question: expected one, or --questions");
+  if (files.length === 0) throw new EpalmError("invalid_option", "files: expected at least one, or --questions");
   return files.map((file) => ({ file, modality, question }));
 }
 
@@ -42,10 +40,7 @@ async function questionsOf(
 function refuseMixedModes(flags: VqaFlags): void {
   const [decoding] = givenGenerationFlags(flags);
   if (flags.candidate && decoding !== undefined) {
-    throw new EpalmError(
-      "invalid_option",
-      `--candidate: expected no options of decoding beside it, got ${decoding}`,
-    );
+    throw new EpalmError("invalid_option", `--candidate: expected no options of decoding beside it, got ${decoding}`);
   }
   if (!flags.candidate && flags.rankBy) {
     throw new EpalmError("invalid_option", "--rank-by: expected --candidate beside it");

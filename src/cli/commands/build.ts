@@ -40,10 +40,7 @@ export function addBuildCommand(program: Command, context: CliContext): void {
     )
     .option("--image-encoder <encoder>", "of pictures: a vision transformer")
     .option("--audio-encoder <encoder>", "of sounds: an AST")
-    .option(
-      "--video-encoder <encoder>",
-      "of videos: a TimeSformer, or an encoder of pictures, over the frames",
-    )
+    .option("--video-encoder <encoder>", "of videos: a TimeSformer, or an encoder of pictures, over the frames")
     .option(
       "--frames <n>",
       "frames that the encoder of videos takes (default: as its checkpoint, 8 over an encoder of pictures)",
@@ -94,25 +91,13 @@ function addWeightOptions(command: Command): void {
 function addAdapterOptions(command: Command): void {
   command
     .optionsGroup("What adapter files leave open (those that say otherwise are refused):")
-    .option(
-      "--adapter-states <k>",
-      "how many of the encoder's last states are injected",
-      integer(1, MAX_COUNT),
-    )
-    .option(
-      "--adapter-start <layer>",
-      "the first decoder layer that has the perceptual token",
-      integer(0, MAX_COUNT),
-    )
-    .option(
-      "--adapter-end <layer>",
-      "the layer behind the last one that is injected into",
-      integer(1, MAX_COUNT),
-    )
+    .option("--adapter-states <k>", "how many of the encoder's last states are injected", integer(1, MAX_COUNT))
+    .option("--adapter-start <layer>", "the first decoder layer that has the perceptual token", integer(0, MAX_COUNT))
+    .option("--adapter-end <layer>", "the layer behind the last one that is injected into", integer(1, MAX_COUNT))
     .addOption(
-      new Option(
-        "--perception-sees <what>",
-        "what the perceptual token attends to (default: everything)",
-      ).choices(["everything", "itself"]),
+      new Option("--perception-sees <what>", "what the perceptual token attends to (default: everything)").choices([
+        "everything",
+        "itself",
+      ]),
     );
 }

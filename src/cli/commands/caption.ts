@@ -22,9 +22,7 @@ export function addCaptionCommand(program: Command, context: CliContext): void {
   const command = program
     .command("caption")
     .summary("say what is in pictures, sounds and videos")
-    .description(
-      "Says what is in each file: the text alone for one, a line `path<TAB>text` each for several.",
-    );
+    .description("Says what is in each file: the text alone for one, a line `path<TAB>text` each for several.");
   addModelOption(command);
   addAnswerOptions(command, "<files...>").addOption(streamOption());
   addThreadsOption(command);

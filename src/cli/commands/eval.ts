@@ -35,9 +35,7 @@ export function addEvalCommand(program: Command, context: CliContext): void {
     .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
     .option("--adapter-file <file>", "an adapter that stands in no model folder")
     .option("--blind", "leave the media out: what they add is the difference")
-    .addOption(
-      modalityOption("of the examples (default: what the adapter takes, or else what the model takes)"),
-    )
+    .addOption(modalityOption("of the examples (default: what the adapter takes, or else what the model takes)"))
     .option("--skip-bad", "leave bad examples out and list them")
     .option("--limit <n>", "the first examples only", integer(1, MAX_EXAMPLES))
     .option("--predictions <file>", "write them here, a JSON object per line")

@@ -1,11 +1,5 @@
 import { type Command, Option } from "commander";
-import type {
-  CascadeFlags,
-  FinetuneFlags,
-  ImportFlags,
-  PretrainFlags,
-  ReconstructFlags,
-} from "../actions/fedmae.js";
+import type { CascadeFlags, FinetuneFlags, ImportFlags, PretrainFlags, ReconstructFlags } from "../actions/fedmae.js";
 import type { CliContext } from "../context.js";
 import { addThreadsOption } from "../options/model-option.js";
 import { integer, number } from "../options/option-values.js";
@@ -31,17 +25,15 @@ const MAX_SIZE = 4096;
 
 /** Bare files of weights do not tell how their width is divided. */
 function headsOption(): Option {
-  return new Option(
-    "--heads <n>",
-    "attention heads, where a file does not say (default: width / 64)",
-  ).argParser(integer(1, MAX_SIZE));
+  return new Option("--heads <n>", "attention heads, where a file does not say (default: width / 64)").argParser(
+    integer(1, MAX_SIZE),
+  );
 }
 
 function decoderHeadsOption(): Option {
-  return new Option(
-    "--decoder-heads <n>",
-    "of the decoder, where a file does not say (default: 16)",
-  ).argParser(integer(1, MAX_SIZE));
+  return new Option("--decoder-heads <n>", "of the decoder, where a file does not say (default: 16)").argParser(
+    integer(1, MAX_SIZE),
+  );
 }
 
 /** `epalm fedmae`: encoders from pictures that may not leave their owners. */
@@ -108,9 +100,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
   const command = fedmae
     .command("finetune")
     .summary("train an encoder on labelled pictures, or probe it")
-    .description(
-      "Trains an encoder, or its last blocks, to name what labelled pictures show; or probes it, frozen.",
-    )
+    .description("Trains an encoder, or its last blocks, to name what labelled pictures show; or probes it, frozen.")
     .argument("<encoder>", "folder or file")
     .requiredOption(
       "--train <sources...>",
@@ -132,12 +122,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .option("--learning-rate <x>", "default: 0.001", number(0, 10))
     .option("--weight-decay <x>", "of matrices", number(0, 10), 0.05)
     .option("--warmup-epochs <x>", "epochs in which the rate goes up", number(0, 100_000), 5)
-    .option(
-      "--layer-decay <x>",
-      "each block learns so much more slowly than the one above",
-      number(0, 1),
-      0.75,
-    )
+    .option("--layer-decay <x>", "each block learns so much more slowly than the one above", number(0, 1), 0.75)
     .option("--label-smoothing <x>", "share of probability spread over all labels", number(0, 1), 0.1)
     .option("--least-area <x>", "share of the area that a crop has at least; 1: no crops", number(0, 1), 0.5)
     .option("--no-mirror", "never mirror pictures")
@@ -160,9 +145,7 @@ function addImport(fedmae: Command): void {
   fedmae
     .command("import")
     .summary("turn a published checkpoint into an encoder folder")
-    .description(
-      "Reads facebookresearch/mae .pth files (full or encoder only) and Hugging Face ViTMAE folders.",
-    )
+    .description("Reads facebookresearch/mae .pth files (full or encoder only) and Hugging Face ViTMAE folders.")
     .argument("<checkpoint>", "folder or file")
     .requiredOption("-o, --output <dir>", "folder of the encoder")
     .addOption(headsOption())

@@ -36,10 +36,9 @@ export function addVqaCommand(program: Command, context: CliContext): void {
     )
     .option("--candidate <text>", "an answer to choose from; may be repeated", each(someText))
     .addOption(
-      new Option(
-        "--rank-by <score>",
-        "of candidates' tokens: sum or mean of log-probabilities (default: sum)",
-      ).choices(["sum", "mean"]),
+      new Option("--rank-by <score>", "of candidates' tokens: sum or mean of log-probabilities (default: sum)").choices(
+        ["sum", "mean"],
+      ),
     );
   addModelOption(command);
   addAnswerOptions(command, "[files...]").addOption(streamOption().conflicts("candidate"));
@@ -47,7 +46,5 @@ export function addVqaCommand(program: Command, context: CliContext): void {
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))
-    .action(async (files: string[], flags: VqaFlags) =>
-      (await import("../actions/vqa.js")).vqa(files, flags, context),
-    );
+    .action(async (files: string[], flags: VqaFlags) => (await import("../actions/vqa.js")).vqa(files, flags, context));
 }

@@ -5,12 +5,9 @@ export function completeFish(program: CompletionCommand): string {
   const name = program.path.join(" ");
   const lines = allCommands(program).flatMap((command) => [
     ...command.children.map(
-      (child) =>
-        `${start(name, command)} -f -a ${quoted(child.path.at(-1) ?? "")} -d ${quoted(child.summary)}`,
+      (child) => `${start(name, command)} -f -a ${quoted(child.path.at(-1) ?? "")} -d ${quoted(child.summary)}`,
     ),
-    ...(command.choices.length > 0
-      ? [`${start(name, command)} -f -a ${quoted(command.choices.join(" "))}`]
-      : []),
+    ...(command.choices.length > 0 ? [`${start(name, command)} -f -a ${quoted(command.choices.join(" "))}`] : []),
     ...command.options.map((option) => `${start(name, command)} ${optionWords(option)}`),
   ]);
   return [`# In ~/.config/fish/config.fish: ${name} completion fish | source`, ...lines].join("\n");

@@ -16,9 +16,7 @@ function functionOf(command: CompletionCommand): string {
     const rest = choices.length > 0 ? `1:what:(${choices.join(" ")})` : "*:file:_files";
     return `${functionName(command)}() {\n  _arguments ${[...specs, quoted(rest)].join(" \\\n    ")}\n}`;
   }
-  const described = children.map((child) =>
-    quoted(`${escaped(child.path.at(-1) ?? "")}:${escaped(child.summary)}`),
-  );
+  const described = children.map((child) => quoted(`${escaped(child.path.at(-1) ?? "")}:${escaped(child.summary)}`));
   const cases = children.map((child) => `      ${child.path.at(-1)}) ${functionName(child)} ;;`);
   return `${functionName(command)}() {
   local curcontext="$curcontext" state

@@ -62,10 +62,7 @@ export function statesCosts(model: Measurements, against: Measurements): StatesC
     const other = against.states[index];
     if (!other || !sameShape(own.shape, other.shape)) {
       const shapes = `${formatShape(own.shape)} and ${formatShape(other?.shape ?? [])}`;
-      throw new EpalmError(
-        "invalid_option",
-        `expected [CLS] states of one shape in both models, got ${shapes}`,
-      );
+      throw new EpalmError("invalid_option", `expected [CLS] states of one shape in both models, got ${shapes}`);
     }
     const cosines = blockCosines(own, other);
     return { minCosine: Math.min(...cosines), meanCosine: sum(cosines) / cosines.length };
@@ -81,8 +78,7 @@ function blockCosines(a: Tensor, b: Tensor): number[] {
 }
 
 function cosine(a: readonly number[], b: readonly number[]): number {
-  const dot = (x: readonly number[], y: readonly number[]) =>
-    sum(x.map((value, index) => value * (y[index] ?? 0)));
+  const dot = (x: readonly number[], y: readonly number[]) => sum(x.map((value, index) => value * (y[index] ?? 0)));
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
@@ -91,10 +87,7 @@ function sum(values: readonly number[]): number {
 }
 
 /** A medium that is always the same, for models without one at hand: waves of other lengths per channel and frame. */
-export function waves({
-  modality,
-  inputShape,
-}: Pick<EncoderManifest, "modality" | "inputShape">): MediumInput {
+export function waves({ modality, inputShape }: Pick<EncoderManifest, "modality" | "inputShape">): MediumInput {
   const [height = 1, width = 1] = inputShape.slice(-2);
   const data = Float32Array.from({ length: elementCount(inputShape) }, (_, index) => {
     const [x, y] = [(index % width) / width, (Math.floor(index / width) % height) / height];

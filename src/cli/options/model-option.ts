@@ -20,9 +20,5 @@ export function addModelOption(command: Command): Command {
 }
 
 export function addThreadsOption(command: Command): Command {
-  return command.option(
-    "--threads <n>",
-    "threads that compute (default: one per core)",
-    integer(1, MAX_THREADS),
-  );
+  return command.option("--threads <n>", "threads that compute (default: one per core)", integer(1, MAX_THREADS));
 }

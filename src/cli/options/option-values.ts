@@ -37,16 +37,12 @@ export function someText(text: string): string {
 }
 
 /** For options that may be given several times: their values in order. */
-export function each<T>(
-  read: (text: string) => T,
-): (text: string, previous: readonly T[] | undefined) => T[] {
+export function each<T>(read: (text: string) => T): (text: string, previous: readonly T[] | undefined) => T[] {
   return (text, previous = []) => [...previous, read(text)];
 }
 
 /** Only the options that were given: an undefined one may hide a default of the library. */
-export function givenOnly<T extends object>(
-  options: { readonly [K in keyof T]: T[K] | undefined },
-): Partial<T> {
+export function givenOnly<T extends object>(options: { readonly [K in keyof T]: T[K] | undefined }): Partial<T> {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Partial<T>;
 }

@@ -89,8 +89,7 @@ function readText(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats) return "";
   if (!stats.isFile()) throw invalid(`${path}: is not a regular file`);
-  if (stats.size > MAX_BYTES)
-    throw invalid(`${path}: expected at most ${MAX_BYTES} bytes, got ${stats.size}`);
+  if (stats.size > MAX_BYTES) throw invalid(`${path}: expected at most ${MAX_BYTES} bytes, got ${stats.size}`);
   return readFileSync(path, "utf8");
 }
 

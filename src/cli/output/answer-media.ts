@@ -47,9 +47,7 @@ export async function answerMedia(
   const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, questions, name);
   const open = questions.filter((item) => !output?.has(item));
   if (open.length < questions.length) {
-    note(
-      `${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are answered already`,
-    );
+    note(`${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are answered already`);
   }
   const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
   const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
@@ -110,12 +108,7 @@ function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
   return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
 
-async function streamReply(
-  input: MediumInput,
-  item: MediaQuestion,
-  prefix: string,
-  askModel: AskModel,
-): Promise<void> {
+async function streamReply(input: MediumInput, item: MediaQuestion, prefix: string, askModel: AskModel): Promise<void> {
   let next = prefix;
   await askModel(input, item, (piece) => {
     process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));

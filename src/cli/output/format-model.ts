@@ -10,9 +10,7 @@ import { formatBytes, formatCount, formatShare, formatTable } from "./output.js"
 export function formatModel(model: ModelDescription): string {
   const { manifest, bytes, path } = model;
   const files = Object.keys(manifest.files).length;
-  const adapters = Object.entries(model.adapters).map(([name, adapter]) =>
-    formatAdapter(model, name, adapter),
-  );
+  const adapters = Object.entries(model.adapters).map(([name, adapter]) => formatAdapter(model, name, adapter));
   return [
     `${manifest.name}: a model folder of ${formatBytes(bytes)} in ${files} files, ${path}`,
     backboneTable(model),
@@ -94,11 +92,7 @@ function taskTable({ tasks, adapters }: Manifest): string {
   return formatTable([["task", "prompt", "decoding", "adapters"], ...rows]);
 }
 
-function formatAdapter(
-  { manifest }: ModelDescription,
-  name: string,
-  { settings, plan }: AdapterDescription,
-): string {
+function formatAdapter({ manifest }: ModelDescription, name: string, { settings, plan }: AdapterDescription): string {
   const entry = manifest.adapters[name];
   const encoder = encoderOf(manifest, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
   const takes = encodersOf(manifest).length > 1 ? `, of the ${encoderName(manifest, encoder)}` : "";

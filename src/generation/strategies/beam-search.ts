@@ -1,11 +1,4 @@
-import {
-  byScore,
-  emptyHypothesis,
-  extend,
-  finishHypothesis,
-  type Hypothesis,
-  penalisedScore,
-} from "./hypothesis.js";
+import { byScore, emptyHypothesis, extend, finishHypothesis, type Hypothesis, penalisedScore } from "./hypothesis.js";
 import { bestChoices, expectOutputCount, nextTokensAt } from "./next-tokens.js";
 import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
 import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";

@@ -19,13 +19,9 @@ export function greedy(rules: StopRules): Strategy {
 }
 
 /** Tokens drawn at random. */
-export function sampling(
-  { numReturnSequences, seed, logitsProcessors }: SamplingSettings,
-  rules: StopRules,
-): Strategy {
+export function sampling({ numReturnSequences, seed, logitsProcessors }: SamplingSettings, rules: StopRules): Strategy {
   const choosers = randomStreams(seed, numReturnSequences).map(
-    (random) => (next: NextTokens) =>
-      choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
+    (random) => (next: NextTokens) => choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
   );
   return new IndependentHypotheses(choosers, logitsProcessors.topK ?? "all", rules);
 }
@@ -63,9 +59,7 @@ class IndependentHypotheses implements Strategy {
     const finished: FinishedHypothesis[] = [];
     const continuations: Continuation[] = [];
     for (const { choose, hypothesis, parent } of this.#lanes) {
-      const choice = choose(
-        allowedNext(nextTokensAt(outputs, parent), hypothesis.tokens.length, this.#rules),
-      );
+      const choice = choose(allowedNext(nextTokensAt(outputs, parent), hypothesis.tokens.length, this.#rules));
       const extended = extend(hypothesis, choice);
       const finish = finishReason(extended.tokens, this.#rules);
       if (finish !== undefined) {

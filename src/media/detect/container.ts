@@ -98,9 +98,7 @@ function matches(text: string, signature: Signature): boolean {
 
 /** MPEG sound has nothing in front: eleven set bits, then no version, bit rate or sampling rate that does not exist. */
 function mpegSound(text: string): Container | undefined {
-  const [sync = 0, kind = 0, rates = 0] = Array.from(text.slice(0, 3), (character) =>
-    character.charCodeAt(0),
-  );
+  const [sync = 0, kind = 0, rates = 0] = Array.from(text.slice(0, 3), (character) => character.charCodeAt(0));
   if (sync !== 0xff) return undefined;
   if ((kind & 0xf6) === 0xf0) return aac;
   const [version, layer] = [(kind >> 3) & 3, (kind >> 1) & 3];

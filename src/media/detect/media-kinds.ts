@@ -26,11 +26,6 @@ export async function mediaKinds(
   const container = containerOf(head);
   if (container === undefined) return [];
   if (!container.holdsVideo) return ["audio"];
-  const { hasVideo, hasAudio } = await withMediaFile(
-    input,
-    maxBytes,
-    (file) => tracksOf(file, signal),
-    signal,
-  );
+  const { hasVideo, hasAudio } = await withMediaFile(input, maxBytes, (file) => tracksOf(file, signal), signal);
   return [...(hasVideo ? (["video"] as const) : []), ...(hasAudio ? (["audio"] as const) : [])];
 }

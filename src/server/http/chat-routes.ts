@@ -18,13 +18,10 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
     const chat = await service.bodies.read("chat", request.body, service.config.limits.mediaBytes);
     const { model, adapter, stream } = chat.fields;
     checkGeneration(chat.fields, service.config.limits);
-    if (chat.question !== undefined)
-      checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
+    if (chat.question !== undefined) checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
     const ask = (onText: AnswerContext["onText"]) =>
-      answerInTurn(
-        service,
-        { model, adapter, medium: chat.medium, inFlight: inFlightOf(request), onText },
-        (context) => answerChat(context, chat),
+      answerInTurn(service, { model, adapter, medium: chat.medium, inFlight: inFlightOf(request), onText }, (context) =>
+        answerChat(context, chat),
       );
     if (stream) return streamChat(reply, chat, service.models.get(model).name, ask);
     return completion(await ask(undefined));
@@ -77,8 +74,7 @@ function streamChat(
       if (index > 0 || !isOpen) sendText(index, text.text);
       send(undefined, chunk({ index, finish_reason: chatFinish(text), logprobs: logprobsOf(text) }));
     }
-    if (includeUsage)
-      send(undefined, { ...common, choices: [], usage: chatUsage(answer.usage) } satisfies ChatChunk);
+    if (includeUsage) send(undefined, { ...common, choices: [], usage: chatUsage(answer.usage) } satisfies ChatChunk);
     send(undefined, "[DONE]");
   });
 }

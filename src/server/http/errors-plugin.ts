@@ -17,8 +17,7 @@ export function errorAnswers(app: FastifyInstance, admission: Admission): void {
   app.setNotFoundHandler((request, reply) => {
     const [path = ""] = request.url.split("?");
     const allowed = methods.filter((method) => app.hasRoute({ method, url: path }));
-    if (allowed.length === 0)
-      return sendProblem(request, reply, new EpalmError("not_found", "no such address"));
+    if (allowed.length === 0) return sendProblem(request, reply, new EpalmError("not_found", "no such address"));
     reply.header("allow", allowed.join(", "));
     const message = `expected ${allowed.join(" or ")}, got ${request.method}`;
     return sendProblem(request, reply, new EpalmError("method_not_allowed", message));

@@ -12,10 +12,7 @@ export type SendEvent = (name: string | undefined, data: unknown) => void;
  *
  * @param run sends events until it resolves
  */
-export function sendEvents(
-  reply: FastifyReply,
-  run: (send: SendEvent) => Promise<void>,
-): Promise<FastifyReply> {
+export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promise<void>): Promise<FastifyReply> {
   const stream = new PassThrough();
   return new Promise((resolve, reject) => {
     let isOpen = false;
@@ -34,10 +31,7 @@ export function sendEvents(
           return;
         }
         const known = asEpalmError(error);
-        reply.log.info(
-          { code: known.code, err: known.status >= 500 ? error : undefined },
-          "stream broken off",
-        );
+        reply.log.info({ code: known.code, err: known.status >= 500 ? error : undefined }, "stream broken off");
         send("problem", problemOf(known, reply.request.id));
         stream.end();
       },

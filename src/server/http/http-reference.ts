@@ -52,9 +52,7 @@ export function httpReference(): string {
   const endpoints = Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, known]) => endpoint(method, path, known)),
   );
-  const schemas = Object.entries(components.schemas).map(
-    ([name, schema]) => `### ${name}\n\n${fieldTable(schema)}`,
-  );
+  const schemas = Object.entries(components.schemas).map(([name, schema]) => `### ${name}\n\n${fieldTable(schema)}`);
   return `${[head, "## Endpoints", ...endpoints, "## What is sent and answered", ...schemas].join("\n\n")}\n`;
 }
 

@@ -36,8 +36,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
     info: {
       title: "epalm",
       version,
-      description:
-        "Captions of media, and answers to questions about them. Every error is problem+json (RFC 9457).",
+      description: "Captions of media, and answers to questions about them. Every error is problem+json (RFC 9457).",
     },
     paths: {
       "/caption": { post: asking("Say what is in a medium", "CaptionRequest", ["TextAnswer"]) },
@@ -52,9 +51,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       },
     },
     components: {
-      schemas: Object.fromEntries(
-        Object.entries(schemas).map(([name, schema]) => [name, jsonSchema(schema)]),
-      ),
+      schemas: Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, jsonSchema(schema)])),
       securitySchemes: { key: { type: "http", scheme: "bearer" } },
     },
     ...(needsKey ? { security: [{ key: [] }] } : {}),

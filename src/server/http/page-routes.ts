@@ -71,24 +71,18 @@ export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys
   servePageFile(app, OPTION_TABLE);
   const guard = { onRequest: keys.check };
   app.get("/samples", guard, async (): Promise<SampleList> => {
-    const lists = await Promise.all(
-      Object.entries(config.models).map(([model, folder]) => samplesOf(model, folder)),
-    );
+    const lists = await Promise.all(Object.entries(config.models).map(([model, folder]) => samplesOf(model, folder)));
     return { samples: lists.flat() };
   });
-  app.get<{ Params: { model: string; name: string } }>(
-    "/samples/:model/:name",
-    guard,
-    async ({ params }, reply) => {
-      const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
-      // A name counts only as one of the list: what a request says never becomes part of a path by itself.
-      const names = folder === undefined ? [] : await sampleNames(folder);
-      const name = names.find((known) => known === params.name);
-      if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
-      reply.header("cache-control", `private, max-age=${SAMPLE_AGE}`);
-      return reply.type(typeOf(name)).send(createReadStream(join(folder, SAMPLES, name)));
-    },
-  );
+  app.get<{ Params: { model: string; name: string } }>("/samples/:model/:name", guard, async ({ params }, reply) => {
+    const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
+    // A name counts only as one of the list: what a request says never becomes part of a path by itself.
+    const names = folder === undefined ? [] : await sampleNames(folder);
+    const name = names.find((known) => known === params.name);
+    if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
+    reply.header("cache-control", `private, max-age=${SAMPLE_AGE}`);
+    return reply.type(typeOf(name)).send(createReadStream(join(folder, SAMPLES, name)));
+  });
 }
 
 /**
@@ -124,8 +118,7 @@ async function sampleNames(folder: string): Promise<string[]> {
   const entries = await readdir(join(folder, SAMPLES), { withFileTypes: true }).catch(() => []);
   return entries
     .filter(
-      (entry) =>
-        entry.isFile() && SAMPLE_NAME.test(entry.name) && Object.hasOwn(sampleTypes, extensionOf(entry.name)),
+      (entry) => entry.isFile() && SAMPLE_NAME.test(entry.name) && Object.hasOwn(sampleTypes, extensionOf(entry.name)),
     )
     .map(({ name }) => name)
     .sort()

@@ -43,8 +43,7 @@ export function namingFields(error: unknown, mediaField: string): unknown {
   }
   const wire = wireNames.get(name) ?? name;
   if (!fields.has(wire) || !/^(\[\d+\])?: /.test(rest)) {
-    const isAdapter =
-      /^adapter '/.test(error.message) && ["not_found", "invalid_option"].includes(error.code);
+    const isAdapter = /^adapter '/.test(error.message) && ["not_found", "invalid_option"].includes(error.code);
     if (!isAdapter) return error;
     return new FieldError(error.code, "adapter", error.message.slice("adapter ".length), { cause: error });
   }

@@ -88,13 +88,7 @@ export function ranking(texts) {
   const items = texts.map(({ text, probability = 0 }) => {
     const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span"));
     bar.style.setProperty("--share", String(probability));
-    return make(
-      "li",
-      {},
-      make("span", {}, text),
-      make("span", { class: "number" }, percent(probability)),
-      bar,
-    );
+    return make("li", {}, make("span", {}, text), make("span", { class: "number" }, percent(probability)), bar);
   });
   return make("ol", { class: "ranking" }, ...items);
 }

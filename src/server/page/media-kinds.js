@@ -48,8 +48,7 @@ const kinds = /** @type {MediaKind[]} */ (Object.keys(mediaKinds));
 function showImage(url, name) {
   const image = make("img", { src: url, alt: altText(name) });
   // The style sheet makes it as large as there is room; for that it has to know the shape.
-  const tellShape = () =>
-    image.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
+  const tellShape = () => image.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
   image.addEventListener("load", tellShape, { once: true });
   return image;
 }

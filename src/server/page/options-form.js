@@ -105,8 +105,7 @@ export class OptionsForm {
   }
 
   #unmark() {
-    for (const field of this.#details.querySelectorAll("[aria-invalid]"))
-      field.removeAttribute("aria-invalid");
+    for (const field of this.#details.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   }
 
   #showAdapters() {

@@ -24,8 +24,7 @@ const sentences = new Map([
   ["too_large", () => "This is more than the service takes."],
   [
     "unsupported_media",
-    (/** @type {readonly MediaKind[]} */ kinds) =>
-      `This file is not ${anyOf(kinds)} that the service can read.`,
+    (/** @type {readonly MediaKind[]} */ kinds) => `This file is not ${anyOf(kinds)} that the service can read.`,
   ],
   ["invalid_media", () => "This file is damaged, and cannot be read."],
   ["rate_limited", () => "Too many questions in a short time. Please wait a little."],

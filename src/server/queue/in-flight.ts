@@ -110,8 +110,7 @@ export class InFlightRequests {
 
   /** Cancels all of them. */
   cancelAll(): void {
-    for (const request of this.#requests)
-      request.cancel(new EpalmError("overloaded", "the service is ending"));
+    for (const request of this.#requests) request.cancel(new EpalmError("overloaded", "the service is ending"));
   }
 }
 

@@ -22,11 +22,7 @@ export class BodyReader {
    *
    * @param body bytes in a buffer of their own, which is handed over; anything else is no body
    */
-  async read<Kind extends keyof JsonBodies>(
-    kind: Kind,
-    body: unknown,
-    maxBytes: number,
-  ): Promise<JsonBodies[Kind]> {
+  async read<Kind extends keyof JsonBodies>(kind: Kind, body: unknown, maxBytes: number): Promise<JsonBodies[Kind]> {
     if (!Buffer.isBuffer(body)) {
       throw new EpalmError("invalid_option", "body: expected a JSON object or a multipart form");
     }

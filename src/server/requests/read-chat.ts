@@ -22,19 +22,11 @@ export interface ChatQuestion {
 export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
   const other = request.messages.findIndex(({ role }) => role !== "user");
   if (other >= 0) {
-    throw new FieldError(
-      "invalid_option",
-      `messages[${other}].role`,
-      "expected user: the models know no other role",
-    );
+    throw new FieldError("invalid_option", `messages[${other}].role`, "expected user: the models know no other role");
   }
   const [message, ...more] = request.messages;
   if (!message || more.length > 0) {
-    throw new FieldError(
-      "invalid_option",
-      "messages",
-      `expected one message, got ${request.messages.length}`,
-    );
+    throw new FieldError("invalid_option", "messages", `expected one message, got ${request.messages.length}`);
   }
   const parts: readonly ContentPart[] =
     typeof message.content === "string" ? [{ type: "text", text: message.content }] : message.content;

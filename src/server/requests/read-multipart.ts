@@ -83,11 +83,7 @@ export async function readMultipart(
 async function readFile(part: MultipartFile, inFlight: InFlightRequest, maxBytes: number): Promise<Medium> {
   const field = mediaFields.find((name) => name === part.fieldname);
   if (!field) {
-    throw new FieldError(
-      "invalid_option",
-      part.fieldname,
-      `expected no file; files: ${mediaFields.join(", ")}`,
-    );
+    throw new FieldError("invalid_option", part.fieldname, `expected no file; files: ${mediaFields.join(", ")}`);
   }
   let length = 0;
   const bytes = await readWhole(part.file, (more) => {

@@ -77,8 +77,7 @@ function checkedUrl(address: string, field: string, hosts: readonly string[]): U
     throw new FieldError("invalid_option", field, "expected an address without a user name");
   }
   if (hosts.includes(url.host)) return url;
-  const allowed =
-    hosts.length === 0 ? "addresses are switched off: send the bytes" : "is not an allowed host";
+  const allowed = hosts.length === 0 ? "addresses are switched off: send the bytes" : "is not an allowed host";
   throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${url.host}: ${allowed}`);
 }
 

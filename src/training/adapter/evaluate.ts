@@ -54,18 +54,14 @@ export async function predict(
   { concurrency = 8, signal, onPrediction }: EvaluateOptions = {},
 ): Promise<Prediction[]> {
   if (!Number.isInteger(concurrency) || concurrency < 1) {
-    throw new EpalmError(
-      "invalid_option",
-      `concurrency: expected a whole number above 0, got ${concurrency}`,
-    );
+    throw new EpalmError("invalid_option", `concurrency: expected a whole number above 0, got ${concurrency}`);
   }
   const predictions = new Array<Prediction>(examples.length);
   let next = 0;
   let reported = 0;
   const failures: unknown[] = [];
   const report = () => {
-    for (let ready = predictions[reported]; ready !== undefined; ready = predictions[++reported])
-      onPrediction?.(ready);
+    for (let ready = predictions[reported]; ready !== undefined; ready = predictions[++reported]) onPrediction?.(ready);
   };
   const worker = async () => {
     for (let index = next++; index < examples.length && failures.length === 0; index = next++) {
@@ -94,9 +90,8 @@ export function score(predictions: readonly Prediction[]): EvaluationScores {
       captions.length === 0
         ? undefined
         : {
-            ...captionScores(
-              captions.map(({ prediction, references }) => ({ candidate: prediction, references })),
-            ).overall,
+            ...captionScores(captions.map(({ prediction, references }) => ({ candidate: prediction, references })))
+              .overall,
             examples: captions.length,
           },
     answers:

@@ -83,10 +83,7 @@ class GraphWeights implements WeightSource {
       shape: integers.shape,
       read() {
         const factors = floats({ data: scales.read() });
-        return Float32Array.from(
-          integers.read() as Int8Array,
-          (value, at) => value * Number(factors[at % columns]),
-        );
+        return Float32Array.from(integers.read() as Int8Array, (value, at) => value * Number(factors[at % columns]));
       },
     };
     return sameShape(integers.shape, shape) ? dequantized : transposed(dequantized);

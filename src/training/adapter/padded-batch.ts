@@ -36,8 +36,7 @@ export function paddedBatchFeeds(
   for (let row = 0; row < batch; row++) {
     const start = row * width;
     perceptionKeys[start] = 1;
-    for (let soft = 0; soft < softTokens; soft++)
-      inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
+    for (let soft = 0; soft < softTokens; soft++) inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
     let position = -1n;
     for (let place = 0; place < length; place++) {
       const id = BigInt(ids.data[row * length + place] ?? 0);
@@ -77,11 +76,7 @@ export function paddedBatchFeeds(
  *
  * @param mask int64 [B, T]: 1 for text, 0 for padding
  */
-export function whoSeesWhom(
-  mask: Tensor,
-  softTokens: number,
-  plan: Pick<InjectionPlan, "perceptionSees">,
-): Tensor {
+export function whoSeesWhom(mask: Tensor, softTokens: number, plan: Pick<InjectionPlan, "perceptionSees">): Tensor {
   const [batch = 0, length = 0] = mask.shape;
   const lead = 1 + softTokens;
   const width = lead + length;
@@ -90,8 +85,7 @@ export function whoSeesWhom(
     const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
     for (let token = 0; token < width; token++) {
       for (let key = 0; key < width; key++) {
-        const sees =
-          token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
+        const sees = token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
         visible[(row * width + token) * width + key] = Number(sees);
       }
     }
@@ -113,19 +107,12 @@ function spreadStates(perception: Tensor, plan: InjectionPlan): Tensor {
 
 function perLayer(batch: number, values: readonly boolean[]): Tensor {
   const row = values.map(Number);
-  return tensor(
-    "bool",
-    [batch, values.length],
-    Uint8Array.from(Array.from({ length: batch }, () => row).flat()),
-  );
+  return tensor("bool", [batch, values.length], Uint8Array.from(Array.from({ length: batch }, () => row).flat()));
 }
 
 function emptyCache(batch: number, { layers, attention }: DecoderShape): Record<string, Tensor> {
   const nothing = tensor("float32", [batch, attention.keyHeads, 0, attention.headSize], new Float32Array());
-  const names = Array.from({ length: layers }, (_, layer) => [
-    `past_keys.${layer}`,
-    `past_values.${layer}`,
-  ]).flat();
+  const names = Array.from({ length: layers }, (_, layer) => [`past_keys.${layer}`, `past_values.${layer}`]).flat();
   return Object.fromEntries(names.map((name) => [name, nothing]));
 }
 

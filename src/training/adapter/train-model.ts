@@ -10,13 +10,7 @@ import { thumbnail } from "../../media/decode/image/thumbnail.js";
 import { encoderOf, modalitiesOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";
 import type { TaskName } from "../../model/manifest.js";
-import {
-  adapterWidths,
-  backbonesOf,
-  checkFits,
-  type ModelFolder,
-  openModelFolder,
-} from "../../model/model-folder.js";
+import { adapterWidths, backbonesOf, checkFits, type ModelFolder, openModelFolder } from "../../model/model-folder.js";
 import { load, type Model } from "../../pipeline.js";
 import { elementCount } from "../../tensor/tensor.js";
 import { loadTokenizer } from "../../tokenizer/tokenizer.js";
@@ -166,11 +160,7 @@ function refuseAugmentations({ augmentations }: TrainingConfig, modality: Modali
   throw new EpalmError("invalid_option", `augmentations: expected 0 for ${modality}, got ${augmentations}`);
 }
 
-async function startingAdapter(
-  config: TrainingConfig,
-  folder: ModelFolder,
-  modality: Modality,
-): Promise<Adapter> {
+async function startingAdapter(config: TrainingConfig, folder: ModelFolder, modality: Modality): Promise<Adapter> {
   const { name: _name, tasks: _tasks, modality: _modality, initial, ...settings } = config.adapter;
   const backbones = backbonesOf(folder.manifest, modality);
   const [random = Math.random] = randomStreams(config.seed, 1);
@@ -267,8 +257,7 @@ class Run {
         },
         onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
       });
-      if (config.install)
-        await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), modality);
+      if (config.install) await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), modality);
       await this.#report();
       return {
         adapter,
@@ -289,9 +278,7 @@ class Run {
 
   /** Those that the training data are of, if the config does not say. */
   #tasks(): TaskName[] {
-    return (
-      this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)))
-    );
+    return this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)));
   }
 
   async #afterEpoch(epoch: number, adapter: Adapter): Promise<void> {

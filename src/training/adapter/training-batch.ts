@@ -41,8 +41,7 @@ export function trainingFeeds(
       scored.push({ row: BigInt(before), target: BigInt(ids.data[row * length + place] ?? 0), weight });
     }
   }
-  if (scored.length === 0)
-    throw new EpalmError("invalid_option", `batch: no token of its ${batch} texts is scored`);
+  if (scored.length === 0) throw new EpalmError("invalid_option", `batch: no token of its ${batch} texts is scored`);
   return {
     cls_states: states,
     input_ids: ids,

@@ -34,11 +34,7 @@ export interface TrainingGraphOptions {
  * trained tensors by name. Outputs: `loss`, the weighted sum of the targets' cross-entropies; `token_loss` [N]; and
  * `gradient of NAME` for each trained tensor.
  */
-export function trainingGraph(
-  g: GraphBuilder,
-  backbone: DecoderBackbone,
-  options: TrainingGraphOptions,
-): Graph {
+export function trainingGraph(g: GraphBuilder, backbone: DecoderBackbone, options: TrainingGraphOptions): Graph {
   const forward = lossGraph(g, backbone, options);
   return gradient(forward, "loss", Array.from(options.trained.keys()));
 }
@@ -83,20 +79,14 @@ function injectedLayers(
     hidden = g.scope(`layers.${layer}`, () => {
       const state = plan.stateAt[layer];
       const rest = layer > settings.startLayer ? g.slice(hidden, 1, 1) : hidden;
-      const entering =
-        state === undefined ? hidden : g.concat([g.slice(states, 1, state, state + 1), rest], 1);
+      const entering = state === undefined ? hidden : g.concat([g.slice(states, 1, state, state + 1), rest], 1);
       return backbone.layer(layer, entering, plan.visible[layer] ? withSlot : withoutSlot).hidden;
     });
   }
   return hidden;
 }
 
-function weightedLoss(
-  g: GraphBuilder,
-  backbone: DecoderBackbone,
-  hidden: Value,
-  labelSmoothing: number,
-): void {
+function weightedLoss(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value, labelSmoothing: number): void {
   const rows = g.input("scored_rows", "int64", ["scored"]);
   const targets = g.input("target_ids", "int64", ["scored"]);
   const weights = g.input("target_weights", "float32", ["scored"]);

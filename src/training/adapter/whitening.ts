@@ -39,8 +39,7 @@ export class Whitening {
   static measure(examples: readonly Float32Array[], width: number, settings: AdapterSettings): Whitening {
     const { injectedStates, sharedConnector } = settings;
     const injected = examples.map((states) => states.subarray(states.length - injectedStates * width));
-    const state = (states: Float32Array, index: number) =>
-      states.subarray(index * width, (index + 1) * width);
+    const state = (states: Float32Array, index: number) => states.subarray(index * width, (index + 1) * width);
     const indices = Array.from({ length: injectedStates }, (_, index) => index);
     const groups = sharedConnector
       ? [injected.flatMap((states) => indices.map((index) => state(states, index)))]
@@ -122,7 +121,6 @@ function coordinatesOf(rows: readonly Float32Array[], width: number): Coordinate
   const covariance = centred.transpose().mmul(centred).div(rows.length);
   // Above zero even if all states are the same up to rounding.
   const ridge = (RIDGE * covariance.trace()) / width + 1e-8;
-  const factor = new CholeskyDecomposition(Matrix.add(covariance, Matrix.eye(width).mul(ridge)))
-    .lowerTriangularMatrix;
+  const factor = new CholeskyDecomposition(Matrix.add(covariance, Matrix.eye(width).mul(ridge))).lowerTriangularMatrix;
   return { mean, factor, inverse: solve(factor, Matrix.eye(width)) };
 }

@@ -51,9 +51,7 @@ function expectedInstead(head: Uint8Array, modality: MediaReference["modality"])
     case "audio":
       return containerOf(head) === undefined ? "a sound, or a video with one" : undefined;
     case "video":
-      return containerOf(head)?.holdsVideo || mayMove(head)
-        ? undefined
-        : `a video (${containerNames.join(", ")})`;
+      return containerOf(head)?.holdsVideo || mayMove(head) ? undefined : `a video (${containerNames.join(", ")})`;
     default:
       return modality satisfies never;
   }

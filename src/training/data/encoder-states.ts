@@ -113,22 +113,13 @@ export class EncoderStates {
     const input: Tensor = { type: "float32", shape: [1, ...inputShape], data };
     const { cls_states: states } = await session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
     if (states?.data.length !== elementCount([depth, width])) {
-      throw new EpalmError(
-        "invalid_model",
-        `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`,
-      );
+      throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`);
     }
     return floats(states);
   }
 
   /** The change depends on the picture and the number alone, not on the order in which views come. */
-  #augmented(
-    data: Float32Array,
-    height: number,
-    width: number,
-    path: string,
-    augmentation: number,
-  ): Float32Array {
+  #augmented(data: Float32Array, height: number, width: number, path: string, augmentation: number): Float32Array {
     const { mirror, seed } = this.#options;
     const content = Number.parseInt(this.#contentKeys.get(path)?.slice(0, 8) ?? "0", 16);
     const [random = Math.random] = randomStreams(

@@ -57,8 +57,7 @@ function exampleOf(fields: Fields, where: string, folder: string): Finding {
     return badExample(where, `expected one of 'image', 'audio', 'video', got ${named.length}`);
   }
   const { caption, question, answer } = fields;
-  if (caption && question === undefined && !answer)
-    return { kind: "caption", where, media, captions: caption };
+  if (caption && question === undefined && !answer) return { kind: "caption", where, media, captions: caption };
   if (!caption && question !== undefined && answer) {
     return { kind: "vqa", where, media, question, answers: answer };
   }

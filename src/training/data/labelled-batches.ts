@@ -77,10 +77,7 @@ async function batchOf(
   const data = new Float32Array(made.length * size);
   for (const [row, { data: own }] of made.entries()) data.set(own, row * size);
   const patches = Array.from(patchLabels.keys(), (attribute) => {
-    return [
-      attribute,
-      patchTargets(made.flatMap((one) => Array.from(one.patches?.get(attribute) ?? []))),
-    ] as const;
+    return [attribute, patchTargets(made.flatMap((one) => Array.from(one.patches?.get(attribute) ?? [])))] as const;
   });
   return {
     examples: indices.flatMap((index) => examples[index] ?? []),

@@ -10,8 +10,7 @@ export async function listImages(folder: string): Promise<string[]> {
   });
   const images = names.filter(
     (name) =>
-      imageExtensions.includes(extname(name).toLowerCase()) &&
-      !name.split(sep).some((part) => part.startsWith(".")),
+      imageExtensions.includes(extname(name).toLowerCase()) && !name.split(sep).some((part) => part.startsWith(".")),
   );
   if (images.length === 0) throw new EpalmError("not_found", `${folder}: no pictures in it`);
   return images.sort().map((name) => join(folder, name));

@@ -68,10 +68,7 @@ export async function readDataSet(source: DataSetSource, options: ReadOptions = 
       else examples.push(finding);
     }
     if (examples.length + skipped.length > MAX_EXAMPLES) {
-      throw new EpalmError(
-        "too_large",
-        `${source.path}: expected at most ${MAX_EXAMPLES} examples, got more`,
-      );
+      throw new EpalmError("too_large", `${source.path}: expected at most ${MAX_EXAMPLES} examples, got more`);
     }
   }
   refuseBadExamples(source.path, examples.length, skipped, options);
@@ -83,10 +80,7 @@ async function formatOf(source: DataSetSource): Promise<DataSetFormat> {
   const format = source.format ?? guess(source, isFolder);
   if (isFolder !== (format === "text-folder")) {
     const [expected, got] = isFolder ? ["file", "folder"] : ["folder", "file"];
-    throw new EpalmError(
-      "invalid_option",
-      `${source.path}: expected a ${expected} for ${format}, got a ${got}`,
-    );
+    throw new EpalmError("invalid_option", `${source.path}: expected a ${expected} for ${format}, got a ${got}`);
   }
   const isVqa = format === "vqa-v2";
   if (isVqa && source.annotations === undefined) {

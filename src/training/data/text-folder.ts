@@ -10,21 +10,7 @@ import { MAX_LINE_BYTES } from "./read-lines.js";
 
 const extensions: Readonly<Record<Modality, readonly string[]>> = {
   image: imageExtensions,
-  audio: [
-    ".wav",
-    ".mp3",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".m4a",
-    ".aac",
-    ".aiff",
-    ".aif",
-    ".au",
-    ".caf",
-    ".amr",
-  ],
+  audio: [".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aiff", ".aif", ".au", ".caf", ".amr"],
   video: [".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp"],
 };
 

@@ -39,10 +39,7 @@ export class TrainingBatches implements BatchSource {
     this.#examples = examples;
     this.#states = states;
     this.#options = options;
-    const rows = examples.reduce(
-      (sum, { example, texts }) => sum + (example.kind === "vqa" ? 1 : texts.length),
-      0,
-    );
+    const rows = examples.reduce((sum, { example, texts }) => sum + (example.kind === "vqa" ? 1 : texts.length), 0);
     this.batchesPerEpoch = Math.ceil(rows / options.batchSize);
   }
 
@@ -85,8 +82,7 @@ export class TrainingBatches implements BatchSource {
     const [depth, width] = this.#options.statesShape;
     const states = new Float32Array(items.length * depth * width);
     if (!this.#options.textOnly) {
-      for (const [row, { view }] of items.entries())
-        states.set(await this.#states.read(view), row * depth * width);
+      for (const [row, { view }] of items.entries()) states.set(await this.#states.read(view), row * depth * width);
     }
     const length = Math.max(0, ...items.map(({ text }) => text.tokens.length));
     const ids = new BigInt64Array(items.length * length);

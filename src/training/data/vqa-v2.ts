@@ -85,10 +85,7 @@ function imageNamer(pattern: string, split: string | undefined, questions: strin
     throw new EpalmError("invalid_option", `image pattern: expected {id} or {id:012d} in it, got ${pattern}`);
   }
   if (pattern.includes("{split}") && split === undefined) {
-    throw new EpalmError(
-      "invalid_data",
-      `${questions}: expected 'data_subtype', for images named ${pattern}`,
-    );
+    throw new EpalmError("invalid_data", `${questions}: expected 'data_subtype', for images named ${pattern}`);
   }
   const named = pattern.replaceAll("{split}", () => split ?? "");
   return (id) => named.replace(placeholder, String(id).padStart(Number(digits ?? 0), "0"));

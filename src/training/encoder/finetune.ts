@@ -139,10 +139,7 @@ function labeller(regions: readonly string[], side: number) {
   };
 }
 
-function refuseMissingBlocks(
-  { num_hidden_layers: blocks }: VitConfig,
-  { trainedBlocks = 0 }: FinetuneOptions,
-): void {
+function refuseMissingBlocks({ num_hidden_layers: blocks }: VitConfig, { trainedBlocks = 0 }: FinetuneOptions): void {
   if (trainedBlocks <= blocks) return;
   throw new EpalmError(
     "invalid_option",
@@ -157,10 +154,7 @@ function refuseMovedRegions(
   { leastArea, mirror }: FinetuneOptions,
 ): void {
   if (classes.has(REGIONS)) {
-    throw new EpalmError(
-      "invalid_data",
-      `training pictures: '${REGIONS}' may not be the name of an attribute`,
-    );
+    throw new EpalmError("invalid_data", `training pictures: '${REGIONS}' may not be the name of an attribute`);
   }
   if (regions.length > 0 && (leastArea < 1 || mirror)) {
     throw new EpalmError("invalid_option", "pictures with regions: expected no crops and no mirrors");
@@ -179,10 +173,7 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   return {
     config,
     tensors: new Map(
-      Array.from(tensors, ([name, { shape }]) => [
-        name,
-        { type: "float32", shape, data: initialize(name, shape) },
-      ]),
+      Array.from(tensors, ([name, { shape }]) => [name, { type: "float32", shape, data: initialize(name, shape) }]),
     ),
   };
 }

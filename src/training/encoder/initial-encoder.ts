@@ -20,10 +20,7 @@ export function initialEncoder(
   const [random = Math.random] = randomStreams(seed, 1);
   const weights = new InitialWeights(patchInitializer(random), (name) => name.endsWith("attn.qkv.weight"));
   const g = new GraphBuilder("initial-weights");
-  const backbone = encoderArchitecture(config.model_type, "config").build(
-    config,
-    new TrainedParameters(g, weights),
-  );
+  const backbone = encoderArchitecture(config.model_type, "config").build(config, new TrainedParameters(g, weights));
   // Building the graph asks for each tensor that there is.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
   return new Map(Array.from(weights.tensors, ([name, tensor]) => [name, start.get(name) ?? tensor]));

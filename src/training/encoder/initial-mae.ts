@@ -13,19 +13,14 @@ import { sinCosPositions } from "./positions.js";
  */
 export function initialMae(config: MaeConfig, seed: number): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(seed, 1);
-  const weights = new InitialWeights(maeInitializer(config, random), (name) =>
-    name.endsWith(".attn.qkv.weight"),
-  );
+  const weights = new InitialWeights(maeInitializer(config, random), (name) => name.endsWith(".attn.qkv.weight"));
   // The graph needs for each tensor that there is.
   maeGraph(config, weights);
   return weights.tensors;
 }
 
 /** For the tensors of a ViT and of a masked auto-encoder's decoder, by their published names. */
-export function maeInitializer(
-  config: Pick<MaeConfig, "image_size" | "patch_size">,
-  random: Random,
-): Initializer {
+export function maeInitializer(config: Pick<MaeConfig, "image_size" | "patch_size">, random: Random): Initializer {
   return (name, shape) => {
     if (name.endsWith("pos_embed")) {
       return sinCosPositions(shape[2] ?? 0, patchesPerSide(config)).data;

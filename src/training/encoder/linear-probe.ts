@@ -150,10 +150,7 @@ async function trainHead(
   const parameters = new TrainedParameters(g, initial);
   const states = g.input("states", "float32", ["batch", width]);
   const targets = g.input("labels", "int64", ["batch"]);
-  const logits = g.output(
-    "logits",
-    linear(g, states, parameters.linear("head", width, labels.length, { bias: true })),
-  );
+  const logits = g.output("logits", linear(g, states, parameters.linear("head", width, labels.length, { bias: true })));
   g.output("loss", g.squeeze(g.mean(g.crossEntropy(logits, targets).loss, 0), 0));
   const graph = gradient(g.finish(), "loss", parameters.trained);
   const training = await WeightTraining.open(

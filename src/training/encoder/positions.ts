@@ -8,16 +8,10 @@ import { floats, type Tensor } from "../../tensor/tensor.js";
  *
  * @throws unsupported_architecture where the width is no multiple of 4
  */
-export function sinCosPositions(
-  width: number,
-  side: number,
-): Tensor & { readonly data: Float32Array<ArrayBuffer> } {
+export function sinCosPositions(width: number, side: number): Tensor & { readonly data: Float32Array<ArrayBuffer> } {
   const quarter = width / 4;
   if (!Number.isInteger(quarter)) {
-    throw new EpalmError(
-      "unsupported_architecture",
-      `positions: expected a width that 4 divides, got ${width}`,
-    );
+    throw new EpalmError("unsupported_architecture", `positions: expected a width that 4 divides, got ${width}`);
   }
   const data = new Float32Array((1 + side * side) * width);
   for (let row = 0; row < side; row++) {

@@ -114,11 +114,7 @@ function patchOf(
 }
 
 /** Where a decoder speaks of normed patches, mean and std are the original's, as in the published figures. */
-function inPixels(
-  { norm_pix_loss }: MaeConfig,
-  predicted: Float32Array,
-  original: Float32Array,
-): Float32Array {
+function inPixels({ norm_pix_loss }: MaeConfig, predicted: Float32Array, original: Float32Array): Float32Array {
   if (!norm_pix_loss) return predicted;
   const mean = original.reduce((sum, value) => sum + value, 0) / original.length;
   const squares = original.reduce((sum, value) => sum + (value - mean) ** 2, 0);

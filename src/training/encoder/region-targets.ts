@@ -28,11 +28,7 @@ export interface PatchTargets {
  * A patch shows the last region that contains its centre. The weights inside of regions sum to the regions per image, so
  * that each weighs as much as an attribute; those outside to {@link OUTSIDE_SHARE}.
  */
-export function regionTargets(
-  images: readonly LabelledImage[],
-  labels: readonly string[],
-  side: number,
-): PatchTargets {
+export function regionTargets(images: readonly LabelledImage[], labels: readonly string[], side: number): PatchTargets {
   const places = new Map(labels.map((label, place) => [label, place]));
   const shown = images.flatMap(({ regions }) =>
     Array.from({ length: side * side }, (_, patch) => {

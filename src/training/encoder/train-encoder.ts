@@ -137,9 +137,7 @@ async function openTraining(
   options: EncoderTrainingOptions,
 ): Promise<{ classifier: ClassifierGraph; training: WeightTraining }> {
   const { output, config, classes, patchClasses = [], extraHead, heads, threads } = options;
-  const counts = new Map(
-    Array.from([...classes, ...patchClasses], ([name, labels]) => [name, labels.length]),
-  );
+  const counts = new Map(Array.from([...classes, ...patchClasses], ([name, labels]) => [name, labels.length]));
   if (extraHead) counts.set(extraHead.name, extraHead.width);
   const weights = new Map(options.weights);
   for (const [name, tensor] of initialHeads(counts, Number(config.hidden_size), options.seed)) {

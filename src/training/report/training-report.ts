@@ -101,9 +101,7 @@ function scoreNames(epochs: readonly ReportEpoch[]): string[] {
 
 function scoreTable(epochs: readonly ReportEpoch[]): string {
   const names = scoreNames(epochs);
-  const best = new Map(
-    names.map((name) => [name, Math.max(...epochs.map(({ scores }) => scores[name] ?? -1))]),
-  );
+  const best = new Map(names.map((name) => [name, Math.max(...epochs.map(({ scores }) => scores[name] ?? -1))]));
   const head = ["epoch", ...names].map((name) => cell("th", name));
   const rows = epochs.map(({ epoch, scores }) => [
     cell("td", String(epoch)),

@@ -18,19 +18,7 @@ function numbersIn(value: unknown, path = ""): [string, number][] {
 
 describe("epalm bench", { concurrency: true }, () => {
   it("measures every stage", async () => {
-    const args = [
-      "bench",
-      "-m",
-      model,
-      "--rounds",
-      "2",
-      "--new-tokens",
-      "8",
-      "--together",
-      "3",
-      "--threads",
-      "1",
-    ];
+    const args = ["bench", "-m", model, "--rounds", "2", "--new-tokens", "8", "--together", "3", "--threads", "1"];
     const { code, stdout } = await epalm([...args, "--json"]);
     assert.equal(code, 0);
     const report = JSON.parse(stdout);

@@ -86,14 +86,7 @@ describe("epalm build", () => {
     const none = await epalm(["build", ...decoder, "-o", output]);
     assert.equal(none.code, 2);
     assert.match(none.stderr, /^epalm: --encoder: expected at least one encoder; [^\n]+\n$/);
-    const misfit = await epalm([
-      "build",
-      "--audio-encoder",
-      join(GOLDEN, "encoder"),
-      ...decoder,
-      "-o",
-      output,
-    ]);
+    const misfit = await epalm(["build", "--audio-encoder", join(GOLDEN, "encoder"), ...decoder, "-o", output]);
     assert.equal(misfit.code, 2);
     assert.match(misfit.stderr, /\nepalm: .*: expected an encoder of audio, got vit, which takes image\n$/);
     assert.equal(existsSync(output), false);

@@ -30,17 +30,7 @@ function offered(...words: readonly string[]): string[] {
 describe("completion in bash", () => {
   it("offers all commands, and those that begin like it", () => {
     const all = offered("epalm", "");
-    for (const command of [
-      "build",
-      "caption",
-      "vqa",
-      "serve",
-      "train",
-      "eval",
-      "fedmae",
-      "bench",
-      "completion",
-    ]) {
+    for (const command of ["build", "caption", "vqa", "serve", "train", "eval", "fedmae", "bench", "completion"]) {
       assert.ok(all.includes(command), command);
     }
     assert.deepEqual(offered("epalm", "in"), ["inspect"]);

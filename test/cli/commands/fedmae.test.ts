@@ -28,8 +28,7 @@ describe("epalm fedmae", () => {
     await drawStripes(at("two"), 3, "down");
     await drawStripes(at("three"), 3, "across");
     for (const colour of ["red", "blue"] as const) {
-      for (let index = 0; index < 4; index++)
-        await drawColour(at("colours", colour, `${index}.png`), colour, index);
+      for (let index = 0; index < 4; index++) await drawColour(at("colours", colour, `${index}.png`), colour, index);
     }
     writeFileSync(at("config.json"), JSON.stringify(settings));
   });
@@ -38,10 +37,7 @@ describe("epalm fedmae", () => {
     const { code, stdout, stderr } = await epalm(["fedmae", "pretrain", at("config.json")]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^3 clients, 9 pictures, 1 rounds$/m);
-    assert.match(
-      stderr,
-      /^round 1: loss \d\.\d{4} · patch's mean \d\.\d{4} · .* down, .* up per client · peak /m,
-    );
+    assert.match(stderr, /^round 1: loss \d\.\d{4} · patch's mean \d\.\d{4} · .* down, .* up per client · peak /m);
     assert.equal(stdout, `encoder ${at("run", "mae")}\nreport  ${at("run", "report.html")}\n`);
     assert.match(readFileSync(at("run", "report.html"), "utf8"), /data:image\/png;base64,/);
     const again = await epalm(["fedmae", "pretrain", at("config.json"), "--json"]);
@@ -61,15 +57,7 @@ describe("epalm fedmae", () => {
       [0, `encoder ${at("stacked")}: 2 blocks of width 32\n`],
       stacked.stderr,
     );
-    const repeated = await epalm([
-      "fedmae",
-      "cascade",
-      blocks[0] ?? "",
-      "--depth",
-      "4",
-      "-o",
-      at("repeated"),
-    ]);
+    const repeated = await epalm(["fedmae", "cascade", blocks[0] ?? "", "--depth", "4", "-o", at("repeated")]);
     assert.match(repeated.stdout, /: 4 blocks of width 32$/m, repeated.stderr);
   });
 
@@ -82,15 +70,7 @@ describe("epalm fedmae", () => {
     assert.match(tuned.stderr, /^epoch 6: label 100/m);
     assert.match(tuned.stdout, /^label +100/);
     for (const more of [[], ["--untrained"]]) {
-      const probed = await epalm([
-        "fedmae",
-        "finetune",
-        at("run", "mae"),
-        ...data,
-        "--probe",
-        "--json",
-        ...more,
-      ]);
+      const probed = await epalm(["fedmae", "finetune", at("run", "mae"), ...data, "--probe", "--json", ...more]);
       assert.equal(probed.code, 0, probed.stderr);
       assert.ok(JSON.parse(probed.stdout).label > 0.5, probed.stdout);
     }
@@ -113,16 +93,7 @@ describe("epalm fedmae", () => {
       [0, `encoder ${at("imported")}: 1 blocks of width 32, 32 pixels\n`],
       same.stderr,
     );
-    const larger = await epalm([
-      "fedmae",
-      "import",
-      facebook,
-      ...heads,
-      "--image-size",
-      "48",
-      "-o",
-      at("larger"),
-    ]);
+    const larger = await epalm(["fedmae", "import", facebook, ...heads, "--image-size", "48", "-o", at("larger")]);
     assert.match(larger.stdout, /width 32, 48 pixels$/m, larger.stderr);
     const drawn = await epalm(["fedmae", "reconstruct", at("larger"), picture, "-o", at("larger.png")]);
     assert.equal(drawn.code, 0, drawn.stderr);
@@ -144,21 +115,11 @@ describe("epalm fedmae", () => {
     });
   }
 
-  const refused: readonly (readonly [
-    what: string,
-    args: () => readonly string[],
-    code: number,
-    message: RegExp,
-  ])[] = [
+  const refused: readonly (readonly [what: string, args: () => readonly string[], code: number, message: RegExp])[] = [
     ["a config that is not there", () => ["pretrain", at("none.yaml")], 1, /none\.yaml: no such file/],
     ["an unknown key", () => ["pretrain", at("odd.json")], 2, /odd\.json: .*"?round"?/],
     ["a width that heads do not divide", () => ["pretrain", at("heads.json")], 1, /num_attention_heads/],
-    [
-      "a checkpoint that is not there",
-      () => ["import", at("none.pth"), "-o", at("x")],
-      1,
-      /none\.pth: no such file/,
-    ],
+    ["a checkpoint that is not there", () => ["import", at("none.pth"), "-o", at("x")], 1, /none\.pth: no such file/],
     [
       "an adapter in place of an encoder",
       () => ["import", join(GOLDEN, "adapter.pth"), "-o", at("x")],

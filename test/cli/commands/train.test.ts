@@ -64,10 +64,7 @@ describe("epalm train and epalm eval", () => {
     const odd = await epalm(["train", at("odd.json")]);
     assert.equal(odd.code, 2, odd.stderr);
     assert.match(odd.stderr, /odd\.json: .*"?epoch"?/);
-    writeFileSync(
-      at("bad.jsonl"),
-      '{"image": "red.png", "caption": "x"}\n{"image": "gone.png", "caption": "x"}\n',
-    );
+    writeFileSync(at("bad.jsonl"), '{"image": "red.png", "caption": "x"}\n{"image": "gone.png", "caption": "x"}\n');
     writeFileSync(
       at("bad.json"),
       JSON.stringify({ ...settings, output: "bad", data: { train: { path: "bad.jsonl" } } }),

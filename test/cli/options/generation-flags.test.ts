@@ -33,16 +33,11 @@ test("flags become the library's options, and only those that were given", () =>
     stop: ["true", "b"],
     numReturnSequences: 2,
   });
-  assert.deepEqual(givenGenerationFlags(parsed("--sequences", "2", "--top-k", "5")), [
-    "--top-k",
-    "--sequences",
-  ]);
+  assert.deepEqual(givenGenerationFlags(parsed("--sequences", "2", "--top-k", "5")), ["--top-k", "--sequences"]);
 });
 
 test("early stopping is true, false or a word", () => {
-  const values = ["true", "false", "never"].map((text) =>
-    generationOptions(parsed("--early-stopping", text)),
-  );
+  const values = ["true", "false", "never"].map((text) => generationOptions(parsed("--early-stopping", text)));
   assert.deepEqual(values, [{ earlyStopping: true }, { earlyStopping: false }, { earlyStopping: "never" }]);
 });
 

@@ -56,19 +56,13 @@ describe("beam search", () => {
 
   it("settles no token before the end", () => {
     const rules = { eosTokenIds: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
-    const strategy = beamSearch(
-      { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
-      rules,
-    );
+    const strategy = beamSearch({ beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
     assert.ok(run(strategy, model, [1]).settled.every((tokens) => tokens === undefined));
   });
 
   it("refuses outputs of other rows than it asked for", () => {
     const rules = { eosTokenIds: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
-    const strategy = beamSearch(
-      { beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false },
-      rules,
-    );
+    const strategy = beamSearch({ beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
     const output = rowOutput(model.logitsAfter([1]));
     strategy.advance([output]);
     assert.throws(() => strategy.advance([output]), {
@@ -93,9 +87,6 @@ function compare(testCase: Case, name: string): void {
   for (const [rank, { score }] of hypotheses.entries()) {
     const expected = answers[rank]?.[2];
     if (typeof expected !== "number") continue; // greedy: transformers gives no score
-    assert.ok(
-      Math.abs(score - expected) <= 1e-5 * Math.max(1, Math.abs(expected)),
-      `${name}: score ${score}`,
-    );
+    assert.ok(Math.abs(score - expected) <= 1e-5 * Math.max(1, Math.abs(expected)), `${name}: score ${score}`);
   }
 }

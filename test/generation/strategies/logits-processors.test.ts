@@ -22,10 +22,7 @@ describe("warping", () => {
       assert.equal(warped.length, kept, JSON.stringify(logitsProcessors));
       for (const [rank, token] of Array.from(next.tokens).entries()) {
         const difference = Math.abs((warped[rank] ?? 0) - (probabilities[token] ?? Number.NaN));
-        assert.ok(
-          difference < 1e-6,
-          `${JSON.stringify(logitsProcessors)}: token ${token} differs by ${difference}`,
-        );
+        assert.ok(difference < 1e-6, `${JSON.stringify(logitsProcessors)}: token ${token} differs by ${difference}`);
       }
     }
   });
@@ -37,17 +34,11 @@ describe("warping", () => {
   });
 
   it("keeps one token however small top-p is", () => {
-    assert.deepEqual(
-      [...applyLogitsProcessors(rowOutput([0, 0, 0]), { temperature: 1, topP: Number.MIN_VALUE })],
-      [1],
-    );
+    assert.deepEqual([...applyLogitsProcessors(rowOutput([0, 0, 0]), { temperature: 1, topP: Number.MIN_VALUE })], [1]);
   });
 
   it("stays finite at the coldest temperatures", () => {
-    assert.deepEqual(
-      [...applyLogitsProcessors(rowOutput([1, 3, 2]), { temperature: Number.MIN_VALUE })],
-      [1, 0, 0],
-    );
+    assert.deepEqual([...applyLogitsProcessors(rowOutput([1, 3, 2]), { temperature: Number.MIN_VALUE })], [1, 0, 0]);
   });
 
   it("refuses a distribution that is none", () => {

@@ -15,11 +15,7 @@ const rules: StopRules = {
 };
 
 /** The tokens of all sequences. */
-function drawn(
-  seed: number,
-  numReturnSequences: number,
-  logitsProcessors: LogitsProcessors = { temperature: 1 },
-) {
+function drawn(seed: number, numReturnSequences: number, logitsProcessors: LogitsProcessors = { temperature: 1 }) {
   return run(sampling({ numReturnSequences, seed, logitsProcessors }, rules), model).hypotheses.map(
     ({ tokens }) => tokens,
   );

@@ -44,9 +44,7 @@ describe("finishReason", () => {
   });
 
   it("finds one behind any number of tokens without text", () => {
-    const rules = rulesWith(["ab"], (tokens) =>
-      tokens.map((token) => (token === 0 ? "" : "ab"[token - 1])).join(""),
-    );
+    const rules = rulesWith(["ab"], (tokens) => tokens.map((token) => (token === 0 ? "" : "ab"[token - 1])).join(""));
     assert.equal(finishReason([1, ...Array<number>(200).fill(0), 2], rules), "stop");
   });
 
@@ -98,9 +96,7 @@ describe("streamableText", () => {
   });
 
   it("never takes back what it gave", () => {
-    const text = fc
-      .array(fc.constantFrom("a", "b", "é", "👍"), { maxLength: 30 })
-      .map((parts) => parts.join(""));
+    const text = fc.array(fc.constantFrom("a", "b", "é", "👍"), { maxLength: 30 }).map((parts) => parts.join(""));
     const stop = fc
       .array(fc.constantFrom("a", "b", "é"), { minLength: 1, maxLength: 4 })
       .map((parts) => parts.join(""));

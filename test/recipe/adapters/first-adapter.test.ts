@@ -39,9 +39,7 @@ async function writePictures(folder: string): Promise<void> {
   for (const [index, [name, background]] of Object.entries(colors).entries()) {
     for (let side = 24; side < 28; side++) {
       const image = `${index}-${side}.png`;
-      await sharp({ create: { width: side, height: side, channels: 3, background } }).toFile(
-        join(folder, image),
-      );
+      await sharp({ create: { width: side, height: side, channels: 3, background } }).toFile(join(folder, image));
       lines.push(JSON.stringify({ image, labels: { background: name } }));
     }
   }

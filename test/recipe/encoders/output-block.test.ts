@@ -18,10 +18,7 @@ describe("an encoder with one block more", () => {
       Array.from(of, ([name, { shape }]) => `${name} ${shape}`).sort();
     assert.deepEqual(shapes(all), shapes(randomWeights(deeper)));
     const left = Array.from(all.keys()).filter((name) => !added.has(name));
-    assert.ok(
-      left.length > 0 && left.every((name) => /^blocks\.2\.(attn\.qkv|mlp\.fc1)\./.test(name)),
-      left.join(),
-    );
+    assert.ok(left.length > 0 && left.every((name) => /^blocks\.2\.(attn\.qkv|mlp\.fc1)\./.test(name)), left.join());
   });
 
   it("is refused where the encoder has another depth, or no final norm", () => {

@@ -32,8 +32,7 @@ function inputs(count: number, seed: number) {
       const [random = Math.random] = randomStreams(seed + index, 1);
       const { height, time } = examples[index]?.labels ?? {};
       const data = Float32Array.from({ length: FRAMES * BINS }, (_, at) => {
-        const isThere =
-          at % BINS < BINS / 2 === (height === "low") && at < (FRAMES * BINS) / 2 === (time === "early");
+        const isThere = at % BINS < BINS / 2 === (height === "low") && at < (FRAMES * BINS) / 2 === (time === "early");
         return (isThere ? 0.8 : 0) + 0.3 * (random() - 0.5);
       });
       return { data };
@@ -123,9 +122,7 @@ describe("an encoder that is trained on labels", () => {
   it("learns states whose linear map holds the labels' slots", async () => {
     const [random = Math.random] = randomStreams(9, 1);
     const width = 12;
-    const own = new Map(
-      ["low", "high", "early", "late"].map((label) => [label, normal(random, [width], 0.4)]),
-    );
+    const own = new Map(["low", "high", "early", "late"].map((label) => [label, normal(random, [width], 0.4)]));
     const slotOf = (labels: Readonly<Record<string, string>>) => {
       const slot = new Float32Array(width);
       for (const label of Object.values(labels))

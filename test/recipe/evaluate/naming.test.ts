@@ -18,10 +18,7 @@ describe("naming", () => {
 
   it("takes plurals of all kinds", () => {
     assert.deepEqual(naming([["a mouse on a red background", "three mice on a red background"]]), [1, 0, 1]);
-    assert.deepEqual(
-      naming([["sunglasses on a red background", "two sunglasses on a red background"]]),
-      [1, 0, 1],
-    );
+    assert.deepEqual(naming([["sunglasses on a red background", "two sunglasses on a red background"]]), [1, 0, 1]);
   });
 
   it("does not take for a name what is none", () => {

@@ -3,12 +3,7 @@ import { describe, it } from "node:test";
 import { tokenizerConfig, trainTokenizer } from "../../../models/recipe/language-model/byte-pair-encoding.js";
 import { createTokenizer } from "../../../src/tokenizer/tokenizer.js";
 
-const texts = [
-  "low low low low low",
-  "lower lower",
-  "newest newest newest newest newest newest",
-  "widest widest",
-];
+const texts = ["low low low low low", "lower lower", "newest newest newest newest newest newest", "widest widest"];
 
 describe("a tokenizer that was learned", () => {
   const files = { tokenizerJson: trainTokenizer(texts, 4 + 256 + 12), tokenizerConfig };

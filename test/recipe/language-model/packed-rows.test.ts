@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { END_TOKEN } from "../../../models/recipe/language-model/byte-pair-encoding.js";
 import { languageModelGraph } from "../../../models/recipe/language-model/language-model-graph.js";
-import {
-  packedFeeds,
-  packRows,
-  type TokenDocument,
-} from "../../../models/recipe/language-model/packed-rows.js";
+import { packedFeeds, packRows, type TokenDocument } from "../../../models/recipe/language-model/packed-rows.js";
 import { adapterShapes } from "../../../src/adapter/adapter.js";
 import { opt } from "../../../src/backbones/opt.js";
 import { ParameterReader } from "../../../src/backbones/parameters.js";
@@ -120,10 +116,7 @@ async function perceptualLosses(
   const state = new Float32Array(width);
   for (const hint of given) {
     for (const id of hint.ids) {
-      const [token, attribute] = [
-        sequenceAt("embed_tokens.weight", id),
-        sequenceAt("aspects", hint.attribute),
-      ];
+      const [token, attribute] = [sequenceAt("embed_tokens.weight", id), sequenceAt("aspects", hint.attribute)];
       token.forEach((value, i) => {
         state[i] = (state[i] ?? 0) + (hint.weight / hint.ids.length) * value * (attribute[i] ?? 0);
       });
@@ -142,10 +135,7 @@ async function perceptualLosses(
   const widths = { encoder: width, decoder: width, embedding: width };
   const trained = adapterShapes(settings, widths);
   const g = new GraphBuilder("perceptual");
-  const backbone = opt(
-    config,
-    new ParameterReader(g, weightsInMemory(new Map(Object.entries(weights)), "test")),
-  );
+  const backbone = opt(config, new ParameterReader(g, weightsInMemory(new Map(Object.entries(weights)), "test")));
   const graph = lossGraph(g, backbone, { settings, states: { depth: 1, width }, trained });
   const text = BigInt64Array.from([END_TOKEN, ...ids, END_TOKEN].map(BigInt));
   const shape = [1, text.length];

@@ -66,9 +66,6 @@ describe("addresses in requests", () => {
   it("are switched off where the operator allowed no host", async () => {
     const none = { ...limits, hosts: [] };
     const { signal } = new AbortController();
-    await assert.rejects(
-      fetchMedium("https://pictures.example/a.png", "image", none, signal),
-      /switched off/,
-    );
+    await assert.rejects(fetchMedium("https://pictures.example/a.png", "image", none, signal), /switched off/);
   });
 });

@@ -78,9 +78,7 @@ const PATHS = [
   "output",
   "cache",
   "adapter.initial",
-  ...["train", "validation"].flatMap((set) =>
-    ["path", "annotations", "media"].map((key) => `data.${set}.${key}`),
-  ),
+  ...["train", "validation"].flatMap((set) => ["path", "annotations", "media"].map((key) => `data.${set}.${key}`)),
 ];
 
 function isObject(value: unknown): value is Settings {
@@ -103,9 +101,7 @@ function keysOf(settings: Settings, prefix = ""): { leaves: string[]; groups: st
 }
 
 function at(settings: unknown, key: string): unknown {
-  return key
-    .split(".")
-    .reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), settings);
+  return key.split(".").reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), settings);
 }
 
 /** With another value under `a.b`; undefined takes the key out. */
@@ -113,9 +109,7 @@ function changed(settings: Settings, key: string, value: unknown): Settings {
   const [first = "", ...rest] = key.split(".");
   const inner = settings[first];
   const next = rest.length === 0 ? value : changed(isObject(inner) ? inner : {}, rest.join("."), value);
-  return Object.fromEntries(
-    Object.entries({ ...settings, [first]: next }).filter(([, one]) => one !== undefined),
-  );
+  return Object.fromEntries(Object.entries({ ...settings, [first]: next }).filter(([, one]) => one !== undefined));
 }
 
 /** The keys of the schema itself, as its JSON schema has them. */
@@ -150,10 +144,7 @@ const { leaves, groups } = keysOf(full);
 describe("a training config", () => {
   it("takes every key there is, and paths relative to its file", () => {
     assert.deepEqual(leaves.toSorted(), schemaKeys(z.toJSONSchema(trainingConfigSchema)).toSorted());
-    const expected = PATHS.reduce(
-      (settings, key) => changed(settings, key, inFolder(String(at(full, key)))),
-      full,
-    );
+    const expected = PATHS.reduce((settings, key) => changed(settings, key, inFolder(String(at(full, key)))), full);
     assert.deepEqual(readTrainingConfig(write(stringify(full))), expected);
   });
 
@@ -186,10 +177,7 @@ describe("a training config", () => {
   for (const key of [...groups, ...leaves]) {
     it(`refuses what is no value of '${key}'`, () => {
       for (const value of [null, [[]], [], isObject(at(full, key)) ? "x" : { a: 1 }]) {
-        assertRefused(
-          changed(full, key, value),
-          key === "adapter.tasks" && isDeep(value) ? `${key}[0]` : key,
-        );
+        assertRefused(changed(full, key, value), key === "adapter.tasks" && isDeep(value) ? `${key}[0]` : key);
       }
       const value = at(full, key);
       const wrongType = typeof value === "string" ? 1 : typeof value === "object" ? undefined : String(value);
@@ -254,11 +242,7 @@ describe("a training config", () => {
   }
 
   it("refuses a task that there is none of, by its place", () => {
-    assertRefused(
-      changed(full, "adapter.tasks", ["caption", "retrieval"]),
-      "adapter.tasks[1]",
-      /caption.*vqa/,
-    );
+    assertRefused(changed(full, "adapter.tasks", ["caption", "retrieval"]), "adapter.tasks[1]", /caption.*vqa/);
   });
 });
 
@@ -279,10 +263,7 @@ describe("the defaults of a training config", () => {
 
   it("are the same for a group that is left out and one that is empty", () => {
     const empty = { ...smallest, loss: {}, optimizer: {}, schedule: {} };
-    assert.deepEqual(
-      readTrainingConfig(write(stringify(empty))),
-      readTrainingConfig(write(stringify(smallest))),
-    );
+    assert.deepEqual(readTrainingConfig(write(stringify(empty))), readTrainingConfig(write(stringify(smallest))));
   });
 });
 
@@ -349,10 +330,7 @@ function isDeep(value: unknown): boolean {
 
 /** Two to the power of `depth` items. */
 function aliases(depth: number): string {
-  const lines = Array.from(
-    { length: depth },
-    (_, index) => `a${index + 1}: &a${index + 1} [*a${index}, *a${index}]`,
-  );
+  const lines = Array.from({ length: depth }, (_, index) => `a${index + 1}: &a${index + 1} [*a${index}, *a${index}]`);
   return ["a0: &a0 x", ...lines, ""].join("\n");
 }
 
@@ -369,10 +347,7 @@ function documentedDefaults(): Map<string, unknown> {
       const values = defaults.split(", ");
       return keys.map((key, index): [string, unknown] => {
         const value = values.length === 1 ? defaults : (values[index] ?? "");
-        return [
-          key.includes(".") ? key : `${group}${key}`,
-          words.includes(value) ? undefined : parsed(value),
-        ];
+        return [key.includes(".") ? key : `${group}${key}`, words.includes(value) ? undefined : parsed(value)];
       });
     }),
   );

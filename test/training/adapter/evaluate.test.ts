@@ -2,12 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
-import {
-  type Prediction,
-  predict,
-  type ScoredExample,
-  score,
-} from "../../../src/training/adapter/evaluate.js";
+import { type Prediction, predict, type ScoredExample, score } from "../../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../../src/training/metrics/caption-scores.js";
 import { vqaAccuracy } from "../../../src/training/metrics/vqa-accuracy.js";
 
@@ -60,8 +55,7 @@ describe("predict", () => {
   it("tells a prediction as soon as all before it are there", async () => {
     const answer: (() => void)[] = [];
     const told: string[] = [];
-    const ask = (example: ScoredExample) =>
-      new Promise<string>((resolve) => answer.push(() => resolve(said(example))));
+    const ask = (example: ScoredExample) => new Promise<string>((resolve) => answer.push(() => resolve(said(example))));
     const onPrediction = ({ id }: Prediction) => told.push(id);
     const done = predict(captions(3), ask, { concurrency: 3, onPrediction });
     const toldAfter = async (index: number) => {

@@ -66,9 +66,7 @@ function lossesOf(name: string): number[] {
   const lines = readFileSync(join(at(name), "log.jsonl"), "utf8")
     .trimEnd()
     .split("\n");
-  return lines
-    .map((line) => JSON.parse(line))
-    .flatMap(({ kind, tokenLoss }) => (kind === "step" ? [tokenLoss] : []));
+  return lines.map((line) => JSON.parse(line)).flatMap(({ kind, tokenLoss }) => (kind === "step" ? [tokenLoss] : []));
 }
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -83,9 +81,7 @@ before(async () => {
       const file = `${kind}-${index}.${ending}`;
       writeFileSync(at(file), make(index));
       const caption = captions[index % 2] ?? "";
-      return index < 5
-        ? { [kind]: file, caption }
-        : { [kind]: file, question: "what is it?", answer: caption };
+      return index < 5 ? { [kind]: file, caption } : { [kind]: file, question: "what is it?", answer: caption };
     });
     writeLines(kind, lines.slice(0, 6));
     writeLines(`${kind}-held-out`, [...lines.slice(3, 4), ...lines.slice(6)]);
@@ -183,11 +179,7 @@ describe("an adapter for sounds or videos", () => {
     const { encoder, otherEncoders: [audio = encoder] = [], ...rest } = severalModel(at("sounds"));
     await buildModel({ ...rest, encoder: audio, adapters: [] });
     const cases = [
-      [
-        { model: "sounds" },
-        { modality: "image" },
-        /^adapter\.modality: expected an encoder of image, got audio$/,
-      ],
+      [{ model: "sounds" }, { modality: "image" }, /^adapter\.modality: expected an encoder of image, got audio$/],
       [{ augmentations: 2 }, {}, /^augmentations: expected 0 for audio, got 2$/],
     ] as const;
     for (const [changes, adapter, message] of cases) {

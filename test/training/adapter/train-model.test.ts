@@ -1,15 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -122,10 +114,8 @@ describe("training a model's adapter", () => {
     for (const steps of [3, 11, 40]) {
       const child = spawn(process.execPath, [cli, "train", path], { stdio: "ignore" });
       const ended = once(child, "exit");
-      const reached = () =>
-        existsSync(join(temporary, "killed", "log.jsonl")) && log("killed").length >= steps;
-      for (let waited = 0; waited < 60_000 && child.exitCode === null && !safely(reached); waited += 5)
-        await delay(5);
+      const reached = () => existsSync(join(temporary, "killed", "log.jsonl")) && log("killed").length >= steps;
+      for (let waited = 0; waited < 60_000 && child.exitCode === null && !safely(reached); waited += 5) await delay(5);
       child.kill("SIGKILL");
       await ended;
       if (child.signalCode === "SIGKILL") kills++;
@@ -183,9 +173,7 @@ describe("training a model's adapter", () => {
       const blind = await evaluateModel(model, examples, { textOnly: true });
       assert.equal(seeing.predictions.length, examples.length);
       assert.equal(
-        new Set(
-          blind.predictions.filter(({ kind }) => kind === "caption").map(({ prediction }) => prediction),
-        ).size,
+        new Set(blind.predictions.filter(({ kind }) => kind === "caption").map(({ prediction }) => prediction)).size,
         1,
       );
     } finally {

@@ -57,10 +57,7 @@ async function checkSteps(model: GoldenModel, session: Session): Promise<void> {
   for (let step = 0; step < 3; step++) {
     // A session may keep what it was given: tensors are new for each run.
     const trained = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
-    const results = await session.run({ ...modelFeeds(model), ...trained }, [
-      "loss",
-      ...names.map(gradientName),
-    ]);
+    const results = await session.run({ ...modelFeeds(model), ...trained }, ["loss", ...names.map(gradientName)]);
     const close = (found: string, expected: string) =>
       assertTensorClose(expected, results[found] as Tensor, model.golden(expected), tolerances.golden);
     if (step === 0) for (const name of names) close(gradientName(name), `grad.${name}`);
@@ -305,9 +302,7 @@ async function slopeAlongGradient(model: GoldenModel, session: Session, feeds: F
     const moved = names.map((name): [string, Tensor] => {
       const slope = floats(results, gradientName(name));
       const { shape, data } = model.adapter.tensors.get(name) as Tensor;
-      const values = (data as Float32Array).map(
-        (value, i) => value + (way * (slope[i] as number)) / expected,
-      );
+      const values = (data as Float32Array).map((value, i) => value + (way * (slope[i] as number)) / expected);
       return [name, { type: "float32", shape, data: values }];
     });
     const { loss } = await session.run({ ...feeds, ...Object.fromEntries(moved) }, ["loss"]);

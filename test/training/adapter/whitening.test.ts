@@ -39,8 +39,7 @@ const batchOf = (rows: readonly Float32Array[]): Tensor => ({
 describe("whitened states", () => {
   it("have mean 0, and a covariance near 1 in the directions that vary", () => {
     const { data } = Whitening.measure(examples(), WIDTH, settings(false)).whitened(batchOf(examples()));
-    const values = (at: number) =>
-      Array.from({ length: EXAMPLES }, (_, row) => Number(data[row * DEPTH * WIDTH + at]));
+    const values = (at: number) => Array.from({ length: EXAMPLES }, (_, row) => Number(data[row * DEPTH * WIDTH + at]));
     for (let a = WIDTH; a < DEPTH * WIDTH; a++) {
       const own = values(a);
       assert.ok(Math.abs(own.reduce((sum, value) => sum + value, 0) / EXAMPLES) < 1e-4);

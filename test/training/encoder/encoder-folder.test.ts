@@ -52,10 +52,7 @@ describe("a masked auto-encoder of Hugging Face", () => {
       ["decoder_blocks.0", "decoder.decoder_encoder.layer.0"],
     ] as const) {
       for (const kind of ["weight", "bias"]) {
-        assert.deepEqual(
-          Array.from(tensors.get(`${ours}.attn.qkv.${kind}`)?.data ?? [], Number),
-          of(prefix, kind),
-        );
+        assert.deepEqual(Array.from(tensors.get(`${ours}.attn.qkv.${kind}`)?.data ?? [], Number), of(prefix, kind));
       }
     }
     assert.deepEqual(tensors.get("pos_embed"), theirs.get("vit.embeddings.position_embeddings"));
@@ -148,12 +145,7 @@ describe("what is no encoder", async () => {
       "invalid_checkpoint",
       /patch_embed\.proj\.weight/,
     ],
-    [
-      "tensors without positions",
-      bareFile("positions", without("pos_embed")),
-      "invalid_checkpoint",
-      /pos_embed/,
-    ],
+    ["tensors without positions", bareFile("positions", without("pos_embed")), "invalid_checkpoint", /pos_embed/],
     [
       "queries without keys and values",
       bareFile("queries", apart),

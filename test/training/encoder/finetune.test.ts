@@ -100,10 +100,7 @@ describe("fine-tuning", () => {
       label: ["blue", "red"],
     });
     const { config, tensors } = await readEncoderFolder(at("whole"));
-    assert.deepEqual(
-      [config.model_type, config.num_hidden_layers, config.num_attention_heads],
-      ["vit", 2, 2],
-    );
+    assert.deepEqual([config.model_type, config.num_hidden_layers, config.num_attention_heads], ["vit", 2, 2]);
     assert.ok(!Array.from(tensors.keys()).some((name) => /^(decoder|mask_token|head)/.test(name)));
     const given = encoder().tensors;
     for (const [name, tensor] of tensors) {
@@ -200,8 +197,7 @@ describe("fine-tuning", () => {
 
   it("learns lower blocks more slowly where told", async () => {
     const change = (name: string, tensor: string) => {
-      const values = (tensors: ReadonlyMap<string, Tensor>) =>
-        Array.from(tensors.get(tensor)?.data ?? [], Number);
+      const values = (tensors: ReadonlyMap<string, Tensor>) => Array.from(tensors.get(tensor)?.data ?? [], Number);
       const given = values(encoder().tensors);
       return values(tensorsIn(name)).reduce((sum, value, at) => sum + Math.abs(value - (given[at] ?? 0)), 0);
     };
@@ -247,18 +243,8 @@ describe("fine-tuning", () => {
       "--threads",
       "1",
     ];
-    const args = [
-      "fedmae",
-      "finetune",
-      at("encoder"),
-      "--train",
-      at("training"),
-      "--test",
-      at("test"),
-      ...flags,
-    ];
-    const run = (name: string) =>
-      spawn(process.execPath, [cli, ...args, "--output", at(name)], { stdio: "ignore" });
+    const args = ["fedmae", "finetune", at("encoder"), "--train", at("training"), "--test", at("test"), ...flags];
+    const run = (name: string) => spawn(process.execPath, [cli, ...args, "--output", at(name)], { stdio: "ignore" });
     const [whole] = await once(run("unstopped"), "exit");
     assert.equal(whole, 0);
     for (const epochs of [2, 11]) {

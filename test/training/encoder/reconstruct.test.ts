@@ -45,9 +45,7 @@ describe("reconstruct", () => {
     const gray = Buffer.alloc(PATCH * PATCH * 3, 128).toString("hex");
     for (const [row, path] of paths.entries()) {
       const source = (await sharp(path).removeAlpha().raw().toBuffer()).toString("hex");
-      const [original, seen, made] = await Promise.all(
-        [0, 1, 2].map((column) => patchesOf(png, column, row)),
-      );
+      const [original, seen, made] = await Promise.all([0, 1, 2].map((column) => patchesOf(png, column, row)));
       const whole = sharp(png).extract({ left: 0, top: row * (SIDE + GAP), width: SIDE, height: SIDE });
       assert.equal((await whole.raw().toBuffer()).toString("hex"), source);
       assert.equal(seen?.filter((patch) => patch !== gray).length, 4);

@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { LabelledImage, Region } from "../../../src/training/data/labelled-images.js";
-import {
-  countRightPatches,
-  regionLabels,
-  regionTargets,
-} from "../../../src/training/encoder/region-targets.js";
+import { countRightPatches, regionLabels, regionTargets } from "../../../src/training/encoder/region-targets.js";
 
 function image(...regions: Region[]): LabelledImage {
   return { path: "x", labels: {}, regions };
@@ -40,16 +36,7 @@ describe("what patches show", () => {
   it("weighs as many aspects as a picture has regions, a tenth outside, and nothing where nothing is known", () => {
     const { weights } = regionTargets([image(left), { path: "x", labels: {} }], labels, 2);
     const [inside, outside] = [1 / 2 / 2, 0.1 / 2].map(Math.fround);
-    assert.deepEqual(Array.from(weights.data as Float32Array), [
-      inside,
-      outside,
-      inside,
-      outside,
-      0,
-      0,
-      0,
-      0,
-    ]);
+    assert.deepEqual(Array.from(weights.data as Float32Array), [inside, outside, inside, outside, 0, 0, 0, 0]);
   });
 
   it("is counted where there are regions, and a label that was never taught is not", () => {

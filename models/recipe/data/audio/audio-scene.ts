@@ -36,18 +36,7 @@ export type Speed = (typeof speeds)[number];
 export const noiseColors = ["white", "pink", "brown"] as const;
 export type NoiseColor = (typeof noiseColors)[number];
 
-export const numberWords = [
-  "one",
-  "two",
-  "three",
-  "four",
-  "five",
-  "six",
-  "seven",
-  "eight",
-  "nine",
-  "ten",
-] as const;
+export const numberWords = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"] as const;
 export type SpokenNumber = (typeof numberWords)[number];
 
 export const loudnesses = ["loud", "quiet"] as const;

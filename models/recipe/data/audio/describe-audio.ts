@@ -1,14 +1,7 @@
 import type { Random } from "../../../../src/core/random.js";
 import { pick } from "../images/scene.js";
 import { withArticle } from "../text/concepts.js";
-import {
-  type AudioEvent,
-  type AudioScene,
-  backgrounds,
-  numberWords,
-  type Source,
-  sources,
-} from "./audio-scene.js";
+import { type AudioEvent, type AudioScene, backgrounds, numberWords, type Source, sources } from "./audio-scene.js";
 
 /** "three fast beeps", "a low bell", "a voice saying seven" */
 function describeEvent(event: AudioEvent): string {

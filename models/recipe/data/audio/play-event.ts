@@ -175,11 +175,7 @@ function violin(frequency: number, { seconds, timbre, random }: Playing): Signal
     const body = resonances.map((at) => 1.5 * Math.exp(-((Math.log2((ratio * frequency) / at) / 0.4) ** 2)));
     return { ratio, size: ratio ** -fall * body.reduce((total, value) => total + value, 0.5) };
   });
-  const string = partialsOver(
-    seconds,
-    partials,
-    (t) => frequency * (1 + depth * Math.sin(2 * Math.PI * rate * t)),
-  );
+  const string = partialsOver(seconds, partials, (t) => frequency * (1 + depth * Math.sin(2 * Math.PI * rate * t)));
   return faded(string, 0.07, 0.07);
 }
 

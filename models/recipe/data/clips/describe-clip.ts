@@ -79,9 +79,7 @@ export function clipQuestionsOf(
     { type: "background", question: "what color is the background", answer: background },
     { type: "exists", question: `is there ${withArticle(asked.name)}`, answer: yesOrNo(asked !== absent) },
     { type: "action", question: "what happens", answer: actionWords[event.action] },
-    ...(event.action === "appears"
-      ? aboutOrder(event.first, event.second, random)
-      : aboutThing(event, event.thing)),
+    ...(event.action === "appears" ? aboutOrder(event.first, event.second, random) : aboutThing(event, event.thing)),
   ];
 }
 

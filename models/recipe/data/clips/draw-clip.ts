@@ -28,11 +28,7 @@ export function paintClip(
   { background }: ClipScene,
   actors: readonly Actor[],
   looks: readonly Look[],
-  {
-    times,
-    side,
-    random,
-  }: { readonly times: readonly number[]; readonly side: number; readonly random: Random },
+  { times, side, random }: { readonly times: readonly number[]; readonly side: number; readonly random: Random },
 ): PaintedImage[] {
   const empty = paintBackground({ color: background, texture: "plain" }, side, random);
   const noise = randomNoise(random);
@@ -54,10 +50,7 @@ export interface DrawClipOptions {
 }
 
 /** All frames of a clip's file; each thing in one of the styles that it is drawn in. */
-export async function drawClip(
-  scene: ClipScene,
-  { rasters, side, random }: DrawClipOptions,
-): Promise<PaintedImage[]> {
+export async function drawClip(scene: ClipScene, { rasters, side, random }: DrawClipOptions): Promise<PaintedImage[]> {
   const actors = arrangeClip(scene, side, random);
   const looks: Look[] = [];
   for (const { concept } of actors) {

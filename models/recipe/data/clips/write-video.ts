@@ -39,10 +39,7 @@ export async function writeVideo(
   ffmpeg.stdin.end(Buffer.concat(frames.map(bytesOf)));
   const [complaint, failure] = await Promise.all([text(ffmpeg.stderr), exit]);
   if (failure !== undefined) {
-    throw new EpalmError(
-      "unsupported_media",
-      `${path}: ffmpeg cannot write it: ${complaint.trim() || failure}`,
-    );
+    throw new EpalmError("unsupported_media", `${path}: ffmpeg cannot write it: ${complaint.trim() || failure}`);
   }
   renameSync(part, path);
 }

@@ -186,8 +186,6 @@ export function thingsInPatches(
   return Int32Array.from({ length: perSide * perSide }, (_, patch) => {
     const x = ((patch % perSide) + 0.5) * patchSide;
     const y = (Math.floor(patch / perSide) + 0.5) * patchSide;
-    return arranged.findLastIndex(
-      (one) => one && Math.max(Math.abs(x - one.x), Math.abs(y - one.y)) < one.size / 2,
-    );
+    return arranged.findLastIndex((one) => one && Math.max(Math.abs(x - one.x), Math.abs(y - one.y)) < one.size / 2);
   });
 }

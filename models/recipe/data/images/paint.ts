@@ -92,14 +92,7 @@ function rasterOf(raster: Raster, side: number): Uint8Array {
 }
 
 /** Adds the color at a place of a raster, in shares of its side, times its opacity; and the opacity from 0 to 1. */
-function addColor(
-  color: Float32Array,
-  raster: Uint8Array,
-  side: number,
-  u: number,
-  v: number,
-  share: number,
-) {
+function addColor(color: Float32Array, raster: Uint8Array, side: number, u: number, v: number, share: number) {
   const [x, y] = [u * side - 0.5, v * side - 0.5];
   const [left, top] = [Math.floor(x), Math.floor(y)];
   for (let corner = 0; corner < 4; corner++) {

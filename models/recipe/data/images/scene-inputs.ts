@@ -1,11 +1,6 @@
 import { at } from "../../../../src/core/at.js";
 import { type Random, randomStreams } from "../../../../src/core/random.js";
-import {
-  type EncoderInput,
-  type Labelled,
-  type LabelledInputs,
-  REGIONS,
-} from "../../../../src/training/index.js";
+import { type EncoderInput, type Labelled, type LabelledInputs, REGIONS } from "../../../../src/training/index.js";
 import { readDrawableConcepts } from "../text/concepts.js";
 import { type Arranged, arrange, thingsInPatches } from "./draw-scene.js";
 import { IconRasters, variedLook } from "./icon-looks.js";

@@ -103,10 +103,7 @@ function stylesFor(scene: Scene, styles: SceneSetOptions["styles"], random: Rand
 }
 
 /** Concepts whose icons are all valid SVG: a few of the sets' are not. */
-export async function drawable(
-  concepts: readonly Concept[],
-  styles: SceneSetOptions["styles"],
-): Promise<Concept[]> {
+export async function drawable(concepts: readonly Concept[], styles: SceneSetOptions["styles"]): Promise<Concept[]> {
   const wanted: readonly Style[] = styles === "training" ? trainingStyles : [HELD_OUT];
   const checked = await Promise.all(
     concepts.map(async (concept) => {

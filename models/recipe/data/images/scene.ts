@@ -76,11 +76,7 @@ export function pick<T>(random: Random, list: readonly T[]): T {
   return at(list, Math.floor(random() * list.length));
 }
 
-export function randomScene(
-  random: Random,
-  concepts: readonly Concept[],
-  count = randomCount(random),
-): Scene {
+export function randomScene(random: Random, concepts: readonly Concept[], count = randomCount(random)): Scene {
   const layout = pick(random, layouts[count - 1] ?? []);
   const same = count > 1 && random() < SAME_SHARE ? pick(random, concepts) : undefined;
   const chosen = new Set<Concept>();

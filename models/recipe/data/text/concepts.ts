@@ -73,8 +73,7 @@ const LOOK_ALIKES: ReadonlySet<string> = new Set(
 );
 
 /** Variants by gender and hour differ by details of a few pixels. */
-const LEFT_OUT =
-  /^(man|woman|men|women)\b|o.clock$|-thirty$|facing right$|^flag:|skin tone|regional indicator/;
+const LEFT_OUT = /^(man|woman|men|women)\b|o.clock$|-thirty$|facing right$|^flag:|skin tone|regional indicator/;
 
 /** An icon set of @iconify-json: pieces of SVG by name. */
 export interface IconSet {

@@ -124,11 +124,7 @@ function definitionOf(part: PartOfSpeech, { words: [word = ""], definition }: Sy
 }
 
 /** Questions about a concept that can be answered without a picture, and their answers. */
-export function factQuestions(
-  concept: Concept,
-  others: readonly Concept[],
-  random: Random,
-): [string, string][] {
+export function factQuestions(concept: Concept, others: readonly Concept[], random: Random): [string, string][] {
   const { kind } = concept;
   const name = withArticle(concept.name);
   const verb = name === concept.name ? "are" : "is";
@@ -210,10 +206,7 @@ function mediumDocument(nextMedium: () => DescribedMedium, random: Random): Docu
     conditioningLabels:
       random() < UNGIVEN_SHARE
         ? []
-        : [
-            ...uncertainLabels(labels, some(OTHERS), random),
-            ...distractorLabels(some(DISTRACTOR_SCENES), random),
-          ],
+        : [...uncertainLabels(labels, some(OTHERS), random), ...distractorLabels(some(DISTRACTOR_SCENES), random)],
     texts: [{ sentence: captions[0] ?? "" }, ...someQuestions(questions, random)],
   };
 }
@@ -280,8 +273,7 @@ function inventedDocument(all: readonly Concept[], drawable: readonly Concept[],
     return mediumDocument(randomMedium(seen, random), random);
   }
   const concept = pick(random, random() < 0.5 ? drawable : all);
-  if (random() < 0.5)
-    return { conditioningLabels: [], texts: [{ sentence: factStatement(concept, random) }] };
+  if (random() < 0.5) return { conditioningLabels: [], texts: [{ sentence: factStatement(concept, random) }] };
   const questions = factQuestions(concept, all, random);
   return { conditioningLabels: [], texts: questions.map(([question, answer]) => ({ question, answer })) };
 }

@@ -55,8 +55,7 @@ export function readTagCounts(): Map<string, number> {
   for (const line of readFileSync(join(folder, "index.sense"), "utf8").split("\n")) {
     const [key = "", id = "", , count = "0"] = line.split(" ");
     const part = /%(\d)/.exec(key)?.[1];
-    if (part && Number(count) > 0)
-      counts.set(`${part} ${id}`, (counts.get(`${part} ${id}`) ?? 0) + Number(count));
+    if (part && Number(count) > 0) counts.set(`${part} ${id}`, (counts.get(`${part} ${id}`) ?? 0) + Number(count));
   }
   return counts;
 }

@@ -69,8 +69,7 @@ async function started(path: string): Promise<Ffmpeg> {
   const ask = async (question: string) =>
     (await promisify(execFile)(path, ["-hide_banner", question], { timeout: ANSWER_SECONDS * 1000 })).stdout;
   const version = /^ffmpeg version (\S+)/.exec(await ask("-version"))?.[1];
-  if (version === undefined)
-    throw new EpalmError("invalid_option", `${path}, which does not say its version`);
+  if (version === undefined) throw new EpalmError("invalid_option", `${path}, which does not say its version`);
   const formats = new Set((await ask("-muxers")).split(/\s+/));
   const missing = neededFormats.find((format) => !formats.has(format));
   if (missing !== undefined) throw new EpalmError("invalid_option", `${path}, which cannot write ${missing}`);

@@ -102,10 +102,7 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
     const killedBy = await watch.end;
     // SIGPIPE: it had more to say than `read` wanted.
     if (killedBy !== undefined && killedBy !== "SIGPIPE") {
-      throw new EpalmError(
-        "invalid_media",
-        `${file.where}: cannot be decoded: ffmpeg ended with ${killedBy}`,
-      );
+      throw new EpalmError("invalid_media", `${file.where}: cannot be decoded: ffmpeg ended with ${killedBy}`);
     }
     return { value, complaint: await complaint };
   } catch (error) {

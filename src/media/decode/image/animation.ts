@@ -61,8 +61,7 @@ export async function decodeAnimation(
   const result: Float32Array[] = [];
   for (const page of chooseFrames(showings, frames)) {
     throwIfAborted(signal);
-    const pixels =
-      decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing);
+    const pixels = decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing);
     decoded.set(page, pixels);
     result.push(pixels);
   }

@@ -59,10 +59,7 @@ export async function readImageInfo(input: MediaInput, limits: ImageLimits = {})
   return (await openImage(input, limits)).info;
 }
 
-async function openImage(
-  input: MediaInput,
-  limits: ImageLimits,
-): Promise<{ bytes: Uint8Array; info: ImageInfo }> {
+async function openImage(input: MediaInput, limits: ImageLimits): Promise<{ bytes: Uint8Array; info: ImageInfo }> {
   const { maxBytes = MAX_IMAGE_BYTES, maxPixels = MAX_IMAGE_PIXELS } = limits;
   const where = mediaName(input);
   const bytes = await readMedia(input, maxBytes);

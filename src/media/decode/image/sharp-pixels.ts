@@ -56,17 +56,9 @@ export async function rgbPixels(source: Sharp, size: ImageSize, where: string): 
   return { ...size, data };
 }
 
-export function checkPixels(
-  { height, width }: ImageSize,
-  maxPixels: number,
-  where: string,
-  what: string,
-): void {
+export function checkPixels({ height, width }: ImageSize, maxPixels: number, where: string, what: string): void {
   if (height * width <= maxPixels) return;
-  throw new EpalmError(
-    "too_large",
-    `${where}: expected at most ${maxPixels} pixels, ${what} is ${width} x ${height}`,
-  );
+  throw new EpalmError("too_large", `${where}: expected at most ${maxPixels} pixels, ${what} is ${width} x ${height}`);
 }
 
 /** Turns what libvips throws into `invalid_media`. */

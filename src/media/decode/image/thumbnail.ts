@@ -47,10 +47,7 @@ async function middleFrame(path: string, side: number): Promise<Sharp> {
   });
   const pixels = side * side;
   // [3, side, side] -> [side, side, 3]
-  const rgb = Uint8Array.from(
-    { length: 3 * pixels },
-    (_, at) => frame[(at % 3) * pixels + Math.floor(at / 3)] ?? 0,
-  );
+  const rgb = Uint8Array.from({ length: 3 * pixels }, (_, at) => frame[(at % 3) * pixels + Math.floor(at / 3)] ?? 0);
   return sharp(rgb, { raw: { ...size, channels: 3 } });
 }
 

@@ -106,8 +106,7 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     const from = (time - TIME_TOLERANCE).toFixed(6);
     return `gte(t,${from})*(isnan(prev_selected_t)+lt(prev_selected_t,${from}))`;
   });
-  const seek =
-    start === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", start.toFixed(6)];
+  const seek = start === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", start.toFixed(6)];
   const { value, complaint } = await runFfmpeg({
     file,
     signal,
@@ -132,11 +131,7 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
 }
 
 /** A frame at the size at which pictures are handed over to what resizes as Pillow does. */
-async function reduced(
-  image: RgbImage,
-  { preprocessing, maxPixels }: FrameSettings,
-  where: string,
-): Promise<RgbImage> {
+async function reduced(image: RgbImage, { preprocessing, maxPixels }: FrameSettings, where: string): Promise<RgbImage> {
   const { width, height } = image;
   const size = handOverSize(image, finalSize(image, preprocessing, maxPixels, where), preprocessing);
   if (size.width === width && size.height === height) return image;

@@ -26,10 +26,7 @@ export interface VideoPackets {
 }
 
 /** Reads a file once without decoding it. Empty where there is no video. Throws too_large, and what `runFfmpeg` throws. */
-export async function readVideoPackets(
-  file: MediaFile,
-  signal: AbortSignal | undefined,
-): Promise<VideoPackets> {
+export async function readVideoPackets(file: MediaFile, signal: AbortSignal | undefined): Promise<VideoPackets> {
   const { value, complaint } = await runFfmpeg({
     file,
     signal,
@@ -43,10 +40,7 @@ export async function readVideoPackets(
 }
 
 /** ffmpeg's `framecrc`: lines of `#name 0: value`, then of `0, decode time, time, duration, bytes, sum[, F=flags]`. */
-async function readList(
-  output: AsyncIterable<Buffer>,
-  where: string,
-): Promise<Omit<VideoPackets, "complaint">> {
+async function readList(output: AsyncIterable<Buffer>, where: string): Promise<Omit<VideoPackets, "complaint">> {
   const packets: Packet[] = [];
   let size: ImageSize | undefined;
   let tick = 1;
@@ -65,9 +59,7 @@ async function readList(
 }
 
 function packetOf(line: string, tick: number): Packet | undefined {
-  const [, decodeTicks = NO_TIME, ticks = NO_TIME, duration = "0"] = line
-    .split(",")
-    .map((part) => part.trim());
+  const [, decodeTicks = NO_TIME, ticks = NO_TIME, duration = "0"] = line.split(",").map((part) => part.trim());
   const time = ticks === NO_TIME ? decodeTicks : ticks;
   if (time === NO_TIME) return undefined;
   const flags = Number(/, F=(0x[0-9A-F]+)/.exec(line)?.[1] ?? KEY);

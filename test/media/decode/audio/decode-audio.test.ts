@@ -66,17 +66,7 @@ describe("decodeAudio", () => {
   }
 
   it("hears the sound of a video", { skip: lacksEncoder("libx264") }, async () => {
-    const bytes = makeMedia(
-      "both.mp4",
-      ...threeColours,
-      ...tone,
-      "-c:v",
-      "libx264",
-      "-c:a",
-      "aac",
-      "-t",
-      "2",
-    );
+    const bytes = makeMedia("both.mp4", ...threeColours, ...tone, "-c:v", "libx264", "-c:a", "aac", "-t", "2");
     assert.deepEqual(await mediaKinds(bytes), ["video", "audio"]);
     hasTone(await decodeAudio(bytes), 2);
   });

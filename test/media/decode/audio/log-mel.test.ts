@@ -23,10 +23,7 @@ describe("logMel", () => {
     const expected = floats("input_values");
     const features = await logMel(sound(floats("waveform")), published);
     assert.equal(features.length, 1024 * 128);
-    const largest = features.reduce(
-      (most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? 9))),
-      0,
-    );
+    const largest = features.reduce((most, value, at) => Math.max(most, Math.abs(value - (expected[at] ?? 9))), 0);
     assert.ok(largest < 1e-5, `largest difference ${largest}`);
   });
 

@@ -9,10 +9,7 @@ const found = await findFfmpeg();
 
 describe("searchFfmpeg", () => {
   it("takes the first that runs", async () => {
-    assert.deepEqual(
-      await searchFfmpeg(undefined, [undefined, "/nowhere/ffmpeg", found.path, "ffmpeg"]),
-      found,
-    );
+    assert.deepEqual(await searchFfmpeg(undefined, [undefined, "/nowhere/ffmpeg", found.path, "ffmpeg"]), found);
     assert.match(found.version, /\d/);
   });
 

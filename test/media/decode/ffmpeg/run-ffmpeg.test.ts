@@ -34,16 +34,7 @@ async function count(output: AsyncIterable<Buffer>): Promise<number> {
 }
 
 /** Never ends by itself. */
-const endless = (size = "64x64") => [
-  "-re",
-  "-f",
-  "lavfi",
-  "-i",
-  `testsrc=s=${size}`,
-  "-f",
-  "rawvideo",
-  "pipe:1",
-];
+const endless = (size = "64x64") => ["-re", "-f", "lavfi", "-i", `testsrc=s=${size}`, "-f", "rawvideo", "pipe:1"];
 const limits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 
 describe("runFfmpeg", () => {
@@ -76,12 +67,9 @@ describe("runFfmpeg", () => {
     waiting.abort();
     await assert.rejects(run, { code: "aborted" });
     assert.deepEqual(runningFfmpegs(), []);
-    await assert.rejects(
-      runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal }),
-      {
-        code: "aborted",
-      },
-    );
+    await assert.rejects(runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal }), {
+      code: "aborted",
+    });
   });
 
   it("ends a run whose output is not wanted any more, or whose reader fails", async () => {
@@ -149,10 +137,7 @@ describe("withMediaFile", () => {
       const options = { frames: 8, preprocessing: publishedPreprocessing(32) };
       const signal = AbortSignal.timeout(milliseconds);
       const outcome = await decodeVideo(video, { ...options, signal }).catch((error: unknown) => error);
-      assert.ok(
-        Array.isArray(outcome) || (outcome as { code?: unknown }).code === "aborted",
-        String(outcome),
-      );
+      assert.ok(Array.isArray(outcome) || (outcome as { code?: unknown }).code === "aborted", String(outcome));
       assert.deepEqual([runningFfmpegs(), readdirSync(folder)], [[], []]);
     }
   });

@@ -48,10 +48,7 @@ function assertColours(pixels: Float32Array, expected: readonly Colour[], tolera
   const off = got.flatMap((colour, index) =>
     colour.map((value, c) => Math.abs(value - (expected[index]?.[c] ?? -1e9))),
   );
-  assert.ok(
-    Math.max(...off) <= tolerance,
-    `expected ${JSON.stringify(expected)}, got ${JSON.stringify(got)}`,
-  );
+  assert.ok(Math.max(...off) <= tolerance, `expected ${JSON.stringify(expected)}, got ${JSON.stringify(got)}`);
 }
 
 describe("decodeImage", () => {
@@ -146,14 +143,9 @@ describe("decodeImage", () => {
   }
 
   it("renders a drawing at the size that is needed", async () => {
-    const edge =
-      '<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"><rect width="1" height="2"/></svg>';
+    const edge = '<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"><rect width="1" height="2"/></svg>';
     const pixels = await decodeImage(Buffer.from(edge), preprocessing);
-    assert.deepEqual(
-      [...pixels.subarray(6, 10)],
-      [0, 0, 255, 255],
-      "a sharp edge, not one of 2 pixels enlarged",
-    );
+    assert.deepEqual([...pixels.subarray(6, 10)], [0, 0, 255, 255], "a sharp edge, not one of 2 pixels enlarged");
   });
 
   it("normalises each channel", async () => {

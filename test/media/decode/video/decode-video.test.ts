@@ -8,10 +8,7 @@ import { chooseFrames } from "../../../../src/media/decode/video/choose-frames.j
 import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js";
 import { mediaKinds } from "../../../../src/media/detect/media-kinds.js";
 import type { MediaInput } from "../../../../src/media/read-media.js";
-import {
-  type ImagePreprocessing,
-  publishedPreprocessing,
-} from "../../../../src/preprocessing/image-preprocessing.js";
+import { type ImagePreprocessing, publishedPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
 import {
   lacksEncoder,
   makeMedia,
@@ -182,16 +179,7 @@ describe("decodeVideo", () => {
 
   it("takes odd sizes", { skip: lacksEncoder("mjpeg") }, async () => {
     for (const size of ["33x17", "3x64", "7x5"]) {
-      const args = [
-        "-f",
-        "lavfi",
-        "-i",
-        `color=c=red:s=${size}:r=5:d=1`,
-        "-c:v",
-        "mjpeg",
-        "-pix_fmt",
-        "yuvj444p",
-      ];
+      const args = ["-f", "lavfi", "-i", `color=c=red:s=${size}:r=5:d=1`, "-c:v", "mjpeg", "-pix_fmt", "yuvj444p"];
       assert.equal(await coloursOf(makeMedia("odd.mov", ...args), 2), "red red");
     }
   });
@@ -215,8 +203,7 @@ describe("decodeVideo", () => {
     for (const preprocessing of [publishedPreprocessing(48), publishedPreprocessing(300), shortest]) {
       const [frame = new Float32Array()] = await decodeVideo(bytes, { frames: 1, preprocessing });
       const expected = await decodeImage(picture, preprocessing);
-      const mean =
-        frame.reduce((sum, value, at) => sum + Math.abs(value - (expected[at] ?? 9)), 0) / frame.length;
+      const mean = frame.reduce((sum, value, at) => sum + Math.abs(value - (expected[at] ?? 9)), 0) / frame.length;
       // The two decoders of JPEG differ by a step or two.
       assert.ok(mean < 0.02, `mean difference ${mean}`);
     }

@@ -10,9 +10,7 @@ const packets = (count: number, keys: number): Packet[] =>
 
 describe("planDecoding", () => {
   it("decodes a short video once, from its beginning", () => {
-    assert.deepEqual(planDecoding(packets(80, 20), [10, 30, 50, 70]), [
-      { start: undefined, times: [10, 30, 50, 70] },
-    ]);
+    assert.deepEqual(planDecoding(packets(80, 20), [10, 30, 50, 70]), [{ start: undefined, times: [10, 30, 50, 70] }]);
   });
 
   it("starts anew at the key frame before what lies far away", () => {

@@ -24,8 +24,7 @@ describe("a set of sounds", () => {
 
   it("is what training reads, of 16 kHz and two seconds and a bit", async () => {
     await writeAudioSet(options);
-    const read = (name: string) =>
-      readDataSet({ path: join(options.folder, name) }, { modalities: ["audio"] });
+    const read = (name: string) => readDataSet({ path: join(options.folder, name) }, { modalities: ["audio"] });
     const [captions, questions] = [await read("captions.jsonl"), await read("questions.jsonl")];
     assert.deepEqual([captions.examples.length, questions.examples.length], [6, 18]);
     for (const { media } of captions.examples) {

@@ -31,8 +31,7 @@ function render(
   return renderScene(whole, { timbre, random, spoken: spoken[timbre] });
 }
 
-const sizeOf = (samples: Signal) =>
-  Math.sqrt(samples.reduce((sum, value) => sum + value * value, 0) / samples.length);
+const sizeOf = (samples: Signal) => Math.sqrt(samples.reduce((sum, value) => sum + value * value, 0) / samples.length);
 
 /** Samples between two of the sound's own: lags would be too coarse for high pitches. */
 const FINER = 4;
@@ -139,10 +138,7 @@ describe("a scene", () => {
     ] as const) {
       const samples = render(events, 2);
       const middle = samples.length / 2;
-      assert.equal(
-        crossings(samples.subarray(0, middle)) > 4 * crossings(samples.subarray(middle)),
-        noiseFirst,
-      );
+      assert.equal(crossings(samples.subarray(0, middle)) > 4 * crossings(samples.subarray(middle)), noiseFirst);
     }
   });
 

@@ -29,8 +29,7 @@ describe("patches of clips", async () => {
       const places = patches.flatMap((label, at) =>
         label !== undefined && at % FRAMES === frame ? [Math.floor(at / FRAMES)] : [],
       );
-      const mean = (of: (place: number) => number) =>
-        places.reduce((sum, place) => sum + of(place), 0) / places.length;
+      const mean = (of: (place: number) => number) => places.reduce((sum, place) => sum + of(place), 0) / places.length;
       return { x: mean((place) => place % PER_SIDE), y: mean((place) => Math.floor(place / PER_SIDE)) };
     });
   }

@@ -91,13 +91,7 @@ describe("what is said of a clip", () => {
     for (const scene of training.slice(0, 300)) {
       const caption = captionOfClip(scene);
       const { action, direction, pace, ...labels } = clipLabels(scene);
-      const words = [
-        labels.name,
-        labels["first thing"],
-        labels["second thing"],
-        labels.background,
-        direction,
-      ];
+      const words = [labels.name, labels["first thing"], labels["second thing"], labels.background, direction];
       for (const word of words) assert.ok(caption.includes(word ?? ""), `${caption}: ${word}`);
       if (pace) assert.ok(caption.includes(pace === "slow" ? " slowly " : " quickly "), caption);
       assert.equal(caption.includes(" and then "), action === "appears", caption);

@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type Actor, arrangeClip } from "../../../../models/recipe/data/clips/arrange-clip.js";
-import {
-  type ClipEvent,
-  type ClipScene,
-  headings,
-  paces,
-} from "../../../../models/recipe/data/clips/clip-scene.js";
+import { type ClipEvent, type ClipScene, headings, paces } from "../../../../models/recipe/data/clips/clip-scene.js";
 import { drawClip, FILE_FRAMES, takenTimes } from "../../../../models/recipe/data/clips/draw-clip.js";
 import { IconRasters } from "../../../../models/recipe/data/images/icon-looks.js";
 import type { PaintedImage } from "../../../../models/recipe/data/images/paint.js";

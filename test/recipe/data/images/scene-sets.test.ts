@@ -30,9 +30,7 @@ describe("a set of scenes", () => {
       const { width, height, format } = await sharp(path).metadata();
       assert.deepEqual([width, height, format], [64, 64, "jpeg"]);
       assert.equal(regions.length, Number(labels.count));
-      const placed = Object.entries(labels).flatMap(([attribute, label]) =>
-        /^at /.test(attribute) ? [label] : [],
-      );
+      const placed = Object.entries(labels).flatMap(([attribute, label]) => (/^at /.test(attribute) ? [label] : []));
       const named = labels.name === undefined ? placed : regions.map(() => labels.name);
       assert.deepEqual(regions.map(({ label }) => label).sort(), named.sort());
     }
