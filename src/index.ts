@@ -1,4 +1,4 @@
-/** What a library user imports: build a model folder, load it, ask it about pictures. */
+/** The public library: build a model folder, load it, and ask it about images, audio and video. */
 
 export type { AdapterSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";

@@ -26,29 +26,29 @@ import { SessionThread } from "./runtime/session-thread.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 export interface LoadOptions extends MediaEncoderOptions {
-  /** Compare the checksum of every file before it is used. Default true. */
+  /** Whether the checksum of every file is verified before it is used. Default: true. */
   readonly checksums?: boolean | undefined;
-  /** Threads that each graph computes with. Default: one per core. */
+  /** Threads per graph. Default: one per core. */
   readonly threads?: number | undefined;
-  /** See `SessionOptions.mapWeights`. Default false. */
+  /** See `SessionOptions.mapWeights`. Default: false. */
   readonly mapWeights?: boolean | undefined;
 }
 
 export interface StreamOptions extends GenerationOptions {
-  /** Default: the first adapter of the folder that was trained for the task. */
+  /** Default: the first adapter of the folder that was trained for the task and the modality. */
   readonly adapter?: string | undefined;
-  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  /** The modality as which the medium is interpreted. Default: that of the named adapter, otherwise detected. */
   readonly modality?: Modality | undefined;
-  /** Leaves the medium out: its states are zeros. What it adds is the difference. Default false. */
+  /** Replaces the encoder states with zeros, which shows what the medium contributes. Default: false. */
   readonly textOnly?: boolean | undefined;
-  /** Takes the request back; it then rejects with `aborted`. */
+  /** Cancels the request, which then rejects with `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface AskOptions extends StreamOptions {
   /**
-   * Gets the text as it grows, and which of several questions it answers. With beams or several texts: all at once, at
-   * the end.
+   * Receives each new piece of the text and the index of the question that it answers. With beam search or several
+   * texts, the whole text arrives at the end.
    */
   readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
@@ -68,28 +68,28 @@ export interface Timings {
 }
 
 export interface EncodeOptions {
-  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  /** The modality as which the medium is interpreted. Default: that of the named adapter, otherwise detected. */
   readonly modality?: Modality | undefined;
-  /** That will be asked for: one that does not exist or takes another modality is refused before the medium is read. */
+  /** The adapter of later requests; rejected before the medium is read if it is unknown or takes another modality. */
   readonly adapter?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What decides which adapter grounds an answer, and in what. */
+/** The options that determine an answer's conditioning: its adapter and its medium. */
 type ConditioningOptions = Pick<StreamOptions, "adapter" | "modality" | "textOnly" | "signal">;
 
-/** What an adapter made of a medium. */
+/** The conditioning that an adapter computed from a medium, with its source. */
 interface ConditionedSource extends Omit<Source, "timings"> {
   readonly conditioning: Conditioning;
   readonly timings: Omit<Timings, "decoder">;
 }
 
-/** Who gave an answer, and how long it took. */
+/** The model and the adapter that gave an answer, and the time it took. */
 interface Source {
   readonly model: string;
   readonly adapter: string;
   readonly modality: Modality;
-  /** Several questions overlap: the longest counts. */
+  /** Several questions run at the same time, so the longest duration of each stage is reported. */
   readonly timings: Timings;
 }
 
@@ -114,25 +114,25 @@ export interface Answers extends Source {
     readonly text: string;
     readonly texts: readonly GeneratedText[];
   }[];
-  /** Of all together. */
+  /** Sums over all answers. */
   readonly usage: Usage;
 }
 
 export interface Ranking extends Source {
-  /** Best first; `probability` sums to 1 over all. */
+  /** Best first. The values of `probability` sum to 1. */
   readonly answers: readonly RankedText[];
-  /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
+  /** `promptTokens` includes the tokens of the candidates, because none are generated; `newTokens` is 0. */
   readonly usage: Usage;
 }
 
-/** What was done so far, since the model was loaded. */
+/** Counters since the model was loaded. */
 export interface ModelCounts {
   readonly encoder: MediaEncoderCounts;
   readonly decoder: EngineCounts;
 }
 
 /**
- * Opens a model folder. Graphs compute in threads of their own; nothing is fetched from anywhere.
+ * Opens a model folder. The graphs run in worker threads. Nothing is downloaded.
  *
  * @throws not_found, invalid_model, invalid_adapter
  */
@@ -168,14 +168,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   }
 }
 
-/** Where a model computes. */
+/** The worker threads of a model. */
 interface ModelThreads {
   readonly sessions: SessionThread;
   readonly media: MediaThread;
   readonly generator: RemoteTextGenerator;
 }
 
-/** A loaded model folder: media and questions in, text out. Calls may run side by side; they share steps. */
+/** A loaded model folder, which answers questions about media. Concurrent calls are batched into the same steps. */
 export class Model {
   readonly #threads: ModelThreads;
   readonly #encoder: MediaEncoder;
@@ -188,24 +188,24 @@ export class Model {
     this.#adapters = adapters;
   }
 
-  /** What it takes, in the order of its encoders. */
+  /** The supported modalities, in the order of the encoders. */
   get modalities(): readonly Modality[] {
     return modalitiesOf(this.manifest);
   }
 
-  /** As it was when the folder was opened or its adapters were last read again. */
+  /** The manifest as of the opening of the folder or the last `refreshAdapters`. */
   get manifest(): Manifest {
     return this.#adapters.manifest;
   }
 
-  /** Says what is in a picture, a sound or a video. */
+  /** Describes an image, an audio file or a video. */
   caption(medium: MediumInput, options: AskOptions = {}): Promise<Answer> {
     return this.#answer("caption", medium, undefined, options);
   }
 
   /** Answers a question about a medium. */
   async vqa(medium: MediumInput, question: string, options?: AskOptions): Promise<Answer>;
-  /** Answers several questions about the same medium, which is then encoded once. */
+  /** Answers several questions about the same medium, which is encoded only once. */
   async vqa(medium: MediumInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
   async vqa(
     medium: MediumInput,
@@ -216,14 +216,14 @@ export class Model {
     return this.#answer("vqa", medium, question, options);
   }
 
-  /** Says what is in a medium, piece by piece. */
+  /** Streams a description of a medium, piece by piece. */
   streamCaption(medium: MediumInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
     return stream(options, (call: AskOptions) => this.caption(medium, call), textOf);
   }
 
-  /** Answers a question about a medium, piece by piece. */
+  /** Streams the answer to a question about a medium, piece by piece. */
   streamVqa(medium: MediumInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
-  /** Answers several questions at once: each piece says whose it is. */
+  /** Streams the answers to several questions at the same time; each piece has the index of its question. */
   streamVqa(
     medium: MediumInput,
     questions: readonly string[],
@@ -243,7 +243,7 @@ export class Model {
         );
   }
 
-  /** Orders given answers to a question about a medium by how probable the model finds them. */
+  /** Orders candidate answers to a question about a medium by their probability under the model. */
   async rank(
     medium: MediumInput,
     question: string,
@@ -266,7 +266,7 @@ export class Model {
     };
   }
 
-  /** Decodes and encodes a medium once, so that any number of captions and answers can be made from its states. */
+  /** Decodes and encodes a medium once, for any number of captions and answers. */
   async encode(medium: MediumInput, options: EncodeOptions = {}): Promise<EncodedMedium> {
     return new EncodedMedium(this, await this.#encode(medium, options));
   }
@@ -276,7 +276,7 @@ export class Model {
     return this.#encoder.encode(medium, this.#knownModality(options), options.signal);
   }
 
-  /** Natural log-probability of each token of a text but the first, without a medium or an adapter. */
+  /** Natural log-probability of each token of a text except the first, without a medium or an adapter. */
   async scoreText(text: string): Promise<number[]> {
     this.#expectOpen();
     return this.#threads.generator.scoreText(text);
@@ -307,11 +307,11 @@ export class Model {
     };
   }
 
-  /** Questions side by side; one that fails takes the others back. */
+  /** Answers the questions concurrently; if one fails, the others are cancelled. */
   async #answerAll(medium: MediumInput, questions: readonly string[], options: AskOptions): Promise<Answers> {
     expectQuestions(questions);
     const { adapter, modality, signal, onText } = options;
-    // A stream can be read once, and there are several questions.
+    // A stream can be read only once, but there are several questions.
     const encoded = options.textOnly
       ? await readMedium(medium, signal)
       : await this.#encode(medium, { adapter, modality, signal });
@@ -319,7 +319,7 @@ export class Model {
     const asking = questions.map((question, index) =>
       this.#answer("vqa", encoded, question, {
         ...options,
-        // One for each: Node warns of a leak where many listen to the same.
+        // One signal per question: Node warns about a leak if one signal has many listeners.
         signal: AbortSignal.any(signal ? [signal, failure.signal] : [failure.signal]),
         onText: onText && ((piece) => onText(piece, index)),
       }),
@@ -344,7 +344,7 @@ export class Model {
     };
   }
 
-  /** The task's defaults, but those of beam search only where the request does not draw. */
+  /** Adds the task's defaults; those of beam search only if the request does not sample. */
   #generationOptions(task: TaskName, given: GenerationOptions): GenerationOptions {
     const { beams, lengthPenalty, maxNewTokens } = this.manifest.tasks[task].generation;
     const draws = (given.temperature ?? 0) > 0;
@@ -352,7 +352,7 @@ export class Model {
     return { maxNewTokens, ...(draws ? {} : { beams }), ...(searches ? { lengthPenalty } : {}), ...given };
   }
 
-  /** What an adapter makes of a medium; where its modality is known, whether there is an adapter is known first. */
+  /** Computes the conditioning. If the modality is known, a missing adapter is reported before the medium is read. */
   async #condition(task: TaskName, medium: MediumInput, options: ConditioningOptions): Promise<ConditionedSource> {
     this.#expectOpen();
     const { adapter: name, textOnly = false, signal } = options;
@@ -379,9 +379,10 @@ export class Model {
   }
 
   /**
-   * A medium's modality, where it need not be looked at for that.
+   * The modality of a medium if it is known without examining the content; otherwise undefined.
    *
-   * @throws invalid_option, not_found for a modality that the model does not take and for an adapter of another one
+   * @throws invalid_option for a modality that the model does not support or an adapter of another modality
+   * @throws not_found for an unknown adapter
    */
   #knownModality({ modality, adapter }: EncodeOptions): Modality | undefined {
     const taken = this.modalities;
@@ -393,34 +394,33 @@ export class Model {
   }
 
   /**
-   * Takes an adapter that stands in no folder, under a name that requests can give; one of the same name is replaced
-   * for requests to come.
+   * Adds an adapter that is not stored in the model folder. An adapter of the same name is replaced for later requests.
    *
-   * @param modality of the encoder whose states it takes; by default the model's first
-   * @throws invalid_adapter if it does not fit the model
+   * @param name the name by which requests select it
+   * @param modality modality of the encoder whose states the adapter takes. Default: that of the model's first encoder
+   * @throws invalid_adapter if the adapter does not fit the model
    */
   async useAdapter(name: string, adapter: Adapter, modality: Modality = this.manifest.encoder.modality): Promise<void> {
     await this.#adapters.use(name, adapter, modality);
   }
 
   /**
-   * Reads the folder's manifest again and takes what changed about its adapters, and adapter files that lie in
-   * `adapters/` without being in the manifest: for both tasks, under the name of the file, for the first encoder that
-   * they fit. Those that are damaged or do
-   * not fit are reported, and what ran under their name before goes on.
+   * Reads the folder's manifest again and loads the adapters that changed. It also loads adapter files in `adapters/`
+   * that the manifest does not list: for both tasks, under the name of the file, for the first encoder that they fit.
+   * Adapters that are damaged or do not fit are reported, and the previous adapter of the same name stays in use.
    *
-   * @throws not_found or invalid_model if the manifest cannot be read or is now another model's
+   * @throws not_found or invalid_model if the manifest cannot be read or belongs to a different model
    */
   refreshAdapters(): Promise<AdapterChanges> {
     return this.#adapters.refresh();
   }
 
-  /** What the encoders and the decoder did so far. */
+  /** Counters of the encoders and the decoder since the model was loaded. */
   async counts(): Promise<ModelCounts> {
     return { encoder: this.#encoder.counts, decoder: await this.#threads.generator.counts() };
   }
 
-  /** Ends its threads; calls that still run are rejected. */
+  /** Ends the worker threads and rejects the calls that are still running. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const { sessions, media, generator } = this.#threads;
@@ -428,7 +428,7 @@ export class Model {
   }
 }
 
-/** A medium whose states are known, ready to be captioned and asked about by the model that encoded it. */
+/** An encoded medium, which the model that encoded it can caption and answer questions about. */
 export class EncodedMedium implements EncoderOutput {
   readonly modality: Modality;
   /** The [CLS] states after each block, each passed through the final norm: [depth, dv], first block first. */
@@ -465,7 +465,7 @@ export class EncodedMedium implements EncoderOutput {
   }
 }
 
-/** Encoder states [depth, dv] -> what is injected, [rows, d]. */
+/** Projects encoder states [depth, dv] to perceptual states [K, d]. */
 async function projectedStates({ name, session }: ReadyAdapter, states: Tensor): Promise<Tensor> {
   const batch: Tensor = { ...states, shape: [1, ...states.shape] };
   const { perception } = await session.run({ cls_states: batch }, ["perception"]);
@@ -473,14 +473,14 @@ async function projectedStates({ name, session }: ReadyAdapter, states: Tensor):
   return { ...perception, shape: perception.shape.slice(1) };
 }
 
-/** @throws invalid_option, in callers that no compiler checks */
+/** Checks the questions at run time, for JavaScript callers. @throws invalid_option */
 function expectQuestions(questions: readonly string[]): void {
   const isList = Array.isArray(questions) && questions.length > 0;
   if (isList && questions.every((question) => typeof question === "string")) return;
-  throw new EpalmError("invalid_option", "question: expected a text, or at least one of them in a list");
+  throw new EpalmError("invalid_option", "question: expected a string or a list of at least one string");
 }
 
-/** Answers to each question as one answer to all. */
+/** Combines the answers to the individual questions. */
 function joined(questions: readonly string[], answers: readonly Answer[]): Answers {
   const [first] = answers;
   if (!first) throw new EpalmError("internal", "answers: expected at least one");
@@ -502,14 +502,14 @@ function joined(questions: readonly string[], answers: readonly Answer[]): Answe
   };
 }
 
-/** A call as a stream; `read` makes a piece of what came, as it is told. */
+/** Runs a call as a stream; `read` converts each piece that the call reports. */
 function stream<Piece, Result>(
   options: StreamOptions,
   call: (options: AskOptions) => Promise<Result>,
   read: (piece: AnswerPiece) => Piece,
 ): AnswerStream<Piece, Result> {
   if ("onText" in options && options.onText !== undefined) {
-    throw new EpalmError("invalid_option", "options: expected no onText, a stream has pieces");
+    throw new EpalmError("invalid_option", "options: onText is not allowed here; iterate over the stream instead");
   }
   return new AnswerStream((left) => {
     const signal = options.signal ? AbortSignal.any([options.signal, left]) : left;
@@ -521,7 +521,7 @@ function textOf({ text }: AnswerPiece): string {
   return text;
 }
 
-/** An option that is undefined is one that was not given. */
+/** Omits undefined options, so that they do not override defaults. */
 function definedOnly<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }

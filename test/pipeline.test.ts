@@ -20,7 +20,7 @@ function sequenceAt(tensor: string, index: number): number[] {
   return Array.from(data.slice(index * size, (index + 1) * size), Number);
 }
 
-/** With an adapter for each task, of the same file. */
+/** Builds a model with one adapter per task, both from the same file. */
 function build(output: string): Promise<Manifest> {
   const source = (file: string) => ({ path: join(folder, file), given: file, precision: "fp32" as const });
   const adapter = { path: join(folder, "adapter.pth") };
@@ -65,7 +65,7 @@ describe("a loaded model", () => {
     });
   });
 
-  it("takes a picture as bytes, as a path and as pixels", async () => {
+  it("accepts an image as bytes, as a path and as pixels", async () => {
     const path = join(temporary, "picture.png");
     writeFileSync(path, picture);
     const ask = { beams: 1, maxNewTokens: 12 };
@@ -74,10 +74,10 @@ describe("a loaded model", () => {
     const pixels = Float32Array.from(sequenceAt("pixels", 0));
     const first = await model.caption({ pixels }, ask);
     assert.deepEqual((await model.caption({ pixels }, ask)).texts, first.texts);
-    assert.notDeepEqual(first.texts[0]?.logProbs, ofBytes.texts[0]?.logProbs, "another picture is another text");
+    assert.notDeepEqual(first.texts[0]?.logProbs, ofBytes.texts[0]?.logProbs, "another image gives another text");
   });
 
-  it("chooses the adapter that was trained for the task, or the one that is asked for", async () => {
+  it("chooses the adapter that was trained for the task or the named one", async () => {
     assert.equal((await model.caption(picture)).adapter, "words");
     assert.equal((await model.vqa(picture, "what?")).adapter, "answers");
     assert.equal((await model.vqa(picture, "what?", { adapter: "words" })).adapter, "words");
@@ -88,7 +88,7 @@ describe("a loaded model", () => {
     });
   });
 
-  it("gives several calls at once what it gives each alone", async () => {
+  it("gives concurrent calls the same results as separate calls", async () => {
     const questions = ["what", "what is the color of the car", "how many dogs", "is it red"];
     const alone = [];
     for (const question of questions) alone.push((await model.vqa(picture, question)).texts[0]?.tokens);
@@ -99,7 +99,7 @@ describe("a loaded model", () => {
     );
   });
 
-  it("does not draw with the task's beams", async () => {
+  it("does not use the task's beams when sampling", async () => {
     const { texts } = await model.caption(picture, {
       temperature: 1,
       numReturnSequences: 2,
@@ -109,7 +109,7 @@ describe("a loaded model", () => {
     assert.equal(texts.length, 2);
   });
 
-  it("rejects a request that is taken back, before and while it computes", async () => {
+  it("rejects a request that is cancelled before or during its computation", async () => {
     await assert.rejects(model.caption(picture, { signal: AbortSignal.abort() }), { code: "aborted" });
     const controller = new AbortController();
     let pieces = 0;
@@ -128,7 +128,7 @@ describe("a loaded model", () => {
     assert.ok((await model.caption(picture)).texts[0]);
   });
 
-  it("leaves the caller's event loop free while it computes", async () => {
+  it("does not block the caller's event loop", async () => {
     let [turns, isDone] = [0, false];
     const answers = Array.from({ length: 8 }, (_, seed) =>
       model.caption(picture, { temperature: 1, seed, minNewTokens: 50, maxNewTokens: 60 }),
@@ -141,12 +141,12 @@ describe("a loaded model", () => {
       turns++;
     }
     await all;
-    // Eight texts take some sixty steps; were they computed here, hardly a timer would fire in between.
+    // Eight texts take about sixty steps; if they ran in this thread, hardly any timer would fire in between.
     assert.ok(turns > 20, `${turns} timers`);
   });
 });
 
-describe("a process that used a model", () => {
+describe("a process that uses a model", () => {
   let temporary: string;
   let output: string;
   before(async () => {
@@ -156,7 +156,7 @@ describe("a process that used a model", () => {
   });
   after(() => rmSync(temporary, { recursive: true, force: true }));
 
-  /** Runs a module in a process of its own; `load` and `path`, the model's, are there. */
+  /** Runs a module in a separate process, in which `load` and the model's `path` are defined. */
   async function run(script: string): Promise<{ code: number | null; said: string }> {
     const library = JSON.stringify(new URL("../src/index.js", import.meta.url).href);
     const whole = `import { load } from ${library}; const path = ${JSON.stringify(output)}; ${script}`;
@@ -180,14 +180,14 @@ describe("a process that used a model", () => {
     assert.deepEqual(await run(script), { code: 0, said: "closed\n" });
   });
 
-  it("closes a model that still computes, whose calls are then rejected", async () => {
+  it("closes a model that is still computing and rejects its calls", async () => {
     const script = `const model = await load(path);
       const call = model.caption({ pixels: new Float32Array(3 * 32 * 32) }).catch(({ code }) => code);
       await model.close(); console.log(await call);`;
     assert.deepEqual(await run(script), { code: 0, said: "internal\n" });
   });
 
-  it("says of calls that come later that it was closed", async () => {
+  it("rejects later calls because the model was closed", async () => {
     const script = `const model = await load(path); await model.close();
       const say = ({ code, message }) => console.log(code, message);
       await model.caption({ pixels: new Float32Array(3 * 32 * 32) }).catch(say);

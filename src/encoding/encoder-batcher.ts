@@ -5,16 +5,16 @@ import type { Modality } from "../core/modality.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 
-/** What the batcher must know of its encoder. */
+/** The properties of an encoder that the batcher needs. */
 export interface EncoderShape {
   readonly modality: Modality;
-  /** One example, without the batch. */
+  /** Shape of one example, without the batch axis. */
   readonly inputShape: readonly number[];
   readonly depth: number;
   readonly width: number;
 }
 
-/** What was done so far, since the model was loaded. */
+/** Counters since the model was loaded. */
 export interface EncoderCounts {
   readonly runs: number;
   readonly examples: number;
@@ -28,8 +28,8 @@ interface Waiting {
 }
 
 /**
- * Encodes together what waits at the same time: while a run computes, callers gather, and the next run takes up to
- * `maxBatch` of them. Nobody waits for company.
+ * Encodes waiting examples in batches: examples that arrive during a run wait for the next one, which takes up to
+ * `maxBatch` of them. A request never waits just to fill a batch.
  */
 export class EncoderBatcher {
   readonly #session: Session;
@@ -50,10 +50,10 @@ export class EncoderBatcher {
   }
 
   /**
-   * The states of one example, [depth, dv].
+   * Returns the states of one example, [depth, dv].
    *
-   * @param signal takes the example back, unless its run has begun
-   * @throws aborted, or what the session throws
+   * @param signal cancels the example, unless its run has begun
+   * @throws aborted, and the errors of the session
    */
   encode(data: Float32Array, signal?: AbortSignal): Promise<Tensor> {
     return new Promise((resolve, reject) => {
@@ -64,7 +64,7 @@ export class EncoderBatcher {
 
   async #work(): Promise<void> {
     this.#isRunning = true;
-    // Calls of the same turn gather before the first run begins.
+    // Calls in the same turn of the event loop join the first batch.
     await Promise.resolve();
     for (let batch = this.#take(); batch.length > 0; batch = this.#take()) await this.#run(batch);
     this.#isRunning = false;

@@ -1,29 +1,29 @@
 import type { Modality } from "../core/modality.js";
 import type { Tensor } from "../tensor/tensor.js";
 
-/** What an encoder made of a medium. */
+/** The encoder states of a medium. */
 export interface MediumStates {
   readonly modality: Modality;
-  /** [depth, dv] */
+  /** Shape [depth, dv]. */
   readonly states: Tensor;
 }
 
 /**
- * Encoder states by the content that they were computed from. Holds at most `capacity` bytes of numbers; what was not
- * used for longest goes first.
+ * Keeps encoder states by a key of the content from which they were computed. Holds at most `capacity` bytes and
+ * discards the least recently used states first.
  */
 export class EncoderStateCache {
   readonly capacity: number;
-  /** In order of use, longest ago first. */
+  /** In order of use, least recently used first. */
   readonly #media = new Map<string, MediumStates>();
   #bytes = 0;
 
-  /** @param capacity in bytes; 0 keeps nothing */
+  /** @param capacity in bytes; 0 disables the cache */
   constructor(capacity: number) {
     this.capacity = capacity;
   }
 
-  /** Bytes that are held now. */
+  /** Bytes in use. */
   get bytes(): number {
     return this.#bytes;
   }

@@ -15,9 +15,9 @@ import type { MediaThread, PreparedMedium } from "./media-thread.js";
 import { type MediumSource, readMedium } from "./read-medium.js";
 
 /**
- * A picture, a sound or a video: a file in any of the forms of `MediumSource`, what an encoder takes, prepared already
- * (`pixels` [3, height, width] of a picture, [frames, 3, height, width] of a video, `features` [frames, mel bins] of a
- * sound), or what `Model.perceive` made of one.
+ * An image, an audio file or a video in one of three forms: a file in any form of `MediumSource`; a preprocessed
+ * encoder input (`pixels` [3, height, width] of an image or [frames, 3, height, width] of a video, or `features`
+ * [frames, mel bins] of audio); or encoder states, such as the result of `Model.encode`.
  */
 export type MediumInput =
   | MediumSource
@@ -25,55 +25,55 @@ export type MediumInput =
   | { readonly features: Float32Array }
   | { readonly states: Tensor; readonly modality?: Modality | undefined };
 
-/** A medium as the encoder of its modality perceives it. */
+/** The result of encoding a medium. */
 export interface EncoderOutput {
   readonly modality: Modality;
-  /** Normed [CLS] states, [depth, dv], first block first. */
+  /** [CLS] states after the final norm, [depth, dv], first block first. */
   readonly states: Tensor;
-  /** Whether they were known already. */
+  /** Whether the states were already known. */
   readonly cached: boolean;
   /** Milliseconds. */
   readonly timings: { readonly media: number; readonly encoder: number };
 }
 
 export interface MediaEncoderOptions {
-  /** What a medium may be at most. */
+  /** Limits on media. */
   readonly mediaLimits?: LimitsByKind | undefined;
-  /** States that are kept by the sha256 of the medium's bytes, in bytes. Default 0: none. */
+  /** Size of the state cache, whose keys are the SHA-256 of media, in bytes. Default: 0, which disables it. */
   readonly stateCacheBytes?: number | undefined;
   /**
-   * The most pictures that one run of the encoder takes, of those that wait at the same time. Default 8. Encoders in
-   * integers take one by one whatever it says, and so do those of sounds and videos, whose examples are large.
+   * Maximum number of waiting images that one encoder run takes. Default: 8. Quantized encoders and encoders of audio
+   * and video, whose examples are large, always take one at a time.
    */
   readonly encoderBatch?: number | undefined;
 }
 
-/** What was done so far, since the model was loaded, by the encoders together. */
+/** Counters of all encoders together since the model was loaded. */
 export interface MediaEncoderCounts extends EncoderCounts {
   readonly cacheHits: number;
   readonly cacheMisses: number;
   readonly cacheBytes: number;
 }
 
-/** An encoder of the model, and where it computes. */
+/** An encoder of the model and its session. */
 export interface OpenedEncoder {
   readonly encoder: EncoderManifest;
   readonly session: Session;
 }
 
-/** A larger batch makes those who wait wait longer, and is no faster per picture. */
+/** A larger batch takes as long per image and makes requests wait longer. */
 const ENCODER_BATCH = 8;
 
-/** Hashed at once; between two pieces, 1 ms of work each, others get their turn. */
+/** Bytes hashed at a time, which takes 1 ms; other work can run between two pieces. */
 const HASHED_BYTES = 1 << 20;
 
-/** An encoder, and the queue before it. */
+/** An encoder and its queue. */
 interface ModalityEncoder {
   readonly encoder: EncoderManifest;
   readonly batcher: EncoderBatcher;
 }
 
-/** From media to encoder states, all heavy work in other threads. Media that were seen before skip decoding and the encoder. */
+/** Encodes media; worker threads do the heavy work. Media whose states are cached are neither decoded nor encoded. */
 export class MediaEncoder {
   readonly #media: MediaThread;
   readonly #encoders: ReadonlyMap<Modality, ModalityEncoder>;
@@ -107,9 +107,9 @@ export class MediaEncoder {
   }
 
   /**
-   * @param modality what the medium is to be taken for; by default what its content says, of what the model takes
-   * @throws what `encoderInput` and `kindAmong` throw, invalid_option for a modality that the model does not take and
-   *   for pixels, features or states of another shape, aborted
+   * @param modality the modality as which the medium is interpreted. Default: detected, among the supported ones
+   * @throws invalid_option for a modality that the model does not support, and for pixels, features or states of the
+   *   wrong shape; aborted; the errors of `encoderInput` and `kindAmong`
    */
   async encode(medium: MediumInput, modality?: Modality, signal?: AbortSignal): Promise<EncoderOutput> {
     const started = performance.now();
@@ -130,7 +130,7 @@ export class MediaEncoder {
     return { ...encoded, cached: false, timings };
   }
 
-  /** What stands for no medium: zeros. */
+  /** Zeros in place of the states of a medium. */
   zeroStates(modality: Modality): EncoderOutput {
     const { depth, width } = this.#encoderFor(modality).encoder;
     const states: Tensor = { type: "float32", shape: [depth, width], data: new Float32Array(depth * width) };
@@ -147,7 +147,7 @@ export class MediaEncoder {
     return Array.from(this.#encoders.keys());
   }
 
-  /** Undefined for what is not kept. */
+  /** The cache key of a medium; undefined if its states are not cached. */
   async #key(medium: UnencodedMedium, modality: Modality | undefined): Promise<string | undefined> {
     if (this.#cache.capacity === 0 || !(medium instanceof Uint8Array)) return undefined;
     return `${modality ?? "any"} ${await contentHash(medium)}`;
@@ -202,12 +202,12 @@ export class MediaEncoder {
 }
 
 type States = Extract<MediumInput, { readonly states: Tensor }>;
-/** What was read, and is still to be encoded. */
+/** A medium that was read and has not been encoded yet. */
 type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
 type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
 
 function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: MediaEncoderOptions): number {
-  // Integer encoders quantize activations per tensor: beside other pictures, a picture would have other states.
+  // int8 encoders quantize activations per tensor, so an image would get different states in a batch with others.
   return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
 }
 
@@ -217,7 +217,7 @@ function isStates(medium: UnencodedMedium | States): medium is States {
   return typeof medium === "object" && medium !== null && "states" in medium;
 }
 
-/** @throws invalid_option, in callers that no compiler checks */
+/** Checks a medium at run time, for JavaScript callers. @throws invalid_option */
 function expectPrepared(medium: unknown): asserts medium is Prepared {
   const isObject = typeof medium === "object" && medium !== null;
   if (isObject && "pixels" in medium && medium.pixels instanceof Float32Array) return;

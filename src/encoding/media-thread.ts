@@ -3,28 +3,28 @@ import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
 import { Thread } from "../runtime/thread.js";
 
-/** What the thread is asked for. */
+/** The payload of a call to the thread. */
 export interface PrepareMedium {
   readonly input: MediaInput;
-  /** What the medium may be taken for, and how it is then prepared. */
+  /** The modalities as which the medium may be interpreted, with their preprocessing. */
   readonly choices: readonly Prepared[];
   readonly limits: LimitsByKind;
 }
 
-/** What an encoder takes of a medium, and which encoder. */
+/** A preprocessed medium and the modality of the encoder that takes it. */
 export interface PreparedMedium {
   readonly modality: Prepared["modality"];
   readonly data: Float32Array;
 }
 
 /**
- * A thread that decodes and prepares media: resizing one photograph takes tens of milliseconds of JavaScript, in which
- * an event loop would move nothing.
+ * A worker thread that decodes and preprocesses media: resizing one photograph takes tens of milliseconds of
+ * JavaScript, which would block the caller's event loop.
  */
 export class MediaThread {
   readonly #thread = new Thread(new URL("./media-thread.worker.js", import.meta.url));
 
-  /** See `encoderInput` in `media/`; where there are several choices, the medium's content decides (`kindAmong`). */
+  /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
     return (await this.#thread.call("prepare", payload, { signal })) as PreparedMedium;
   }

@@ -5,7 +5,7 @@ import type { Prepared } from "../model/encoder-preprocessing.js";
 import { type MethodContext, serveThread } from "../runtime/serve-thread.js";
 import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
 
-/** The thread behind `MediaThread`. */
+/** The worker of `MediaThread`. */
 serveThread({
   async prepare({ input, choices, limits }: PrepareMedium, context: MethodContext): Promise<PreparedMedium> {
     const choice = await chosen(choices, input, limits, context.signal);
@@ -27,5 +27,5 @@ async function chosen(
   const kind = await kindAmong(input, kinds, limits, signal);
   const choice = choices.find(({ modality }) => modality === kind);
   if (choice) return choice;
-  throw new EpalmError("internal", `media: no encoder of ${kind}`);
+  throw new EpalmError("internal", `media: no encoder for ${kind}`);
 }

@@ -4,16 +4,15 @@ import { type Chunks, isChunks, readChunks, readLocalUrl } from "../core/chunks.
 import { EpalmError, unexpected } from "../core/errors.js";
 
 /**
- * A medium in any of the forms that a program may have one, the same that the client of a service takes: the path of a
- * file, its bytes, a stream of them (which is used up), or a URL of `file:`, `data:` or `blob:`.
+ * A medium in any form that the HTTP client also accepts: the path of a file, its bytes, a stream of bytes (which is
+ * consumed), or a `file:`, `data:` or `blob:` URL.
  */
 export type MediumSource = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
 /**
- * A path or bytes, of whatever form; what is none of the forms comes back as it is.
+ * Converts a medium of any form to a path or bytes. Other inputs are returned unchanged.
  *
- * @throws invalid_option for URLs of other kinds (nothing is fetched from anywhere) and streams that fail, too_large,
- *   aborted
+ * @throws invalid_option for other URLs (nothing is downloaded) and for streams that fail; too_large; aborted
  */
 export async function readMedium<Other extends object>(
   input: MediumSource | Other,
@@ -34,12 +33,7 @@ async function readUrl(url: URL): Promise<string | Uint8Array> {
     case "blob:":
       return bytesOf(await readLocalUrl(url));
     default:
-      throw unexpected(
-        "invalid_option",
-        "media",
-        "a URL of file, data or blob, since nothing is fetched here",
-        url.protocol,
-      );
+      throw unexpected("invalid_option", "media", "a file:, data: or blob: URL (nothing is downloaded)", url.protocol);
   }
 }
 
@@ -47,7 +41,7 @@ function pathOf(url: URL): string {
   try {
     return fileURLToPath(url);
   } catch (error) {
-    throw new EpalmError("invalid_option", `media: expected a file: URL of this machine, got ${url.href}`, {
+    throw new EpalmError("invalid_option", `media: expected a file: URL on this machine, got ${url.href}`, {
       cause: error,
     });
   }

@@ -3,17 +3,17 @@ import { EpalmError, messageOf } from "../core/errors.js";
 import type { FromThread, ToThread } from "./thread.js";
 
 export interface MethodContext {
-  /** Fires when the caller takes the call back. */
+  /** Fires when the caller cancels the call. */
   readonly signal: AbortSignal;
-  /** Sends something to the caller before the result. */
+  /** Sends an event to the caller before the result. */
   emit(event: unknown): void;
-  /** A buffer within the result that is handed over instead of copied. */
+  /** Marks a buffer of the result to be transferred instead of copied. */
   transfer(buffer: ArrayBuffer): void;
 }
 
 export type Methods = Readonly<Record<string, (payload: never, context: MethodContext) => unknown>>;
 
-/** Answers the calls of the `Thread` that started this thread, several at a time. */
+/** Serves the calls of the `Thread` that started this worker thread. Several calls may run at the same time. */
 export function serveThread(methods: Methods): void {
   const port = parentPort;
   if (!port) throw new EpalmError("internal", "serveThread runs in a worker thread only");
@@ -50,7 +50,7 @@ export function serveThread(methods: Methods): void {
         return;
       case "close":
         for (const controller of running.values()) controller.abort();
-        // Without the port nothing keeps the thread alive but what still computes.
+        // Once the port is closed, the thread ends as soon as the running work is done.
         port.close();
         return;
       default:

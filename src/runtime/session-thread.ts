@@ -1,11 +1,11 @@
 import type { Feeds, Results, Session, SessionOptions } from "./session.js";
 import { Thread } from "./thread.js";
 
-/** A thread in which sessions run, so that the caller's event loop stays free. */
+/** A worker thread in which sessions run, so that they do not block the caller's event loop. */
 export class SessionThread {
   readonly #thread = new Thread(new URL("./session-thread.worker.js", import.meta.url));
 
-  /** As `openSession`, in the thread. */
+  /** Opens a session in the thread; see `openSession`. */
   async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
     const thread = this.#thread;
     const opened = await thread.call("open", { model, options });

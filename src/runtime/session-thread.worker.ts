@@ -2,7 +2,7 @@ import { EpalmError } from "../core/errors.js";
 import { serveThread } from "./serve-thread.js";
 import { type Feeds, openSession, type Session, type SessionOptions } from "./session.js";
 
-/** The thread behind `RemoteSession`: holds sessions by number and runs them one after the other. */
+/** The worker of `SessionThread`. It keeps the open sessions by number and runs one at a time. */
 
 const sessions = new Map<number, Session>();
 let nextSession = 0;

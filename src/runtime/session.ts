@@ -3,13 +3,13 @@ import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { EpalmError, messageOf } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 
-/** A graph that is ready to run. Tensors go in and come out by the graph's names. */
+/** A graph that is ready to run. Inputs and outputs are identified by their names in the graph. */
 export interface Session {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
-  /** Computes only what `fetches` names leave the graph; each output is a fresh array. */
+  /** Computes the outputs named in `fetches`; each is a new array. */
   run(feeds: Feeds, fetches: readonly string[]): Promise<Results>;
-  /** Frees the weights; no run may follow. */
+  /** Frees the weights. The session must not be run afterwards. */
   close(): Promise<void>;
 }
 
@@ -17,27 +17,27 @@ export type Feeds = Readonly<Record<string, Tensor>>;
 export type Results = Readonly<Record<string, Tensor>>;
 
 export interface SessionOptions {
-  /** Threads of one operator; default: one per core. */
+  /** Threads per operator. Default: one per core. */
   readonly threads?: number | undefined;
   /**
-   * Map weights from their file instead of copying them into the layout that is fastest: opens in a tenth of
-   * the time and shares memory between processes, runs slower.
+   * Maps the weights from their file instead of copying them into the fastest layout. A session then opens in a tenth
+   * of the time and processes share memory, but runs are slower. Default: false.
    */
   readonly mapWeights?: boolean | undefined;
-  /** Whether ONNX Runtime may fuse operators; off only to look at the graph as it is. Default true. */
+  /** Whether ONNX Runtime may fuse operators. Disable it only to inspect the graph as it is. Default: true. */
   readonly optimize?: boolean | undefined;
 }
 
 /**
- * Opens a graph in the calling thread, which is blocked while a run computes: servers use `RemoteSession`.
+ * Opens a graph in the calling thread, which is blocked during a run; servers use `SessionThread`.
  *
- * @param model path of an .onnx file whose weights stand beside it, or the bytes of a whole graph
- * @throws invalid_model, with the runtime's own reason
+ * @param model path of an .onnx file with its weights next to it, or the bytes of a complete graph
+ * @throws invalid_model with ONNX Runtime's own reason
  */
 export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const settings: InferenceSession.SessionOptions = {
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
-    // Warnings of the runtime are about its own choices; errors come as exceptions.
+    // Warnings concern the runtime's own choices, and errors are thrown as exceptions.
     logSeverityLevel: 3,
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
     ...(options.mapWeights ? { extra: { session: { disable_prepacking: "1" } } } : {}),
@@ -56,7 +56,7 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
 
 class LocalSession implements Session {
   readonly #session: InferenceSession;
-  /** Feeds that come again and again, such as cache views, are wrapped once. */
+  /** Feeds that are used repeatedly, such as cache views, are wrapped only once. */
   readonly #wrapped = new WeakMap<Tensor, OrtTensor>();
 
   constructor(session: InferenceSession) {

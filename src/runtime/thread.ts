@@ -3,13 +3,14 @@ import { Worker } from "node:worker_threads";
 import { abortError } from "../core/abort.js";
 import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
 
-/** What goes to a thread, and what comes back. Ids tell calls apart. */
+/** Messages to a worker thread. `id` identifies the call. */
 export type ToThread =
   | { readonly kind: "call"; readonly id: number; readonly method: string; readonly payload: unknown }
   | { readonly kind: "abort"; readonly id: number }
-  /** Take all calls back, finish what computes, end. */
+  /** Cancels all calls; the thread ends when the running work is done. */
   | { readonly kind: "close" };
 
+/** Messages from a worker thread. */
 export type FromThread =
   | { readonly kind: "event"; readonly id: number; readonly event: unknown }
   | { readonly kind: "result"; readonly id: number; readonly result: unknown }
@@ -17,13 +18,13 @@ export type FromThread =
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Called for each event that the method emits before its result. */
+  /** Receives each event that the method emits before its result. */
   readonly onEvent?: ((event: unknown) => void) | undefined;
-  /** Buffers that are handed over instead of copied. */
+  /** Buffers that are transferred instead of copied. */
   readonly transfer?: readonly ArrayBuffer[] | undefined;
 }
 
-/** The longest that a closing thread may go on: far above any single step, so that only a hang meets it. */
+/** Time limit for closing a thread. No single step takes nearly as long, so only a thread that hangs reaches it. */
 const CLOSE_MILLISECONDS = 60_000;
 
 interface Call {
@@ -33,8 +34,8 @@ interface Call {
 }
 
 /**
- * A worker thread whose methods are called like functions (see `serveThread`). Errors come back with their codes.
- * If the thread dies, every call that waits is rejected, and so is every later one.
+ * A worker thread whose methods are called like functions (see `serveThread`). Errors keep their codes. If the thread
+ * dies, all pending and later calls are rejected.
  */
 export class Thread {
   readonly #worker: Worker;
@@ -45,7 +46,7 @@ export class Thread {
 
   /** @param entry module that calls `serveThread` */
   constructor(entry: URL) {
-    // Node's own options are the program's: one that was given on the command line (--input-type) refuses files.
+    // The thread does not inherit Node's own options: one of them, --input-type, does not allow files.
     this.#worker = new Worker(entry, { execArgv: [] });
     this.#worker.on("message", (message: FromThread) => this.#receive(message));
     this.#worker.on("error", (error) => this.#fail(messageOf(error)));
@@ -53,7 +54,7 @@ export class Thread {
       this.#hasEnded = true;
       this.#fail(`ended with code ${code}`);
     });
-    // A thread that has nothing to do must not keep a finished program alive.
+    // An idle thread must not keep a finished program alive.
     this.#worker.unref();
   }
 
@@ -76,8 +77,8 @@ export class Thread {
   }
 
   /**
-   * Takes all calls back and ends the thread. What computes is finished first: a thread that is ended in the middle of
-   * ONNX Runtime's work can take the whole process with it.
+   * Cancels all calls and ends the thread after the running work is done: ending a thread while ONNX Runtime is
+   * computing can crash the whole process.
    */
   async close(): Promise<void> {
     if (this.#hasEnded) return;
@@ -90,7 +91,7 @@ export class Thread {
     clearTimeout(patience);
   }
 
-  /** Ends the thread in the middle of what it does; only for threads that run no graphs (see `close`). */
+  /** Ends the thread immediately. Only for threads that run no graphs (see `close`). */
   async terminate(): Promise<void> {
     this.#fail("was ended");
     await this.#worker.terminate();

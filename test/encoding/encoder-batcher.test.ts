@@ -9,7 +9,7 @@ import { SessionThread } from "../../src/runtime/session-thread.js";
 import { elementCount } from "../../src/tensor/tensor.js";
 import { buildTinyModel } from "../support/tiny-model.js";
 
-/** Rows of one run and of several differ in the last bits. */
+/** Results of one run and of several runs differ in the last bits. */
 const TOLERANCE = 1e-5;
 
 const thread = new SessionThread();
@@ -28,7 +28,7 @@ before(async () => {
 const example = (seed: number) =>
   Float32Array.from({ length: elementCount(encoder.inputShape) }, (_, at) => Math.sin(at * 0.1 + seed));
 
-/** What the graph says of one example by itself. */
+/** The states of one example that is run alone. */
 async function alone(pixels: Float32Array): Promise<number[]> {
   const input = { type: "float32" as const, shape: [1, ...encoder.inputShape], data: pixels };
   const { cls_states: states } = await session.run({ pixels: input }, ["cls_states"]);
@@ -42,8 +42,8 @@ function assertClose(got: ArrayLike<unknown>, expected: readonly number[]): void
   }
 }
 
-describe("the batcher", () => {
-  it("takes together what waits at the same time, and gives each its own states", async () => {
+describe("EncoderBatcher", () => {
+  it("batches waiting examples and returns the states of each", async () => {
     const batcher = new EncoderBatcher(session, encoder, 2);
     const examples = [1, 2, 3, 4, 5].map(example);
     const states = await Promise.all(examples.map((pixels) => batcher.encode(pixels)));
@@ -54,17 +54,17 @@ describe("the batcher", () => {
     }
   });
 
-  it("gathers while a run computes, and makes nobody wait for company", async () => {
+  it("batches examples that arrive during a run, and never waits to fill a batch", async () => {
     const batcher = new EncoderBatcher(session, encoder, 8);
     const first = batcher.encode(example(1));
-    // By now the first run has begun.
+    // The first run has begun now.
     await new Promise((resolve) => setImmediate(resolve));
     const later = [2, 3, 4].map((seed) => batcher.encode(example(seed)));
     await Promise.all([first, ...later]);
     assert.deepEqual(batcher.counts, { runs: 2, examples: 4 });
   });
 
-  it("leaves out what was taken back before its run", async () => {
+  it("omits examples that were cancelled before their run", async () => {
     const batcher = new EncoderBatcher(session, encoder, 8);
     const controller = new AbortController();
     const first = batcher.encode(example(1));
@@ -77,7 +77,7 @@ describe("the batcher", () => {
     assert.deepEqual(batcher.counts, { runs: 2, examples: 2 });
   });
 
-  it("tells all of a run that failed, and goes on with the next", async () => {
+  it("rejects all examples of a failed run and continues with the next", async () => {
     const batcher = new EncoderBatcher(session, encoder, 2);
     const long = new Float32Array(elementCount(encoder.inputShape) * 3);
     const failed = [batcher.encode(long), batcher.encode(example(1))];
@@ -86,12 +86,12 @@ describe("the batcher", () => {
     assertClose((await next).data, await alone(example(2)));
   });
 
-  it("refuses states of another shape than the encoder's", async () => {
+  it("rejects states whose shape is not the encoder's", async () => {
     const batcher = new EncoderBatcher(session, { ...encoder, depth: encoder.depth + 1 }, 2);
     await assert.rejects(batcher.encode(example(1)), { code: "invalid_model", message: /expected states/ });
   });
 
-  it("tells what the session says when it is closed", async () => {
+  it("passes on the error of a closed session", async () => {
     const own = await thread.open(graph, { threads: 1 });
     const batcher = new EncoderBatcher(own, encoder, 2);
     await own.close();

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { EncoderStateCache, type MediumStates } from "../../src/encoding/encoder-state-cache.js";
 
-/** Of so many numbers, 4 bytes each. */
+/** States of the given number of values, 4 bytes each. */
 const states = (numbers: number): MediumStates => ({
   modality: "image",
   states: { type: "float32", shape: [1, numbers], data: new Float32Array(numbers) },
 });
 
-describe("the cache of encoder states", () => {
-  it("keeps what fits, and lets go of what was not used for longest", () => {
+describe("EncoderStateCache", () => {
+  it("discards the least recently used states first", () => {
     const cache = new EncoderStateCache(40);
     for (const key of ["a", "b"]) cache.set(key, states(4));
     assert.equal(cache.bytes, 32);
@@ -20,7 +20,7 @@ describe("the cache of encoder states", () => {
     assert.ok(cache.get("a") && cache.get("c"));
   });
 
-  it("lets go of several for one that is large", () => {
+  it("discards several entries for a large one", () => {
     const cache = new EncoderStateCache(40);
     for (const key of ["a", "b", "c"]) cache.set(key, states(3));
     const large = states(10);
@@ -30,7 +30,7 @@ describe("the cache of encoder states", () => {
     for (const key of ["a", "b", "c"]) assert.equal(cache.get(key), undefined);
   });
 
-  it("counts what is replaced once", () => {
+  it("counts a replaced entry only once", () => {
     const cache = new EncoderStateCache(40);
     cache.set("a", states(4));
     const again = states(8);
@@ -38,7 +38,7 @@ describe("the cache of encoder states", () => {
     assert.deepEqual([cache.bytes, cache.get("a")], [32, again]);
   });
 
-  it("does not keep what is larger than all of it, nor what that would have replaced", () => {
+  it("keeps neither an entry larger than its capacity nor the entry that it replaces", () => {
     const cache = new EncoderStateCache(40);
     cache.set("a", states(4));
     cache.set("b", states(4));

@@ -28,8 +28,8 @@ before(async () => {
 const mediaEncoder = (options: MediaEncoderOptions = {}, manifest = encoder) =>
   new MediaEncoder(media, [{ encoder: manifest, session }], options);
 
-describe("the perceiver", () => {
-  it("prepares pictures in its thread bit by bit as the caller's thread would", async () => {
+describe("MediaEncoder", () => {
+  it("preprocesses images in its thread to the same bits as in the caller's thread", async () => {
     for (const [width, height] of [
       [60, 40],
       [700, 500],
@@ -42,7 +42,7 @@ describe("the perceiver", () => {
     assert.ok(png.length > 0, "the caller keeps its bytes");
   });
 
-  it("sees the same in a path, its bytes, its pixels and its states", async () => {
+  it("gives the same states for a path, its bytes, its pixels and its states", async () => {
     const path = join(temporaryFolder(), "picture.png");
     writeFileSync(path, png);
     const own = mediaEncoder();
@@ -55,7 +55,7 @@ describe("the perceiver", () => {
     assert.equal(own.counts.examples, 3);
   });
 
-  it("knows bytes again, and only where it may keep states", async () => {
+  it("recognises bytes only if the state cache is enabled", async () => {
     const own = mediaEncoder({ stateCacheBytes: 1e6 });
     const first = await own.encode(png);
     const again = await own.encode(Buffer.from(png));
@@ -71,7 +71,7 @@ describe("the perceiver", () => {
     assert.deepEqual([forgetful.counts.cacheHits, forgetful.counts.cacheMisses], [0, 0]);
   });
 
-  it("encodes pictures side by side, but one by one where they would change each other's numbers", async () => {
+  it("batches images, but encodes them one at a time if a batch would change the results", async () => {
     const pictures = await Promise.all(
       [1, 2, 3, 4].map(async (seed) => decodeImage(await picture(seed), encoder.preprocessing)),
     );
@@ -83,13 +83,13 @@ describe("the perceiver", () => {
     assert.deepEqual([single.counts.runs, single.counts.examples], [4, 4]);
   });
 
-  it("stands zeros for no picture", () => {
+  it("returns zeros in place of the states of a medium", () => {
     const { states, cached } = mediaEncoder().zeroStates("image");
     assert.deepEqual([states.shape, cached], [[encoder.depth, encoder.width], true]);
     assert.ok(states.data.every((value) => value === 0));
   });
 
-  it("refuses what is no picture, with the code of what is wrong", async () => {
+  it("rejects invalid media with the appropriate error code", async () => {
     const own = mediaEncoder({ mediaLimits: { image: { maxPixels: 3000 } }, stateCacheBytes: 1e6 });
     const wrong = [
       [Buffer.from("no picture"), "unsupported_media"],
@@ -104,7 +104,7 @@ describe("the perceiver", () => {
     assert.equal((await own.encode(png)).cached, false);
   });
 
-  it("gives up what was taken back, before and after decoding", async () => {
+  it("stops cancelled requests before and after decoding", async () => {
     const own = mediaEncoder();
     await assert.rejects(own.encode(png, undefined, AbortSignal.abort()), { code: "aborted" });
     const controller = new AbortController();

@@ -10,11 +10,11 @@ import { openSession, type Session } from "../../src/runtime/session.js";
 import { SessionThread } from "../../src/runtime/session-thread.js";
 import { type GoldenRun, goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
 
-/** The ways to open a session; all must behave alike. */
+/** The two ways to open a session, which must behave identically. */
 const thread = new SessionThread();
 const ways: readonly (readonly [string, typeof openSession])[] = [
   ["in the calling thread", openSession],
-  ["in a thread of its own", (model, options) => thread.open(model, options)],
+  ["in a worker thread", (model, options) => thread.open(model, options)],
 ];
 
 let folder: string;
@@ -33,14 +33,14 @@ describe("ONNX Runtime's telemetry", () => {
   const program = fileURLToPath(new URL("./telemetry-program.js", import.meta.url));
   const leaves = (environment: NodeJS.ProcessEnv, way: string) => {
     const temporary = mkdtempSync(join(folder, "temporary-"));
-    // It is off by itself where CI is set.
+    // ONNX Runtime disables telemetry by itself if CI is set.
     const { ORT_DISABLE_TELEMETRY: _set, CI: _ci, ...rest } = process.env;
     const env = { ...rest, TMPDIR: temporary, ...environment };
     execFileSync(process.execPath, [program, way, path("encoder.onnx")], { env });
     return readdirSync(temporary);
   };
   for (const way of ["here", "thread"]) {
-    it(`is off (${way}): what it begins with is not written`, () => assert.deepEqual(leaves({}, way), []));
+    it(`is off (${way}): its files are not written`, () => assert.deepEqual(leaves({}, way), []));
   }
 });
 
@@ -71,13 +71,13 @@ for (const [way, open] of ways) {
       ],
     ];
     for (const [name, make, message] of files) {
-      it(`refuses what cannot be run, by the file's name: ${name}`, async () => {
+      it(`rejects an invalid graph with the file's name: ${name}`, async () => {
         make();
         await assert.rejects(open(path(name)), { name: "EpalmError", code: "invalid_model", message });
       });
     }
 
-    it("refuses a data file that was cut short", async () => {
+    it("rejects a truncated data file", async () => {
       copyFileSync(path("encoder.onnx"), path("short.onnx"));
       const text = readFileSync(path("short.onnx"), "latin1").replaceAll("encoder.data", "shorter.data");
       writeFileSync(path("short.onnx"), text, "latin1");
@@ -85,12 +85,12 @@ for (const [way, open] of ways) {
       await assert.rejects(open(path("short.onnx")), { code: "invalid_model", message: /short\.onnx: / });
     });
 
-    it("refuses bytes that are no graph", async () => {
+    it("rejects bytes that are not a graph", async () => {
       const message = /^graph in memory: /;
       await assert.rejects(open(Uint8Array.of(1, 2, 3)), { code: "invalid_model", message });
     });
 
-    it("tells the graph's inputs and outputs", async () => {
+    it("reports the graph's inputs and outputs", async () => {
       const session = await open(path("encoder.onnx"));
       assert.deepEqual(session.inputNames, ["pixels"]);
       assert.deepEqual(session.outputNames, ["cls_states"]);
@@ -98,13 +98,13 @@ for (const [way, open] of ways) {
     });
 
     const feeds: [string, Record<string, unknown>, RegExp][] = [
-      ["an input is missing", {}, /pixels/],
-      ["a shape is wrong", { type: "float32", shape: [1, 3, 4, 4], data: new Float32Array(48) }, /ONNX Runtime: /],
-      ["a type is wrong", { type: "int64", shape: [1], data: BigInt64Array.of(1n) }, /ONNX Runtime: /],
-      ["numbers are missing", { type: "float32", shape: [1, 3, 32, 32], data: new Float32Array(5) }, /ONNX Runtime: /],
+      ["a missing input", {}, /pixels/],
+      ["a wrong shape", { type: "float32", shape: [1, 3, 4, 4], data: new Float32Array(48) }, /ONNX Runtime: /],
+      ["a wrong type", { type: "int64", shape: [1], data: BigInt64Array.of(1n) }, /ONNX Runtime: /],
+      ["missing numbers", { type: "float32", shape: [1, 3, 32, 32], data: new Float32Array(5) }, /ONNX Runtime: /],
     ];
     for (const [what, pixels, message] of feeds) {
-      it(`says so when ${what}, and stays open`, async () => {
+      it(`reports ${what} and stays open`, async () => {
         const { feeds: right, output } = goldenEncoder("opt-shared-1token");
         const session = await open(path("encoder.onnx"));
         const wrong = Object.keys(pixels).length > 0 ? { pixels: pixels as never } : {};
@@ -114,7 +114,7 @@ for (const [way, open] of ways) {
       });
     }
 
-    it("refuses runs after it was closed", async () => {
+    it("rejects runs after it was closed", async () => {
       const { feeds: right, output } = goldenEncoder("opt-shared-1token");
       const session = await open(path("encoder.onnx"));
       await session.close();
@@ -145,7 +145,7 @@ describe("sessions of both kinds", () => {
       const found = await runAll(await openSession(path("encoder.onnx"), options), run);
       assert.ok(expected && found);
       found.data.forEach((value: number | bigint, i: number) => {
-        // float32 in another order of summation; states are normed, near 1.
+        // float32 with another order of summation; the states are normalised, so they are near 1.
         assert.ok(Math.abs(Number(value) - Number(expected.data[i])) < 1e-5);
       });
     });

@@ -1,7 +1,7 @@
 import { openSession } from "../../src/runtime/session.js";
 import { SessionThread } from "../../src/runtime/session-thread.js";
 
-/** Opens a graph in this thread, or in one of its own, and ends. */
+/** Opens a graph in this thread or in a worker thread, and ends. */
 const [way, path = ""] = process.argv.slice(2);
 if (way === "here") await (await openSession(path)).close();
 else {

@@ -3,7 +3,7 @@ import { type MethodContext, serveThread } from "../../src/runtime/serve-thread.
 
 let given = new Float32Array(0);
 
-/** A thread for tests of `Thread`: each method does one thing that a thread can do. */
+/** A worker thread for the tests of `Thread`; each method exercises one feature. */
 serveThread({
   echo: (payload: unknown) => payload,
   give(count: number, { transfer }: MethodContext) {
@@ -11,7 +11,7 @@ serveThread({
     transfer(given.buffer);
     return given;
   },
-  /** How many numbers it still has of those that it gave away. */
+  /** The remaining length of the transferred array. */
   left: () => given.length,
   refuse() {
     throw new EpalmError("too_large", "41 tokens are more than 40");
@@ -32,11 +32,11 @@ serveThread({
       const idle = setInterval(() => undefined, 1000);
       signal.addEventListener("abort", () => {
         clearInterval(idle);
-        reject(new EpalmError("aborted", "the method heard it"));
+        reject(new EpalmError("aborted", "the method was aborted"));
       });
       emit("waiting");
     }),
-  /** Goes on for a while, whatever is asked. */
+  /** Runs for a while and ignores cancellation. */
   async compute(milliseconds: number) {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     return "done";

@@ -7,7 +7,7 @@ import { Thread } from "../../src/runtime/thread.js";
 
 const methods = new URL("./thread-methods.js", import.meta.url);
 
-/** Far longer than the program takes: what is still there then would stay for ever. */
+/** Far longer than the program takes; a process that is still running then would never end. */
 const HANG_MILLISECONDS = 10_000;
 
 describe("thread", () => {
@@ -21,7 +21,7 @@ describe("thread", () => {
     for (const thread of threads.splice(0)) await thread.terminate();
   });
 
-  it("answers several calls at a time, each with its own result", async () => {
+  it("runs several calls at the same time, each with its own result", async () => {
     const thread = open();
     const payloads = ["a", { b: Float32Array.of(1, 2) }, undefined, 4];
     const slow = thread.call("compute", 20);
@@ -29,35 +29,35 @@ describe("thread", () => {
     assert.equal(await slow, "done");
   });
 
-  it("takes buffers over instead of copying them", async () => {
+  it("transfers buffers of a call instead of copying them", async () => {
     const data = Float32Array.of(1, 2, 3);
     const result = await open().call("echo", data, { transfer: [data.buffer] });
     assert.deepEqual(result, Float32Array.of(1, 2, 3));
     assert.equal(data.length, 0);
   });
 
-  it("hands buffers of a result over instead of copying them", async () => {
+  it("transfers buffers of a result instead of copying them", async () => {
     const thread = open();
     assert.deepEqual(await thread.call("give", 3), Float32Array.of(1, 1, 1));
     assert.equal(await thread.call("left", undefined), 0);
   });
 
   const failures: [string, string, string, RegExp][] = [
-    ["of the catalogue", "refuse", "too_large", /^41 tokens are more than 40$/],
-    ["of any other kind", "stumble", "internal", /^no function at all$/],
-    ["for a result that cannot be sent", "unclonable", "internal", /could not be cloned/],
-    ["for a method that is not there", "nowhere", "internal", /no method 'nowhere'/],
-    ["for a method that every object has", "toString", "internal", /no method 'toString'/],
+    ["EpalmError", "refuse", "too_large", /^41 tokens are more than 40$/],
+    ["another error", "stumble", "internal", /^no function at all$/],
+    ["a result that cannot be sent", "unclonable", "internal", /could not be cloned/],
+    ["an unknown method", "nowhere", "internal", /no method 'nowhere'/],
+    ["a method that every object has", "toString", "internal", /no method 'toString'/],
   ];
   for (const [what, method, code, message] of failures) {
-    it(`brings errors back with code and message, ${what}, and goes on`, async () => {
+    it(`rejects a call with code and message and keeps working: ${what}`, async () => {
       const thread = open();
       await assert.rejects(thread.call(method, undefined), { name: "EpalmError", code, message });
       assert.equal(await thread.call("echo", 1), 1);
     });
   }
 
-  it("hands events to the call they belong to, in order, before its result", async () => {
+  it("passes events to their call, in order and before its result", async () => {
     const thread = open();
     const heard: Record<string, unknown[]> = { a: [], b: [] };
     const results = await Promise.all(
@@ -74,7 +74,7 @@ describe("thread", () => {
     assert.deepEqual(heard, { a: [0, 1, 2, 3, 4], b: [0, 1, 2, 3, 4, 5] });
   });
 
-  it("tells the method when its call is taken back, and no other", async () => {
+  it("notifies only the method whose call is cancelled", async () => {
     const thread = open();
     const abort = new AbortController();
     const other = thread.call("compute", 30);
@@ -82,21 +82,21 @@ describe("thread", () => {
       signal: abort.signal,
       onEvent: () => abort.abort(),
     });
-    await assert.rejects(call, { code: "aborted", message: "the method heard it" });
+    await assert.rejects(call, { code: "aborted", message: "the method was aborted" });
     assert.equal(await other, "done");
   });
 
-  it("does not begin a call that was taken back before", async () => {
+  it("does not start a call that is already cancelled", async () => {
     const call = open().call("echo", 1, { signal: AbortSignal.abort() });
     await assert.rejects(call, { code: "aborted" });
   });
 
   const deaths: [string, string, RegExp][] = [
-    ["ends itself", "die", /worker thread ended with code 3/],
-    ["is ended by an error", "crash", /worker thread far out/],
+    ["exits", "die", /worker thread ended with code 3/],
+    ["crashes", "crash", /worker thread far out/],
   ];
   for (const [what, method, message] of deaths) {
-    it(`rejects what waits and all that comes later when it ${what}`, async () => {
+    it(`rejects pending and later calls when it ${what}`, async () => {
       const thread = open();
       const waiting = thread.call("untilAborted", undefined);
       const fatal = thread.call(method, undefined);
@@ -115,7 +115,7 @@ describe("thread", () => {
     await thread.close();
   });
 
-  it("takes calls back when it closes, and lets what computes come to its end", async () => {
+  it("cancels calls when it is closed, but finishes the running work", async () => {
     const thread = open();
     await thread.call("echo", 1);
     const calls = [thread.call("untilAborted", undefined), thread.call("compute", 50)];
@@ -127,7 +127,7 @@ describe("thread", () => {
     await thread.close();
   });
 
-  it("starts in a program that was given on the command line", async () => {
+  it("starts in a program that is passed on the command line", async () => {
     const entry = new URL("../../src/runtime/thread.js", import.meta.url).href;
     const program = `import { Thread } from "${entry}";
       console.log(await new Thread(new URL("${methods.href}")).call("echo", "here"));`;
@@ -140,7 +140,7 @@ describe("thread", () => {
     assert.equal(output, "here\n");
   });
 
-  it("keeps a program alive while a call is open, and not a moment longer", async () => {
+  it("keeps a program alive only while a call is pending", async () => {
     const program = fileURLToPath(new URL("./thread-program.js", import.meta.url));
     const child = spawn(process.execPath, [program], { timeout: HANG_MILLISECONDS });
     let output = "";

@@ -4,8 +4,8 @@ import { severalModel } from "./several-model.js";
 import { temporaryFolder } from "./tiny-model.js";
 
 /**
- * Builds a tiny model that takes pictures, sounds and videos, with an adapter for each: `pictures`, `sounds` and
- * `clips`, all of both tasks. In fp32, so that the same is computed beside whatever else runs.
+ * Builds a tiny model for images, audio and video, with one adapter per modality (`pictures`, `sounds`, `clips`), each
+ * for both tasks. It is in fp32, so that results do not depend on other requests in the same batch.
  */
 export async function buildAllSensesModel(output = join(temporaryFolder(), "model")): Promise<string> {
   const { encoder, otherEncoders = [], decoder, adapters, ...rest } = severalModel(output);

@@ -4,7 +4,7 @@ import puppeteer, { type Browser, type Page } from "puppeteer-core";
 
 const names = ["chromium", "chromium-browser", "google-chrome"];
 
-/** Where a Chromium is: `CHROMIUM_PATH`, or one of the usual names on the path. */
+/** The path of a Chromium: `CHROMIUM_PATH` or one of the usual names in the PATH. */
 export function findChromium(): string | undefined {
   const folders = (process.env.PATH ?? "").split(delimiter);
   const usual = folders.flatMap((folder) => names.map((name) => join(folder, name)));
@@ -20,21 +20,21 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** A browser without a window. */
+/** Starts a headless browser. */
 export function startChromium(executablePath: string): Promise<Browser> {
   return puppeteer.launch({
     executablePath,
-    // Containers give root neither the sandbox nor much shared memory; the pages are our own.
+    // In containers, root has neither the sandbox nor much shared memory; only trusted pages are opened.
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
   });
 }
 
-/** A ticket: the page, and what a visitor would not notice of it. */
+/** An open page and its hidden activity. */
 export interface Ticket {
   readonly page: Page;
-  /** Errors of scripts, complaints of the console, violations of the policy. */
+  /** Script errors, console warnings and policy violations. */
   readonly complaints: string[];
-  /** Origins that were asked for anything. */
+  /** Origins to which requests were sent. */
   readonly origins: Set<string>;
 }
 
@@ -44,7 +44,7 @@ export interface Screen {
   readonly scheme?: "light" | "dark";
 }
 
-/** Opens an address in a profile of its own. */
+/** Opens an address in a separate browser profile. */
 export async function ticket(browser: Browser, url: string, screen: Screen = {}): Promise<Ticket> {
   const { width = 1280, height = 860, scheme = "light" } = screen;
   const context = await browser.createBrowserContext();
@@ -58,7 +58,7 @@ export async function ticket(browser: Browser, url: string, screen: Screen = {})
   });
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    // The buttons of the browser's own player are pictures of that kind.
+    // The buttons of the browser's built-in player are data: images.
     if (protocol !== "data:") origins.add(origin);
   });
   await page.evaluateOnNewDocument(
@@ -70,13 +70,13 @@ export async function ticket(browser: Browser, url: string, screen: Screen = {})
   return { page, complaints, origins };
 }
 
-/** Of each element that matches, without space at its ends. */
+/** The trimmed text of each matching element. */
 export async function textsOf(page: Page, selector: string): Promise<string[]> {
   const script = `Array.from(document.querySelectorAll(${JSON.stringify(selector)}), (e) => e.textContent.trim())`;
   return (await page.evaluate(script)) as string[];
 }
 
-/** Waits until that many elements match. */
+/** Waits until `count` elements match. */
 export async function waitForCount(page: Page, selector: string, count: number): Promise<void> {
   await page.waitForFunction(`document.querySelectorAll(${JSON.stringify(selector)}).length === ${count}`);
 }

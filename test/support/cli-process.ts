@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 
-/** Beside the compiled tests, wherever they were compiled to. */
+/** Relative to the compiled tests, in any output folder. */
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 
-/** A model hangs for no longer than this. */
+/** Limits the time of a process that hangs. */
 const TIMEOUT_MS = 60_000;
 
 export const GOLDEN = join("test", "fixtures", "goldens", "opt-shared-1token");
@@ -20,14 +20,14 @@ export interface Finished {
 }
 
 export interface Surroundings {
-  /** Standard input; `"open"`: nothing comes, and it does not end. Default: empty. */
+  /** Standard input; `"open"` sends nothing and does not end. Default: empty. */
   readonly input?: Uint8Array | "open";
   readonly env?: Readonly<Record<string, string>>;
-  /** Sent when the process first says something. */
+  /** The signal to send at the first output of the process. */
   readonly signalWhenBusy?: NodeJS.Signals;
 }
 
-/** Runs the real command line in a process of its own until it ends. */
+/** Runs the real command line in a separate process until it ends. */
 export function epalm(args: readonly string[], surroundings: Surroundings = {}): Promise<Finished> {
   const { input, env, signalWhenBusy } = surroundings;
   const child = spawn(process.execPath, [MAIN, ...args], {
@@ -41,7 +41,7 @@ export function epalm(args: readonly string[], surroundings: Surroundings = {}):
       said[name] += text;
     });
   }
-  // A command that refuses its options reads nothing.
+  // A command that rejects its options does not read its input.
   child.stdin.on("error", () => undefined);
   if (input !== "open") child.stdin.end(input);
   return new Promise((resolve, reject) => {
@@ -50,14 +50,14 @@ export function epalm(args: readonly string[], surroundings: Surroundings = {}):
   });
 }
 
-/** A folder that is gone after the tests of the file. */
+/** Creates a folder that is deleted after the tests of the file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-cli-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
-/** Builds the tiny model, exact, with one adapter `a` for both tasks. */
+/** Builds the tiny model in fp32, with one adapter `a` for both tasks. */
 export function buildTiny(output: string, ...more: readonly string[]): Promise<Finished> {
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `a=${join(GOLDEN, "adapter.pth")}`];

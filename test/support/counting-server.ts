@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after } from "node:test";
 
-/** A server that nobody should call: `visits` are the paths that were asked for. Closed after the tests of the file. */
+/** Starts a server that should not be called; `visits` has the requested paths. Closed after the tests of the file. */
 export async function countingServer(): Promise<{
   readonly address: string;
   readonly visits: string[];

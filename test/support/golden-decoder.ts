@@ -27,17 +27,17 @@ export const goldens = [
   "llama-shared-1token",
 ];
 
-/** The decoder of a golden case, and what its sequences hear. */
+/** The decoder of a golden case and the conditioning of its sequences. */
 export interface GoldenDecoder {
   readonly decoder: Decoder;
   readonly session: Session;
   readonly specialTokens: SpecialTokenIds;
   readonly tokenizer: Tokenizer;
-  /** The case's texts, as ids. */
+  /** The token ids of the case's texts. */
   readonly prompts: readonly (readonly number[])[];
-  /** What sequence `index` of the case hears; with other settings of where perception goes, on request. */
+  /** The conditioning of sequence `index` of the case, with optional changes to the adapter's settings. */
   conditioning(index: number, change?: Partial<AdapterSettings>): Required<Conditioning>;
-  /** The same, as the scheduler's sequences have it. */
+  /** The same conditioning in the form that the scheduler's sequences use. */
   context(index: number, change?: Partial<AdapterSettings>): SequenceContext;
   close(): Promise<void>;
 }
@@ -96,7 +96,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   };
 }
 
-/** A job that writes, and what it wrote once it is done. */
+/** A decoding request, and its results once it is done. */
 export function writingJob(
   context: SequenceContext,
   prompt: readonly number[],

@@ -12,7 +12,7 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
-/** A graph of a golden case, what to run it on, and the output to look at. */
+/** A graph of a golden case with its inputs and the output to compare. */
 export interface GoldenRun {
   readonly graph: Graph;
   readonly feeds: Readonly<Record<string, Tensor>>;
@@ -35,7 +35,7 @@ function golden(name: string, key: string): Tensor {
   return { type: source.type, shape: source.shape, data: source.read() };
 }
 
-/** The decoder of a case, on the case's first text. */
+/** The decoder of a case with the first text of the case. */
 export function goldenDecoder(name: string): GoldenRun {
   const { config, checkpoint, architecture, g } = openPart(name, "decoder");
   const { rename, build } = decoderArchitecture(architecture, name);
@@ -54,7 +54,7 @@ export function goldenDecoder(name: string): GoldenRun {
   return { graph, feeds: { ...feeds, ...cache }, output: "logits" };
 }
 
-/** The encoder of a case, on the case's pictures. */
+/** The encoder of a case with the images of the case. */
 export function goldenEncoder(name: string): GoldenRun {
   const { config, checkpoint, architecture, g } = openPart(name, "encoder");
   const { rename, build } = encoderArchitecture(architecture, name);

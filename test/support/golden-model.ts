@@ -14,7 +14,7 @@ import type { PaddedTexts } from "../../src/training/adapter/padded-batch.js";
 import { type LossWeights, trainingFeeds } from "../../src/training/adapter/training-batch.js";
 import type { TrainingGraphOptions } from "../../src/training/adapter/training-graph.js";
 
-/** Tiny models in their public formats, with gradients and three steps of AdamW by torch: `reference/make_goldens.py`. */
+/** Tiny models in public formats, with gradients and three AdamW steps of torch: `reference/make_goldens.py`. */
 export const goldenNames = [
   "llama-shared-1token",
   "opt-6states-mlp10",
@@ -27,11 +27,11 @@ export type GoldenName = (typeof goldenNames)[number];
 
 const folder = join("test", "fixtures", "goldens");
 
-/** A frozen decoder, an adapter, a batch of texts and media states, and what torch made of them. */
+/** A frozen decoder, an adapter, a batch of texts and encoder states, and the results of torch. */
 export interface GoldenModel {
   readonly adapter: Adapter;
   readonly texts: PaddedTexts;
-  /** [B, depth, dv] */
+  /** Shape [B, depth, dv]. */
   readonly states: Tensor;
   /** A tensor of `golden.safetensors`. */
   golden(name: string): Tensor;
@@ -69,7 +69,7 @@ export async function openGoldenModel(name: GoldenName): Promise<GoldenModel> {
   };
 }
 
-/** How a training graph is built for a model, with its own settings or others. */
+/** Options for the training graph of a model, with its own or other settings. */
 export function graphOptions(
   { adapter, states }: GoldenModel,
   settings: AdapterSettings = adapter.settings,
@@ -82,7 +82,7 @@ export function graphOptions(
   };
 }
 
-/** Feeds of a training graph, the adapter's tensors included; by default the mean loss of whole texts. */
+/** Inputs of a training graph, including the adapter's tensors. By default, the loss is the mean over whole texts. */
 export function modelFeeds(
   { adapter, texts, states }: GoldenModel,
   settings: AdapterSettings = adapter.settings,

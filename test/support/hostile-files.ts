@@ -1,8 +1,8 @@
-/** Ways to make a file of sound or video worse than it is. */
+/** Ways to damage audio and video files. */
 
 export type Damage = readonly [name: string, bytes: Buffer];
 
-/** A small generator of the same numbers each time, in [0, 1) (Park and Miller). */
+/** A deterministic random number generator with values in [0, 1) (Park and Miller). */
 function numbers(seed: number): () => number {
   let state = seed;
   return () => {
@@ -11,7 +11,7 @@ function numbers(seed: number): () => number {
   };
 }
 
-/** The file cut, zeroed, flipped, repeated, and with random bytes in it. */
+/** Variants of the file: truncated, zeroed, with flipped bits, repeated, and with random bytes. */
 export function damaged(file: Buffer): Damage[] {
   const random = numbers(file.length + 1);
   const changed = (name: string, change: (copy: Buffer) => void): Damage => {
@@ -41,7 +41,7 @@ export function damaged(file: Buffer): Damage[] {
   ];
 }
 
-/** Writes `value` over each number of four bytes that stands `behind` bytes behind the name of a box. */
+/** Overwrites each 4-byte number that is `behind` bytes after the name of a box. */
 export function withBoxNumber(file: Buffer, box: string, behind: number, value: number): Buffer {
   const copy = Buffer.from(file);
   for (let place = copy.indexOf(box); place >= 0; place = copy.indexOf(box, place + 4)) {
@@ -50,7 +50,7 @@ export function withBoxNumber(file: Buffer, box: string, behind: number, value: 
   return copy;
 }
 
-/** Files of MP4 or QuickTime that state sizes, counts, times and pictures beyond everything. */
+/** Variants of an MP4 or QuickTime file that state enormous sizes, counts, times and frames. */
 export function enormousMp4(file: Buffer): Damage[] {
   const huge = 0xff_ff_ff_f0;
   const boxes = ["moov", "trak", "mdia", "minf", "stbl", "mdat", "stsd", "stts", "stsz", "stsc", "stco"];
@@ -60,15 +60,15 @@ export function enormousMp4(file: Buffer): Damage[] {
   ];
   return [
     ...boxes.flatMap((box) => [number(box, -8, huge), number(box, -8, 1), number(box, -8, 0x7f_ff_ff_ff)]),
-    // Versions and flags are four bytes; then come counts.
+    // Four bytes of version and flags precede the count.
     ...["stts", "stsc", "stco", "stsd", "ctts", "stss", "elst", "dref"].flatMap((box) => [
       number(box, 4, huge),
       number(box, 4, 0x0f_ff_ff_ff),
     ]),
-    // Of `stsz`: one size for all, then the count.
+    // `stsz` has one size for all samples, then the count.
     ["stsz: 2 ^ 28 of one byte", withBoxNumber(withBoxNumber(file, "stsz", 4, 1), "stsz", 8, 2 ** 28)],
     ["stsz: 2 ^ 24 of 4 GB", withBoxNumber(withBoxNumber(file, "stsz", 4, huge), "stsz", 8, 2 ** 24)],
-    // Of `stts`: how many, how long each.
+    // `stts` has the number of samples, then the duration of each.
     number("stts", 8, huge),
     number("stts", 12, 0x7f_ff_ff_ff),
     number("mvhd", 16, huge),
@@ -80,7 +80,7 @@ export function enormousMp4(file: Buffer): Damage[] {
   ];
 }
 
-/** A box of MP4 whose content is changed, and the boxes around it, whose sizes follow. */
+/** Replaces the content of an MP4 box and updates the sizes of the boxes around it. */
 export function withBoxContent(file: Buffer, path: readonly string[], content: Buffer): Buffer {
   const [name = "", ...inner] = path;
   const pieces: Buffer[] = [];
@@ -104,11 +104,11 @@ function newBox(name: string, content: Buffer): Buffer {
   return Buffer.concat([head, content]);
 }
 
-/** The content of a `dref` whose only entry is an alias to another file, as QuickTime wrote them. */
+/** The content of a `dref` whose only entry is an alias to another file, in QuickTime's format. */
 export function aliasTo(path: string): Buffer {
   const colons = Buffer.from(path.replaceAll("/", ":"));
   const alias = Buffer.concat([
-    // Version and flags of the entry, then what ffmpeg passes over, names of volume and file, levels.
+    // Version and flags of the entry, fields that ffmpeg skips, names of the volume and the file, levels.
     Buffer.alloc(4),
     Buffer.alloc(10),
     Buffer.alloc(1 + 27),
@@ -126,7 +126,7 @@ export function aliasTo(path: string): Buffer {
   return Buffer.concat([Buffer.from([0, 0, 0, 0, 0, 0, 0, 1]), newBox("alis", alias)]);
 }
 
-/** Texts that make ffmpeg open other things when it is left to guess, or is told that they are what they are. */
+/** Files that make ffmpeg open other resources if it detects the format itself or is told the true format. */
 export function pointers(file: string, address: string): Damage[] {
   const texts: Readonly<Record<string, string>> = {
     "hls of a file": `#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://${file}\n#EXT-X-ENDLIST\n`,
@@ -153,7 +153,7 @@ export function pointers(file: string, address: string): Damage[] {
     "magic of nothing": `CWS\x09${address}`,
   };
   const plain = Object.entries(texts).map(([name, text]): Damage => [name, Buffer.from(text)]);
-  // The same behind the first bytes of what is read.
+  // The same content after the magic bytes of supported formats.
   const masks: Readonly<Record<string, string>> = {
     wav: "RIFF\xff\xff\xff\x7fWAVE",
     mp4: "\0\0\0\x18ftypisom\0\0\0\0isommp42",

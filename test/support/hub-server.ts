@@ -3,11 +3,11 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { after } from "node:test";
 
-/** A file as the hub keeps it; `lfs` ones are served from another host, as its CDN does. */
+/** A file of the hub; `lfs` files are served from another host, like the hub's CDN. */
 export interface ServedFile {
   readonly content: Buffer;
   readonly lfs?: boolean;
-  /** What the listing claims instead of the real digest. */
+  /** The digest in the listing, instead of the real one. */
   readonly claimedDigest?: string;
 }
 
@@ -18,18 +18,18 @@ export interface SeenRequest {
   readonly authorization: string | undefined;
 }
 
-/** Takes a request over, before the ordinary routes; says whether it did. */
+/** Handles a request before the ordinary routes; returns whether it did. */
 export type Interception = (request: SeenRequest, response: ServerResponse) => boolean;
 
-/** The routes of a hub that downloads use, for one model, on 127.0.0.1; the CDN is another port. */
+/** The hub's download routes for one model on 127.0.0.1; the CDN is on another port. */
 export class HubServer {
   readonly commit = "0123456789abcdef0123456789abcdef01234567";
   readonly seen: SeenRequest[] = [];
   endpoint = "";
   intercept: Interception = () => false;
-  /** Whether the CDN answers requests for a range with one. */
+  /** Whether the CDN supports range requests. */
   ranges = true;
-  /** Files to a page of the listing. */
+  /** Number of files per page of the listing. */
   pageSize = 1000;
   #cdn = "";
   readonly #id: string;
@@ -46,7 +46,7 @@ export class HubServer {
     return this;
   }
 
-  /** Paths of the files that were asked for, redirects to the CDN aside. */
+  /** Paths of the requested files, without redirects to the CDN. */
   get downloads(): string[] {
     const prefix = `/${this.#id}/resolve/${this.commit}/`;
     return this.seen.filter(({ path }) => path.startsWith(prefix)).map(({ path }) => path.slice(prefix.length));

@@ -11,12 +11,12 @@ const encoders = new Set(
     .map((line) => line.trim().split(/\s+/)[1]),
 );
 
-/** Why a test of what `encoder` makes cannot run here, or false. */
+/** The reason for skipping a test that needs `encoder`, or false. */
 export function lacksEncoder(encoder: string): string | false {
   return encoders.has(encoder) ? false : `the installed ffmpeg has no encoder ${encoder}`;
 }
 
-/** What ffmpeg writes with these arguments, into a file that is called `name` while it is written. */
+/** The file that ffmpeg writes with these arguments; the extension of `name` selects the format. */
 export function makeMedia(name: string, ...args: readonly string[]): Buffer {
   const folder = mkdtempSync(join(tmpdir(), "epalm-made-"));
   try {
@@ -30,10 +30,10 @@ export function makeMedia(name: string, ...args: readonly string[]): Buffer {
   }
 }
 
-/** Two seconds of 440 Hz in two channels, at 44.1 kHz. */
+/** Two seconds of 440 Hz, stereo, at 44.1 kHz. */
 export const tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100:duration=2", "-ac", "2"];
 
-/** A second each of red, green and blue, 64 x 48, 25 frames per second. */
+/** One second each of red, green and blue, 64 x 48, 25 frames per second. */
 export const threeColours = [
   ...["-f", "lavfi", "-i"],
   ["red", "lime", "blue"]
@@ -42,16 +42,16 @@ export const threeColours = [
     .concat(";[v0][v1][v2]concat=n=3"),
 ];
 
-/** How many frames of `numbered` can be told apart; then they begin again. */
+/** The number of distinct frames of `numbered`, after which they repeat. */
 export const NUMBERS = 100;
 
-/** Frames that say their number: grey, two steps brighter each. */
+/** Frames that encode their number as grey, two levels brighter each. */
 export function numbered(frames: number): string[] {
   const grey = `nullsrc=s=32x32:r=25:d=${frames / 25},geq=lum='22+2*mod(N\\,${NUMBERS})':cb=128:cr=128`;
   return ["-f", "lavfi", "-i", `${grey},format=yuv420p`];
 }
 
-/** The number of a frame of `numbered`, of the level of its red; conversion to RGB may round down. */
+/** The number of a frame of `numbered`, from its red level; the conversion to RGB may round down. */
 export function numberOf(level: number): number {
   return Math.max(0, Math.round((((level + 0.5) * 219) / 255 + 16 - 22) / 2));
 }

@@ -7,7 +7,7 @@ interface Process {
   readonly command: string;
 }
 
-/** Ids of the ffmpegs that this process started and that are not gone; or of all whose command has `text` in it. */
+/** Ids of the running ffmpeg processes that this process started, or of all whose command contains `text`. */
 export function runningFfmpegs(text?: string): number[] {
   const processes = process.platform === "linux" ? linuxProcesses() : listedProcesses();
   return processes
@@ -16,7 +16,7 @@ export function runningFfmpegs(text?: string): number[] {
     .map(({ id }) => id);
 }
 
-/** Small images of Linux have no `ps`. */
+/** Used because small Linux images have no `ps`. */
 function linuxProcesses(): Process[] {
   return readdirSync("/proc").flatMap((name) => {
     const id = Number(name);
@@ -24,7 +24,7 @@ function linuxProcesses(): Process[] {
       const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${id}/status`, "latin1"))?.[1];
       return [{ id, parent: Number(parent), command: readFileSync(`/proc/${id}/cmdline`, "latin1") }];
     } catch {
-      // No process, or one that has ended in the meantime.
+      // Not a process, or one that has ended in the meantime.
       return [];
     }
   });

@@ -7,20 +7,20 @@ import type { Problem } from "../../src/wire.js";
 export interface Running {
   readonly server: Server;
   readonly models: Models;
-  /** Where it listens, without a slash at the end. */
+  /** The base URL, without a trailing slash. */
   readonly url: string;
-  /** Log lines, as objects. */
+  /** Log lines as objects. */
   readonly log: Record<string, unknown>[];
   stop(): Promise<void>;
 }
 
-/** Registered here, at the file's top: within `before`, Node would run it as soon as that is over. */
+/** Registered at the top level: inside `before`, Node would run it as soon as that hook is done. */
 const running: (() => Promise<void>)[] = [];
 after(async () => {
   for (const stop of running) await stop();
 });
 
-/** A whole service on a free port; stopped after the tests of the file. */
+/** Starts a complete service on a free port; it is stopped after the tests of the file. */
 export async function startServer(settings: ServerSettings, models = new Models()): Promise<Running> {
   const config = parseServerConfig({ port: 0, threads: 1, checksums: false, ...settings });
   const log: Record<string, unknown>[] = [];
@@ -40,7 +40,7 @@ export async function startServer(settings: ServerSettings, models = new Models(
   return { server, models, url, log, stop };
 }
 
-/** A multipart form with a picture and fields; a field that is a list is given several times. */
+/** A multipart form with an image and fields; a field with a list of values is repeated. */
 export function form(
   image: Uint8Array | undefined,
   fields: Readonly<Record<string, string | readonly string[]>> = {},
@@ -62,7 +62,7 @@ export function postJson(url: string, body: unknown, init: RequestInit = {}): Pr
   return fetch(url, { method: "POST", body: JSON.stringify(body), ...init, headers });
 }
 
-/** The body of an answer that must be a problem of that status. */
+/** The body of a response that must be a problem with the given status. */
 export async function problemIn(response: Response, status: number): Promise<Problem> {
   const text = await response.text();
   if (response.status !== status || !/^application\/problem\+json/.test(response.headers.get("content-type") ?? "")) {
@@ -71,7 +71,7 @@ export async function problemIn(response: Response, status: number): Promise<Pro
   return JSON.parse(text) as Problem;
 }
 
-/** The events of a stream: names and data. */
+/** Names and data of the events of a stream. */
 export async function eventsIn(response: Response): Promise<{ name: string | undefined; data: unknown }[]> {
   const text = await response.text();
   return text

@@ -3,7 +3,7 @@ import { EpalmError } from "../../src/core/errors.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import type { TensorSource } from "../../src/tensor/tensor.js";
 
-/** Names, types, shapes and every element are the same; the order of names does not matter. */
+/** Asserts that names, types, shapes and all elements are equal; the order of the names does not matter. */
 export function assertSameTensors(actual: Checkpoint, expected: Checkpoint): void {
   assert.deepEqual([...actual.tensors.keys()].sort(), [...expected.tensors.keys()].sort());
   for (const [name, source] of expected.tensors) {
@@ -11,12 +11,12 @@ export function assertSameTensors(actual: Checkpoint, expected: Checkpoint): voi
   }
 }
 
-/** Everything that there is to know of a tensor. */
+/** Type, shape and elements of a tensor. */
 export function values(source: TensorSource | undefined) {
   return source && { type: source.type, shape: source.shape, data: source.read() };
 }
 
-/** An error of ours, on one line, that names the file and says what the pattern says. */
+/** Matches an EpalmError whose message is one line, begins with the path and matches the pattern. */
 export function refusal(path: string, cause: RegExp, code = "invalid_checkpoint") {
   return (error: unknown) => {
     assert.ok(error instanceof EpalmError, String(error));

@@ -1,6 +1,6 @@
 import type { Model } from "../../src/index.js";
 
-/** Steps of a model's decoder, when there are no more. */
+/** The number of steps of a model's decoder, once it no longer increases. */
 export async function settledSteps(model: Model): Promise<number> {
   for (let last = -1; ; ) {
     const { steps } = (await model.counts()).decoder;

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import type { BuildOptions } from "../../src/index.js";
 
-/** Golden backbones of each modality around one language model, and how a folder of them is built. */
+/** Golden encoders of each modality with one language model, and the options that build a model folder from them. */
 
 const goldens = "test/fixtures/goldens";
 export const ofPictures = join(goldens, "opt-shared-1token");
-/** Of two states: fits encoders of two blocks. */
+/** An adapter with two injected states, which fits encoders with two blocks. */
 export const ofVideos = join(goldens, "opt-timesformer", "adapter.pth");
 
 function encoderOptions(path: string, more: Partial<BuildOptions["encoder"]> = {}): BuildOptions["encoder"] {

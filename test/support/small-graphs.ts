@@ -28,14 +28,14 @@ export const bytes = (shape: readonly number[], data: readonly number[]): Tensor
   data: Uint8Array.from(data),
 });
 
-/** Adds an input that needs no name. */
+/** Adds an input with a generated name. */
 export function anyInput(g: GraphBuilder, shape: readonly Dim[], type: ElementType = "float32"): Value {
   return g.input(`input ${nextInput++}`, type, shape);
 }
 
 let nextInput = 0;
 
-/** The graph of what `build` makes of inputs like `feeds`; outputs are called `0`, `1`, … */
+/** The graph that `build` adds to inputs with the types and shapes of `feeds`; outputs are named `0`, `1`, … */
 export function graphOf(
   feeds: Readonly<Record<string, Tensor>>,
   build: (g: GraphBuilder, inputs: Readonly<Record<string, Value>>) => readonly Value[],
@@ -50,7 +50,7 @@ export function graphOf(
   return g.finish();
 }
 
-/** All outputs of a graph, in order. */
+/** Runs a graph and returns all its outputs, in order. */
 export async function runGraph(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Promise<Tensor[]> {
   const names = graph.outputs.map(({ name }) => name);
   const session = await openSession(encodeOnnx(graph));

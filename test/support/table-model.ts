@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { FinishedHypothesis, NextTokens, Strategy } from "../../src/generation/strategies/strategy.js";
 
-/** A decoder that is a table: the logits after some tokens, and the text of tokens. */
+/** A decoder that is defined by a function from tokens to the logits of the next token. */
 export interface TableModel {
   readonly vocabulary: number;
   readonly logitsAfter: (tokens: readonly number[]) => readonly number[];
@@ -11,7 +11,7 @@ export function readFixture<Content>(name: string): Content {
   return JSON.parse(readFileSync(`test/fixtures/generation/${name}`, "utf8"));
 }
 
-/** What a decoder answers: log-probabilities, best first, ties by token id. */
+/** The output of a decoder for given logits: log-probabilities, best first, ties by token id. */
 export function rowOutput(logits: readonly number[], candidates: number | "all" = "all"): NextTokens {
   const highest = Math.max(...logits);
   const total = logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0);
@@ -24,13 +24,13 @@ export function rowOutput(logits: readonly number[], candidates: number | "all" 
 
 export interface Run {
   readonly hypotheses: readonly FinishedHypothesis[];
-  /** How many sequences continued after each step, the last, 0, included. */
+  /** Number of sequences that continued after each step, including the final 0. */
   readonly counts: readonly number[];
-  /** What `settledTokens` said after each step. */
+  /** The result of `settledTokens` after each step. */
   readonly settled: readonly (readonly number[] | undefined)[];
 }
 
-/** Drives a strategy as the scheduler does; throws if it continues a sequence that does not exist. */
+/** Runs a strategy as the scheduler does; throws if it continues a sequence that does not exist. */
 export function run(strategy: Strategy, model: TableModel, prompt: readonly number[] = []): Run {
   let sequences: readonly (readonly number[])[] = [prompt];
   const counts: number[] = [];
@@ -49,7 +49,7 @@ export function run(strategy: Strategy, model: TableModel, prompt: readonly numb
   return { hypotheses: strategy.hypotheses(), counts, settled };
 }
 
-/** A small model whose logits hang on the last token and the length, by way of sines. */
+/** A small model whose logits are sines of the last token and the length. */
 export function waveModel(vocabulary: number, seed: number): TableModel {
   return {
     vocabulary,

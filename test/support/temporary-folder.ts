@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 
-/** A folder that is gone after the suite it was made in. */
+/** Creates a folder that is deleted after the current suite. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-checkpoints-"));
   after(() => rmSync(folder, { recursive: true, force: true }));

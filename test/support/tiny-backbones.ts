@@ -17,10 +17,10 @@ import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor, TensorSource } from "../../src/tensor/tensor.js";
 
-/** Tiny models with the numbers of transformers' own code; test/fixtures/backbones/make_fixtures.py wrote them. */
+/** Tiny models with results of transformers, written by test/fixtures/backbones/make_fixtures.py. */
 const fixtures = "test/fixtures/backbones";
 
-/** Largest difference over the largest expected number: float32 in another order of summation. */
+/** Largest difference divided by the largest expected value: float32 with another order of summation. */
 const TOLERANCE = 1e-5;
 
 export type Config = Record<string, unknown>;
@@ -44,7 +44,7 @@ export interface BuiltDecoder {
   readonly shape: DecoderShape;
 }
 
-/** Every tensor of the checkpoint must be asked for, or known to be of no use. */
+/** Builds a decoder; every tensor of the checkpoint must be used or known to be unused. */
 export function buildDecoder(checkpoint: Checkpoint, config: Config): BuiltDecoder {
   const architecture = decoderArchitecture(String(config.model_type), checkpoint.path);
   const weights = new Weights(checkpoint, { rename: architecture.rename });
@@ -55,7 +55,7 @@ export function buildDecoder(checkpoint: Checkpoint, config: Config): BuiltDecod
   return { graph, shape: backbone.shape };
 }
 
-/** As `buildDecoder`. A config that depends on the tensors may be made from them. */
+/** Builds an encoder with the same requirement. The config can be computed from the weights. */
 export function buildEncoder(checkpoint: Checkpoint, config: Config | ((weights: Weights) => Config)): Graph {
   const modelType = typeof config === "function" ? "vit" : String(config.model_type);
   const architecture = encoderArchitecture(modelType, checkpoint.path);
@@ -67,7 +67,7 @@ export function buildEncoder(checkpoint: Checkpoint, config: Config | ((weights:
   return graph;
 }
 
-/** Logits of every token of texts of one length, without perception: [B * T, V] */
+/** Logits of all tokens of texts of equal length, without perception, [B * T, V]. */
 export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Promise<Tensor> {
   const [batch = 0, length = 0] = ids.shape;
   const scheduled = Array.from({ length: batch }, (_, row) => {
@@ -87,7 +87,7 @@ export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Pro
   return logits;
 }
 
-/** [CLS] states after every block: [B, depth, dv] */
+/** [CLS] states after every block, [B, depth, dv]. */
 export async function statesOf(graph: Graph, input: Tensor): Promise<Tensor> {
   const [{ name } = { name: "" }] = graph.inputs;
   const session = await openSession(encodeOnnx(graph));
@@ -106,7 +106,7 @@ export function assertClose(found: Tensor, expected: Tensor): void {
   });
 }
 
-/** A checkpoint with some tensors put in, or taken out where undefined. */
+/** A checkpoint with some tensors replaced or, if undefined, removed. */
 export function changed(
   checkpoint: Checkpoint,
   changes: Readonly<Record<string, TensorSource | undefined>>,
@@ -119,13 +119,12 @@ export function changed(
   return { ...checkpoint, tensors };
 }
 
-/** A checkpoint whose tensors have other names. */
+/** A checkpoint with renamed tensors. */
 export function renamed(checkpoint: Checkpoint, rename: (name: string) => string): Checkpoint {
   const tensors = new Map(Array.from(checkpoint.tensors, ([name, source]) => [rename(name), source]));
   return { ...checkpoint, tensors };
 }
 
-/** Zeros of a shape. */
 export const zeros = (...shape: number[]): TensorSource => ({
   type: "float32",
   shape,

@@ -10,7 +10,7 @@ import { type FedMaeConfig, fedMaeConfigSchema } from "../../src/fedmae/config.j
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
-/** A folder that is gone after the suite it was made in. */
+/** Creates a folder that is deleted after the current suite. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-fedmae-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -19,7 +19,7 @@ export function temporaryFolder(): string {
 
 type Colour = readonly [red: number, green: number, blue: number];
 
-/** Writes a PNG whose pixels a function gives; folders are made on the way. */
+/** Writes a PNG with the pixels of `colourAt` and creates its folder. */
 export async function drawPicture(
   path: string,
   side: number,
@@ -35,7 +35,7 @@ export async function drawPicture(
     .toFile(path);
 }
 
-/** Stripes, which patches show of each other: a masked auto-encoder learns them within some steps. */
+/** Draws stripes: patches can be predicted from each other, so a masked autoencoder learns them in a few steps. */
 export async function drawStripes(folder: string, count: number, direction: "across" | "down"): Promise<void> {
   for (let index = 0; index < count; index++) {
     await drawPicture(join(folder, `${index}.png`), 16, (x, y) => {
@@ -45,13 +45,13 @@ export async function drawStripes(folder: string, count: number, direction: "acr
   }
 }
 
-/** A square of one colour, a little different for each index. */
+/** Draws a square of one colour that differs slightly for each index. */
 export function drawColour(path: string, colour: "red" | "blue", index: number): Promise<void> {
   const [bright, dark] = [200 + index, 20 + ((index * 7) % 30)];
   return drawPicture(path, 16, () => (colour === "red" ? [bright, dark, dark] : [dark, dark, bright]));
 }
 
-/** Settings with which a round takes seconds: pictures of 16 x 16 in four patches, one head. */
+/** Settings with which a round takes seconds: 16 x 16 images with four patches. */
 export function tinyConfig(changes: Partial<z.input<typeof fedMaeConfigSchema>>): FedMaeConfig {
   return fedMaeConfigSchema.parse({
     output: "unused",
@@ -73,7 +73,7 @@ export const tinySettings = {
   compare: false,
 };
 
-/** All tensors of a safetensors file. */
+/** Reads all tensors of a safetensors file. */
 export function tensorsOf(path: string): ReadonlyMap<string, Tensor> {
   const { tensors, close } = openSafetensors(path);
   try {
@@ -83,13 +83,13 @@ export function tensorsOf(path: string): ReadonlyMap<string, Tensor> {
   }
 }
 
-/** The JSON objects of a file of lines. */
+/** Reads the JSON objects of a JSON Lines file. */
 export function readJsonLines<T>(path: string): T[] {
   const lines = readFileSync(path, "utf8").split("\n").filter(Boolean);
   return lines.map((line) => JSON.parse(line));
 }
 
-/** Every file of a folder, with what is in it. */
+/** The files of a folder with their contents in base64. */
 export function filesOf(folder: string): Record<string, string> {
   return Object.fromEntries(
     readdirSync(folder)
@@ -98,7 +98,7 @@ export function filesOf(folder: string): Record<string, string> {
   );
 }
 
-/** Waits until something is the case, for half a minute at most. */
+/** Waits until `look` returns a truthy value, by default for at most 30 seconds. */
 export async function until<T>(look: () => T | undefined | false, seconds = 30): Promise<T> {
   for (const started = Date.now(); Date.now() - started < seconds * 1000; await delay(10)) {
     const found = look();
@@ -107,7 +107,7 @@ export async function until<T>(look: () => T | undefined | false, seconds = 30):
   throw new RangeError(`waited ${seconds} s in vain: ${look}`);
 }
 
-/** Processes that a process has started. */
+/** Ids of the child processes of a process. */
 export function childrenOf(pid: number | undefined): number[] {
   const { stdout } = spawnSync("pgrep", ["-P", String(pid)], { encoding: "utf8" });
   return stdout.split("\n").filter(Boolean).map(Number);
@@ -121,7 +121,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** How many lines a file has; none if there is no file. */
+/** The number of lines in a file; 0 if there is no file. */
 export function lineCount(path: string): number {
   return existsSync(path) ? readFileSync(path, "utf8").split("\n").length - 1 : 0;
 }

@@ -9,7 +9,7 @@ import { normal } from "../../src/training/distributions.js";
 import { InitialWeights } from "../../src/training/initial-weights.js";
 import { statesOf } from "./tiny-backbones.js";
 
-/** Encoders of a few numbers, at random. */
+/** Tiny encoders with random weights. */
 
 export const vitConfig = {
   model_type: "vit",
@@ -29,7 +29,7 @@ interface EncoderConfig {
   readonly model_type: string;
 }
 
-/** All that an encoder needs for, at random. */
+/** Random values for all tensors of an encoder. */
 export function randomWeights(config: EncoderConfig): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(3, 1);
   const weights = new InitialWeights(
@@ -42,7 +42,7 @@ export function randomWeights(config: EncoderConfig): ReadonlyMap<string, Tensor
   return weights.tensors;
 }
 
-/** [B, L, dv] */
+/** The encoder's [CLS] states, [B, depth, dv]. */
 export function encoderStates(
   config: EncoderConfig,
   tensors: ReadonlyMap<string, Tensor>,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { HubServer, type ServedFile } from "./hub-server.js";
 
-/** Tiny models under the names of public ones. */
+/** Tiny models under the ids of public ones. */
 const models: Readonly<Record<string, string>> = {
   "google/vit-base-patch16-224": "test/fixtures/goldens/opt-6states-mlp10/encoder",
   "facebook/opt-125m": "test/fixtures/goldens/opt-6states-mlp10/decoder",
@@ -14,7 +14,7 @@ const models: Readonly<Record<string, string>> = {
   "HuggingFaceTB/SmolLM2-135M": "test/fixtures/goldens/llama-shared-1token/decoder",
 };
 
-/** A hub that has them all; returns its address. */
+/** Starts a hub with all tiny models; returns its address. */
 export async function startTinyHub(): Promise<string> {
   const hubs = await Promise.all(
     Object.entries(models).map(async ([id, folder]) => {

@@ -5,25 +5,25 @@ import { after } from "node:test";
 import sharp from "sharp";
 import { buildModel } from "../../src/index.js";
 
-/** Golden backbones with an adapter of two tasks, as a model folder. */
+/** Golden backbones and an adapter, from which the model folder is built. */
 const GOLDEN = "test/fixtures/goldens/opt-6states-mlp10";
 
 export const ADAPTER_FILE = join(GOLDEN, "adapter.pth");
 
-/** Registered here, at the file's top: within `before`, Node would run it as soon as that is over. */
+/** Registered at the top level: inside `before`, Node would run it as soon as that hook is done. */
 const folders: string[] = [];
 after(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** A folder that is gone after the tests of the file. */
+/** Creates a folder that is deleted after the tests of the file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-server-"));
   folders.push(folder);
   return folder;
 }
 
-/** Builds a tiny model with the adapters `words` (captions) and `answers` (questions); returns its folder. */
+/** Builds a tiny model with the adapters `words` (captioning) and `answers` (VQA); returns its folder. */
 export async function buildTinyModel(output = join(temporaryFolder(), "model")): Promise<string> {
   const source = (file: string) => ({ path: join(GOLDEN, file), given: file, precision: "fp32" as const });
   await buildModel({
@@ -38,7 +38,7 @@ export async function buildTinyModel(output = join(temporaryFolder(), "model")):
   return output;
 }
 
-/** A PNG; another `seed` is another picture. */
+/** Creates a PNG; different seeds give different images. */
 export function picture(seed = 7, width = 60, height = 40): Promise<Buffer> {
   const pixels = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed) % 256);
   return sharp(pixels, { raw: { width, height, channels: 3 } })

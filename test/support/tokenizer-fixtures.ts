@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createTokenizer, loadTokenizer, type Tokenizer } from "../../src/tokenizer/tokenizer.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer } from "../../src/tokenizer/tokenizer-files.js";
 
-/** See make-fixtures.py there. */
+/** Written by make-fixtures.py in the same folder. */
 export const tokenizers = "test/fixtures/tokenizers";
 
 interface Expected {

@@ -5,7 +5,7 @@ const LOCAL_SIGNATURE = 0x04034b50;
 const CENTRAL_SIGNATURE = 0x02014b50;
 const END_SIGNATURE = 0x06054b50;
 
-/** Writes records into a zip archive as torch does: stored, in the order given. */
+/** Writes records to a zip archive as torch does: uncompressed, in the given order. */
 export function writeZip(path: string, records: Readonly<Record<string, Uint8Array | string>>): void {
   const locals: Buffer[] = [];
   const centrals: Buffer[] = [];
@@ -30,7 +30,7 @@ export function writeZip(path: string, records: Readonly<Record<string, Uint8Arr
   writeFileSync(path, Buffer.concat([...locals, directory, uint32(END_SIGNATURE), end]));
 }
 
-/** What local and central headers share, from "version needed" to "length of extra fields". */
+/** The fields that local and central headers share, from "version needed" to "length of extra fields". */
 function commonFields(name: Buffer, data: Buffer): Buffer {
   const fields = Buffer.alloc(26);
   fields.writeUInt16LE(20, 0);
