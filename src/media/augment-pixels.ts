@@ -8,17 +8,17 @@ export interface Pixels {
 export interface AugmentOptions {
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  /** Mirror every second picture. */
+  /** Whether an image is mirrored with probability 0.5. */
   readonly mirror: boolean;
-  /** Share of the area that a crop has at least. Default 0.6: what texts speak of mostly stays in it. */
+  /** Minimum area of a crop as a fraction of the image. Default: 0.6, which usually keeps what the texts describe. */
   readonly leastArea?: number | undefined;
 }
 
 const RATIO = { least: 3 / 4, most: 4 / 3 };
 
 /**
- * A random crop, resized to the whole again (bilinear), perhaps mirrored: random-resized-crop of Szegedy et al. 2015
- * on pixels that are prepared already.
+ * Takes a random crop, resizes it to the original size (bilinear) and possibly mirrors it: the random resized crop of
+ * Szegedy et al. 2015, applied to preprocessed pixels.
  */
 export function augmentPixels(
   { data, height, width }: Pixels,
@@ -43,14 +43,14 @@ export function augmentPixels(
   return output;
 }
 
-/** Two neighbours, and the share of the second. */
+/** Indices of two neighbouring pixels, and the weight of the second. */
 interface Sample {
   readonly first: number;
   readonly second: number;
   readonly share: number;
 }
 
-/** Where `count` pixels take their values from, over `length` pixels from `start` on. */
+/** Sampling positions of `count` output pixels in the `length` input pixels that begin at `start`. */
 function samples(start: number, length: number, count: number): Sample[] {
   return Array.from({ length: count }, (_, index) => {
     const place = Math.min(count - 1, Math.max(0, start + ((index + 0.5) * length) / count - 0.5));

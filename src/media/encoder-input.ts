@@ -9,7 +9,7 @@ import { mediaKinds } from "./detect/media-kinds.js";
 import type { MediaLimits } from "./media-limits.js";
 import { type MediaInput, mediaName } from "./read-media.js";
 
-/** What a medium may be at most, by what it is taken for. */
+/** Limits on media, by the modality as which they are interpreted. */
 export interface LimitsByKind {
   readonly image?: ImageLimits | undefined;
   readonly audio?: MediaLimits | undefined;
@@ -17,10 +17,10 @@ export interface LimitsByKind {
 }
 
 /**
- * Decodes a medium into what an encoder takes of one example, row-major: `[3, H, W]` of a picture, `[frames, mel bins]`
- * of a sound, of which only as much as the encoder hears is decoded, `[frames, 3, H, W]` of a video.
+ * Decodes a medium into an encoder's input for one example, row-major: `[3, H, W]` for an image, `[frames, mel bins]`
+ * for audio, `[frames, 3, H, W]` for a video. Only the part of an audio file that the encoder uses is decoded.
  *
- * @throws what `decodeImage`, `decodeAudio` and `decodeVideo` throw
+ * @throws the errors of `decodeImage`, `decodeAudio` and `decodeVideo`
  */
 export async function encoderInput(
   input: MediaInput,
@@ -57,9 +57,10 @@ function joined(frames: readonly Float32Array[]): Float32Array {
 }
 
 /**
- * What a medium is to be taken for, of the kinds that somebody takes: the best that its content allows (`mediaKinds`).
+ * Chooses the modality as which a medium is interpreted: the best one in `taken` that its content allows
+ * (`mediaKinds`).
  *
- * @throws unsupported_media where it is none of them, and what `mediaKinds` throws
+ * @throws unsupported_media if the content allows none of them, and the errors of `mediaKinds`
  */
 export async function kindAmong(
   input: MediaInput,
@@ -74,7 +75,7 @@ export async function kindAmong(
   throw unexpected("unsupported_media", mediaName(input), taken.join(" or "), got);
 }
 
-/** In bytes; undefined where a kind has its usual one. */
+/** The largest limit in bytes; undefined if any of the modalities has the default limit. */
 function largest(limits: LimitsByKind, taken: readonly Modality[]): number | undefined {
   const bytes = taken.flatMap((kind) => limits[kind]?.maxBytes ?? []);
   return bytes.length === taken.length ? Math.max(...bytes) : undefined;

@@ -2,16 +2,16 @@ import type { ImagePreprocessing, ImageSize, Resize } from "../preprocessing/ima
 import { type RgbImage, resample } from "./resample.js";
 
 /**
- * An encoder's input of decoded pixels: resize, cut the middle out, rescale, normalise. Returns `[3, H, W]`, row-major,
- * `H` and `W` being `preprocessing.size`. Works on the calling thread; `image` should be of the size that is needed,
- * not of the size that a camera makes.
+ * Converts decoded pixels to an encoder's input: resize, centre crop, rescale, normalise. Returns `[3, H, W]`,
+ * row-major, where H x W is `preprocessing.size`. It runs on the calling thread, so `image` should already be reduced
+ * to roughly the required size.
  */
 export function preprocessPixels(image: RgbImage, preprocessing: ImagePreprocessing): Float32Array {
   const resized = resample(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
   return normalize(resized, preprocessing);
 }
 
-/** What a picture of `size` is resized to, before the crop; the longer side is rounded down, as Hugging Face has it. */
+/** The size to which an image is resized before the crop; the longer side is rounded down, as in Hugging Face. */
 export function resizedSize({ height, width }: ImageSize, resize: Resize): ImageSize {
   if (resize.mode === "squash") return { height: resize.height, width: resize.width };
   const { length } = resize;
@@ -20,7 +20,7 @@ export function resizedSize({ height, width }: ImageSize, resize: Resize): Image
     : { height: Math.floor((length * height) / width), width: length };
 }
 
-/** `[H', W', 3]` bytes -> `[3, H, W]` floats; an odd border is one pixel thicker at the right and at the bottom. */
+/** Crops `[H', W', 3]` bytes to `[3, H, W]` floats; an odd border is one pixel wider at the right and at the bottom. */
 function normalize(image: RgbImage, { size, rescaleFactor, mean, std }: ImagePreprocessing): Float32Array {
   const top = Math.floor((image.height - size.height) / 2);
   const left = Math.floor((image.width - size.width) / 2);

@@ -2,17 +2,18 @@ import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { EpalmError, fileNotFound, messageOf, tooManyBytes } from "../core/errors.js";
 
-/** Where media come from: the path of a file, or its content. */
+/** A medium as the path of a file or as its content. */
 export type MediaInput = string | Uint8Array;
 
-/** What errors call a medium. */
+/** The name of a medium in errors. */
 export function mediaName(input: MediaInput): string {
   return typeof input === "string" ? input : "media";
 }
 
 /**
- * The bytes of a medium; a path must lead to a regular file. Throws `not_found`, `invalid_media` (cannot be read, or
- * is empty), `too_large` (more than `maxBytes`).
+ * Reads the bytes of a medium; a path must refer to a regular file.
+ *
+ * @throws not_found, invalid_media (cannot be read, or is empty), too_large (more than `maxBytes`)
  */
 export async function readMedia(input: MediaInput, maxBytes: number): Promise<Uint8Array> {
   const bytes = typeof input === "string" ? await withRegularFile(input, maxBytes, (file) => file.readFile()) : input;
@@ -21,7 +22,7 @@ export async function readMedia(input: MediaInput, maxBytes: number): Promise<Ui
   return bytes;
 }
 
-/** The first bytes of a file, `length` at most, whose whole is at most `maxBytes`. Throws what `readMedia` throws. */
+/** Reads up to `length` bytes from the start of a file of at most `maxBytes`. @throws the errors of `readMedia` */
 export async function readHead(path: string, length: number, maxBytes: number): Promise<Uint8Array> {
   return withRegularFile(path, maxBytes, async (file) => {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
@@ -33,7 +34,7 @@ export async function readHead(path: string, length: number, maxBytes: number): 
 async function withRegularFile<T>(path: string, maxBytes: number, use: (file: FileHandle) => Promise<T>): Promise<T> {
   let file: FileHandle | undefined;
   try {
-    // Without O_NONBLOCK, opening a pipe would wait for its other end.
+    // Without O_NONBLOCK, opening a pipe blocks until its other end is opened.
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await file.stat();
     if (!stat.isFile()) throw new EpalmError("invalid_media", `${path}: is not a regular file`);

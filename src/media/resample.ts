@@ -1,6 +1,6 @@
 import type { ImageSize, Resample } from "../preprocessing/image-preprocessing.js";
 
-/** Pixels in memory: `[height, width, 3]`, row-major, red, green, blue. */
+/** Pixels in memory: `[height, width, 3]`, row-major, in the order red, green, blue. */
 export interface RgbImage extends ImageSize {
   readonly data: Uint8Array;
 }
@@ -8,10 +8,10 @@ export interface RgbImage extends ImageSize {
 const CHANNELS = 3;
 
 /**
- * Resizes to `size`, equal to Pillow's `Image.resize` bit by bit (libImaging/Resample.c, Geometry.c): a filter that
- * widens as the picture shrinks, first along rows, then along columns, in 22-bit fixed point with a rounding to bytes
- * in between. libvips would be faster, but where it enlarges it is shifted by half a pixel of the result (measured
- * against Pillow on photographs from 100 to 224 pixels: 5 of 255 in the mean, 80 at most).
+ * Resizes to `size` with the same bits as Pillow's `Image.resize` (libImaging/Resample.c, Geometry.c). The filter is
+ * widened when the image is reduced; it is applied along rows and then along columns, in 22-bit fixed point with
+ * rounding to bytes in between. libvips would be faster, but it shifts enlarged images by half an output pixel
+ * (difference from Pillow for photographs enlarged from 100 to 224 pixels: 5 of 255 on average, 80 at most).
  */
 export function resample(image: RgbImage, size: ImageSize, method: Resample): RgbImage {
   if (method === "nearest") return pickNearest(image, size);
@@ -21,7 +21,7 @@ export function resample(image: RgbImage, size: ImageSize, method: Resample): Rg
 }
 
 interface Filter {
-  /** Half the width in source pixels, where nothing shrinks. */
+  /** Half the width in source pixels when the image is not reduced. */
   readonly support: number;
   readonly weight: (x: number) => number;
 }
@@ -46,11 +46,11 @@ function sinc(x: number): number {
   return Math.sin(angle) / angle;
 }
 
-/** Bits after the point of a weight: 32, less 8 for the value and 2 for weights beyond 1. */
+/** Fractional bits of a weight: 32 minus 8 for the value and 2 for weights above 1. */
 const PRECISION = 22;
 const ROUND = 1 << (PRECISION - 1);
 
-/** For each position of the result: where in the source its weights begin, and the weights, `taps` apart. */
+/** For each output position: the first source position, and the weights, stored with a stride of `taps`. */
 interface Weights {
   readonly taps: number;
   readonly first: Int32Array;
@@ -121,7 +121,7 @@ function windowAt({ taps, first, count, values }: Weights, position: number) {
   return { first: first[position] ?? 0, values: values.subarray(start, start + (count[position] ?? 0)) };
 }
 
-/** One pixel: the three channels at `at`, each the weighted sum of values that stand `step` apart from `start` on. */
+/** Computes one pixel at `at`: each channel is the weighted sum of values from `start` on with a stride of `step`. */
 function weigh(
   source: Uint8Array,
   start: number,
@@ -163,7 +163,7 @@ function pickNearest(image: RgbImage, { height, width }: ImageSize): RgbImage {
   return { height, width, data };
 }
 
-/** Pillow adds the step up instead of multiplying it; so do we, since the last bit decides between neighbours. */
+/** Like Pillow, adds the step repeatedly instead of multiplying it, because the last bit decides between neighbours. */
 function nearestIndices(from: number, to: number): number[] {
   const step = from / to;
   let position = step * 0.5;

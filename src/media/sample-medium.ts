@@ -1,9 +1,19 @@
 import sharp from "sharp";
 import type { Modality } from "../core/modality.js";
 import { SAMPLING_RATE } from "../preprocessing/audio-preprocessing.js";
-import { FRAMES, HEIGHT, SECONDS, WIDTH } from "./sample-words.js";
 
-/** A medium to measure with; other seeds give others. */
+const [WIDTH, HEIGHT] = [640, 480];
+const SECONDS = 10;
+const FRAMES = 8;
+
+/** Descriptions of the media that `sampleMedium` creates. */
+export const sampleWords: Readonly<Record<Modality, string>> = {
+  image: `JPEG of ${WIDTH} x ${HEIGHT}`,
+  audio: `WAV of ${SECONDS} s`,
+  video: `animated WebP of ${FRAMES} frames of ${WIDTH} x ${HEIGHT}`,
+};
+
+/** Creates a medium for benchmarks; different seeds give different media. */
 export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
   switch (kind) {
     case "image":
@@ -21,7 +31,7 @@ export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
   }
 }
 
-/** Soft shapes with a fine texture, which compress like a photograph; flat colours or noise would not. */
+/** Soft shapes with a fine texture, which compress like a photograph, unlike flat colours or noise. */
 function sampleImage(seed: number): Promise<Buffer> {
   const pixels = Uint8Array.from({ length: WIDTH * HEIGHT * 3 }, (_, index) => {
     const [place, channel] = [Math.floor(index / 3), index % 3];
@@ -34,7 +44,7 @@ function sampleImage(seed: number): Promise<Buffer> {
     .toBuffer();
 }
 
-/** A tone that swells, in one channel of 16 bits. */
+/** A 16-bit mono tone of varying loudness. */
 function sampleAudio(seed: number): Buffer {
   const samples = Int16Array.from({ length: SECONDS * SAMPLING_RATE }, (_, at) => {
     const time = at / SAMPLING_RATE;
@@ -44,7 +54,7 @@ function sampleAudio(seed: number): Buffer {
   header.write("RIFF", 0, "latin1");
   header.writeUInt32LE(36 + samples.byteLength, 4);
   header.write("WAVEfmt ", 8, "latin1");
-  // Of the format: its length, PCM, channels, rate, bytes per second, per sample of all channels, bits.
+  // Format chunk: length, PCM, channels, sampling rate, bytes per second, bytes per frame, bits per sample.
   for (const [value, at, bytes] of [
     [16, 16, 4],
     [1, 20, 2],

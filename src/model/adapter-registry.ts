@@ -15,33 +15,33 @@ import { adapterModality, modalitiesOf } from "./encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "./manifest.js";
 import { adapterWidths, backbonesOf, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model-folder.js";
 
-/** An adapter that is ready: its projections as a session, its soft tokens computed. */
+/** An adapter that is ready for use: its connector is an open session, and its soft prompt is computed. */
 export interface ReadyAdapter {
   readonly name: string;
-  /** Of the states that it takes. */
+  /** The modality whose encoder states it takes. */
   readonly modality: Modality;
   readonly plan: InjectionPlan;
   readonly session: Session;
   readonly softPrompt: Tensor;
 }
 
-/** What an adapter is wanted for; by its name, or else the first that fits. */
+/** Selects an adapter by its name or, without a name, the first one for the task and the modality. */
 export interface AdapterSelection {
   readonly task: TaskName;
   readonly modality: Modality;
   readonly name: string | undefined;
 }
 
-/** What reading a folder's adapters again has changed. */
+/** The result of reloading the adapters of a folder. */
 export interface AdapterChanges {
-  /** New ones, and those whose file is another one. */
+  /** New adapters, and adapters whose file or entry changed. */
   readonly loaded: readonly string[];
   readonly removed: readonly string[];
-  /** Those that cannot be used, and why; what had their name before stays. */
+  /** Adapters that cannot be used, with the reason. Previous adapters of the same names stay in use. */
   readonly refused: readonly { readonly name: string; readonly error: EpalmError }[];
 }
 
-/** An adapter on the registry, or one that was taken off it while somebody still used it. */
+/** An adapter of the registry, or one that was unloaded while requests were still using it. */
 interface LoadedAdapter {
   readonly adapter: ReadyAdapter;
   users: number;
@@ -49,14 +49,14 @@ interface LoadedAdapter {
 }
 
 /**
- * The adapters of one model: all open, so that a damaged one is found before a request wants it, and exchanged while the
- * model runs. What was exchanged is closed when nobody uses it any more.
+ * The adapters of one model. All are opened in advance, so that a damaged one is found before a request needs it, and
+ * can be replaced while the model runs. A replaced adapter is closed after the last request has released it.
  */
 export class AdapterRegistry {
   readonly #thread: SessionThread;
   readonly #loaded = new Map<string, LoadedAdapter>();
   #folder: ModelFolder;
-  /** Changes come one after the other. */
+  /** Changes are applied one at a time. */
   #changing: Promise<unknown> = Promise.resolve();
 
   private constructor(folder: ModelFolder, thread: SessionThread) {
@@ -78,9 +78,10 @@ export class AdapterRegistry {
   }
 
   /**
-   * Lends the named adapter, or the first that was trained for the task and the modality, until the work is over.
+   * Runs `work` with the named adapter or, without a name, with the first one that was trained for the task and the
+   * modality. The adapter stays open until the work is done.
    *
-   * @throws not_found; invalid_option if the named one takes another modality; what the work throws
+   * @throws not_found; invalid_option if the named adapter takes another modality; errors of `work`
    */
   async acquire<T>(
     { task, modality, name }: AdapterSelection,
@@ -96,7 +97,7 @@ export class AdapterRegistry {
     }
   }
 
-  /** Of the states that an adapter takes. @throws not_found; invalid_option if another one is wanted */
+  /** The modality whose states an adapter takes. @throws not_found; invalid_option if it differs from `wanted` */
   modalityOf(name: string, wanted?: Modality): Modality {
     return this.#named(name, wanted).adapter.modality;
   }
@@ -135,7 +136,7 @@ export class AdapterRegistry {
       adapter.tasks.includes(task) && adapterModality(manifest, adapter) === modality;
     const [first] = Object.entries(manifest.adapters).find(([, adapter]) => fits(adapter)) ?? [];
     if (first !== undefined) return first;
-    throw new EpalmError("not_found", `the model has no adapter for ${task} of ${modality}`);
+    throw new EpalmError("not_found", `the model has no ${modality} adapter for the task '${task}'`);
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {
@@ -148,10 +149,13 @@ export class AdapterRegistry {
     const { path, manifest: old } = this.#folder;
     const { manifest, refused } = await withDroppedFiles(path, readManifest(path));
     if (!isDeepStrictEqual(frozenParts(manifest), frozenParts(old))) {
-      throw new EpalmError("invalid_model", `${path}: is another model than the one that runs: restart to load it`);
+      throw new EpalmError(
+        "invalid_model",
+        `${path}: contains a different model from the one that is running; restart to load it`,
+      );
     }
     const folder = { path, manifest };
-    // A file that was dropped and is damaged now: what it was before stays, unlike one that is gone.
+    // If an unlisted file is damaged, its previous version stays in use; if it is missing, the adapter is removed.
     const damaged = new Set(refused.map(({ name }) => name));
     const removed = Object.keys(old.adapters).filter(
       (name) => !Object.hasOwn(manifest.adapters, name) && !damaged.has(name),
@@ -159,7 +163,7 @@ export class AdapterRegistry {
     const opened: ReadyAdapter[] = [];
     for (const name of Object.keys(manifest.adapters)) {
       try {
-        // Damage shows in files of which the manifest says nothing new, too.
+        // A file can be damaged even if its entry in the manifest has not changed.
         await checkFile(folder, name);
         if (!isSame(name, manifest, old)) opened.push(await this.#load(folder, name));
       } catch (error) {
@@ -173,7 +177,7 @@ export class AdapterRegistry {
     return { loaded: opened.map(({ name }) => name), removed, refused };
   }
 
-  /** In the place of what had its name. */
+  /** Adds an adapter and replaces one of the same name. */
   #put(adapter: ReadyAdapter): void {
     this.#unload(adapter.name);
     this.#loaded.set(adapter.name, { adapter, users: 0, isUnloaded: false });
@@ -209,18 +213,18 @@ export class AdapterRegistry {
 }
 
 function closeIfUnused({ adapter, users, isUnloaded }: LoadedAdapter): void {
-  // A thread that has ended meanwhile has freed it already.
+  // If the thread has ended in the meantime, the session has already been freed.
   if (isUnloaded && users === 0) adapter.session.close().catch(() => undefined);
 }
 
 type Refused = { readonly name: string; readonly error: EpalmError }[];
 
-/** In `adapters/`; what is still being written has another ending. */
+/** Names of adapter files in `adapters/`. Files that are still being written have another extension. */
 const ADAPTER_FILE = /^([A-Za-z0-9][\w.-]*)\.(safetensors|pth)$/;
 
 /**
- * The manifest, and adapters that lie in `adapters/` without being in it: for both tasks, the modality of the first
- * encoder that they fit, behind all others.
+ * Adds the adapter files in `adapters/` that the manifest does not list: after all other adapters, for both tasks, and
+ * with the modality of the first encoder that they fit.
  */
 async function withDroppedFiles(
   path: string,
@@ -255,7 +259,7 @@ async function withDroppedFiles(
   return { manifest: { ...manifest, adapters, files }, refused };
 }
 
-/** That of the model's first encoder where it fits none: then it is that encoder that it is compared with. */
+/** The modality of the first encoder that the adapter fits, or of the model's first encoder if it fits none. */
 function fittingModality(manifest: Manifest, adapter: Adapter): Modality {
   const fits = (modality: Modality) => {
     try {
@@ -272,7 +276,7 @@ function byName(a: { readonly name: string }, b: { readonly name: string }): num
   return a.name < b.name ? -1 : 1;
 }
 
-/** What a running model cannot exchange: all but its adapters, wherever their files are. */
+/** The parts that a running model cannot replace: everything except its adapters and their files. */
 function frozenParts({ adapters, files, ...rest }: Manifest): object {
   const own = new Set(Object.values(adapters).map(({ file }) => file));
   const frozen = Object.entries(files).filter(([name]) => !own.has(name) && !name.startsWith("adapters/"));
@@ -289,7 +293,7 @@ function entryOf({ adapters, files }: Manifest, name: string): readonly unknown[
   return entry ? [entry, files[entry.file]] : [];
 }
 
-/** The new manifest, but with what the old one says about adapters that were refused. */
+/** The new manifest with the old entries of adapters that were refused. */
 function keeping(old: Manifest, manifest: Manifest, refused: readonly { readonly name: string }[]): Manifest {
   const adapters: Record<string, AdapterManifest> = { ...manifest.adapters };
   for (const { name } of refused) {
@@ -305,5 +309,8 @@ async function checkFile({ path, manifest }: ModelFolder, name: string): Promise
   const expected = manifest.files[file];
   const bytes = statSync(join(path, file), { throwIfNoEntry: false })?.size;
   if (expected && bytes === expected.bytes && (await fileSha256(join(path, file))) === expected.sha256) return;
-  throw new EpalmError("invalid_adapter", `${join(path, file)}: is missing, damaged, or not what the manifest says`);
+  throw new EpalmError(
+    "invalid_adapter",
+    `${join(path, file)}: is missing, damaged or different from its entry in the manifest`,
+  );
 }

@@ -34,13 +34,13 @@ import { type EncoderChoices, readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
 
-/** A public checkpoint: where it is on disk, and what the user called it. */
+/** A public checkpoint: its location on disk, and the name that the user gave. */
 export interface SourceReference {
-  /** A folder, or a bare file of weights. */
+  /** A folder or a single weights file. */
   readonly path: string;
-  /** For the record: a hub id, or the path. */
+  /** Recorded in the manifest: a hub id or the path. */
   readonly given: string;
-  /** The hub's commit. */
+  /** Commit on the hub. */
   readonly revision?: string | undefined;
 }
 
@@ -57,40 +57,40 @@ export interface AdapterOptions {
   readonly name: string;
   readonly path: string;
   readonly tasks: readonly TaskName[];
-  /** Of the encoder whose states it takes; default: that of `encoder`. */
+  /** Modality of the encoder whose states it takes. Default: that of `encoder`. */
   readonly modality?: Modality | undefined;
-  /** What the file itself leaves open. */
+  /** Settings that the file itself does not contain. */
   readonly settings?: GivenSettings | undefined;
 }
 
 export interface BuildOptions {
-  /** The model folder that is made; must not exist. */
+  /** The model folder to create; it must not exist. */
   readonly output: string;
   /** Default: the last part of `output`. */
   readonly name?: string | undefined;
   readonly encoder: EncoderOptions;
-  /** Of other modalities, one for each. */
+  /** Encoders of further modalities, at most one per modality. */
   readonly otherEncoders?: readonly EncoderOptions[] | undefined;
   readonly decoder: DecoderOptions;
   readonly adapters: readonly AdapterOptions[];
-  /** 7-bit instead of 8-bit weights, for CPUs without VNNI. */
+  /** Uses 7-bit instead of 8-bit weights, for CPUs without VNNI. Default: false. */
   readonly reduceRange?: boolean | undefined;
-  /** The most bytes of one data file. */
+  /** Maximum size of one data file, in bytes. */
   readonly shardBytes?: number | undefined;
-  /** Told what is being done. */
+  /** Receives the name of each stage of the build. */
   readonly onStage?: ((stage: string) => void) | undefined;
 }
 
 /**
- * Makes a model folder from public checkpoints. Weights go from file to file, one tensor at a time. The folder gets
- * its name only when it is whole.
+ * Builds a model folder from public checkpoints. Weights are copied from file to file, one tensor at a time. The folder
+ * gets its final name only when it is complete.
  *
  * @throws invalid_checkpoint, unsupported_architecture, invalid_adapter, not_found, invalid_option
  */
 export async function buildModel(options: BuildOptions): Promise<Manifest> {
   checkNames(options);
   const output = resolve(options.output);
-  if (existsSync(output)) throw new EpalmError("invalid_option", `output: ${output} exists already`);
+  if (existsSync(output)) throw new EpalmError("invalid_option", `output: ${output} already exists`);
   const folder = `${output}.part`;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -105,17 +105,17 @@ export async function buildModel(options: BuildOptions): Promise<Manifest> {
   }
 }
 
-/** What would become a manifest that is refused, or a file outside the folder. */
+/** Rejects names that would give an invalid manifest or a file outside the folder. */
 function checkNames({ name, adapters }: BuildOptions): void {
   const refuse = (message: string) => new EpalmError("invalid_option", message);
-  if (name === "") throw refuse("name: expected a text, got none");
+  if (name === "") throw refuse("name: expected a non-empty string, got an empty string");
   const names = new Set<string>();
   for (const adapter of adapters) {
     if (!ADAPTER_NAME.test(adapter.name)) {
       throw refuse(`adapter '${adapter.name}': expected a name of letters, digits, '.', '_' and '-'`);
     }
-    if (names.has(adapter.name)) throw refuse(`adapter '${adapter.name}': is there twice`);
-    if (adapter.tasks.length === 0) throw refuse(`adapter '${adapter.name}': expected a task, got none`);
+    if (names.has(adapter.name)) throw refuse(`adapter '${adapter.name}': is given twice`);
+    if (adapter.tasks.length === 0) throw refuse(`adapter '${adapter.name}': expected at least one task, got none`);
     names.add(adapter.name);
   }
 }
@@ -131,7 +131,7 @@ class ModelBuilder {
   }
 
   async build(): Promise<Manifest> {
-    // Adapters are small, backbones are not: what is wrong with the former is said before the latter are written.
+    // Adapters are small and backbones are large, so errors in adapters are found before the backbones are written.
     const read = await Promise.all(this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)));
     const encoders = await this.#encoders();
     const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
@@ -167,7 +167,10 @@ class ModelBuilder {
       const { backbone, weights } = readEncoder(g, source, options);
       const { modality } = backbone;
       if (before.some((other) => other.modality === modality)) {
-        throw new EpalmError("invalid_option", `${options.given}: is a second encoder of ${modality}`);
+        throw new EpalmError(
+          "invalid_option",
+          `${options.given}: expected one encoder per modality, got a second one for ${modality}`,
+        );
       }
       const prepared = preprocessingOf(source, backbone, options.preprocessing);
       const graph = encoderGraph(g, backbone);
@@ -194,7 +197,8 @@ class ModelBuilder {
     this.#stage(`decoder ${options.given}`);
     const source = await openSource(options.path, options.given, options.revision);
     try {
-      if (!source.config) throw new EpalmError("not_found", `${source.path}: a decoder needs its config.json`);
+      if (!source.config)
+        throw new EpalmError("not_found", `${source.path}: expected a folder with the decoder's config.json`);
       const architecture = decoderArchitecture(String(source.config.model_type), source.path);
       const weights = new Weights(source.checkpoint, { rename: architecture.rename });
       const g = new GraphBuilder("decoder");
@@ -221,12 +225,15 @@ class ModelBuilder {
     }
   }
 
-  /** Writes the tokenizer, with `</a>` where the embedding table has a row for it; returns whether it has. */
+  /** Writes the tokenizer, with `</a>` if the embedding table has a row for it. Returns whether it has one. */
   async #tokenizer(source: Source, rows: number): Promise<boolean> {
     const { tokenizerJson, tokenizerConfig } = prepareTokenizer(source.folder);
     const id = firstFreeToken(tokenizerJson);
     if (id > rows) {
-      throw new EpalmError("invalid_checkpoint", `${source.folder}: the tokenizer has ${id} tokens, the model ${rows}`);
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `${source.folder}: the tokenizer has ${id} tokens, but the embedding table has only ${rows} rows`,
+      );
     }
     const hasRoom = id < rows;
     const json: TokenizerJson = hasRoom ? addAnswerToken(tokenizerJson, ANSWER_TOKEN, id) : tokenizerJson;
@@ -278,7 +285,7 @@ class ModelBuilder {
   }
 }
 
-/** All tensors of a checkpoint that belong to the backbone. */
+/** The number of parameters in all tensors of a checkpoint that belong to the backbone. */
 function parameterCount(weights: Weights): number {
   return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce((a, b) => a + b, 0);
 }
@@ -292,13 +299,13 @@ const tokenIds = z.union([
 ]);
 const textConfig = z.object({ bos_token_id: tokenIds.nullish(), eos_token_id: tokenIds.nullish() });
 
-/** Where texts start and end: what the generation config says goes before the model's config. */
+/** The start and end tokens. Values of the generation config take precedence over those of the model's config. */
 function textBounds({ folder, config }: Source): Pick<DecoderManifest, "startToken" | "endTokens"> {
   const merged = { ...config, ...readJson(join(folder, "generation_config.json")) };
   const result = textConfig.safeParse(merged);
   const endTokens = result.data?.eos_token_id;
   if (!endTokens) {
-    throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id, or a list of them`);
+    throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id or a list of token ids`);
   }
   const [startToken = 0] = result.data?.bos_token_id ?? endTokens;
   return { startToken, endTokens };

@@ -1,4 +1,4 @@
 import { fileURLToPath } from "node:url";
 
-/** Folder of the model that comes with the package: three above the compiled file, in `models/`. */
+/** The folder of the bundled model, which is in `models/`, three levels above the folder of the compiled file. */
 export const BUNDLED_MODEL = fileURLToPath(new URL("../../../models/default", import.meta.url));

@@ -15,10 +15,10 @@ import {
 import type { EncoderManifest } from "./manifest.js";
 import { readJson, type Source } from "./source-folder.js";
 
-/** `source`: as the checkpoint's own files say, else as published. `published`: as eP-ALM does it, always. */
+/** `source`: as in the checkpoint's own files, otherwise as published. `published`: always as published with eP-ALM. */
 export type PreprocessingChoice = "source" | "published";
 
-/** A modality, and how its media are prepared. */
+/** A modality and the preprocessing of its media. */
 export type Prepared = EncoderManifest extends infer E
   ? E extends EncoderManifest
     ? Pick<E, "modality" | "preprocessing">
@@ -28,10 +28,10 @@ export type Prepared = EncoderManifest extends infer E
 const PROCESSOR_FILE = "preprocessor_config.json";
 
 /**
- * How media are prepared for an encoder that was read from a source.
+ * The preprocessing of media for an encoder that was read from a source.
  *
- * @throws unsupported_architecture for settings that cannot be followed, invalid_checkpoint where they make another
- * size than the encoder takes
+ * @throws unsupported_architecture for unsupported settings
+ * @throws invalid_checkpoint if the preprocessed size is not the encoder's input size
  */
 export function preprocessingOf(
   source: Source,
@@ -69,7 +69,7 @@ function imagePreprocessingOf(
   if (own.size.height === side && own.size.width === side) return own;
   throw new EpalmError(
     "invalid_checkpoint",
-    `${folder}: pictures are prepared at ${own.size.height} x ${own.size.width}, the encoder takes ${side} x ${side}`,
+    `${folder}: images are preprocessed to ${own.size.height} x ${own.size.width}, but the encoder takes ${side} x ${side}`,
   );
 }
 
@@ -86,7 +86,7 @@ function audioPreprocessingOf(
   if (own.maxLength === maxLength && own.melBins === melBins) return own;
   throw new EpalmError(
     "invalid_checkpoint",
-    `${folder}: sounds are prepared as ${own.maxLength} x ${own.melBins} features, the encoder takes ` +
+    `${folder}: audio is preprocessed to ${own.maxLength} x ${own.melBins} features, but the encoder takes ` +
       `${maxLength} x ${melBins}`,
   );
 }

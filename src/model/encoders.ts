@@ -3,7 +3,7 @@ import type { Modality } from "../core/modality.js";
 import type { Prepared } from "./encoder-preprocessing.js";
 import type { AdapterManifest, EncoderManifest, Manifest } from "./manifest.js";
 
-/** One for each modality that a model takes. */
+/** The encoders of a model, one per supported modality. */
 export type Encoders = Pick<Manifest, "encoder" | "otherEncoders">;
 
 export type EncoderOf<M extends Modality> = Extract<EncoderManifest, { readonly modality: M }>;
@@ -12,27 +12,27 @@ export function encodersOf({ encoder, otherEncoders = [] }: Encoders): readonly 
   return [encoder, ...otherEncoders];
 }
 
-/** The encoder of a modality; throws `invalid_option` where there is none, `where` first. */
+/** The encoder of a modality. @throws invalid_option if the model has none; the message begins with `where` */
 export function encoderOf<M extends Modality>(model: Encoders, modality: M, where = "the model"): EncoderOf<M> {
   const encoders = encodersOf(model);
   const found = encoders.find((encoder): encoder is EncoderOf<M> => encoder.modality === modality);
   if (found) return found;
   const taken = encoders.map((encoder) => encoder.modality).join(" and ");
-  throw unexpected("invalid_option", where, `an encoder of ${modality}`, taken);
+  throw unexpected("invalid_option", where, `an encoder for ${modality}`, taken);
 }
 
-/** Of the states that an adapter takes. */
+/** The modality whose states an adapter takes. */
 export function adapterModality({ encoder }: Encoders, adapter: AdapterManifest): Modality {
   return adapter.modality ?? encoder.modality;
 }
 
-/** How media are prepared for an encoder, without what else its manifest says. */
+/** The preprocessing of an encoder, without the rest of its manifest. */
 export function preparedFor({ modality, preprocessing }: EncoderManifest): Prepared {
-  // Which preprocessing goes with which modality is lost where a union is taken apart.
+  // Destructuring a union loses which preprocessing belongs to which modality.
   return { modality, preprocessing } as Prepared;
 }
 
-/** In the order of the folder's encoders. */
+/** The supported modalities, in the order of the encoders. */
 export function modalitiesOf(model: Encoders): readonly Modality[] {
   return encodersOf(model).map(({ modality }) => modality);
 }

@@ -10,11 +10,12 @@ import { ADAPTER_NAME, MANIFEST_FILE, type Manifest, readManifest, type TaskName
 import { backbonesOf, checkFits, fileSha256 } from "./model-folder.js";
 
 /**
- * Puts an adapter into a model folder; one of the same name is replaced. The manifest changes last and at once, so that
- * the folder can be opened at any moment but the one between the two renames.
+ * Installs an adapter in a model folder and replaces one of the same name. The manifest is replaced atomically as the
+ * last step, so that the folder can be opened at any time except between the two renames.
  *
- * @param givenModality of the encoder whose states it takes; default: that of the model's first
- * @throws invalid_adapter if it does not fit, invalid_option for a name that is none or a modality that it does not take
+ * @param givenModality modality of the encoder whose states it takes. Default: that of the model's first encoder
+ * @throws invalid_adapter if the adapter does not fit
+ * @throws invalid_option for an invalid name or a modality that the model does not support
  */
 export async function installAdapter(
   folder: string,

@@ -10,21 +10,21 @@ import { imagePreprocessingSchema } from "../preprocessing/image-preprocessing.j
 import { videoPreprocessingSchema } from "../preprocessing/video-preprocessing.js";
 
 /**
- * `epalm.json`, which makes a folder a model folder: what the graphs are, what goes around them, and the size
- * and checksum of every file. Keys that are not known are errors.
+ * `epalm.json`, the manifest of a model folder: its graphs, preprocessing, prompts and adapters, and the size and
+ * checksum of every file. Unknown keys are errors.
  */
 
 export const MANIFEST_FILE = "epalm.json";
 
-/** Raised when a folder of the old form can no longer be read. */
+/** Incremented when folders of the previous format can no longer be read. */
 const VERSION = 1;
 
-/** A manifest is a few kilobytes; thousands of adapters still stay far below. */
+/** A manifest takes a few kilobytes; even with thousands of adapters it stays far below this bound. */
 const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 const size = z.int().min(1);
 
-/** Adapters are named in requests, and their files after them. */
+/** Requests refer to adapters by these names, and adapter files are named after them. */
 export const ADAPTER_NAME = /^[A-Za-z0-9][\w.-]*$/;
 
 /** A path inside the folder. */
@@ -32,29 +32,29 @@ const file = z.string().regex(/^(?!.*(^|\/)\.\.?(\/|$))[\w.@-]+(\/[\w.@-]+)*$/, 
 
 const precision = z.enum(["fp32", "int8", "int4"]);
 
-/** Where frozen weights came from, and under which terms. */
+/** The origin and licence of frozen weights. */
 const origin = z.strictObject({
-  /** What the build was given: a hub id or the last part of a path. */
+  /** The source given to the build: a hub id or the last part of a path. */
   source: z.string(),
-  /** The hub's commit. */
+  /** Commit on the hub. */
   revision: z.string().optional(),
   license: z.string().optional(),
 });
 
-/** An encoder of one modality; `preprocessing` is how its media are prepared. */
+/** The schema of an encoder of one modality. */
 const encoderOf = <M extends Modality, P extends z.ZodType>(modality: M, preprocessing: P) =>
   z.strictObject({
     architecture: z.string(),
     modality: z.literal(modality),
     graph: file,
     precision,
-    /** Frozen parameters. */
+    /** Number of frozen parameters. */
     parameters: size,
-    /** One example's input, without the batch. */
+    /** Shape of one example's input, without the batch axis. */
     inputShape: z.array(size),
-    /** Blocks, and [CLS] states. */
+    /** Number of blocks, which is also the number of [CLS] states. */
     depth: size,
-    /** Width of a state. */
+    /** Width of a [CLS] state. */
     width: size,
     preprocessing,
     origin,
@@ -81,22 +81,22 @@ const decoder = z.strictObject({
     vocabulary: size,
     positions: size,
   }),
-  /** The public `config.json` that the graph was built from: training builds its own graph from it. */
+  /** The public `config.json` from which the graph was built; training builds its own graph from it. */
   config: z.record(z.string(), z.unknown()),
   /** Folder with `tokenizer.json` and `tokenizer_config.json`. */
   tokenizer: file,
-  /** Where a text that has no tokens of its own starts from. */
+  /** The token that a text without a prompt starts from. */
   startToken: z.int().min(0),
-  /** Any of them ends a text. */
+  /** The tokens any of which ends a text. */
   endTokens: z.array(z.int().min(0)).min(1),
   origin,
 });
 
-/** How a task's text is made, and how its answer is decoded if the request says nothing else. */
+/** The prompt of a task and its default generation options. */
 const task = z.strictObject({
-  /** Text before the answer; `{question}` stands for what was asked, without its question mark. */
+  /** Text before the answer; `{question}` is replaced with the question, without its question mark. */
   prompt: z.string(),
-  /** What stands between the prompt and the answer's own text: nothing, or a space after a prompt in words. */
+  /** Text between the prompt and the answer: empty, or a space after a prompt in words. */
   answerPrefix: z.string(),
   generation: z.strictObject({
     maxNewTokens: size.optional(),
@@ -107,15 +107,13 @@ const task = z.strictObject({
 
 const taskName = z.enum(["caption", "vqa"]);
 
-/** In the order in which they are shown. */
-
 const adapter = z.strictObject({
   file,
-  /** Of the encoder whose states it takes; where there is none, that of `encoder`. */
+  /** Modality of the encoder whose states it takes. Default: that of `encoder`. */
   modality: z.enum(modalities).optional(),
-  /** The tasks that it was trained for; a request that names no adapter gets the first that fits. */
+  /** The tasks that it was trained for. A request without an adapter's name gets the first adapter that fits. */
   tasks: z.array(taskName).min(1),
-  /** Trained parameters. */
+  /** Number of trained parameters. */
   parameters: size,
 });
 
@@ -124,26 +122,36 @@ export const manifestSchema = z.strictObject({
   version: z.literal(VERSION),
   name: z.string().min(1),
   encoder,
-  /** Of a model that takes several modalities: the encoders of the others, one for each. */
+  /** Encoders of further modalities, one per modality. */
   otherEncoders: z.array(encoder).min(1).optional(),
   decoder,
   tasks: z.strictObject({ caption: task, vqa: task }),
   adapters: z.record(z.string().regex(ADAPTER_NAME), adapter),
-  /** Every file but this one. */
+  /** Every file of the folder except the manifest. */
   files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),
 });
 
-/** What the fields alone do not say. */
+/** Adds the constraints that span several fields. */
 const consistentManifest = manifestSchema.superRefine(({ encoder, otherEncoders = [], adapters }, context) => {
   const seen = new Set<Modality>([encoder.modality]);
   for (const [index, { modality }] of otherEncoders.entries()) {
     const path = ["otherEncoders", index, "modality"];
-    if (seen.has(modality)) context.addIssue({ code: "custom", path, message: `a second encoder of ${modality}` });
+    if (seen.has(modality))
+      context.addIssue({
+        code: "custom",
+        path,
+        message: `expected one encoder per modality, got a second one for ${modality}`,
+      });
     seen.add(modality);
   }
   for (const [name, { modality = encoder.modality }] of Object.entries(adapters)) {
     const path = ["adapters", name, "modality"];
-    if (!seen.has(modality)) context.addIssue({ code: "custom", path, message: `no encoder of ${modality}` });
+    if (!seen.has(modality))
+      context.addIssue({
+        code: "custom",
+        path,
+        message: `expected a modality of the model's encoders, got ${modality}`,
+      });
   }
 });
 
@@ -156,20 +164,20 @@ export type TaskName = z.infer<typeof taskName>;
 export type TaskManifest = z.infer<typeof task>;
 export type AdapterManifest = z.infer<typeof adapter>;
 
-/** The manifest's JSON schema, for editors and other programs; `models/manifest.schema.json` holds it. */
+/** The manifest's JSON schema for editors and other programs, which is stored in `models/manifest.schema.json`. */
 export function manifestJsonSchema(): object {
   return z.toJSONSchema(manifestSchema);
 }
 
-/** Reads and checks `epalm.json` of a folder; throws `not_found` or `invalid_model`, naming the key. */
+/** Reads and checks the `epalm.json` of a folder. @throws not_found; invalid_model, naming the key */
 export function readManifest(folder: string): Manifest {
   const path = join(folder, MANIFEST_FILE);
-  // A file has no files: looking for one in it is no mere absence to the system.
+  // If `folder` is a file, the system reports an error for `path` rather than a missing file.
   if (statSync(folder, { throwIfNoEntry: false })?.isFile()) {
     throw unexpected("not_found", folder, "a model folder", "a file");
   }
   if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
-    throw new EpalmError("not_found", `${path}: no such file; a model folder has one`);
+    throw new EpalmError("not_found", `${path}: no such file; every model folder contains one`);
   }
   const json = readJsonFile(path, MAX_MANIFEST_BYTES, "invalid_model");
   return parse(consistentManifest, json, path, "invalid_model");

@@ -10,27 +10,27 @@ import type { Modality } from "../core/modality.js";
 import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
 
-/** A model folder whose files are known to be those that its manifest names. */
+/** A model folder whose files were checked against its manifest. */
 export interface ModelFolder {
   readonly path: string;
   readonly manifest: Manifest;
 }
 
 export interface OpenOptions {
-  /** Read every file once and compare its checksum; sizes are always compared. Default true. */
+  /** Whether every file is read once to verify its checksum; sizes are always compared. Default: true. */
   readonly checksums?: boolean | undefined;
 }
 
 /**
- * Opens a model folder and checks its files before anything of them is used.
+ * Opens a model folder and checks all its files before they are used.
  *
- * @throws not_found, or invalid_model naming the file that is missing, cut short or changed
+ * @throws not_found; invalid_model, naming the file that is missing, truncated or changed
  */
 export async function openModelFolder(path: string, { checksums = true }: OpenOptions = {}): Promise<ModelFolder> {
   const manifest = readManifest(path);
   for (const name of usedFiles(manifest)) {
     if (Object.hasOwn(manifest.files, name)) continue;
-    throw new EpalmError("invalid_model", `${join(path, name)}: is used, but not among the manifest's 'files'`);
+    throw new EpalmError("invalid_model", `${join(path, name)}: is used, but is not listed in the manifest's 'files'`);
   }
   for (const [name, expected] of Object.entries(manifest.files)) {
     const file = join(path, name);
@@ -40,7 +40,7 @@ export async function openModelFolder(path: string, { checksums = true }: OpenOp
       throw unexpected("invalid_model", file, `${expected.bytes} bytes`, stats.size);
     }
     if (checksums && (await fileSha256(file)) !== expected.sha256) {
-      throw new EpalmError("invalid_model", `${file}: is damaged: its sha256 is not the manifest's`);
+      throw new EpalmError("invalid_model", `${file}: is damaged: its SHA-256 differs from the manifest's`);
     }
   }
   return { path, manifest };
@@ -62,20 +62,20 @@ export async function fileSha256(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Both sides of an adapter. */
+/** The encoder and the decoder that an adapter connects. */
 type Backbones = Pick<Manifest, "encoder" | "decoder">;
 
-/** Both sides of an adapter of a modality; throws `invalid_option` where the model does not take that. */
+/** The backbones of the adapters of a modality. @throws invalid_option if the model does not support the modality */
 export function backbonesOf(manifest: Manifest, modality: Modality): Backbones {
   return { encoder: encoderOf(manifest, modality), decoder: manifest.decoder };
 }
 
-/** Widths that an adapter of this model has. */
+/** The widths that an adapter of these backbones must have. */
 export function adapterWidths({ encoder, decoder }: Backbones): AdapterWidths {
   return { encoder: encoder.width, decoder: decoder.shape.width, embedding: decoder.shape.embeddingWidth };
 }
 
-/** Throws `invalid_adapter` where tensors, depth or layers are not those of the backbones. */
+/** @throws invalid_adapter if the adapter's tensors, number of states or layers do not fit the backbones */
 export function checkFits(adapter: Adapter, backbones: Backbones, where: string): void {
   const { encoder, decoder } = backbones;
   const { injectedStates } = adapter.settings;
@@ -84,12 +84,12 @@ export function checkFits(adapter: Adapter, backbones: Backbones, where: string)
   if (injectedStates > encoder.depth) {
     throw new EpalmError(
       "invalid_adapter",
-      `${where}: injects ${injectedStates} states, the encoder has ${encoder.depth} blocks`,
+      `${where}: injects ${injectedStates} states, but the encoder has only ${encoder.depth} blocks`,
     );
   }
 }
 
-/** Reads one adapter of a folder and checks that it fits; throws `not_found` with the names that there are. */
+/** Reads one adapter of a folder and checks that it fits. @throws not_found, listing the known names */
 export async function loadAdapter({ path, manifest }: ModelFolder, name: string): Promise<Adapter> {
   const entry = Object.hasOwn(manifest.adapters, name) ? manifest.adapters[name] : undefined;
   if (!entry) {

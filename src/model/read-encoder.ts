@@ -9,22 +9,22 @@ import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Source } from "./source-folder.js";
 
-/** Frames of a video, where an image encoder takes them one by one; as the smallest published video encoders. */
+/** Default number of frames when an image encoder is used for video: that of the smallest published video encoders. */
 const USUAL_FRAMES = 8;
 
 export interface EncoderChoices {
-  /** Default: what the checkpoint is for. `video` takes an image encoder, too, over the frames. */
+  /** Default: the modality of the checkpoint. An image encoder can also be used for `video`, frame by frame. */
   readonly modality?: Modality | undefined;
-  /** Of a video; default: as many as the checkpoint was trained with, 8 for an image encoder. */
+  /** Frames per video. Default: as many as the checkpoint was trained with; 8 for an image encoder. */
   readonly frames?: number | undefined;
-  /** Attention heads, where the files do not tell; default: width / 64, as in all of timm's usual models. */
+  /** Attention heads, if the files do not specify them. Default: width / 64, as in timm's common models. */
   readonly heads?: number | undefined;
 }
 
 /**
- * The backbone in a public checkpoint, and its weights as they are taken.
+ * Reads the backbone of a public checkpoint. `weights` keeps track of the tensors that were used.
  *
- * @throws unsupported_architecture, invalid_checkpoint; invalid_option for choices that it leaves no room for
+ * @throws unsupported_architecture, invalid_checkpoint; invalid_option for choices that the checkpoint does not allow
  */
 export function readEncoder(
   g: GraphBuilder,
@@ -48,12 +48,12 @@ export function readEncoder(
   throw unexpected(
     "invalid_option",
     source.path,
-    `an encoder of ${modality}`,
+    `an encoder for ${modality}`,
     `${backbone.architecture}, which takes ${backbone.modality}`,
   );
 }
 
-/** timm's folders have a config.json of another kind, bare files none: their tensors tell what they are. */
+/** timm's config.json has another format, and single weights files have none: both are identified by their tensors. */
 function architectureOf({ checkpoint, path }: Source, modelType: unknown): EncoderArchitecture {
   if (typeof modelType === "string") return encoderArchitecture(modelType, path);
   return bareEncoderArchitecture(checkpoint.tensors.keys());
@@ -62,7 +62,7 @@ function architectureOf({ checkpoint, path }: Source, modelType: unknown): Encod
 function framesOf(modality: Modality, frames: number | undefined): number | undefined {
   if (frames === undefined) return undefined;
   if (modality !== "video") {
-    throw unexpected("invalid_option", "frames", "with an encoder of video", `one of ${modality}`);
+    throw unexpected("invalid_option", "frames", "only with a video encoder", `an ${modality} encoder`);
   }
   const result = frameCount.safeParse(frames);
   if (result.success) return result.data;

@@ -8,24 +8,24 @@ import type { Checkpoint } from "../formats/checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
 import type { Origin } from "./manifest.js";
 
-/** Public files next to weights are kilobytes; tokenizers have a bound of their own. */
+/** Public JSON files next to weights take a few kilobytes; tokenizers have their own bound. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
 
-/** A public checkpoint on disk: a folder in Hugging Face or timm layout, or a bare file of weights. */
+/** A public checkpoint on disk: a folder in Hugging Face or timm layout, or a single weights file. */
 export interface Source {
-  /** The folder, or the file. */
+  /** The folder or the weights file. */
   readonly path: string;
-  /** Where files beside the weights are looked for. */
+  /** The folder that contains the weights and the files next to them. */
   readonly folder: string;
-  /** `config.json`; undefined beside a bare file. */
+  /** `config.json`; undefined for a single weights file. */
   readonly config: Readonly<Record<string, unknown>> | undefined;
   readonly checkpoint: Checkpoint;
   readonly origin: Origin;
 }
 
 /**
- * @param given what the user named, a hub id or a path, for the record
- * @param revision the hub's commit, if it came from there
+ * @param given the hub id or path that the user gave; recorded as the origin
+ * @param revision commit on the hub, if the source was downloaded
  */
 export async function openSource(path: string, given: string, revision?: string): Promise<Source> {
   if (!existsSync(path)) throw pathNotFound(path);
@@ -38,7 +38,7 @@ export async function openSource(path: string, given: string, revision?: string)
     config: isFolder ? readJson(join(folder, "config.json")) : undefined,
     checkpoint: await openCheckpoint(path),
     origin: {
-      // A path says where it stood on this machine, which is nobody's business later.
+      // Only the last part of a path is recorded, because the rest describes the user's machine.
       source: existsSync(given) ? basename(given) : given,
       ...(revision === undefined ? {} : { revision }),
       ...(license === undefined ? {} : { license }),
@@ -46,14 +46,14 @@ export async function openSource(path: string, given: string, revision?: string)
   };
 }
 
-/** A JSON object of a public folder; undefined if there is no such file. */
+/** Reads a JSON object from a public folder; undefined if there is no such file. */
 export function readJson(path: string): Readonly<Record<string, unknown>> | undefined {
   if (!existsSync(path)) return undefined;
   const json = readJsonFile(path, MAX_JSON_BYTES, "invalid_checkpoint");
   return parse(z.record(z.string(), z.unknown()), json, path, "invalid_checkpoint");
 }
 
-/** The licence that a model card states in its first lines, as the hub needs for. */
+/** The licence in the front matter of a model card, where the hub expects it. */
 function readLicense(folder: string): string | undefined {
   const card = join(folder, "README.md");
   if (!existsSync(card) || statSync(card).size > MAX_JSON_BYTES) return undefined;

@@ -2,15 +2,15 @@ import { EpalmError, unexpected } from "../core/errors.js";
 import type { TemplatePart } from "../tokenizer/tokenizer.js";
 import type { Manifest, TaskName } from "./manifest.js";
 
-/** eP-ALM's token between question and answer: the first id after the vocabulary. */
+/** eP-ALM's token between question and answer; its id is the first one after the vocabulary. */
 export const ANSWER_TOKEN = "</a>";
 
-/** As published: 3 beams and 30 tokens at most. */
+/** As published: 3 beams and at most 30 tokens. */
 const publishedGeneration = { beams: 3, maxNewTokens: 30 };
 
 /**
- * The published prompts: a caption starts from the start token alone, an answer follows `question?</a>`. Where the
- * embedding table has no row to spare for `</a>`, words take its place.
+ * The published prompts: a caption follows only the start token, and an answer follows `question?</a>`. If the
+ * embedding table has no unused row for `</a>`, a prompt in words replaces it.
  */
 export function publishedTasks(hasAnswerToken: boolean): Manifest["tasks"] {
   return {
@@ -23,11 +23,11 @@ export function publishedTasks(hasAnswerToken: boolean): Manifest["tasks"] {
   };
 }
 
-/** In UTF-16 units: questions are sentences; longer texts are refused before they are tokenized. */
+/** In UTF-16 units; questions are single sentences. Longer ones are rejected before they are tokenized. */
 export const MAX_QUESTION_LENGTH = 2000;
 
 /**
- * A task's prompt for one request, in parts, so that nothing a user writes becomes a special token.
+ * A task's prompt for one request, in parts, so that user input never becomes a special token.
  *
  * @throws invalid_option or too_large, naming `question`
  */
@@ -38,15 +38,15 @@ export function promptParts(manifest: Manifest, task: TaskName, question: string
   return [{ literal: before }, ...after.flatMap((literal) => [{ user: asked }, { literal }])];
 }
 
-/** Without the white space around it and the question marks behind it: the template has its own. */
+/** Removes surrounding white space and trailing question marks, because the template adds its own question mark. */
 function bareQuestion(question = ""): string {
-  if (typeof question !== "string") throw new EpalmError("invalid_option", "question: expected a text");
+  if (typeof question !== "string") throw new EpalmError("invalid_option", "question: expected a string");
   const trimmed = question.trim();
-  // Before the expression runs, whose time grows with the square of the length.
+  // Checked before the regular expression, whose running time is quadratic in the length.
   if (trimmed.length > MAX_QUESTION_LENGTH) {
     throw unexpected("too_large", "question", `at most ${MAX_QUESTION_LENGTH} characters`, trimmed.length);
   }
   const bare = trimmed.replace(/[?\s]+$/, "");
-  if (bare === "") throw new EpalmError("invalid_option", "question: expected a text, got none");
+  if (bare === "") throw new EpalmError("invalid_option", "question: expected a non-empty string, got none");
   return bare;
 }

@@ -1,23 +1,23 @@
 import { z } from "zod";
 import { parse } from "../core/schema.js";
 
-/** The only rate that published audio encoders were trained at, in Hertz. */
+/** Sampling rate in Hz; all published audio encoders were trained at this rate. */
 export const SAMPLING_RATE = 16_000;
 
-/** Public models have at most 128 bins and 1024 frames, 10 seconds; more is taken for a damaged file. */
+/** Public models have at most 128 bins and 1024 frames (10 seconds); a value above a bound indicates a damaged file. */
 const MAX_MEL_BINS = 1024;
 const MAX_FRAMES = 65_536;
 
 /**
- * How a sound becomes an encoder's input; stored in the manifest of a model folder. One channel, log-mel energies of
- * windows of 25 ms, 10 ms apart, as Kaldi computes them; what is longer is cut, what is shorter filled up with zeros;
- * then `(value - mean) / (2 * std)`, as published for AST.
+ * How audio is converted to an encoder's input; stored in the manifest of a model folder. The input consists of log-mel
+ * energies of one channel, computed as in Kaldi from windows of 25 ms every 10 ms. Longer audio is cut, and shorter
+ * audio is padded with zeros. Values are normalised to `(value - mean) / (2 * std)`, as published for AST.
  */
 export const audioPreprocessingSchema = z.strictObject({
-  /** Hertz. */
+  /** In Hz. */
   samplingRate: z.literal(SAMPLING_RATE),
   melBins: z.int().min(1).max(MAX_MEL_BINS),
-  /** Frames: windows in time. */
+  /** Number of frames (windows in time). */
   maxLength: z.int().min(1).max(MAX_FRAMES),
   mean: z.number(),
   std: z.number().positive(),
@@ -25,13 +25,13 @@ export const audioPreprocessingSchema = z.strictObject({
 
 export type AudioPreprocessing = z.infer<typeof audioPreprocessingSchema>;
 
-/** What an encoder of sounds takes: frames, and bins of each. */
+/** The input size of an audio encoder: frames, and mel bins per frame. */
 export type SpectrogramSize = Pick<AudioPreprocessing, "maxLength" | "melBins">;
 
-/** Of AudioSet's log-mel energies, as published with AST. */
+/** Statistics of AudioSet's log-mel energies, as published with AST. */
 const AUDIOSET = { mean: -4.2677393, std: 4.5689974 } as const;
 
-/** Halved, as `std` is doubled when it is used: values stay as they are. */
+/** Leaves values unchanged; `std` is halved because normalisation doubles it. */
 const UNCHANGED = { mean: 0, std: 0.5 } as const;
 
 export function publishedAudioPreprocessing({ maxLength, melBins }: SpectrogramSize): AudioPreprocessing {
@@ -50,8 +50,10 @@ const extractorConfig = z.object({
 });
 
 /**
- * The settings in a `preprocessor_config.json` of Hugging Face's `ASTFeatureExtractor`, its defaults where the file is
- * silent. `where` names the file in errors: `unsupported_architecture` for a value that cannot be followed, by key.
+ * Reads a `preprocessor_config.json` of Hugging Face's `ASTFeatureExtractor`; missing keys get its defaults.
+ *
+ * @param where the file's name in errors
+ * @throws unsupported_architecture for an unsupported value, naming its key
  */
 export function parseFeatureExtractorConfig(json: unknown, where: string): AudioPreprocessing {
   const config = parse(extractorConfig, json, where, "unsupported_architecture");

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { EpalmError, type ErrorCode } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 
-/** Encoders of public models take at most 1024 pixels a side; more is taken for a damaged file. */
+/** Public encoders take at most 1024 pixels per side; a value above this bound indicates a damaged file. */
 const MAX_SIDE = 4096;
 
 const side = z.int().min(1).max(MAX_SIDE);
@@ -19,25 +19,25 @@ export type Resample = z.infer<typeof resampleSchema>;
 export type Resize = z.infer<typeof resizeSchema>;
 
 /**
- * How a picture becomes an encoder's input; stored in the manifest of a model folder.
- * Resize, then cut `size` out of the middle, then `(value * rescaleFactor - mean) / std` per channel.
+ * How an image is converted to an encoder's input; stored in the manifest of a model folder. The image is resized,
+ * cropped to `size` around its centre, and normalised to `(value * rescaleFactor - mean) / std` per channel.
  */
 export const imagePreprocessingSchema = z
   .strictObject({
-    /** What the encoder takes, in pixels. */
+    /** Input size of the encoder, in pixels. */
     size: sizeSchema,
-    /** `squash`: to exactly this size, ratio lost. `shortest-edge`: the shorter side to `length`, ratio kept. */
+    /** `squash`: to exactly this size, without keeping the aspect ratio. `shortest-edge`: shorter side to `length`. */
     resize: resizeSchema,
-    /** The filter, as Pillow has it: widened where a picture becomes smaller. */
+    /** The filter, as in Pillow: it is widened when an image is reduced. */
     resample: resampleSchema,
-    /** From 0…255 to the range that `mean` and `std` speak of; 1 leaves values as they are. */
+    /** Maps values from 0…255 to the range of `mean` and `std`; 1 leaves them unchanged. */
     rescaleFactor: z.number().positive(),
-    /** Red, green, blue; zeros where nothing is taken away. */
+    /** Red, green, blue; zeros for no shift. */
     mean: channels,
-    /** Red, green, blue; ones where nothing is divided. */
+    /** Red, green, blue; ones for no scaling. */
     std: channels.refine((values) => values.every((value) => value > 0), "expected numbers above 0"),
   })
-  .refine(cropFits, "expected a resized picture that holds the whole of `size`")
+  .refine(cropFits, "expected the resized image to be at least as large as `size`")
   .meta({ id: "picture" });
 
 export type ImagePreprocessing = z.infer<typeof imagePreprocessingSchema>;
@@ -51,12 +51,12 @@ const CLIP = {
 const HALF = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } satisfies ChannelScale;
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } satisfies ChannelScale;
 
-/** eP-ALM as published: squashed to a square of `size` pixels, bicubic, CLIP's mean and standard deviation. */
+/** The preprocessing published with eP-ALM: squash to a square of `size` pixels, bicubic, CLIP's mean and std. */
 export function publishedPreprocessing(size: number): ImagePreprocessing {
   return squashed(size, CLIP);
 }
 
-/** As pictures come to masked auto-encoders: squashed, bicubic, ImageNet's mean and standard deviation. */
+/** The preprocessing of masked autoencoders: squash, bicubic, ImageNet's mean and std. */
 export function imagenetPreprocessing(size: number): ImagePreprocessing {
   return squashed(size, IMAGENET);
 }
@@ -71,7 +71,7 @@ function squashed(size: number, scale: ChannelScale): ImagePreprocessing {
   );
 }
 
-/** The `preprocessor_config.json` that says the same as `imagenetPreprocessing`. */
+/** The `preprocessor_config.json` that is equivalent to `imagenetPreprocessing`. */
 export function imagenetPreprocessorConfig(size: number): Readonly<Record<string, unknown>> {
   return {
     image_processor_type: "ViTImageProcessor",
@@ -86,11 +86,11 @@ export function imagenetPreprocessorConfig(size: number): Readonly<Record<string
   };
 }
 
-/** What an image processor of Hugging Face does where its `preprocessor_config.json` is silent. */
+/** Defaults of a Hugging Face image processor for keys that its `preprocessor_config.json` does not contain. */
 interface ProcessorDefaults extends ChannelScale {
   readonly resample: Resample;
   readonly size: z.infer<typeof processorSize>;
-  /** What a bare number in `size` means. */
+  /** The meaning of a bare number in `size`. */
   readonly bareSize: "square" | "shortest_edge";
   readonly crop: boolean;
 }
@@ -103,7 +103,7 @@ const processorSize = z.union([
 
 const shortest224 = { size: { shortest_edge: 224 }, bareSize: "shortest_edge", crop: true } as const;
 
-/** From transformers 5.18, `models/<name>/image_processing_<name>.py`. */
+/** Source: transformers 5.18, `models/<name>/image_processing_<name>.py`. */
 const processors: Readonly<Record<string, ProcessorDefaults>> = {
   ViT: { resample: "bilinear", size: { height: 224, width: 224 }, bareSize: "square", crop: false, ...HALF },
   DeiT: { resample: "bicubic", size: { height: 256, width: 256 }, bareSize: "square", crop: true, ...HALF },
@@ -112,7 +112,7 @@ const processors: Readonly<Record<string, ProcessorDefaults>> = {
   VideoMAE: { resample: "bilinear", ...shortest224, ...HALF },
 };
 
-/** `PIL.Image.Resampling`; box (4) and Hamming (5) are used by no encoder that is supported. */
+/** `PIL.Image.Resampling`; no supported encoder uses box (4) or Hamming (5). */
 const pillowResample: readonly Resample[] = ["nearest", "lanczos", "bilinear", "bicubic"];
 const pillowNumber = z.literal([0, 1, 2, 3]).transform((number) => pillowResample[number] ?? "bicubic");
 
@@ -137,9 +137,11 @@ const processorConfig = z.object({
 });
 
 /**
- * The settings in a `preprocessor_config.json` of Hugging Face, for the processors named above (and their
- * `FeatureExtractor` and `Fast` forms; a file that names none is read as ViT's). `where` names the file in errors:
- * `unsupported_architecture` for a value that cannot be followed, by key.
+ * Reads a `preprocessor_config.json` of Hugging Face for the processors above and their `FeatureExtractor` and `Fast`
+ * forms. A file that names no processor is read as ViT's.
+ *
+ * @param where the file's name in errors
+ * @throws unsupported_architecture for an unsupported value, naming its key
  */
 export function parsePreprocessorConfig(json: unknown, where: string): ImagePreprocessing {
   const config = parse(processorConfig, json, where, "unsupported_architecture");
@@ -147,7 +149,7 @@ export function parsePreprocessorConfig(json: unknown, where: string): ImagePrep
   const resize = processorResize(config.size ?? defaults.size, defaults.bareSize);
   const cropped = config.do_center_crop ?? defaults.crop;
   if (!cropped && resize.mode === "shortest-edge") {
-    throw unsupported(where, "'do_center_crop': expected true beside 'size.shortest_edge', got false");
+    throw unsupported(where, "'do_center_crop': expected true together with 'size.shortest_edge', got false");
   }
   const whole = resize.mode === "squash" ? { height: resize.height, width: resize.width } : undefined;
   return valid(
@@ -190,9 +192,11 @@ const timmConfig = z.object({
 });
 
 /**
- * The settings in a `config.json` of timm on the hub: `pretrained_cfg`, or the same keys at the top as older files
- * have them. Source: timm 1.0, `data/config.py` (defaults) and `transforms_imagenet_eval` in
- * `data/transforms_factory.py`. Errors as in `parsePreprocessorConfig`.
+ * Reads a timm `config.json` from the hub: the keys in `pretrained_cfg` or, in older files, at the top level.
+ * Source: timm 1.0, `data/config.py` (defaults) and `transforms_imagenet_eval` in `data/transforms_factory.py`.
+ *
+ * @param where the file's name in errors
+ * @throws unsupported_architecture for an unsupported value, naming its key
  */
 export function parseTimmConfig(json: unknown, where: string): ImagePreprocessing {
   const nested = z.object({ pretrained_cfg: z.unknown() }).safeParse(json);

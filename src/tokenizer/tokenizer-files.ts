@@ -5,23 +5,23 @@ import { EpalmError, type ErrorCode, tooManyBytes } from "../core/errors.js";
 import { parseJson } from "../core/json.js";
 import { parse } from "../core/schema.js";
 
-/** In bytes; the largest public vocabularies (262,144 tokens) make 33 MB. Also bounds `vocab.json`, `merges.txt`. */
+/** In bytes; the largest public vocabularies (262,144 tokens) take 33 MB. Also bounds `vocab.json` and `merges.txt`. */
 const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
 
-/** In bytes; chat templates and thousands of reserved tokens stay below 1 MB. */
+/** In bytes; files with chat templates and thousands of reserved tokens stay below 1 MB. */
 const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
 
-/** The largest public vocabularies end at 262,144; the bound keeps a damaged id from asking for absurd memory. */
+/** The largest public vocabularies have 262,144 tokens; the bound prevents huge allocations for a damaged id. */
 const MAX_TOKEN = 1_000_000;
 
 const tokenId = z.int().min(0).max(MAX_TOKEN);
 
-/** A token that is recognised in text before anything else; fields as in `tokenizer.json`. */
+/** A token that is recognised in text before any other processing; fields as in `tokenizer.json`. */
 const addedToken = z.looseObject({
   id: tokenId,
   content: z.string().min(1),
   special: z.boolean().default(false),
-  /** Takes the white space before, or after, with it. */
+  /** Whether the token includes the white space before it (`lstrip`) or after it (`rstrip`). */
   lstrip: z.boolean().default(false),
   rstrip: z.boolean().default(false),
 });
@@ -33,9 +33,9 @@ const tokenizerJson = z.looseObject({
   post_processor: z.unknown().default(null),
   decoder: z.unknown().default(null),
   model: z.looseObject({
-    // Older files leave it out.
+    // Older files omit the type.
     type: z.literal("BPE").default("BPE"),
-    // zod's own record would lose a token named `__proto__`.
+    // zod's record type would lose a token named `__proto__`.
     vocab: z.custom<Vocabulary>(isVocabulary, `expected an object of whole numbers from 0 to ${MAX_TOKEN}`),
     merges: z.custom<Merges>(isMerges, "expected a list of pairs of strings"),
     unk_token: z.string().nullish(),
@@ -44,7 +44,7 @@ const tokenizerJson = z.looseObject({
 
 const names = ["bos_token", "eos_token", "unk_token", "pad_token"] as const;
 
-/** A string, or an object as saved by transformers; both mean the string. */
+/** A string or, as saved by transformers, an object that contains it. */
 const tokenName = z
   .union([z.string(), z.object({ content: z.string() })])
   .transform((token) => (typeof token === "string" ? token : token.content));
@@ -56,7 +56,7 @@ const specialTokens = z.object({
   additional_special_tokens: z.array(tokenName).nullish(),
 });
 
-/** What is kept of a `tokenizer_config.json`: all that says something about a BPE tokenizer of a decoder. */
+/** The fields of `tokenizer_config.json` that are kept: all that concern a decoder's BPE tokenizer. */
 const tokenizerConfig = specialTokens.extend({
   tokenizer_class: z.string().nullish(),
   add_bos_token: z.boolean().nullish(),
@@ -80,11 +80,11 @@ export interface TokenizerFiles {
 }
 
 /**
- * Makes the tokenizer of a model folder from a public folder. Where `tokenizer.json` is missing (facebook/opt-*), it
- * is made of `vocab.json` and `merges.txt`: byte-level BPE as GPT-2 has it.
+ * Creates the tokenizer files of a model folder from a public folder. If `tokenizer.json` is missing (facebook/opt-*),
+ * it is created from `vocab.json` and `merges.txt`: byte-level BPE as in GPT-2.
  *
- * Throws `not_found` (no tokenizer in the folder), `invalid_checkpoint` (damaged), `too_large`,
- * `unsupported_architecture` (not BPE).
+ * @throws not_found if the folder has no tokenizer; invalid_checkpoint if a file is damaged; too_large
+ * @throws unsupported_architecture if the tokenizer is not BPE
  */
 export function prepareTokenizer(sourceFolder: string): TokenizerFiles {
   const at = (name: string) => join(sourceFolder, name);
@@ -102,7 +102,7 @@ export function prepareTokenizer(sourceFolder: string): TokenizerFiles {
   return fromVocabAndMerges(sourceFolder, config);
 }
 
-/** Reads the `tokenizer/` folder of a model folder. Throws `invalid_model` where files are missing or damaged. */
+/** Reads the `tokenizer/` folder of a model folder. @throws invalid_model if a file is missing or damaged */
 export function readTokenizerFiles(folder: string): TokenizerFiles {
   return {
     tokenizerJson: readTokenizerJson(join(folder, "tokenizer.json"), "invalid_model"),
@@ -110,15 +110,16 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   };
 }
 
-/** The first id after all tokens: eP-ALM's place for `</a>` (50265 for OPT). */
+/** The first id after all tokens, which eP-ALM assigns to `</a>` (50265 for OPT). */
 export function firstFreeToken({ added_tokens, model }: TokenizerJson): number {
   const ids = [...Object.values(model.vocab), ...added_tokens.map(({ id }) => id)];
   return ids.reduce((highest, id) => Math.max(highest, id), -1) + 1;
 }
 
 /**
- * The same tokenizer with one special token more, such as eP-ALM's `</a>` between question and answer. Throws
- * `invalid_option` when another token has the id, or the content has another id.
+ * Returns the tokenizer with one additional special token, such as eP-ALM's `</a>` between question and answer.
+ *
+ * @throws invalid_option if another token has the id, or if the content already has another id
  */
 export function addAnswerToken(json: TokenizerJson, content: string, id: number): TokenizerJson {
   const tokens = [
@@ -129,14 +130,14 @@ export function addAnswerToken(json: TokenizerJson, content: string, id: number)
   if (clash) {
     throw new EpalmError(
       "invalid_option",
-      `tokenizer: cannot add '${content}' as ${id}: '${clash[0]}' is token ${clash[1]}`,
+      `tokenizer: cannot add '${content}' as token ${id}: '${clash[0]}' is already token ${clash[1]}`,
     );
   }
   const others = json.added_tokens.filter((token) => token.id !== id);
   return { ...json, added_tokens: [...others, special(content, id)] };
 }
 
-/** What `GPT2Converter` of transformers makes (convert_slow_tokenizer.py), and `OPT`'s start token. */
+/** Converts as `GPT2Converter` of transformers does (convert_slow_tokenizer.py), and adds OPT's start token. */
 function fromVocabAndMerges(folder: string, stated: TokenizerConfig): TokenizerFiles {
   const vocab = readVocabulary(join(folder, "vocab.json"));
   const merges = readMerges(join(folder, "merges.txt"), vocab);
@@ -156,7 +157,10 @@ function fromVocabAndMerges(folder: string, stated: TokenizerConfig): TokenizerF
   return { tokenizerJson: tokenizer, tokenizerConfig: config };
 }
 
-/** Special tokens that the config leaves open, from `special_tokens_map.json`, else GPT-2's if the vocabulary has it. */
+/**
+ * Adds special tokens that the config does not define: those of `special_tokens_map.json`, otherwise GPT-2's if the
+ * vocabulary contains it.
+ */
 function withDefaults(config: TokenizerConfig, vocab: Vocabulary, folder: string): TokenizerConfig {
   const mapPath = join(folder, "special_tokens_map.json");
   const map = exists(mapPath) ? parse(specialTokens, readJson(mapPath), mapPath, "invalid_checkpoint") : {};
@@ -171,14 +175,14 @@ function withDefaults(config: TokenizerConfig, vocab: Vocabulary, folder: string
   };
 }
 
-/** OPT always starts with `</s>`; a config that says nothing about it means the same. */
+/** OPT always starts with `</s>`, even if the config does not mention it. */
 function isOpt(folder: string): boolean {
   const path = join(folder, "config.json");
   if (!exists(path)) return false;
   return z.object({ model_type: z.literal("opt") }).safeParse(readJson(path)).success;
 }
 
-/** In the order of transformers: those with an id, then the named ones, which get the next ids if they have none. */
+/** Added tokens in the order of transformers: those with an id, then the named ones, which get new ids if needed. */
 function addedTokens(folder: string, config: TokenizerConfig, vocab: Vocabulary): AddedToken[] {
   const added = new Map<string, AddedToken>();
   for (const token of statedTokens(folder)) added.set(token.content, token);
@@ -217,11 +221,11 @@ function byteLevel(add_prefix_space: boolean) {
   return { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
 }
 
-/** The post-processor that puts the token `content` in front of each text. */
+/** The post-processor that puts the token `content` before each text. */
 function startWith(content: string | null | undefined, added: readonly AddedToken[]) {
   const token = added.find((token) => token.content === content);
   if (token === undefined) {
-    throw new EpalmError("invalid_checkpoint", "tokenizer_config.json: 'add_bos_token' without 'bos_token'");
+    throw new EpalmError("invalid_checkpoint", "tokenizer_config.json: 'add_bos_token' requires 'bos_token'");
   }
   const start = { SpecialToken: { id: token.content, type_id: 0 } };
   const sequence = (id: "A" | "B") => ({ Sequence: { id, type_id: 0 } });
@@ -242,7 +246,7 @@ function checkedVocabulary(json: unknown, path: string): Vocabulary {
   throw new EpalmError("invalid_checkpoint", `${path}: expected an object of whole numbers from 0 to ${MAX_TOKEN}`);
 }
 
-/** Lines `left right`, best first; a first line `#version` says nothing. */
+/** Reads lines of the form `left right`, best first; a first line `#version` is ignored. */
 function readMerges(path: string, vocab: Vocabulary): Merges {
   const lines = readText(path, MAX_TOKENIZER_BYTES, "invalid_checkpoint").split(/\r?\n/);
   return lines.flatMap((line, index) => {
@@ -252,7 +256,7 @@ function readMerges(path: string, vocab: Vocabulary): Merges {
     if (known && rest.length === 0) return [[left, right] as const];
     throw new EpalmError(
       "invalid_checkpoint",
-      `${path}: line ${index + 1}: expected two tokens whose union is in vocab.json, got '${line.slice(0, 80)}'`,
+      `${path}: line ${index + 1}: expected two tokens whose concatenation is in vocab.json, got '${line.slice(0, 80)}'`,
     );
   });
 }

@@ -4,53 +4,56 @@ import { z } from "zod";
 import { EpalmError, messageOf, unexpected } from "../core/errors.js";
 import { type AddedToken, readTokenizerFiles, type TokenizerFiles, type TokenizerJson } from "./tokenizer-files.js";
 
-/** In UTF-16 units; more than prompts need, and still encoded in a second at worst (emoji without a break). */
+/** In UTF-16 units; more than prompts need. The worst case, an unbroken run of emoji, is encoded in a second. */
 const MAX_TEXT_LENGTH = 100_000;
 
 /**
- * A piece of a prompt. Only a `literal` (ours) may name special tokens, such as `</a>`; in what a `user` wrote, the
- * same characters are plain text. (Added tokens that a tokenizer does not mark as special count as text.)
+ * A part of a prompt. Only a `literal`, which comes from the template, may contain special tokens such as `</a>`; in a
+ * `user` part, the same characters are plain text. Added tokens that are not marked as special are also plain text.
  */
 export type TemplatePart = { readonly literal: string } | { readonly user: string };
 
 export interface EncodeOptions {
-  /** Adds what the tokenizer's post-processor adds, mostly a start token. Default: true. */
+  /** Whether to add the tokens of the tokenizer's post-processor, usually a start token. Default: true. */
   readonly addSpecialTokens?: boolean;
 }
 
 export interface Tokenizer {
-  /** Text of ours -> ids; special tokens written in it become their ids. */
+  /** Encodes trusted text; special tokens in it become their ids. */
   encode(text: string, options?: EncodeOptions): number[];
   /**
-   * The parts as one text -> ids: exactly those of `encode` for the joined text, as long as no user text contains a
-   * special token. None can come from a user part. Throws `too_large` above 100,000 characters.
+   * Encodes the parts as one text. The result equals that of `encode` for the joined text, unless a user part contains
+   * the characters of a special token: a user part never produces a special token.
+   *
+   * @throws too_large above 100,000 characters
    */
   encodeTemplate(parts: readonly TemplatePart[], options?: EncodeOptions): number[];
-  /** Ids -> text, without special tokens and without ids that stand for nothing; spaces stay as they are. */
+  /** Decodes ids to text. Special tokens and unknown ids are omitted; spaces are kept as they are. */
   decode(tokens: readonly number[]): string;
-  /** The id of the token with exactly this content (for byte-level BPE, a space reads `Ġ`), or undefined. */
+  /** The id of the token with exactly this content, or undefined. Byte-level BPE writes a space as `Ġ`. */
   idOf(content: string): number | undefined;
-  /** The highest id + 1. */
+  /** The highest id plus 1. */
   readonly vocabularySize: number;
 }
 
 /**
- * Opens the `tokenizer/` folder of a model folder: BPE, in the format of `tokenizer.json`. Throws `invalid_model`
- * (missing or damaged files), `unsupported_architecture` (parts of a tokenizer that are not supported).
+ * Opens the `tokenizer/` folder of a model folder: BPE, in the format of `tokenizer.json`.
+ *
+ * @throws invalid_model if a file is missing or damaged; unsupported_architecture for unsupported parts of a tokenizer
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   return createTokenizer(readTokenizerFiles(folder), folder);
 }
 
 /**
- * A tokenizer of files in memory; `where` names them in errors. transformers.js gets these objects and nothing to
- * look for: its loaders, caches and downloads are never reached.
+ * Creates a tokenizer from files in memory; `where` names them in errors. transformers.js receives only these objects,
+ * so that its loaders, caches and downloads are never used.
  */
 export async function createTokenizer(
   { tokenizerJson, tokenizerConfig }: TokenizerFiles,
   where: string,
 ): Promise<Tokenizer> {
-  // Imported late: the package takes a third of a second, which no command without a model should pay.
+  // Imported only when needed: the package takes a third of a second to load, and many commands need no model.
   const { PreTrainedTokenizer } = await import("@xenova/transformers");
   const plain = withoutSpecialTokens(tokenizerJson);
   const inner = { ...plain, pre_tokenizer: inside(plain.pre_tokenizer) };
@@ -66,12 +69,12 @@ export async function createTokenizer(
   }
 }
 
-/** Text that grows token by token; only what later tokens can no longer change is given out. */
+/** Decodes a growing text token by token. It emits only text that later tokens cannot change. */
 export class TextStream {
   readonly #tokenizer: Pick<Tokenizer, "decode">;
-  /** Begins with the tokens given out last: decoders treat the first token of a text in a way of its own. */
+  /** Begins with the tokens emitted last, because decoders treat the first token of a text specially. */
   #window: number[] = [];
-  /** How many of the window's tokens, and of its text's characters, were given out. */
+  /** How many tokens (`#givenTokens`) and characters (`#given`) of the window were emitted. */
   #givenTokens = 0;
   #given = 0;
 
@@ -79,11 +82,11 @@ export class TextStream {
     this.#tokenizer = tokenizer;
   }
 
-  /** The text that is certain with this token; often none, while a character's bytes are incomplete. */
+  /** Adds a token and returns the text that is now final; an empty string while a character's bytes are incomplete. */
   push(token: number): string {
     this.#window.push(token);
     const text = this.#tokenizer.decode(this.#window);
-    // Bytes of an unfinished character read as one U+FFFD at the end.
+    // The bytes of an incomplete character are decoded to one U+FFFD at the end.
     const certain = text.endsWith("\uFFFD") ? text.slice(0, -1) : text;
     const fresh = certain.slice(this.#given);
     this.#given += fresh.length;
@@ -91,7 +94,7 @@ export class TextStream {
     return fresh;
   }
 
-  /** What is left, incomplete characters as U+FFFD; the stream then begins anew. */
+  /** Returns the remaining text, with incomplete characters as U+FFFD, and resets the stream. */
   end(): string {
     const rest = this.#tokenizer.decode(this.#window).slice(this.#given);
     this.#window = [];
@@ -110,15 +113,15 @@ export class TextStream {
 /** Plain text, or a special token. */
 type Section = string | AddedToken;
 
-/** What the post-processor puts before and after a text. */
+/** The tokens that the post-processor puts before and after a text. */
 interface Frame {
   readonly before: readonly number[];
   readonly after: readonly number[];
 }
 
 /**
- * Splits prompts at their special tokens itself and gives transformers.js only the text in between, so that it knows
- * where each character came from.
+ * Splits prompts at their special tokens and passes only the text in between to transformers.js, so that special tokens
+ * are recognised only in literal parts.
  */
 class BpeTokenizer implements Tokenizer {
   readonly vocabularySize: number;
@@ -172,7 +175,7 @@ class BpeTokenizer implements Tokenizer {
     return this.#ids.get(content);
   }
 
-  /** Plain text and special tokens in turn; text of neighbouring parts is joined, as words may span them. */
+  /** Splits parts into plain text and special tokens. Adjacent text is joined, because words may span parts. */
   #sections(parts: readonly TemplatePart[]): Section[] {
     const pieces = parts.flatMap((part) => ("user" in part ? [part.user] : this.#piecesOf(part.literal)));
     const sections: Section[] = [];
@@ -192,28 +195,28 @@ class BpeTokenizer implements Tokenizer {
     return literal.split(this.#anySpecial).map((piece) => this.#special.get(piece) ?? piece);
   }
 
-  /** Should plain text ever merge into a special token, that token is left out. */
+  /** If plain text ever merges into a special token, the token is omitted. */
   #encodePlain(text: string, isFirst: boolean): number[] {
     const tokenizer = isFirst ? this.#first : this.#later;
     return tokenizer.encode(text, { add_special_tokens: false }).filter((id) => !this.#specialIds.has(id));
   }
 }
 
-/** Some special tokens take the white space beside them along. */
+/** Removes the white space that an adjacent special token includes (`lstrip`, `rstrip`). */
 function stripped(section: Section, before: Section | undefined, after: Section | undefined): Section {
   if (typeof section !== "string") return section;
   const start = typeof before === "object" && before.rstrip ? section.trimStart() : section;
   return typeof after === "object" && after.lstrip ? start.trimEnd() : start;
 }
 
-/** Matches the longest of the texts, and captures it, so that `split` keeps it. */
+/** Matches the longest of the strings and captures it, so that `split` keeps it. */
 function anyOf(texts: readonly string[]): RegExp | undefined {
   if (texts.length === 0) return undefined;
   const longestFirst = [...texts].sort((a, b) => b.length - a.length);
   return new RegExp(`(${longestFirst.map((text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")).join("|")})`);
 }
 
-/** The tokenizer that recognises no special token in text, though it knows all of them as ids. */
+/** The same tokenizer, but special tokens are not recognised in text; their ids can still be decoded. */
 function withoutSpecialTokens(json: TokenizerJson): TokenizerJson {
   const special = json.added_tokens.filter((token) => token.special);
   const vocab = {
@@ -225,7 +228,7 @@ function withoutSpecialTokens(json: TokenizerJson): TokenizerJson {
     ...json,
     post_processor: null,
     added_tokens: json.added_tokens.filter((token) => !token.special),
-    // GPT-2's file names an empty text as unknown token; transformers.js then yields undefined ids.
+    // GPT-2's file declares an empty string as the unknown token, for which transformers.js returns undefined ids.
     model: {
       ...json.model,
       vocab,
@@ -234,7 +237,7 @@ function withoutSpecialTokens(json: TokenizerJson): TokenizerJson {
   };
 }
 
-/** The pre-tokenizer for text behind a special token: SentencePiece's `▁` may be meant for the start alone. */
+/** The pre-tokenizer for text after a special token: SentencePiece may prepend `▁` only at the start of a text. */
 function inside(preTokenizer: unknown): unknown {
   const step = z.looseObject({ prepend_scheme: z.literal("first") }).safeParse(preTokenizer);
   if (step.success) return { ...step.data, prepend_scheme: "never" };
@@ -276,7 +279,7 @@ function frameOf(json: unknown, where: string): Frame {
     case undefined:
       throw new EpalmError(
         "unsupported_architecture",
-        `${where}: tokenizer.json: 'post_processor': expected null, ByteLevel, TemplateProcessing or a Sequence of them`,
+        `${where}: tokenizer.json: 'post_processor': expected null, ByteLevel, TemplateProcessing or a Sequence of these`,
       );
   }
 }

@@ -108,7 +108,7 @@ describe("epalm caption", { concurrency: true }, () => {
   it("refuses a folder that is no model", async () => {
     const { code, stderr } = await epalm(["caption", red, "--model", folder]);
     assert.equal(code, 1);
-    assert.match(stderr, /^epalm: .*epalm\.json: no such file; a model folder has one\n$/);
+    assert.match(stderr, /^epalm: .*epalm\.json: no such file; every model folder contains one\n$/);
   });
 
   it("refuses a file in a model folder's place", async () => {
@@ -156,6 +156,6 @@ describe("epalm vqa", { concurrency: true }, () => {
 
   it("refuses a question that asks nothing", async () => {
     const { code, stderr } = await epalm(["vqa", red, blue, "--question", " ?", ...onModel]);
-    assert.deepEqual([code, stderr], [2, "epalm: question: expected a text, got none\n"]);
+    assert.deepEqual([code, stderr], [2, "epalm: question: expected a non-empty string, got none\n"]);
   });
 });

@@ -149,7 +149,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     await buildModel({ ...rest, encoder: audio, otherEncoders: [], adapters: own });
     const { code, stderr } = await epalm(["caption", picture, "--model", only]);
     assert.equal(code, 1);
-    assert.match(stderr, /red\.png: expected sound or video/);
+    assert.match(stderr, /red\.png: expected audio or video/);
     const loaded = await load(only);
     assert.deepEqual(loaded.modalities, ["audio"]);
     await loaded.close();

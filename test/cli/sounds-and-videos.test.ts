@@ -54,7 +54,7 @@ describe("files of several kinds", { concurrency: true }, () => {
       [sound, "audio", "sounds"],
       [picture, "image", "pictures"],
     ]);
-    assert.match(stderr, /^epalm: .*c\.mp4: the model has no adapter for caption of video\n/);
+    assert.match(stderr, /^epalm: .*c\.mp4: the model has no video adapter for the task 'caption'\n/);
     assert.match(stderr, /broken\.wav: cannot be decoded: /);
   });
 
@@ -63,7 +63,7 @@ describe("files of several kinds", { concurrency: true }, () => {
     const ask = (...more: string[]) =>
       epalm(["vqa", clip, "-q", "what?", "-m", model, "--max-tokens", "4", ...more, "-o", output]);
     const unheard = await ask("--modality", "audio");
-    assert.match(unheard.stderr, /c\.mp4: the model has no adapter for vqa of audio\n$/);
+    assert.match(unheard.stderr, /c\.mp4: the model has no audio adapter for the task 'vqa'\n$/);
     assert.equal((await ask()).code, 0);
     assert.match((await ask("--modality", "video")).stderr, /^1 of 1 are answered already\n$/);
     assert.equal((await ask("--modality", "audio")).code, 1);

@@ -21,7 +21,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 const photo = () => sharp("test/fixtures/media/photo-64x48.png");
 
-/** `code`, in one line that holds `text`. */
+/** Asserts a rejection with `code` and a one-line message that matches `text`. */
 async function refused(input: MediaInput, code: ErrorCode, text: RegExp, limits?: ImageLimits) {
   await assert.rejects(decodeImage(input, preprocessing, limits), (error) => {
     assert.ok(error instanceof EpalmError, String(error));
@@ -32,7 +32,7 @@ async function refused(input: MediaInput, code: ErrorCode, text: RegExp, limits?
   });
 }
 
-describe("decodeImage refuses", () => {
+describe("decodeImage rejects", () => {
   const other: readonly [name: string, bytes: Uint8Array][] = [
     ["text", Buffer.from("hello")],
     ["HTML", Buffer.from("<!doctype html><p><svg></svg>")],
@@ -43,11 +43,11 @@ describe("decodeImage refuses", () => {
     ["gzipped SVG", Buffer.from("1f8b0800000000000003", "hex")],
   ];
   for (const [name, bytes] of other) {
-    it(`${name}, naming what it reads`, () =>
+    it(`${name}, listing the supported formats`, () =>
       refused(bytes, "unsupported_media", /jpeg, png, webp, gif, tiff, avif, svg/));
   }
 
-  it("nothing at all", () => refused(new Uint8Array(), "invalid_media", /empty/));
+  it("empty input", () => refused(new Uint8Array(), "invalid_media", /empty/));
 
   const formats = [
     ["jpeg", () => photo().jpeg().toBuffer()],
@@ -60,7 +60,7 @@ describe("decodeImage refuses", () => {
     ["avif", () => photo().avif({ effort: 1 }).toBuffer()],
   ] as const;
   for (const [name, encoded] of formats) {
-    it(`${name} that is cut short`, async () => {
+    it(`truncated ${name}`, async () => {
       const bytes = await encoded();
       for (const part of [0.1, 0.5, 0.9, 0.97]) {
         await refused(bytes.subarray(0, bytes.length * part), "invalid_media", /cannot be decoded/);
@@ -68,7 +68,7 @@ describe("decodeImage refuses", () => {
     });
   }
 
-  it("with libvips' complaint told once, whatever it tried", async () => {
+  it("damaged files, with libvips' message only once", async () => {
     const start = (await photo().jpeg().toBuffer()).subarray(0, 300);
     await refused(start, "invalid_media", /^(?!.*premature end.*premature end).*premature end/);
   });
@@ -79,14 +79,14 @@ describe("decodeImage refuses", () => {
     await refused(bomb, "too_large", /at most 50000000 pixels.*60000 x 60000/);
   });
 
-  it("a drawing that claims more pixels than the limit", () =>
+  it("an SVG that claims more pixels than the limit", () =>
     refused(
       Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="60000" height="60000"/>'),
       "too_large",
       /at most 50000000 pixels/,
     ));
 
-  it("a strip that would grow beyond the limit when its shorter side is resized", async () => {
+  it("a narrow image that would exceed the limit when its shorter side is resized", async () => {
     const strip = await sharp({ create: { width: 1, height: 10_000, channels: 3, background: "red" } })
       .png()
       .toBuffer();
@@ -103,7 +103,7 @@ describe("decodeImage refuses", () => {
     await refused(png, "too_large", /at most 3071 pixels/, { maxPixels: 3071 });
   });
 
-  it("paths that are no regular files", async () => {
+  it("paths that are not regular files", async () => {
     const pipe = join(folder, "pipe");
     execFileSync("mkfifo", [pipe]);
     await refused(join(folder, "nothing.png"), "not_found", /nothing\.png: no such file/);
@@ -111,7 +111,7 @@ describe("decodeImage refuses", () => {
     await refused("a\0b", "invalid_media", /cannot be read/);
   });
 
-  it("damaged bytes, with nothing but its own errors", async () => {
+  it("randomly damaged bytes with an EpalmError", async () => {
     const files = await Promise.all(formats.map(([, encoded]) => encoded()));
     const damage = fc.record({
       file: fc.constantFrom(...files),
@@ -130,13 +130,13 @@ describe("decodeImage refuses", () => {
   });
 });
 
-describe("decodeImage of a drawing", () => {
+describe("decodeImage of an SVG", () => {
   const drawing = (content: string, head = "") =>
     Buffer.from(
       `${head}<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="32" height="32">${content}</svg>`,
     );
 
-  it("loads no file and no address", async () => {
+  it("loads no file and no URL", async () => {
     let visits = 0;
     const server = createServer((_, response) => {
       visits++;
@@ -174,7 +174,7 @@ describe("decodeImage of a drawing", () => {
     else assert.ok(result instanceof EpalmError && !/root/.test(result.message));
   });
 
-  it("refuses entities that multiply", async () => {
+  it("rejects entities that expand exponentially", async () => {
     const entities = Array.from({ length: 9 }, (_, i) => `<!ENTITY e${i + 1} "${`&e${i};`.repeat(10)}">`).join("");
     const laughs = drawing("<text>&e9;</text>", `<!DOCTYPE svg [<!ENTITY e0 "ha">${entities}]>`);
     await assert.rejects(decodeImage(laughs, preprocessing), { code: "invalid_media" });

@@ -26,7 +26,7 @@ after(() => {
   for (const folder of [made, temporary]) rmSync(folder, { recursive: true });
 });
 
-/** 1000 Hz, which is heard when a file is opened that nobody gave. */
+/** A tone of 1000 Hz, which would be decoded if ffmpeg opened this file. */
 const canary = join(made, "canary.raw");
 const secret = ["-f", "lavfi", "-i", "sine=frequency=1000:sample_rate=16000:duration=2"];
 writeFileSync(canary, makeMedia("secret.wav", ...secret).subarray(44));
@@ -36,7 +36,7 @@ const { address, visits } = await countingServer();
 const frames = 3;
 const preprocessing = publishedPreprocessing(16);
 
-/** Frames or a sound as they should be, or an error of ours for the client: nothing else, and nothing left. */
+/** Asserts that decoding returns valid frames or audio, or fails with an EpalmError of status 4xx. */
 async function harmless(name: string, kind: "audio" | "video", input: MediaInput): Promise<Waveform | undefined> {
   const work = kind === "audio" ? decodeAudio(input, { seconds: 5 }) : decodeVideo(input, { frames, preprocessing });
   const outcome = await work.catch((error: unknown) => error);
@@ -63,7 +63,7 @@ function nothingLeft(): void {
   assert.deepEqual(visits, []);
 }
 
-/** Two at a time, as a small machine has cores. */
+/** Decodes two files at a time, one per core of a small machine. */
 async function eachHarmless(kind: "audio" | "video", files: readonly Damage[]): Promise<void> {
   const rest = [...files];
   const worker = async () => {
@@ -75,7 +75,7 @@ async function eachHarmless(kind: "audio" | "video", files: readonly Damage[]): 
 
 const fixture = (name: string) => readFileSync(join("test/fixtures/media", name));
 
-describe("damaged sound is refused or heard as far as it goes", () => {
+describe("damaged audio is rejected or decoded as far as possible", () => {
   for (const name of ["tone.wav", "tone.mp3", "tone.flac", "tone.opus.ogg", "tone.m4a", "tone.webm"]) {
     it(name, () => eachHarmless("audio", damaged(fixture(name))));
   }
@@ -91,14 +91,14 @@ describe("damaged sound is refused or heard as far as it goes", () => {
   });
 });
 
-describe("damaged video is refused or seen as far as it goes", () => {
+describe("damaged video is rejected or decoded as far as possible", () => {
   for (const name of ["h264.mp4", "vp9.webm", "mpeg4.mov", "colours.gif", "colours.webp"]) {
     it(name, () => eachHarmless("video", damaged(fixture(name))));
   }
 
   it("files that state enormous sizes", () => eachHarmless("video", enormousMp4(fixture("h264.mp4"))));
 
-  it("pictures larger than the container says", { skip: lacksEncoder("libvpx") }, async () => {
+  it("frames larger than the container states", { skip: lacksEncoder("libvpx") }, async () => {
     const webm = makeMedia("vp8.webm", ...threeColours, "-c:v", "libvpx", "-deadline", "realtime", "-g", "1");
     const start = Buffer.from("9d012a", "hex");
     let count = 0;
@@ -111,7 +111,7 @@ describe("damaged video is refused or seen as far as it goes", () => {
     nothingLeft();
   });
 
-  it("animations of enormous pages", async () => {
+  it("animations with enormous frames", async () => {
     const gif = Buffer.from(fixture("colours.gif"));
     gif.writeUInt16LE(65_535, 6);
     gif.writeUInt16LE(65_535, 8);
@@ -132,8 +132,8 @@ describe("damaged video is refused or seen as far as it goes", () => {
   });
 });
 
-describe("media that point elsewhere", () => {
-  it("are refused, and nobody asks there", async () => {
+describe("media that refer to other resources", () => {
+  it("are rejected, and the resources are not requested", async () => {
     const files = pointers(canary, address);
     await eachHarmless("audio", files);
     await eachHarmless("video", files);
@@ -142,7 +142,7 @@ describe("media that point elsewhere", () => {
     nothingLeft();
   });
 
-  it("are refused as files of telling names, too", async () => {
+  it("are rejected also as files with matching names", async () => {
     const names = [
       "list.m3u8",
       "list.ffconcat",
@@ -163,7 +163,7 @@ describe("media that point elsewhere", () => {
     nothingLeft();
   });
 
-  it("as addresses instead of paths are files that do not exist", async () => {
+  it("are treated as missing files if they are URLs instead of paths", async () => {
     const paths = [
       `${address}/a.mp4`,
       `concat:${canary}`,
@@ -180,12 +180,12 @@ describe("media that point elsewhere", () => {
     nothingLeft();
   });
 
-  it("a QuickTime track whose content is another file", async () => {
+  it("are not followed by a QuickTime track whose content is in another file", async () => {
     const silence = ["-f", "lavfi", "-i", "anullsrc=sample_rate=16000:channel_layout=mono", "-t", "2"];
     const mov = makeMedia("silence.mov", ...silence, "-c:a", "pcm_s16le");
     const path = ["moov", "trak", "mdia", "minf", "dinf", "dref"];
     const pointing = withBoxContent(mov, path, aliasTo(canary));
-    // ffmpeg follows it when it is allowed to: the file is what it should be.
+    // ffmpeg follows the reference if it is allowed to, so the file is constructed correctly.
     const file = join(made, "pointing.mov");
     writeFileSync(file, pointing);
     const { path: ffmpeg } = await findFfmpeg();
@@ -203,13 +203,13 @@ describe("media that point elsewhere", () => {
     nothingLeft();
   });
 
-  it("would be followed by an ffmpeg that is left to itself", async () => {
+  it("would be followed by ffmpeg without restrictions", async () => {
     const list = join(made, "real.m3u8");
     writeFileSync(list, pointers(canary, address).find(([name]) => name === "hls of an address")?.[1] ?? "");
     const { path: ffmpeg } = await findFfmpeg();
     const args = ["-protocol_whitelist", "file,http,tcp", "-i", list, "-f", "null", "-"];
     await promisify(execFile)(ffmpeg, args, { timeout: 20_000 }).catch(() => undefined);
-    assert.ok(visits.includes("/a.ts"), "the server sees visits, and the list is one");
+    assert.ok(visits.includes("/a.ts"), "the server records visits, and the playlist causes one");
     visits.length = 0;
     assert.equal(await harmless("real.m3u8", "audio", list), undefined);
     nothingLeft();

@@ -7,7 +7,7 @@ import { parsePreprocessorConfig } from "../../src/preprocessing/image-preproces
 
 const fixtures = "test/fixtures/media";
 
-/** Bytes as they are: what comes out can be compared with Pillow's. */
+/** Without normalisation, so that the result can be compared with Pillow's. */
 const untouched = (size: ImageSize, resample: Resample): ImagePreprocessing => ({
   size,
   resize: { mode: "squash", ...size },
@@ -17,7 +17,7 @@ const untouched = (size: ImageSize, resample: Resample): ImagePreprocessing => (
   std: [1, 1, 1],
 });
 
-/** `[H, W, 3]` bytes -> `[3, H, W]` numbers. */
+/** Converts `[H, W, 3]` bytes to `[3, H, W]` numbers. */
 function planes(pixels: Uint8Array): number[] {
   return [0, 1, 2].flatMap((channel) => [...pixels].filter((_, index) => index % 3 === channel));
 }
@@ -28,7 +28,7 @@ function differences(got: ArrayLike<number>, expected: ArrayLike<number>) {
   return { max: Math.max(...all), mean: all.reduce((sum, value) => sum + value, 0) / all.length };
 }
 
-describe("decodeImage beside Pillow", () => {
+describe("decodeImage compared with Pillow", () => {
   const sizes = [
     { width: 32, height: 32 },
     { width: 70, height: 90 },
@@ -43,7 +43,7 @@ describe("decodeImage beside Pillow", () => {
     }
   }
 
-  it("stays within 2/255 where libvips reduces a large JPEG first", async () => {
+  it("differs by at most 2/255 if libvips reduces a large JPEG first", async () => {
     const preprocessing = untouched({ width: 48, height: 48 }, "bicubic");
     const got = await decodeImage(`${fixtures}/photo-640x480.jpg`, preprocessing);
     const expected = planes(readFileSync(`${fixtures}/photo-640x480.bicubic-48x48.rgb`));
@@ -51,7 +51,7 @@ describe("decodeImage beside Pillow", () => {
     assert.ok(max <= 2 && mean < 0.5, `max ${max}, mean ${mean}`);
   });
 
-  it("resizes by the shorter side, crops and normalises as CLIPImageProcessor", async () => {
+  it("resizes by the shorter side, crops and normalises like CLIPImageProcessor", async () => {
     const config = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 41 }, crop_size: 32 };
     const preprocessing = parsePreprocessorConfig(config, "config");
     const got = await decodeImage(`${fixtures}/photo-64x48.png`, preprocessing);

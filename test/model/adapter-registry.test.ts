@@ -16,7 +16,7 @@ before(async () => {
   built = await buildTinyModel();
 });
 
-/** A copy of the model, and a registry of its adapters. */
+/** Copies the model and opens a registry of its adapters. */
 async function openShelf(): Promise<{ readonly path: string; readonly registry: AdapterRegistry }> {
   const path = join(temporaryFolder(), "model");
   cpSync(built, path, { recursive: true });
@@ -36,7 +36,7 @@ function lend<T>(
   return registry.acquire({ task, modality: "image", name }, work);
 }
 
-/** The numbers that it makes of states of ones. */
+/** The output of the adapter for states of ones. */
 async function computed(registry: AdapterRegistry, { session }: ReadyAdapter): Promise<number[]> {
   const { depth, width } = registry.manifest.encoder;
   const data = new Float32Array(depth * width).fill(1);
@@ -47,8 +47,8 @@ async function computed(registry: AdapterRegistry, { session }: ReadyAdapter): P
 
 const isClosed = { code: "internal", message: /no session \d+ is open/ };
 
-describe("the adapter shelf", () => {
-  it("lends the first adapter for the task, or the one that is named", async () => {
+describe("AdapterRegistry", () => {
+  it("acquires the first adapter for the task or the named one", async () => {
     const { registry } = await openShelf();
     assert.equal(await nameFor(registry, "caption"), "words");
     assert.equal(await nameFor(registry, "vqa"), "answers");
@@ -59,7 +59,7 @@ describe("the adapter shelf", () => {
     });
   });
 
-  it("finds a damaged adapter when it opens, and not when it is asked for", async () => {
+  it("rejects a damaged adapter when it is opened, before any request", async () => {
     const { path } = await openShelf();
     const { file } = readManifest(path).adapters.answers ?? { file: "" };
     writeFileSync(join(path, file), "no tensors");
@@ -67,7 +67,7 @@ describe("the adapter shelf", () => {
     await assert.rejects(opening, /adapters\/answers/);
   });
 
-  it("goes on with the last good copy of an adapter whose file is damaged", async () => {
+  it("keeps the last good version of an adapter whose file is damaged", async () => {
     const { path, registry } = await openShelf();
     const [words] = [readManifest(path).adapters.words?.file ?? ""];
     const before = await lend(registry, "caption", "words", (adapter) => computed(registry, adapter));
@@ -85,7 +85,7 @@ describe("the adapter shelf", () => {
     assert.equal(await nameFor(registry, "vqa", "late"), "late");
   });
 
-  it("closes what was removed, when nobody uses it any more", async () => {
+  it("closes a removed adapter after its last use", async () => {
     const { path, registry } = await openShelf();
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
     await registry.refresh();
@@ -97,13 +97,13 @@ describe("the adapter shelf", () => {
         assert.deepEqual((await registry.refresh()).removed, ["late"]);
         await assert.rejects(nameFor(registry, "vqa", "late"), { code: "not_found" });
       });
-      assert.ok((await computed(registry, adapter)).length > 0, "it still computes for those who have it");
+      assert.ok((await computed(registry, adapter)).length > 0, "it still works for requests that acquired it");
     });
     assert.ok(lent);
     await assert.rejects(computed(registry, lent), isClosed);
   });
 
-  it("closes what was replaced, at once if nobody uses it", async () => {
+  it("closes a replaced adapter at once if it is not in use", async () => {
     const { path, registry } = await openShelf();
     let before: ReadyAdapter | undefined;
     await lend(registry, "caption", "words", async (adapter) => {
@@ -116,7 +116,7 @@ describe("the adapter shelf", () => {
     assert.ok((await lend(registry, "caption", "words", (now) => computed(registry, now))).length > 0);
   });
 
-  it("gives an adapter back when the work with it fails", async () => {
+  it("releases an adapter when the work with it fails", async () => {
     const { registry } = await openShelf();
     let lent: ReadyAdapter | undefined;
     const work = lend(registry, "caption", "words", async (adapter) => {
@@ -130,7 +130,7 @@ describe("the adapter shelf", () => {
     await assert.rejects(computed(registry, lent), isClosed);
   });
 
-  it("makes changes one after the other", async () => {
+  it("applies changes one at a time", async () => {
     const { path, registry } = await openShelf();
     copyFileSync(ADAPTER_FILE, join(path, "adapters", "late.pth"));
     const changes = await Promise.all([registry.refresh(), registry.refresh()]);
@@ -140,7 +140,7 @@ describe("the adapter shelf", () => {
     );
   });
 
-  it("refuses a folder that became another model's, and goes on", async () => {
+  it("rejects a folder that now contains another model, and keeps working", async () => {
     const { path, registry } = await openShelf();
     const file = join(path, MANIFEST_FILE);
     writeFileSync(file, readFileSync(file, "utf8").replace(/"name": "[^"]*"/, '"name": "another"'));

@@ -62,7 +62,7 @@ describe("a model folder", () => {
     return target;
   }
 
-  it("holds the files that its manifest names, and no others", () => {
+  it("contains exactly the files that its manifest lists", () => {
     assert.deepEqual(filesBelow(folder), [...Object.keys(manifest.files), "epalm.json"].sort());
   });
 
@@ -72,7 +72,7 @@ describe("a model folder", () => {
     assert.ok(readFileSync(path, "utf8") === expected, `${path} is out of date: npm run schema`);
   });
 
-  it("is refused by the name of a file that is missing, cut short or changed", async () => {
+  it("is rejected with the name of a file that is missing, truncated or changed", async () => {
     for (const name of Object.keys(manifest.files)) {
       const damaged = copy("damaged");
       const path = join(damaged, name);
@@ -97,7 +97,7 @@ describe("a model folder", () => {
     }
   });
 
-  it("is refused by the key of its manifest that is wrong", async () => {
+  it("is rejected with the invalid key of its manifest", async () => {
     const changes: [object, RegExp][] = [
       [{ version: 2 }, /'version'/],
       [{ surprise: 1 }, /surprise/],
@@ -116,25 +116,25 @@ describe("a model folder", () => {
     await assert.rejects(load(temporary), { code: "not_found", message: /epalm\.json: no such file/ });
   });
 
-  it("is not built over another, and a failing build leaves nothing behind", async () => {
-    await assert.rejects(buildModel(options(folder)), { code: "invalid_option", message: /exists already/ });
+  it("does not overwrite another folder, and a failing build leaves nothing behind", async () => {
+    await assert.rejects(buildModel(options(folder)), { code: "invalid_option", message: /already exists/ });
     const output = join(temporary, "failed");
     const encoder = { ...options(output).encoder, path: join(golden, "decoder") };
     await assert.rejects(buildModel(options(output, { encoder })), { name: "EpalmError" });
     assert.ok(!existsSync(output) && !existsSync(`${output}.part`));
   });
 
-  it("is refused where a file that it uses has no checksum", async () => {
+  it("is rejected if a file that it uses has no checksum", async () => {
     const damaged = copy("unlisted");
     const { [manifest.decoder.graph]: _, ...files } = manifest.files;
     writeFileSync(join(damaged, "epalm.json"), JSON.stringify({ ...manifest, files }));
     await assert.rejects(openModelFolder(damaged), {
       code: "invalid_model",
-      message: /model\.onnx: is used, but not among the manifest's 'files'/,
+      message: /model\.onnx: is used, but is not listed in the manifest's 'files'/,
     });
   });
 
-  it("is not built with names that its manifest could not have", async () => {
+  it("is not built with names that are invalid in the manifest", async () => {
     const [adapter] = options(folder).adapters;
     assert.ok(adapter);
     const output = join(temporary, "misnamed");
@@ -142,8 +142,8 @@ describe("a model folder", () => {
       [{ name: "" }, /^name: /],
       [{ adapters: [{ ...adapter, name: "../evil" }] }, /^adapter '\.\.\/evil': expected a name of letters/],
       [{ adapters: [{ ...adapter, name: "__proto__" }] }, /^adapter '__proto__': expected a name of letters/],
-      [{ adapters: [adapter, adapter] }, /^adapter 'main': is there twice/],
-      [{ adapters: [{ ...adapter, tasks: [] }] }, /^adapter 'main': expected a task, got none/],
+      [{ adapters: [adapter, adapter] }, /^adapter 'main': is given twice/],
+      [{ adapters: [{ ...adapter, tasks: [] }] }, /^adapter 'main': expected at least one task, got none/],
     ];
     for (const [change, message] of wrong) {
       await assert.rejects(buildModel(options(output, change)), { code: "invalid_option", message });
@@ -151,21 +151,21 @@ describe("a model folder", () => {
     assert.ok(!existsSync(output));
   });
 
-  it("is built where a path with a slash at its end says", async () => {
+  it("is built at a path with a trailing slash", async () => {
     const output = join(temporary, "slash");
     const built = await buildModel(options(`${output}/`));
     assert.equal(built.name, "slash");
     assert.deepEqual(filesBelow(output), filesBelow(folder));
   });
 
-  it("is refused with an adapter that takes more states than its encoder has", async () => {
+  it("is rejected with an adapter that injects more states than its encoder has", async () => {
     const [adapter] = options(folder).adapters;
     assert.ok(adapter);
     const path = join(golden, "adapter.safetensors");
     const settings = { injectedStates: 5, startLayer: 1, endLayer: 6 };
     await assert.rejects(buildModel(options(join(temporary, "deep"), { adapters: [{ ...adapter, path, settings }] })), {
       code: "invalid_adapter",
-      message: /adapter\.safetensors: injects 5 states, the encoder has 4 blocks/,
+      message: /adapter\.safetensors: injects 5 states, but the encoder has only 4 blocks/,
     });
     const large = copy("deep");
     const { file } = manifest.adapters.main ?? assert.fail("the folder has its adapter");
@@ -176,7 +176,7 @@ describe("a model folder", () => {
     });
   });
 
-  it("says which setting a bare adapter needs", async () => {
+  it("reports the missing setting of an adapter without settings", async () => {
     const adapters = [{ name: "a", path: join(golden, "adapter.safetensors"), tasks: ["caption" as const] }];
     await assert.rejects(buildModel(options(join(temporary, "bare"), { adapters })), {
       code: "invalid_adapter",
@@ -185,7 +185,7 @@ describe("a model folder", () => {
   });
 
   for (const precision of ["fp32", "int8", "int4"] as const) {
-    it(`answers about pictures in ${precision}`, async () => {
+    it(`answers questions about images in ${precision}`, async () => {
       const output = join(temporary, `model-${precision}`);
       const base = options(output);
       await buildModel({
@@ -202,7 +202,7 @@ describe("a model folder", () => {
         assert.equal(pieces.join(""), streamed.text);
         assert.equal((await model.caption(file, { beams: 1 })).text, streamed.text);
         const [one, two] = await Promise.all([model.vqa(picture, "what is this?"), model.vqa(picture, "what is this")]);
-        // In integers, rows that share a step share a scale: see docs/decisions/0004.
+        // Quantized sequences of one step share a scale: see docs/decisions/0004.
         if (precision === "fp32") assert.equal(one.text, two.text);
         assert.ok(one.usage.newTokens > 0 && two.usage.newTokens > 0);
         const { answers } = await model.rank(picture, "is it red?", ["yes", "no", "two dogs"]);
@@ -213,14 +213,17 @@ describe("a model folder", () => {
     });
   }
 
-  it("says what is wrong with a request", async () => {
+  it("reports errors in requests", async () => {
     const model = await load(folder);
     try {
       const wrong: [() => Promise<unknown>, RegExp][] = [
         [() => model.caption(picture, { adapter: "other" }), /adapter 'other': expected one of main/],
         [() => model.caption(picture, { beams: 99 }), /beams: expected an integer from 1 to 16, got 99/],
-        [() => model.caption(picture, { maxNewTokens: 64 }), /maxNewTokens: the prompt's 1 tokens and 64 more/],
-        [() => model.vqa(picture, "  ??"), /question: expected a text/],
+        [
+          () => model.caption(picture, { maxNewTokens: 64 }),
+          /maxNewTokens: the prompt has 1 tokens, and 64 more exceed the model's limit/,
+        ],
+        [() => model.vqa(picture, "  ??"), /question: expected a non-empty string/],
         [() => model.vqa(picture, "x".repeat(3000)), /question: expected at most 2000 characters, got 3000/],
         [() => model.caption({ pixels: new Float32Array(3) }), /pixels: expected 3072 numbers, \[3, 32, 32\], got 3/],
         [() => model.caption(Buffer.from("no picture")), /media/],

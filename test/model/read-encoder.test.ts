@@ -33,8 +33,8 @@ async function read(path: string, choices: EncoderChoices = {}): Promise<Read> {
   return { backbone, graph, preprocessing };
 }
 
-describe("an encoder in a bare file", () => {
-  it("is an AST where its names are the published ones, and gives transformers' states", async () => {
+describe("an encoder in a single weights file", () => {
+  it("is read as AST if its tensors have the published names, and gives transformers' states", async () => {
     const { backbone, graph, preprocessing } = await read(join(fixtures, "ast-published", "audioset.pth"));
     assert.deepEqual([backbone.modality, backbone.inputShape], ["audio", [36, 128]]);
     assert.deepEqual(preprocessing, {
@@ -45,7 +45,7 @@ describe("an encoder in a bare file", () => {
     assertClose(states, golden("ast-published", "states"));
   });
 
-  it("is a TimeSformer where it has time embeddings", async () => {
+  it("is read as TimeSformer if it has time embeddings", async () => {
     const { backbone, preprocessing } = await read(join(goldens, "opt-timesformer", "encoder.pyth"), {
       heads: 4,
     });
@@ -55,13 +55,13 @@ describe("an encoder in a bare file", () => {
     assert.deepEqual(preprocessing.preprocessing.picture.resize, { mode: "squash", height: 32, width: 32 });
   });
 
-  it("is a vision transformer otherwise", async () => {
+  it("is read as a vision transformer otherwise", async () => {
     const { backbone } = await read(join(fixtures, "vit-timm", "model.safetensors"));
     assert.deepEqual([backbone.modality, backbone.architecture], ["image", "vit"]);
   });
 });
 
-describe("an encoder of videos", () => {
+describe("a video encoder", () => {
   for (const frames of [5, 2]) {
     it(`takes ${frames} frames instead of its own 3, with the nearest time embeddings`, async () => {
       const { backbone, graph } = await read(join(fixtures, "timesformer"), { frames });
@@ -71,7 +71,7 @@ describe("an encoder of videos", () => {
     });
   }
 
-  it("is made of one of pictures by the means of the frames' states", async () => {
+  it("averages the states of the frames if it is an image encoder", async () => {
     const { backbone, graph, preprocessing } = await read(join(fixtures, "vit"), {
       modality: "video",
       frames: 2,
@@ -85,7 +85,7 @@ describe("an encoder of videos", () => {
       { length: half },
       (_, at) => (Number(states.data[at]) + Number(states.data[half + at])) / 2,
     );
-    // Both pictures as one video, and the same video turned around: the order of frames does not matter.
+    // Both images as one video, and the same video reversed: the order of frames does not matter.
     const [first, second] = [pictures.data.subarray(0, 3 * 32 * 32), pictures.data.subarray(3 * 32 * 32)];
     const data = Float32Array.from([first, second, second, first].flatMap((part) => Array.from(part as Float32Array)));
     const found = await statesOf(graph, { type: "float32", shape: [2, 2, 3, 32, 32], data });
@@ -97,7 +97,7 @@ describe("an encoder of videos", () => {
     assertClose(found, twice);
   });
 
-  it("takes 8 frames where nothing says otherwise", async () => {
+  it("takes 8 frames by default", async () => {
     const { backbone } = await read(join(fixtures, "vit"), { modality: "video" });
     assert.deepEqual(backbone.inputShape, [8, 3, 32, 32]);
   });
@@ -107,7 +107,7 @@ describe("preprocessor_config.json", () => {
   const folder = mkdtempSync(join(tmpdir(), "epalm-encoders-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  /** A copy of a fixture with such a file. */
+  /** A copy of a fixture with the given preprocessor config. */
   function prepared(name: string, config: object): string {
     const target = mkdtempSync(join(folder, `${name}-`));
     cpSync(join(fixtures, name), target, { recursive: true });
@@ -115,7 +115,7 @@ describe("preprocessor_config.json", () => {
     return target;
   }
 
-  /** As facebook/timesformer-base-finetuned-k400 has it, but for the size. */
+  /** The config of facebook/timesformer-base-finetuned-k400, except for the size. */
   const ofVideos = {
     image_processor_type: "VideoMAEImageProcessor",
     do_resize: true,
@@ -128,7 +128,7 @@ describe("preprocessor_config.json", () => {
     image_std: [0.225, 0.225, 0.225],
   };
 
-  it("says how frames of a video are prepared", async () => {
+  it("determines the preprocessing of video frames", async () => {
     const { preprocessing } = await read(prepared("timesformer", ofVideos));
     assert.deepEqual(preprocessing, {
       modality: "video",
@@ -146,7 +146,7 @@ describe("preprocessor_config.json", () => {
     });
   });
 
-  it("says how sounds are prepared", async () => {
+  it("determines the preprocessing of audio", async () => {
     const config = {
       feature_extractor_type: "ASTFeatureExtractor",
       max_length: 40,
@@ -168,38 +168,42 @@ describe("preprocessor_config.json", () => {
     [
       "timesformer",
       { ...ofVideos, size: { shortest_edge: 32 }, crop_size: 32 },
-      /prepared at 32 x 32, the encoder takes 16 x 16/,
+      /images are preprocessed to 32 x 32, but the encoder takes 16 x 16/,
     ],
-    ["ast", { max_length: 1024, num_mel_bins: 32 }, /prepared as 1024 x 32 features, the encoder takes 40 x 32/],
+    [
+      "ast",
+      { max_length: 1024, num_mel_bins: 32 },
+      /audio is preprocessed to 1024 x 32 features, but the encoder takes 40 x 32/,
+    ],
   ];
   for (const [name, config, message] of misfits) {
-    it(`is refused where it prepares another size: ${name}`, async () => {
+    it(`is rejected if its size is not the encoder's: ${name}`, async () => {
       await assert.rejects(read(prepared(name, config)), { code: "invalid_checkpoint", message });
     });
   }
 });
 
-describe("choices that a checkpoint leaves no room for", () => {
+describe("choices that a checkpoint does not allow", () => {
   const cases: readonly (readonly [name: string, EncoderChoices, RegExp])[] = [
-    ["vit", { modality: "audio" }, /vit: expected an encoder of audio, got vit, which takes image/],
-    ["ast", { modality: "image" }, /ast: expected an encoder of image, got ast, which takes audio/],
-    ["ast", { modality: "video" }, /ast: expected an encoder of video, got ast, which takes audio/],
-    ["timesformer", { modality: "image" }, /expected an encoder of image, got timesformer/],
-    ["vit", { frames: 4 }, /^frames: expected with an encoder of video, got one of image/],
-    ["ast", { frames: 4 }, /^frames: expected with an encoder of video, got one of audio/],
+    ["vit", { modality: "audio" }, /vit: expected an encoder for audio, got vit, which takes image/],
+    ["ast", { modality: "image" }, /ast: expected an encoder for image, got ast, which takes audio/],
+    ["ast", { modality: "video" }, /ast: expected an encoder for video, got ast, which takes audio/],
+    ["timesformer", { modality: "image" }, /expected an encoder for image, got timesformer/],
+    ["vit", { frames: 4 }, /^frames: expected only with a video encoder, got an image encoder/],
+    ["ast", { frames: 4 }, /^frames: expected only with a video encoder, got an audio encoder/],
     ["timesformer", { frames: 0 }, /^frames: .* got 0/],
     ["timesformer", { frames: 257 }, /^frames: .*256.* got 257/],
     ["vit", { modality: "video", frames: 1.5 }, /^frames: .* got 1\.5/],
   ];
   for (const [name, choices, message] of cases) {
-    it(`are refused: ${name} with ${JSON.stringify(choices)}`, async () => {
+    it(`are rejected: ${name} with ${JSON.stringify(choices)}`, async () => {
       await assert.rejects(read(join(fixtures, name), choices), { code: "invalid_option", message });
     });
   }
 });
 
 describe("the golden's features", () => {
-  it("have the size that the encoder's files ask for", async () => {
+  it("have the size that the encoder's files specify", async () => {
     const { preprocessing } = await read(join(goldens, "ast", "encoder"));
     const features = openSafetensors(join(goldens, "ast", "golden.safetensors")).tensors.get("input_values");
     assert.ok(preprocessing.modality === "audio");

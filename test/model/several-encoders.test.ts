@@ -41,7 +41,7 @@ describe("a model folder with an encoder for each modality", () => {
     return target;
   }
 
-  it("tells of each what it takes and how that is prepared", () => {
+  it("has an input shape and preprocessing for each encoder", () => {
     assert.deepEqual(
       [encoderOf(manifest, "image"), encoderOf(manifest, "audio"), encoderOf(manifest, "video")].map(
         ({ architecture, graph, inputShape }) => [architecture, graph, inputShape],
@@ -61,7 +61,7 @@ describe("a model folder with an encoder for each modality", () => {
     );
   });
 
-  it("computes nearly the exact states in integers", async () => {
+  it("computes nearly the exact states in int8", async () => {
     const cases = [
       ["audio", "features", golden("ast", "features"), golden("ast", "states")],
       ["video", "pixels", golden("timesformer", "pixels_2_frames"), golden("timesformer", "states_2_frames")],
@@ -77,7 +77,7 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("takes for a picture an adapter for pictures, and refuses others by name", async () => {
+  it("uses an image adapter for images, and rejects others by name", async () => {
     const model = await load(folder);
     try {
       assert.equal((await model.caption(picture, { beams: 1, maxNewTokens: 4 })).adapter, "pictures");
@@ -90,7 +90,7 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("takes a medium for what its content says, and for what it is told to be", async () => {
+  it("interprets a medium according to its content or to the given modality", async () => {
     const model = await load(folder);
     const brief = { beams: 1, maxNewTokens: 3 };
     try {
@@ -110,7 +110,7 @@ describe("a model folder with an encoder for each modality", () => {
       assert.deepEqual((await model.encode(await sharp(picture).gif().toBuffer())).modality, "image");
       await assert.rejects(model.encode(clip, { modality: "audio" }), {
         code: "invalid_media",
-        message: "media: holds no sound",
+        message: "media: has no audio track",
       });
       await assert.rejects(model.encode(Buffer.from("no medium")), {
         code: "unsupported_media",
@@ -121,7 +121,7 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("says that it was a picture, also where the first encoder is another one", async () => {
+  it("reports the modality of an image even if the first encoder has another one", async () => {
     const output = join(temporary, "sounds-first");
     const adapters = severalModel(output).adapters.map((one) => ({ modality: "image" as const, ...one }));
     await buildModel(severalModel(output, { encoder: audio, otherEncoders: [image, video], adapters }));
@@ -137,7 +137,7 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("is refused where the files of one encoder are damaged", async () => {
+  it("is rejected if the files of one encoder are damaged", async () => {
     const damaged = copy("damaged");
     const graph = join(damaged, "audio-encoder", "model.onnx");
     const bytes = readFileSync(graph);
@@ -149,15 +149,21 @@ describe("a model folder with an encoder for each modality", () => {
     });
   });
 
-  it("is refused by the key of a manifest that contradicts itself", async () => {
+  it("is rejected with the key of an inconsistent manifest", async () => {
     const { otherEncoders = [], adapters } = manifest;
     const [sounds, clips] = otherEncoders;
     assert.ok(sounds && clips);
     const pictures = adapters.pictures ?? assert.fail("the folder has its adapter");
     const wrong: readonly (readonly [object, RegExp])[] = [
-      [{ otherEncoders: [sounds, sounds, clips] }, /'otherEncoders\[1\]\.modality': a second encoder of audio/],
+      [
+        { otherEncoders: [sounds, sounds, clips] },
+        /'otherEncoders\[1\]\.modality': expected one encoder per modality, got a second one for audio/,
+      ],
       [{ otherEncoders: [{ ...sounds, modality: "image" }, clips] }, /'otherEncoders\[0\]\.preprocessing/],
-      [{ otherEncoders: [sounds] }, /'adapters\.clips\.modality': no encoder of video/],
+      [
+        { otherEncoders: [sounds] },
+        /'adapters\.clips\.modality': expected a modality of the model's encoders, got video/,
+      ],
       [{ otherEncoders: [] }, /'otherEncoders'/],
       [{ otherEncoders: [{ ...sounds, modality: "smell" }] }, /'otherEncoders\[0\]\.modality'/],
       [{ adapters: { pictures: { ...pictures, modality: "text" } } }, /'adapters\.pictures\.modality'/],
@@ -169,7 +175,7 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("gets an adapter of any of its modalities", async () => {
+  it("accepts an adapter for any of its modalities", async () => {
     const target = copy("installed");
     const adapter = await readAdapter(ofVideos);
     const changed = await installAdapter(target, "more", adapter, ["caption"], "audio");
@@ -178,11 +184,11 @@ describe("a model folder with an encoder for each modality", () => {
     const deep = await readAdapter(join(ofPictures, "adapter.pth"));
     await assert.rejects(installAdapter(target, "deep", deep, ["caption"], "audio"), {
       code: "invalid_adapter",
-      message: /injects 3 states, the encoder has 2 blocks/,
+      message: /injects 3 states, but the encoder has only 2 blocks/,
     });
   });
 
-  it("takes adapter files that were dropped in for those of the first encoder", async () => {
+  it("uses unlisted adapter files for the first encoder that they fit", async () => {
     const target = copy("dropped");
     const model = await load(target);
     try {
@@ -195,14 +201,17 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
-  it("is not built from what does not go together", async () => {
+  it("is not built from incompatible parts", async () => {
     const output = join(temporary, "refused");
     const [adapter] = severalModel(output).adapters;
     assert.ok(adapter);
     const wrong: readonly (readonly [Partial<BuildOptions>, RegExp])[] = [
-      [{ otherEncoders: [audio, image] }, /opt-shared-1token\/encoder: is a second encoder of image/],
-      [{ otherEncoders: [], adapters: [adapter] }, /^adapter 'sounds': expected an encoder of audio, got image$/],
-      [{ otherEncoders: [{ ...audio, modality: "video" }] }, /expected an encoder of video, got ast/],
+      [
+        { otherEncoders: [audio, image] },
+        /opt-shared-1token\/encoder: expected one encoder per modality, got a second one for image/,
+      ],
+      [{ otherEncoders: [], adapters: [adapter] }, /^adapter 'sounds': expected an encoder for audio, got image$/],
+      [{ otherEncoders: [{ ...audio, modality: "video" }] }, /expected an encoder for video, got ast/],
     ];
     for (const [change, message] of wrong) {
       await assert.rejects(buildModel(severalModel(output, change)), { code: "invalid_option", message });
@@ -210,8 +219,8 @@ describe("a model folder with an encoder for each modality", () => {
   });
 });
 
-describe("a model folder without an encoder of pictures", () => {
-  it("holds adapters of its own modality, and is asked about sounds", async () => {
+describe("a model folder without an image encoder", () => {
+  it("has adapters of its own modality and captions audio", async () => {
     const temporary = mkdtempSync(join(tmpdir(), "epalm-sounds-"));
     try {
       const folder = join(temporary, "sounds");

@@ -5,7 +5,7 @@ import type { Manifest } from "../../src/model/manifest.js";
 import { MAX_QUESTION_LENGTH, promptParts, publishedTasks } from "../../src/model/tasks.js";
 import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 
-/** Of a manifest, prompts need the tasks alone. */
+/** Prompts depend only on the tasks of a manifest. */
 const withToken = { tasks: publishedTasks(true) } as Manifest;
 const withoutToken = { tasks: publishedTasks(false) } as Manifest;
 
@@ -23,7 +23,7 @@ describe("promptParts", () => {
     ["{question}", "{question}"],
   ];
   for (const [given, asked] of questions) {
-    it(`asks '${asked}' when given ${JSON.stringify(given)}`, () => {
+    it(`asks '${asked}' for ${JSON.stringify(given)}`, () => {
       assert.equal(asText(withToken, given), `${asked}?</a>`);
       assert.equal(asText(withoutToken, given), `Question: ${asked}? Answer:`);
     });
@@ -34,18 +34,18 @@ describe("promptParts", () => {
   });
 
   for (const empty of [undefined, "", "  \n", "??", " ? "]) {
-    it(`refuses ${JSON.stringify(empty)} as a question`, () => {
+    it(`rejects ${JSON.stringify(empty)} as a question`, () => {
       assert.throws(() => promptParts(withToken, "vqa", empty), {
         code: "invalid_option",
-        message: "question: expected a text, got none",
+        message: "question: expected a non-empty string, got none",
       });
     });
   }
 
-  it("refuses a question that is too long, naming the limit, however it is made up", () => {
+  it("rejects a question that is too long, naming the limit, for any content", () => {
     const longest = "x".repeat(MAX_QUESTION_LENGTH);
     assert.equal(asText(withToken, longest), `${longest}?</a>`);
-    // A million question marks would keep a careless expression busy for hours.
+    // A quadratic regular expression would take hours for a million characters.
     for (const long of [`${longest}x`, `${"? ".repeat(500_000)}x`]) {
       assert.throws(() => promptParts(withToken, "vqa", long), {
         code: "too_large",
@@ -54,7 +54,7 @@ describe("promptParts", () => {
     }
   });
 
-  it("never makes a special token of what a user wrote", async () => {
+  it("never produces a special token from user input", async () => {
     const tokenizer = await loadTokenizer("test/fixtures/goldens/opt-shared-1token/decoder");
     const special = ["<s>", "<pad>", "</s>", "<unk>"];
     const ids = new Set(special.map((content) => tokenizer.idOf(content)));

@@ -10,10 +10,14 @@ const published = { samplingRate: 16_000, melBins: 128, maxLength: 1024, mean: -
 
 describe("parseFeatureExtractorConfig", () => {
   const cases: readonly (readonly [what: string, config: object, expected: object])[] = [
-    ["published", { feature_extractor_type: "ASTFeatureExtractor", max_length: 1024, num_mel_bins: 128 }, published],
-    ["silent files as published", {}, published],
     [
-      "sizes and scales of its own",
+      "the published config",
+      { feature_extractor_type: "ASTFeatureExtractor", max_length: 1024, num_mel_bins: 128 },
+      published,
+    ],
+    ["an empty file as the published config", {}, published],
+    [
+      "custom sizes and scales",
       {
         num_mel_bins: 64,
         max_length: 128,
@@ -25,7 +29,7 @@ describe("parseFeatureExtractorConfig", () => {
       { samplingRate: 16_000, melBins: 64, maxLength: 128, mean: -6.8, std: 5.5 },
     ],
     // (value - 0) / (2 * 0.5)
-    ["values that stay as they are", { do_normalize: false }, { ...published, mean: 0, std: 0.5 }],
+    ["values without normalisation", { do_normalize: false }, { ...published, mean: 0, std: 0.5 }],
   ];
   for (const [what, config, expected] of cases) {
     it(`reads ${what}`, () => assert.deepEqual(parseFeatureExtractorConfig(config, "config"), expected));
@@ -42,7 +46,7 @@ describe("parseFeatureExtractorConfig", () => {
     [null, /folder\/x\.json/],
   ];
   for (const [config, message] of refused) {
-    it(`refuses ${JSON.stringify(config)}`, () => {
+    it(`rejects ${JSON.stringify(config)}`, () => {
       const expected = { code: "unsupported_architecture", message };
       assert.throws(() => parseFeatureExtractorConfig(config, "folder/x.json"), expected);
     });
@@ -50,7 +54,7 @@ describe("parseFeatureExtractorConfig", () => {
 });
 
 describe("publishedAudioPreprocessing", () => {
-  it("has AudioSet's mean and deviation, and is one that a manifest may have", () => {
+  it("has AudioSet's mean and std, and is valid in a manifest", () => {
     const made = publishedAudioPreprocessing({ maxLength: 1024, melBins: 128 });
     assert.deepEqual(made, published);
     assert.deepEqual(audioPreprocessingSchema.parse(made), made);

@@ -15,12 +15,12 @@ const shortest = (length: number) => ({ mode: "shortest-edge", length });
 const common = { resample: "bicubic", rescaleFactor: 1 / 255 };
 
 describe("publishedPreprocessing", () => {
-  it("is eP-ALM's", () => {
+  it("equals eP-ALM's preprocessing", () => {
     const expected = { size: square(224), resize: squash(224), ...common, ...clip };
     assert.deepEqual(publishedPreprocessing(224), expected);
   });
 
-  it("refuses a size that no encoder has", () => {
+  it("rejects an invalid size", () => {
     assert.throws(() => publishedPreprocessing(0), { code: "invalid_option" });
   });
 });
@@ -29,13 +29,13 @@ describe("imagePreprocessingSchema", () => {
   const published = publishedPreprocessing(32);
   const wrong: readonly [name: string, value: unknown][] = [
     ["an unknown key", { ...published, sharpen: true }],
-    ["a crop larger than the picture", { ...published, resize: shortest(31) }],
+    ["a crop larger than the image", { ...published, resize: shortest(31) }],
     ["a division by zero", { ...published, std: [1, 0, 1] }],
     ["a missing channel", { ...published, mean: [0, 0] }],
     ["an unknown filter", { ...published, resample: "box" }],
   ];
   for (const [name, value] of wrong) {
-    it(`refuses ${name}`, () => assert.equal(imagePreprocessingSchema.safeParse(value).success, false));
+    it(`rejects ${name}`, () => assert.equal(imagePreprocessingSchema.safeParse(value).success, false));
   }
 });
 
@@ -69,7 +69,7 @@ describe("parsePreprocessorConfig", () => {
       { size: square(224), resize: shortest(256), ...common, ...clip },
     ],
     [
-      "values that stay as they are",
+      "values without normalisation",
       { do_rescale: false, do_normalize: false, resample: 0 },
       {
         size: square(224),
@@ -98,11 +98,14 @@ describe("parsePreprocessorConfig", () => {
     [{ size: 1e9 }, /'size'/],
     [{ image_mean: [0.5] }, /'image_mean'/],
     [{ do_center_crop: false, size: { shortest_edge: 224 } }, /'do_center_crop'/],
-    [{ image_processor_type: "CLIPImageProcessor", size: 100, crop_size: 224 }, /holds the whole/],
+    [
+      { image_processor_type: "CLIPImageProcessor", size: 100, crop_size: 224 },
+      /expected the resized image to be at least as large as/,
+    ],
     [null, /folder\/x\.json/],
   ];
   for (const [config, message] of refused) {
-    it(`refuses ${JSON.stringify(config)}`, () => {
+    it(`rejects ${JSON.stringify(config)}`, () => {
       const expected = { code: "unsupported_architecture", message };
       assert.throws(() => parsePreprocessorConfig(config, "folder/x.json"), expected);
     });
@@ -118,7 +121,7 @@ describe("parseTimmConfig", () => {
     std: clip.std,
   };
 
-  it("crops from a larger picture", () => {
+  it("crops a larger image", () => {
     const config = { pretrained_cfg: { ...cfg, crop_mode: "center", fixed_input_size: true } };
     const expected = { size: square(224), resize: shortest(248), ...common, ...clip };
     assert.deepEqual(parseTimmConfig(config, "config"), expected);
@@ -143,7 +146,7 @@ describe("parseTimmConfig", () => {
     { input_size: [1, 8, 8] },
     { crop_pct: 0 },
   ]) {
-    it(`refuses ${JSON.stringify(wrong)}`, () => {
+    it(`rejects ${JSON.stringify(wrong)}`, () => {
       const message = new RegExp(`'${Object.keys(wrong)[0]}`);
       const expected = { code: "unsupported_architecture", message };
       assert.throws(() => parseTimmConfig({ pretrained_cfg: { ...cfg, ...wrong } }, "config"), expected);

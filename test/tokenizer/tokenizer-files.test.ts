@@ -17,7 +17,7 @@ after(() => rmSync(root, { recursive: true }));
 
 const optFolder = join(tokenizers, "opt-vocab-merges");
 
-/** A copy of the OPT folder in which `file` has other content. */
+/** A copy of the OPT folder with new content for `file`. */
 function changed(file: string, content: string): string {
   const folder = mkdtempSync(join(root, "folder-"));
   cpSync(optFolder, folder, { recursive: true });
@@ -26,7 +26,7 @@ function changed(file: string, content: string): string {
 }
 
 describe("prepareTokenizer", () => {
-  it("makes OPT's tokenizer of vocab.json and merges.txt", async () => {
+  it("creates OPT's tokenizer from vocab.json and merges.txt", async () => {
     const tokenizer = await createTokenizer(prepareTokenizer(optFolder), "opt");
     assert.deepEqual(
       expected.texts.map((text) => tokenizer.encode(text)),
@@ -34,7 +34,7 @@ describe("prepareTokenizer", () => {
     );
   });
 
-  it("makes GPT-2's, with its own special token and a new id for a padding token", async () => {
+  it("creates GPT-2's tokenizer, with its own special token and a new id for a padding token", async () => {
     const files = prepareTokenizer(join(tokenizers, "gpt2-vocab-merges"));
     const tokenizer = await createTokenizer(files, "gpt2");
     assert.deepEqual(
@@ -45,7 +45,7 @@ describe("prepareTokenizer", () => {
     assert.equal(files.tokenizerConfig.eos_token, "<|endoftext|>");
   });
 
-  it("makes what can be written, and read again as the same", async () => {
+  it("creates files that are unchanged after writing and reading them", async () => {
     const { tokenizerJson, tokenizerConfig } = prepareTokenizer(optFolder);
     const folder = mkdtempSync(join(root, "written-"));
     writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
@@ -58,13 +58,13 @@ describe("prepareTokenizer", () => {
     );
   });
 
-  it("takes a tokenizer.json as it is", () => {
+  it("uses an existing tokenizer.json unchanged", () => {
     const { tokenizerJson, tokenizerConfig } = prepareTokenizer(join(tokenizers, "llama-metaspace"));
     assert.equal(Object.keys(tokenizerJson.model.vocab).length, 480);
     assert.equal(tokenizerConfig.bos_token, "<s>");
   });
 
-  it("starts OPT's texts with `</s>` where the config is silent", () => {
+  it("starts OPT's texts with `</s>` even if the config does not mention it", () => {
     const silent = changed("tokenizer_config.json", "{}");
     assert.equal(prepareTokenizer(silent).tokenizerConfig.add_bos_token, false);
     writeFileSync(join(silent, "config.json"), '{"model_type": "opt"}');
@@ -105,12 +105,12 @@ describe("prepareTokenizer", () => {
     ["added_tokens.json", '{"x": 1e9}', /added_tokens\.json/],
   ];
   for (const [file, content, message] of damaged) {
-    it(`refuses ${file}: ${content}`, () => {
+    it(`rejects ${file}: ${content}`, () => {
       assert.throws(() => prepareTokenizer(changed(file, content)), { code: "invalid_checkpoint", message });
     });
   }
 
-  it("says what is missing", () => {
+  it("reports missing files", () => {
     const empty = mkdtempSync(join(root, "empty-"));
     assert.throws(() => prepareTokenizer(empty), {
       code: "not_found",
@@ -127,11 +127,11 @@ describe("addAnswerToken", () => {
     const added = addAnswerToken(tokenizerJson, "</a>", 360);
     assert.equal(firstFreeToken(added), 361);
     assert.deepEqual(added.added_tokens.at(-1)?.special, true);
-    assert.deepEqual(addAnswerToken(added, "</a>", 360), added, "twice is once");
+    assert.deepEqual(addAnswerToken(added, "</a>", 360), added, "adding it twice has no further effect");
   });
 
-  it("refuses an id that is taken, and a content that has another id", () => {
-    const taken = { code: "invalid_option", message: /'<pad>' is token 1/ };
+  it("rejects an id that is in use, and content that has another id", () => {
+    const taken = { code: "invalid_option", message: /'<pad>' is already token 1/ };
     assert.throws(() => addAnswerToken(tokenizerJson, "</a>", 1), taken);
     assert.throws(() => addAnswerToken(tokenizerJson, "<pad>", 360), taken);
   });

@@ -1,17 +1,16 @@
 /**
- * The containers of sound and moving pictures that are read. A file is given to ffmpeg only under the one demuxer that
- * its first bytes ask for: playlists, scripts of file names, session descriptions and the like are thereby never
- * followed, whatever they are called.
+ * A supported container of audio or video. ffmpeg reads a file only with the one demuxer that matches its first bytes.
+ * Therefore playlists, lists of file names, session descriptions and the like are never followed, whatever their names.
  */
 export interface Container {
   readonly name: string;
-  /** What ffmpeg calls the format; its old and its new builds agree on these. */
+  /** ffmpeg's name of the format, which is the same in old and new builds. */
   readonly demuxer: string;
-  /** Whether pictures can be in it, too. */
+  /** Whether the container can hold video in addition to audio. */
   readonly holdsVideo: boolean;
 }
 
-/** What stands where, as Latin-1: one of the texts at each of the places. */
+/** Magic bytes as Latin-1: at each offset, one of the strings must occur. */
 type Signature = readonly (readonly [at: number, ...texts: string[]])[];
 
 interface Known extends Container {
@@ -44,7 +43,7 @@ const known: readonly Known[] = [
   mp3,
   aac,
   video("ogg", "ogg", [[0, "OggS"]]),
-  // Apple's older files begin with another box than `ftyp`.
+  // Apple's older files begin with a box other than `ftyp`.
   video("mp4", "mov", [[4, "ftyp", "moov", "mdat", "wide", "free", "skip"]]),
   video("matroska", "matroska", [[0, "\x1aE\xdf\xa3"]]),
   video("avi", "avi", [
@@ -54,35 +53,35 @@ const known: readonly Known[] = [
   video("flv", "flv", [[0, "FLV\x01"]]),
   video("asf", "asf", [[0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"]]),
   video("mpeg", "mpeg", [[0, "\0\0\x01\xba"]]),
-  // A sync byte per packet; those of cameras have a time of four bytes in front.
+  // Every packet begins with a sync byte; in camera files, a timestamp of four bytes precedes it.
   video("mpegts", "mpegts", everyPacket(0, 188), everyPacket(4, 192)),
 ];
 
-/** AVIF and HEIC are made like MP4. */
+/** AVIF and HEIC use the same container structure as MP4. */
 const picture: Signature = [
   [4, "ftyp"],
   [8, "avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"],
 ];
 
-/** What errors call what is read. */
+/** The supported formats as errors list them. */
 export const containerNames: readonly string[] = [...known.map(({ name }) => name), "gif", "webp"];
 
-/** In bytes; as much of a medium as `containerOf` looks at. */
+/** The number of bytes at the start of a medium that `containerOf` examines. */
 export const HEAD_BYTES = 64 * 1024;
 
-/** Of the head, what signatures look at. */
+/** The number of bytes that signatures examine. */
 const SIGNATURE_BYTES = 512;
 
-/** Before the sound that it tells of: `ID3`, version, flags, its length behind these ten bytes. */
+/** Bytes of the header of an ID3 tag, which precedes the audio: `ID3`, version, flags, length of the rest. */
 const TAG_HEADER = 10;
 
-/** The container that the first bytes announce, or undefined. Says nothing about whether the rest is whole. */
+/** Detects the container from the first bytes; undefined if it is not supported. The rest is not checked. */
 export function containerOf(bytes: Uint8Array): Container | undefined {
   const text = latin1(bytes);
   if (!text.startsWith("ID3") || text.length < TAG_HEADER) return knownFrom(text);
   const length = bytes.subarray(6, TAG_HEADER).reduce((sum, byte) => sum * 128 + (byte & 127), 0);
   const behind = knownFrom(latin1(bytes.subarray(TAG_HEADER + length)));
-  // Players look for MPEG sound some way behind the tag, and so does ffmpeg.
+  // Like other players, ffmpeg searches for MPEG audio some distance after the tag.
   return behind === undefined || behind.holdsVideo ? mp3 : behind;
 }
 
@@ -96,7 +95,7 @@ function matches(text: string, signature: Signature): boolean {
   return signature.every(([at, ...texts]) => texts.some((expected) => text.startsWith(expected, at)));
 }
 
-/** MPEG sound has nothing in front: eleven set bits, then no version, bit rate or sampling rate that does not exist. */
+/** MPEG audio has no magic bytes: it starts with eleven set bits and a valid version, bit rate and sampling rate. */
 function mpegSound(text: string): Container | undefined {
   const [sync = 0, kind = 0, rates = 0] = Array.from(text.slice(0, 3), (character) => character.charCodeAt(0));
   if (sync !== 0xff) return undefined;

@@ -1,9 +1,9 @@
-/** The formats that are read; all others are refused by what their first bytes say, not by their names. */
+/** The supported formats. Files are recognised by their first bytes and not by their names. */
 export const imageFormats = ["jpeg", "png", "webp", "gif", "tiff", "avif", "svg"] as const;
 
 export type ImageFormat = (typeof imageFormats)[number];
 
-/** What files of these formats are mostly called. */
+/** The usual extensions of files in these formats. */
 export const imageExtensions: readonly string[] = [
   ".jpg",
   ".jpeg",
@@ -16,30 +16,30 @@ export const imageExtensions: readonly string[] = [
   ".svg",
 ];
 
-/** Where a document may at last begin with `<svg`, in bytes: as far as libvips itself looks. */
+/** The number of bytes in which `<svg` must begin; libvips has the same limit. */
 const SVG_WINDOW = 1000;
 
 const HEADER = 64;
 
-/** Each tells from the first bytes, as Latin-1. */
+/** Patterns for the first bytes, as Latin-1. */
 const signatures: Readonly<Record<Exclude<ImageFormat, "svg">, RegExp>> = {
   jpeg: /^\xff\xd8\xff/,
   png: /^\x89PNG\r\n/,
   webp: /^RIFF.{4}WEBP/s,
   gif: /^GIF8[79]a/,
   tiff: /^(II[*+]\0|MM\0[*+])/,
-  // The brand, or one of the compatible brands behind it.
+  // The major brand or one of the compatible brands after it.
   avif: /^.{4}ftyp(.{4})*?avi[fs]/s,
 };
 
-/** The format that the first bytes announce, or undefined. Says nothing about whether the rest is whole. */
+/** Detects the format from the first bytes; undefined if it is not supported. The rest of the file is not checked. */
 export function imageFormatOf(bytes: Uint8Array): ImageFormat | undefined {
   const header = Buffer.from(bytes.subarray(0, HEADER)).toString("latin1");
   const binary = imageFormats.find((format) => format !== "svg" && signatures[format].test(header));
   return binary ?? (isSvg(bytes) ? "svg" : undefined);
 }
 
-/** Whether the first element is `<svg>`, behind nothing but declarations, a document type and comments. */
+/** Whether the first element is `<svg>`, preceded only by declarations, a document type and comments. */
 function isSvg(bytes: Uint8Array): boolean {
   const text = new TextDecoder().decode(bytes.subarray(0, SVG_WINDOW)).replace(/<!--.*?-->/gs, "");
   const firstElement = /<(?![?!])(?:\w+:)?([\w-]*)/.exec(text);

@@ -8,9 +8,10 @@ import { imageFormatOf } from "./image-format.js";
 import { tracksOf } from "./tracks.js";
 
 /**
- * What a medium can be taken for, best first, of its content and not of its name: a video with sound is video and then
- * audio, an animation is video and then an image, an MP4 or WebM without moving pictures is audio. Empty for bytes of
- * no kind, and for containers whose tracks cannot be read. Where the first bytes leave it open, ffmpeg is asked.
+ * Detects the modalities as which a medium can be interpreted, best first, from its content and not from its name: a
+ * video with an audio track is video or audio, an animation is video or an image, an MP4 or WebM without video is
+ * audio. The result is empty for unknown formats and for containers whose tracks cannot be read. ffmpeg is used if the
+ * first bytes do not suffice.
  *
  * @throws not_found, too_large, invalid_media (no file, or empty), aborted
  */

@@ -4,14 +4,14 @@ import { inputArguments, runFfmpeg } from "../decode/ffmpeg/run-ffmpeg.js";
 
 export interface Tracks {
   readonly hasAudio: boolean;
-  /** Moving pictures; the cover of a record is none. */
+  /** Whether there is a video track; a cover image does not count as one. */
   readonly hasVideo: boolean;
 }
 
-/** In UTF-16 units: what ffmpeg says of two tracks is a tenth of it. */
+/** In UTF-16 units; ffmpeg's output for two tracks takes a tenth of this. */
 const MAX_HEADER = 4096;
 
-/** What is in a container, of its header. A medium whose header is damaged holds nothing. Throws what `runFfmpeg` throws. */
+/** Reads the tracks from a container's header; there are none if it is damaged. @throws the errors of `runFfmpeg` */
 export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined): Promise<Tracks> {
   const { value: header } = await runFfmpeg({
     file,
@@ -35,17 +35,22 @@ export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined)
   };
 }
 
-/** The error that says why nothing came of a medium, `complaint` being what ffmpeg said. Throws what `tracksOf` throws. */
+/**
+ * The error that explains why nothing could be decoded.
+ *
+ * @param complaint ffmpeg's error message
+ * @throws the errors of `tracksOf`
+ */
 export async function nothingDecoded(
   file: MediaFile,
-  wanted: "sound" | "video",
+  wanted: "audio" | "video",
   complaint: string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EpalmError> {
   const { hasAudio, hasVideo } = await tracksOf(file, signal);
-  const [has, hasOther] = wanted === "sound" ? [hasAudio, hasVideo] : [hasVideo, hasAudio];
-  // ffmpeg's word for a whole file without such a track.
+  const [has, hasOther] = wanted === "audio" ? [hasAudio, hasVideo] : [hasVideo, hasAudio];
+  // ffmpeg's message for an intact file without such a track.
   const lacks = !has && (hasOther || /^Stream map/.test(complaint ?? ""));
-  const reason = lacks ? `holds no ${wanted}` : `cannot be decoded: ${complaint ?? `its ${wanted} is empty`}`;
+  const reason = lacks ? `has no ${wanted} track` : `cannot be decoded: ${complaint ?? `its ${wanted} is empty`}`;
   return new EpalmError("invalid_media", `${file.where}: ${reason}`);
 }

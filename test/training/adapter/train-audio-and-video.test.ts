@@ -207,7 +207,7 @@ describe("an adapter for sounds or videos", () => {
       [{ video: "audio-0.wav" }, /audio-0\.wav: expected a video \(.*\), got wav$/],
       [{ image: "video-0.mp4" }, /video-0\.mp4: expected an image \(.*\), got mp4$/],
       [{ audio: "damaged.wav" }, /damaged\.wav: cannot be decoded: /],
-      [{ audio: "video-0.mp4" }, /video-0\.mp4: holds no sound$/],
+      [{ audio: "video-0.mp4" }, /video-0\.mp4: has no audio track$/],
     ] as const;
     for (const [medium, message] of cases) {
       writeLines("bad", [{ ...medium, caption: "x" }]);

@@ -8,24 +8,24 @@ import { type MediaFile, withMediaFile } from "../ffmpeg/media-file.js";
 import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
 import type { Waveform } from "./log-mel.js";
 
-/** Ten minutes, 38 MB of samples; audio encoders hear ten seconds. */
+/** Ten minutes (38 MB of samples); audio encoders use ten seconds. */
 export const MAX_AUDIO_SECONDS = 600;
 
 export interface AudioOptions {
-  /** Only so much of the beginning is decoded. Default and most: `MAX_AUDIO_SECONDS`. */
+  /** Length of the beginning that is decoded, in seconds. Default and maximum: `MAX_AUDIO_SECONDS`. */
   readonly seconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The mean of the channels; without a largest value two equal ones would come out louder than either. */
+/** Mixes to the mean of the channels. Without `rematrix_maxval`, two equal channels would become louder. */
 const mono = ["-ac", "1", "-rematrix_maxval", "1"];
 
 /**
- * Decodes the beginning of a medium's first sound track to 16 kHz, its channels mixed into one. Where the medium is
- * damaged or cut short, what ffmpeg could decode is the sound.
+ * Decodes the beginning of a medium's first audio track to 16 kHz mono. If the medium is damaged or truncated, the
+ * result is the part that ffmpeg could decode.
  *
  * @throws invalid_option (`seconds`), unsupported_media, invalid_media (nothing could be decoded, or there is no
- *   sound), too_large, not_found, aborted
+ *   audio track), too_large, not_found, aborted
  */
 export async function decodeAudio(
   input: MediaInput,
@@ -33,7 +33,7 @@ export async function decodeAudio(
   { maxBytes = MAX_MEDIA_BYTES }: MediaLimits = {},
 ): Promise<Waveform> {
   if (!(seconds > 0 && seconds <= MAX_AUDIO_SECONDS)) {
-    const expected = `expected a number above 0, ${MAX_AUDIO_SECONDS} at most`;
+    const expected = `expected a number above 0 and at most ${MAX_AUDIO_SECONDS}`;
     throw new EpalmError("invalid_option", `seconds: ${expected}, got ${seconds}`);
   }
   const decode = async (file: MediaFile): Promise<Waveform> => {
@@ -48,13 +48,13 @@ export async function decodeAudio(
       ],
       read: (output) => readSamples(output, length),
     });
-    if (value.length === 0) throw await nothingDecoded(file, "sound", complaint, signal);
+    if (value.length === 0) throw await nothingDecoded(file, "audio", complaint, signal);
     return { data: value, sampleRate: SAMPLING_RATE };
   };
   return withMediaFile(input, maxBytes, decode, signal);
 }
 
-/** `length` samples, or as many as come. */
+/** Reads `length` samples, or fewer if the output ends earlier. */
 async function readSamples(output: AsyncIterable<Buffer>, length: number): Promise<Float32Array> {
   const bytes = length * Float32Array.BYTES_PER_ELEMENT;
   const pieces: Buffer[] = [];

@@ -2,50 +2,50 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { unexpected } from "../../../core/errors.js";
 import { type AudioPreprocessing, SAMPLING_RATE } from "../../../preprocessing/audio-preprocessing.js";
 
-/** Sound of one channel. */
+/** Audio with one channel. */
 export interface Waveform {
-  /** Mostly in [-1, 1]. */
+  /** Samples, usually in [-1, 1]. */
   readonly data: Float32Array;
   /** Samples per second. */
   readonly sampleRate: typeof SAMPLING_RATE;
 }
 
-/** In samples: 25 ms, every 10 ms. */
+/** In samples: windows of 25 ms every 10 ms. */
 const FRAME = 400;
 const STEP = 160;
 
-/** Frames that are worked on at once, 5 ms; between two such pieces others get their turn. */
+/** Number of frames that are computed at once, which takes 5 ms; other work can run between two such pieces. */
 const PIECE = 128;
 
-/** As many samples as frames are made of: more would be cut. */
+/** The number of samples from which `frames` frames are computed; further samples would be cut. */
 export function neededSamples(frames: number): number {
   return FRAME + (frames - 1) * STEP;
 }
 
 /**
- * An audio encoder's input: Kaldi's log-mel filter banks as AST takes them (Hanning window of 25 ms every 10 ms,
- * pre-emphasis 0.97, no dither), computed by transformers.js, normalised, cut or filled up with zeros before that to
- * `[maxLength, melBins]`, row-major. Equal to Hugging Face's `ASTFeatureExtractor` to 1e-6.
+ * Computes an audio encoder's input, `[maxLength, melBins]`, row-major: Kaldi's log-mel filter banks as AST uses them
+ * (Hanning window of 25 ms every 10 ms, pre-emphasis 0.97, no dither), computed by transformers.js. Features are cut or
+ * padded with zeros and then normalised. The result equals Hugging Face's `ASTFeatureExtractor` to within 1e-6.
  *
- * @param where what errors call it
- * @throws invalid_option (another sampling rate), invalid_media (shorter than a frame, samples that are no numbers)
+ * @param where the medium's name in errors
+ * @throws invalid_option (another sampling rate), invalid_media (shorter than one frame, or NaN or Infinity)
  */
 export async function logMel(
   { data, sampleRate }: Waveform,
   { maxLength, melBins, mean, std }: AudioPreprocessing,
-  where = "sound",
+  where = "audio",
 ): Promise<Float32Array> {
   const rate: number = sampleRate;
   if (rate !== SAMPLING_RATE) {
     throw unexpected("invalid_option", "sampleRate", String(SAMPLING_RATE), rate);
   }
   if (data.length < FRAME) {
-    throw unexpected("invalid_media", where, `at least 25 ms, ${FRAME} samples`, data.length);
+    throw unexpected("invalid_media", where, `at least ${FRAME} samples (25 ms)`, data.length);
   }
   if (!data.every(Number.isFinite)) {
-    throw unexpected("invalid_media", where, "numbers", "samples that are none");
+    throw unexpected("invalid_media", where, "finite samples", "NaN or Infinity");
   }
-  // Imported late, as the tokenizer does: the package takes a third of a second.
+  // Imported only when needed: the package takes a third of a second to load.
   const { ASTFeatureExtractor } = await import("@xenova/transformers");
   const extract = new ASTFeatureExtractor({
     ...{ sampling_rate: SAMPLING_RATE, num_mel_bins: melBins, max_length: PIECE },

@@ -6,26 +6,27 @@ import { promisify } from "node:util";
 import { readEnvironment } from "../../../core/environment.js";
 import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 
-/** An ffmpeg that was started, and can do what is needed. */
+/** An ffmpeg program that runs and supports the required formats. */
 export interface Ffmpeg {
   readonly path: string;
-  /** As it says itself: `5.1.9-0+deb12u1`. */
+  /** As the program reports it, such as `5.1.9-0+deb12u1`. */
   readonly version: string;
 }
 
-/** A program that says its version takes a fiftieth of a second. */
+/** Time limit for `ffmpeg -version`, which normally takes 20 ms. */
 const ANSWER_SECONDS = 10;
 
-/** In which ffmpeg hands its results over; builds for some purpose of their own may lack them. */
+/** Output formats that epalm uses; specialised builds of ffmpeg may lack them. */
 const neededFormats = [`f32${endianness().toLowerCase()}`, "framecrc", "image2pipe"];
 
 let found: Promise<Ffmpeg> | undefined;
 
 /**
- * The ffmpeg that decodes sound and video, looked for once: `FFMPEG_PATH` (and then no other), the one that the package
- * ffmpeg-static downloaded when it was installed, the path's, the one inside the package @ffmpeg-installer/ffmpeg.
+ * Finds the ffmpeg that decodes audio and video; the result is kept. If `FFMPEG_PATH` is set, only that program is
+ * used. Otherwise the order is: the program that the package ffmpeg-static downloaded when it was installed, the PATH,
+ * the program in the package @ffmpeg-installer/ffmpeg.
  *
- * @throws what `searchFfmpeg` throws
+ * @throws the errors of `searchFfmpeg`
  */
 export function findFfmpeg(): Promise<Ffmpeg> {
   const { given, folders } = readEnvironment().ffmpeg;
@@ -42,9 +43,9 @@ export function findFfmpeg(): Promise<Ffmpeg> {
 }
 
 /**
- * `given`, or where it is undefined the first of the others that runs and can do what is needed.
+ * Returns `given` or, if it is undefined, the first of the others that runs and supports the required formats.
  *
- * @throws invalid_option (the given one does not run), unsupported_media (there is none)
+ * @throws invalid_option (`given` cannot be used), unsupported_media (no ffmpeg was found)
  */
 export async function searchFfmpeg(
   given: string | undefined,
@@ -52,7 +53,7 @@ export async function searchFfmpeg(
 ): Promise<Ffmpeg> {
   if (given !== undefined) {
     return started(given).catch((error: unknown) => {
-      throw unexpected("invalid_option", "FFMPEG_PATH", "ffmpeg", messageOf(error));
+      throw unexpected("invalid_option", "FFMPEG_PATH", "the path of an ffmpeg program", messageOf(error));
     });
   }
   for (const path of others) {
@@ -61,7 +62,7 @@ export async function searchFfmpeg(
   }
   throw new EpalmError(
     "unsupported_media",
-    "sound and video need ffmpeg, and none was found: install it, or name it in FFMPEG_PATH",
+    "audio and video require ffmpeg, which was not found: install it or set FFMPEG_PATH to its path",
   );
 }
 
@@ -69,14 +70,14 @@ async function started(path: string): Promise<Ffmpeg> {
   const ask = async (question: string) =>
     (await promisify(execFile)(path, ["-hide_banner", question], { timeout: ANSWER_SECONDS * 1000 })).stdout;
   const version = /^ffmpeg version (\S+)/.exec(await ask("-version"))?.[1];
-  if (version === undefined) throw new EpalmError("invalid_option", `${path}, which does not say its version`);
+  if (version === undefined) throw new EpalmError("invalid_option", `${path}, which does not report a version`);
   const formats = new Set((await ask("-muxers")).split(/\s+/));
   const missing = neededFormats.find((format) => !formats.has(format));
   if (missing !== undefined) throw new EpalmError("invalid_option", `${path}, which cannot write ${missing}`);
   return { path, version };
 }
 
-/** What a package names, which may be missing, or made for other machines: then it throws what it likes. */
+/** The path that a package exports. The package may be missing or built for another platform, and may then throw. */
 function packagedPath(name: string): string | undefined {
   try {
     const exported: unknown = createRequire(import.meta.url)(name);

@@ -8,27 +8,28 @@ import { Semaphore } from "../../../core/semaphore.js";
 import { type Container, containerNames, containerOf, HEAD_BYTES } from "../../detect/container.js";
 import { checkLength, type MediaInput, mediaName, readHead } from "../../read-media.js";
 
-/** Sound or moving pictures, as a file that ffmpeg can find its way in. */
+/** Audio or video as a file in which ffmpeg can seek. */
 export interface MediaFile {
   /** Absolute. */
   readonly path: string;
   readonly container: Container;
-  /** What errors call it. */
+  /** The medium's name in errors. */
   readonly where: string;
-  /** When work on it began, as `performance.now()` tells: its decoding, in however many runs, has a limit of time. */
+  /** When decoding began, in milliseconds of `performance.now()`: all runs on one medium share a time limit. */
   readonly begun: number;
 }
 
-/** More decoders at once than cores finish no sooner, and each takes memory. */
+/** More concurrent decoders than cores would not be faster, and each one takes memory. */
 const running = new Semaphore(Math.max(2, availableParallelism()));
 
 /**
- * Runs `use` on a medium that is a file, whose first bytes are of a container that is read. Bytes in memory become a
- * private file (its folder 0700, itself 0600) that is gone when this returns, and when the process ends before: a pipe
- * would not do, since cameras write the table of an MP4 behind its content, and frames are sought. Media that are worked
- * on at the same time are as many as there are cores, or two; others wait, until their signal fires.
+ * Runs `use` on a medium as a file, after checking that its first bytes belong to a supported container. Bytes in
+ * memory are written to a private file (mode 0600, folder 0700), which is deleted when this function returns or the
+ * process exits. A pipe would not suffice, because cameras write the index of an MP4 after its content and decoding
+ * seeks to frames. As many media as there are cores, but at least two, are processed at a time; others wait for their
+ * turn, unless their signal fires.
  *
- * @throws unsupported_media, aborted, and what `readMedia` throws
+ * @throws unsupported_media, aborted, and the errors of `readMedia`
  */
 export async function withMediaFile<T>(
   input: MediaInput,
@@ -55,18 +56,18 @@ function knownContainer(head: Uint8Array, where: string): Container {
   const container = containerOf(head);
   if (container !== undefined) return container;
   const expected = containerNames.join(", ");
-  throw unexpected("unsupported_media", where, `sound or video (${expected})`, "other bytes");
+  throw unexpected("unsupported_media", where, `audio or video (${expected})`, "other bytes");
 }
 
 async function withPrivateFile<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "epalm-media-")).catch((error: unknown) => {
-    throw new EpalmError("internal", `no place for a medium: ${messageOf(error)}`);
+    throw new EpalmError("internal", `cannot write a temporary media file: ${messageOf(error)}`);
   });
   const forget = atExit(() => rmSync(folder, { recursive: true, force: true }));
   try {
     const path = join(folder, "medium");
     await writeFile(path, bytes, { flag: "wx", mode: 0o600 }).catch((error: unknown) => {
-      throw new EpalmError("internal", `no place for a medium: ${messageOf(error)}`);
+      throw new EpalmError("internal", `cannot write a temporary media file: ${messageOf(error)}`);
     });
     return await use(path);
   } finally {

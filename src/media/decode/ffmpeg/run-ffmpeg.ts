@@ -8,37 +8,37 @@ import { findFfmpeg } from "./find-ffmpeg.js";
 import type { MediaFile } from "./media-file.js";
 
 export interface RunLimits {
-  /** By the clock, for all runs on a medium together. */
+  /** Wall-clock time for all runs on one medium together. */
   readonly seconds: number;
-  /** In bytes; only Linux tells how much memory a process has: elsewhere the limits per block and frame have to do. */
+  /** In bytes. Checked on Linux only; other systems rely on the limits per allocation and per frame. */
   readonly residentBytes: number;
 }
 
 /**
- * What epalm needs for takes a few seconds at most, but a service that is full has several runs beside each other. Of
- * the largest frames, thirty fit.
+ * Decoding takes a few seconds at most, but a busy service has several runs at the same time. The memory suffices for
+ * thirty of the largest frames.
  */
 const usualLimits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 
-/** The system itself ends a run after so much computing, even when this process is gone. In seconds. */
+/** CPU time after which the operating system ends a run, even if this process no longer exists. In seconds. */
 const PROCESSOR_SECONDS = 60;
 
-/** The largest block of memory that ffmpeg needs for at once: tables of a size that only a damaged file states. */
+/** Maximum size of one allocation by ffmpeg: damaged files can declare tables of any size. */
 const MAX_BLOCK_BYTES = 256 << 20;
 
-/** Each thread of a video decoder holds frames of its own. */
+/** Threads of a decoder. Each thread of a video decoder holds its own frames. */
 const THREADS = 2;
 
-/** Milliseconds between two looks at a run's memory. */
+/** Milliseconds between two checks of a run's memory. */
 const MEMORY_INTERVAL = 50;
 
-/** Of what ffmpeg complains, the beginning says why. In UTF-16 units. */
+/** How much of ffmpeg's error output is read and reported, in UTF-16 units; the beginning has the reason. */
 const COMPLAINT_LENGTH = 4096;
 const REASON_LENGTH = 200;
 
 /**
- * Decoders that may be tried, under the names of old and new builds. ffmpeg has hundreds more, of formats that hardly
- * anyone has and hardly anyone looks after: those are where holes are found.
+ * Decoders that ffmpeg may use, under their names in old and new builds. ffmpeg has hundreds of others for rare
+ * formats; these are poorly maintained, and most vulnerabilities are found in them.
  */
 const codecs = [
   "aac,aac_fixed,aac_latm,ac3,eac3,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,dca,flac,gsm,gsm_ms,libgsm",
@@ -51,12 +51,12 @@ const codecs = [
   "wmv1,wmv2,wmv3",
 ].join(",");
 
-/** How ffmpeg reads a medium: as what it was taken for, and nothing but the file itself. */
+/** Arguments with which ffmpeg reads a medium only as the detected container, and no other file. */
 export function inputArguments({ path, container }: MediaFile, seek: readonly string[] = []): string[] {
   const { demuxer } = container;
   return [
     ...["-protocol_whitelist", "file", "-format_whitelist", demuxer, "-codec_whitelist", codecs],
-    // Tracks whose content is said to be in another file.
+    // Ignores tracks whose content is in another file.
     ...(demuxer === "mov" ? ["-enable_drefs", "0", "-use_absolute_path", "0"] : []),
     ...["-threads", String(THREADS), ...seek, "-f", demuxer, "-i", `file:${path}`],
   ];
@@ -65,26 +65,25 @@ export function inputArguments({ path, container }: MediaFile, seek: readonly st
 export interface FfmpegRun<T> {
   /** The medium that `arguments` read. */
   readonly file: MediaFile;
-  /** Without what holds for every run. */
+  /** Arguments in addition to those of every run. */
   readonly arguments: readonly string[];
   readonly signal?: AbortSignal | undefined;
-  /** Takes what ffmpeg writes to its standard output, at its own pace; may stop before the end. */
+  /** Reads ffmpeg's standard output at its own pace; it may stop before the end. */
   readonly read: (output: AsyncIterable<Buffer>) => Promise<T>;
-  /** Default: a minute, a gibibyte. */
+  /** Default: 60 seconds and 1 GiB. */
   readonly limits?: RunLimits | undefined;
 }
 
 export interface FfmpegResult<T> {
   readonly value: T;
-  /** What ffmpeg complained of first, on one line; it goes on over what it can. */
+  /** ffmpeg's first error message, on one line. ffmpeg continues after errors if it can. */
   readonly complaint: string | undefined;
 }
 
 /**
- * Runs ffmpeg on a medium. When this settles the process is gone, whatever happened; it gets nothing of this process's
- * environment.
+ * Runs ffmpeg on a medium, with an empty environment. When the promise settles, the process has ended in any case.
  *
- * @throws too_large (time, memory), aborted, invalid_media (ffmpeg crashed), what `read` and `findFfmpeg` throw
+ * @throws too_large (time, memory), aborted, invalid_media (ffmpeg crashed), and the errors of `read` and `findFfmpeg`
  */
 export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> {
   const { file, signal, limits = usualLimits } = run;
@@ -100,9 +99,9 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
   try {
     const value = await run.read(child.stdout);
     const killedBy = await watch.end;
-    // SIGPIPE: it had more to say than `read` wanted.
+    // SIGPIPE: `read` stopped before the end of the output.
     if (killedBy !== undefined && killedBy !== "SIGPIPE") {
-      throw new EpalmError("invalid_media", `${file.where}: cannot be decoded: ffmpeg ended with ${killedBy}`);
+      throw new EpalmError("invalid_media", `${file.where}: cannot be decoded: ffmpeg was ended by ${killedBy}`);
     }
     return { value, complaint: await complaint };
   } catch (error) {
@@ -123,11 +122,11 @@ function commonArguments(): string[] {
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 
-/** Ends a run that takes too much, or that nobody waits for any more. */
+/** Ends a run that exceeds a limit or is cancelled. */
 class Watch {
-  /** Why the run was ended, where it was. */
+  /** Why the run was ended early, if it was. */
   reason: EpalmError | undefined;
-  /** Settles when the process is gone, with the signal that it died of. */
+  /** Settles when the process has ended, with the signal that ended it. */
   readonly end: Promise<NodeJS.Signals | undefined>;
   readonly #close: readonly (() => void)[];
 
@@ -136,20 +135,19 @@ class Watch {
       this.reason ??= reason;
       child.kill("SIGKILL");
     };
-    const tooMuch = (what: string) =>
-      stop(new EpalmError("too_large", `${where}: expected to be decoded within ${what}`));
+    const tooMuch = (what: string) => stop(new EpalmError("too_large", `${where}: decoding took more than ${what}`));
     this.end = new Promise((resolve, reject) => {
       child.once("error", (error) => {
         this.reason ??= new EpalmError("internal", `ffmpeg cannot be started: ${messageOf(error)}`);
         reject(this.reason);
       });
       child.once("close", (_, killedBy) => {
-        if (killedBy === "SIGXCPU") tooMuch(`${PROCESSOR_SECONDS} seconds of computing`);
+        if (killedBy === "SIGXCPU") tooMuch(`${PROCESSOR_SECONDS} seconds of CPU time`);
         if (this.reason === undefined) resolve(killedBy ?? undefined);
         else reject(this.reason);
       });
     });
-    // It may fail while its output is still read.
+    // The process may fail while its output is still being read.
     this.end.catch(() => undefined);
     const onAbort = () => stop(abortError(signal));
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -173,13 +171,13 @@ class Watch {
   }
 }
 
-/** 0 where the system does not tell. */
+/** Resident memory of a process in bytes; 0 if the system does not report it. */
 async function residentBytes(processId: number | undefined): Promise<number> {
   const status = await readFile(`/proc/${processId}/status`, "latin1").catch(() => "");
   return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
-/** Without addresses in memory, and without the path of a file that the user never gave. */
+/** The first line of the output, without memory addresses and without the path of the temporary file. */
 async function firstLine(output: AsyncIterable<Buffer>, path: string): Promise<string | undefined> {
   let text = "";
   for await (const chunk of output) {

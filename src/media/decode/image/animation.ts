@@ -7,14 +7,14 @@ import { preprocessPixels } from "../../preprocess-pixels.js";
 import { chooseFrames, type Showing, showingSeconds } from "../video/choose-frames.js";
 import { checkPixels, decoding, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
 
-/** Ten minutes at ten frames per second; a page costs the decoding of those before it. */
+/** Ten minutes at ten frames per second. Decoding a frame includes decoding all frames before it. */
 const MAX_PAGES = 6000;
 
-/** Milliseconds; what browsers take for no delay, and what they show such pages for instead. */
+/** In milliseconds: browsers treat delays up to `NO_DELAY` as missing and use `DEFAULT_DELAY` instead. */
 const NO_DELAY = 10;
 const DEFAULT_DELAY = 100;
 
-/** Whether the bytes are a GIF or a WebP of several pages. */
+/** Whether the bytes are a GIF or WebP with several frames. */
 export async function isAnimation(bytes: Uint8Array): Promise<boolean> {
   if (!mayMove(bytes)) return false;
   const { pages = 1 } = await sharp(bytes)
@@ -23,13 +23,13 @@ export async function isAnimation(bytes: Uint8Array): Promise<boolean> {
   return pages > 1;
 }
 
-/** Whether the bytes are of a format of pictures that can move. */
+/** Whether the bytes are in an image format that supports animation. */
 export function mayMove(bytes: Uint8Array): boolean {
   const format = imageFormatOf(bytes);
   return format === "gif" || format === "webp";
 }
 
-/** Which frames are wanted, as what, and what a medium may be. */
+/** The number of frames, their preprocessing and the limits on a medium. */
 export interface FrameSettings {
   readonly frames: number;
   readonly preprocessing: ImagePreprocessing;
@@ -38,7 +38,7 @@ export interface FrameSettings {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Frames of a GIF or WebP as `decodeVideo` gives them, by libvips: ffmpeg reads no animated WebP. */
+/** Decodes frames of a GIF or WebP as `decodeVideo` does, but with libvips: ffmpeg does not read animated WebP. */
 export async function decodeAnimation(
   bytes: Uint8Array,
   where: string,

@@ -6,39 +6,39 @@ import { preprocessPixels } from "../../preprocess-pixels.js";
 import { type MediaInput, mediaName, readMedia } from "../../read-media.js";
 import { checkPixels, decoding, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
 
-/** In bytes; a photograph of 48 megapixels as JPEG is half as large. */
+/** In bytes; a JPEG photograph of 48 megapixels takes about half of this. */
 export const MAX_IMAGE_BYTES = 32 * 1024 * 1024;
 
-/** Height times width; the largest photographs of common phones (48 megapixels) fit, and take 150 MB decoded. */
+/** Height times width. The largest photographs of common phones (48 megapixels) fit; decoded, they take 150 MB. */
 export const MAX_IMAGE_PIXELS = 50_000_000;
 
 export interface ImageLimits {
   /** In bytes, as encoded. Default: `MAX_IMAGE_BYTES`. */
   readonly maxBytes?: number;
-  /** Height times width, as stated in the file. Default: `MAX_IMAGE_PIXELS`. */
+  /** Height times width according to the file. Default: `MAX_IMAGE_PIXELS`. */
   readonly maxPixels?: number;
 }
 
-/** An image as its file states it, upright: the EXIF orientation is applied to height and width. */
+/** Format and size of an image according to its file; the EXIF orientation is applied to height and width. */
 export interface ImageInfo extends ImageSize {
   readonly format: ImageFormat;
 }
 
 /**
- * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG into an encoder's input: `[3, H, W]`, row-major, `H` and `W` being
+ * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG into an encoder's input: `[3, H, W]`, row-major, where H x W is
  * `preprocessing.size`.
  *
- * Of several frames or pages the first counts. EXIF orientation is applied; grey, CMYK, 16-bit values and embedded
- * colour profiles become 8-bit sRGB. Transparency is laid over white, which is how people see such pictures; note that
- * the published training code (Pillow's `convert("RGB")`) instead uncovers the hidden colours, mostly black. SVG is
- * rendered at the size that is needed and loads nothing from outside.
+ * If there are several frames or pages, the first one is used. The EXIF orientation is applied. Grey, CMYK, 16-bit
+ * values and embedded colour profiles are converted to 8-bit sRGB. Transparency is composited over white, as viewers
+ * usually do; the published training code (Pillow's `convert("RGB")`) instead reveals the hidden colours, mostly black.
+ * SVG is rendered at the required size and loads no external resources.
  *
- * Up to 3 times the final size, equal to Pillow bit by bit (PNG, and JPEG as Pillow 12 decodes it). Larger pictures
- * are reduced by libvips first; against Pillow's bicubic, in steps of 1/255, with pictures of 1600 x 1200 and
- * 4000 x 3000 for 224 x 224: 0.2 to 0.5 in the mean, 2 at most.
+ * Images of up to 3 times the final size give the same bits as Pillow (PNG, and JPEG as Pillow 12 decodes it). Larger
+ * images are first reduced by libvips. For images of 1600 x 1200 and 4000 x 3000 and a final 224 x 224, the difference
+ * from Pillow's bicubic is 0.2 to 0.5 on average and at most 2, in steps of 1/255.
  *
- * Throws `unsupported_media` (the bytes are of none of the formats), `invalid_media` (damaged or cut short: half a
- * picture is refused, not filled up), `too_large` (names the limit), `not_found` (a path that leads nowhere).
+ * @throws unsupported_media (another format), invalid_media (damaged or truncated; a partial image is rejected, not
+ *   padded), too_large (names the limit), not_found
  */
 export async function decodeImage(
   input: MediaInput,
@@ -48,13 +48,13 @@ export async function decodeImage(
   const { bytes, info } = await openImage(input, limits);
   const where = mediaName(input);
   const final = finalSize(info, preprocessing, limits.maxPixels ?? MAX_IMAGE_PIXELS, where);
-  // Drawings have no size of their own: they are drawn at the one that is needed.
+  // Vector graphics have no pixel size of their own, so they are rendered at the final size.
   const size = info.format === "svg" ? final : handOverSize(info, final, preprocessing);
   const image = await rgbPixels(reader(bytes), size, where);
   return preprocessPixels(image, preprocessing);
 }
 
-/** Format and upright size of an image, from its header. Throws what `decodeImage` throws. */
+/** Reads the format and the upright size of an image from its header. @throws the errors of `decodeImage` */
 export async function readImageInfo(input: MediaInput, limits: ImageLimits = {}): Promise<ImageInfo> {
   return (await openImage(input, limits)).info;
 }
@@ -74,7 +74,7 @@ async function openImage(input: MediaInput, limits: ImageLimits): Promise<{ byte
   return { bytes, info: { format, height, width } };
 }
 
-/** `failOn: "error"` refuses cut files, but not the harmless flaws that cameras leave behind (`"warning"`). */
+/** `failOn: "error"` rejects truncated files but accepts harmless flaws of camera files (`"warning"`). */
 function reader(bytes: Uint8Array): Sharp {
   return sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true });
 }

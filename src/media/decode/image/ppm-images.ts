@@ -3,10 +3,10 @@ import type { RgbImage } from "../../resample.js";
 
 const HEADER = /^P6\s(\d{1,6}) (\d{1,6})\s255\s/;
 
-/** Longer than any header. */
+/** In bytes; no header is longer. */
 const MAX_HEADER = 64;
 
-/** Pictures out of a stream of PPM, one behind the other; a last one that is cut short is left out. */
+/** Reads consecutive PPM images from a stream; a truncated last image is omitted. */
 export async function* ppmImages(output: AsyncIterable<Buffer>, maxPixels: number): AsyncGenerator<RgbImage> {
   let header = Buffer.alloc(0);
   let image: RgbImage | undefined;
@@ -37,5 +37,5 @@ export async function* ppmImages(output: AsyncIterable<Buffer>, maxPixels: numbe
 function emptyImage(width: number, height: number, maxPixels: number): RgbImage {
   const pixels = width * height;
   if (pixels > 0 && pixels <= maxPixels) return { height, width, data: new Uint8Array(pixels * 3) };
-  throw unexpected("internal", "ffmpeg", `a picture of at most ${maxPixels} pixels`, pixels);
+  throw unexpected("internal", "ffmpeg", `an image of at most ${maxPixels} pixels`, pixels);
 }

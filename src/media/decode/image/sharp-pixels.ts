@@ -4,20 +4,20 @@ import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image
 import { resizedSize } from "../../preprocess-pixels.js";
 import type { RgbImage } from "../../resample.js";
 
-// A server rarely sees the same picture twice: nothing is to be gained from keeping decoded ones in memory.
+// A server rarely receives the same image twice, so a cache of decoded images would only take memory.
 sharp.cache(false);
 
-/** A whole picture of 50 megapixels decodes in two seconds; what takes so much longer was made to. */
+/** Decoding an image of 50 megapixels takes two seconds; an image that takes much longer was crafted to do so. */
 const DECODE_SECONDS = 30;
 
 /**
- * How many times larger than its final size a picture may come out of libvips; from there on we resize as Pillow
- * does. Pillow's own `reducing_gap` calls 3 practically indistinguishable from no reduction. It bounds the work on
- * the calling thread, whatever a client sends (8 ms for a final 224 x 224).
+ * How many times larger than its final size an image from libvips may be; the rest of the resizing follows Pillow.
+ * Pillow's documentation of `reducing_gap` calls 3 practically indistinguishable from no reduction. The bound limits
+ * the work on the calling thread for any input (8 ms for a final 224 x 224).
  */
 const REDUCING_GAP = 3;
 
-/** What a picture is resized to in the end, before the crop. Throws `too_large`: a strip may grow beyond `maxPixels`. */
+/** The size after resizing and before the crop. @throws too_large if a narrow image would grow beyond `maxPixels` */
 export function finalSize(
   size: ImageSize,
   { resize }: ImagePreprocessing,
@@ -29,7 +29,7 @@ export function finalSize(
   return final;
 }
 
-/** The size at which libvips hands a picture over that becomes `final`: see `REDUCING_GAP`. It never enlarges. */
+/** The size to which libvips reduces an image before it is resized to `final`; see `REDUCING_GAP`. Never enlarges. */
 export function handOverSize(size: ImageSize, final: ImageSize, { resample }: ImagePreprocessing): ImageSize {
   if (resample === "nearest") return size;
   return {
@@ -38,7 +38,7 @@ export function handOverSize(size: ImageSize, final: ImageSize, { resample }: Im
   };
 }
 
-/** Pixels of exactly `size`, sRGB, transparency over white. Throws `invalid_media`. */
+/** Decodes to exactly `size` in sRGB, with transparency composited over white. @throws invalid_media */
 export async function rgbPixels(source: Sharp, size: ImageSize, where: string): Promise<RgbImage> {
   const { data, info } = await decoding(where, "image", () =>
     source
@@ -61,7 +61,7 @@ export function checkPixels({ height, width }: ImageSize, maxPixels: number, whe
   throw new EpalmError("too_large", `${where}: expected at most ${maxPixels} pixels, ${what} is ${width} x ${height}`);
 }
 
-/** Turns what libvips throws into `invalid_media`. */
+/** Converts errors of libvips to `invalid_media`. */
 export async function decoding<T>(where: string, what: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
@@ -70,7 +70,7 @@ export async function decoding<T>(where: string, what: string, run: () => Promis
   }
 }
 
-/** libvips says the same again for each of its attempts at a picture, the first time behind a heading. */
+/** libvips repeats its message for each attempt to read an image, the first time after a prefix. */
 function complaintOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const lines = text.replace(/^Input buffer has corrupt header: /, "").split("\n");

@@ -4,11 +4,11 @@ import { decodeVideo } from "../video/decode-video.js";
 import { MAX_IMAGE_PIXELS } from "./image.js";
 
 /**
- * A small JPEG for reports: of a picture, transparency over white; of a video, the middle of its middle frame; of a
- * sound none.
+ * Creates a small JPEG for reports: of an image, with transparency over white, or of the centre of a video's middle
+ * frame. Returns undefined for audio.
  *
- * @param side of the square that it fits into, in pixels
- * @throws where the file cannot be read as what it is said to be
+ * @param side side of the square into which the thumbnail fits, in pixels
+ * @throws an error if the file cannot be read as a medium of the given modality
  */
 export async function thumbnail(
   { path, modality }: { readonly path: string; readonly modality: Modality },
@@ -31,7 +31,7 @@ export async function thumbnail(
   }
 }
 
-/** As an encoder would see it, but that its values stay those of pixels. */
+/** Preprocessed as for an encoder, but without normalisation. */
 async function middleFrame(path: string, side: number): Promise<Sharp> {
   const size = { height: side, width: side };
   const [frame = new Float32Array(3 * side * side)] = await decodeVideo(path, {

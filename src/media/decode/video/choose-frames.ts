@@ -1,24 +1,25 @@
-/** When a frame is seen, in seconds. */
+/** When and for how long a frame is shown, in seconds. */
 export interface Showing {
   readonly time: number;
-  /** 0 where the file does not say. */
+  /** 0 if the file does not specify it. */
   readonly duration: number;
 }
 
-/** From the first frame to the end of the last, in seconds; `frames` by time. */
+/** Seconds from the start of the first frame to the end of the last; `frames` must be in order of time. */
 export function showingSeconds(frames: readonly Showing[]): number {
   const [first, last] = [frames[0], frames.at(-1)];
   if (first === undefined || last === undefined) return 0;
   const seconds = last.time - first.time;
-  // A last frame without a length is seen as long as the others are on average; a single one for no matter how long.
+  // A last frame without a duration gets the mean duration of the others; a single frame gets an arbitrary one.
   const mean = frames.length > 1 ? seconds / (frames.length - 1) : 1;
   return seconds + (last.duration > 0 ? last.duration : mean);
 }
 
 /**
- * Indices of `count` frames, evenly over `frames`, which are in order of time: the middle one of each of `count` equal
- * parts, as the published evaluation takes them (eP-ALM, `dataset/video_utils.py`, "middle"). Of fewer frames than
- * `count`, all, and then the last again. Where frames are seen for different times, the parts are equal in time.
+ * Indices of `count` frames, sampled evenly from `frames`, which must be in order of time: the middle frame of each of
+ * `count` equal parts, as in the published evaluation (eP-ALM, `dataset/video_utils.py`, "middle"). If there are fewer
+ * than `count` frames, all are used and the last one is repeated. If frames have different durations, the parts are
+ * equal in time.
  */
 export function chooseFrames(frames: readonly Showing[], count: number): number[] {
   const last = frames.length - 1;
@@ -34,7 +35,7 @@ export function chooseFrames(frames: readonly Showing[], count: number): number[
   });
 }
 
-/** The last frame that begins at `time` or before. */
+/** The index of the last frame that begins at or before `time`. */
 function seenAt(frames: readonly Showing[], time: number): number {
   let [low, high] = [0, frames.length - 1];
   while (low < high) {

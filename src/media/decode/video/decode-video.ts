@@ -16,18 +16,18 @@ import { chooseFrames, showingSeconds } from "./choose-frames.js";
 import { planDecoding, type Segment } from "./plan-decoding.js";
 import { readVideoPackets, type VideoPackets } from "./video-packets.js";
 
-/** Height times width of a frame: 4K as cinemas have it. */
+/** Height times width of a frame: cinema 4K. */
 export const MAX_VIDEO_PIXELS = 4096 * 2304;
 
 export const MAX_VIDEO_SECONDS = 3600;
 
-/** Published encoders take 8, 16 or 96 frames. */
+/** The most frames that a published encoder takes; others take 8 or 16. */
 export const MAX_VIDEO_FRAMES = 96;
 
 export interface VideoOptions {
-  /** How many frames are taken; published: 8. */
+  /** Number of frames to decode; the published value is 8. */
   readonly frames: number;
-  /** How each becomes an encoder's input: as pictures do. */
+  /** Preprocessing of each frame. */
   readonly preprocessing: ImagePreprocessing;
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,19 +35,19 @@ export interface VideoOptions {
 export interface VideoLimits extends MediaLimits {
   /** Height times width of a frame. Default: `MAX_VIDEO_PIXELS`. */
   readonly maxPixels?: number | undefined;
-  /** From the first frame to the last. Default: `MAX_VIDEO_SECONDS`. */
+  /** Seconds from the first frame to the end of the last. Default: `MAX_VIDEO_SECONDS`. */
   readonly maxSeconds?: number | undefined;
 }
 
 /**
- * Decodes `frames` frames, evenly over a medium's first track of moving pictures (see `chooseFrames`), each to
- * `[3, H, W]` as `decodeImage` does: upright, 8-bit RGB, resized and normalised by `preprocessing`. Videos that ffmpeg
- * reads, and animated GIF and WebP. The file is read once without being decoded, to know when each frame is seen; then
- * only frames from the key frames before the chosen ones on are decoded. Where a video is damaged or cut short, the
- * frames that are there count.
+ * Decodes `frames` frames, sampled evenly from a medium's first video track (see `chooseFrames`), each to `[3, H, W]`
+ * as `decodeImage` does: upright, 8-bit RGB, resized and normalised by `preprocessing`. Supports videos that ffmpeg
+ * reads, and animated GIF and WebP. The file is first read without decoding, to find the time of each frame; decoding
+ * then starts at the key frames before the chosen frames. If a video is damaged or truncated, its remaining frames are
+ * used.
  *
  * @throws invalid_option (`frames`), unsupported_media, invalid_media (no frame could be decoded, or there is no
- *   video), too_large, not_found, aborted
+ *   video track), too_large, not_found, aborted
  */
 export async function decodeVideo(
   input: MediaInput,
@@ -96,10 +96,10 @@ function timeOf(packets: VideoPackets["packets"], place: number): number {
   return packets[place]?.time ?? 0;
 }
 
-/** In seconds; times are written with six digits, and come out of divisions. */
+/** In seconds; times are results of divisions and are written with six decimal places. */
 const TIME_TOLERANCE = 5e-5;
 
-/** One frame for each of the segment's times, undefined where none came. */
+/** Decodes one frame for each of the segment's times; undefined for frames that could not be decoded. */
 async function decodeSegment(file: MediaFile, { start, times }: Segment, settings: FrameSettings) {
   const { preprocessing, maxPixels, signal } = settings;
   const firstFrom = times.map((time) => {
@@ -112,8 +112,8 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     signal,
     arguments: [
       ...["-copyts", "-max_pixels", String(maxPixels), ...inputArguments(file, seek), "-map", "0:V:0"],
-      // New and even times: ffmpeg would otherwise repeat frames to fill the gaps, and the option that says not to has
-      // changed its name.
+      // Frames get new, evenly spaced times: otherwise ffmpeg repeats frames to fill gaps, and the option that disables
+      // this has different names in different versions.
       ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],
       ...["-frames:v", String(times.length)],
       ...["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"],
@@ -130,7 +130,7 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
   return { frames: spread(value, times.length), complaint };
 }
 
-/** A frame at the size at which pictures are handed over to what resizes as Pillow does. */
+/** Reduces a frame to the size from which it is resized as in Pillow; see `handOverSize`. */
 async function reduced(image: RgbImage, { preprocessing, maxPixels }: FrameSettings, where: string): Promise<RgbImage> {
   const { width, height } = image;
   const size = handOverSize(image, finalSize(image, preprocessing, maxPixels, where), preprocessing);
@@ -138,12 +138,12 @@ async function reduced(image: RgbImage, { preprocessing, maxPixels }: FrameSetti
   return rgbPixels(sharp(image.data, { raw: { width, height, channels: 3 } }), size, where);
 }
 
-/** Of fewer frames than were wanted, which only damaged files give, each in turn stands for some. */
+/** If fewer than `count` frames were decoded, which happens only with damaged files, frames are repeated evenly. */
 function spread<T>(frames: readonly T[], count: number): (T | undefined)[] {
   return Array.from({ length: count }, (_, index) => frames[Math.floor((index * frames.length) / count)]);
 }
 
-/** Gaps take the frame before them, those at the beginning the first. */
+/** Fills gaps with the previous frame, and gaps at the beginning with the first frame. */
 function filled<T>(frames: readonly (T | undefined)[]): T[] {
   let last = frames.find((frame) => frame !== undefined);
   return frames.flatMap((frame) => {

@@ -1,8 +1,8 @@
 import type { Showing } from "./choose-frames.js";
 
-/** A compressed frame of a video. Its place in a list is its place in the file, in which decoders need them. */
+/** A compressed frame of a video. Lists of packets are in the order of the file, which decoders require. */
 export interface Packet extends Showing {
-  /** By when it must be decoded, in seconds: not later than `time`. */
+  /** Decoding timestamp in seconds, at most `time`. */
   readonly decodeTime: number;
   /** Whether a decoder can start here. */
   readonly isKey: boolean;
@@ -10,18 +10,20 @@ export interface Packet extends Showing {
 
 /** One run of a decoder. */
 export interface Segment {
-  /** Where to start, in seconds; undefined: at the beginning. */
+  /** Start position in seconds; undefined for the beginning of the file. */
   readonly start: number | undefined;
-  /** Of the frames to take, in order. */
+  /** Times of the wanted frames, in order. */
   readonly times: readonly number[];
 }
 
-/** To start a decoder anew costs as much as to decode about so many frames. */
+/** Restarting a decoder costs about as much as decoding this many frames. */
 const RESTART_PACKETS = 48;
 
 /**
- * How to decode the packets `wanted` (places in the file, in order of time, none twice) and few others: from the key
- * frame before each, unless the decoder is nearly there anyway.
+ * Plans how to decode the packets `wanted` and few others: the decoder starts at the key frame before each, unless it
+ * has nearly reached that position anyway.
+ *
+ * @param wanted indices in `packets`, in order of time, without duplicates
  */
 export function planDecoding(packets: readonly Packet[], wanted: readonly number[]): Segment[] {
   const segments: { start: number | undefined; times: number[] }[] = [];
@@ -38,7 +40,7 @@ export function planDecoding(packets: readonly Packet[], wanted: readonly number
   return segments;
 }
 
-/** The last key frame from which a packet can be decoded: frames seen before a key frame need the one before it. */
+/** The last key frame from which a packet can be decoded; a packet shown before a key frame needs an earlier one. */
 function keyBefore(packets: readonly Packet[], place: number): number {
   const time = packets[place]?.time ?? 0;
   return Math.max(

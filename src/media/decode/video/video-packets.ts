@@ -4,28 +4,28 @@ import type { MediaFile } from "../ffmpeg/media-file.js";
 import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
 import type { Packet } from "./plan-decoding.js";
 
-/** An hour of 60 frames per second. */
+/** One hour at 60 frames per second. */
 const MAX_PACKETS = 216_000;
 
-/** Longer lines than ffmpeg writes, in UTF-16 units. */
+/** In UTF-16 units; ffmpeg writes shorter lines. */
 const MAX_LINE = 1024;
 
-/** `AV_PKT_FLAG_KEY`, `AV_PKT_FLAG_DISCARD` of libavcodec: what is decoded only for others is not seen. */
+/** `AV_PKT_FLAG_KEY` and `AV_PKT_FLAG_DISCARD` of libavcodec. A discarded frame is decoded but not shown. */
 const [KEY, DISCARD] = [1, 4];
 
-/** What libavutil writes where there is no time. */
+/** libavutil's value for a missing time. */
 const NO_TIME = "-9223372036854775808";
 
-/** The first track of moving pictures, not decoded. */
+/** The first video track, not decoded. */
 export interface VideoPackets {
-  /** As the container states it, not turned; undefined where it does not. */
+  /** Size according to the container, without rotation; undefined if not specified. */
   readonly size: ImageSize | undefined;
-  /** In the order of the file. */
+  /** Packets in the order of the file; empty if there is no video track. */
   readonly packets: readonly Packet[];
   readonly complaint: string | undefined;
 }
 
-/** Reads a file once without decoding it. Empty where there is no video. Throws too_large, and what `runFfmpeg` throws. */
+/** Reads a file once without decoding it. @throws too_large and the errors of `runFfmpeg` */
 export async function readVideoPackets(file: MediaFile, signal: AbortSignal | undefined): Promise<VideoPackets> {
   const { value, complaint } = await runFfmpeg({
     file,
@@ -39,7 +39,7 @@ export async function readVideoPackets(file: MediaFile, signal: AbortSignal | un
   return { ...value, complaint };
 }
 
-/** ffmpeg's `framecrc`: lines of `#name 0: value`, then of `0, decode time, time, duration, bytes, sum[, F=flags]`. */
+/** Reads ffmpeg's `framecrc`: `#name 0: value` lines, then `0, decode time, time, duration, bytes, sum[, F=flags]`. */
 async function readList(output: AsyncIterable<Buffer>, where: string): Promise<Omit<VideoPackets, "complaint">> {
   const packets: Packet[] = [];
   let size: ImageSize | undefined;

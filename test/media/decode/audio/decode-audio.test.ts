@@ -21,7 +21,7 @@ function hasTone({ data, sampleRate }: Waveform, seconds: number, tolerance = 0.
   assert.ok(peak > 0.05 && peak < 0.5, `peak ${peak}`);
 }
 
-/** Name of a file, its encoder, what else ffmpeg is told. */
+/** File name, encoder and further arguments of ffmpeg. */
 const formats = [
   ["pcm.wav", "pcm_s16le"],
   ["float.wav", "pcm_f32le"],
@@ -44,7 +44,7 @@ const formats = [
 
 describe("decodeAudio", () => {
   for (const [name, encoder, ...args] of formats) {
-    it(`hears 440 Hz in ${name} (${encoder}), of bytes and of a file`, {
+    it(`decodes 440 Hz from ${name} (${encoder}), as bytes and as a file`, {
       skip: lacksEncoder(encoder),
     }, async () => {
       const bytes = makeMedia(name, ...tone, "-c:a", encoder, ...args);
@@ -58,20 +58,20 @@ describe("decodeAudio", () => {
   }
 
   for (const name of ["tone.wav", "tone.mp3", "tone.flac", "tone.opus.ogg", "tone.m4a", "tone.webm"]) {
-    it(`hears 440 Hz in the kept file ${name}`, async () => {
+    it(`decodes 440 Hz from the stored file ${name}`, async () => {
       const bytes = readFileSync(join("test/fixtures/media", name));
       assert.deepEqual(await mediaKinds(bytes), ["audio"]);
       hasTone(await decodeAudio(bytes), 1);
     });
   }
 
-  it("hears the sound of a video", { skip: lacksEncoder("libx264") }, async () => {
+  it("decodes the audio track of a video", { skip: lacksEncoder("libx264") }, async () => {
     const bytes = makeMedia("both.mp4", ...threeColours, ...tone, "-c:v", "libx264", "-c:a", "aac", "-t", "2");
     assert.deepEqual(await mediaKinds(bytes), ["video", "audio"]);
     hasTone(await decodeAudio(bytes), 2);
   });
 
-  it("decodes no more than it is asked for", async () => {
+  it("decodes no more than the requested length", async () => {
     const bytes = makeMedia("tone.wav", ...tone);
     assert.equal((await decodeAudio(bytes, { seconds: 0.75 })).data.length, 12_000);
     for (const seconds of [0, -1, Number.NaN, 601]) {
@@ -79,26 +79,26 @@ describe("decodeAudio", () => {
     }
   });
 
-  it("mixes channels, and keeps loudness", async () => {
+  it("mixes channels without changing the loudness", async () => {
     const stereo = ["-f", "lavfi", "-i", "aevalsrc=0.8*sin(2*PI*440*t)|0:s=16000:d=1"];
     const { data } = await decodeAudio(makeMedia("left.wav", ...stereo, "-c:a", "pcm_f32le"));
     const peak = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     assert.ok(Math.abs(peak - 0.4) < 0.01, `peak ${peak}`);
   });
 
-  it("takes of a file that is cut short what is there", async () => {
+  it("decodes the remaining part of a truncated file", async () => {
     const bytes = makeMedia("tone.mp3", ...tone, "-c:a", "libmp3lame");
     hasTone(await decodeAudio(bytes.subarray(0, bytes.length / 2)), 1);
   });
 
-  it("refuses what holds no sound", { skip: lacksEncoder("libx264") }, async () => {
+  it("rejects a medium without audio", { skip: lacksEncoder("libx264") }, async () => {
     const silent = makeMedia("silent.mp4", ...threeColours, "-c:v", "libx264");
-    await assert.rejects(decodeAudio(silent), { code: "invalid_media", message: "media: holds no sound" });
+    await assert.rejects(decodeAudio(silent), { code: "invalid_media", message: "media: has no audio track" });
     const empty = makeMedia("empty.wav", "-f", "lavfi", "-i", "anullsrc", "-t", "0");
-    await assert.rejects(decodeAudio(empty), { code: "invalid_media", message: /its sound is empty/ });
+    await assert.rejects(decodeAudio(empty), { code: "invalid_media", message: /its audio is empty/ });
   });
 
-  it("refuses files that are too large, missing, or none", async () => {
+  it("rejects files that are too large, missing, empty or not files", async () => {
     const path = join(folder, "some.wav");
     writeFileSync(path, makeMedia("some.wav", ...tone));
     await assert.rejects(decodeAudio(path, {}, { maxBytes: 999 }), {

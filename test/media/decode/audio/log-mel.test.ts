@@ -19,7 +19,7 @@ const sound = (data: Float32Array): Waveform => ({ data, sampleRate: 16_000 });
 const sine = (samples: number) => Float32Array.from({ length: samples }, (_, at) => Math.sin(at * 0.17) / 2);
 
 describe("logMel", () => {
-  it("gives the features of Hugging Face's ASTFeatureExtractor", async () => {
+  it("gives the same features as Hugging Face's ASTFeatureExtractor", async () => {
     const expected = floats("input_values");
     const features = await logMel(sound(floats("waveform")), published);
     assert.equal(features.length, 1024 * 128);
@@ -27,7 +27,7 @@ describe("logMel", () => {
     assert.ok(largest < 1e-5, `largest difference ${largest}`);
   });
 
-  it("gives a piece of the sound the same features wherever it is cut", async () => {
+  it("gives the same features for any number of frames", async () => {
     const whole = await logMel(sound(floats("waveform")), published);
     for (const frames of [1, 127, 128, 129, 200]) {
       const part = await logMel(sound(floats("waveform")), { ...published, maxLength: frames });
@@ -35,7 +35,7 @@ describe("logMel", () => {
     }
   });
 
-  it("hears no more than its frames are made of", async () => {
+  it("uses only the samples of its frames", async () => {
     const needed = neededSamples(1024);
     assert.equal(needed, 164_080);
     const longer = await logMel(sound(sine(needed + 5000)), published);
@@ -43,7 +43,7 @@ describe("logMel", () => {
     assert.notDeepEqual(longer, await logMel(sound(sine(needed - 1)), published));
   });
 
-  it("fills up after the last whole frame", async () => {
+  it("pads after the last whole frame", async () => {
     const { mean, std } = published;
     const features = await logMel(sound(sine(400 + 160 * 127 + 159)), published);
     const filling = Math.fround((0 - mean) / (2 * std));
@@ -51,16 +51,20 @@ describe("logMel", () => {
     assert.ok(features.subarray(127 * 128, 128 * 128).some((value) => Math.abs(value - filling) > 1e-3));
   });
 
-  it("takes silence, whose logarithm has a floor", async () => {
+  it("accepts silence, because the logarithm has a floor", async () => {
     const features = await logMel(sound(new Float32Array(16_000)), published);
     assert.ok(features.every(Number.isFinite));
   });
 
-  it("refuses what is no sound", async () => {
+  it("rejects audio that is too short, not finite or at another sampling rate", async () => {
     const refused = (waveform: Waveform, code: string, message: RegExp) =>
       assert.rejects(logMel(waveform, published), { code, message });
-    await refused(sound(sine(399)), "invalid_media", /at least 25 ms, 400 samples, got 399/);
-    await refused(sound(sine(500).fill(Number.NaN, 7, 8)), "invalid_media", /expected numbers/);
+    await refused(sound(sine(399)), "invalid_media", /at least 400 samples \(25 ms\), got 399/);
+    await refused(
+      sound(sine(500).fill(Number.NaN, 7, 8)),
+      "invalid_media",
+      /expected finite samples, got NaN or Infinity/,
+    );
     const other = { data: sine(500), sampleRate: 44_100 as 16_000 };
     await refused(other, "invalid_option", /sampleRate: expected 16000, got 44100/);
   });

@@ -8,16 +8,16 @@ import { findFfmpeg, searchFfmpeg } from "../../../../src/media/decode/ffmpeg/fi
 const found = await findFfmpeg();
 
 describe("searchFfmpeg", () => {
-  it("takes the first that runs", async () => {
+  it("returns the first program that runs", async () => {
     assert.deepEqual(await searchFfmpeg(undefined, [undefined, "/nowhere/ffmpeg", found.path, "ffmpeg"]), found);
     assert.match(found.version, /\d/);
   });
 
-  it("passes over programs that are no ffmpeg", async () => {
+  it("skips programs that are not ffmpeg", async () => {
     assert.deepEqual(await searchFfmpeg(undefined, [process.execPath, found.path]), found);
   });
 
-  it("passes over an ffmpeg that was built for something else", {
+  it("skips an ffmpeg without the required formats", {
     skip: process.platform === "win32",
   }, async () => {
     const path = join(mkdtempSync(join(tmpdir(), "epalm-small-ffmpeg-")), "ffmpeg");
@@ -28,7 +28,7 @@ describe("searchFfmpeg", () => {
     rmSync(dirname(path), { recursive: true });
   });
 
-  it("takes the given one and no other", async () => {
+  it("uses only the given program", async () => {
     assert.deepEqual(await searchFfmpeg(found.path, []), found);
     await assert.rejects(searchFfmpeg("/nowhere/ffmpeg", [found.path]), {
       code: "invalid_option",
@@ -36,10 +36,10 @@ describe("searchFfmpeg", () => {
     });
   });
 
-  it("says what to do where there is none", async () => {
+  it("reports how to install ffmpeg if none is found", async () => {
     await assert.rejects(searchFfmpeg(undefined, ["/nowhere/ffmpeg"]), {
       code: "unsupported_media",
-      message: /install it, or name it in FFMPEG_PATH/,
+      message: /install it or set FFMPEG_PATH to its path/,
     });
   });
 });

@@ -33,33 +33,33 @@ async function count(output: AsyncIterable<Buffer>): Promise<number> {
   return bytes;
 }
 
-/** Never ends by itself. */
+/** Arguments of a run that never ends by itself. */
 const endless = (size = "64x64") => ["-re", "-f", "lavfi", "-i", `testsrc=s=${size}`, "-f", "rawvideo", "pipe:1"];
 const limits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 
 describe("runFfmpeg", () => {
   it("ends a run that takes too long", async () => {
     const run = { file: unused(), arguments: endless(), read: count, limits: { ...limits, seconds: 0.3 } };
-    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /media: .* within 0\.3 seconds/ });
+    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /media: decoding took more than 0\.3 seconds/ });
     assert.deepEqual(runningFfmpegs(), []);
   });
 
-  it("counts what runs before took of a medium's time", async () => {
+  it("includes the time of earlier runs on the same medium", async () => {
     const file = { ...unused(), begun: performance.now() - 60_000 };
     const run = { file, arguments: endless(), read: count, limits: { ...limits, seconds: 60.1 } };
-    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /within 60\.1 seconds/ });
+    await assert.rejects(runFfmpeg(run), { code: "too_large", message: /more than 60\.1 seconds/ });
   });
 
   it("ends a run that takes too much memory", { skip: process.platform !== "linux" }, async () => {
     const run = { file: unused(), arguments: endless("4000x4000"), read: count };
     await assert.rejects(runFfmpeg({ ...run, limits: { ...limits, residentBytes: 32 << 20 } }), {
       code: "too_large",
-      message: /within 33554432 bytes of memory/,
+      message: /more than 33554432 bytes of memory/,
     });
     assert.deepEqual(runningFfmpegs(), []);
   });
 
-  it("ends a run that is taken back, and starts none that was", async () => {
+  it("ends a cancelled run, and does not start one that is already cancelled", async () => {
     const waiting = new AbortController();
     const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
     await delay(100);
@@ -72,7 +72,7 @@ describe("runFfmpeg", () => {
     });
   });
 
-  it("ends a run whose output is not wanted any more, or whose reader fails", async () => {
+  it("ends a run whose output is no longer read or whose reader fails", async () => {
     const first = async (output: AsyncIterable<Buffer>) => {
       for await (const chunk of output) return chunk.length;
       return 0;
@@ -85,7 +85,7 @@ describe("runFfmpeg", () => {
     assert.deepEqual(runningFfmpegs(), []);
   });
 
-  it("gives the first complaint, on one line, without the path", async () => {
+  it("returns the first error message, on one line and without the path", async () => {
     await withMediaFile(Buffer.from("RIFF\0\0\0\0WAVEnothing"), 1000, async (wav) => {
       const args = [...inputArguments(wav), "-f", "null", "pipe:1"];
       const { value, complaint = "" } = await runFfmpeg({ file: wav, arguments: args, read: count });
@@ -95,7 +95,7 @@ describe("runFfmpeg", () => {
     });
   });
 
-  it("gives ffmpeg nothing of the environment", { skip: process.platform !== "linux" }, async () => {
+  it("runs ffmpeg with an empty environment", { skip: process.platform !== "linux" }, async () => {
     process.env.HF_TOKEN = "secret";
     const waiting = new AbortController();
     const run = runFfmpeg({ file: unused(), arguments: endless(), read: count, signal: waiting.signal });
@@ -111,7 +111,7 @@ describe("runFfmpeg", () => {
 describe("withMediaFile", () => {
   const wav = makeMedia("tone.wav", ...tone);
 
-  it("keeps bytes in a private file as long as they are needed", async () => {
+  it("keeps bytes in a private file only as long as they are needed", async () => {
     await withMediaFile(wav, 1e6, async ({ path }) => {
       assert.equal(statSync(path).mode & 0o777, 0o600);
       assert.equal(statSync(join(path, "..")).mode & 0o777, 0o700);
@@ -125,13 +125,13 @@ describe("withMediaFile", () => {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  it("says so where there is no place", async () => {
+  it("reports that the temporary file cannot be written", async () => {
     process.env.TMPDIR = join(folder, "nowhere");
-    await assert.rejects(decodeAudio(wav), { code: "internal", message: /no place for a medium/ });
+    await assert.rejects(decodeAudio(wav), { code: "internal", message: /cannot write a temporary media file/ });
     process.env.TMPDIR = folder;
   });
 
-  it("leaves nothing behind when work is taken back", async () => {
+  it("leaves nothing behind when decoding is cancelled", async () => {
     const video = readFileSync("test/fixtures/media/h264.mp4");
     for (const milliseconds of [0, 5, 20, 40, 80]) {
       const options = { frames: 8, preprocessing: publishedPreprocessing(32) };
@@ -142,10 +142,11 @@ describe("withMediaFile", () => {
     }
   });
 
-  it("leaves nothing behind when the process ends in the middle", async () => {
+  it("leaves nothing behind when the process exits during a run", async () => {
     const source = join(parent, `epalm-tone-${process.pid}.wav`);
     writeFileSync(source, wav);
-    const module = (name: string) => JSON.stringify(pathToFileURL(resolve(`dist/src/media/${name}.js`)).href);
+    const module = (name: string) =>
+      JSON.stringify(pathToFileURL(resolve(`dist/src/media/decode/ffmpeg/${name}.js`)).href);
     const program = `
       import { readFileSync } from "node:fs";
       const { withMediaFile } = await import(${module("media-file")});

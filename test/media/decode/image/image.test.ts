@@ -6,7 +6,7 @@ import type { ImagePreprocessing } from "../../../../src/preprocessing/image-pre
 
 const SIDE = 16;
 
-/** Leaves values at 0…255. */
+/** Keeps values in 0…255. */
 const preprocessing: ImagePreprocessing = {
   size: { height: SIDE, width: SIDE },
   resize: { mode: "squash", height: SIDE, width: SIDE },
@@ -23,7 +23,7 @@ const blue: Colour = [20, 40, 200];
 const yellow: Colour = [230, 210, 40];
 const white: Colour = [255, 255, 255];
 
-/** Four squares: red, green, blue, yellow, in reading order. */
+/** An image of four squares in reading order: red, green, blue, yellow. */
 function quarters(): Sharp {
   const colours = [red, green, blue, yellow];
   const data = Uint8Array.from({ length: SIDE * SIDE * 3 }, (_, index) => {
@@ -33,7 +33,7 @@ function quarters(): Sharp {
   return sharp(data, { raw: { width: SIDE, height: SIDE, channels: 3 } });
 }
 
-/** The colours at the middles of the four quarters, in reading order. */
+/** The colours at the centres of the four quarters, in reading order. */
 function corners(pixels: Float32Array): Colour[] {
   const at = (x: number, y: number): Colour => {
     const value = (channel: number) => Math.round(pixels[(channel * SIDE + y) * SIDE + x] ?? Number.NaN);
@@ -60,7 +60,7 @@ describe("decodeImage", () => {
     ["progressive jpeg", () => quarters().jpeg({ quality: 95, progressive: true }).toBuffer(), 8],
     ["png", () => quarters().png().toBuffer(), 0],
     ["interlaced png", () => quarters().png({ progressive: true }).toBuffer(), 0],
-    ["png of 16 bits", () => quarters().toColourspace("rgb16").png().toBuffer(), 1],
+    ["16-bit png", () => quarters().toColourspace("rgb16").png().toBuffer(), 1],
     ["png with a palette", () => quarters().png({ palette: true }).toBuffer(), 4],
     ["webp", () => quarters().webp({ quality: 95 }).toBuffer(), 10],
     ["lossless webp", () => quarters().webp({ lossless: true }).toBuffer(), 0],
@@ -75,7 +75,7 @@ describe("decodeImage", () => {
     });
   }
 
-  it("turns grey into three equal channels", async () => {
+  it("converts grey to three equal channels", async () => {
     const grey = await sharp(Buffer.alloc(SIDE * SIDE, 90), {
       raw: { width: SIDE, height: SIDE, channels: 1 },
     })
@@ -85,10 +85,10 @@ describe("decodeImage", () => {
     assertColours(await decodeImage(grey, preprocessing), [expected, expected, expected, expected], 0);
   });
 
-  it("turns CMYK into sRGB", async () => {
+  it("converts CMYK to sRGB", async () => {
     const cmyk = await quarters().toColourspace("cmyk").jpeg({ quality: 95 }).toBuffer();
     assert.equal((await sharp(cmyk).metadata()).space, "cmyk");
-    // Print cannot show all of these colours: only roughly equal.
+    // CMYK cannot represent all of these colours, so they are only roughly equal.
     assertColours(await decodeImage(cmyk, preprocessing), [red, green, blue, yellow], 70);
   });
 
@@ -99,10 +99,10 @@ describe("decodeImage", () => {
     assertColours(await decodeImage(p3, preprocessing), [red, green, blue, yellow], 3);
   });
 
-  it("lays transparency over white", async () => {
+  it("composites transparency over white", async () => {
     const rgba = Buffer.alloc(SIDE * SIDE * 4);
     for (let pixel = 0; pixel < SIDE * SIDE; pixel++) {
-      // Left: clear, over a hidden black. Right: half of black.
+      // Left: transparent with hidden black. Right: half-transparent black.
       rgba[pixel * 4 + 3] = pixel % SIDE < SIDE / 2 ? 0 : 128;
     }
     const png = await sharp(rgba, { raw: { width: SIDE, height: SIDE, channels: 4 } })
@@ -112,7 +112,7 @@ describe("decodeImage", () => {
     assertColours(await decodeImage(png, preprocessing), [white, half, white, half], 1);
   });
 
-  it("takes the first frame of an animation", async () => {
+  it("decodes the first frame of an animation", async () => {
     const frames = [red, blue].flatMap((colour) => Array.from({ length: SIDE * SIDE }, () => colour).flat());
     const raw = { width: SIDE, height: SIDE * 2, channels: 3, pageHeight: SIDE } as const;
     const gif = await sharp(Uint8Array.from(frames), { raw })
@@ -142,10 +142,10 @@ describe("decodeImage", () => {
     });
   }
 
-  it("renders a drawing at the size that is needed", async () => {
+  it("renders SVG at the final size", async () => {
     const edge = '<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"><rect width="1" height="2"/></svg>';
     const pixels = await decodeImage(Buffer.from(edge), preprocessing);
-    assert.deepEqual([...pixels.subarray(6, 10)], [0, 0, 255, 255], "a sharp edge, not one of 2 pixels enlarged");
+    assert.deepEqual([...pixels.subarray(6, 10)], [0, 0, 255, 255], "a sharp edge, not an enlarged image of 2 pixels");
   });
 
   it("normalises each channel", async () => {
@@ -164,7 +164,7 @@ describe("decodeImage", () => {
 });
 
 describe("readImageInfo", () => {
-  it("tells format and upright size", async () => {
+  it("returns the format and the upright size", async () => {
     const jpeg = await quarters().resize(30, 20).withMetadata({ orientation: 6 }).jpeg().toBuffer();
     assert.deepEqual(await readImageInfo(jpeg), { format: "jpeg", height: 30, width: 20 });
   });

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { chooseFrames, showingSeconds } from "../../../../src/media/decode/video/choose-frames.js";
 
-/** As the published code has it: numpy's `linspace(0, length, count + 1).astype(int)`, then the middle of each part. */
+/** The published code: numpy's `linspace(0, length, count + 1).astype(int)`, then the middle of each part. */
 function published(length: number, count: number): number[] {
   const parts = Math.min(count, length);
   const ends = Array.from({ length: parts }, (_, part) => Math.floor(part * (length / parts))).concat(length);
@@ -15,7 +15,7 @@ const steady = (length: number, rate: number, start = 0) =>
   Array.from({ length }, (_, index) => ({ time: start + index / rate, duration: 1 / rate }));
 
 describe("chooseFrames", () => {
-  it("takes the middle of each part, as the published code does", () => {
+  it("chooses the middle of each part, as the published code does", () => {
     assert.deepEqual(chooseFrames(steady(300, 30), 8), [18, 55, 93, 130, 168, 205, 243, 280]);
     assert.deepEqual(chooseFrames(steady(25, 25), 8), [1, 4, 7, 10, 13, 16, 19, 22]);
     const any = { length: fc.integer({ min: 1, max: 2000 }), count: fc.integer({ min: 1, max: 96 }) };
@@ -26,12 +26,12 @@ describe("chooseFrames", () => {
     );
   });
 
-  it("takes all of a few frames, then the last again", () => {
+  it("chooses all frames if there are too few, and repeats the last one", () => {
     assert.deepEqual(chooseFrames(steady(3, 25), 8), [0, 1, 2, 2, 2, 2, 2, 2]);
     assert.deepEqual(chooseFrames([{ time: 7, duration: 0 }], 4), [0, 0, 0, 0]);
   });
 
-  it("goes by time where frames are seen for different times", () => {
+  it("chooses by time if frames have different durations", () => {
     // One frame for five seconds, then 25 per second.
     const frames = [{ time: 0, duration: 5 }, ...steady(125, 25, 5)];
     const chosen = chooseFrames(frames, 4);
@@ -46,7 +46,7 @@ describe("chooseFrames", () => {
 });
 
 describe("showingSeconds", () => {
-  it("counts the last frame's duration, or the mean one where it has none", () => {
+  it("includes the last frame's duration, or the mean duration if it has none", () => {
     assert.equal(showingSeconds(steady(50, 25)), 2);
     assert.equal(showingSeconds([0, 1, 2].map((time) => ({ time, duration: 0 }))), 3);
     assert.equal(showingSeconds([{ time: 5, duration: 0 }]), 1);

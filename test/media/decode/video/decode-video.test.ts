@@ -19,7 +19,7 @@ import {
   tone,
 } from "../../../support/make-media.js";
 
-/** Bytes stay bytes, so that colours can be read off. */
+/** Without normalisation, so that colours can be compared. */
 const plain = (width: number, height: number): ImagePreprocessing => ({
   size: { height, width },
   resize: { mode: "squash", height, width },
@@ -38,7 +38,7 @@ const colours: Readonly<Record<Exclude<Colour, "other">, readonly number[]>> = {
   white: [255, 255, 255],
 };
 
-/** The colour at a place of `[3, height, width]`, compression allowed for. */
+/** The colour at a position of `[3, height, width]`, with a tolerance for compression. */
 function colourAt(pixels: Float32Array, place: number): Colour {
   const plane = pixels.length / 3;
   const value = [0, 1, 2].map((channel) => pixels[channel * plane + place] ?? -1);
@@ -55,7 +55,7 @@ async function coloursOf(input: MediaInput, frames: number): Promise<string> {
   return decoded.map((pixels) => colourAt(pixels, middleOf(24, 18))).join(" ");
 }
 
-/** Numbers of the frames that `decodeVideo` takes, of what `numbered` made. */
+/** Numbers of the frames that `decodeVideo` decodes from a video of `numbered`. */
 async function numbersOf(bytes: Uint8Array, frames: number): Promise<number[]> {
   const decoded = await decodeVideo(bytes, { frames, preprocessing: plain(32, 32) });
   return decoded.map((pixels) => numberOf(pixels[16 * 32 + 16] ?? 0));
@@ -85,7 +85,7 @@ const formats: readonly (readonly [name: string, encoder: string, ...args: strin
 
 describe("decodeVideo", () => {
   for (const [name, encoder, ...args] of formats) {
-    it(`sees the colours of ${name} (${encoder}) in turn`, { skip: lacksEncoder(encoder) }, async () => {
+    it(`decodes the colours of ${name} (${encoder}) in order`, { skip: lacksEncoder(encoder) }, async () => {
       const bytes = makeMedia(name, ...threeColours, "-c:v", encoder, ...args);
       assert.deepEqual(await mediaKinds(bytes), ["video"]);
       assert.equal(await coloursOf(bytes, 6), "red red lime lime blue blue");
@@ -93,7 +93,7 @@ describe("decodeVideo", () => {
   }
 
   for (const name of ["h264.mp4", "vp9.webm", "mpeg4.mov", "colours.gif", "colours.webp"]) {
-    it(`sees the colours of the kept file ${name} in turn`, async () => {
+    it(`decodes the colours of the stored file ${name} in order`, async () => {
       const path = join("test/fixtures/media", name);
       assert.equal((await mediaKinds(path))[0], "video");
       assert.equal(await coloursOf(path, 6), "red red lime lime blue blue");
@@ -101,13 +101,13 @@ describe("decodeVideo", () => {
     });
   }
 
-  it("sees animated GIF as ffmpeg writes it", async () => {
+  it("decodes an animated GIF written by ffmpeg", async () => {
     const bytes = makeMedia("colours.gif", ...threeColours, "-r", "10");
     assert.deepEqual(await mediaKinds(bytes), ["video", "image"]);
     assert.equal(await coloursOf(bytes, 6), "red red lime lime blue blue");
   });
 
-  it("shows pages of an animation for as long as they say, transparency over white", async () => {
+  it("respects the delays of an animation and composites transparency over white", async () => {
     const page = (background: string) =>
       sharp({ create: { width: 20, height: 10, channels: 4, background } })
         .png()
@@ -123,7 +123,7 @@ describe("decodeVideo", () => {
     }
   });
 
-  it("takes exactly the published frames of a short video", { skip: lacksEncoder("libx264") }, async () => {
+  it("decodes exactly the published frames of a short video", { skip: lacksEncoder("libx264") }, async () => {
     const bytes = makeMedia("numbered.mp4", ...numbered(100), ...lossless);
     const frames = Array.from({ length: 100 }, (_, index) => ({ time: index / 25, duration: 1 / 25 }));
     for (const count of [1, 4, 8, 16]) {
@@ -138,7 +138,7 @@ describe("decodeVideo", () => {
     ["long.ts", ...lossless, "-g", "60"],
     ["long.mov", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-g", "1"],
   ] as const) {
-    it(`takes exactly the right frames of ${name}, though it skips most`, {
+    it(`decodes exactly the right frames of ${name} while skipping most others`, {
       skip: lacksEncoder("libx264"),
     }, async () => {
       const bytes = makeMedia(name, ...numbered(2000), ...args);
@@ -148,20 +148,20 @@ describe("decodeVideo", () => {
     });
   }
 
-  it("repeats the last frame of a video that has too few", { skip: lacksEncoder("libx264") }, async () => {
+  it("repeats the last frame of a video with too few frames", { skip: lacksEncoder("libx264") }, async () => {
     assert.deepEqual(await numbersOf(makeMedia("one.mp4", ...numbered(1), ...lossless), 4), [0, 0, 0, 0]);
     const three = makeMedia("three.mp4", ...numbered(3), ...lossless);
     assert.deepEqual(await numbersOf(three, 5), [0, 1, 2, 2, 2]);
   });
 
-  it("goes by time where the frame rate varies", { skip: lacksEncoder("libx264") }, async () => {
+  it("chooses frames by time if the frame rate varies", { skip: lacksEncoder("libx264") }, async () => {
     // Red for two seconds in two frames, then a second each of lime and blue in 25.
     const slow = `select='if(lt(t\\,1)\\,not(mod(n\\,13))\\,1)',setpts='if(lt(T\\,1)\\,PTS*2\\,PTS+1/TB)'`;
     const bytes = makeMedia("varying.mp4", ...threeColours, "-vf", slow, "-vsync", "vfr", ...x264);
     assert.equal(await coloursOf(bytes, 4), "red red lime blue");
   });
 
-  it("turns what a camera held upright", { skip: lacksEncoder("libx264") }, async () => {
+  it("applies the rotation stored by a camera", { skip: lacksEncoder("libx264") }, async () => {
     const halves = "color=c=red:s=64x32:r=5:d=1[a];color=c=blue:s=64x32:r=5:d=1[b];[a][b]hstack";
     const lying = ["-f", "lavfi", "-i", halves, ...x264, "-pix_fmt", "yuv420p"];
     const [unturned = new Float32Array()] = await decodeVideo(makeMedia("lying.mp4", ...lying), {
@@ -177,14 +177,14 @@ describe("decodeVideo", () => {
     assert.deepEqual([colourAt(pixels, 2 * 16 + 8), colourAt(pixels, 13 * 16 + 8)], ["red", "blue"]);
   });
 
-  it("takes odd sizes", { skip: lacksEncoder("mjpeg") }, async () => {
+  it("decodes odd sizes", { skip: lacksEncoder("mjpeg") }, async () => {
     for (const size of ["33x17", "3x64", "7x5"]) {
       const args = ["-f", "lavfi", "-i", `color=c=red:s=${size}:r=5:d=1`, "-c:v", "mjpeg", "-pix_fmt", "yuvj444p"];
       assert.equal(await coloursOf(makeMedia("odd.mov", ...args), 2), "red red");
     }
   });
 
-  it("prepares a frame as it prepares a picture", { skip: lacksEncoder("png") }, async () => {
+  it("preprocesses a frame like an image", { skip: lacksEncoder("png") }, async () => {
     const png = readFileSync("test/fixtures/media/photo-640x480.jpg");
     const picture = await sharp(png).png().toBuffer();
     const bytes = makeMedia(
@@ -204,12 +204,12 @@ describe("decodeVideo", () => {
       const [frame = new Float32Array()] = await decodeVideo(bytes, { frames: 1, preprocessing });
       const expected = await decodeImage(picture, preprocessing);
       const mean = frame.reduce((sum, value, at) => sum + Math.abs(value - (expected[at] ?? 9)), 0) / frame.length;
-      // The two decoders of JPEG differ by a step or two.
+      // The two JPEG decoders differ by one or two levels.
       assert.ok(mean < 0.02, `mean difference ${mean}`);
     }
   });
 
-  it("takes of a video that is cut short the frames that are there", {
+  it("decodes the remaining frames of a truncated video", {
     skip: lacksEncoder("libx264"),
   }, async () => {
     const front = makeMedia("cut.mp4", ...numbered(100), ...lossless, "-g", "10", "-movflags", "+faststart");
@@ -226,8 +226,8 @@ describe("decodeVideo", () => {
     });
   });
 
-  it("refuses sound without pictures, a record with its cover too", async () => {
-    const message = "media: holds no video";
+  it("rejects audio without video, even with a cover image", async () => {
+    const message = "media: has no video track";
     const plainSound = makeMedia("tone.m4a", ...tone, "-c:a", "aac");
     await assert.rejects(coloursOf(plainSound, 1), { code: "invalid_media", message });
     const cover = ["-i", "test/fixtures/media/photo-640x480.jpg", "-map", "0", "-map", "1", "-c:v", "copy"];
@@ -237,7 +237,7 @@ describe("decodeVideo", () => {
     await assert.rejects(coloursOf(record, 1), { code: "invalid_media", message });
   });
 
-  it("refuses more than its limits", { skip: lacksEncoder("libx264") }, async () => {
+  it("rejects media above its limits", { skip: lacksEncoder("libx264") }, async () => {
     const bytes = makeMedia("video.mp4", ...threeColours, ...x264);
     const options = { frames: 2, preprocessing: plain(8, 8) };
     const refused = (limits: object, message: RegExp) =>
@@ -250,7 +250,7 @@ describe("decodeVideo", () => {
     }
   });
 
-  it("says what a picture or a text is not", async () => {
+  it("rejects images and text files, listing the supported formats", async () => {
     for (const bytes of [readFileSync("test/fixtures/media/photo-64x48.png"), Buffer.from("hello, world")]) {
       await assert.rejects(coloursOf(bytes, 1), {
         code: "unsupported_media",
@@ -262,7 +262,7 @@ describe("decodeVideo", () => {
   });
 });
 
-/** An MP4 whose track says: turn by 90 degrees clockwise. The matrix stands in `tkhd`, as 16.16 fixed point. */
+/** An MP4 whose track is rotated by 90 degrees clockwise, by the matrix in `tkhd` (16.16 fixed point). */
 function turned(mp4: Buffer): Buffer {
   const copy = Buffer.from(mp4);
   const matrix = copy.indexOf("tkhd") + 4 + 40;

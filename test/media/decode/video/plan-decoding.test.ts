@@ -2,18 +2,18 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type Packet, planDecoding } from "../../../../src/media/decode/video/plan-decoding.js";
 
-/** A frame per second, a key frame every `keys`. */
+/** One frame per second, and a key frame every `keys` frames. */
 const packets = (count: number, keys: number): Packet[] =>
   Array.from({ length: count }, (_, time) => {
     return { time, decodeTime: time - 0.5, duration: 1, isKey: time % keys === 0 };
   });
 
 describe("planDecoding", () => {
-  it("decodes a short video once, from its beginning", () => {
+  it("decodes a short video in one run from its beginning", () => {
     assert.deepEqual(planDecoding(packets(80, 20), [10, 30, 50, 70]), [{ start: undefined, times: [10, 30, 50, 70] }]);
   });
 
-  it("starts anew at the key frame before what lies far away", () => {
+  it("restarts at the key frame before a distant frame", () => {
     assert.deepEqual(planDecoding(packets(1000, 100), [50, 150, 450, 460, 999]), [
       { start: undefined, times: [50] },
       { start: 99.5, times: [150] },
@@ -22,15 +22,15 @@ describe("planDecoding", () => {
     ]);
   });
 
-  it("decodes on where no key frame comes in between", () => {
+  it("continues decoding if there is no key frame in between", () => {
     assert.deepEqual(planDecoding(packets(1000, 1000), [100, 500, 900]), [
       { start: undefined, times: [100, 500, 900] },
     ]);
   });
 
-  it("goes back one more key frame for a frame that is seen before it", () => {
+  it("uses an earlier key frame for a frame that is shown before its key frame", () => {
     const file = packets(300, 100);
-    // In the file behind the key frame of second 200, but seen before it.
+    // Stored after the key frame of second 200, but shown before it.
     const leading: Packet = { time: 199.5, decodeTime: 199.4, duration: 1, isKey: false };
     file.splice(201, 0, leading);
     assert.deepEqual(planDecoding(file, [201]), [{ start: 99.5, times: [199.5] }]);
