@@ -7,7 +7,7 @@ import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
 import type { NextTokens } from "./strategies/strategy.js";
 
-/** The decoder graph with its cache: runs the steps that a scheduler plans. */
+/** The decoder graph with its KV cache. Runs the steps that a scheduler plans. */
 export class Decoder {
   readonly shape: DecoderShape;
   readonly #session: Session;
@@ -23,7 +23,7 @@ export class Decoder {
     return this.#cache.bytes;
   }
 
-  /** Computes the sequences of a plan; one output per active sequence, in order. What is computed is cached. */
+  /** Computes and caches the sequences of a plan. Returns one output per active sequence, in order. */
   async step(plan: StepPlan): Promise<StepOutput[]> {
     const { scheduled, first } = plan;
     this.#cache.reorder(plan.sources, plan.cachedLengths);
@@ -40,7 +40,7 @@ export class Decoder {
     return this.#outputs(scheduled, inputs.scoredCounts, results, top);
   }
 
-  /** How many best tokens a sequence wants. */
+  /** The number of most probable tokens that a sequence needs. */
   #wanted({ active, needs }: ScheduledSequence): number {
     if (!active || needs.kind === "targets") return 0;
     return needs.count === "all" ? this.shape.vocabulary : Math.min(needs.count, this.shape.vocabulary);
@@ -69,7 +69,7 @@ export class Decoder {
     });
   }
 
-  /** Forgets all sequences and gives their memory back. */
+  /** Forgets all sequences and frees their memory. */
   clear(): void {
     this.#cache.clear();
   }
@@ -81,7 +81,7 @@ export class Decoder {
 
 const fetches = ["new_keys_values", "top_logits", "top_ids", "log_normalizer", "target_logits"];
 
-/** Elements of a sequence once the step is done. */
+/** Cached elements of a sequence after the step. */
 function endTime({ sequence, active }: ScheduledSequence): number {
   return active && isCacheable(sequence.context)
     ? leadLength(sequence.context) + sequence.text.length

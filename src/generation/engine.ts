@@ -4,17 +4,17 @@ import type { Decoder } from "./decoder.js";
 import type { GenerationRequest } from "./request.js";
 import { defaultLimits, Scheduler, type SchedulerLimits } from "./scheduler.js";
 
-/** Told after each step that a request took part in. */
+/** Called after each step that computes sequences of the request. */
 export type Progress = () => void;
 
-/** What was done so far, and what waits now. */
+/** Counters since the model was loaded, and the current load. */
 export interface EngineCounts {
   readonly steps: number;
-  /** Summed over the steps: divided by them, the mean batch. */
+  /** Sequences summed over all steps; divided by `steps`, this is the mean batch size. */
   readonly sequences: number;
-  /** Sequences of the last step. */
+  /** Sequences in the last step; 0 when idle. */
   readonly lastSequences: number;
-  /** Requests that wait for room. */
+  /** Requests that are waiting for capacity. */
   readonly waiting: number;
 }
 
@@ -25,14 +25,14 @@ interface Waiting {
 }
 
 /**
- * Runs requests on one decoder until they are done: plan, compute, commit, as long as there is work. Requests of all
- * callers share the steps.
+ * Runs requests on one decoder by repeating plan, compute and commit until all are done. Requests of all callers share
+ * the steps.
  */
 export class Engine {
   readonly decoder: Decoder;
   readonly #scheduler: Scheduler;
   readonly #requests = new Map<GenerationRequest, Waiting>();
-  /** Requests that are done or were cancelled; the scheduler forgets them before its next plan. */
+  /** Requests that are done or cancelled; they are removed from the scheduler before its next plan. */
   readonly #settled = new Set<GenerationRequest>();
   #loop: Promise<void> | undefined;
   #steps = 0;
@@ -54,7 +54,7 @@ export class Engine {
     };
   }
 
-  /** Resolves when the request is done; rejects with `aborted` as soon as the signal fires. */
+  /** Resolves when the request is done, and rejects with `aborted` as soon as the signal fires. */
   run(
     request: GenerationRequest,
     options: { readonly signal?: AbortSignal | undefined; readonly onProgress?: Progress } = {},
@@ -83,7 +83,7 @@ export class Engine {
 
   async #work(): Promise<void> {
     try {
-      // Between two steps, messages of other requests come in: new ones, and cancellations.
+      // Yield between two steps, so that new requests and cancellations are received.
       for (await nextTurn(); !this.#scheduler.idle; await nextTurn()) await this.#step();
       this.decoder.clear();
     } catch (error) {
@@ -106,7 +106,7 @@ export class Engine {
     for (const request of this.#scheduler.commit(outputs)) this.#tellProgress(request);
   }
 
-  /** What a caller's own function throws is that caller's alone. */
+  /** An error thrown by a request's callback rejects only that request. */
   #tellProgress(request: GenerationRequest): void {
     try {
       this.#requests.get(request)?.onProgress();

@@ -1,31 +1,31 @@
 import type { DecoderShape } from "../backbones/backbone.js";
 import type { Tensor } from "../tensor/tensor.js";
 
-/** Time grows by blocks: each growth copies the cache, and each unused place costs a masked score. */
+/** The time axis grows in blocks: each growth copies the cache, and each unused position costs a masked score. */
 const TIME_BLOCK = 64;
 
-/** Which columns of a step's new keys and values are kept, and where they go. */
+/** The columns of a step's new keys and values that are kept, and their position in the cache. */
 export interface KeptColumns {
   /** Row of the cache. */
   readonly cacheIndex: number;
   /** Row of the step. */
   readonly stepIndex: number;
-  /** Columns from (included) to (excluded) of the step. */
+  /** Columns of the step, `from` (inclusive) to `to` (exclusive). */
   readonly from: number;
   readonly to: number;
-  /** Time of the first one in the cache. */
+  /** Position of the first of these columns on the time axis of the cache. */
   readonly at: number;
 }
 
-/** Keys and values of one layer, [rows, key heads, capacity, head size] each. */
+/** Keys and values of one layer, each of shape [rows, key/value heads, capacity, head size]. */
 interface LayerBuffers {
   keys: Float32Array;
   values: Float32Array;
 }
 
 /**
- * Keys and values of all running rows. Rows lie one behind the other, so that any run of rows is a view that
- * ONNX Runtime reads without a copy; each row fills its own time from zero.
+ * Keys and values of all running sequences, one row per sequence. Rows are contiguous, so that any range of rows is a
+ * view that ONNX Runtime reads without copying. Each row is filled from position 0.
  */
 export class KeyValueCache {
   readonly #shape: DecoderShape;
@@ -42,12 +42,12 @@ export class KeyValueCache {
     }));
   }
 
-  /** Bytes held now. */
+  /** Allocated bytes. */
   get bytes(): number {
     return this.#layers.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0);
   }
 
-  /** Makes room for `rows` rows of `time` elements; what is there stays. */
+  /** Grows the cache to at least `rows` rows of `time` elements and keeps its content. */
   reserve(rows: number, time: number): void {
     const rowCapacity = Math.max(rows, this.#rowCapacity);
     const capacity = Math.max(Math.ceil(time / TIME_BLOCK) * TIME_BLOCK, this.#capacity);
@@ -67,7 +67,7 @@ export class KeyValueCache {
     this.#views.clear();
   }
 
-  /** Gives the memory back; every row is forgotten. */
+  /** Forgets all rows and frees their memory. */
   clear(): void {
     this.#layers = this.#layers.map(() => ({ keys: new Float32Array(), values: new Float32Array() }));
     this.#rowCapacity = 0;
@@ -75,7 +75,7 @@ export class KeyValueCache {
     this.#views.clear();
   }
 
-  /** Graph inputs `past_keys.I` and `past_values.I` for rows [first, first + count); no time if `empty`. */
+  /** Graph inputs `past_keys.I` and `past_values.I` for rows [first, first + count); without positions if `empty`. */
   feeds(first: number, count: number, empty: boolean): Readonly<Record<string, Tensor>> {
     const key = empty ? `empty ${count}` : `${first} ${count}`;
     const known = this.#views.get(key);
@@ -97,12 +97,12 @@ export class KeyValueCache {
     return feeds;
   }
 
-  /** Time of the views that `feeds` makes. */
+  /** Length of the time axis of the views that `feeds` returns. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** Stores columns of `new_keys_values` [step rows, 2 * layers * key heads, columns, head size]. */
+  /** Stores columns of `new_keys_values`, [step rows, 2 * layers * key/value heads, columns, head size]. */
   append(fresh: Tensor, kept: readonly KeptColumns[]): void {
     const { keyHeads, headSize } = this.#shape.attention;
     const [, heads = 0, columns = 0] = fresh.shape;
@@ -121,8 +121,8 @@ export class KeyValueCache {
   }
 
   /**
-   * Rearranges rows: row i becomes what row `sources[i]` was, undefined for a row that begins empty. The first
-   * `times[i]` elements are carried over.
+   * Rearranges rows: the first `times[i]` elements of row `sources[i]` are copied to row i. A row whose source is
+   * undefined starts empty.
    */
   reorder(sources: readonly (number | undefined)[], times: readonly number[]): void {
     const pending = new Map<number, number>();
@@ -131,7 +131,7 @@ export class KeyValueCache {
     });
     if (pending.size === 0) return;
     this.reserve(Math.max(sources.length, 1 + Math.max(...pending.values())) + 1, 0);
-    // A row may be written once nobody reads it any more; a ring is opened by moving one row aside.
+    // A row can be overwritten once no other row needs it as a source; moving one row to the spare breaks a cycle.
     const spare = this.#rowCapacity - 1;
     while (pending.size > 0) {
       const needed = new Set(pending.values());

@@ -13,7 +13,7 @@ type Value<Option extends GenerationOption> = Option extends { readonly type: "s
     ? boolean | Word
     : number;
 
-/** Options of a request; absent and undefined are the same. */
+/** Options of a request; undefined is the same as absent. */
 export type GenerationOptions = { readonly [Name in keyof Table]?: Value<Table[Name]> | undefined };
 
 /** Every option, with defaults filled in. */
@@ -23,7 +23,7 @@ type GenerationSettings = {
 
 type DefaultOf<Option> = Option extends { readonly default: infer Default } ? Default : undefined;
 
-/** Options that were checked, with defaults filled in, and only those that mean something together. */
+/** Checked options with defaults filled in, reduced to those that apply. */
 export interface GenerationPlan {
   readonly limits: Pick<GenerationSettings, "maxNewTokens" | "minNewTokens" | "stop">;
   readonly search: Search;
@@ -42,8 +42,8 @@ export const optionSchemas = Object.fromEntries(
 /**
  * Checks options and fills in defaults. Nothing is coerced.
  *
- * @throws invalid_option, naming the option, what it may be and what it was, if one is unknown, of another type, out
- *   of range, or without meaning beside the others
+ * @throws invalid_option if an option is unknown, of the wrong type, out of range, or not applicable in combination
+ *   with the others; the message has the option, the expected and the received value
  */
 export function parseGenerationOptions(options: unknown): GenerationPlan {
   assertOptions(options);
@@ -73,7 +73,7 @@ function parseSearch(given: GenerationOptions, settings: GenerationSettings): Se
   return { method: "greedy" };
 }
 
-/** @throws invalid_option for an option that has no meaning without another */
+/** @throws invalid_option if an option is set that requires another one */
 function refuseNeeding(needed: GenerationOption["needs"], given: GenerationOptions, expected: string): void {
   for (const [name, { needs }] of optionEntries) {
     if (needs === needed && given[name] !== undefined) throw invalid(name, expected, given[name]);
@@ -121,7 +121,7 @@ function expectedValue(option: GenerationOption): string {
     case "number":
       return `a number from ${option.least} to ${option.most}`;
     case "probability":
-      return "a number above 0, at most 1";
+      return "a number above 0 and at most 1";
     case "boolean":
       return `true, false or "${option.or}"`;
     case "strings":

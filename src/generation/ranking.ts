@@ -2,30 +2,31 @@ import { EpalmError, unexpected } from "../core/errors.js";
 
 export interface RankingOptions {
   /**
-   * What an answer is scored by: the `"sum"` of its tokens' log-probabilities, which is the answer's own
-   * log-probability and favours short answers, or their `"mean"`, which does not look at length. Default: `"sum"`.
+   * The score of an answer: the `"sum"` of its tokens' log-probabilities, which is the log-probability of the answer
+   * and favours short ones, or their `"mean"`, which is independent of the length. Default: `"sum"`.
    */
   readonly normalisation?: "sum" | "mean";
 }
 
 export interface RankedAnswer {
-  /** Which of the answers that were given. */
+  /** Index of the answer in the input. */
   readonly index: number;
   /** Natural log-probability of the whole answer. */
   readonly logProb: number;
-  /** `logProb` per token, the end token included. */
+  /** `logProb` divided by the number of tokens, including the end token. */
   readonly meanLogProb: number;
-  /** What answers are ordered by: `logProb` or `meanLogProb`, as the normalisation says. */
+  /** The value by which answers are ordered: `logProb` or `meanLogProb`, depending on the normalisation. */
   readonly score: number;
-  /** Softmax of the scores over the answers given: they sum to 1. */
+  /** Softmax of the scores over all answers. */
   readonly probability: number;
 }
 
 /**
- * Ranks candidate answers, best first; of equals, the one given first.
+ * Ranks candidate answers, best first; equal scores keep the order of the input.
  *
- * @param answers per answer, the natural log-probability of each of its tokens
- * @throws invalid_option if there is no answer, an answer has no token, or the normalisation is unknown; internal if a number is not finite
+ * @param answers for each answer, the natural log-probability of each of its tokens
+ * @throws invalid_option if there is no answer, an answer has no token, or the normalisation is unknown
+ * @throws internal if a log-probability is not finite
  */
 export function rankAnswers(
   answers: readonly (readonly number[])[],

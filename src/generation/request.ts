@@ -3,30 +3,30 @@ import { isCacheable, leadLength, type Sequence, type SequenceContext, slotIsCac
 import type { LogitsRequest, StepOutput } from "./step.js";
 import type { Strategy } from "./strategies/strategy.js";
 
-/** A sequence that a scheduler runs: what it is, what it needs, and where the cache holds it. */
+/** A sequence that a scheduler runs, with the logits that it needs and its place in the cache. */
 export interface SequenceState extends Sequence {
-  /** Undefined while a sequence waits for others of its request. */
+  /** Undefined if the sequence computes nothing until other sequences of its request are done. */
   readonly needs: LogitsRequest | undefined;
-  /** Index in the cache since the last step; undefined before the first. */
+  /** Index in the cache as of the last step; undefined before the first step. */
   readonly cacheIndex: number | undefined;
 }
 
-/** One request, as the scheduler sees it: sequences that want steps until there are none. */
+/** A request as the scheduler sees it: sequences that need steps, until none are left. */
 export interface GenerationRequest {
-  /** The most sequences that it will ever have at once. */
+  /** The maximum number of sequences at any time. */
   readonly maxSequences: number;
   readonly sequences: readonly SequenceState[];
-  /** Takes one output per sequence that asked, in order; `sequences` are then those of the next step, none when done. */
+  /** Takes one output per sequence with needs, in order. `sequences` are then those of the next step; empty if done. */
   advance(computed: readonly SequenceState[], outputs: readonly StepOutput[]): void;
 }
 
-/** The sequence as it is after a step computed all its elements. */
+/** The sequence after a step has computed all its elements. */
 export function afterStep(sequence: SequenceState, cacheIndex: number): SequenceState {
   const cached = isCacheable(sequence.context) ? leadLength(sequence.context) + sequence.text.length : 0;
   return { ...sequence, cacheIndex, cached };
 }
 
-/** A sequence that continues another. */
+/** A sequence that extends another one. */
 function continued(
   sequence: SequenceState,
   tokens: readonly number[],
@@ -41,11 +41,12 @@ function firstSequence(context: SequenceContext, prompt: readonly number[], need
 
 function sequenceAt(sequences: readonly SequenceState[], index: number): SequenceState {
   const sequence = sequences[index];
-  if (!sequence) throw new EpalmError("internal", `sequence ${index} does not continue: there are ${sequences.length}`);
+  if (!sequence)
+    throw new EpalmError("internal", `expected a sequence with an index below ${sequences.length}, got ${index}`);
   return sequence;
 }
 
-/** Text that a strategy chooses, token by token. */
+/** Generates text whose tokens are chosen by a strategy, one at a time. */
 export class DecodingRequest implements GenerationRequest {
   readonly maxSequences: number;
   readonly strategy: Strategy;
@@ -67,24 +68,24 @@ export class DecodingRequest implements GenerationRequest {
   }
 }
 
-/** How many answers are scored side by side: sequences beside the prompt's. */
+/** Number of answers that are scored concurrently, each as a sequence in addition to the prompt's. */
 const ANSWERS_AT_ONCE = 16;
 
 /**
- * Log-probabilities of given answers after a prompt. The prompt is computed once; its sequence stays while answers
- * fork from it, some at a time. An answer's tokens are computed together, unless the perceptual slot sees
- * everything: through it each would see those that follow, which the model does not when it writes.
+ * Computes log-probabilities of given answers after a prompt. The prompt is computed once, and its sequence is kept
+ * while answers fork from it, several at a time. The tokens of an answer are computed together, unless the perceptual
+ * slot attends to everything: through the slot, each token would then see later ones, unlike during generation.
  */
 export class ScoringRequest implements GenerationRequest {
   readonly maxSequences: number;
   sequences: readonly SequenceState[];
-  /** Per answer, the log-probability of each of its tokens; complete when the request is done. */
+  /** For each answer, the log-probability of each of its tokens; complete when the request is done. */
   readonly logProbs: number[][];
   readonly #answers: readonly (readonly number[])[];
-  /** Of one answer. */
+  /** Maximum number of tokens of one answer per step. */
   readonly #tokensPerStep: number;
   #prompt: SequenceState;
-  /** The answers that the sequences behind the prompt's stand for. */
+  /** Indices of the answers of the sequences that follow the prompt's. */
   #running: readonly number[] = [];
   readonly #waiting: number[];
 
@@ -116,7 +117,7 @@ export class ScoringRequest implements GenerationRequest {
     return this.logProbs[index]?.length === this.#answers[index]?.length;
   }
 
-  /** The sequence with the last token that has a score, and those to be scored but the last. */
+  /** Extends a sequence with the last scored token and all tokens to be scored except the last one. */
   #continueAnswer(index: number, sequence: SequenceState): SequenceState {
     const answer = this.#answers[index] ?? [];
     const known = this.logProbs[index]?.length ?? 0;

@@ -4,15 +4,15 @@ import { pendingCount } from "./sequence.js";
 import type { StepOutput, StepPlan } from "./step.js";
 
 export interface SchedulerLimits {
-  /** The most sequences that run at once, over all requests; more wait. */
+  /** Maximum number of running sequences over all requests; further requests wait. */
   readonly maxSequences: number;
-  /** The most tokens (sequences times columns) of a step, unless a single sequence has more. */
+  /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
 }
 
 export const defaultLimits: SchedulerLimits = { maxSequences: 64, maxBatchedTokens: 4096 };
 
-/** A running sequence, and what a step said about it, kept until all sequences of its request have been computed. */
+/** A running sequence and its output, which is kept until all sequences of the request have been computed. */
 interface Entry {
   readonly request: GenerationRequest;
   readonly sequence: SequenceState;
@@ -20,8 +20,8 @@ interface Entry {
 }
 
 /**
- * Decides which sequences compute next. There are no phases: each sequence catches up on its tokens that the cache does
- * not hold. Requests join and leave between any two steps. Synchronous, without devices or clocks.
+ * Decides which sequences are computed next. There are no separate phases: each sequence computes its tokens that are
+ * not cached yet. Requests join and leave between any two steps. Synchronous, and independent of devices and clocks.
  */
 export class Scheduler {
   readonly #limits: SchedulerLimits;
@@ -37,7 +37,7 @@ export class Scheduler {
     this.#limits = limits;
   }
 
-  /** Requests that wait for room. */
+  /** Number of requests that are waiting for capacity. */
   get waiting(): number {
     return this.#waiting.length;
   }
@@ -46,18 +46,18 @@ export class Scheduler {
     return this.#waiting.length === 0 && this.#running.length === 0;
   }
 
-  /** Queues a request; throws `invalid_option` if it needs more sequences than there are. */
+  /** Queues a request. @throws invalid_option if it needs more sequences than the limit allows */
   add(request: GenerationRequest): void {
     if (request.maxSequences > this.#limits.maxSequences) {
       throw new EpalmError(
         "invalid_option",
-        `needs ${request.maxSequences} sequences at once, the limit is ${this.#limits.maxSequences}`,
+        `request: expected at most ${this.#limits.maxSequences} sequences at once, got ${request.maxSequences}`,
       );
     }
     this.#waiting.push(request);
   }
 
-  /** Forgets a request, whatever its state; not between a plan and its commit. */
+  /** Removes a request in any state. Must not be called between a plan and its commit. */
   remove(request: GenerationRequest): void {
     const at = this.#waiting.indexOf(request);
     if (at >= 0) this.#waiting.splice(at, 1);
@@ -65,7 +65,7 @@ export class Scheduler {
     this.#entries = this.#entries.filter((entry) => entry.request !== request);
   }
 
-  /** The next step; undefined if there is nothing to do. Each plan must be committed before the next. */
+  /** Plans the next step; undefined if there is nothing to do. Each plan must be committed before the next one. */
   plan(): StepPlan | undefined {
     this.#admit();
     if (this.#entries.length === 0) return undefined;
@@ -89,7 +89,7 @@ export class Scheduler {
     };
   }
 
-  /** Takes the outputs of the planned step, one per active sequence, in order; returns the requests that moved on. */
+  /** Takes the outputs of the planned step, one per active sequence, in order. Returns the requests that advanced. */
   commit(outputs: readonly StepOutput[]): readonly GenerationRequest[] {
     const active = this.#active ?? [];
     this.#active = undefined;
@@ -119,7 +119,7 @@ export class Scheduler {
     if (sequences.length === 0) this.#running = this.#running.filter((other) => other !== request);
   }
 
-  /** First come, first served; a request's sequences are counted in full from the start, so that none gets stuck. */
+  /** First come, first served. A request reserves its maximum number of sequences, so that it never gets stuck. */
   #admit(): void {
     let room = this.#limits.maxSequences - this.#running.reduce((sum, request) => sum + request.maxSequences, 0);
     for (let request = this.#waiting[0]; request && request.maxSequences <= room; request = this.#waiting[0]) {
@@ -133,11 +133,11 @@ export class Scheduler {
 }
 
 /**
- * Which sequences a step computes, from how many elements each has pending. Sequences with one pending element (next tokens)
- * go together, all at once. Sequences with more (prompts, given answers) go together, up to `maxBatchedTokens`, but in steps
- * of their own, so that next tokens are not padded to the length of a prompt. Where there are both, the two kinds
- * take turns: a long prompt delays others by one step, and a stream of prompts cannot starve those who wait for
- * their next token.
+ * Chooses the sequences of a step from the number of pending elements of each sequence. All sequences with one pending
+ * element (the next token) are computed together. Sequences with more (prompts, given answers) are also batched, up to
+ * `maxBatchedTokens`, but in separate steps, so that next tokens are not padded to the length of a prompt. If there are
+ * sequences of both kinds, the kinds alternate: a long prompt delays other sequences by one step only, and a stream of
+ * prompts cannot starve sequences that wait for their next token.
  */
 export function chooseSequences(
   pending: readonly number[],

@@ -1,22 +1,22 @@
 import type { InjectionPlan } from "../adapter/injection-plan.js";
 import type { Tensor } from "../tensor/tensor.js";
 
-/** What a sequence hears of the world: the same for all sequences of a request. */
+/** The conditioning of a sequence, which all sequences of a request share. */
 export interface SequenceContext {
   readonly perception?: SequencePerception | undefined;
-  /** Soft tokens [P, E] before the text. */
+  /** Soft tokens before the text, [P, E]. */
   readonly softPrompt?: Tensor | undefined;
 }
 
 export interface SequencePerception {
   readonly plan: InjectionPlan;
-  /** [layers, d]: what the slot is overwritten with at each layer; anything where it is not. */
+  /** The state with which the slot is overwritten at each layer, [L, d]; arbitrary for layers without an overwrite. */
   readonly states: Float32Array;
 }
 
 /**
- * One sequence in the making. Its elements are the perceptual slot (where it is kept in the cache), the soft
- * tokens and the text, in this order; the cache holds the first `cached` of them.
+ * A sequence that is being computed. Its elements are the perceptual slot (if it is cached), the soft tokens and the
+ * text, in this order; the cache holds the first `cached` of them.
  */
 export interface Sequence {
   readonly context: SequenceContext;
@@ -24,7 +24,7 @@ export interface Sequence {
   readonly cached: number;
 }
 
-/** Spreads the K states [K, d] of an image over the layers of a decoder: [layers, d]. */
+/** Assigns the K perceptual states [K, d] to the layers of a decoder, [L, d]. */
 export function statesByLayer(states: Tensor, plan: InjectionPlan): Float32Array {
   const width = states.shape.at(-1) ?? 0;
   const data = states.data as Float32Array;
@@ -36,24 +36,24 @@ export function statesByLayer(states: Tensor, plan: InjectionPlan): Float32Array
 }
 
 /**
- * A slot that attends to itself alone never changes and is cached like any token. One that sees everything
- * changes with each new token: it is computed again in every step, and never cached.
+ * A slot that attends only to itself never changes and is cached like any token. A slot that attends to everything
+ * changes with each new token, so it is computed again in every step and never cached.
  */
 export function slotIsCached({ perception }: SequenceContext): boolean {
   return perception?.plan.perceptionSees === "itself";
 }
 
-/** How many elements stand before the text. */
+/** Number of elements before the text. */
 export function leadLength(context: SequenceContext): number {
   return (slotIsCached(context) ? 1 : 0) + (context.softPrompt?.shape[0] ?? 0);
 }
 
-/** Elements that the next step must compute. */
+/** Number of elements that the next step must compute. */
 export function pendingCount(sequence: Sequence): number {
   return leadLength(sequence.context) + sequence.text.length - sequence.cached;
 }
 
-/** Whether what the cache holds stays right when text follows. */
+/** Whether cached elements remain valid when text is appended. */
 export function isCacheable({ perception }: SequenceContext): boolean {
   return perception?.plan.cacheable ?? true;
 }

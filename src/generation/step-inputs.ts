@@ -4,13 +4,13 @@ import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 import { leadLength, pendingCount, type Sequence, slotIsCached } from "./sequence.js";
 import type { ScheduledSequence } from "./step.js";
 
-/** Where a sequence's elements stand in a step: columns [first, end) are elements, column 0 may be the slot alone. */
+/** The columns of a sequence's elements in a step, [first, end). If `first` is 1, column 0 is the perceptual slot. */
 export interface Columns {
   readonly first: number;
   readonly end: number;
 }
 
-/** The columns of a sequence: the slot that sees everything is computed in every step, before the pending elements. */
+/** The columns of a sequence. A slot that attends to everything is computed in every step, before pending elements. */
 export function columnsOf({ sequence, active }: ScheduledSequence): Columns {
   if (!active) return { first: 0, end: 0 };
   const first = sequence.context.perception && !slotIsCached(sequence.context) ? 1 : 0;
@@ -19,15 +19,15 @@ export function columnsOf({ sequence, active }: ScheduledSequence): Columns {
 
 export interface StepInputs {
   readonly feeds: Readonly<Record<string, Tensor>>;
-  /** How many scored tokens each sequence has. */
+  /** Number of scored tokens of each sequence. */
   readonly scoredCounts: readonly number[];
 }
 
 /**
- * The inputs of the decoder graph for some sequences, but for the cache (see adapter/decoder-graph.ts).
+ * The inputs of the decoder graph for a step, except the cache (see adapter/decoder-graph.ts).
  *
- * @param capacity time of the cache views, 0 where no sequence has anything cached
- * @param topCount how many best tokens are put out per scored token
+ * @param capacity length of the time axis of the cache views; 0 if nothing is cached for any sequence
+ * @param topCount number of most probable tokens to return per scored token
  */
 export function stepInputs(
   scheduled: readonly ScheduledSequence[],
@@ -42,7 +42,7 @@ export function stepInputs(
   return { feeds: step.feeds(topCount), scoredCounts: step.scoredCounts };
 }
 
-/** Fills the arrays of a step, sequence by sequence. B rows (one per sequence), T columns, C cached places. */
+/** Fills the arrays of a step, sequence by sequence: B rows (one per sequence), T columns, C cached positions. */
 class StepArrays {
   readonly scoredCounts: number[];
   readonly #ids: BigInt64Array;
@@ -120,7 +120,7 @@ class StepArrays {
     }
   }
 
-  /** Every element sees the cached ones, those before it in the step, and itself. */
+  /** Every element attends to the cached elements, to those before it in the step, and to itself. */
   #placeVisibility(sequence: Sequence, { end }: Columns, index: number): void {
     const keys = this.capacity + this.#width;
     for (let column = 0; column < end; column++) {
@@ -158,7 +158,7 @@ class StepArrays {
   }
 
   #placeScored({ needs }: ScheduledSequence, { first, end }: Columns, index: number): void {
-    // The best next tokens come after the last element; the graph wants a target all the same.
+    // Next tokens are scored after the last element; the graph requires a target in this case, too.
     const targets = needs.kind === "targets" ? needs.tokens : [0];
     const start = end - targets.length;
     if (start < first) {
@@ -185,7 +185,7 @@ function tensor(type: ElementType, shape: readonly number[], data: TypedArray): 
   return { type, shape, data };
 }
 
-/** Soft tokens that no id refers to: a table must have a row. */
+/** A soft prompt that no id refers to, because the table must have at least one row. */
 function noPrompt(width: number): Tensor {
   return tensor("float32", [1, width], new Float32Array(width));
 }
@@ -203,7 +203,7 @@ function joinPrompts(prompts: readonly Tensor[], width: number): Tensor {
   return tensor("float32", [rows, width], data);
 }
 
-/** Zeros for steps without a slot, made once per size: they are never written. */
+/** Zeros for steps without a slot, created once per size because they are never modified. */
 const emptyStateArrays = new Map<number, Float32Array>();
 
 function emptyStates(count: number, { layers, width }: DecoderShape): Float32Array {

@@ -1,11 +1,11 @@
 import type { Sequence } from "./sequence.js";
 import type { NextTokens } from "./strategies/strategy.js";
 
-/** What goes between the scheduler, which plans steps, and the decoder, which computes them. Plain data. */
+/** Plain data that the scheduler, which plans steps, and the decoder, which computes them, exchange. */
 
-/** What a sequence wants to know of its step. */
+/** The result that a sequence needs from a step. */
 export type LogitsRequest =
-  /** So many best next tokens after the last element, or the whole distribution. */
+  /** This many most probable tokens after the last element, or the whole distribution. */
   | { readonly kind: "next"; readonly count: number | "all" }
   /** The log-probability of one given token after each of the last pending elements. */
   | { readonly kind: "targets"; readonly tokens: readonly number[] };
@@ -13,25 +13,25 @@ export type LogitsRequest =
 /** A sequence's part in a step. */
 export interface ScheduledSequence {
   readonly sequence: Sequence;
-  /** False where a sequence only lies between two others: it computes nothing. */
+  /** False if the sequence is included only because it lies between two others; it is then not computed. */
   readonly active: boolean;
   readonly needs: LogitsRequest;
 }
 
-/** What the next step computes. */
+/** The plan of the next step. */
 export interface StepPlan {
-  /** For each sequence that runs now: its cache index before; undefined for one that begins. */
+  /** For each running sequence, its previous cache index; undefined for a new one. */
   readonly sources: readonly (number | undefined)[];
-  /** For each sequence that runs now: how many elements the cache holds of it. */
+  /** For each running sequence, the number of its cached elements. */
   readonly cachedLengths: readonly number[];
-  /** The step covers the sequences from here on, without a gap. */
+  /** Index of the first running sequence in the step; the others follow without a gap. */
   readonly first: number;
   readonly scheduled: readonly ScheduledSequence[];
 }
 
-/** What a step says about one sequence. */
+/** The output of a step for one sequence. */
 export interface StepOutput {
-  /** The best tokens after the sequence's last element; empty where targets were asked for. */
+  /** The most probable tokens after the sequence's last element; empty if targets were requested. */
   readonly next: NextTokens;
   /** Natural log-probability of each target. */
   readonly targetLogProbs: readonly number[];

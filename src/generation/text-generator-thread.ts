@@ -5,7 +5,7 @@ import type { RankingOptions } from "./ranking.js";
 import type { GenerateOptions, Generation, RankedTexts, TextRequest } from "./text-generator.js";
 import type { OpenDecoder } from "./text-generator-thread.worker.js";
 
-/** A `TextGenerator` in a thread of its own: the caller's event loop only moves requests and texts. */
+/** A `TextGenerator` in a worker thread; the caller's event loop only passes requests and texts. */
 export class RemoteTextGenerator {
   readonly #thread: Thread;
 

@@ -9,7 +9,7 @@ import type { GenerationOptions } from "./options.js";
 import type { RankingOptions } from "./ranking.js";
 import { type SpecialTokenIds, TextGenerator, type TextRequest } from "./text-generator.js";
 
-/** The thread behind `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
+/** The worker of `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
 
 export interface OpenDecoder {
   readonly graph: string;

@@ -13,18 +13,18 @@ import { createStrategy } from "./strategies/create-strategy.js";
 import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategies/strategy.js";
 
-/** What a text is about: projected states of one medium, and the soft tokens of the same adapter. */
+/** The conditioning of a text: the perceptual states of one medium and the soft prompt of the same adapter. */
 export interface Conditioning {
-  /** [K, d], and where they go; absent when a text is made blind. */
+  /** Perceptual states [K, d] and the layers that they overwrite; absent without a medium. */
   readonly perception?: { readonly states: Tensor; readonly plan: InjectionPlan } | undefined;
-  /** [P, E] */
+  /** Shape [P, E]. */
   readonly softPrompt?: Tensor | undefined;
 }
 
-/** Plain data, so that it can cross to another thread. */
+/** Plain data, so that it can be sent to another thread. */
 export interface TextRequest {
   readonly prompt: readonly TemplatePart[];
-  /** What the task puts between prompt and answer; see the manifest. */
+  /** The task's text between prompt and answer; see the manifest. */
   readonly answerPrefix: string;
   readonly conditioning: Conditioning;
 }
@@ -33,9 +33,9 @@ export interface GeneratedText {
   readonly text: string;
   /** New tokens, without the end token. */
   readonly tokens: readonly number[];
-  /** What each token adds to the text; empty while a character's bytes are incomplete. */
+  /** The string that each token adds to the text; empty while a character's bytes are incomplete. */
   readonly pieces: readonly string[];
-  /** Natural log-probability of each token, the end token's last where the text ended with one. */
+  /** Natural log-probability of each token; if the text ended with an end token, that token's is the last. */
   readonly logProbs: readonly number[];
   readonly score: number;
   readonly finish: FinishReason;
@@ -45,7 +45,7 @@ export interface Generation {
   /** Best first. */
   readonly texts: readonly GeneratedText[];
   readonly promptTokens: number;
-  /** Of all texts together. */
+  /** Number of new tokens of all texts together. */
   readonly newTokens: number;
 }
 
@@ -56,26 +56,26 @@ export interface RankedText extends RankedAnswer {
 export interface RankedTexts {
   /** Best first. */
   readonly answers: readonly RankedText[];
-  /** Of the prompt, and of all candidates with their end tokens: they are read like a prompt. */
+  /** Tokens of the prompt and of all candidates with their end tokens, which are processed like a prompt. */
   readonly promptTokens: number;
 }
 
 export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Gets the text piece by piece; for one text without beams, else all of it at the end. */
+  /** Receives the text piece by piece. With beams or several texts, it receives the whole best text at the end. */
   readonly onText?: ((piece: string) => void) | undefined;
 }
 
-/** What a text generator must know of its decoder's text. */
+/** The start token and the end tokens of a decoder. */
 export interface SpecialTokenIds {
   readonly bosTokenId: number;
   readonly eosTokenIds: readonly number[];
 }
 
-/** Candidate answers of one request; each is some sequences' work. */
+/** Maximum number of candidate answers in one request; each of them has to be computed. */
 export const MAX_CANDIDATES = 4096;
 
-/** Text in, text out, on one engine. */
+/** Generates and ranks texts with one engine. */
 export class TextGenerator {
   readonly #engine: Engine;
   readonly #tokenizer: Tokenizer;
@@ -106,8 +106,10 @@ export class TextGenerator {
   }
 
   /**
-   * Ranks given answers by their probability after the prompt, best first. An answer is what the model would write,
-   * the end token included, so that "a dog" is not the better for being the beginning of "a dog house".
+   * Ranks candidate answers by their probability after the prompt, best first. The probability includes the end token,
+   * so that "a dog" has no advantage from being the beginning of "a dog house".
+   *
+   * @throws invalid_option, too_large, aborted
    */
   async rank(
     request: TextRequest,
@@ -121,7 +123,8 @@ export class TextGenerator {
     const [end = 0] = this.#specialTokens.eosTokenIds;
     const answers = candidates.map((text, index) => {
       const tokens = answerTokens(this.#tokenizer, request, prompt, text);
-      if (tokens.length === 0) throw unexpected("invalid_option", `candidates[${index}]`, "a text", "none");
+      if (tokens.length === 0)
+        throw unexpected("invalid_option", `candidates[${index}]`, "a non-empty string", "an empty one");
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });
@@ -134,7 +137,7 @@ export class TextGenerator {
     };
   }
 
-  /** Log-probability of each token of a text but the first, with no prompt before it: for measuring models. */
+  /** Natural log-probability of each token of a text except the first, without a prompt, for evaluating models. */
   async scoreText(text: string): Promise<number[]> {
     const [first = this.#specialTokens.bosTokenId, ...rest] = this.#tokenizer.encode(text);
     if (rest.length === 0) return [];
@@ -148,7 +151,7 @@ export class TextGenerator {
     return this.#engine.counts;
   }
 
-  /** The prompt's ids; the start token alone where it has none. */
+  /** The prompt's token ids; only the start token if the prompt is empty. */
   promptTokens(request: TextRequest): number[] {
     return promptTokens(this.#tokenizer, request, this.#specialTokens.bosTokenId);
   }
@@ -158,7 +161,7 @@ export class TextGenerator {
     if (promptTokens + newTokens <= positions) return;
     throw new EpalmError(
       "too_large",
-      `${field}: the prompt's ${promptTokens} tokens and ${newTokens} more are above the model's limit of ${positions}`,
+      `${field}: the prompt has ${promptTokens} tokens, and ${newTokens} more exceed the model's limit of ${positions}`,
     );
   }
 
@@ -179,7 +182,7 @@ function contextOf({ conditioning: { perception, softPrompt } }: TextRequest): S
   };
 }
 
-/** Gives out a text while it grows: only what cannot change any more, and exactly the final text in the end. */
+/** Streams a growing text: it emits only characters that cannot change, and in total exactly the final text. */
 class StreamedText {
   readonly #stream: TextStream;
   readonly #stop: readonly string[];
@@ -199,7 +202,7 @@ class StreamedText {
     if (!tokens) return;
     for (const token of tokens.slice(this.#read)) this.#text += this.#stream.push(token);
     this.#read = tokens.length;
-    // White space at the end may turn out to be the last, and the final text has none there.
+    // White space at the end is held back, because the final text is trimmed.
     this.#give(streamableText(this.#text, this.#stop).trimEnd().trimStart());
   }
 

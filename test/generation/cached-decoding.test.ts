@@ -9,7 +9,7 @@ import type { FinishedHypothesis } from "../../src/generation/strategies/strateg
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { type GoldenDecoder, goldens, openGolden, writingJob } from "../support/golden-decoder.js";
 
-/** Log-probabilities of two orders of summation in float32. */
+/** Difference of log-probabilities between two orders of summation in float32. */
 const TOLERANCE = 1e-3;
 
 function assertSame(found: readonly number[], expected: readonly number[], what: string): void {
@@ -22,7 +22,7 @@ function assertSame(found: readonly number[], expected: readonly number[], what:
   });
 }
 
-/** Every token's log-probability when the whole text before it is computed anew, nothing being cached. */
+/** The log-probability of every token, with the whole preceding text recomputed without a cache. */
 async function recomputed(
   { decoder }: GoldenDecoder,
   context: SequenceContext,
@@ -62,7 +62,7 @@ async function write(
   return hypotheses();
 }
 
-/** Three soft tokens that no golden adapter has. */
+/** Three soft tokens that differ from those of all golden adapters. */
 function waves({ decoder }: GoldenDecoder): Tensor {
   const shape = [3, decoder.shape.embeddingWidth];
   return {
@@ -72,7 +72,7 @@ function waves({ decoder }: GoldenDecoder): Tensor {
   };
 }
 
-/** An engine looks for more work once more before it gives the cache back; a decoder has one engine at a time. */
+/** Waits until the engine has freed the cache: a decoder can have only one engine at a time. */
 async function untilIdle(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await setImmediate();
 }
@@ -86,16 +86,16 @@ for (const name of goldens) {
     after(() => golden.close());
 
     const settings: [string, (index: number) => SequenceContext][] = [
-      ["as the adapter has it", (index) => golden.context(index)],
-      ["a slot that sees itself", (index) => golden.context(index, { perceptionSees: "itself" })],
-      ["a slot that sees everything", (index) => golden.context(index, { perceptionSees: "everything" })],
+      ["the adapter's own settings", (index) => golden.context(index)],
+      ["a slot that attends to itself", (index) => golden.context(index, { perceptionSees: "itself" })],
+      ["a slot that attends to everything", (index) => golden.context(index, { perceptionSees: "everything" })],
       [
-        "a slot left alone early",
+        "a slot whose injection ends early",
         (index) => golden.context(index, { perceptionSees: "everything", startLayer: 1, endLayer: 3 }),
       ],
       ["another adapter's soft prompt", (index) => ({ ...golden.context(index), softPrompt: waves(golden) })],
-      ["a soft prompt without a picture", () => ({ softPrompt: waves(golden) })],
-      ["text alone", () => ({})],
+      ["a soft prompt without an image", () => ({ softPrompt: waves(golden) })],
+      ["text only", () => ({})],
     ];
 
     for (const [what, contextOf] of settings) {
@@ -108,12 +108,16 @@ for (const name of goldens) {
             ...best.tokens,
             ...(best.finish === "end" ? golden.specialTokens.eosTokenIds.slice(0, 1) : []),
           ];
-          assertSame(best.logProbs, await recomputed(golden, contextOf(index), prompt, tokens), `row ${index}, token`);
+          assertSame(
+            best.logProbs,
+            await recomputed(golden, contextOf(index), prompt, tokens),
+            `sequence ${index}, token`,
+          );
         }
       });
     }
 
-    it("gives each of many ragged rows what it gives the row alone", async () => {
+    it("gives each of many sequences of different lengths the same result as alone", async () => {
       const requests = golden.prompts.flatMap((prompt, index) =>
         settings.map(([, contextOf], kind) => ({
           context: contextOf(index),
@@ -131,7 +135,7 @@ for (const name of goldens) {
         alone.push(await write(golden, single, context, prompt, options));
       }
       await untilIdle();
-      // Few sequences and tokens at once: jobs wait, join and leave while others run.
+      // The limits are low, so that requests wait, join and leave while others run.
       const engine = new Engine(golden.decoder, { maxSequences: 12, maxBatchedTokens: 40 });
       const together = await Promise.all(
         requests.map(({ context, prompt, options }) => write(golden, engine, context, prompt, options)),
@@ -148,10 +152,10 @@ for (const name of goldens) {
         }
       });
       await untilIdle();
-      assert.equal(golden.decoder.cacheBytes, 0, "the cache is given back");
+      assert.equal(golden.decoder.cacheBytes, 0, "the cache is freed");
     });
 
-    it("scores given answers as it would score them one token at a time", async () => {
+    it("scores given answers as if they were computed one token at a time", async () => {
       const engine = new Engine(golden.decoder);
       const prompt = golden.prompts[0] ?? [];
       const answers = [[5], [7, 9, 11], [20, 21], ...Array.from({ length: 20 }, (_, i) => [30 + i, 40 + i, 50])];
@@ -179,7 +183,7 @@ describe("an engine", () => {
   });
   after(() => golden.close());
 
-  it("gives up a job at once when it is taken back, and goes on with the others", async () => {
+  it("stops a request at once when it is cancelled, and continues with the others", async () => {
     const engine = new Engine(golden.decoder);
     const [prompt = []] = golden.prompts;
     const controller = new AbortController();
@@ -203,7 +207,7 @@ describe("an engine", () => {
     await assert.rejects(engine.run(long.job, { signal: controller.signal }), { code: "aborted" });
   });
 
-  it("keeps what a caller's own function throws from the others", async () => {
+  it("rejects only the request whose callback throws", async () => {
     await untilIdle();
     const engine = new Engine(golden.decoder);
     const [prompt = []] = golden.prompts;
@@ -220,7 +224,7 @@ describe("an engine", () => {
     assert.equal(golden.decoder.cacheBytes, 0);
   });
 
-  it("is not hurt by a signal that fires too late", async () => {
+  it("ignores a signal that fires after the request is done", async () => {
     const engine = new Engine(golden.decoder);
     const controller = new AbortController();
     const { job } = writingJob(golden.context(0), golden.prompts[0] ?? [], { maxNewTokens: 2 }, []);
@@ -230,12 +234,12 @@ describe("an engine", () => {
     assert.equal(golden.decoder.cacheBytes, 0);
   });
 
-  it("rejects what it runs when a step fails, and works again afterwards", async () => {
+  it("rejects the running requests when a step fails, and works again afterwards", async () => {
     await untilIdle();
     const engine = new Engine(golden.decoder);
     const [prompt = []] = golden.prompts;
     const wrong = writingJob(golden.context(0), [1e6], { maxNewTokens: 3 }, []);
-    // An id far behind the vocabulary is a soft token that no table has.
+    // An id far above the vocabulary refers to a soft token that does not exist.
     await assert.rejects(engine.run(wrong.job), { code: "internal" });
     const [best] = await write(golden, engine, golden.context(0), prompt, { maxNewTokens: 3 });
     assert.equal(best?.logProbs.length, 3);

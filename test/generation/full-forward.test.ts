@@ -4,7 +4,7 @@ import { Engine } from "../../src/generation/engine.js";
 import { type GoldenDecoder, goldens, openGolden, writingJob } from "../support/golden-decoder.js";
 import { nextLogProbs } from "./full-forward.js";
 
-/** Log-probabilities of two orders of summation in float32. */
+/** Difference of log-probabilities between two orders of summation in float32. */
 const TOLERANCE = 1e-4;
 
 describe("greedy decoding with a cache", () => {
@@ -17,11 +17,11 @@ describe("greedy decoding with a cache", () => {
       after(() => golden.close());
 
       const settings = [
-        ["as the adapter has it", {}],
-        ["a slot left alone early", { perceptionSees: "everything", startLayer: 1, endLayer: 3 }],
+        ["the adapter's own settings", {}],
+        ["a slot whose injection ends early", { perceptionSees: "everything", startLayer: 1, endLayer: 3 }],
       ] as const;
       for (const [what, change] of settings) {
-        it(`chooses what a run over the whole text finds best: ${what}`, async () => {
+        it(`chooses the best token of a run over the whole text: ${what}`, async () => {
           const engine = new Engine(golden.decoder);
           for (const [index, prompt] of golden.prompts.entries()) {
             const context = golden.context(index, change);

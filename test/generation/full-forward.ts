@@ -4,15 +4,15 @@ import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
 import type { GoldenDecoder } from "../support/golden-decoder.js";
 
 /**
- * Log-probabilities of all tokens after a text, from one run over the whole of it with the feeds of the training:
- * no code of cache or scheduler has a part in it.
+ * Log-probabilities of all tokens after a text, from one run over the whole text with the inputs of training, without
+ * the cache and the scheduler.
  */
 export async function nextLogProbs(
   { decoder: { shape }, session }: GoldenDecoder,
   { perception, softPrompt }: Required<Conditioning>,
   text: readonly number[],
 ): Promise<Float32Array> {
-  if (!perception || !softPrompt) throw new RangeError("a full forward is for grounded texts");
+  if (!perception || !softPrompt) throw new RangeError("a full forward pass requires conditioning");
   const { states, plan } = perception;
   const sequence = (data: readonly number[]): Tensor => ({
     type: "int64",
@@ -27,7 +27,7 @@ export async function nextLogProbs(
   return ofAll.slice(-shape.vocabulary).map((logit) => logit - normalizer);
 }
 
-/** Log-probability of each token of an answer, each from a run of its own over all that stands before it. */
+/** Log-probability of each token of an answer, each from a separate run over all preceding tokens. */
 export async function answerLogProbs(
   golden: GoldenDecoder,
   conditioning: Required<Conditioning>,

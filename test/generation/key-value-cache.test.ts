@@ -15,12 +15,12 @@ const shape = {
   positions: 512,
 };
 
-/** What stands at one place of the cache for an element; no two places of any elements are alike. */
+/** A unique number for each element, part and channel of the cache. */
 function number(element: number, part: number, channel: number): number {
   return (element * 2 * LAYERS * KEY_HEADS + part) * HEAD_SIZE + channel + 1;
 }
 
-/** `new_keys_values` of a step whose row r has `elements[r]` in its columns, padded on the right. */
+/** `new_keys_values` of a step: row r has `elements[r]` in its columns and is padded on the right. */
 function fresh(elements: readonly (readonly number[])[]): Tensor {
   const columns = Math.max(...elements.map((row) => row.length));
   const parts = 2 * LAYERS * KEY_HEADS;
@@ -51,7 +51,7 @@ function append(cache: KeyValueCache, rows: readonly { readonly at: number; read
   );
 }
 
-/** Compares the first `elements[r].length` places of rows from `first` on, in every layer, head and channel. */
+/** Compares the first `elements[r].length` positions of the rows from `first` on, in every layer, head and channel. */
 function assertHolds(cache: KeyValueCache, first: number, elements: readonly (readonly number[])[]): void {
   const feeds = cache.feeds(first, elements.length, false);
   for (let part = 0; part < 2 * LAYERS * KEY_HEADS; part++) {
@@ -82,14 +82,14 @@ function filled(rows: readonly (readonly number[])[]): KeyValueCache {
 describe("KeyValueCache", () => {
   const rows = [[10, 11, 12], [20, 21], [30], [40, 41, 42, 43]];
   const orders: [string, (number | undefined)[]][] = [
-    ["leaves rows where they are", [0, 1, 2, 3]],
+    ["keeps rows in place", [0, 1, 2, 3]],
     ["swaps two rows", [1, 0, 2, 3]],
-    ["turns a ring", [1, 2, 3, 0]],
-    ["turns two rings", [1, 0, 3, 2]],
+    ["rotates a cycle of rows", [1, 2, 3, 0]],
+    ["rotates two cycles", [1, 0, 3, 2]],
     ["forks one row", [2, 2, 2, 2]],
-    ["forks out of a ring", [1, 0, 0, 1, 1]],
+    ["forks rows of a cycle", [1, 0, 0, 1, 1]],
     ["drops rows", [3]],
-    ["begins empty rows between others", [0, undefined, 1, undefined, 2]],
+    ["adds empty rows between others", [0, undefined, 1, undefined, 2]],
   ];
   for (const [what, sources] of orders) {
     it(what, () => {
@@ -104,7 +104,7 @@ describe("KeyValueCache", () => {
     });
   }
 
-  it("keeps what it holds when it grows, in rows and in time", () => {
+  it("keeps its content when it grows in rows and in time", () => {
     const cache = filled(rows);
     const before = cache.bytes;
     cache.reserve(7, 300);
@@ -112,13 +112,13 @@ describe("KeyValueCache", () => {
     assertHolds(cache, 0, rows);
   });
 
-  it("gives views of some rows, and of no time at all", () => {
+  it("returns views of a range of rows, and views without positions", () => {
     const cache = filled(rows);
     assertHolds(cache, 1, rows.slice(1, 3));
     assert.deepEqual(cache.feeds(1, 2, true)["past_keys.0"]?.shape, [2, KEY_HEADS, 0, HEAD_SIZE]);
   });
 
-  it("shows in its views what is stored after they were made", () => {
+  it("updates existing views when columns are stored", () => {
     const cache = filled(rows);
     const view = cache.feeds(0, 4, false);
     append(cache, [{ at: 3, elements: [13] }]);
@@ -126,13 +126,13 @@ describe("KeyValueCache", () => {
     assertHolds(cache, 0, [[10, 11, 12, 13]]);
   });
 
-  it("stores the columns that are kept, and no others", () => {
+  it("stores only the kept columns", () => {
     const cache = filled(rows);
     cache.append(fresh([[98, 99, 22, 97]]), [{ cacheIndex: 1, stepIndex: 0, from: 2, to: 3, at: 2 }]);
     assertHolds(cache, 0, [rows[0] ?? [], [20, 21, 22], rows[2] ?? []]);
   });
 
-  it("gives its memory back", () => {
+  it("frees its memory", () => {
     const cache = filled(rows);
     cache.clear();
     assert.deepEqual([cache.bytes, cache.capacity], [0, 0]);
@@ -141,9 +141,9 @@ describe("KeyValueCache", () => {
     assertHolds(cache, 0, [[5]]);
   });
 
-  it("is an array of rows, whatever is done to it", () => {
+  it("behaves like an array of rows under any sequence of operations", () => {
     const step = fc.record({
-      /** Sources as fractions of the rows that there are; null begins a row. */
+      /** Sources modulo the number of rows; null adds an empty row. */
       sources: fc.array(fc.option(fc.nat(999), { freq: 4 }), { minLength: 1, maxLength: 7 }),
       cut: fc.nat(3),
       appended: fc.integer({ min: 1, max: 40 }),

@@ -11,7 +11,7 @@ import {
 import type { ScheduledSequence, StepOutput, StepPlan } from "../../src/generation/step.js";
 import { rowOutput, type TableModel } from "../support/table-model.js";
 
-/** A context of which only the sizes matter. */
+/** A context for tests in which only the sizes matter. */
 export function contextOf(
   softTokens: number,
   slot?: Pick<InjectionPlan, "perceptionSees" | "cacheable">,
@@ -22,8 +22,8 @@ export function contextOf(
 }
 
 /**
- * A decoder whose cache holds labels in place of numbers, and whose answers come from a table. Each step checks that
- * what the cache holds of a sequence are the sequence's own elements.
+ * A decoder whose cache holds labels instead of numbers, and whose outputs come from a table. Each step checks that the
+ * cache holds each sequence's own elements.
  */
 export class LabelDecoder {
   readonly #model: TableModel;
@@ -65,14 +65,14 @@ export class LabelDecoder {
     return { next: { tokens: [], logProbs: [] }, targetLogProbs };
   }
 
-  /** Of one token after some others. */
+  /** Log-probability of one token after the tokens `before`. */
   logProb(before: readonly number[], token: number): number {
     const { tokens, logProbs } = rowOutput(this.#model.logitsAfter(before));
     return logProbs[Array.from(tokens).indexOf(token)] ?? Number.NaN;
   }
 }
 
-/** Steps until nothing is left to do, or `limit`; returns how many there were. */
+/** Runs steps until nothing is left to do, at most `limit`; returns their number. */
 export function drain(scheduler: Scheduler, decoder: LabelDecoder, limit = 1000): number {
   for (let steps = 0; steps < limit; steps++) {
     const plan = scheduler.plan();

@@ -20,7 +20,7 @@ describe("parseGenerationOptions", () => {
     });
   });
 
-  it("follows beams above 1", () => {
+  it("uses beam search with beams above 1", () => {
     assert.deepEqual(parseGenerationOptions({ beams: 3, temperature: 0, earlyStopping: "never" }).search, {
       method: "beams",
       beams: 3,
@@ -48,7 +48,7 @@ describe("parseGenerationOptions", () => {
     [{ beams: 17 }, /^beams: expected an integer from 1 to 16, got 17$/],
     [{ temperature: Number.NaN }, /^temperature: expected a number from 0 to 2, got NaN$/],
     [{ temperature: -0.1 }, /^temperature/],
-    [{ temperature: 1, topP: 0 }, /^topP: expected a number above 0, at most 1, got 0$/],
+    [{ temperature: 1, topP: 0 }, /^topP: expected a number above 0 and at most 1, got 0$/],
     [{ temperature: 1, topK: 0 }, /^topK: expected an integer from 1 to 1000, got 0$/],
     [{ temperature: 1, seed: 2 ** 53 }, /^seed/],
     [{ beams: 2, lengthPenalty: Infinity }, /^lengthPenalty/],
@@ -64,7 +64,7 @@ describe("parseGenerationOptions", () => {
     [{ temperature: 1, lengthPenalty: 2 }, /^lengthPenalty: expected no value without beams above 1, got 2$/],
   ];
   for (const [options, message] of refused) {
-    it(`refuses what matches ${message}`, () => {
+    it(`rejects invalid options with ${message}`, () => {
       assert.throws(() => parseGenerationOptions(options), {
         name: "EpalmError",
         code: "invalid_option",
@@ -73,7 +73,7 @@ describe("parseGenerationOptions", () => {
     });
   }
 
-  it("takes the type it documents", () => {
+  it("accepts options of the documented type", () => {
     const options: GenerationOptions = { maxNewTokens: 4096, stop: ["\n"], temperature: 2, topP: 1, seed: 0 };
     assert.deepEqual(parseGenerationOptions(options).limits, {
       maxNewTokens: 4096,

@@ -17,7 +17,7 @@ describe("rankAnswers", () => {
     );
   });
 
-  it("ranks by their mean", () => {
+  it("ranks by the mean of log-probabilities", () => {
     assert.deepEqual(
       rankAnswers(answers, { normalisation: "mean" }).map(({ index, score, logProb }) => [index, score, logProb]),
       [
@@ -28,7 +28,7 @@ describe("rankAnswers", () => {
     );
   });
 
-  it("normalises scores to probabilities that sum to 1, however small", () => {
+  it("normalises scores to probabilities that sum to 1, even if they are tiny", () => {
     const logProbs = fc.array(fc.double({ min: -1e4, max: 0, noNaN: true }), { minLength: 1, maxLength: 8 });
     fc.assert(
       fc.property(fc.array(logProbs, { minLength: 1, maxLength: 10 }), (given) => {
@@ -47,7 +47,7 @@ describe("rankAnswers", () => {
     );
   });
 
-  it("refuses no answers, an empty answer and numbers that are none", () => {
+  it("rejects an empty list, an empty answer and NaN", () => {
     assert.throws(() => rankAnswers([]), { code: "invalid_option" });
     assert.throws(() => rankAnswers([[-1], []]), { code: "invalid_option", message: /answers\[1\]/ });
     assert.throws(() => rankAnswers([[Number.NaN]]), { code: "internal", message: /answers\[0\]/ });

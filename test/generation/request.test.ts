@@ -20,7 +20,7 @@ const contexts: readonly SequenceContext[] = [
   contextOf(2, { perceptionSees: "everything", cacheable: false }),
 ];
 
-/** A job, and how to see that it gave what it gives alone. */
+/** A request, and a check that its result is the same as alone. */
 interface Request {
   readonly job: GenerationRequest;
   assertRight(decoder: LabelDecoder): void;
@@ -74,8 +74,8 @@ const request = fc.oneof(
   fc.tuple(anyContext, prompts, answers).map((parts) => () => scoring(...parts)),
 );
 
-describe("jobs on one scheduler", () => {
-  it("end with what each gives alone, whenever they come and whichever leave", () => {
+describe("requests on one scheduler", () => {
+  it("give the same results as alone, whenever requests arrive or are removed", () => {
     const arrival = fc.record({ request, begins: fc.nat(12), leaves: fc.option(fc.nat(20), { freq: 3 }) });
     fc.assert(
       fc.property(fc.array(arrival, { minLength: 1, maxLength: 8 }), fc.nat(40), (arrivals, more) => {
@@ -102,7 +102,7 @@ describe("jobs on one scheduler", () => {
     );
   });
 
-  it("wait for room in the order in which they came, a small one behind a large one too", () => {
+  it("wait in order of arrival, even a small one after a large one", () => {
     const [scheduler, decoder] = [new Scheduler({ maxSequences: 5, maxBatchedTokens: 100 }), new LabelDecoder(model)];
     const ended: string[] = [];
     const jobs = new Map<GenerationRequest, string>();
@@ -125,7 +125,7 @@ describe("jobs on one scheduler", () => {
     assert.deepEqual(ended, ["first", "small", "large"]);
   });
 
-  it("get next tokens every other step at least, however many prompts come", () => {
+  it("get their next token in at least every other step, regardless of the number of prompts", () => {
     const [scheduler, decoder] = [new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     const { job } = writing({}, [1], { maxNewTokens: 20 });
     scheduler.add(job);
@@ -138,7 +138,7 @@ describe("jobs on one scheduler", () => {
     assert.ok(steps <= 2 * 20, `${steps} steps`);
   });
 
-  it("get their prompt computed at once, however many wait for next tokens", () => {
+  it("get their prompt computed immediately, regardless of the number of sequences that need a next token", () => {
     const [scheduler, decoder] = [new Scheduler({ maxSequences: 8, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     for (let others = 0; others < 7; others++) scheduler.add(writing({}, [1], { maxNewTokens: 50 }).job);
     scheduler.commit(decoder.step(scheduler.plan() ?? assert.fail("nothing to do")));
@@ -148,7 +148,7 @@ describe("jobs on one scheduler", () => {
     assert.equal(job.sequences[0]?.text.length, 31);
   });
 
-  it("can leave while they wait, before their first step, and between steps", () => {
+  it("can be removed while they wait, before their first step, and between steps", () => {
     const [scheduler, decoder] = [new Scheduler({ maxSequences: 2, maxBatchedTokens: 8 }), new LabelDecoder(model)];
     const [first, second, third] = [1, 2, 3].map((id) => writing({}, [id], { beams: 2, maxNewTokens: 4 }));
     assert.ok(first && second && third);
@@ -164,10 +164,10 @@ describe("jobs on one scheduler", () => {
   });
 });
 
-describe("ScoringJob", () => {
+describe("ScoringRequest", () => {
   const [seesItself, seesEverything] = [contexts[2] ?? {}, contexts[3] ?? {}];
 
-  it("computes an answer at once, but token by token where the slot would see what follows", () => {
+  it("computes an answer in one step, but token by token if the slot attends to later tokens", () => {
     for (const [context, steps] of [
       [{}, 2],
       [seesItself, 2],
@@ -181,7 +181,7 @@ describe("ScoringJob", () => {
     }
   });
 
-  it("needs no rows beside the prompt's for answers of one token", () => {
+  it("needs only the prompt's sequence for answers of one token", () => {
     const job = new ScoringRequest({}, [1], [[2], [3], [4]]);
     assert.equal(job.maxSequences, 1);
   });

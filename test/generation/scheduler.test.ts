@@ -8,35 +8,35 @@ import { pendingCount } from "../../src/generation/sequence.js";
 import type { StepPlan } from "../../src/generation/step.js";
 import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
 
-describe("chooseRows", () => {
+describe("chooseSequences", () => {
   const cases: [string, number[], boolean, number, boolean[]][] = [
-    ["all next tokens at once", [1, 1, 0, 1], false, 100, [true, true, false, true]],
+    ["all next tokens together", [1, 1, 0, 1], false, 100, [true, true, false, true]],
     ["a prompt before next tokens", [1, 5, 1], false, 100, [false, true, false]],
-    ["next tokens after a prompt, even if another waits", [1, 5, 1], true, 100, [true, false, true]],
+    ["next tokens after a prompt, even if another one is waiting", [1, 5, 1], true, 100, [true, false, true]],
     ["prompts together up to the limit", [5, 5, 5], false, 10, [true, true, false]],
-    ["one prompt that is above the limit by itself", [50, 5], false, 10, [true, false]],
-    ["prompts again where nothing else waits", [5, 0], true, 100, [true, false]],
+    ["a single prompt that exceeds the limit", [50, 5], false, 10, [true, false]],
+    ["prompts again if nothing else is waiting", [5, 0], true, 100, [true, false]],
   ];
   for (const [what, pending, longWasLast, stepTokens, expected] of cases) {
-    it(`takes ${what}`, () => assert.deepEqual(chooseSequences(pending, longWasLast, stepTokens).active, expected));
+    it(`chooses ${what}`, () => assert.deepEqual(chooseSequences(pending, longWasLast, stepTokens).active, expected));
   }
 });
 
 describe("Scheduler", () => {
-  /** The cache as lists of tokens: what `sources` and the step's columns make of it. */
+  /** Applies `sources` and the step's columns to a cache of lists of tokens. */
   function apply(cache: number[][], plan: StepPlan): number[][] {
     const moved = plan.sources.map((source, sequence) =>
       source === undefined ? [] : (cache[source] ?? []).slice(0, plan.cachedLengths[sequence]),
     );
     plan.scheduled.forEach(({ sequence, active }, index) => {
       const at = plan.first + index;
-      assert.deepEqual(moved[at], sequence.text.slice(0, sequence.cached), "the cache holds the row's own tokens");
+      assert.deepEqual(moved[at], sequence.text.slice(0, sequence.cached), "the cache holds the sequence's own tokens");
       if (active) moved[at] = [...sequence.text];
     });
     return moved;
   }
 
-  it("ends every job, and never mixes up what the cache holds", () => {
+  it("completes every request and never mixes up the rows of the cache", () => {
     const request = fc.record({
       prompt: fc.integer({ min: 1, max: 9 }),
       beams: fc.integer({ min: 1, max: 4 }),
@@ -98,7 +98,7 @@ describe("Scheduler", () => {
     );
   });
 
-  it("refuses a job that needs more rows than there are", () => {
+  it("rejects a request that needs more sequences than the limit", () => {
     const strategy = createStrategy(parseGenerationOptions({ beams: 5 }), {
       eosTokenIds: new Set(),
       decode: () => "",

@@ -36,7 +36,7 @@ describe("TextGenerator", () => {
     return { pieces, text: texts[0]?.text ?? "" };
   }
 
-  it("streams pieces that join to the final text, broken characters included", async () => {
+  it("streams pieces that join to the final text, including invalid characters", async () => {
     for (const text of questions) {
       for (let seed = 0; seed < 12; seed++) {
         const options = { temperature: seed % 2 === 0 ? 2 : 0.7, seed, maxNewTokens: 20 };
@@ -47,14 +47,14 @@ describe("TextGenerator", () => {
     }
   });
 
-  it("streams beams, or several texts, all at once at the end", async () => {
+  it("streams the whole text at the end with beams or several texts", async () => {
     for (const options of [{ beams: 3 }, { temperature: 1, numReturnSequences: 2 }]) {
       const { pieces, text } = await streamed(question(golden, "what"), { ...options, maxNewTokens: 6 });
       assert.deepEqual(pieces, text === "" ? [] : [text]);
     }
   });
 
-  it("stops at a stop string wherever tokens break it, and streams none of it", async () => {
+  it("stops at a stop string regardless of token boundaries, and streams none of it", async () => {
     let [spanned, stopped] = [0, 0];
     for (let seed = 0; seed < 10; seed++) {
       const options = { temperature: 1.5, seed, maxNewTokens: 16 };
@@ -73,14 +73,14 @@ describe("TextGenerator", () => {
     assert.ok(stopped > 20 && spanned > 10, `${stopped} stop strings, ${spanned} of them over several tokens`);
   });
 
-  it("draws the same with the same seed, and else something else", async () => {
+  it("draws the same tokens with the same seed, and others with another seed", async () => {
     const draw = async (seed: number) =>
       (await generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 })).texts[0]?.tokens;
     assert.deepEqual(await draw(7), await draw(7));
     assert.notDeepEqual(await draw(7), await draw(8));
   });
 
-  it("gives several texts, and counts the tokens of all", async () => {
+  it("returns several texts and counts the tokens of all", async () => {
     const options = { temperature: 1, numReturnSequences: 3, maxNewTokens: 5 };
     const { texts, newTokens, promptTokens } = await generator.generate(question(golden, "what"), options);
     assert.equal(texts.length, 3);
@@ -91,7 +91,7 @@ describe("TextGenerator", () => {
     assert.equal(promptTokens, generator.promptTokens(question(golden, "what")).length);
   });
 
-  it("refuses a text that the model has no positions for, naming the field", async () => {
+  it("rejects a text that exceeds the model's positions, naming the field", async () => {
     const request = question(golden, "what");
     const { positions } = golden.decoder.shape;
     const room = positions - generator.promptTokens(request).length;
@@ -105,14 +105,14 @@ describe("TextGenerator", () => {
     await assert.rejects(generator.scoreText("no ".repeat(100)), tooLarge("text"));
   });
 
-  it("refuses candidates that are no texts", async () => {
+  it("rejects missing, empty and too many candidates", async () => {
     const refused = { code: "invalid_option", message: /^candidates/ };
     await assert.rejects(generator.rank(question(golden, "what"), []), refused);
     await assert.rejects(generator.rank(question(golden, "what"), ["yes", ""]), refused);
     await assert.rejects(generator.rank(question(golden, "what"), new Array(5000).fill("a")), refused);
   });
 
-  it("ranks more candidates than fit side by side", async () => {
+  it("ranks more candidates than can be scored concurrently", async () => {
     const candidates = Array.from({ length: 50 }, (_, index) => `answer ${index}`);
     const request = question(golden, "what");
     const { answers: ranked, promptTokens } = await generator.rank(request, candidates);
@@ -131,7 +131,7 @@ describe("TextGenerator", () => {
     }
   });
 
-  it("scores an answer's own tokens where the prompt's last word would merge with its first", async () => {
+  it("scores an answer's own tokens if the prompt's last word would merge with its first", async () => {
     const words = golden.tokenizer;
     const conditioning = golden.conditioning(0);
     for (const [prompt, answer] of [
@@ -152,7 +152,7 @@ describe("TextGenerator", () => {
     }
   });
 
-  it("scores a text without picture or prompt", async () => {
+  it("scores a text without an image or a prompt", async () => {
     const text = "two dogs run in the park";
     const logProbs = await generator.scoreText(text);
     assert.equal(logProbs.length, golden.tokenizer.encode(text).length - 1);
@@ -163,7 +163,7 @@ describe("TextGenerator", () => {
 
 describe("ranking", () => {
   for (const name of goldens) {
-    it(`gives the log-probabilities of runs over the whole text: ${name}`, async () => {
+    it(`gives the same log-probabilities as runs over the whole text: ${name}`, async () => {
       const golden = await openGolden(name);
       try {
         const generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);

@@ -4,16 +4,16 @@ import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-r
 import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
 
 /**
- * When to stop with as many finished hypotheses as beams. `true`: at once. `false`: when the best beam, scored as if
- * it ended here, is no better than the worst of them. `"never"`: when it cannot become better; with a length penalty
- * above 0 it is then scored as if it were `maxNewTokens` long.
+ * When to stop once there are as many finished hypotheses as beams. `true`: immediately. `false`: when the best beam,
+ * scored as if it ended here, is no better than the worst finished hypothesis. `"never"`: when the best beam cannot
+ * become better; with a length penalty above 0, it is scored as if it were `maxNewTokens` long.
  */
 export type EarlyStopping = boolean | "never";
 
 export interface BeamSettings {
-  /** How many sequences are followed at once; at least 2. */
+  /** Number of sequences that are followed; at least 2. */
   readonly beams: number;
-  /** How many hypotheses are returned; at most `beams`. */
+  /** Number of returned hypotheses; at most `beams`. */
   readonly numReturnSequences: number;
   /** See `penalisedScore`. */
   readonly lengthPenalty: number;
@@ -21,15 +21,16 @@ export interface BeamSettings {
 }
 
 /**
- * Beam search as Hugging Face has it: transformers 5.18, generation/utils.py, `_beam_search` without sampling, for
- * one prompt. Equal for vocabularies that hold `beams * max(2, 1 + end tokens)` tokens. There, beams that cannot go
- * on stay with a score of -1e9; here they are gone. Equal scores: the better beam, then the better token goes first.
+ * Beam search as in Hugging Face transformers 5.18 (generation/utils.py, `_beam_search` without sampling) for one
+ * prompt. Results are equal for vocabularies of at least `beams * max(2, 1 + end tokens)` tokens. Beams that cannot
+ * continue are dropped, whereas transformers keeps them with a score of -1e9. Ties are broken by the better beam, then
+ * by the better token.
  */
 export function beamSearch(settings: BeamSettings, rules: StopRules): Strategy {
   return new BeamSearch(settings, rules);
 }
 
-/** A sequence with one token more than the sequence `parent`. */
+/** A sequence that extends the sequence `parent` by one token. */
 interface Candidate {
   readonly parent: number;
   readonly token: number;
@@ -41,7 +42,7 @@ class BeamSearch implements Strategy {
   readonly maxSequences: number;
   readonly #settings: BeamSettings;
   readonly #rules: StopRules;
-  /** `beams_to_keep`: with so many candidates, `beams` of them go on even if all end tokens rank above them. */
+  /** `beams_to_keep`: with this many candidates, `beams` of them continue even if all end tokens rank above them. */
   readonly #keep: number;
   #beams: readonly Hypothesis[] = [emptyHypothesis];
   #finished: readonly FinishedHypothesis[] = [];
@@ -61,7 +62,7 @@ class BeamSearch implements Strategy {
       ...candidate,
       finish: finishReason(candidate.hypothesis.tokens, this.#rules),
     }));
-    // Beyond the first `beams`, candidates only stand in for those that end: they do not end themselves.
+    // Candidates after the first `beams` only replace those that end; they never end themselves.
     const ended = candidates
       .slice(0, beams)
       .flatMap(({ hypothesis, finish }) =>
@@ -82,7 +83,7 @@ class BeamSearch implements Strategy {
     return undefined;
   }
 
-  /** `_get_top_k_continuations`: the best of all continuations of all beams. */
+  /** The best of all continuations of all beams, as in `_get_top_k_continuations`. */
   #bestCandidates(outputs: readonly NextTokens[]): Candidate[] {
     return this.#beams
       .flatMap((beam, parent) => {
@@ -94,7 +95,7 @@ class BeamSearch implements Strategy {
       .map(({ parent, beam, choice }) => ({ parent, token: choice.token, hypothesis: extend(beam, choice) }));
   }
 
-  /** `_check_early_stop_heuristic` and `_beam_search_has_unfinished_sequences`. */
+  /** As in `_check_early_stop_heuristic` and `_beam_search_has_unfinished_sequences`. */
   #canImprove(best: Hypothesis | undefined): boolean {
     const { beams, earlyStopping, lengthPenalty } = this.#settings;
     if (best === undefined) return false;

@@ -4,10 +4,10 @@ import { greedy, sampling } from "./sampling.js";
 import type { StopRules } from "./stop-rules.js";
 import type { Strategy } from "./strategy.js";
 
-/** What a strategy needs to know of the decoder's tokens. */
+/** The properties of the decoder's tokens that a strategy needs. */
 export type StrategyTokens = Pick<StopRules, "eosTokenIds" | "decode">;
 
-/** The strategy that a request's checked options ask for, at its beginning. */
+/** Creates the strategy that the checked options of a request select. */
 export function createStrategy({ limits, search }: GenerationPlan, facts: StrategyTokens): Strategy {
   const rules: StopRules = { ...limits, ...facts };
   switch (search.method) {

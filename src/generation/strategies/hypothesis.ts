@@ -1,7 +1,7 @@
 import type { Choice } from "./next-tokens.js";
 import type { FinishedHypothesis, FinishReason } from "./strategy.js";
 
-/** The new tokens of one sequence, an end token included. A value: extending copies, so that beams can share a past. */
+/** The new tokens of one sequence, including an end token. Immutable, so that beams can share a beginning. */
 export interface Hypothesis {
   readonly tokens: readonly number[];
   /** Natural log-probability of each token under the model. */
@@ -21,9 +21,9 @@ export function extend(hypothesis: Hypothesis, { token, logProb }: Choice): Hypo
 }
 
 /**
- * A sum of log-probabilities, weighed against the length it was summed over. Log-probabilities are negative: a
- * penalty above 0 favours long sequences, below 0 short ones. Source: transformers 5.18, generation/utils.py,
- * `_update_finished_beams`: the length counts new tokens with the end token, without the prompt.
+ * A sum of log-probabilities divided by a power of the length. Because log-probabilities are negative, a penalty above
+ * 0 favours long sequences, and one below 0 short ones. The length includes the end token but not the prompt. Source:
+ * transformers 5.18, generation/utils.py, `_update_finished_beams`.
  */
 export function penalisedScore(logProb: number, length: number, lengthPenalty: number): number {
   return logProb / length ** lengthPenalty;
@@ -43,7 +43,7 @@ export function finishHypothesis(
   };
 }
 
-/** Best first; a stable order, so that the earlier of two equals stays ahead. */
+/** Orders the best first. Sorting is stable, so that the earlier of two equal hypotheses stays first. */
 export function byScore(a: FinishedHypothesis, b: FinishedHypothesis): number {
   return b.score - a.score;
 }

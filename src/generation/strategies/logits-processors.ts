@@ -1,21 +1,21 @@
 import { unexpected } from "../../core/errors.js";
 import type { NextTokens } from "./strategy.js";
 
-/** How a distribution is bent before a token is drawn. */
+/** How a distribution is changed before a token is drawn. */
 export interface LogitsProcessors {
-  /** What log-probabilities are divided by; above 0. */
+  /** The divisor of the log-probabilities; above 0. */
   readonly temperature: number;
-  /** Only so many best tokens are kept; all if absent. */
+  /** Number of most probable tokens to keep. Default: all. */
   readonly topK?: number | undefined;
-  /** Of these, only the fewest best tokens that together have at least this probability; all if absent. */
+  /** Keeps only the fewest most probable tokens that together have at least this probability. Default: all. */
   readonly topP?: number | undefined;
 }
 
 /**
- * The probabilities to draw with, by rank; tokens of later ranks are cut off. At least one is kept.
+ * The probabilities from which a token is drawn, by rank. Tokens of lower ranks are cut off; at least one is kept.
  *
- * Order and meaning are those of transformers 5.18, generation/logits_process.py: temperature, top-k, then top-p on
- * what top-k left, normalised again. Of equals on an edge the lower token id is kept; there, top-k keeps them all.
+ * As in transformers 5.18, generation/logits_process.py: temperature, then top-k, then top-p on the renormalised rest.
+ * Of equally probable tokens at the cut, the one with the lower id is kept; top-k of transformers keeps all of them.
  */
 export function applyLogitsProcessors(
   { logProbs }: NextTokens,
@@ -31,7 +31,7 @@ export function applyLogitsProcessors(
   return normalise(probabilities.subarray(0, nucleusSize(probabilities, topP)));
 }
 
-/** How many best tokens are needed for a probability of `topP`. */
+/** The number of most probable tokens that together reach the probability `topP`. */
 function nucleusSize(probabilities: Float64Array, topP: number): number {
   let reached = 0;
   for (const [rank, probability] of probabilities.entries()) {
@@ -46,12 +46,12 @@ function normalise(weights: Float64Array): Float64Array {
   return weights.map((weight) => weight / total);
 }
 
-/** The rank in which `uniform`, from [0, 1), falls. */
+/** The rank that corresponds to `uniform`, a number in [0, 1). */
 export function drawRank(probabilities: Float64Array, uniform: number): number {
   let left = uniform;
   for (const [rank, probability] of probabilities.entries()) {
     left -= probability;
     if (left < 0) return rank;
   }
-  return 0; // the sum was rounded to less than `uniform`: a chance of 2^-50 or so that the best token may have
+  return 0; // With a probability of about 2^-50, rounding makes the sum smaller than `uniform`: use the best token.
 }

@@ -7,13 +7,12 @@ export interface Choice {
   readonly logProb: number;
 }
 
-/** Refuses outputs that do not match the sequences asked for; always a fault of the caller. */
+/** Rejects a number of outputs that differs from the number of sequences, which is always a fault of the caller. */
 export function expectOutputCount(outputs: readonly NextTokens[], expected: number): void {
   if (outputs.length === expected) return;
   throw unexpected("internal", "advance", `the outputs of ${expected} sequences`, outputs.length);
 }
 
-/** The output for sequence `index`. */
 export function nextTokensAt(outputs: readonly NextTokens[], index: number): NextTokens {
   const next = outputs[index];
   if (next === undefined) {
@@ -36,12 +35,12 @@ export function choiceAt(next: NextTokens, rank: number): Choice {
   return { token, logProb };
 }
 
-/** The best `count` tokens, fewer if there are fewer. */
+/** The best `count` tokens, or all if there are fewer. */
 export function bestChoices(next: NextTokens, count: number): Choice[] {
   return Array.from({ length: Math.min(count, next.tokens.length) }, (_, rank) => choiceAt(next, rank));
 }
 
-/** The next tokens without the `barred` ones; the rest is not normalised again. */
+/** The next tokens without the `barred` ones; the rest is not renormalised. */
 export function withoutTokens(next: NextTokens, barred: ReadonlySet<number>): NextTokens {
   const kept = Array.from(next.tokens, (token) => !barred.has(token));
   return {

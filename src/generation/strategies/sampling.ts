@@ -6,19 +6,19 @@ import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-r
 import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
 
 export interface SamplingSettings {
-  /** How many sequences to draw, each from a random stream of its own. */
+  /** Number of sequences to draw, each with its own random stream. */
   readonly numReturnSequences: number;
-  /** An integer from 0 to 2^53 - 1. The same seed and the same outputs of the decoder give the same tokens. */
+  /** An integer from 0 to 2^53 - 1. The same seed and the same decoder outputs give the same tokens. */
   readonly seed: number;
   readonly logitsProcessors: LogitsProcessors;
 }
 
-/** Always the most probable token. */
+/** Always chooses the most probable token. */
 export function greedy(rules: StopRules): Strategy {
   return new IndependentHypotheses([(next) => choiceAt(next, 0)], 1, rules);
 }
 
-/** Tokens drawn at random. */
+/** Draws tokens at random. */
 export function sampling({ numReturnSequences, seed, logitsProcessors }: SamplingSettings, rules: StopRules): Strategy {
   const choosers = randomStreams(seed, numReturnSequences).map(
     (random) => (next: NextTokens) => choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
@@ -26,7 +26,7 @@ export function sampling({ numReturnSequences, seed, logitsProcessors }: Samplin
   return new IndependentHypotheses(choosers, logitsProcessors.topK ?? "all", rules);
 }
 
-/** A way to choose the next token out of those allowed. */
+/** Chooses the next token among the allowed ones. */
 type Chooser = (next: NextTokens) => Choice;
 
 /** An unfinished sequence. */
@@ -37,7 +37,7 @@ interface Lane {
   readonly parent: number;
 }
 
-/** One sequence per chooser, all from the same prompt; a token once chosen stays. */
+/** One sequence per chooser, all from the same prompt. Chosen tokens are never revised. */
 class IndependentHypotheses implements Strategy {
   readonly candidates: number | "all";
   readonly maxSequences: number;
@@ -85,5 +85,5 @@ class IndependentHypotheses implements Strategy {
   }
 }
 
-/** Scores are means of log-probabilities, so that they compare with those of beam search under its default. */
+/** Scores are mean log-probabilities, so that they are comparable with those of beam search and its default penalty. */
 const LENGTH_PENALTY = 1;

@@ -7,7 +7,7 @@ import { createStrategy } from "../../../src/generation/strategies/create-strate
 import type { FinishReason } from "../../../src/generation/strategies/strategy.js";
 import { readFixture, rowOutput, run, type TableModel } from "../../support/table-model.js";
 
-/** See make-beam-fixture.py. */
+/** Written by make-beam-fixture.py. */
 interface Fixture {
   readonly letters: string;
   readonly logits: readonly (readonly number[])[];
@@ -40,11 +40,11 @@ const encode = (text: string) => Array.from(text, (letter) => letters.indexOf(le
 const decode = (tokens: readonly number[]) => tokens.map((token) => letters[token]).join("");
 
 describe("beam search", () => {
-  it("answers as transformers does", () => {
+  it("gives the same answers as transformers", () => {
     for (const [index, testCase] of cases.entries()) compare(testCase, `case ${index}: ${testCase}`);
   });
 
-  it("follows no more rows than it announces", () => {
+  it("never exceeds maxSequences", () => {
     const strategy = createStrategy(parseGenerationOptions({ beams: 4, maxNewTokens: 10 }), {
       eosTokenIds: new Set([3]),
       decode,
@@ -60,7 +60,7 @@ describe("beam search", () => {
     assert.ok(run(strategy, model, [1]).settled.every((tokens) => tokens === undefined));
   });
 
-  it("refuses outputs of other rows than it asked for", () => {
+  it("rejects a wrong number of outputs", () => {
     const rules = { eosTokenIds: new Set<number>(), minNewTokens: 0, maxNewTokens: 4, stop: [], decode };
     const strategy = beamSearch({ beams: 2, numReturnSequences: 1, lengthPenalty: 1, earlyStopping: false }, rules);
     const output = rowOutput(model.logitsAfter([1]));
@@ -86,7 +86,7 @@ function compare(testCase: Case, name: string): void {
   );
   for (const [rank, { score }] of hypotheses.entries()) {
     const expected = answers[rank]?.[2];
-    if (typeof expected !== "number") continue; // greedy: transformers gives no score
+    if (typeof expected !== "number") continue; // With greedy decoding, transformers returns no score.
     assert.ok(Math.abs(score - expected) <= 1e-5 * Math.max(1, Math.abs(expected)), `${name}: score ${score}`);
   }
 }

@@ -32,7 +32,7 @@ const beams = fc.record({
 });
 
 describe("every strategy", () => {
-  it("ends within maxNewTokens, from rows that are there, with ordered answers that keep the limits", () => {
+  it("ends within maxNewTokens, extends existing sequences, and returns ordered answers within the limits", () => {
     const options = fc
       .tuple(limits, fc.oneof(greedy, sampling, beams))
       .map(([limit, search]) => ({ ...limit, ...search }));
@@ -62,7 +62,7 @@ describe("every strategy", () => {
     );
   });
 
-  it("goes from the same options and outputs the same way", () => {
+  it("is deterministic for the same options and outputs", () => {
     const plan = parseGenerationOptions({ temperature: 1, numReturnSequences: 3, seed: 8 });
     const answer = () =>
       run(createStrategy(plan, { eosTokenIds: new Set([1]), decode }), waveModel(vocabulary, 4), [0]);

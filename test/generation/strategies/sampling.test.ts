@@ -22,7 +22,7 @@ function drawn(seed: number, numReturnSequences: number, logitsProcessors: Logit
 }
 
 describe("sampling", () => {
-  it("draws tokens as often as their probability says", () => {
+  it("draws tokens in proportion to their probability", () => {
     const logits = [1, 0.5, 0, -0.5, -1, -3];
     const output = rowOutput(logits);
     const draws = 20_000;
@@ -36,15 +36,15 @@ describe("sampling", () => {
       const expected = draws * Math.exp(output.logProbs[rank] ?? Number.NaN);
       return sum + ((counts.get(token) ?? 0) - expected) ** 2 / expected;
     }, 0);
-    assert.ok(chiSquare < 20.5, `chi-square ${chiSquare}, 5 degrees of freedom: 0.1 % lie above 20.5`);
+    assert.ok(chiSquare < 20.5, `chi-square ${chiSquare}, 5 degrees of freedom: 0.1 % are above 20.5`);
   });
 
-  it("draws the same from the same seed, other tokens from another", () => {
+  it("draws the same tokens with the same seed, and others with another seed", () => {
     assert.deepEqual(drawn(5, 3), drawn(5, 3));
     assert.notDeepEqual(drawn(5, 3), drawn(6, 3));
   });
 
-  it("draws every sequence from a stream of its own", () => {
+  it("draws every sequence from a separate random stream", () => {
     assert.equal(new Set(drawn(9, 8).map(String)).size, 8);
   });
 
@@ -57,7 +57,7 @@ describe("sampling", () => {
     for (const hypothesis of hypotheses) assert.deepEqual(hypothesis, best);
   });
 
-  it("asks the decoder for top-k and as many end tokens as may be barred", () => {
+  it("requests top-k tokens from the decoder plus the end tokens that may be removed", () => {
     const logitsProcessors = { temperature: 1, topK: 5 };
     const settings = { numReturnSequences: 1, seed: 0, logitsProcessors };
     assert.equal(sampling(settings, rules).candidates, 5);
@@ -65,7 +65,7 @@ describe("sampling", () => {
     assert.equal(sampling({ ...settings, logitsProcessors: { temperature: 1 } }, rules).candidates, "all");
   });
 
-  it("orders sequences by their mean log-probability under the model, whatever the temperature", () => {
+  it("orders sequences by their mean log-probability under the model, regardless of the temperature", () => {
     const logitsProcessors = { temperature: 1.8 };
     const { hypotheses } = run(sampling({ numReturnSequences: 6, seed: 2, logitsProcessors }, rules), model);
     for (const { tokens, logProbs, score, finish } of hypotheses) {
@@ -81,7 +81,7 @@ describe("sampling", () => {
 });
 
 describe("greedy", () => {
-  it("takes the best token until an end token, which it leaves out", () => {
+  it("chooses the best token until an end token, which it omits", () => {
     const logitsAfter = (tokens: readonly number[]) => [0, 1, 2, tokens.length === 2 ? 3 : 0];
     const { hypotheses } = run(greedy(rules), { vocabulary: 4, logitsAfter });
     assert.deepEqual(
@@ -100,7 +100,7 @@ describe("greedy", () => {
     );
   });
 
-  it("chooses no end token before minNewTokens others", () => {
+  it("chooses no end token before minNewTokens other tokens", () => {
     const logitsAfter = () => [0, 1, 2, 9];
     const strategy = greedy({ ...rules, minNewTokens: 3 });
     assert.deepEqual(run(strategy, { vocabulary: 4, logitsAfter }).hypotheses[0]?.tokens, [2, 2, 2]);

@@ -9,7 +9,7 @@ import {
 } from "../../../src/generation/strategies/stop-rules.js";
 
 const bytes = new TextDecoder();
-/** Byte tokens, the smallest there are; the space at the start is stripped as SentencePiece decoders do. */
+/** Byte tokens, the smallest possible; a space at the start is stripped, as SentencePiece decoders do. */
 const decodeBytes = (tokens: readonly number[]) => bytes.decode(Uint8Array.from(tokens)).replace(/^ /, "");
 const encodeBytes = (text: string) => Array.from(new TextEncoder().encode(text));
 
@@ -17,7 +17,7 @@ function rulesWith(stop: readonly string[], decode: StopRules["decode"] = decode
   return { eosTokenIds: new Set([256]), minNewTokens: 0, maxNewTokens: 1000, stop, decode };
 }
 
-/** After how many tokens a sequence is finished, and why. */
+/** The number of tokens after which a sequence is finished, and the reason. */
 function firstFinish(tokens: readonly number[], rules: StopRules) {
   for (let length = 1; length <= tokens.length; length++) {
     const finish = finishReason(tokens.slice(0, length), rules);
@@ -27,7 +27,7 @@ function firstFinish(tokens: readonly number[], rules: StopRules) {
 }
 
 describe("finishReason", () => {
-  it("prefers the end token to the length", () => {
+  it("prefers the end token over the length", () => {
     const rules = { ...rulesWith([]), maxNewTokens: 2 };
     assert.equal(finishReason([65], rules), undefined);
     assert.equal(finishReason([65, 66], rules), "length");
@@ -43,12 +43,12 @@ describe("finishReason", () => {
     assert.equal(finishReason([1, 0], rules), undefined);
   });
 
-  it("finds one behind any number of tokens without text", () => {
+  it("finds a stop string across any number of empty tokens", () => {
     const rules = rulesWith(["ab"], (tokens) => tokens.map((token) => (token === 0 ? "" : "ab"[token - 1])).join(""));
     assert.equal(finishReason([1, ...Array<number>(200).fill(0), 2], rules), "stop");
   });
 
-  it("does not decode a long sequence anew for each token", () => {
+  it("does not decode a long sequence again for each token", () => {
     let decoded = 0;
     const rules = rulesWith(["\n\n"], (tokens) => {
       decoded += tokens.length;
@@ -58,7 +58,7 @@ describe("finishReason", () => {
     assert.ok(decoded < 50, `${decoded} tokens decoded`);
   });
 
-  it("finds stop strings exactly where the whole text first has one", () => {
+  it("finds stop strings exactly where the whole text first contains one", () => {
     const alphabet = fc.constantFrom("a", "b", " ", "é", "日", "👍", "\n");
     const text = fc.array(alphabet, { maxLength: 120 }).map((characters) => characters.join(""));
     const stop = fc.array(alphabet, { minLength: 1, maxLength: 4 }).map((characters) => characters.join(""));
@@ -85,17 +85,17 @@ describe("cutAtStop", () => {
 });
 
 describe("streamableText", () => {
-  it("holds back what may become a stop string", () => {
+  it("holds back an ending that may become a stop string", () => {
     assert.equal(streamableText("hello <|", ["<|end|>"]), "hello ");
     assert.equal(streamableText("hello <b", ["<|end|>"]), "hello <b");
     assert.equal(streamableText("hello <|end|> and", ["<|end|>"]), "hello ");
   });
 
-  it("holds back a character whose last bytes are still to come", () => {
+  it("holds back a character whose bytes are incomplete", () => {
     assert.equal(streamableText(decodeBytes(encodeBytes("a👍").slice(0, -1)), []), "a");
   });
 
-  it("never takes back what it gave", () => {
+  it("never changes text that it returned before", () => {
     const text = fc.array(fc.constantFrom("a", "b", "é", "👍"), { maxLength: 30 }).map((parts) => parts.join(""));
     const stop = fc
       .array(fc.constantFrom("a", "b", "é"), { minLength: 1, maxLength: 4 })
