@@ -12,15 +12,15 @@ import { ADAPTER_FILE, buildTinyModel, temporaryFolder } from "../support/tiny-m
 import { type Block, blocksOf, pages } from "./pages.js";
 
 /*
- * The examples of README and docs, run as they stand, block by block, in a project that has epalm installed and some
- * pictures. Tiny models stand under the names of public ones, so that commands need not be changed; what must be is in
- * the tables below. The examples of docs/sdk.md have a test of their own, which looks at what they say.
+ * Runs the examples of the README and docs unchanged, block by block, in a project that has epalm installed and some
+ * images. Tiny models are served under the names of public ones, so that commands need few changes; the tables below
+ * list these. The examples of docs/sdk.md have a test of their own, which also checks their output.
  */
 
-/** What is done elsewhere, by page. */
+/** Pages whose examples another test runs. */
 const ownTest = new Set(["docs/sdk.md"]);
 
-/** Model folders that a page takes for granted. */
+/** Model folders that the examples of a page expect. */
 const givenModels: Readonly<Record<string, readonly string[]>> = {
   "docs/command-line.md": ["my-model"],
   "docs/precision.md": ["my-model-int8", "my-model-fp32"],
@@ -28,7 +28,7 @@ const givenModels: Readonly<Record<string, readonly string[]>> = {
   "docs/training.md": ["captioner"],
 };
 
-/** What tiny models cannot be: as deep, or trained as long. */
+/** Values that are too large for tiny models or for a short test. */
 const smaller: readonly (readonly [RegExp, string])[] = [
   [/injectedStates: 6/, "injectedStates: 3"],
   [/startLayer: (6|15)/, "startLayer: 2"],
@@ -36,16 +36,11 @@ const smaller: readonly (readonly [RegExp, string])[] = [
   [/epochs: 8/, "epochs: 1"],
 ];
 
-/** By page: the README's training uses its own model. */
-const replaced: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
-  "README.md": [[/model: captioner/, "model: my-model"]],
-};
-
 const SERVICE = "http://localhost:8080";
-/** A block runs no longer. */
+/** Limit for one block. */
 const TIMEOUT_MS = 240_000;
 
-/** What every project begins with, and the models that some begin with. */
+/** The files that every project starts with, and the model folders that some start with. */
 const base = temporaryFolder();
 const models = temporaryFolder();
 const projects = temporaryFolder();
@@ -54,7 +49,11 @@ const { url } = await startServer({ models: { tiny: await buildTinyModel() } });
 
 before(async () => {
   mkdirSync(join(base, "photos"));
-  mkdirSync(join(base, "plants"));
+  for (const folder of ["plants", "scenes/train/pictures", "scenes/held-out/pictures"])
+    mkdirSync(join(base, folder), { recursive: true });
+  // The commands of a clone name the bundled model by this path.
+  mkdirSync(join(base, "models"));
+  symlinkSync(join(process.cwd(), "models/default"), join(base, "models/default"));
   for (const [at, name] of ["photo", "a", "b", "photos/a", "photos/b", "photos/c"].entries()) {
     const background = { r: 40 * at, g: 200 - 30 * at, b: 90 };
     await sharp({ create: { width: 48, height: 36, channels: 3, background } })
@@ -70,6 +69,15 @@ before(async () => {
   writeFileSync(join(base, "photos/train.jsonl"), captions(""));
   const asked = names.map((name) => ({ image: `photos/${name}.jpg`, question: "what colour is it?" }));
   writeFileSync(join(base, "questions.jsonl"), lines(asked));
+  const answered = names.map((name) => ({
+    image: `../../photos/${name}.jpg`,
+    question: "what colour is it",
+    answer: "green",
+  }));
+  for (const set of ["train", "held-out"]) {
+    writeFileSync(join(base, `scenes/${set}/questions.jsonl`), lines(answered));
+    cpSync(join(base, "photo.jpg"), join(base, `scenes/${set}/pictures/000000.jpg`));
+  }
   writeFileSync(join(base, "sentences.txt"), "a brown dog\nan old red bus\n");
   for (const name of ["adapter", "caption", "vqa"]) cpSync(ADAPTER_FILE, join(base, `${name}.pth`));
   await installPackage(base);
@@ -80,7 +88,7 @@ before(async () => {
   }
 });
 
-/** As `npm install` leaves it; `npx` looks nothing up. */
+/** Leaves the folder as `npm install` does, with an `npx` that uses no registry. */
 async function installPackage(folder: string): Promise<void> {
   mkdirSync(join(folder, "node_modules"));
   for (const name of ["@types", "undici-types"])
@@ -108,12 +116,12 @@ for (const page of pages.filter((name) => !ownTest.has(name))) {
       for (const name of givenModels[page] ?? []) cpSync(join(models, name), join(project, name), { recursive: true });
       for (const block of all.filter(({ language }) => language === "yaml")) {
         const [, name] = /^# ([\w-]+\.yaml)$/m.exec(block.code) ?? [];
-        if (name !== undefined) writeFileSync(join(project, name), inProject(block.code, page));
+        if (name !== undefined) writeFileSync(join(project, name), inProject(block.code));
       }
     });
     for (const block of runnable) {
       const skip = block.notRun ?? false;
-      test(`the ${block.language} block of line ${block.line} runs`, {
+      test(`runs the ${block.language} block of line ${block.line}`, {
         skip,
         timeout: TIMEOUT_MS,
       }, async () => {
@@ -124,16 +132,16 @@ for (const page of pages.filter((name) => !ownTest.has(name))) {
   });
 }
 
-test("every block of docs/sdk.md is one that its own test runs", () => {
+test("docs/sdk.md has only blocks that its own test runs", () => {
   for (const { language, notRun } of blocksOf("docs/sdk.md")) assert.deepEqual([language, notRun], ["js", undefined]);
 });
 
-function inProject(code: string, page: string): string {
-  return [...smaller, ...(replaced[page] ?? [])].reduce((text, [from, to]) => text.replace(from, to), code);
+function inProject(code: string): string {
+  return smaller.reduce((text, [from, to]) => text.replace(from, to), code);
 }
 
-async function runBlock({ language, code, line, page }: Block, project: string) {
-  const text = inProject(code, page);
+async function runBlock({ language, code, line }: Block, project: string) {
+  const text = inProject(code);
   if (language === "sh") return run("bash", ["-c", await shellScript(text)], project);
   const name = `example-${line}`;
   writeFileSync(join(project, `${name}.${language}`), text.replaceAll(SERVICE, url));
@@ -144,14 +152,14 @@ async function runBlock({ language, code, line, page }: Block, project: string) 
   return run(process.execPath, [`${name}.js`], project);
 }
 
-/** Strictly, against the declarations of the package; writes JavaScript beside it. */
+/** Compiles a file in strict mode against the package's declarations. */
 function typeCheck(file: string, project: string) {
   const tsc = join(process.cwd(), "node_modules/typescript/bin/tsc");
   const options = "--strict --noUncheckedIndexedAccess --module nodenext --target es2023 --types node --ignoreConfig";
   return run(process.execPath, [tsc, ...options.split(" "), file], project);
 }
 
-/** Ends at the first command that fails. A service goes on in the background until the block is over. */
+/** Ends at the first command that fails. A service runs in the background until the end of the block. */
 async function shellScript(code: string): Promise<string> {
   const port = await freePort();
   const address = `http://127.0.0.1:${port}`;
@@ -162,7 +170,7 @@ async function shellScript(code: string): Promise<string> {
       const own = line.replace(/ --port \d+/, "");
       return `${own.replace(/\s+#.*$/, "")} --port ${port} & service=$!\n${waits}`;
     })
-    // It answers with an error's status otherwise.
+    // Without these options, curl succeeds for an error status.
     .replace(/^curl /gm, "curl -sS --fail-with-body ");
   return `set -euo pipefail\nservice=\ntrap '[ -z "$service" ] || kill $service' EXIT\n${body}`;
 }

@@ -4,15 +4,15 @@ import { join } from "node:path";
 /** A fenced block of a page. */
 export interface Block {
   readonly page: string;
-  /** Of the fence, from 1. */
+  /** Line of the opening fence, from 1. */
   readonly line: number;
   readonly language: string;
   readonly code: string;
-  /** Why it is not run, where a comment before it says so; readers do not see it. */
+  /** The reason in a comment `not run: …` before the block, which rendered pages do not show. */
   readonly notRun: string | undefined;
 }
 
-/** Pages whose blocks are examples; `docs/decisions` has none. */
+/** Pages with examples; `docs/decisions` has none. */
 export const pages: readonly string[] = [
   "README.md",
   ...readdirSync("docs")
@@ -22,7 +22,7 @@ export const pages: readonly string[] = [
 
 const FENCE = /(?:^<!-- not run: ([^\n]+?) -->\n+)?^```(\w+)\n(.*?)^```$/gms;
 
-/** The blocks of a page, in their order. */
+/** The blocks of a page, in order. */
 export function blocksOf(page: string): Block[] {
   const text = readFileSync(page, "utf8");
   return Array.from(text.matchAll(FENCE), (match) => {
@@ -32,7 +32,7 @@ export function blocksOf(page: string): Block[] {
   });
 }
 
-/** Commands of a shell block, each on one line, without comments. */
+/** The commands of a shell block, each on one line, without comments. */
 export function commandLines(code: string): string[] {
   return code
     .replace(/\\\n\s*/g, "")

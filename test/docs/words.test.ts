@@ -12,8 +12,8 @@ import { trainingConfigSchema } from "../../src/training/adapter/config.js";
 import { blocksOf, commandLines, pages } from "./pages.js";
 
 /*
- * What pages say exists: commands, options, keys of configs, scripts, other pages. Whether examples work is for
- * `examples.test.ts`; these words are looked at in all, those that are not run included.
+ * Checks that everything the pages name exists: commands, options, config keys, scripts and other pages. This includes
+ * the blocks that `examples.test.ts` does not run.
  */
 
 const signal = new AbortController().signal;
@@ -24,7 +24,7 @@ const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { script
 const blocks = pages.flatMap(blocksOf);
 const WORD = /"[^"]*"|'[^']*'|[^\s"']+/g;
 
-/** Words of each call of epalm in a line: behind pipes, in `<(…)`, after `&&`. */
+/** The words of each call of epalm in a line, including calls after pipes and `&&` and in `<(…)`. */
 function callsIn(line: string): string[][] {
   return line.split(/\|+|&&|;|<\(|\)(?=\s|$)/).flatMap((part) => {
     const words: string[] = part.match(WORD) ?? [];
@@ -34,7 +34,7 @@ function callsIn(line: string): string[][] {
   });
 }
 
-/** What is wrong with a call, in words; nothing where it is right. */
+/** Descriptions of the faults of a call. */
 function faultsOf(words: readonly string[]): string[] {
   let path = "";
   for (const word of words) {
@@ -51,14 +51,14 @@ function faultsOf(words: readonly string[]): string[] {
     .map((word) => `${path}: no option ${word}`);
 }
 
-test("a fault in an example is seen", () => {
+test("finds faults in an example", () => {
   assert.deepEqual(faultsOf(["epalm", "caption", "a.jpg", "--modle", "m"]), ["epalm caption: no option --modle"]);
   assert.deepEqual(faultsOf(["epalm", "captoin"]), ["no command: epalm captoin"]);
   assert.equal(callsIn("curl x | npx epalm caption - && epalm inspect m").length, 2);
 });
 
 for (const block of blocks.filter(({ language }) => language === "sh")) {
-  test(`commands, options and scripts exist: ${block.page}:${block.line}`, () => {
+  test(`uses existing commands, options and scripts: ${block.page}:${block.line}`, () => {
     for (const line of commandLines(block.code)) {
       assert.deepEqual(callsIn(line).flatMap(faultsOf), [], line);
       const [, script] = /\bnpm run ([\w:]+)/.exec(line) ?? [];
@@ -69,7 +69,7 @@ for (const block of blocks.filter(({ language }) => language === "sh")) {
 
 describe("examples in --help", () => {
   for (const command of program.commands.flatMap((one) => [one, ...one.commands])) {
-    test(`use what exists: ${command.name()}`, () => {
+    test(`use existing options: ${command.name()}`, () => {
       const help: string[] = [];
       command.configureOutput({ writeOut: (text) => help.push(text), getOutHasColors: () => false });
       command.outputHelp();
@@ -81,7 +81,7 @@ describe("examples in --help", () => {
 
 const configs = blocks.filter(({ language, notRun }) => language === "yaml" && notRun === undefined);
 for (const { page, line, code } of configs) {
-  test(`a config has keys that exist: ${page}:${line}`, () => {
+  test(`uses existing config keys: ${page}:${line}`, () => {
     const config = parse(code) as Record<string, unknown>;
     const schema =
       "data" in config ? trainingConfigSchema : "clients" in config ? fedMaeConfigSchema : serverConfigSchema;
@@ -91,13 +91,13 @@ for (const { page, line, code } of configs) {
 }
 
 for (const { page, line, code } of blocks.filter(({ language }) => language === "json")) {
-  test(`JSON is JSON: ${page}:${line}`, () => {
+  test(`contains valid JSON: ${page}:${line}`, () => {
     assert.ok(JSON.parse(code));
   });
 }
 
 for (const page of pages) {
-  test(`links lead somewhere: ${page}`, () => {
+  test(`links to existing files: ${page}`, () => {
     const text = readFileSync(page, "utf8");
     for (const [, target = ""] of text.matchAll(/\]\(([^)#\s]+)(?:#[\w-]*)?\)/g)) {
       if (!/^https?:/.test(target)) assert.ok(existsSync(join(dirname(page), target)), target);
@@ -105,7 +105,7 @@ for (const page of pages) {
   });
 }
 
-test("every page is linked from the README, which fits on two screens", () => {
+test("the README links to every page and fits on two screens", () => {
   const readme = readFileSync("README.md", "utf8");
   for (const page of pages.slice(1)) assert.ok(readme.includes(`](${page})`), page);
   assert.ok(readme.split("\n").length <= 110);
