@@ -4,7 +4,7 @@ import type { Graph, Value } from "../graph/ir.js";
 import { visibilityBias } from "../layers/attention.js";
 
 /**
- * One graph for prompts and next tokens, for any adapter and any mix of sequences (see docs/decisions/0001).
+ * One graph for prompts and for next tokens, for any adapter and any mix of rows.
  *
  * In each step, a sequence contributes a run of tokens that are not in the cache yet: the perceptual slot, soft
  * tokens, text and padding. Perceptual states, soft tokens and the attention mask are inputs, so the sequences of a

@@ -3,7 +3,7 @@ import { EpalmError } from "../core/errors.js";
 /** What the perceptual token attends to: all tokens, as in the published code, or only itself. */
 export type PerceptionSees = "everything" | "itself";
 
-/** Where perceptual states are injected into a decoder (eP-ALM, section 3). */
+/** Where perception enters a decoder (eP-ALM, section 3). */
 export interface InjectionSettings {
   /** K: number of the encoder's last [CLS] states that are injected. */
   readonly injectedStates: number;
