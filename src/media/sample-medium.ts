@@ -1,17 +1,7 @@
 import sharp from "sharp";
 import type { Modality } from "../core/modality.js";
 import { SAMPLING_RATE } from "../preprocessing/audio-preprocessing.js";
-
-const [WIDTH, HEIGHT] = [640, 480];
-const SECONDS = 10;
-const FRAMES = 8;
-
-/** Descriptions of the media that `sampleMedium` creates. */
-export const sampleWords: Readonly<Record<Modality, string>> = {
-  image: `JPEG of ${WIDTH} x ${HEIGHT}`,
-  audio: `WAV of ${SECONDS} s`,
-  video: `animated WebP of ${FRAMES} frames of ${WIDTH} x ${HEIGHT}`,
-};
+import { FRAMES, HEIGHT, SECONDS, WIDTH } from "./sample-words.js";
 
 /** Creates a medium for benchmarks; different seeds give different media. */
 export async function sampleMedium(kind: Modality, seed = 0): Promise<Buffer> {
