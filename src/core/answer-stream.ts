@@ -20,10 +20,18 @@ type State<Result> =
 export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, Result, undefined>;
   readonly #canceller = new AbortController();
+  readonly #leftEarly: (message: string) => EpalmError;
   #state: State<Result> = { kind: "open" };
 
-  /** @param start yields the pieces until the signal fires, and returns the complete answer after the last one */
-  constructor(start: (signal: AbortSignal) => AsyncGenerator<Piece, Result, undefined>) {
+  /**
+   * @param start yields the pieces until the signal fires, and returns the complete answer after the last one
+   * @param leftEarly creates the error for a stream that is cancelled before its end
+   */
+  constructor(
+    start: (signal: AbortSignal) => AsyncGenerator<Piece, Result, undefined>,
+    leftEarly: (message: string) => EpalmError = (message) => new EpalmError("aborted", message),
+  ) {
+    this.#leftEarly = leftEarly;
     this.#pieces = start(this.#canceller.signal);
   }
 
@@ -52,11 +60,8 @@ export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   /** Cancels the request unless the answer is complete. */
   async cancel(): Promise<void> {
     if (this.#state.kind !== "open") return;
-    this.#state = {
-      kind: "failed",
-      error: new EpalmError("aborted", "the stream was closed before its end"),
-    };
-    // A generator that is waiting for a piece reacts only to the signal.
+    this.#state = { kind: "failed", error: this.#leftEarly("the stream was cancelled before its end") };
+    // A generator that waits for a piece hears of nothing else.
     this.#canceller.abort();
     await this.#pieces.return(undefined as never);
   }

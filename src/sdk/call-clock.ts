@@ -1,5 +1,5 @@
-import { EpalmError } from "../core/errors.js";
-import { EpalmTimeoutError } from "./client-errors.js";
+import type { EpalmError } from "../core/errors.js";
+import { AbortError, EpalmTimeoutError } from "./client-errors.js";
 
 const CANCELLED = "the call was cancelled";
 
@@ -42,7 +42,7 @@ export class CallClock {
   async race<T>(work: Promise<T>): Promise<T> {
     let onAbort: (() => void) | undefined;
     const over = new Promise<never>((_, reject) => {
-      onAbort = () => reject(this.#reason ?? new EpalmError("aborted", CANCELLED));
+      onAbort = () => reject(this.#reason ?? new AbortError(CANCELLED));
       if (this.signal.aborted) onAbort();
       else this.signal.addEventListener("abort", onAbort);
     });
@@ -76,7 +76,7 @@ export class CallClock {
 
   readonly #cancel = () => {
     const fired = this.#callers.find(({ aborted }) => aborted);
-    this.#stop(new EpalmError("aborted", CANCELLED, { cause: fired?.reason }));
+    this.#stop(new AbortError(CANCELLED, { cause: fired?.reason }));
   };
 
   #stop(reason: EpalmError): void {

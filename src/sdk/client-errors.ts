@@ -72,6 +72,15 @@ export class EpalmTimeoutError extends EpalmError {
   }
 }
 
+/** The caller cancelled the call. It has the name that `fetch` gives to such errors. */
+export class AbortError extends EpalmError {
+  override readonly name = "AbortError";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super("aborted", message, options);
+  }
+}
+
 /** The error that a problem of the service states. */
 export function problemError({ status, code, detail, field, instance }: Problem, retryAfter?: number): EpalmApiError {
   return new EpalmApiError({

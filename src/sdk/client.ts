@@ -17,8 +17,13 @@ import {
   readRanking,
 } from "./answer.js";
 import { CallClock } from "./call-clock.js";
-import { EpalmApiError } from "./client-errors.js";
-import { type ClientOptions, type ClientSettings, parseClientOptions, parseTimeout } from "./client-settings.js";
+import { AbortError, EpalmApiError } from "./client-errors.js";
+import {
+  type ClientOptions,
+  type ClientSettings,
+  parseClientOptions,
+  parseTimeout,
+} from "./client-settings.js";
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
 import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
@@ -130,7 +135,7 @@ export class EpalmClient {
   streamCaption(medium: MediumInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
     expectOptions(options, streamNames);
     const asked = writing("/caption", medium, [], options);
-    return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
+    return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer), leftEarly);
   }
 
   /** Answers a question about a medium, piece by piece. */
@@ -149,10 +154,10 @@ export class EpalmClient {
     expectOptions(options, streamNames);
     const asked = writing("/vqa", medium, questionFields(question), options);
     if (typeof question === "string") {
-      return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer));
+      return new AnswerStream((signal) => this.#stream(asked, signal, textOf, readAnswer), leftEarly);
     }
     const read = (json: unknown) => readAnswers(json, question);
-    return new AnswerStream((signal) => this.#stream(asked, signal, pieceOf, read));
+    return new AnswerStream((signal) => this.#stream(asked, signal, pieceOf, read), leftEarly);
   }
 
   /** The models that the service has; the first is the default. */
@@ -271,6 +276,11 @@ async function wireRequest(
   }
   const all = [...textField("model", model), ...textField("adapter", adapter), ...fields, ...more];
   return { path, form: multipartForm(all, modality ?? "media", await readMedium(medium, clock)) };
+}
+
+/** The error of a stream that the caller leaves before its end. */
+function leftEarly(message: string): AbortError {
+  return new AbortError(message);
 }
 
 function questionFields(question: string | readonly string[]): FormField[] {

@@ -24,6 +24,7 @@ const said: readonly RegExp[] = [
   /what colour\? .*(yes|no) 0\.\d+.*isReady: true/s,
   /30 tokens/,
   /^400 invalid_option maxNewTokens [\w-]{36}$/,
+  /^cancelled$/,
   /\S/,
 ];
 const examples = Array.from(
