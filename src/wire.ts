@@ -4,21 +4,22 @@ import { optionEntries, type optionTable } from "./generation/option-table.js";
 import { type GenerationOptions, optionSchemas } from "./generation/options.js";
 
 /**
- * What goes over HTTP: requests, answers and problems, as schemas. The server checks with them and publishes them as
- * OpenAPI; clients take their types from them. Names are in snake_case; fields that are not known are errors.
+ * Schemas of everything that is sent over HTTP: requests, answers and problems. The server validates with them and
+ * publishes them as OpenAPI; the client derives its types from them. Names are in snake_case. Unknown fields are
+ * errors.
  */
 
-/** Fields that carry a medium: by the name of a modality it is taken for that, as `media` for what its content says. */
+/** Fields that carry a medium. A field named after a modality sets the modality; `media` lets the content decide. */
 export const mediaFields = ["media", ...modalities] as const;
 export type MediaField = (typeof mediaFields)[number];
 
-/** Texts that a request gives for ranking; a service may allow fewer. */
+/** Candidates per ranking request; a service may allow fewer. */
 export const MAX_CANDIDATES = 256;
 
 /** Questions about one medium in one request; a service may allow fewer. */
 export const MAX_QUESTIONS = 64;
 
-/** In UTF-16 units, of names of models and adapters. */
+/** Length of the name of a model or an adapter, in UTF-16 units. */
 const MAX_NAME_LENGTH = 200;
 
 const medium = (taken: string) =>
@@ -26,30 +27,30 @@ const medium = (taken: string) =>
     .string()
     .min(1)
     .optional()
-    .describe(`${taken}: base64, a data URL, or an https address of a host that the service was told to trust`);
+    .describe(`${taken}: base64, a data URL, or an https URL on a host that the operator allows`);
 const name = z.string().min(1).max(MAX_NAME_LENGTH);
 const someText = z.string().min(1);
 
 type Table = typeof optionTable;
 
-/** The options of generation under their names in requests. */
+/** The generation options under their names in requests. */
 export const generationFields = Object.fromEntries(
   optionEntries.map(([name, { wire }]) => [wire, optionSchemas[name]]),
 ) as { readonly [Name in keyof Table as Table[Name]["wire"]]: (typeof optionSchemas)[Name] };
 
 const requestFields = {
-  media: medium("taken for what a named adapter takes, or else for what its content says"),
-  image: medium("taken for a picture"),
-  audio: medium("taken for a sound"),
-  video: medium("taken for a video"),
-  model: name.optional().describe("default: the first that the service has"),
-  adapter: name.optional().describe("default: the model's first for the task and what the medium is taken for"),
+  media: medium("interpreted as the modality of the named adapter; otherwise, detected from the content"),
+  image: medium("interpreted as an image"),
+  audio: medium("interpreted as audio"),
+  video: medium("interpreted as a video"),
+  model: name.optional().describe("default: the first model of the service"),
+  adapter: name.optional().describe("default: the model's first adapter for the task and the modality"),
   ...generationFields,
-  logprobs: z.boolean().optional().describe("tell each token and its natural log-probability"),
-  stream: z.boolean().optional().describe("answer in server-sent events, the text as it grows"),
+  logprobs: z.boolean().optional().describe("return each token with its natural log-probability"),
+  stream: z.boolean().optional().describe("stream the answer as server-sent events while the text is generated"),
 };
 
-/** `POST /caption`; over multipart the medium is a file. */
+/** `POST /caption`; in a multipart form, the medium is a file. */
 export const captionRequest = z.strictObject(requestFields);
 
 /** `POST /vqa` */
@@ -57,22 +58,22 @@ export const vqaRequest = z.strictObject({
   ...requestFields,
   question: z
     .union([someText, z.array(someText).min(1).max(MAX_QUESTIONS)], {
-      error: `expected a text or a list of 1 to ${MAX_QUESTIONS} texts`,
+      error: `expected a string or a list of 1 to ${MAX_QUESTIONS} strings`,
     })
     .describe(
-      "one question, or several about the same medium, which is then encoded once; in a form: `question` several " +
-        "times, or `question[]`, which is a list even once",
+      "one question, or several about the same medium, which is then encoded once; in a form, repeat `question`, or " +
+        "use `question[]`, which is a list even if it appears once",
     ),
   candidates: z
     .array(someText)
     .min(1)
     .max(MAX_CANDIDATES)
     .optional()
-    .describe("answers to choose from: they are ranked, and nothing is written"),
+    .describe("answers to choose from: they are ranked, and no text is generated"),
   rank_by: z
     .enum(["sum", "mean"])
     .optional()
-    .describe("with candidates: sum or mean of their tokens' log-probabilities; default sum"),
+    .describe("score of a candidate: sum or mean of its tokens' log-probabilities (default: sum)"),
 });
 
 export type CaptionRequest = z.infer<typeof captionRequest>;
@@ -83,28 +84,28 @@ const text = z.strictObject({
   score: z
     .number()
     .describe(
-      "what texts are ordered by, higher is better: natural log-probability, length-normalised where beams are; " +
-        "of candidates log_prob or mean_log_prob, as rank_by says",
+      "determines the order, higher is better: the natural log-probability, length-normalised with beam search; " +
+        "for candidates, log_prob or mean_log_prob, as set by rank_by",
     ),
   finish_reason: z
     .enum(["end", "stop", "length"])
     .optional()
-    .describe("an end token, a text of `stop`, or max_tokens; absent for candidates"),
+    .describe("why the text ended: an end token, a string in `stop`, or `max_tokens`; absent for candidates"),
   tokens: z
     .array(z.strictObject({ id: z.int(), text: z.string(), log_prob: z.number() }))
     .optional()
-    .describe("with logprobs: without the end token"),
+    .describe("with logprobs: the tokens, without the end token"),
   end_log_prob: z
     .number()
     .optional()
-    .describe("with logprobs, where an end token ended the text: its natural log-probability"),
-  index: z.int().min(0).optional().describe("of a candidate in the list that was given"),
-  probability: z.number().optional().describe("of a candidate among all candidates"),
+    .describe("with logprobs, if an end token ended the text: its natural log-probability"),
+  index: z.int().min(0).optional().describe("candidates only: position in the list of the request"),
+  probability: z.number().optional().describe("candidates only: probability among all candidates"),
   log_prob: z
     .number()
     .optional()
-    .describe("of a candidate: sum of its tokens' natural log-probabilities, the end token's included"),
-  mean_log_prob: z.number().optional().describe("of a candidate: log_prob per token"),
+    .describe("candidates only: sum of the tokens' natural log-probabilities, including the end token"),
+  mean_log_prob: z.number().optional().describe("candidates only: log_prob divided by the number of tokens"),
 });
 
 const usage = z.strictObject({ prompt_tokens: z.int(), completion_tokens: z.int() });
@@ -118,37 +119,37 @@ const timings = z
     adapter: milliseconds,
     decoder: milliseconds,
   })
-  .describe("milliseconds per stage; several questions overlap: the longest counts");
+  .describe("milliseconds per stage; questions run concurrently, so the longest one counts");
 
 const source = {
   model: z.string(),
   adapter: z.string(),
   modality: z.enum(modalities),
-  usage: usage.describe("candidates are read, not written: they count among the prompt's tokens"),
+  usage: usage.describe("tokens of candidates count as prompt tokens, because they are not generated"),
   timings,
 };
 
-/** Answer to `/caption`, and to `/vqa` with one question. */
+/** Answer of `/caption`, and of `/vqa` with one question. */
 export const textAnswer = z.strictObject({ text: z.string(), texts: z.array(text), ...source });
 
-/** Answer to `/vqa` with a list of questions. */
+/** Answer of `/vqa` with a list of questions. */
 export const listAnswer = z.strictObject({
   answers: z.array(z.strictObject({ question: z.string(), text: z.string(), texts: z.array(text) })),
   ...source,
 });
 
-/** Data of the event `text`: what has come to the answer of question `index`, which is 0 where there is one. */
+/** Data of the event `text`: the next part of the answer to question `index`, which is 0 for a single question. */
 export const textEvent = z.strictObject({ index: z.int().min(0), text: z.string() });
 
-/** Every error, as RFC 9457 has it. */
+/** Body of every error, in the format of RFC 9457. */
 export const problem = z.object({
   type: z.string(),
   title: z.string(),
   status: z.int(),
   detail: z.string(),
-  instance: z.string().describe("the request's id, which the service's log has, too"),
-  code: z.string().describe("of the library's catalogue of errors"),
-  field: z.string().optional().describe("what the error is about, where one field is"),
+  instance: z.string().describe("id of the request, which also appears in the log of the service"),
+  code: z.string().describe("error code from the catalogue of the library"),
+  field: z.string().optional().describe("the field that caused the error, if there is one"),
   error: z
     .strictObject({
       message: z.string(),
@@ -157,10 +158,10 @@ export const problem = z.object({
       param: z.string().nullable(),
     })
     .optional()
-    .describe("the same as OpenAI's clients read it; under /v1 only"),
+    .describe("the same error in the format of OpenAI; only under /v1"),
 });
 
-/** `GET /v1/models`, as OpenAI has it; `epalm` says what OpenAI has no word for. */
+/** `GET /v1/models` in the format of OpenAI; `epalm` holds the properties that this format does not have. */
 export const modelList = z.strictObject({
   object: z.literal("list"),
   data: z.array(
@@ -170,7 +171,7 @@ export const modelList = z.strictObject({
       created: z.int(),
       owned_by: z.string(),
       epalm: z.strictObject({
-        modalities: z.array(z.enum(modalities)).describe("what the model takes"),
+        modalities: z.array(z.enum(modalities)).describe("modalities that the model accepts"),
         adapters: z.array(
           z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(modalities) }),
         ),
@@ -179,14 +180,14 @@ export const modelList = z.strictObject({
   ),
 });
 
-/** `GET /samples`: media that come with the models, for trying them. */
+/** `GET /samples`: sample media of the models. */
 export const sampleList = z.strictObject({
   samples: z.array(
     z.strictObject({
       model: z.string(),
-      name: z.string().describe("of the file"),
+      name: z.string().describe("name of the file"),
       type: z.string().describe("media type"),
-      href: z.string().describe("where it is, relative to the service's root"),
+      href: z.string().describe("URL of the file, relative to the root of the service"),
     }),
   ),
 });
@@ -203,7 +204,7 @@ export type SampleList = z.infer<typeof sampleList>;
 
 export type GenerationFields = Pick<CaptionRequest, keyof typeof generationFields>;
 
-/** The options of generation that a request gives, under the library's names. */
+/** The generation options of a request under the library's names. */
 export function generationOptions(fields: GenerationFields): GenerationOptions {
   const given = new Map(Object.entries(fields));
   return Object.fromEntries(optionEntries.map(([name, { wire }]) => [name, given.get(wire)]));

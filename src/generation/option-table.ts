@@ -1,22 +1,22 @@
 /**
- * The options of text generation, each declared once. Types, checks, HTTP fields, flags, the client, the page's form
- * and the tables in docs/ are derived from this table and follow its order. The module is plain data without imports,
- * because browsers also load it, with the client (`src/sdk`) and the page (`src/server/page`).
+ * The generation options, each declared once. Types, checks, HTTP fields, flags, the client, the page's form and the
+ * tables in docs/ are derived from this table, in its order. The module is plain data without imports, because browsers
+ * load it too: with the client (`src/sdk`) and with the page (`src/server/page`).
  */
 
-/** No supported decoder has more positions; each request is also checked against the limit of its decoder. */
+/** No supported decoder has more positions. The limit of the loaded decoder is checked separately. */
 const MAX_NEW_TOKENS = 4096;
-/** Every beam and every returned sequence takes a share of the KV cache and of each step. */
+/** Every beam and every returned sequence occupies memory in the KV cache and computing time in each step. */
 const MAX_SEQUENCES = 16;
-/** The bound of common HTTP interfaces; above it, text is noise. */
+/** Higher temperatures give noise; common HTTP APIs have the same bound. */
 const MAX_TEMPERATURE = 2;
-/** Each step sorts this many tokens per sequence; less probable tokens are noise. */
+/** Each step sorts this many tokens per sequence; tokens of lower rank have negligible probability. */
 const MAX_TOP_K = 1000;
-/** Powers of a length up to MAX_NEW_TOKENS stay well within the range of a double. */
+/** MAX_NEW_TOKENS raised to this power stays well within the range of a double. */
 const MAX_LENGTH_PENALTY = 10;
-/** Each stop string is searched for after each token. */
+/** All stop strings are searched for after each token. */
 const MAX_STOP_STRINGS = 16;
-/** In UTF-16 units; about this many tokens are decoded again after each token. */
+/** In UTF-16 units. About as many tokens are decoded again after each token. */
 const MAX_STOP_LENGTH = 128;
 
 /** The values that an option accepts; bounds are inclusive. */
@@ -24,7 +24,7 @@ export type OptionValues =
   | { readonly type: "integer" | "number"; readonly least: number; readonly most: number }
   /** A number above 0 and at most 1. */
   | { readonly type: "probability" }
-  /** `true`, `false` or the word `or`. */
+  /** `true`, `false` or one given word. */
   | { readonly type: "boolean"; readonly or: string }
   /** Up to `most` strings of 1 to `longest` UTF-16 units each. */
   | { readonly type: "strings"; readonly most: number; readonly longest: number };
@@ -34,120 +34,123 @@ export type GenerationOption = OptionValues & {
   readonly wire: string;
   /** Flag on the command line, with a placeholder for the value. */
   readonly flag: string;
-  /** One line for `--help`, the HTTP interface and the page. */
+  /** One line for `--help`, the HTTP reference and the page. */
   readonly help: string;
-  /** Used if neither the request nor the model folder sets the option; absent: no limit. */
+  /** Used if neither the request nor the model folder sets the option. Absent: no limit. */
   readonly default?: number | boolean | readonly string[];
-  /** The option requires beams above 1 or a temperature above 0. */
+  /** What the option requires: `beams` above 1 or `temperature` above 0. */
   readonly needs?: "beams" | "temperature";
 };
 
 export const optionTable = {
-  /** Maximum number of tokens of a sequence, including the end token. 1 to 4096. Default: 30. */
+  /** Maximum number of tokens per sequence, including the end token. 1 to 4096; default 30. */
   maxNewTokens: {
     wire: "max_tokens",
     flag: "--max-tokens <n>",
-    help: "maximum number of tokens in an answer",
+    help: "maximum number of tokens in a text",
     type: "integer",
     least: 1,
     most: MAX_NEW_TOKENS,
     default: 30,
   },
-  /** Number of tokens before which no end token is chosen. 0 to `maxNewTokens`. Default: 0. */
+  /** Minimum number of tokens before an end token may be chosen. 0 to `maxNewTokens`; default 0. */
   minNewTokens: {
     wire: "min_tokens",
     flag: "--min-tokens <n>",
-    help: "minimum number of tokens in an answer (default: 0)",
+    help: "minimum number of tokens in a text (default: 0)",
     type: "integer",
     least: 0,
     most: MAX_NEW_TOKENS,
     default: 0,
   },
-  /** Number of sequences that beam search follows; 1 disables beam search. 1 to 16. Default: 1. */
+  /** Number of beams in beam search; 1 disables beam search. 1 to 16; default 1. */
   beams: {
     wire: "beams",
     flag: "--beams <n>",
-    help: "number of beams; 1 disables beam search",
+    help: "number of beams in beam search; 1 disables it",
     type: "integer",
     least: 1,
     most: MAX_SEQUENCES,
     default: 1,
   },
-  /** With beams: scores are divided by the length to this power; above 0 favours long ones. -10 to 10. Default: 1. */
+  /** Beam search: scores are divided by length to this power; above 0 favours long texts. -10 to 10; default 1. */
   lengthPenalty: {
     wire: "length_penalty",
     flag: "--length-penalty <x>",
-    help: "with beams: above 0 favours long answers",
+    help: "beam search: values above 0 favour long texts",
     type: "number",
     least: -MAX_LENGTH_PENALTY,
     most: MAX_LENGTH_PENALTY,
     default: 1,
     needs: "beams",
   },
-  /** With beams: when to stop; see `EarlyStopping`. `true`, `false` or `"never"`. Default: `false`. */
+  /** Beam search: when to stop; see `EarlyStopping`. `true`, `false` or `"never"`; default `false`. */
   earlyStopping: {
     wire: "early_stopping",
     flag: "--early-stopping <when>",
-    help: "with beams: stop when enough answers are finished",
+    help: "beam search: stop as soon as enough texts are finished",
     type: "boolean",
     or: "never",
     default: false,
     needs: "beams",
   },
-  /** Above 0, tokens are sampled, and higher values are more random; 0 is greedy. 0 to 2. Default: 0. */
+  /** 0 always chooses the most probable token; higher values sample more evenly. 0 to 2; default 0. */
   temperature: {
     wire: "temperature",
     flag: "--temperature <x>",
-    help: "above 0: sample tokens; higher is more random",
+    help: "above 0: sample tokens; higher values give more varied texts",
     type: "number",
     least: 0,
     most: MAX_TEMPERATURE,
     default: 0,
   },
-  /** When sampling: only this many most probable tokens are considered. 1 to 1000. Default: all. */
+  /** Sampling: only from this many of the most probable tokens. 1 to 1000; default: all. */
   topK: {
     wire: "top_k",
     flag: "--top-k <n>",
-    help: "when sampling: only this many most probable tokens",
+    help: "sampling: only from the n most probable tokens",
     type: "integer",
     least: 1,
     most: MAX_TOP_K,
     needs: "temperature",
   },
-  /** When sampling: only the most probable tokens that together reach this probability. Above 0, to 1. Default: all. */
+  /**
+   * Sampling: only from the smallest set of most probable tokens whose total probability reaches this value. Above 0,
+   * at most 1; default: all tokens.
+   */
   topP: {
     wire: "top_p",
     flag: "--top-p <p>",
-    help: "when sampling: only the best tokens that together reach this probability",
+    help: "sampling: only from the most probable tokens whose total probability is p",
     type: "probability",
     needs: "temperature",
   },
-  /** When sampling: the same seed gives the same tokens. An integer from 0 to 2^53 - 1. Default: 0. */
+  /** Sampling: the same seed gives the same tokens. An integer from 0 to 2^53 - 1; default 0. */
   seed: {
     wire: "seed",
     flag: "--seed <n>",
-    help: "when sampling: the same seed gives the same tokens (default: 0)",
+    help: "sampling: the same seed gives the same text (default: 0)",
     type: "integer",
     least: 0,
     most: Number.MAX_SAFE_INTEGER,
     default: 0,
     needs: "temperature",
   },
-  /** Strings that end a sequence; they are cut off. Up to 16, of 1 to 128 UTF-16 units each. Default: none. */
+  /** Strings that end a sequence and are removed from it. Up to 16, of 1 to 128 UTF-16 units each; default: none. */
   stop: {
     wire: "stop",
     flag: "--stop <text>",
-    help: "string that ends an answer and is cut off",
+    help: "string that ends a text and is removed from it",
     type: "strings",
     most: MAX_STOP_STRINGS,
     longest: MAX_STOP_LENGTH,
     default: [],
   },
-  /** Number of returned sequences. 1 to 16; at most `beams` with beams; 1 if greedy. Default: 1. */
+  /** Number of sequences to return: 1 with greedy decoding, up to `beams` with beam search, up to 16. Default 1. */
   numReturnSequences: {
     wire: "n",
     flag: "--sequences <n>",
-    help: "number of answers, with beams or a temperature",
+    help: "number of texts to return; more than 1 requires beams or a temperature",
     type: "integer",
     least: 1,
     most: MAX_SEQUENCES,
@@ -157,5 +160,5 @@ export const optionTable = {
 
 export type OptionName = keyof typeof optionTable;
 
-/** The table as a list; `Object.entries` alone loses the type of the names. */
+/** The table as a list. `Object.entries` alone loses the type of the names. */
 export const optionEntries = Object.entries(optionTable) as readonly [OptionName, GenerationOption][];

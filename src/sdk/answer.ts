@@ -12,9 +12,9 @@ import type {
   CommonUsage,
 } from "./multimodal-model.js";
 
-/** Milliseconds. Several questions overlap: the longest counts. */
+/** Milliseconds per stage. Questions run concurrently, so the longest one counts. */
 export interface Timings extends CommonTimings {
-  /** Waiting for a place in the service. */
+  /** Time in the queue of the service. */
   readonly queue: number;
 }
 
@@ -38,7 +38,7 @@ export interface Ranking extends CommonRanking {
 /** A model of a service. */
 export interface ModelInfo {
   readonly name: string;
-  /** What it takes. */
+  /** Modalities that it accepts. */
   readonly modalities: readonly Modality[];
   readonly adapters: readonly {
     readonly name: string;
@@ -47,14 +47,14 @@ export interface ModelInfo {
   }[];
 }
 
-/** @throws EpalmConnectionError if it is no answer to one question */
+/** @throws EpalmConnectionError if the JSON is not an answer to one question */
 export function readAnswer(json: unknown): Answer {
   if (!isTextAnswer(json)) throw noAnswer();
   const { text, texts, usage } = json;
   return { text, texts: texts.map(commonText), ...sourceOf(json), usage: commonUsage(usage) };
 }
 
-/** @throws EpalmConnectionError if it is no answer to these questions */
+/** @throws EpalmConnectionError if the JSON is not an answer to these questions */
 export function readAnswers(json: unknown, questions: readonly string[]): Answers {
   if (!isListAnswer(json) || json.answers.length !== questions.length) throw noAnswer();
   const answers = json.answers.map(({ question, text, texts }) => ({
@@ -65,20 +65,21 @@ export function readAnswers(json: unknown, questions: readonly string[]): Answer
   return { answers, ...sourceOf(json), usage: commonUsage(json.usage) };
 }
 
-/** @throws EpalmConnectionError if it is no ranking of these candidates */
+/** @throws EpalmConnectionError if the JSON is not a ranking of these candidates */
 export function readRanking(json: unknown, candidates: readonly string[]): Ranking {
   if (!isTextAnswer(json) || json.texts.length !== candidates.length) throw noAnswer();
   return { answers: json.texts.map(commonRanked), ...sourceOf(json), usage: commonUsage(json.usage) };
 }
 
-/** @throws EpalmConnectionError if it is no list of models */
+/** @throws EpalmConnectionError if the JSON is not a list of models */
 export function readModels(json: unknown): ModelInfo[] {
   if (!isModelList(json)) throw noAnswer();
   return json.data.map(({ id, epalm }) => ({ name: id, ...epalm }));
 }
 
+/** The error for a response that does not come from an epalm service. */
 export function noAnswer(options: ErrorOptions = {}): EpalmConnectionError {
-  const message = "answer: expected one of an epalm service, got something else; is baseUrl right?";
+  const message = "response: expected an answer of an epalm service, got something else; check baseUrl";
   return new EpalmConnectionError(message, { ...options, isTransient: false });
 }
 
@@ -109,8 +110,8 @@ function sourceOf({ model, adapter, modality, timings }: Source): Source {
 }
 
 /*
- * The service checks what it says with the schemas of wire.ts. What must be found out here is whether it is that
- * service at all, and not a proxy's page or another program at the same address.
+ * The service builds its answers according to the schemas of wire.ts. The client only checks whether a response comes
+ * from an epalm service at all, and not from a proxy or another program at the same address.
  */
 
 function isTextAnswer(json: unknown): json is TextAnswer {

@@ -4,8 +4,8 @@ import { AbortError, EpalmTimeoutError } from "./client-errors.js";
 const CANCELLED = "the call was cancelled";
 
 /**
- * The time that one call has, all its attempts and pauses together, and the signals that may cancel it.
- * `AbortSignal.any` would do, but on Node 20 it leaves something behind on signals that live long.
+ * The timeout of one call, including all attempts and pauses, and the signals that can cancel it. `AbortSignal.any` is
+ * not used, because on Node 20 it leaks memory on long-lived signals.
  */
 export class CallClock {
   readonly #controller = new AbortController();
@@ -23,22 +23,22 @@ export class CallClock {
     if (this.#callers.some(({ aborted }) => aborted)) this.#cancel();
   }
 
-  /** Fires when the call is over, whatever ended it. */
+  /** Fires when the call ends for any reason. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Milliseconds. */
+  /** Milliseconds until the timeout. */
   get remaining(): number {
     return this.#end - performance.now();
   }
 
-  /** Why the call was broken off, if it was: `aborted`, or an `EpalmTimeoutError`. */
+  /** Why the call was stopped: an `AbortError` or an `EpalmTimeoutError`. Undefined if it was not stopped. */
   get reason(): EpalmError | undefined {
     return this.#reason;
   }
 
-  /** What work gives, unless the call is over first. @throws `reason` */
+  /** Resolves to the result of the work, unless the call ends first. @throws `reason` */
   async race<T>(work: Promise<T>): Promise<T> {
     let onAbort: (() => void) | undefined;
     const over = new Promise<never>((_, reject) => {
@@ -53,7 +53,7 @@ export class CallClock {
     }
   }
 
-  /** @param milliseconds how long; @throws `reason` */
+  /** @throws `reason` if the call ends during the pause */
   async pause(milliseconds: number): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
@@ -67,7 +67,7 @@ export class CallClock {
     }
   }
 
-  /** Closes whatever of the call is still open, and forgets the callers' signals. */
+  /** Aborts everything that the call still has open, and removes the listeners from the callers' signals. */
   end(): void {
     clearTimeout(this.#timer);
     for (const caller of this.#callers) caller.removeEventListener("abort", this.#cancel);

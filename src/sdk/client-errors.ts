@@ -3,14 +3,14 @@ import type { Problem } from "../wire.js";
 import { libraryField } from "./library-field.js";
 
 /**
- * Errors of the client. All are `EpalmError`s with a code of the library's catalogue, so that code which looks at codes
- * need not know whether a model runs here or behind a service.
+ * Errors of the client. All of them are `EpalmError`s with a code of the library's catalogue, so that code that checks
+ * error codes works both with a loaded model and with a service.
  */
 
-/** Longer bodies than that of a problem tell nothing more; UTF-16 units that are shown. */
+/** How much of a response body that is not a problem appears in the message; UTF-16 units. */
 const MAX_SHOWN = 200;
 
-/** What is known of an answer that says no. */
+/** What is known about an error response. */
 export interface Refusal {
   readonly status: number;
   readonly code: ErrorCode;
@@ -20,16 +20,16 @@ export interface Refusal {
   readonly retryAfter?: number | undefined;
 }
 
-/** The service answered, and the answer is an error. */
+/** The service answered with an error. */
 export class EpalmApiError extends EpalmError {
   override readonly name = "EpalmApiError";
-  /** The option or field that is wrong, where one is: as the client calls it, `maxNewTokens` for `max_tokens`. */
+  /** The invalid option or field, if there is one, under its name in the client: `maxNewTokens` for `max_tokens`. */
   readonly field: string | undefined;
-  /** In the service's own words. */
+  /** The message of the service, unchanged. */
   readonly detail: string;
-  /** What the service's log calls the request; undefined if something else answered for it, such as a proxy. */
+  /** Id of the request in the log of the service. Undefined if something else answered, such as a proxy. */
   readonly requestId: string | undefined;
-  /** Seconds to stay away, where the service said so. */
+  /** Seconds to wait before the next attempt, if the service sent a `Retry-After` header. */
   readonly retryAfter: number | undefined;
   readonly #status: number;
 
@@ -42,16 +42,16 @@ export class EpalmApiError extends EpalmError {
     this.retryAfter = retryAfter;
   }
 
-  /** The HTTP status of the answer. */
+  /** The HTTP status of the response. */
   override get status(): number {
     return this.#status;
   }
 }
 
-/** The service could not be reached, broke off, or answered something that no epalm service says. */
+/** The service could not be reached, the connection broke, or the response does not come from an epalm service. */
 export class EpalmConnectionError extends EpalmError {
   override readonly name = "EpalmConnectionError";
-  /** Whether the same may work another time: not for an answer in a language that is not the service's. */
+  /** Whether another attempt may succeed; false if the response does not come from an epalm service. */
   readonly isTransient: boolean;
 
   constructor(message: string, options: ErrorOptions & { readonly isTransient: boolean }) {
@@ -60,14 +60,14 @@ export class EpalmConnectionError extends EpalmError {
   }
 }
 
-/** The call's `timeout` passed. */
+/** The `timeout` of the call has passed. */
 export class EpalmTimeoutError extends EpalmError {
   override readonly name = "EpalmTimeoutError";
   /** Milliseconds. */
   readonly timeout: number;
 
   constructor(timeout: number) {
-    super("deadline_exceeded", `no whole answer within ${timeout} ms`);
+    super("deadline_exceeded", `no complete answer within ${timeout} ms`);
     this.timeout = timeout;
   }
 }
@@ -81,11 +81,11 @@ export class AbortError extends EpalmError {
   }
 }
 
-/** The error that a problem of the service states. */
+/** The error for a problem that the service sent. */
 export function problemError({ status, code, detail, field, instance }: Problem, retryAfter?: number): EpalmApiError {
   return new EpalmApiError({
     status,
-    // A newer service may know codes that this client does not.
+    // A newer service may have codes that this client does not know.
     code: isErrorCode(code) ? code : codeOfStatus(status),
     detail,
     field,
@@ -94,7 +94,7 @@ export function problemError({ status, code, detail, field, instance }: Problem,
   });
 }
 
-/** The error that an answer states which is no success: a problem, or whatever a proxy put in its place. */
+/** The error for an error response: a problem of the service, or whatever a proxy sent instead. */
 export function refusalError(
   status: number,
   body: string,
@@ -115,7 +115,7 @@ export function isProblem(json: unknown): json is Problem {
   return isWhole && (field === undefined || isString(field));
 }
 
-/** The value of a JSON text; undefined if it is none. */
+/** The value of a JSON string; undefined if the string is not valid JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -1,15 +1,15 @@
 import { EpalmError } from "../core/errors.js";
 
 export interface ClientOptions {
-  /** Where the service is, such as `http://localhost:8080`; a path before its own is kept. */
+  /** URL of the service, such as `http://localhost:8080`. A path in it is kept. */
   readonly baseUrl: string | URL;
-  /** Sent as bearer key. Default: none. */
+  /** Sent as a bearer token. Default: none. */
   readonly apiKey?: string | undefined;
-  /** For a whole call: reading the medium, all attempts, pauses, a stream to its end. Milliseconds; default 120 000. */
+  /** Milliseconds per call: reading the medium, all attempts, pauses, a stream to its end. Default: 120 000. */
   readonly timeout?: number | undefined;
-  /** How often a request is sent again after what may pass. 0 to 100; default 3. */
+  /** How often a request is sent again after a transient error. 0 to 100; default 3. */
   readonly retries?: number | undefined;
-  /** What requests are made with. Default: the global `fetch`. */
+  /** Sends the requests. Default: the global `fetch`. */
   readonly fetch?: Fetch | undefined;
 }
 
@@ -25,15 +25,15 @@ export interface ClientSettings {
   readonly fetch: Fetch;
 }
 
-/** As long as a service takes at most, as it comes: 30 s for a request to arrive, 60 s to answer, and some waiting. */
+/** The default limits of a service, 30 s for a request to arrive and 60 s to answer it, and some time for retries. */
 const TIMEOUT = 120_000;
 
-/** Timers with more milliseconds fire at once. */
+/** Timers with a longer delay fire immediately. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
 const RETRIES = 3;
 
-/** Beyond it, nobody waits any more. */
+/** Enough for any useful timeout: 100 retries wait for more than ten minutes. */
 const MAX_RETRIES = 100;
 
 const optionNames: ReadonlySet<string> = new Set(["baseUrl", "apiKey", "timeout", "retries", "fetch"]);
@@ -51,7 +51,7 @@ export function parseClientOptions(options: ClientOptions): ClientSettings {
     headers: apiKey === undefined ? {} : { authorization: `Bearer ${parseKey(apiKey)}` },
     timeout: parseTimeout(options.timeout) ?? TIMEOUT,
     retries,
-    // As a method of something else, the browser's own would refuse to run; and who replaces it later is heard.
+    // Browsers reject a `fetch` that is called as a method of another object. The wrapper also uses later replacements.
     fetch: options.fetch ?? ((url, init) => globalThis.fetch(url, init)),
   };
 }
@@ -65,15 +65,15 @@ export function parseTimeout(timeout: number | undefined): number | undefined {
 
 function parseBaseUrl(baseUrl: string | URL): string {
   const url = URL.canParse(String(baseUrl)) ? new URL(baseUrl) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol)) throw invalid("baseUrl", "an http or https address", baseUrl);
-  // What a URL can carry besides has no meaning here, and a password in it would be refused by fetch at each call.
+  if (!url || !/^https?:$/.test(url.protocol)) throw invalid("baseUrl", "an http or https URL", baseUrl);
+  // The other parts of a URL have no meaning here, and fetch rejects a URL with a password at each call.
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
-    throw invalid("baseUrl", "an address without user, query and fragment", url.host);
+    throw invalid("baseUrl", "a URL without user name, query and fragment", url.host);
   }
   return url.href.replace(/\/+$/, "");
 }
 
-/** The key itself is not told: messages end up in logs. */
+/** The message does not contain the key, because messages end up in logs. */
 function parseKey(apiKey: string): string {
   if (/^[\x21-\x7e]+$/.test(apiKey)) return apiKey;
   throw new EpalmError("invalid_option", "apiKey: expected ASCII characters without spaces");

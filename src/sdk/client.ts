@@ -18,12 +18,7 @@ import {
 } from "./answer.js";
 import { CallClock } from "./call-clock.js";
 import { AbortError, EpalmApiError } from "./client-errors.js";
-import {
-  type ClientOptions,
-  type ClientSettings,
-  parseClientOptions,
-  parseTimeout,
-} from "./client-settings.js";
+import { type ClientOptions, type ClientSettings, parseClientOptions, parseTimeout } from "./client-settings.js";
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
 import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
@@ -31,20 +26,19 @@ import { expectOptions, expectTexts, generationFields, listField, textField } fr
 import { Transport, type WireRequest } from "./transport.js";
 
 export interface CallOptions {
-  /** Takes the call back, in the service, too; it then rejects with the code `aborted`. */
+  /** Cancels the call, also in the service. It then rejects with the code `aborted` and the name `AbortError`. */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds; default: the client's. */
+  /** Milliseconds. Default: the timeout of the client. */
   readonly timeout?: number | undefined;
 }
 
-/** Which model of the service is asked, and about what. */
 interface TargetOptions extends CallOptions {
-  /** Default: the service's first. */
+  /** Default: the first model of the service. */
   readonly model?: string | undefined;
 }
 
 export interface StreamOptions extends Omit<CommonStreamOptions, "signal">, TargetOptions {
-  /** Whether texts tell their tokens, and each one's natural log-probability. Default false. */
+  /** Whether texts contain their tokens with natural log-probabilities. Default: false. */
   readonly logprobs?: boolean | undefined;
 }
 
@@ -54,7 +48,7 @@ export interface RankOptions extends Omit<CommonRankOptions, "signal">, TargetOp
 
 export type Health =
   | { readonly isReady: true; readonly models: readonly string[] }
-  /** It is there, but takes no requests: it loads its models, is full, or ends. */
+  /** The service is running but accepts no requests: it is loading its models, its queue is full, or it is stopping. */
   | { readonly isReady: false; readonly reason: string };
 
 const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
@@ -71,12 +65,13 @@ interface ClientRequest {
 }
 
 /**
- * A client of an epalm service, for Node 20, Bun, Deno and browsers. Its methods are those of a model that was loaded in
- * process: see `MultimodalModel`. It holds nothing open and needs no closing; calls may run side by side.
+ * A client of an epalm service, for Node 20 and later, Bun, Deno and browsers. It has the methods of a model that is
+ * loaded in process: see `MultimodalModel`. It keeps no connection open and needs no closing. Calls may run
+ * concurrently.
  *
- * All methods throw `EpalmError`: `EpalmApiError` for what the service refused, `EpalmConnectionError`,
- * `EpalmTimeoutError`, and plain ones with the codes `aborted`, `invalid_option`, `not_found`, `invalid_media` and
- * `too_large` for what was found out here.
+ * All methods throw `EpalmError`: `EpalmApiError` if the service answers with an error, `EpalmConnectionError`,
+ * `EpalmTimeoutError`, or, if the client itself finds the error, an error with the code `aborted`, `invalid_option`,
+ * `not_found`, `invalid_media` or `too_large`.
  */
 export class EpalmClient {
   readonly #settings: ClientSettings;
@@ -88,7 +83,7 @@ export class EpalmClient {
     this.#transport = new Transport(this.#settings);
   }
 
-  /** Says what is in a medium. */
+  /** Generates a caption of a medium. */
   async caption(medium: MediumInput, options: AskOptions = {}): Promise<Answer> {
     expectOptions(options, askNames);
     const asked = writing("/caption", medium, [], options);
@@ -97,7 +92,7 @@ export class EpalmClient {
 
   /** Answers a question about a medium. */
   async vqa(medium: MediumInput, question: string, options?: AskOptions): Promise<Answer>;
-  /** Answers several questions about the same medium, which is then sent and encoded once. */
+  /** Answers several questions about the same medium, which is sent and encoded only once. */
   async vqa(medium: MediumInput, questions: readonly string[], options?: AskOptions): Promise<Answers>;
   async vqa(
     medium: MediumInput,
@@ -109,7 +104,7 @@ export class EpalmClient {
     return this.#write(asked, options.onText, answerReader(question));
   }
 
-  /** Orders given answers to a question about a medium by how probable the model finds them. */
+  /** Orders given answers to a question about a medium by their probability under the model. */
   async rank(
     medium: MediumInput,
     question: string,
@@ -131,7 +126,7 @@ export class EpalmClient {
     });
   }
 
-  /** Says what is in a medium, piece by piece. */
+  /** Generates a caption of a medium, piece by piece. */
   streamCaption(medium: MediumInput, options: StreamOptions = {}): AnswerStream<string, Answer> {
     expectOptions(options, streamNames);
     const asked = writing("/caption", medium, [], options);
@@ -140,7 +135,7 @@ export class EpalmClient {
 
   /** Answers a question about a medium, piece by piece. */
   streamVqa(medium: MediumInput, question: string, options?: StreamOptions): AnswerStream<string, Answer>;
-  /** Answers several questions at once: each piece says whose it is. */
+  /** Answers several questions concurrently. Each piece contains the index of its question. */
   streamVqa(
     medium: MediumInput,
     questions: readonly string[],
@@ -160,16 +155,17 @@ export class EpalmClient {
     return new AnswerStream((signal) => this.#stream(asked, signal, pieceOf, read), leftEarly);
   }
 
-  /** The models that the service has; the first is the default. */
+  /** The models of the service. The first one is the default. */
   async models(options: CallOptions = {}): Promise<ModelInfo[]> {
     expectOptions(options, callNames);
     return this.#call(options, async (clock) => readModels(await this.#transport.json({ path: "/v1/models" }, clock)));
   }
 
   /**
-   * Whether the service takes requests now; asked once, because the question is about now.
+   * Whether the service accepts requests now. The request is never sent again, because a later answer would be about a
+   * later time.
    *
-   * @throws EpalmConnectionError, EpalmTimeoutError if there is none
+   * @throws EpalmConnectionError, EpalmTimeoutError if the service cannot be reached
    */
   async health(options: CallOptions = {}): Promise<Health> {
     expectOptions(options, callNames);
@@ -244,7 +240,7 @@ export class EpalmClient {
   }
 }
 
-/** A request that writes text. @throws invalid_option */
+/** A request that generates text. @throws invalid_option */
 function writing(
   path: ClientRequest["path"],
   medium: MediumInput,
@@ -286,7 +282,7 @@ function leftEarly(message: string): AbortError {
 function questionFields(question: string | readonly string[]): FormField[] {
   if (typeof question === "string") return textField("question", question);
   expectTexts("question", question);
-  // By this name even one is a list.
+  // Under this name, even a single question is a list.
   return listField("question[]", question);
 }
 

@@ -6,20 +6,20 @@ export interface ServerEvent {
   readonly data: string;
 }
 
-/** In UTF-16 units. The longest event is a whole answer: 16 texts of 4096 tokens with their log-probabilities, 8 MB. */
+/** In UTF-16 units. The longest event is an answer of 16 texts of 4096 tokens with log-probabilities, about 8 MB. */
 const MAX_EVENT_LENGTH = 32 * 1024 * 1024;
 
-/** Server-sent events from pieces of text, as WHATWG has them; ids and retry times, which no request here uses, aside. */
+/** Parses server-sent events (WHATWG HTML standard) from pieces of text; ids and retry times are ignored. */
 export class EventParser {
   #rest = "";
   #name = "";
   #data: string[] = [];
   #length = 0;
 
-  /** The events that are whole with this piece. @throws EpalmConnectionError for one without end */
+  /** The events that this piece completes. @throws EpalmConnectionError for an event that is too long */
   push(piece: string): ServerEvent[] {
     const text = this.#rest + piece;
-    // A line feed may follow a carriage return at the very end.
+    // The next piece may begin with the line feed of this carriage return.
     const end = text.endsWith("\r") ? text.length - 1 : text.length;
     const lines = text.slice(0, end).split(/\r\n|\n|\r/);
     this.#rest = (lines.pop() ?? "") + text.slice(end);

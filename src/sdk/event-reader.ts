@@ -1,7 +1,7 @@
 import { type ChunkReader, chunksOf } from "../core/chunks.js";
 import { EventParser, type ServerEvent } from "./event-parser.js";
 
-/** The server-sent events of a body, one by one. */
+/** Reads the server-sent events of a response body. */
 export class EventReader {
   readonly #chunks: ChunkReader;
   readonly #decoder = new TextDecoder();
@@ -12,7 +12,7 @@ export class EventReader {
     this.#chunks = chunksOf(body);
   }
 
-  /** The next event; undefined at the end. @throws what reading throws, EpalmConnectionError for an endless event */
+  /** The next event; undefined at the end. @throws what reading throws; EpalmConnectionError if an event is too long */
   async next(): Promise<ServerEvent | undefined> {
     for (;;) {
       const event = this.#events.shift();
@@ -23,9 +23,9 @@ export class EventReader {
     }
   }
 
-  /** Closes the connection, if events may still come. */
+  /** Closes the connection unless the body has ended. */
   close(): void {
-    // A body that failed has nothing left to close, and says so.
+    // Closing a body that has failed rejects, and there is nothing left to close.
     this.#chunks.close().catch(() => undefined);
   }
 }

@@ -1,7 +1,7 @@
 import type { MediaField } from "../wire.js";
 import type { Medium } from "./medium.js";
 
-/** A field of a request and its text; a list is the same field several times. */
+/** A field of a form and its value. A list repeats the field. */
 export type FormField = readonly [name: string, text: string];
 
 export interface Form {
@@ -9,12 +9,12 @@ export interface Form {
   readonly body: Blob;
 }
 
-/** In bytes; that many random ones are in no medium. */
+/** In bytes. A random boundary of this length does not occur in any medium. */
 const BOUNDARY_BYTES = 16;
 
 /**
- * A multipart form, written here and not by `FormData`, which turns line feeds in texts into CR LF: the model would see
- * another question than the same call in process does.
+ * Builds a multipart form. `FormData` is not used, because it converts line feeds in strings into CR LF, so that the
+ * service would get a different question than a loaded model.
  */
 export function multipartForm(fields: readonly FormField[], mediaField: MediaField, medium: Medium): Form {
   const boundary = `epalm-${randomHex(BOUNDARY_BYTES)}`;

@@ -1,4 +1,4 @@
-/** What a user of the client imports, as `epalm/sdk`. */
+/** The public API of the client: `epalm/sdk`. */
 
 export type { AnswerPiece, AnswerStream } from "../core/answer-stream.js";
 export { EpalmError, type ErrorCode } from "../core/errors.js";

@@ -4,25 +4,26 @@ import type { CallClock } from "./call-clock.js";
 import { readPath } from "./read-path.js";
 
 /**
- * A picture, a sound or a video, in any of the forms that a program may have one:
- * - the path of a file, or a `file:` URL: in Node, Bun and Deno;
+ * An image, an audio file or a video:
+ * - the path of a file, or a `file:` URL, in Node, Bun and Deno;
  * - its bytes, as Buffer, Uint8Array, ArrayBuffer, Blob or File;
  * - a stream of its bytes, which is read once, to its end;
  * - a `data:` or `blob:` URL;
- * - an `https:` URL, which the *service* fetches, if its operator trusts that host.
+ * - an `https:` URL, which the *service* fetches if its operator allows the host.
  */
 export type MediumInput = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
-/** What is sent of a medium. Either can be sent again, whatever it was made of. */
+/** A medium as it is sent. Both kinds can be sent repeatedly. */
 export type Medium =
   | { readonly kind: "bytes"; readonly blob: Blob }
   | { readonly kind: "address"; readonly address: string };
 
 /**
- * Reads a medium, whole: only then can a request be repeated, and a form states its length, which proxies like. A
- * stream is used up by it; the medium is in memory until the call ends.
+ * Reads a complete medium, so that the request can be repeated and the form has a known length, which some proxies
+ * need. A stream is consumed. The medium stays in memory until the call ends.
  *
- * @throws invalid_option for what is no medium, not_found, too_large, and why the call was broken off
+ * @throws invalid_option for a value that is not a medium; not_found; invalid_media; too_large; the reason why the call
+ *   was stopped
  */
 export async function readMedium(input: MediumInput, clock: CallClock): Promise<Medium> {
   if (input instanceof URL) return mediumOfUrl(input, clock);
@@ -45,7 +46,7 @@ async function mediumOfUrl(url: URL, clock: CallClock): Promise<Medium> {
       return bytes(await clock.race(readPath(url, MAX_MEDIUM_BYTES, clock.signal)));
     case "data:":
     case "blob:":
-      // Not with the client's own fetch: nothing of it goes over a network.
+      // The `fetch` of the client is not used, because these URLs need no network.
       return { kind: "bytes", blob: await clock.race(readLocalUrl(url)) };
     default:
       throw invalid(`a URL of https, file, data or blob, got ${url.protocol}`);
@@ -56,11 +57,11 @@ function bytes(content: Uint8Array | ArrayBuffer): Medium {
   return { kind: "bytes", blob: new Blob([content]) };
 }
 
-/** A text that looks like an address would be a path that leads nowhere: better said. */
+/** A string that looks like a URL is almost certainly not meant as a path, so the error explains how to pass a URL. */
 function expectPath(text: string): void {
   const [, scheme] = /^(https?|file|data|blob):/i.exec(text) ?? [];
-  if (scheme !== undefined) throw invalid(`a path; a ${scheme}: address is given as new URL(…)`);
-  if (text === "") throw invalid("a path, got an empty text");
+  if (scheme !== undefined) throw invalid(`a path; pass a ${scheme}: URL as new URL(…)`);
+  if (text === "") throw invalid("a path, got an empty string");
 }
 
 function invalid(expected: string): EpalmError {

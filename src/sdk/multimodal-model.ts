@@ -4,31 +4,31 @@ import type { Modality } from "../core/modality.js";
 import type { GenerationOptions } from "../generation/options.js";
 
 /**
- * What the two forms of epalm have in common: a model folder that this process loaded (`load` of `epalm`) and the
- * client of a service that did (`EpalmClient`). Code that is written against `MultimodalModel` runs with either.
+ * The common interface of a model that is loaded in process (`load` of `epalm`) and of the client of a service
+ * (`EpalmClient`). Code that uses `MultimodalModel` works with both.
  */
 export interface MultimodalModel {
-  /** Says what is in a medium. */
+  /** Generates a caption of a medium. */
   readonly caption: (medium: CommonMedium, options?: CommonAskOptions) => Promise<CommonAnswer>;
   readonly vqa: {
     /** Answers a question about a medium. */
     (medium: CommonMedium, question: string, options?: CommonAskOptions): Promise<CommonAnswer>;
-    /** Answers several questions about the same medium, which is encoded once. */
+    /** Answers several questions about the same medium, which is encoded only once. */
     (medium: CommonMedium, questions: readonly string[], options?: CommonAskOptions): Promise<CommonAnswers>;
   };
-  /** Orders given answers to a question about a medium by how probable the model finds them. */
+  /** Orders given answers to a question about a medium by their probability under the model. */
   readonly rank: (
     medium: CommonMedium,
     question: string,
     candidates: readonly string[],
     options?: CommonRankOptions,
   ) => Promise<CommonRanking>;
-  /** Says what is in a medium, piece by piece. */
+  /** Generates a caption of a medium, piece by piece. */
   readonly streamCaption: (medium: CommonMedium, options?: CommonStreamOptions) => AnswerStream<string, CommonAnswer>;
   readonly streamVqa: {
     /** Answers a question about a medium, piece by piece. */
     (medium: CommonMedium, question: string, options?: CommonStreamOptions): AnswerStream<string, CommonAnswer>;
-    /** Answers several questions at once: each piece says whose it is. */
+    /** Answers several questions concurrently. Each piece contains the index of its question. */
     (
       medium: CommonMedium,
       questions: readonly string[],
@@ -38,56 +38,56 @@ export interface MultimodalModel {
 }
 
 /**
- * A picture, a sound or a video: the path of a file, its bytes, a stream of them, or a URL. A service may fetch one of
- * `https:`; a loaded model fetches nothing and refuses it.
+ * An image, an audio file or a video: the path of a file, its bytes, a stream of its bytes, or a URL. A service may
+ * fetch an `https:` URL; a loaded model fetches nothing and rejects such URLs.
  */
 export type CommonMedium = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
 export interface CommonStreamOptions extends GenerationOptions {
-  /** Default: the model's first adapter that was trained for the task and what the medium is taken for. */
+  /** Default: the model's first adapter for the task and the modality. */
   readonly adapter?: string | undefined;
-  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  /** How to interpret the medium. Default: the modality of the named adapter; otherwise, detected from the content. */
   readonly modality?: Modality | undefined;
-  /** Takes the request back; it then rejects with the code `aborted`. */
+  /** Cancels the request, which then rejects with the code `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface CommonAskOptions extends CommonStreamOptions {
   /**
-   * Gets the text as it grows, and which of several questions it answers. With beams or several texts: all at once, at
-   * the end.
+   * Receives the text while it is generated, and the index of its question. With beam search or several texts, it is
+   * called once, at the end.
    */
   readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
 
 export interface CommonRankOptions {
-  /** Default: the model's first adapter that was trained for questions and what the medium is taken for. */
+  /** Default: the model's first adapter for questions and the modality. */
   readonly adapter?: string | undefined;
-  /** What the medium is to be taken for. Default: the named adapter's, or else what the medium's content says. */
+  /** How to interpret the medium. Default: the modality of the named adapter; otherwise, detected from the content. */
   readonly modality?: Modality | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
-   * What a candidate is scored by: the `"sum"` of its tokens' log-probabilities, which favours short ones, or their
-   * `"mean"`, which does not look at length. Default: `"sum"`.
+   * The score of a candidate: the `"sum"` of its tokens' log-probabilities, which favours short candidates, or their
+   * `"mean"`, which does not depend on the length. Default: `"sum"`.
    */
   readonly normalisation?: "sum" | "mean";
 }
 
 export interface CommonText {
   readonly text: string;
-  /** Natural log-probability, length-normalised where beams are; higher is better. */
+  /** Natural log-probability, length-normalised with beam search. Higher is better. */
   readonly score: number;
   /** Why the text ended: an end token, a stop string, or `maxNewTokens`. */
   readonly finish: "end" | "stop" | "length";
-  /** Ids of the new tokens. From a service: with `logprobs`, like the next two. */
+  /** Ids of the generated tokens. A service sends this field and the next two only with `logprobs`. */
   readonly tokens?: readonly number[];
-  /** What each token adds to the text. */
+  /** The part of the text that each token adds. */
   readonly pieces?: readonly string[];
-  /** Natural log-probability of each token; that of the end token follows where there was one. */
+  /** Natural log-probability of each token, followed by that of the end token if there was one. */
   readonly logProbs?: readonly number[];
 }
 
-/** Milliseconds. */
+/** Milliseconds per stage. */
 export interface CommonTimings {
   readonly media: number;
   readonly encoder: number;
@@ -100,13 +100,13 @@ export interface CommonUsage {
   readonly newTokens: number;
 }
 
-/** Who gave an answer, and how long it took. */
+/** The model and the adapter that gave an answer, and the time per stage. */
 export interface CommonSource {
-  /** In process the name in the folder's manifest, of a service the name that it serves the model under. */
+  /** For a loaded model, the name in the manifest; for a service, the name under which it serves the model. */
   readonly model: string;
   readonly adapter: string;
   readonly modality: Modality;
-  /** Several questions overlap: the longest counts. */
+  /** Questions run concurrently, so the longest one counts. */
   readonly timings: CommonTimings;
 }
 
@@ -126,27 +126,27 @@ export interface CommonAnswers extends CommonSource {
     readonly text: string;
     readonly texts: readonly CommonText[];
   }[];
-  /** Of all together. */
+  /** Total of all questions. */
   readonly usage: CommonUsage;
 }
 
 export interface CommonRanked {
   readonly text: string;
-  /** Which of the candidates that were given. */
+  /** Position in the list of candidates. */
   readonly index: number;
-  /** Natural log-probability of the whole candidate, its end token included. */
+  /** Natural log-probability of the candidate, including its end token. */
   readonly logProb: number;
-  /** `logProb` per token. */
+  /** `logProb` divided by the number of tokens. */
   readonly meanLogProb: number;
-  /** What candidates are ordered by: `logProb` or `meanLogProb`, as the normalisation says. */
+  /** Determines the order: `logProb` or `meanLogProb`, depending on `normalisation`. */
   readonly score: number;
-  /** Of the candidate among all: they sum to 1. */
+  /** Probability among all candidates; the probabilities sum to 1. */
   readonly probability: number;
 }
 
 export interface CommonRanking extends CommonSource {
   /** Best first. */
   readonly answers: readonly CommonRanked[];
-  /** Candidates are read, not written: `promptTokens` counts theirs, too, and `newTokens` is 0. */
+  /** Candidates are not generated: `promptTokens` includes their tokens, and `newTokens` is 0. */
   readonly usage: CommonUsage;
 }

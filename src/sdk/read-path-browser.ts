@@ -1,7 +1,7 @@
 import { EpalmError } from "../core/errors.js";
 
-/** What stands for `read-path.ts` in browsers. @throws invalid_option */
+/** Replaces `read-path.ts` in browsers. @throws invalid_option */
 export function readPath(): Promise<Uint8Array> {
-  const message = "media: there are no files here; expected bytes or a Blob";
+  const message = "media: expected bytes or a Blob, got a path; this environment has no file system";
   return Promise.reject(new EpalmError("invalid_option", message));
 }

@@ -1,17 +1,18 @@
 import { EpalmError, messageOf } from "../core/errors.js";
 
 /**
- * The bytes of a file. `node:fs` is loaded when it is needed, so that browsers never meet it; bundlers for browsers put
- * `read-path-browser.ts` in this module's place, see `browser` in package.json. Codes are those of the in-process form.
+ * Reads the bytes of a file. `node:fs` is loaded on first use, so that browsers do not need it; bundlers for browsers
+ * replace this module by `read-path-browser.ts` (see `browser` in package.json). The error codes are the same as for a
+ * loaded model.
  *
- * @throws not_found; invalid_media if it is no regular file or cannot be read; too_large; invalid_option where there
- *   are no files
+ * @throws not_found; invalid_media if the path is not a regular file or cannot be read; too_large; invalid_option if
+ *   the environment has no file system
  */
 export async function readPath(path: string | URL, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
   const { promises } = await fileSystem();
   try {
     const found = await promises.stat(path);
-    // Reading a pipe or a device may never end.
+    // Reading from a pipe or a device might never end.
     if (!found.isFile()) throw new EpalmError("invalid_media", `${path}: is not a regular file`);
     if (found.size > maxBytes) {
       throw new EpalmError("too_large", `${path}: expected at most ${maxBytes} bytes, got ${found.size}`);
@@ -30,7 +31,7 @@ async function fileSystem() {
   try {
     return await import("node:fs");
   } catch (error) {
-    const message = "media: there are no files here; expected bytes or a Blob";
+    const message = "media: expected bytes or a Blob, got a path; this environment has no file system";
     throw new EpalmError("invalid_option", message, { cause: error });
   }
 }

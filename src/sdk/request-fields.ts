@@ -6,8 +6,8 @@ import type { FormField } from "./form.js";
 type ValueType = "number" | "boolean" | "string" | "list";
 
 /**
- * Types of options. A form carries strings only, so that the service cannot distinguish "5" from 5: what the in-process
- * form refuses would pass. Ranges are the service's to check.
+ * JavaScript types of the options. A form contains only strings, so the service cannot distinguish "5" from 5; without
+ * this check, it would accept values that a loaded model rejects. The service checks the ranges.
  */
 const valueTypes: { readonly [Type in OptionValues["type"]]: readonly ValueType[] } = {
   integer: ["number"],
@@ -17,7 +17,7 @@ const valueTypes: { readonly [Type in OptionValues["type"]]: readonly ValueType[
   strings: ["list"],
 };
 
-/** Options of generation as fields of a request. @throws invalid_option for one of another type */
+/** The generation options as form fields. @throws invalid_option for a value of the wrong type */
 export function generationFields(options: GenerationOptions): FormField[] {
   return optionEntries.flatMap(([name, { wire, type }]) => {
     const value = options[name];
@@ -29,25 +29,25 @@ export function generationFields(options: GenerationOptions): FormField[] {
   });
 }
 
-/** A field that is given once per text. */
+/** A field that is repeated for each string. */
 export function listField(name: string, texts: readonly string[]): FormField[] {
   return texts.map((text) => [name, text]);
 }
 
-/** A field, unless there is nothing to say. @throws invalid_option for what is no text */
+/** A field; none if the value is undefined. @throws invalid_option if the value is not a string */
 export function textField(name: string, text: string | undefined): FormField[] {
   if (text === undefined) return [];
-  if (typeof text !== "string") throw new EpalmError("invalid_option", `${name}: expected a text`);
+  if (typeof text !== "string") throw new EpalmError("invalid_option", `${name}: expected a string`);
   return [[name, text]];
 }
 
-/** @throws invalid_option unless there is at least one text and nothing else; a form cannot carry an empty list */
+/** @throws invalid_option unless the list contains strings only and at least one: a form cannot hold an empty list */
 export function expectTexts(name: string, texts: readonly string[]): void {
   if (isOf("list", texts) && texts.length > 0) return;
-  throw new EpalmError("invalid_option", `${name}: expected at least one text, and only texts`);
+  throw new EpalmError("invalid_option", `${name}: expected a list of one or more strings`);
 }
 
-/** @throws invalid_option, naming an option that has no meaning here: nothing is passed over in silence */
+/** @throws invalid_option for an option that the method does not have; options are never ignored */
 export function expectOptions(options: object, known: ReadonlySet<string>): void {
   const unknown = Object.entries(options).find(([name, value]) => value !== undefined && !known.has(name));
   if (!unknown) return;
@@ -57,6 +57,6 @@ export function expectOptions(options: object, known: ReadonlySet<string>): void
 
 function isOf(type: ValueType, value: unknown): boolean {
   if (type === "list") return Array.isArray(value) && value.every((item) => typeof item === "string");
-  // Of NaN and the infinities the service would say that they are texts.
+  // The service would report NaN and Infinity as strings, because a form contains strings only.
   return typeof value === type && (type !== "number" || Number.isFinite(value));
 }

@@ -1,36 +1,36 @@
 import { EpalmApiError, EpalmConnectionError } from "./client-errors.js";
 
 /**
- * When a request is sent again. Requests of this service only read: one that ran twice has cost time and nothing else.
- * So whatever may pass is tried again (no connection, a connection that broke, 429, 502, 503, 504), with two bounds.
- * What the service refused for what it is (other 4xx) or failed at (500) will be so again. And once a piece of a stream
- * was given to the caller nothing is repeated, because drawn text would go on as another text.
+ * Decides when a request is sent again. Requests do not change any state, so running one twice only costs time.
+ * Therefore every transient error is retried: a failed or broken connection, 429, 502, 503 and 504. There are two
+ * exceptions. Requests that the service rejected (other 4xx) or failed at (500) would fail again. And once a stream has
+ * yielded a piece, nothing is repeated, because sampling would produce a different text.
  */
 
-/** Statuses that pass by themselves. */
+/** Statuses of transient errors. */
 const transientStatuses: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 
-/** Before the first repetition, without jitter; each further one waits twice as long. Milliseconds. */
+/** Wait before the first retry, without jitter; it doubles with each further retry. Milliseconds. */
 const FIRST_WAIT = 250;
 
-/** However often something failed. Milliseconds. */
+/** Upper bound of the doubling. Milliseconds. */
 const MAX_WAIT = 10_000;
 
-/** `2 ** attempt` stays a number that counts. */
+/** Keeps `2 ** attempt` finite. */
 const MAX_DOUBLINGS = 16;
 
-/** Whether the same request may have another outcome. */
+/** Whether sending the same request again may succeed. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof EpalmConnectionError) return error.isTransient;
   return error instanceof EpalmApiError && transientStatuses.has(error.status);
 }
 
 /**
- * Milliseconds to wait before a request is sent again. What the service asked for is the least, and does not end
- * the doubling: one that says "at once" each time is not asked ever faster. The random part keeps clients that were
- * refused together from coming back together.
+ * Milliseconds to wait before a request is sent again. The `Retry-After` of the service is a lower bound that does not
+ * replace the doubling, so that a service that always sends 0 is not flooded. The random part spreads the retries of
+ * clients that were rejected at the same time.
  *
- * @param attempt how often it was sent again already
+ * @param attempt number of retries so far
  * @param random from 0 to 1
  */
 export function retryWait(error: unknown, attempt: number, random: number): number {
@@ -41,15 +41,15 @@ export function retryWait(error: unknown, attempt: number, random: number): numb
 }
 
 /**
- * Seconds that a `Retry-After` header needs for, as a number of seconds or a date; undefined if it is neither. A date
- * that is over needs for none.
+ * The seconds in a `Retry-After` header, which holds a number of seconds or a date. 0 for a date in the past; undefined
+ * if the header is invalid.
  *
  * @param now milliseconds since 1970
  */
 export function retryAfterSeconds(header: string | null, now: number): number | undefined {
   const text = header?.trim() ?? "";
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  // Other texts, such as "-1" or "1.5", are dates to some engines.
+  // Some engines parse other strings, such as "-1" or "1.5", as dates.
   const date = /^[A-Za-z]{3,9},/.test(text) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
 }

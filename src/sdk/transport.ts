@@ -8,23 +8,23 @@ import { EventReader } from "./event-reader.js";
 import type { Form } from "./form.js";
 import { isTransient, retryAfterSeconds, retryWait } from "./retry.js";
 
-/** One request, as often as it is sent. */
+/** One request, which may be sent several times. */
 export interface WireRequest {
   /** Begins with a slash. */
   readonly path: string;
-  /** Absent: a GET. */
+  /** Absent for a GET request. */
   readonly form?: Form | undefined;
-  /** Default: the client's. */
+  /** Default: the setting of the client. */
   readonly retries?: number | undefined;
 }
 
-/** A stream whose first event came. */
+/** A stream whose first event has arrived. */
 interface OpenStream {
   readonly first: ServerEvent;
   readonly events: EventReader;
 }
 
-/** Sends requests, again where that helps, and takes answers apart; what they mean is not its concern. */
+/** Sends requests, retries them after transient errors, and parses responses without interpreting them. */
 export class Transport {
   readonly #settings: ClientSettings;
 
@@ -32,7 +32,7 @@ export class Transport {
     this.#settings = settings;
   }
 
-  /** The JSON of an answer. @throws EpalmApiError, EpalmConnectionError, EpalmTimeoutError, aborted */
+  /** The JSON of a response. @throws EpalmApiError, EpalmConnectionError, EpalmTimeoutError, AbortError */
   json(request: WireRequest, clock: CallClock): Promise<unknown> {
     return this.#repeat(request, clock, async () => {
       const response = await this.#send(request, clock, "application/json");
@@ -43,12 +43,12 @@ export class Transport {
   }
 
   /**
-   * The data of the events `text`; returns that of the event `answer`.
+   * Yields the data of the `text` events and returns the data of the `answer` event.
    *
-   * @throws what `json` throws
+   * @throws the same errors as `json`
    */
   async *stream(request: WireRequest, clock: CallClock): AsyncGenerator<unknown, unknown, undefined> {
-    // Nothing was given to the caller before the first event: until then it can be asked for again.
+    // The caller has received nothing before the first event, so the request can be repeated until then.
     const { first, events } = await this.#repeat(request, clock, () => this.#open(request, clock));
     try {
       for (let event: ServerEvent | undefined = first; event; event = await clock.race(events.next())) {
@@ -72,7 +72,7 @@ export class Transport {
     try {
       const first = await events.next();
       if (!first) throw brokenOff();
-      // A problem is one of the request, which may then be sent again.
+      // A problem as the first event is an error of the request, which may then be sent again.
       dataOf(first);
       return { first, events };
     } catch (error) {
@@ -88,13 +88,13 @@ export class Transport {
       headers: { accept, ...headers, ...(form ? { "content-type": form.contentType } : {}) },
       body: form?.body ?? null,
       signal: clock.signal,
-      // A key and a medium go where the program said, and nowhere else.
+      // The key and the medium must not be sent to any other address.
       redirect: "manual",
     });
     if (response.ok) return response;
-    // Browsers hide where a redirect leads, and its status.
+    // Browsers hide the target and the status of a redirect.
     if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) {
-      const message = "the service's address redirects; give its final address as baseUrl";
+      const message = "the service redirects to another address; pass the final address as baseUrl";
       throw new EpalmConnectionError(message, { isTransient: false });
     }
     const retryAfter = retryAfterSeconds(response.headers.get("retry-after"), Date.now());
@@ -102,12 +102,12 @@ export class Transport {
     throw refusalError(response.status, await response.text(), requestId, retryAfter);
   }
 
-  /** Attempts until one succeeds, fails for good, or the next would come too late. */
+  /** Repeats the attempt until it succeeds, fails permanently, or would exceed the timeout. */
   async #repeat<T>(request: WireRequest, clock: CallClock, attempt: () => Promise<T>): Promise<T> {
     const retries = request.retries ?? this.#settings.retries;
     for (let repeated = 0; ; repeated++) {
       try {
-        // Raced, because a fetch that was given to the client may know nothing of signals.
+        // A custom `fetch` may ignore the signal.
         return await clock.race(attempt());
       } catch (thrown) {
         if (clock.reason) throw clock.reason;
@@ -121,7 +121,7 @@ export class Transport {
   }
 }
 
-/** @throws EpalmApiError if the event is a problem */
+/** The data of an event. @throws EpalmApiError if the event is a problem */
 function dataOf({ name, data }: ServerEvent): unknown {
   const json = parseJson(data);
   if (!isRecord(json)) throw noAnswer();
@@ -130,10 +130,10 @@ function dataOf({ name, data }: ServerEvent): unknown {
 }
 
 function brokenOff(): EpalmConnectionError {
-  return new EpalmConnectionError("the stream ended before its answer", { isTransient: true });
+  return new EpalmConnectionError("the stream ended before the answer was complete", { isTransient: true });
 }
 
-/** What fetch and reading a body throw, which is a TypeError that says little; its cause says more where there is one. */
+/** Converts the TypeErrors of fetch and of body streams; their cause, if there is one, has the useful message. */
 function asClientError(error: unknown): EpalmError {
   if (error instanceof EpalmError) return error;
   const cause = error instanceof Error && error.cause !== undefined ? ` (${messageOf(error.cause)})` : "";

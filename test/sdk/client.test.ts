@@ -44,28 +44,28 @@ const forms: Readonly<Record<string, () => MediumInput>> = {
 };
 
 for (const [form, make] of Object.entries(forms)) {
-  test(`a picture as ${form}`, async () => {
+  test(`accepts an image as ${form}`, async () => {
     assert.equal((await client.caption(make())).text, expected.text);
   });
 }
 
-test("an https address goes to the service, which is not told to trust any", async () => {
+test("sends an https URL to the service, which allows no hosts by default", async () => {
   const asked = client.caption(new URL("https://example.org/cat.png"));
   await assert.rejects(asked, { name: "EpalmApiError", code: "invalid_option", field: "media" });
 });
 
 const wrongMedia: Readonly<Record<string, () => unknown>> = {
-  "an address that is a text": () => "https://example.org/cat.png",
+  "a URL as a string": () => "https://example.org/cat.png",
   "an empty path": () => "",
   "another kind of URL": () => new URL("ftp://example.org/cat.png"),
   "a broken data URL": () => new URL("data:image/png;base64,%%%"),
   "a number": () => 7,
-  "a stream of texts": () => createReadStream(file, "latin1"),
+  "a stream of strings": () => createReadStream(file, "latin1"),
   "a stream that fails": () => createReadStream("nowhere.png"),
 };
 
 for (const [title, make] of Object.entries(wrongMedia)) {
-  test(`no medium: ${title}`, async () => {
+  test(`rejects a medium: ${title}`, async () => {
     await assert.rejects(client.caption(make() as MediumInput), (error) => {
       assert.ok(error instanceof EpalmError && !(error instanceof EpalmApiError));
       assert.match(error.message, /^media: /);
@@ -74,7 +74,7 @@ for (const [title, make] of Object.entries(wrongMedia)) {
   });
 }
 
-test("a stream that never gives is closed when the timeout is over", async () => {
+test("closes a stream without data after the timeout", async () => {
   let isClosed = false;
   const endless = new ReadableStream<Uint8Array>({
     cancel: () => {
@@ -85,7 +85,7 @@ test("a stream that never gives is closed when the timeout is over", async () =>
   assert.equal(isClosed, true);
 });
 
-test("several questions are answered in their order, one of them as a list, too", async () => {
+test("answers several questions in their order, and a list of one question", async () => {
   const questions = ["what?", "where?", "what?"];
   const { answers, usage, adapter, modality } = await client.vqa(bytes, questions, { maxNewTokens: 5 });
   const single = await Promise.all(questions.map((text) => model.vqa(bytes, text, { maxNewTokens: 5 })));
@@ -98,7 +98,7 @@ test("several questions are answered in their order, one of them as a list, too"
   assert.deepEqual([only?.question, only?.text, rest.length], ["what?", single[0]?.text, 0]);
 });
 
-test("several questions stream side by side", async () => {
+test("streams the answers to several questions concurrently", async () => {
   const questions = ["what?", "where?"];
   const stream = client.streamVqa(bytes, questions, { maxNewTokens: 8, beams: 1 });
   const grown = ["", ""];
@@ -116,7 +116,7 @@ test("several questions stream side by side", async () => {
   assert.deepEqual(heard, grown);
 });
 
-test("a stream gives pieces that make the text, and the whole answer", async () => {
+test("yields the pieces of the text, then the complete answer", async () => {
   const stream = client.streamCaption(bytes, { beams: 1, logprobs: true });
   const pieces = await piecesOf(stream);
   const answer = await stream.answer();
@@ -127,7 +127,7 @@ test("a stream gives pieces that make the text, and the whole answer", async () 
   assert.equal((await client.streamVqa(bytes, "what?").answer()).text, (await client.vqa(bytes, "what?")).text);
 });
 
-test("log-probabilities are told on request", async () => {
+test("returns log-probabilities on request", async () => {
   const options = { maxNewTokens: 6 };
   const [text] = (await client.caption(bytes, { ...options, logprobs: true })).texts;
   const [own] = (await model.caption(bytes, options)).texts;
@@ -137,7 +137,7 @@ test("log-probabilities are told on request", async () => {
   assert.deepEqual(Object.keys(quiet ?? {}), ["text", "score", "finish"]);
 });
 
-test("models, and which of them answers", async () => {
+test("lists models and uses the named one", async () => {
   const known = await client.models();
   assert.deepEqual(
     known.map(({ name }) => name),
@@ -148,14 +148,14 @@ test("models, and which of them answers", async () => {
   await assert.rejects(client.caption(bytes, { model: "none" }), { code: "not_found", field: "model" });
 });
 
-test("health needs no key, and tells what is ready", async () => {
+test("reports health without a key", async () => {
   assert.deepEqual(await new EpalmClient({ baseUrl: url }).health(), {
     isReady: true,
     models: ["tiny", "other"],
   });
 });
 
-test("a problem becomes an error that has all of it, in the words of the client", async () => {
+test("converts a problem to an error with the option names of the client", async () => {
   await assert.rejects(client.caption(bytes, { maxNewTokens: 2000 }), (error) => {
     assert.ok(error instanceof EpalmApiError && error instanceof EpalmError);
     assert.deepEqual([error.status, error.code, error.field], [413, "too_large", "maxNewTokens"]);
@@ -170,9 +170,9 @@ test("a problem becomes an error that has all of it, in the words of the client"
   await assert.rejects(client.caption(large), { status: 413, code: "too_large", field: "media" });
 });
 
-test("what breaks off in the middle of a stream stops the work in the service", async () => {
+test("cancels the request in the service when a stream is left early", async () => {
   const controller = new AbortController();
-  // So many share each step, which makes steps long enough to come between.
+  // Many questions make each step long enough to cancel between two steps.
   const questions = Array.from({ length: 16 }, (_, at) => `${at}`);
   const options = { beams: 1, maxNewTokens: 55 };
   const ways: (() => Promise<void>)[] = [
@@ -184,7 +184,7 @@ test("what breaks off in the middle of a stream stops the work in the service", 
       const loop = async () => {
         for await (const _ of stream) controller.abort();
       };
-      await assert.rejects(loop(), { code: "aborted" });
+      await assert.rejects(loop(), { name: "AbortError", code: "aborted" });
     },
   ];
   for (const leave of ways) {
@@ -195,10 +195,10 @@ test("what breaks off in the middle of a stream stops the work in the service", 
   }
 });
 
-test("options of the client are checked", () => {
+test("validates the options of the client", () => {
   const wrong: Readonly<Record<string, object>> = {
     baseUrl: { baseUrl: "localhost:8080" },
-    "baseUrl: expected an address without": { baseUrl: "http://me:secret@localhost" },
+    "baseUrl: expected a URL without": { baseUrl: "http://me:secret@localhost" },
     timeout: { baseUrl: url, timeout: 0 },
     retries: { baseUrl: url, retries: 1.5 },
     apiKey: { baseUrl: url, apiKey: "two words" },
@@ -216,7 +216,7 @@ test("options of the client are checked", () => {
   }
 });
 
-test("options of a call are checked, none passed over in silence", async () => {
+test("validates the options of a call and ignores none", async () => {
   const own = new EpalmClient({ baseUrl: "http://127.0.0.1:9", retries: 0 });
   const options = { code: "invalid_option" };
   const rank = { beams: 2 } as object;

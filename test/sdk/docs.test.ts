@@ -7,8 +7,8 @@ import { startServer } from "../support/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 /*
- * The examples of docs/sdk.md, each run as it stands in a project that has epalm installed; only the service's port is
- * another.
+ * Runs the examples of docs/sdk.md, unchanged except for the port of the service, in a project that has epalm
+ * installed.
  */
 
 const folder = await buildTinyModel();
@@ -32,7 +32,7 @@ const examples = Array.from(
   ([, code = ""]) => code,
 );
 
-test("every example says something that is looked at here", () => {
+test("the output of every example is checked", () => {
   assert.equal(examples.length, said.length);
 });
 
@@ -46,7 +46,7 @@ for (const [at, code] of examples.entries()) {
   });
 }
 
-/** Not synchronously: the service runs in this process. */
+/** Asynchronous, because the service runs in this process. */
 function runNode(file: string): Promise<{ status: number | null; output: string; errors: string }> {
   const child = spawn(process.execPath, [file], { cwd: project });
   let output = "";

@@ -6,9 +6,9 @@ import { EventParser } from "../../src/sdk/event-parser.js";
 
 const cases: { readonly title: string; readonly text: string; readonly events: [string, string][] }[] = [
   { title: "an event", text: "event: text\ndata: {}\n\n", events: [["text", "{}"]] },
-  { title: "no name", text: "data: x\n\n", events: [["message", "x"]] },
+  { title: "an event without a name", text: "data: x\n\n", events: [["message", "x"]] },
   {
-    title: "CR LF",
+    title: "events with CR LF",
     text: "event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
     events: [
       ["a", "1"],
@@ -16,14 +16,14 @@ const cases: { readonly title: string; readonly text: string; readonly events: [
     ],
   },
   {
-    title: "CR",
+    title: "events with CR",
     text: "event: a\rdata: 1\r\rdata: 2\r\r\n",
     events: [
       ["a", "1"],
       ["message", "2"],
     ],
   },
-  { title: "lines of data", text: "data: 1\ndata:2\ndata\n\n", events: [["message", "1\n2\n"]] },
+  { title: "several lines of data", text: "data: 1\ndata:2\ndata\n\n", events: [["message", "1\n2\n"]] },
   {
     title: "comments, ids and times",
     text: ": hello\nid: 7\nretry: 3\ndata: x: y\n\n",
@@ -34,7 +34,7 @@ const cases: { readonly title: string; readonly text: string; readonly events: [
 ];
 
 for (const { title, text, events } of cases) {
-  test(`events: ${title}, however it is cut into pieces`, () => {
+  test(`parses ${title}, however it is split into pieces`, () => {
     const cuts = fc.array(fc.nat(text.length), { maxLength: 6 });
     fc.assert(
       fc.property(cuts, (places) => {
@@ -50,7 +50,7 @@ for (const { title, text, events } of cases) {
   });
 }
 
-test("an event without end is given up", () => {
+test("rejects an event that is too long", () => {
   const parser = new EventParser();
   const piece = "x".repeat(8 * 1024 * 1024);
   parser.push(`data: ${piece}`);

@@ -35,7 +35,7 @@ function waitBefore(received: readonly { readonly at: number }[], attempt: numbe
 }
 
 for (const status of [429, 502, 503, 504]) {
-  test(`${status} passes: the same request is sent again`, async () => {
+  test(`sends the same request again after status ${status}`, async () => {
     const { client: epalm, received } = await client(refuses(status, "overloaded"), answers());
     assert.equal((await epalm.caption(picture)).text, "a cat");
     assert.equal(received.length, 2);
@@ -45,8 +45,8 @@ for (const status of [429, 502, 503, 504]) {
   });
 }
 
-test("Retry-After in seconds and as a date is waited for", async () => {
-  // A date has whole seconds: of 2 s from now, 1 s at least is left.
+test("waits as long as Retry-After demands, in seconds or as a date", async () => {
+  // A date has whole seconds, so that at least 1 s of the 2 s remains.
   const date = new Date(Date.now() + 2000).toUTCString();
   const { client: epalm, received } = await client(refuses(503, "overloaded", { "retry-after": "1" }), answers());
   const dated = await client(refuses(503, "overloaded", { "retry-after": date }), answers());
@@ -55,7 +55,7 @@ test("Retry-After in seconds and as a date is waited for", async () => {
   assert.ok(waitBefore(dated.received, 1) >= 500);
 });
 
-test("a wait beyond the timeout is not begun: the refusal is told at once", async () => {
+test("rejects immediately if the wait would exceed the timeout", async () => {
   const { client: epalm, received } = await client(refuses(503, "overloaded", { "retry-after": "30" }));
   const started = performance.now();
   await assert.rejects(epalm.caption(picture, { timeout: 5000 }), { status: 503, retryAfter: 30 });
@@ -63,7 +63,7 @@ test("a wait beyond the timeout is not begun: the refusal is told at once", asyn
   assert.equal(received.length, 1);
 });
 
-test("a reset connection is tried again, as often as told, and then told", async () => {
+test("retries a reset connection as often as configured, then rejects", async () => {
   const { client: epalm, received } = await client(resets, answers());
   assert.equal((await epalm.caption(picture)).text, "a cat");
   assert.equal(received.length, 2);
@@ -77,7 +77,7 @@ test("a reset connection is tried again, as often as told, and then told", async
   assert.equal(dead.received.length, 2);
 });
 
-test("nobody there is a connection error", async () => {
+test("reports a connection error if nothing listens", async () => {
   const closed = createServer().listen(0, "127.0.0.1");
   await once(closed, "listening");
   const { port } = closed.address() as AddressInfo;
@@ -88,7 +88,7 @@ test("nobody there is a connection error", async () => {
   await assert.rejects(nobody.health(), EpalmConnectionError);
 });
 
-test("an answer that breaks off is asked for again", async () => {
+test("sends the request again if the response breaks off", async () => {
   const half: Step = (response, request) => {
     response.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
     response.write('{"text":', () => setTimeout(() => request.socket.destroy(), 20));
@@ -98,7 +98,7 @@ test("an answer that breaks off is asked for again", async () => {
   assert.equal(received.length, 2);
 });
 
-test("a one-shot stream is sent again whole", async () => {
+test("sends a one-shot stream again completely", async () => {
   const { client: epalm, received } = await client(refuses(503, "overloaded"), answers());
   async function* bytes() {
     yield new TextEncoder().encode("first ");
@@ -109,14 +109,14 @@ test("a one-shot stream is sent again whole", async () => {
 });
 
 for (const status of [400, 401, 404, 408, 413, 422, 500]) {
-  test(`${status} is final`, async () => {
+  test(`does not retry after status ${status}`, async () => {
     const { client: epalm, received } = await client(refuses(status, "invalid_option"), answers());
     await assert.rejects(epalm.caption(picture), { status, code: "invalid_option", requestId: "id-1" });
     assert.equal(received.length, 1);
   });
 }
 
-test("a service that hangs costs the timeout, no more, and hears of it", async () => {
+test("rejects after the timeout and closes the connection if the service hangs", async () => {
   const { client: epalm, left } = await client(hangs);
   const started = performance.now();
   await assert.rejects(epalm.caption(picture, { timeout: 200 }), (error) => {
@@ -128,7 +128,7 @@ test("a service that hangs costs the timeout, no more, and hears of it", async (
   await left;
 });
 
-test("attempts and pauses together are bounded by the timeout", async () => {
+test("bounds all attempts and pauses by the timeout", async () => {
   const { client: epalm, received } = await client(refuses(503, "overloaded"));
   const started = performance.now();
   const stubborn = epalm.caption(picture, { timeout: 600 });
@@ -137,7 +137,7 @@ test("attempts and pauses together are bounded by the timeout", async () => {
   assert.ok(received.length >= 2);
 });
 
-test("a call can be taken back before it began, while it runs, and while it pauses", async () => {
+test("cancels a call before it starts, while it runs and while it pauses", async () => {
   const { client: epalm, received, left } = await client(hangs);
   const gone = AbortSignal.abort(new TypeError("why"));
   await assert.rejects(epalm.caption(picture, { signal: gone }), (error) => {
@@ -157,7 +157,7 @@ test("a call can be taken back before it began, while it runs, and while it paus
   assert.ok(performance.now() - started < 2000);
 });
 
-test("a stream that breaks before its first event is asked for again", async () => {
+test("sends the request again if a stream breaks before its first event", async () => {
   const whole = [eventText("text", { index: 0, text: "a cat" }), eventText("answer", wholeAnswer)];
   for (const first of [resets, refuses(503, "overloaded"), streams([]), streams(["event: te"], "breaks")]) {
     const { client: epalm, received } = await client(first, streams(whole));
@@ -169,7 +169,7 @@ test("a stream that breaks before its first event is asked for again", async () 
 });
 
 for (const end of ["ends", "breaks"] as const) {
-  test(`half a stream that ${end} is an error, and is not begun again`, async () => {
+  test(`rejects without a retry if a stream ${end} after its first piece`, async () => {
     const half = [eventText("text", { index: 0, text: "a" }), "event: text\ndata: {"];
     const { client: epalm, received } = await client(streams(half, end));
     const stream = epalm.streamCaption(picture);
@@ -188,7 +188,7 @@ for (const end of ["ends", "breaks"] as const) {
   });
 }
 
-test("a problem in the middle of a stream is the service's error, and final", async () => {
+test("does not retry after a problem in the middle of a stream", async () => {
   const problem = {
     type: "t",
     title: "t",
@@ -205,7 +205,7 @@ test("a problem in the middle of a stream is the service's error, and final", as
   assert.equal(received.length, 1);
 });
 
-test("a stream that hangs ends with the timeout; its pieces came before", async () => {
+test("yields the pieces of a stream that hangs, then rejects after the timeout", async () => {
   const { client: epalm, left } = await client(streams([eventText("text", { index: 0, text: "a" })], "hangs"));
   const pieces: string[] = [];
   const loop = async () => {
@@ -216,7 +216,7 @@ test("a stream that hangs ends with the timeout; its pieces came before", async 
   await left;
 });
 
-test("leaving a loop, cancelling and aborting close the connection", async () => {
+test("closes the connection when a stream is left, cancelled or aborted", async () => {
   const open = () => client(streams([eventText("text", { index: 0, text: "a" })], "hangs"));
   const left = await open();
   const stream = left.client.streamCaption(picture);
@@ -238,7 +238,7 @@ test("leaving a loop, cancelling and aborting close the connection", async () =>
   await aborted.left;
 });
 
-test("malformed problems are errors of their status, with what can be seen of them", async () => {
+test("reports malformed problems by their status, with the beginning of the body", async () => {
   const cases: [Step, number, string, RegExp][] = [
     [says(413, "<html>too  big</html>"), 413, "too_large", /^HTTP status 413: <html>too big/],
     [says(500, '{"detail": 1}', { "x-request-id": "r" }), 500, "internal", /500/],
@@ -257,7 +257,7 @@ test("malformed problems are errors of their status, with what can be seen of th
   }
 });
 
-test("what is no epalm service is told, once", async () => {
+test("rejects without a retry if the response is not from an epalm service", async () => {
   const steps = [says(200, "<html>"), answers({ hello: 1 }), says(308, "", { location: "/elsewhere" })];
   for (const step of steps) {
     const { client: epalm, received } = await client(step);
@@ -268,7 +268,7 @@ test("what is no epalm service is told, once", async () => {
   }
 });
 
-test("a fetch that is given is used, even one that knows nothing of signals", async () => {
+test("uses a custom fetch, even if it ignores signals", async () => {
   const asked: string[] = [];
   const epalm = new EpalmClient({
     baseUrl: "https://example.org/epalm/",

@@ -28,10 +28,10 @@ import { settledSteps } from "../support/settled-steps.js";
 import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
 
 /*
- * The same code runs with a model that was loaded here and with a service: it compiles against both, and says the same.
+ * The same code compiles against a loaded model and against a service, and gives the same results with both.
  */
 
-/** Compiles if each common option is one of `Options`, and `Options` takes what the common options may be. */
+/** Compiles if `Options` has all common options and accepts all their values. */
 type Takes<Common extends Options, Options> = keyof Common extends keyof Options ? true : never;
 const takes: readonly [
   Takes<CommonAskOptions, AskOptions>,
@@ -64,11 +64,11 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
   "a caption with beams": (target) =>
     target.caption(bytes, { beams: 3, numReturnSequences: 2, lengthPenalty: 0.5, earlyStopping: "never" }),
   "a caption with beams that stop early": (target) => target.caption(bytes, { beams: 2, earlyStopping: true }),
-  "a caption that is drawn": (target) =>
+  "a sampled caption": (target) =>
     target.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
   "a caption with bounds and stops": (target) =>
     target.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
-  "a caption as it grows": (target, { pieces }) =>
+  "a caption with onText": (target, { pieces }) =>
     target.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
   "an answer": (target) => target.vqa(bytes, "what is it?"),
   "an answer of a named adapter": (target) => target.vqa(bytes, "what?", { adapter: "answers", maxNewTokens: 5 }),
@@ -76,13 +76,13 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
   "a question of another script": (target) => target.vqa(bytes, "¿qué 猫 🐈?", { maxNewTokens: 5 }),
   "a question that is a number": (target) => target.vqa(bytes, "42", { maxNewTokens: 5 }),
   "a caption in pieces": (target, heard) => asStream(target.streamCaption(bytes, { beams: 1 }), heard),
-  "a caption that is drawn, in pieces": (target, heard) =>
+  "a sampled caption, in pieces": (target, heard) =>
     asStream(target.streamCaption(file, { temperature: 1.1, seed: 3, maxNewTokens: 12 }), heard),
   "a caption with beams in one piece": (target, heard) =>
     asStream(target.streamCaption(bytes, { beams: 2, maxNewTokens: 8 }), heard),
   "an answer in pieces": (target, heard) =>
     asStream(target.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }), heard),
-  "the answer of a stream that nobody goes through": (target) =>
+  "the answer of a stream that is not iterated": (target) =>
     target.streamVqa(bytes, "what is it?", { beams: 1, maxNewTokens: 9 }).answer(),
 };
 
@@ -95,7 +95,7 @@ async function asStream(stream: AnswerStream<string, CommonAnswer>, { pieces }: 
 }
 
 for (const [title, ask] of Object.entries(writing)) {
-  test(`both forms say the same: ${title}`, async () => {
+  test(`gives the same result in both forms: ${title}`, async () => {
     const heard = { here: { pieces: [] }, there: { pieces: [] } };
     const here = await ask(forms.model, heard.here);
     const there = await ask(forms.client, heard.there);
@@ -109,7 +109,7 @@ for (const [title, ask] of Object.entries(writing)) {
   });
 }
 
-/** Anew for each caller: a stream is used up. */
+/** Functions, because a stream can be read only once. */
 const mediumForms: Readonly<Record<string, () => CommonMedium>> = {
   "a file: URL": () => pathToFileURL(file),
   "a data: URL": () => new URL(`data:image/png;base64,${Buffer.from(bytes).toString("base64")}`),
@@ -126,7 +126,7 @@ const mediumForms: Readonly<Record<string, () => CommonMedium>> = {
 };
 
 for (const [form, medium] of Object.entries(mediumForms)) {
-  test(`both forms take ${form}`, async () => {
+  test(`accepts ${form} in both forms`, async () => {
     const expected = await forms.model.caption(bytes, { maxNewTokens: 6 });
     for (const target of Object.values(forms)) {
       const { text } = await target.caption(medium(), { maxNewTokens: 6 });
@@ -137,7 +137,7 @@ for (const [form, medium] of Object.entries(mediumForms)) {
   });
 }
 
-test("a loaded model fetches nothing, and says what it takes", async () => {
+test("rejects URLs in a loaded model and names the accepted forms", async () => {
   const refused = (medium: unknown) => model.caption(medium as string);
   const message = (text: RegExp) => ({ code: "invalid_option", message: text });
   await assert.rejects(refused(new URL("https://example.org/a.png")), message(/file, data or blob, .*https:$/));
@@ -147,7 +147,7 @@ test("a loaded model fetches nothing, and says what it takes", async () => {
   }
 });
 
-test("a stream that never goes on ends with the signal, and one that fails says why", async () => {
+test("cancels a stream without data by the signal and reports why a stream fails", async () => {
   const silent = new ReadableStream<Uint8Array>({});
   await assert.rejects(model.caption(silent, { signal: AbortSignal.timeout(20) }), { code: "aborted" });
   const failing = new ReadableStream<Uint8Array>({
@@ -156,7 +156,7 @@ test("a stream that never goes on ends with the signal, and one that fails says 
   await assert.rejects(model.caption(failing), { code: "invalid_option", message: /stream failed: gone/ });
 });
 
-test("blind, several questions share one stream", async () => {
+test("shares one stream among several questions of the text-only baseline", async () => {
   const stream = new Blob([bytes]).stream();
   const { answers } = await model.vqa(stream, ["what?", "where?"], { textOnly: true, maxNewTokens: 3 });
   assert.equal(answers.length, 2);
@@ -170,7 +170,7 @@ const ranking: Readonly<Record<string, (target: MultimodalModel) => Promise<Comm
 };
 
 for (const [title, ask] of Object.entries(ranking)) {
-  test(`both forms say the same: ${title}`, async () => {
+  test(`gives the same result in both forms: ${title}`, async () => {
     const [here, there] = [await ask(forms.model), await ask(forms.client)];
     assert.equal(there.answers.length, here.answers.length);
     for (const [at, answer] of here.answers.entries()) {
@@ -192,7 +192,7 @@ type Told = string[];
 const several: Readonly<Record<string, (target: MultimodalModel, told: Told) => Promise<CommonAnswers>>> = {
   "several questions": (target) => target.vqa(bytes, questions, { maxNewTokens: 6 }),
   "a list of one question": (target) => target.vqa(file, ["what?"], { maxNewTokens: 6 }),
-  "several questions as they grow": (target, told) =>
+  "several questions with onText": (target, told) =>
     target.vqa(bytes, questions, {
       beams: 1,
       maxNewTokens: 6,
@@ -208,7 +208,7 @@ const several: Readonly<Record<string, (target: MultimodalModel, told: Told) => 
 };
 
 for (const [title, ask] of Object.entries(several)) {
-  test(`both forms say the same: ${title}`, async () => {
+  test(`gives the same result in both forms: ${title}`, async () => {
     const told = { here: [] as Told, there: [] as Told };
     const [here, there] = [await ask(forms.model, told.here), await ask(forms.client, told.there)];
     const plain = ({ answers }: CommonAnswers) =>
@@ -224,9 +224,9 @@ for (const [title, ask] of Object.entries(several)) {
 }
 
 for (const [name, target] of Object.entries(forms)) {
-  test(`a stream that is left takes the request back: ${name}`, async () => {
+  test(`cancels the request when a stream is left: ${name}`, async () => {
     const stepsBefore = await settledSteps(model);
-    // So many share each step, which makes steps long enough to come between.
+    // Many questions make each step long enough to cancel between two steps.
     const many = Array.from({ length: 16 }, (_, at) => `${at}`);
     const stream = target.streamVqa(bytes, many, { beams: 1, maxNewTokens: 55 });
     for await (const _ of stream) break;
@@ -235,7 +235,7 @@ for (const [name, target] of Object.entries(forms)) {
     assert.ok(steps < 50, `${steps} steps of 55`);
   });
 
-  test(`a stream ends with its signal: ${name}`, async () => {
+  test(`cancels a stream by its signal: ${name}`, async () => {
     const controller = new AbortController();
     const { signal } = controller;
     const stream = target.streamVqa(bytes, questions, { beams: 1, maxNewTokens: 55, signal });
@@ -245,7 +245,7 @@ for (const [name, target] of Object.entries(forms)) {
     await assert.rejects(loop(), { code: "aborted" });
   });
 
-  test(`a stream that nobody asks makes no request: ${name}`, async () => {
+  test(`sends no request for a stream that is not read: ${name}`, async () => {
     const before = (await model.counts()).encoder.examples;
     const stream = target.streamCaption(await picture(91));
     await stream.cancel();
@@ -254,12 +254,12 @@ for (const [name, target] of Object.entries(forms)) {
   });
 }
 
-/** JavaScript callers have no compiler. */
+/** Options that the compiler would reject in TypeScript. */
 const wrong = (options: object) => options as CommonAskOptions;
 
 const sensesFolder = await buildAllSensesModel();
 const sensesServer = await startServer({ models: { tiny: sensesFolder } });
-/** Not the service's own: that one has the states of what it saw. */
+/** A separate instance, because the service's own has cached encoder states. */
 const loaded = await load(sensesFolder, { threads: 1 });
 after(() => loaded.close());
 const senses = {
@@ -275,26 +275,26 @@ writeFileSync(soundFile, sound);
 const sensing: Readonly<
   Record<string, readonly [string, (target: MultimodalModel, heard: Heard) => Promise<CommonAnswer>]>
 > = {
-  "a caption of a sound": ["audio", (target) => target.caption(sound, { maxNewTokens: 6 })],
-  "a caption of a file of sound": ["audio", (target) => target.caption(soundFile, { maxNewTokens: 6 })],
-  "an answer about a sound": ["audio", (target) => target.vqa(sound, "high?", { maxNewTokens: 6 })],
+  "a caption of audio": ["audio", (target) => target.caption(sound, { maxNewTokens: 6 })],
+  "a caption of an audio file": ["audio", (target) => target.caption(soundFile, { maxNewTokens: 6 })],
+  "an answer about audio": ["audio", (target) => target.vqa(sound, "high?", { maxNewTokens: 6 })],
   "an answer about a video": ["video", (target) => target.vqa(video, "what moves?", { maxNewTokens: 6 })],
-  "a video that is named one": ["video", (target) => target.caption(video, { modality: "video", maxNewTokens: 6 })],
+  "a video with its modality": ["video", (target) => target.caption(video, { modality: "video", maxNewTokens: 6 })],
   "a caption of a video in pieces": [
     "video",
     (target, heard) => asStream(target.streamCaption(video, { beams: 1, maxNewTokens: 6 }), heard),
   ],
-  "a caption of a picture": ["image", (target) => target.caption(bytes, { maxNewTokens: 6 })],
+  "a caption of an image": ["image", (target) => target.caption(bytes, { maxNewTokens: 6 })],
   "an animation": ["video", (target) => target.caption(animation, { maxNewTokens: 6 })],
-  "an animation as a picture": ["image", (target) => target.caption(animation, { modality: "image", maxNewTokens: 6 })],
-  "an animation for an adapter of pictures": [
+  "an animation as an image": ["image", (target) => target.caption(animation, { modality: "image", maxNewTokens: 6 })],
+  "an animation for an image adapter": [
     "image",
     (target) => target.vqa(animation, "what?", { adapter: "pictures", maxNewTokens: 6 }),
   ],
 };
 
 for (const [title, [modality, ask]] of Object.entries(sensing)) {
-  test(`both forms say the same: ${title}`, async () => {
+  test(`gives the same result in both forms: ${title}`, async () => {
     const heard = { here: { pieces: [] }, there: { pieces: [] } };
     const here = await ask(senses.model, heard.here);
     const there = await ask(senses.client, heard.there);
@@ -305,7 +305,7 @@ for (const [title, [modality, ask]] of Object.entries(sensing)) {
   });
 }
 
-test("both forms say the same: answers about a sound, ranked, and several", async () => {
+test("gives the same result in both forms: ranked and several answers about audio", async () => {
   const rank = (target: MultimodalModel) => target.rank(sound, "high?", ["yes", "no"], { modality: "audio" });
   const [here, there] = [await rank(senses.model), await rank(senses.client)];
   for (const [at, { text, score }] of here.answers.entries()) {
@@ -318,25 +318,25 @@ test("both forms say the same: answers about a sound, ranked, and several", asyn
 });
 
 const misled: Readonly<Record<string, (target: MultimodalModel) => Promise<unknown>>> = {
-  "a sound as a picture": (target) => target.caption(sound, { modality: "image" }),
-  "a sound as a video": (target) => target.caption(sound, { modality: "video" }),
-  "a video without sound as a sound": (target) => target.vqa(video, "loud?", { modality: "audio" }),
+  "audio as an image": (target) => target.caption(sound, { modality: "image" }),
+  "audio as a video": (target) => target.caption(sound, { modality: "video" }),
+  "a video without sound as audio": (target) => target.vqa(video, "loud?", { modality: "audio" }),
   "an adapter of another modality": (target) => target.caption(sound, { modality: "audio", adapter: "clips" }),
-  "a sound for an adapter of videos": (target) => target.caption(sound, { adapter: "clips" }),
-  "an adapter that is not there": (target) => target.vqa(sound, "high?", { adapter: "nobody" }),
-  "a modality that there is not": (target) => target.caption(sound, wrong({ modality: "smell" })),
-  "half a sound": (target) => target.caption(sound.subarray(0, 40)),
-  "a text": (target) => target.caption(Buffer.from("no medium at all")),
+  "audio for a video adapter": (target) => target.caption(sound, { adapter: "clips" }),
+  "an unknown adapter of audio": (target) => target.vqa(sound, "high?", { adapter: "nobody" }),
+  "an unknown modality": (target) => target.caption(sound, wrong({ modality: "smell" })),
+  "truncated audio": (target) => target.caption(sound.subarray(0, 40)),
+  "bytes that are not media": (target) => target.caption(Buffer.from("no medium at all")),
 };
 
 for (const [title, ask] of Object.entries(misled)) {
-  test(`both forms refuse with the same code: ${title}`, async () => {
+  test(`rejects with the same code in both forms: ${title}`, async () => {
     const [here, there] = [await errorOf(ask(senses.model)), await errorOf(ask(senses.client))];
     assert.equal(there.code, here.code, `${there.message} / ${here.message}`);
   });
 }
 
-test("both forms refuse with the same code: a sound, where the model takes pictures only", async () => {
+test("rejects with the same code in both forms: audio for a model that accepts images only", async () => {
   for (const options of [{}, { modality: "audio" }] as const) {
     const [here, there] = [
       await errorOf(forms.model.caption(sound, options)),
@@ -351,32 +351,31 @@ const refusing: Readonly<Record<string, (target: MultimodalModel) => Promise<unk
   "options that exclude each other": (target) => target.caption(bytes, { beams: 2, temperature: 1 }),
   "an option of another type": (target) => target.caption(bytes, wrong({ maxNewTokens: "5" })),
   "an option that is not finite": (target) => target.caption(bytes, { temperature: Number.NaN }),
-  "a text for a list": (target) => target.caption(bytes, wrong({ stop: "x" })),
+  "a string instead of a list": (target) => target.caption(bytes, wrong({ stop: "x" })),
   "an unknown option": (target) => target.caption(bytes, wrong({ max_tokens: 5 })),
   "an unknown adapter": (target) => target.caption(bytes, { adapter: "nobody" }),
   "an unknown option of a stream": async (target) => target.streamCaption(bytes, wrong({ max_tokens: 5 })).answer(),
-  "a stream that is to be told as well": async (target) =>
-    target.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
-  "a stream of a damaged picture": async (target) => target.streamCaption(bytes.subarray(0, 200)).answer(),
+  "a stream with onText": async (target) => target.streamCaption(bytes, wrong({ onText: () => undefined })).answer(),
+  "a stream about a damaged image": async (target) => target.streamCaption(bytes.subarray(0, 200)).answer(),
   "no questions": (target) => target.vqa(bytes, []),
-  "a question that is no text": (target) => target.vqa(bytes, 7 as unknown as string),
-  "one of several questions that asks nothing": (target) => target.vqa(bytes, ["what?", " ? "]),
+  "a question that is not a string": (target) => target.vqa(bytes, 7 as unknown as string),
+  "an empty question among several": (target) => target.vqa(bytes, ["what?", " ? "]),
   "no candidates": (target) => target.rank(bytes, "is it?", []),
-  "no picture": (target) => target.caption(new Uint8Array([1, 2, 3])),
-  "half a picture": (target) => target.caption(bytes.subarray(0, 200)),
-  "a file that is not there": (target) => target.caption("nowhere.png"),
+  "no image": (target) => target.caption(new Uint8Array([1, 2, 3])),
+  "a truncated image": (target) => target.caption(bytes.subarray(0, 200)),
+  "a missing file": (target) => target.caption("nowhere.png"),
   "a folder": (target) => target.caption("test"),
-  "a call that was taken back": (target) => target.caption(bytes, { signal: AbortSignal.abort() }),
+  "a cancelled call": (target) => target.caption(bytes, { signal: AbortSignal.abort() }),
 };
 
 for (const [title, ask] of Object.entries(refusing)) {
-  test(`both forms refuse with the same code: ${title}`, async () => {
+  test(`rejects with the same code in both forms: ${title}`, async () => {
     const [here, there] = [await errorOf(ask(forms.model)), await errorOf(ask(forms.client))];
     assert.equal(there.code, here.code, `${there.message} / ${here.message}`);
   });
 }
 
-test("a folder that is loaded is an Asker, too", async () => {
+test("a loaded model is a MultimodalModel", async () => {
   assert.ok(takes.every(Boolean));
   const own = await load(folder, { threads: 1 });
   try {
@@ -387,17 +386,17 @@ test("a folder that is loaded is an Asker, too", async () => {
   }
 });
 
-/** What the common interface says of texts. */
+/** The fields of texts that both forms have. */
 function textsOf({ texts }: Pick<CommonAnswer, "texts">) {
   return texts.map(({ text, score, finish }) => ({ text, score: score.toFixed(4), finish }));
 }
 
-/** Keys of the one that the other lacks. */
+/** Keys of `here` that `there` lacks. */
 function missing(here: object, there: object): string[] {
   return Object.keys(here).filter((key) => !(key in there));
 }
 
-/** Rows that share a step with others may differ in the last bits. */
+/** Sequences that share a step with others may differ in the last bits. */
 function assertClose(got: number | undefined, expected: number): void {
   assert.ok(got !== undefined && Math.abs(got - expected) < 1e-4, `${got} / ${expected}`);
 }

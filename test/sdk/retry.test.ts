@@ -7,7 +7,7 @@ function refusal(status: number, retryAfter?: number): EpalmApiError {
   return new EpalmApiError({ status, code: "overloaded", detail: "no", retryAfter });
 }
 
-test("what may pass is tried again, and nothing else", () => {
+test("retries transient errors only", () => {
   for (const status of [429, 502, 503, 504]) assert.equal(isTransient(refusal(status)), true, `${status}`);
   for (const status of [400, 401, 404, 408, 413, 415, 422, 499, 500, 501]) {
     assert.equal(isTransient(refusal(status)), false, `${status}`);
@@ -17,7 +17,7 @@ test("what may pass is tried again, and nothing else", () => {
   assert.equal(isTransient(new TypeError("a bug")), false);
 });
 
-test("each wait is twice the one before, within bounds, and half of it is random", () => {
+test("doubles the wait up to a bound, with a random half", () => {
   const error = refusal(503);
   assert.deepEqual(
     [0, 1, 2, 3].map((attempt) => retryWait(error, attempt, 1)),
@@ -27,15 +27,15 @@ test("each wait is twice the one before, within bounds, and half of it is random
   assert.equal(retryWait(error, 1000, 1), 10_000);
 });
 
-test("what the service asks for is the least", () => {
+test("waits at least as long as the service demands", () => {
   assert.equal(retryWait(refusal(503, 7), 0, 0), 7000);
   assert.equal(retryWait(refusal(503, 7), 1, 1), 7250);
-  // Waits still grow.
+  // The doubling continues.
   assert.equal(retryWait(refusal(503, 0), 0, 0), 125);
   assert.equal(retryWait(refusal(503, 1), 9, 0), 5000);
 });
 
-test("Retry-After is seconds or a date, and whatever else it may be is passed over", () => {
+test("parses Retry-After as seconds or a date and ignores other values", () => {
   const now = Date.UTC(2026, 0, 1, 12, 0, 0);
   const cases: [string | null, number | undefined][] = [
     ["3", 3],

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { after } from "node:test";
 import type { TextAnswer } from "../../src/wire.js";
 
-/** What one request gets. */
+/** Answers one request. */
 export type Step = (response: ServerResponse, request: IncomingMessage) => void;
 
 export interface Received {
@@ -11,18 +11,18 @@ export interface Received {
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
   readonly body: string;
-  /** Milliseconds, of `performance.now()`. */
+  /** Time of arrival according to `performance.now()`; milliseconds. */
   readonly at: number;
 }
 
 export interface Scripted {
   readonly url: string;
   readonly received: Received[];
-  /** Resolves when the connection of a request that is not answered yet was closed by the client. */
+  /** Resolves when the client closes the connection of an unanswered request. */
   readonly left: Promise<void>;
 }
 
-/** A server that answers by a script, one step per request; the last step is repeated. */
+/** Starts a server that answers each request with the next step and repeats the last step. */
 export async function scripted(...steps: Step[]): Promise<Scripted> {
   const received: Received[] = [];
   let leave: () => void = () => undefined;
@@ -48,7 +48,7 @@ export async function scripted(...steps: Step[]): Promise<Scripted> {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, received, left };
 }
 
-/** An answer as the service gives it. */
+/** An answer in the format of the service. */
 export const wholeAnswer: TextAnswer = {
   text: "a cat",
   texts: [{ text: "a cat", score: -1.5, finish_reason: "stop" }],
@@ -65,7 +65,7 @@ export function answers(json: unknown = wholeAnswer, status = 200): Step {
   };
 }
 
-/** A problem as the service states it. */
+/** Answers with a problem in the format of the service. */
 export function refuses(status: number, code: string, headers: Record<string, string> = {}): Step {
   return (response) => {
     const problem = { type: "t", title: "t", status, detail: "not now", instance: "id-1", code };
@@ -74,7 +74,7 @@ export function refuses(status: number, code: string, headers: Record<string, st
   };
 }
 
-/** A body that no epalm service sends. */
+/** Answers with a body that no epalm service sends. */
 export function says(status: number, body: string, headers: Record<string, string> = {}): Step {
   return (response) => {
     response.writeHead(status, headers).end(body);
@@ -91,13 +91,13 @@ export function eventText(name: string, data: unknown): string {
   return `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
-/** Events, and then the end of the body, of the connection, or neither. */
+/** Sends events, then ends the body, breaks the connection, or does neither. */
 export function streams(events: readonly string[], end: "ends" | "breaks" | "hangs" = "ends"): Step {
   return (response, request) => {
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
     response.write(events.join(""), () => {
       if (end === "ends") response.end();
-      // Not at once: what was written is to arrive.
+      // Delayed, so that the written data arrives.
       if (end === "breaks") setTimeout(() => request.socket.resetAndDestroy(), 20);
     });
   };

@@ -4,23 +4,22 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 
 /*
- * The compiled client runs where there is nothing but the web's own interfaces.
+ * The compiled client runs in environments that have only web APIs.
  */
 
 const folder = "dist/src/sdk";
 const IMPORT = /(?:\bfrom\s*|\bimport\s*\(?\s*)(["'])([^"']+)\1/g;
 
-/** Every module that the client reaches, and what each imports. */
+/** All modules that the client imports, directly or not, and the imports of each. */
 function reached(start: string, found = new Map<string, string[]>()): Map<string, string[]> {
   if (found.has(start)) return found;
-  // The last line names a source map.
   const imports = Array.from(readFileSync(start, "utf8").matchAll(IMPORT), ([, , name = ""]) => name);
   found.set(start, imports);
   for (const name of imports.filter((name) => name.startsWith("."))) reached(join(dirname(start), name), found);
   return found;
 }
 
-test("the compiled client imports nothing but its own files, and node:fs lazily in one place", () => {
+test("imports only files of its own, and node:fs lazily in one place", () => {
   const modules = reached(join(folder, "index.js"));
   assert.ok(modules.size > 10);
   for (const [file, imports] of modules) {
@@ -32,14 +31,14 @@ test("the compiled client imports nothing but its own files, and node:fs lazily 
     assert.deepEqual(foreign, file.endsWith("/read-path.js") ? ["node:fs"] : [], file);
   }
   assert.match(readFileSync(join(folder, "read-path.js"), "utf8"), /await import\("node:fs"\)/);
-  // The sources name no global of Node's.
+  // The sources use no globals of Node.
   const own = readdirSync(folder).map((name) => join(folder, name));
   for (const file of new Set([...own.filter((name) => name.endsWith(".js")), ...modules.keys()])) {
     assert.doesNotMatch(readFileSync(file, "utf8"), /\b(process|Buffer|require|__dirname)\b[.([]/, file);
   }
 });
 
-test("a browser gets another module where files are read, with the same export", async () => {
+test("replaces the module that reads files in browsers by one with the same export", async () => {
   const { browser } = JSON.parse(readFileSync("package.json", "utf8")) as { browser: Record<string, string> };
   const [[module = "", substitute = ""] = []] = Object.entries(browser);
   assert.ok(existsSync(module) && existsSync(substitute));
@@ -49,7 +48,7 @@ test("a browser gets another module where files are read, with the same export",
   await assert.rejects(other.readPath(), { code: "invalid_option" });
 });
 
-test("the package exports the client under its own name", async () => {
+test("exports the client as epalm/sdk", async () => {
   const name: string = "epalm/sdk";
   const sdk = (await import(name)) as Record<string, unknown>;
   assert.deepEqual(Object.keys(sdk).sort(), [

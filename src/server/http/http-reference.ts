@@ -3,7 +3,7 @@ import { EpalmError } from "../../core/errors.js";
 import { optionSchemas } from "../../generation/options.js";
 import { jsonSchema, openApiDocument } from "./openapi.js";
 
-/** The parts of JSON Schema that the service's own schemas use. */
+/** The parts of JSON Schema that the schemas of the service use. */
 interface Schema {
   readonly type?: string | readonly string[];
   readonly description?: string;
@@ -40,11 +40,11 @@ type Row = readonly [field: string, type: string, meaning: string];
 
 const head = `# HTTP reference
 
-<!-- Made from the service's OpenAPI document by \`npm run docs:http\`; changes here are lost. -->
+<!-- Generated from the OpenAPI document of the service by \`npm run docs:http\`; do not edit. -->
 
-The same is in \`GET /openapi.json\` and, to try out, in \`GET /docs\` of a running service. [serving.md](serving.md) tells
-how requests are sent, which status means what, and which limits an operator can set: those here are the widest.
-Fields in **bold** must be there.`;
+A running service has the same reference at \`GET /openapi.json\` and, as an interactive page, at \`GET /docs\`.
+[serving.md](serving.md) describes how to send requests, the meaning of each status, and the limits that an operator can
+lower; the limits on this page are the maxima. Fields in **bold** are required.`;
 
 /** The OpenAPI document as Markdown: `docs/http.md`. */
 export function httpReference(): string {
@@ -53,10 +53,10 @@ export function httpReference(): string {
     Object.entries(operations).map(([method, known]) => endpoint(method, path, known)),
   );
   const schemas = Object.entries(components.schemas).map(([name, schema]) => `### ${name}\n\n${fieldTable(schema)}`);
-  return `${[head, "## Endpoints", ...endpoints, "## What is sent and answered", ...schemas].join("\n\n")}\n`;
+  return `${[head, "## Endpoints", ...endpoints, "## Schemas", ...schemas].join("\n\n")}\n`;
 }
 
-/** The library's options of generation as a table for `docs/sdk.md`. */
+/** The generation options of the library as a table for `docs/sdk.md`. */
 export function optionReference(): string {
   return fieldTable(jsonSchema(z.object(optionSchemas)), "option");
 }
@@ -66,15 +66,15 @@ function endpoint(method: string, path: string, known: z.infer<typeof operation>
     Object.entries(of).map(([type, { schema }]) => `\`${type}\`${nameOf(schema)}`);
   const lines = [
     ...(known.requestBody ? [`- request: ${kinds(known.requestBody.content).join("; or ")}`] : []),
-    `- answer: ${kinds(known.responses[200].content).join("; or ")}`,
-    ...(known.security?.length === 0 ? ["- open to everybody, even where the service asks for keys"] : []),
+    `- response: ${kinds(known.responses[200].content).join("; or ")}`,
+    ...(known.security?.length === 0 ? ["- needs no key, even if the service has keys"] : []),
   ];
   return `### \`${method.toUpperCase()} ${path}\`\n\n${known.summary}.\n\n${lines.join("\n")}`;
 }
 
-/** What a body is: schemas of ours by name, a form as what its JSON is. */
+/** Describes the schema of a body: named schemas by a link, a form by its difference to the JSON. */
 function nameOf(schema: Schema): string {
-  if (schema.properties) return " with the same fields, media as files, lists as repeated fields";
+  if (schema.properties) return " with the same fields; media are files, and lists are repeated fields";
   if (schema.oneOf) return ` ${schema.oneOf.map((one) => typeOf(one)).join(" or ")}`;
   if (schema.$ref) return ` ${typeOf(schema)}`;
   return schema.description ? `: ${schema.description}` : "";
@@ -90,7 +90,7 @@ function fieldTable(schema: Schema, heading = "field"): string {
   return [line(first ?? []), line(widths.map((width) => "-".repeat(width))), ...others.map(line)].join("\n");
 }
 
-/** Fields within fields as `texts[].score`. */
+/** The rows of a schema. Nested fields have paths such as `texts[].score`. */
 function fieldRows({ properties = {}, required = [] }: Schema, prefix: string): Row[] {
   return Object.entries(properties).flatMap(([name, field]) => {
     const path = prefix + name;
@@ -100,7 +100,7 @@ function fieldRows({ properties = {}, required = [] }: Schema, prefix: string): 
   });
 }
 
-/** Of an object, of a list's objects, or of each form that a field may have. */
+/** The rows for the fields of an object, of the objects in a list, or of each alternative. */
 function rowsWithin(field: Schema, path: string): Row[] {
   const { properties, items, oneOf, anyOf } = field;
   if (properties) return fieldRows(field, `${path}.`);
@@ -121,14 +121,14 @@ function typeOf(schema: Schema): string {
   if (items) {
     const item = typeOf(items);
     const shown = /,| or /.test(item) ? `(${item})` : item;
-    return `list of ${shown}${range(schema.minItems, schema.maxItems, " of them")}`;
+    return `list of ${shown}${range(schema.minItems, schema.maxItems, " items")}`;
   }
   if (Array.isArray(type)) return type.map((one) => typeOf({ ...schema, type: one })).join(" or ");
   switch (type) {
     case undefined:
       return "any";
     case "string":
-      return `text${range(schema.minLength, schema.maxLength, " letters")}`;
+      return `string${range(schema.minLength, schema.maxLength, " characters")}`;
     case "integer":
     case "number":
       return `${type}${numberRange(schema)}`;
@@ -137,11 +137,11 @@ function typeOf(schema: Schema): string {
     case "null":
       return type;
     default:
-      throw new EpalmError("internal", `HTTP reference: no words for the type '${type}'`);
+      throw new EpalmError("internal", `HTTP reference: expected a type of JSON Schema, got '${type}'`);
   }
 }
 
-/** Bounds that only say that a number is one are left out. */
+/** Omits the bounds that Zod adds to every integer. */
 function numberRange({ minimum, maximum, exclusiveMinimum }: Schema): string {
   const least = minimum === Number.MIN_SAFE_INTEGER ? undefined : minimum;
   const most = maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum;

@@ -29,25 +29,26 @@ const schemas = {
 
 type Json = { readonly [key: string]: unknown };
 
-/** The OpenAPI 3.1 document of the service, from the schemas that requests are checked with. */
+/** The OpenAPI 3.1 document of the service, generated from the schemas that validate its requests. */
 export function openApiDocument(version: string, needsKey: boolean): Json {
   return {
     openapi: "3.1.0",
     info: {
       title: "epalm",
       version,
-      description: "Captions of media, and answers to questions about them. Every error is problem+json (RFC 9457).",
+      description:
+        "Captions of images, audio and videos, and answers to questions about them. Every error is problem+json (RFC 9457).",
     },
     paths: {
-      "/caption": { post: asking("Say what is in a medium", "CaptionRequest", ["TextAnswer"]) },
+      "/caption": { post: asking("Generate a caption of a medium", "CaptionRequest", ["TextAnswer"]) },
       "/vqa": { post: asking("Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
-      "/v1/models": { get: reading("The models, and their adapters", json(ref("ModelList"))) },
-      "/samples": { get: reading("Media to try the models with", json(ref("SampleList"))) },
-      "/healthz": { get: reading("Whether the process is alive", json({ type: "object" }), false) },
-      "/readyz": { get: reading("Whether requests are taken", json({ type: "object" }), false) },
+      "/v1/models": { get: reading("List the models and their adapters", json(ref("ModelList"))) },
+      "/samples": { get: reading("List the sample media of the models", json(ref("SampleList"))) },
+      "/healthz": { get: reading("Check whether the process is alive", json({ type: "object" }), false) },
+      "/readyz": { get: reading("Check whether the service accepts requests", json({ type: "object" }), false) },
       "/metrics": {
-        get: reading("Metrics for Prometheus", { "text/plain": { schema: { type: "string" } } }),
+        get: reading("Get metrics for Prometheus", { "text/plain": { schema: { type: "string" } } }),
       },
     },
     components: {
@@ -84,7 +85,7 @@ function asking(
   request: "CaptionRequest" | "VqaRequest",
   answers: readonly (keyof typeof schemas)[],
 ): Json {
-  const events = "events `text` (TextEvent) as the text grows, then `answer`, or `problem` (Problem)";
+  const events = "events `text` (TextEvent) while the text is generated, then `answer` or `problem` (Problem)";
   const [first, ...more] = answers.map(ref);
   return {
     summary,
@@ -105,13 +106,17 @@ function asking(
   };
 }
 
-/** As the JSON, but media are files, and a list of questions has a name of its own. */
+/** Like the JSON schema, but media are files, and a list of questions has its own field. */
 function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
   const { properties, required, ...rest } = jsonSchema(schemas[request]);
   const file = { type: "string", format: "binary" };
   const all = { ...Object(properties), ...Object.fromEntries(mediaFields.map((field) => [field, file])) };
   if (request === "CaptionRequest") return { ...rest, properties: all };
-  const list = { type: "array", items: { type: "string" }, description: "a list, even of one question" };
+  const list = {
+    type: "array",
+    items: { type: "string" },
+    description: "a list of questions, even if it appears once",
+  };
   return {
     ...rest,
     properties: { ...all, [QUESTION_LIST]: list },
@@ -120,9 +125,9 @@ function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
 }
 
 function chat(): Json {
-  const events = "ChatChunk per event, then `[DONE]`";
+  const events = "one ChatChunk per event, then `[DONE]`";
   return {
-    summary: "As OpenAI's chat completions: one message of the user, with one medium",
+    summary: "Answer in the format of OpenAI's chat completions: one user message with one medium",
     requestBody: { required: true, content: json(ref("ChatRequest")) },
     responses: {
       200: { description: "The answer", content: { ...json(ref("ChatCompletion")), ...eventStream(events) } },

@@ -3,8 +3,8 @@ import { optionTable } from "../../generation/option-table.js";
 import { captionRequest, generationFields } from "../../wire.js";
 
 /**
- * `POST /v1/chat/completions`, as OpenAI has it, as far as it can mean something here. Options that this library adds
- * have the names that they have elsewhere. What cannot be done is refused by name, never passed over.
+ * Schemas of `POST /v1/chat/completions` in the format of OpenAI, as far as it applies to these models. Additional
+ * options have the same names as in `/caption` and `/vqa`. Unsupported fields are rejected by name, never ignored.
  */
 
 const { adapter, logprobs, model, stream } = captionRequest.shape;
@@ -12,7 +12,7 @@ const { max_tokens, stop, top_p } = generationFields;
 
 const url = z.string().min(1);
 
-/** Media are scaled to what the encoder takes: the detail that is asked for changes nothing. */
+/** Accepted, but without effect: media are always scaled to the input size of the encoder. */
 const detail = z.enum(["auto", "low", "high"]).optional();
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
@@ -22,7 +22,7 @@ const imagePart = z.strictObject({
 });
 const audioPart = z.strictObject({
   type: z.literal("input_audio"),
-  // What the sound is, its own bytes say; OpenAI's clients tell it, others leave it out.
+  // The format is detected from the bytes. OpenAI's clients send it, others do not.
   input_audio: z.strictObject({ data: url, format: z.string().optional() }),
 });
 const videoPart = z.strictObject({ type: z.literal("video_url"), video_url: z.strictObject({ url }) });
@@ -31,16 +31,16 @@ export const contentPart = z.discriminatedUnion("type", [textPart, imagePart, au
 
 const message = z.strictObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
-  content: z.union([z.string(), z.array(contentPart)], { error: "expected a text or a list of parts" }),
+  content: z.union([z.string(), z.array(contentPart)], { error: "expected a string or a list of parts" }),
   name: z.string().optional(),
 });
 
 export const chatRequest = z.strictObject({
   model,
-  messages: z.array(message).min(1).describe("one message of the user: a medium and, if asked, a question"),
+  messages: z.array(message).min(1).describe("one user message: a medium and an optional question"),
   ...generationFields,
   max_completion_tokens: max_tokens,
-  top_p: top_p.describe("1 is as if it were not given"),
+  top_p: top_p.describe("1 has no effect"),
   stop: z
     .union([z.string().min(1).max(optionTable.stop.longest), stop])
     .nullable()
@@ -52,7 +52,7 @@ export const chatRequest = z.strictObject({
   frequency_penalty: z.literal(0).nullable().optional(),
   presence_penalty: z.literal(0).nullable().optional(),
   response_format: z.strictObject({ type: z.literal("text") }).optional(),
-  user: z.string().optional().describe("taken, and not used"),
+  user: z.string().optional().describe("accepted and ignored"),
   adapter,
 });
 
