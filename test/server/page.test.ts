@@ -41,7 +41,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-test("a chosen picture is shown and captioned, a question is answered in a stream", { skip }, async () => {
+test("shows and captions a chosen image and streams the answer to a question", { skip }, async () => {
   const { page, complaints, origins } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
@@ -79,13 +79,13 @@ test("a chosen picture is shown and captioned, a question is answered in a strea
   await page.close();
 });
 
-test("everything can be done with the keyboard, and one sees where one is", { skip }, async () => {
+test("can be used with the keyboard and shows the focus", { skip }, async () => {
   const { page, complaints } = await ticket(browser, running.url);
   await tabTo(page, "#samples li:nth-child(2) button");
   await page.keyboard.press("Enter");
   await waitForCount(page, ".how", 1);
   assert.equal(await page.evaluate("document.querySelector('#figure img').alt"), "night sky");
-  // The field for questions has the focus now.
+  // The field for questions has the focus after a medium was opened.
   await page.keyboard.type("What is it?");
   await page.keyboard.press("Enter");
   await waitForCount(page, ".how", 2);
@@ -113,7 +113,7 @@ test("everything can be done with the keyboard, and one sees where one is", { sk
   await page.close();
 });
 
-test("candidates are ranked, and their shares add up", { skip }, async () => {
+test("ranks candidates", { skip }, async () => {
   const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await page.click("#choices summary");
@@ -127,7 +127,7 @@ test("candidates are ranked, and their shares add up", { skip }, async () => {
   await page.close();
 });
 
-test("options count: several texts, drawn anew each time, by the adapter that was chosen", {
+test("applies options: several texts, a new sample each time, the selected adapter", {
   skip,
 }, async () => {
   const { page } = await ticket(browser, running.url);
@@ -149,7 +149,7 @@ test("options count: several texts, drawn anew each time, by the adapter that wa
   await page.close();
 });
 
-test("an option that does not fit is shown in words, and marked", { skip }, async () => {
+test("explains and highlights an invalid option", { skip }, async () => {
   const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
@@ -158,43 +158,43 @@ test("an option that does not fit is shown in words, and marked", { skip }, asyn
   await page.type("[name=n]", "3");
   await page.click("#caption");
   await page.waitForSelector(".turn .problem");
-  assert.match((await textsOf(page, ".problem p"))[0] ?? "", /cannot answer with these options/);
+  assert.match((await textsOf(page, ".problem p"))[0] ?? "", /does not accept these options/);
   assert.equal(await page.evaluate("document.querySelector('[name=n]').ariaInvalid"), "true");
-  // What is no number at all does not even leave the page.
+  // An input that is not a number is not sent.
   await page.type("[name=beams]", "-");
   await page.click("#caption");
   await waitForCount(page, ".turn", 2);
   await page.close();
 });
 
-test("files that are no pictures are refused in words, before or by the service", { skip }, async () => {
+test("explains why files are rejected by the page or by the service", { skip }, async () => {
   const { page } = await ticket(browser, running.url);
   const notes = join(files, "notes.txt");
   writeFileSync(notes, "no picture");
   await choose(page, notes);
   await page.waitForSelector("#medium-problem:not([hidden])");
   assert.deepEqual(await textsOf(page, "#medium-problem"), [
-    "notes.txt: This file is not a picture that the service can read.",
+    "notes.txt: This file is not an image that the service can read.",
   ]);
   assert.equal(await page.evaluate("document.querySelector('#talk').hidden"), true);
   for (const [name, what] of [
-    ["bird.mp3", "a sound"],
+    ["bird.mp3", "an audio file"],
     ["bird.mp4", "a video"],
   ] as const) {
     writeFileSync(join(files, name), "x");
     await choose(page, join(files, name));
     assert.deepEqual(await textsOf(page, "#medium-problem"), [
-      `${name} is ${what}. The model “tiny” takes pictures only.`,
+      `${name} is ${what}. The model “tiny” only accepts images.`,
     ]);
   }
-  // And then a picture does.
+  // Afterwards, an image is accepted.
   await choose(page, markup);
   await waitForCount(page, ".how", 1);
   assert.equal(await page.evaluate("document.querySelector('#medium-problem').hidden"), true);
   await page.close();
 });
 
-test("a picture can be pasted or dropped, and begins a new conversation", { skip }, async () => {
+test("starts a new conversation with a pasted or dropped image", { skip }, async () => {
   const { page, complaints } = await ticket(browser, running.url);
   for (const [type, field] of [
     ["ClipboardEvent", "clipboardData"],
@@ -216,7 +216,7 @@ test("a picture can be pasted or dropped, and begins a new conversation", { skip
   await page.close();
 });
 
-test("an answer can be stopped, and a lost connection is told", { skip }, async () => {
+test("stops an answer on request and reports a lost connection", { skip }, async () => {
   const { page } = await ticket(browser, running.url);
   await choose(page, photo);
   await waitForCount(page, ".how", 1);
@@ -236,7 +236,7 @@ test("an answer can be stopped, and a lost connection is told", { skip }, async 
   await page.close();
 });
 
-test("sounds and videos are played, captioned and asked about, with the adapters of their kind", {
+test("plays and captions audio and videos, and offers the adapters for their kind", {
   skip: skip || lacksEncoder("libvpx"),
 }, async () => {
   const senses = await buildAllSensesModel();
@@ -251,7 +251,7 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   const all = await startServer({ models: { all: senses }, logLevel: "silent" });
   const { page, complaints, origins } = await ticket(browser, all.url);
   await waitForCount(page, "#samples li", 4);
-  assert.deepEqual(await textsOf(page, "#chooser b"), ["Choose a picture, a sound or a video"]);
+  assert.deepEqual(await textsOf(page, "#chooser b"), ["Choose an image, an audio file or a video"]);
   assert.equal(await page.evaluate("document.querySelector('#file').accept"), "image/*,audio/*,video/*");
   assert.deepEqual(await textsOf(page, "#samples .sound"), ["a tone"]);
   await page.waitForFunction("document.querySelector('#samples video').readyState >= 2");
@@ -263,7 +263,7 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   await page.waitForFunction("document.querySelector('#figure audio[controls]').readyState >= 1");
   assert.ok(Math.abs(Number(await page.evaluate("document.querySelector('audio').duration")) - 2) < 0.1);
   assert.deepEqual(await textsOf(page, ".how .hint"), ["Model all, adapter sounds"]);
-  assert.deepEqual(await adapters(), ["the one for the task", "sounds (captions, questions)"]);
+  assert.deepEqual(await adapters(), ["default for the task", "sounds (captions, questions)"]);
 
   const film = join(files, "film.webm");
   writeFileSync(film, media["film.webm"]);
@@ -277,16 +277,16 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   await waitForCount(page, ".how", 2);
   const clips = "Model all, adapter clips";
   assert.deepEqual(await textsOf(page, ".how .hint"), [clips, clips]);
-  assert.deepEqual(await adapters(), ["the one for the task", "clips (captions, questions)"]);
+  assert.deepEqual(await adapters(), ["default for the task", "clips (captions, questions)"]);
   await page.screenshot({ path: join(ARTIFACTS, "page-video.png") });
 
-  // Of an animation the service says that it moves.
+  // The browser treats an animated GIF as an image; the service answers that it is a video.
   await page.click("#samples li:nth-child(2) button");
   await waitForCount(page, ".turn", 1);
   await waitForCount(page, ".how", 1);
   assert.equal(await page.evaluate("document.querySelector('#figure img').naturalWidth"), 64);
   assert.deepEqual(await textsOf(page, ".how .hint"), [clips]);
-  assert.deepEqual(await adapters(), ["the one for the task", "clips (captions, questions)"]);
+  assert.deepEqual(await adapters(), ["default for the task", "clips (captions, questions)"]);
 
   await page.click("#samples li:nth-child(4) button");
   await waitForCount(page, ".turn", 1);
@@ -297,9 +297,9 @@ test("sounds and videos are played, captioned and asked about, with the adapters
   writeFileSync(broken, media["a-tone.wav"].subarray(0, 40));
   await choose(page, broken);
   await page.waitForSelector("#medium-problem:not([hidden])");
-  assert.deepEqual(await textsOf(page, "#medium-problem"), ["broken.wav: This file is damaged, and cannot be read."]);
+  assert.deepEqual(await textsOf(page, "#medium-problem"), ["broken.wav: This file is damaged and cannot be read."]);
   await expectNoSideways(page);
-  // The browser itself notes the refused file.
+  // The browser logs the rejected file.
   assert.deepEqual(
     complaints.filter((text) => !text.includes("status of 422")),
     [],
@@ -312,7 +312,7 @@ for (const [name, screen] of Object.entries({
   phone: { width: 360, height: 760 },
   dark: { scheme: "dark" },
 } satisfies Record<string, Screen>)) {
-  test(`nothing is wider than the screen: ${name}`, { skip }, async () => {
+  test(`is not wider than the screen: ${name}`, { skip }, async () => {
     const { page, complaints } = await ticket(browser, running.url, screen);
     await expectNoSideways(page);
     await page.screenshot({ path: join(ARTIFACTS, `page-${name}-start.png`) });
@@ -322,7 +322,7 @@ for (const [name, screen] of Object.entries({
     await page.keyboard.press("Enter");
     await waitForCount(page, ".how", 2);
     await page.screenshot({ path: join(ARTIFACTS, `page-${name}.png`) });
-    // One that is too long for the model is answered with an error, which has to fit as well.
+    // A question that is too long for the model gives an error, which must also fit.
     await page.evaluate("document.querySelector('#question').value = 'long'.repeat(400)");
     await page.focus("#question");
     await page.keyboard.press("Enter");
@@ -330,7 +330,7 @@ for (const [name, screen] of Object.entries({
     await page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true");
     await expectNoSideways(page);
     await page.screenshot({ path: join(ARTIFACTS, `page-${name}-open.png`), fullPage: true });
-    // The browser itself notes the refused question.
+    // The browser logs the rejected question.
     assert.deepEqual(
       complaints.filter((text) => !text.includes("status of 413")),
       [],
@@ -339,14 +339,14 @@ for (const [name, screen] of Object.entries({
   });
 }
 
-test("a key is asked for, checked, and remembered in this tab", { skip }, async () => {
+test("asks for a key, checks it and stores it for this tab", { skip }, async () => {
   const guarded = await startServer({ models: { tiny: folder }, keys: { me: KEY }, logLevel: "silent" });
   const { page } = await ticket(browser, guarded.url);
   await page.waitForSelector("#key-form:not([hidden])");
   await page.keyboard.type("a-key-that-is-wrong");
   await page.keyboard.press("Enter");
   await page.waitForFunction("document.querySelector('#key-problem').textContent !== ''");
-  assert.deepEqual(await textsOf(page, "#key-problem"), ["The service does not know this key."]);
+  assert.deepEqual(await textsOf(page, "#key-problem"), ["This key is not valid."]);
   await page.type("#key", KEY);
   await page.keyboard.press("Enter");
   await waitForCount(page, "#samples li", 3);
@@ -357,7 +357,7 @@ test("a key is asked for, checked, and remembered in this tab", { skip }, async 
   await page.close();
 });
 
-test("a service that is still loading is waited for", { skip }, async () => {
+test("waits for a service that is still loading", { skip }, async () => {
   const config = parseServerConfig({
     port: 0,
     models: { tiny: folder },
@@ -379,7 +379,7 @@ test("a service that is still loading is waited for", { skip }, async () => {
   }
 });
 
-/** Notes each text that the newest answer has while it grows, in `grown`. */
+/** Records the states of the newest answer while it is generated, in `grown`. */
 const WATCH_ANSWER = `
   grown = [];
   new MutationObserver(() => {
@@ -393,7 +393,7 @@ async function choose(page: Page, path: string): Promise<void> {
   await chooser.accept([path]);
 }
 
-/** Presses Tab until the element has the focus, and expects to see that it has. */
+/** Presses Tab until the element has the focus, and expects a visible outline. */
 async function tabTo(page: Page, selector: string, way: "forwards" | "backwards" = "forwards"): Promise<void> {
   const isThere = `document.activeElement.matches(${JSON.stringify(selector)})`;
   if (way === "backwards") await page.keyboard.down("Shift");

@@ -6,11 +6,11 @@ import { make } from "./make-element.js";
  * @typedef {NonNullable<WireText["tokens"]>} Tokens
  */
 
-/** Stages in the order in which they happen, as `timings` names them. */
+/** Stages of a request in their order, under their names in `timings`. */
 const stages = /** @type {const} */ (["queue", "media", "encoder", "adapter", "decoder"]);
 
 /**
- * How an answer came about, folded away: probabilities of its tokens, and time per stage.
+ * Creates a collapsed element with the probabilities of the tokens and the time per stage.
  *
  * @param {TextAnswer} answer
  */
@@ -21,7 +21,7 @@ export function answerDetails(answer) {
   const facts = [
     ...(best && best.probability === undefined ? [`score ${decimal(best.score)}`] : []),
     ...(tokens.length > 0 ? [`${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}`] : []),
-    ...(best?.finish_reason === "length" ? ["cut off"] : []),
+    ...(best?.finish_reason === "length" ? ["truncated"] : []),
     duration(total),
   ];
   return make(
@@ -35,7 +35,7 @@ export function answerDetails(answer) {
 }
 
 /**
- * Each token with its probability, shaded the more the less sure the model was.
+ * Lists the tokens with their probabilities; the less probable a token, the stronger its shade.
  *
  * @param {Tokens} tokens
  */
@@ -52,12 +52,7 @@ function tokenList(tokens) {
     item.style.setProperty("--unsure", (1 - probability).toFixed(3));
     return item;
   });
-  return make(
-    "div",
-    {},
-    make("h3", {}, "How sure the model was of each token"),
-    make("ol", { class: "tokens" }, ...items),
-  );
+  return make("div", {}, make("h3", {}, "Probability of each token"), make("ol", { class: "tokens" }, ...items));
 }
 
 /**
@@ -76,11 +71,11 @@ function timingTable(timings, total) {
       bar,
     );
   });
-  return make("div", {}, make("h3", {}, "Where the time went"), make("table", {}, ...rows));
+  return make("div", {}, make("h3", {}, "Time per stage"), make("table", {}, ...rows));
 }
 
 /**
- * Candidates with their probabilities, the best first.
+ * Lists the candidates with their probabilities, best first.
  *
  * @param {readonly WireText[]} texts
  */
@@ -94,7 +89,7 @@ export function ranking(texts) {
 }
 
 /**
- * Texts beside the best one, with their scores.
+ * Lists all texts except the best one, with their scores.
  *
  * @param {readonly WireText[]} texts
  */
@@ -106,7 +101,7 @@ export function otherTexts(texts) {
 }
 
 /**
- * A token as it can be seen: without the space that begins words, and whitespace by signs.
+ * Makes a token visible: removes the space at the start of a word, and shows other whitespace as symbols.
  *
  * @param {string} text
  */

@@ -6,21 +6,21 @@ import { make } from "./make-element.js";
  * @typedef {import("./plain-words.js").PlainWords} PlainWords
  */
 
-/** What was asked about the current medium, and answered; the newest last. */
+/** The questions about the current medium and their answers, newest last. */
 export class Conversation {
   #list;
   #onAgain;
 
   /**
    * @param {HTMLElement} list
-   * @param {(question: string) => void} onAgain is told of a question that is to be asked again
+   * @param {(question: string) => void} onAgain called with a question that the visitor wants to repeat
    */
   constructor(list, onAgain) {
     this.#list = list;
     this.#onAgain = onAgain;
   }
 
-  /** Forgets everything; what still runs is stopped. */
+  /** Removes all turns and cancels running requests. */
   clear() {
     for (const button of this.#list.querySelectorAll("button.stop")) {
       if (button instanceof HTMLElement) button.click();
@@ -29,9 +29,9 @@ export class Conversation {
   }
 
   /**
-   * A new turn, which waits for its answer.
+   * Adds a turn, which waits for its answer.
    *
-   * @param {string | undefined} question undefined: a caption
+   * @param {string | undefined} question undefined for a caption
    * @param {() => void} onStop
    */
   begin(question, onStop) {
@@ -46,7 +46,7 @@ export class Conversation {
   }
 }
 
-/** One question, or a caption, with what became of it. */
+/** One question or caption, with its answer or error. */
 class Turn {
   #item;
   #text = make("p", { class: "answer", "aria-busy": "true" });
@@ -63,7 +63,7 @@ class Turn {
     item.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {string} piece of the text, as it comes */
+  /** @param {string} piece the next part of the text */
   grow(piece) {
     this.#text.append(piece);
     this.#stop.scrollIntoView({ block: "nearest" });
@@ -75,7 +75,7 @@ class Turn {
     this.#text.textContent = answer.text.trim();
     if (this.#text.textContent === "") {
       this.#text.classList.add("empty");
-      this.#text.textContent = "The model said nothing.";
+      this.#text.textContent = "The model generated no text.";
     }
     const isRanking = answer.texts[0]?.probability !== undefined;
     if (isRanking) this.#item.append(ranking(answer.texts));
@@ -92,7 +92,7 @@ class Turn {
     this.#item.scrollIntoView({ block: "nearest" });
   }
 
-  /** Taken back by whoever asked; what came stays. */
+  /** Called when the visitor cancels the request. The text generated so far remains. */
   stopped() {
     this.#end();
     this.#text.classList.add("empty");
@@ -101,7 +101,7 @@ class Turn {
 
   #end() {
     this.#text.removeAttribute("aria-busy");
-    // A button that goes takes the focus with it; the next press of Tab is to go on from here.
+    // Removing the focused button loses the focus. The next press of Tab should continue from this turn.
     if (document.activeElement === this.#stop) {
       this.#item.tabIndex = -1;
       this.#item.focus();

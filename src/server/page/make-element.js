@@ -1,5 +1,5 @@
 /**
- * A new element with attributes and children; children that are texts stay texts, whatever they hold.
+ * Creates an element. Strings among the children become text nodes and are never parsed as HTML.
  *
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
@@ -15,13 +15,14 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /**
- * The element of the page that matches, which must be of that class.
+ * Returns the element that matches the selector.
  *
  * @template {Element} T
  * @param {string} selector
  * @param {new () => T} type
  * @param {ParentNode} within
  * @returns {T}
+ * @throws {TypeError} if there is none, or if it has another class
  */
 export function find(selector, type, within = document) {
   const element = within.querySelector(selector);

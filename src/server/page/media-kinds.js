@@ -3,28 +3,28 @@ import { make } from "./make-element.js";
 /** @typedef {import("../../wire.js").TextAnswer["modality"]} MediaKind */
 
 /**
- * What the page has to know of a kind of media: its name in sentences, what to choose from, and how it is shown.
+ * The properties of a kind of media: its name in sentences, the `accept` filter, and how it is displayed.
  *
  * @typedef {object} KindOfMedium
  * @property {string} one
  * @property {string} many
  * @property {string} accept
  * @property {(url: string, name: string) => HTMLElement} show
- * @property {(url: string, name: string) => HTMLElement} offer to click on
+ * @property {(url: string, name: string) => HTMLElement} offer the preview on a sample button
  */
 
 /** @type {Readonly<Record<MediaKind, KindOfMedium>>} */
 export const mediaKinds = {
   image: {
-    one: "a picture",
-    many: "pictures",
+    one: "an image",
+    many: "images",
     accept: "image/*",
     show: showImage,
     offer: (url, name) => make("img", { src: url, alt: altText(name) }),
   },
   audio: {
-    one: "a sound",
-    many: "sounds",
+    one: "an audio file",
+    many: "audio files",
     accept: "audio/*",
     show: (url, name) => make("audio", { src: url, controls: "", "aria-label": altText(name) }),
     offer: (_, name) => make("span", { class: "sound" }, altText(name)),
@@ -38,7 +38,7 @@ export const mediaKinds = {
   },
 };
 
-/** In the order in which they are named. */
+/** In the order in which sentences list them. */
 const kinds = /** @type {MediaKind[]} */ (Object.keys(mediaKinds));
 
 /**
@@ -47,14 +47,14 @@ const kinds = /** @type {MediaKind[]} */ (Object.keys(mediaKinds));
  */
 function showImage(url, name) {
   const image = make("img", { src: url, alt: altText(name) });
-  // The style sheet makes it as large as there is room; for that it has to know the shape.
+  // The style sheet needs the aspect ratio to enlarge the image to the available space.
   const tellShape = () => image.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
   image.addEventListener("load", tellShape, { once: true });
   return image;
 }
 
 /**
- * Models look at a video and do not listen to it.
+ * The video is muted, because models use only its frames.
  *
  * @param {string} url
  * @param {string} name
@@ -67,7 +67,7 @@ function silentVideo(url, name, attributes = {}) {
     "aria-label": altText(name),
     ...attributes,
   });
-  // The attribute would come too late for an element that is there already.
+  // The attribute `muted` has no effect on an element that already exists.
   video.muted = true;
   video.addEventListener(
     "loadedmetadata",
@@ -79,8 +79,8 @@ function silentVideo(url, name, attributes = {}) {
 }
 
 /**
- * The kind that the browser takes a file for; undefined where it is none of them. The service looks at the bytes
- * themselves, so that this decides only what can be said without asking it.
+ * Returns the kind of a file according to the browser; undefined if it is another type. The service detects the kind
+ * from the bytes; the page uses this guess only before it has an answer of the service.
  *
  * @param {Blob} file
  * @returns {MediaKind | undefined}
@@ -91,8 +91,8 @@ export function kindOf(file) {
 }
 
 /**
- * What the service may take a file for, the best first, as far as its type tells: an animation is a video as well, and a
- * video may have a sound, or be nothing else. All kinds where the type says nothing.
+ * Returns the kinds that the service may detect in a file of this type, most likely first: an animated image can be a
+ * video, and a video file can contain audio, or audio only. Returns all kinds if the type is unknown.
  *
  * @param {Blob} file
  * @returns {readonly MediaKind[]}
@@ -105,10 +105,10 @@ function possibleKinds(file) {
 }
 
 /**
- * What a model most likely takes a file for; undefined where its type leaves it open.
+ * Returns the most likely kind of a file, among those that the model accepts; undefined if the type is unknown.
  *
  * @param {Blob} file
- * @param {readonly MediaKind[]} taken
+ * @param {readonly MediaKind[]} taken kinds that the model accepts
  */
 export function likelyKind(file, taken) {
   if (kindOf(file) === undefined && taken.length > 1) return undefined;
@@ -116,7 +116,7 @@ export function likelyKind(file, taken) {
 }
 
 /**
- * Why a model does not take a file, or undefined where it may.
+ * Explains why a model does not accept a file; undefined if it may accept the file.
  *
  * @param {File} file
  * @param {{ readonly name: string, readonly modalities: readonly MediaKind[] }} model
@@ -125,13 +125,13 @@ export function whyNot(file, { name, modalities }) {
   if (possibleKinds(file).some((kind) => modalities.includes(kind))) return undefined;
   const one = mediaKinds[kindOf(file) ?? "image"].one;
   const many = modalities.map((kind) => mediaKinds[kind].many).join(" and ");
-  return `${file.name} is ${one}. The model “${name}” takes ${many} only.`;
+  return `${file.name} is ${one}. The model “${name}” only accepts ${many}.`;
 }
 
 /**
- * Kinds in a sentence: `a picture, a sound or a video`.
+ * Lists kinds in a sentence: `an image, an audio file or a video`.
  *
- * @param {readonly MediaKind[]} taken
+ * @param {readonly MediaKind[]} taken kinds that the model accepts
  */
 export function anyOf(taken) {
   const names = kinds.filter((kind) => taken.includes(kind)).map((kind) => mediaKinds[kind].one);
@@ -140,7 +140,7 @@ export function anyOf(taken) {
 }
 
 /**
- * What can be said of a medium before the model does: the file's name in words.
+ * Describes a medium by the words in its file name, because there is no caption yet.
  *
  * @param {string} name
  */

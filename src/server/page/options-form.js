@@ -4,15 +4,15 @@ import { optionTable } from "./option-table.js";
 /** @typedef {import("./service-client.js").Model} Model */
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
 
-/** Seeds are below it. */
+/** Seeds are less than this number. */
 const SEEDS = 2 ** 31;
 
-/** Model, adapter and how texts are written. */
+/** The form with the model, the adapter and the generation options. */
 export class OptionsForm {
   #details;
   #model;
   #adapter;
-  /** Fields of `/caption` and `/vqa` that are sent as they are typed; empty ones are left to the model. */
+  /** Inputs whose values are sent unchanged to `/caption` and `/vqa`; the model has defaults for empty ones. */
   #numbers;
   /** @type {readonly Model[]} */
   #models = [];
@@ -21,7 +21,7 @@ export class OptionsForm {
 
   /**
    * @param {HTMLDetailsElement} details
-   * @param {() => void} onModel is told when another model was chosen
+   * @param {() => void} onModel called when the visitor selects another model
    */
   constructor(details, onModel) {
     this.#details = details;
@@ -44,7 +44,7 @@ export class OptionsForm {
   }
 
   /**
-   * Offers the adapters of a kind of media; undefined: all.
+   * Offers the adapters of a kind of media, or all adapters if the kind is undefined.
    *
    * @param {MediaKind | undefined} kind
    */
@@ -54,18 +54,18 @@ export class OptionsForm {
     this.#showAdapters();
   }
 
-  /** The chosen model; undefined before there are any. */
+  /** The selected model; undefined before the models are known. */
   get model() {
     return this.#models.find(({ id }) => id === this.#model.value);
   }
 
-  /** The chosen model's adapters of the kind of media that is expected. */
+  /** The adapters of the selected model for the expected kind of media. */
   get adapters() {
     const all = this.model?.epalm.adapters ?? [];
     return all.filter(({ modality }) => this.#kind === undefined || modality === this.#kind);
   }
 
-  /** Whether every number is one; where not, the visitor is led to it. */
+  /** Whether all numbers are valid. Otherwise, the form shows the first invalid one. */
   check() {
     const wrong = this.#numbers.find((input) => !input.validity.valid);
     if (!wrong) return true;
@@ -75,9 +75,9 @@ export class OptionsForm {
   }
 
   /**
-   * The fields of a request, as texts.
+   * Returns the fields of a request as strings.
    *
-   * @param {"writing" | "ranking"} purpose ranking knows no options of writing
+   * @param {"writing" | "ranking"} purpose generation options cannot be used for ranking
    * @returns {Record<string, string>}
    */
   fields(purpose) {
@@ -87,13 +87,13 @@ export class OptionsForm {
     /** @type {Record<string, string>} */
     const written = { logprobs: "true" };
     for (const { name, value } of this.#numbers) if (value !== "") written[name] = value;
-    // The same seed draws the same: whoever asks again wants to see something else.
+    // A new seed for each request, because repeating a question should give a different text.
     const seed = String(Math.floor(Math.random() * SEEDS));
     return Number(written.temperature ?? 0) > 0 ? { ...fields, ...written, seed } : { ...fields, ...written };
   }
 
   /**
-   * Shows which option a problem is about, if it is one of them.
+   * Highlights the option that caused a problem, if the form contains it.
    *
    * @param {string} name
    */
@@ -114,20 +114,21 @@ export class OptionsForm {
       const purposes = tasks.map((task) => (task === "vqa" ? "questions" : "captions"));
       return make("option", { value: name }, `${name} (${purposes.join(", ")})`);
     });
-    this.#adapter.replaceChildren(make("option", { value: "" }, "the one for the task"), ...options);
-    // What was chosen stays chosen where it is still offered.
+    this.#adapter.replaceChildren(make("option", { value: "" }, "default for the task"), ...options);
+    // Keep the selected adapter if it is still in the list.
     if (this.adapters.some(({ name }) => name === chosen)) this.#adapter.value = chosen;
   }
 }
 
 /**
- * Gives an input the bounds and the help of the option that it is named after.
+ * Sets the bounds and the help text of an input from the generation option with the same name.
  *
  * @param {HTMLInputElement} input
  */
 function expectOption(input) {
   const option = Object.values(optionTable).find(({ wire }) => wire === input.name);
-  if (option?.type !== "integer" && option?.type !== "number") throw new Error(`no number: ${input.name}`);
+  if (option?.type !== "integer" && option?.type !== "number")
+    throw new Error(`${input.name}: expected the name of a numeric generation option`);
   input.min = String(option.least);
   input.max = String(option.most);
   input.step = option.type === "integer" ? "1" : "any";

@@ -6,7 +6,7 @@ import { isAboutMedium, MEDIUM_FIELD, plainWords } from "./plain-words.js";
 import { ServiceClient, ServiceProblem } from "./service-client.js";
 import { Stage } from "./stage.js";
 
-/** How long to wait before a service that is still loading is asked again; milliseconds. */
+/** How long to wait before the next request to a service that is still loading its models; milliseconds. */
 const PATIENCE = 2000;
 
 const service = new ServiceClient();
@@ -27,7 +27,7 @@ const conversation = new Conversation(find("#turns", HTMLOListElement), (asked) 
 /** @type {File | undefined} */
 let medium;
 
-/** Learns what the service has; until it is known, there is nothing to choose. */
+/** Loads the list of models and shows the page. */
 async function start() {
   try {
     options.show(await service.models());
@@ -52,7 +52,7 @@ async function start() {
 }
 
 function askForKey() {
-  find("#key-problem", HTMLElement).textContent = service.hasKey ? "The service does not know this key." : "";
+  find("#key-problem", HTMLElement).textContent = service.hasKey ? "This key is not valid." : "";
   keyForm.hidden = false;
   find("#key", HTMLInputElement).focus();
 }
@@ -64,7 +64,7 @@ function notice(sentence) {
   element.hidden = sentence === "";
 }
 
-/** The page as the chosen model needs it: what it takes, what it was trained for, and its samples. */
+/** Adapts the page to the selected model: its modalities, its tasks and its samples. */
 function showModel() {
   const { model } = options;
   if (!model) return;
@@ -72,18 +72,18 @@ function showModel() {
   stage.expect(modalities);
   options.expect(medium && likelyKind(medium, modalities));
   showTasks();
-  // Samples are an offer: without them, everything else works.
+  // Samples are optional, so errors are ignored.
   offerSamples(model.id).catch(() => stage.offer([]));
 }
 
-/** What the adapters of the medium's kind were trained for. */
+/** Shows the controls for the tasks of the available adapters. */
 function showTasks() {
   find("#caption", HTMLElement).hidden = !isTrainedFor("caption");
   find("#question-row", HTMLElement).hidden = !isTrainedFor("vqa");
   find("#choices", HTMLElement).hidden = !isTrainedFor("vqa");
 }
 
-/** @param {MediaKind | undefined} kind of the medium that is shown, as far as it is known */
+/** @param {MediaKind | undefined} kind kind of the current medium, if known */
 function expectKind(kind) {
   options.expect(kind);
   showTasks();
@@ -99,12 +99,12 @@ async function offerSamples(model) {
   const samples = await service.samples();
   const own = samples.filter((sample) => sample.model === model);
   const files = await Promise.all(own.map((sample) => service.sampleFile(sample)));
-  // Another model may have been chosen in the meantime.
+  // The visitor may have selected another model in the meantime.
   if (options.model?.id === model) stage.offer(files);
 }
 
 /**
- * A new medium begins a new conversation.
+ * Opens a medium and starts a new conversation.
  *
  * @param {File} file
  */
@@ -122,15 +122,15 @@ function open(file) {
   stage.show(file, kindOf(file) ?? modalities[0] ?? "image");
   expectKind(likelyKind(file, modalities));
   talk.hidden = false;
-  // Under a finger, a keyboard would come up and hide the medium.
+  // On touch screens, the focus would open a keyboard that hides the medium.
   if (!matchMedia("(pointer: coarse)").matches) question.focus({ preventScroll: true });
   if (isTrainedFor("caption")) ask(undefined);
 }
 
 /**
- * Asks about the medium that is shown; several questions may be on their way.
+ * Asks about the current medium. Several requests may run at the same time.
  *
- * @param {string | undefined} asked undefined: for a caption
+ * @param {string | undefined} asked the question; undefined for a caption
  */
 async function ask(asked) {
   const file = medium;
@@ -139,7 +139,7 @@ async function ask(asked) {
   const { modalities } = model.epalm;
   const stopping = new AbortController();
   const turn = conversation.begin(asked, () => stopping.abort());
-  // Another model may have been chosen since the medium was.
+  // The visitor may have selected another model after the medium.
   const reason = whyNot(file, { name: model.id, modalities });
   if (reason !== undefined) {
     turn.fail({ sentence: reason, detail: "" });
@@ -150,7 +150,7 @@ async function ask(asked) {
     const path = asked === undefined ? "caption" : "vqa";
     const answer = await service.ask(path, form, stopping.signal, (piece) => turn.grow(piece));
     turn.finish(answer);
-    // Only the service knows what an animation, or a container, was taken for.
+    // Only the service knows how it interpreted an animated image or a container.
     if (file === medium) expectKind(answer.modality);
     say(`${asked === undefined ? "Caption" : "Answer"}: ${answer.text}`);
   } catch (error) {
@@ -186,7 +186,7 @@ function choicesOf(text) {
     .filter((line) => line !== "");
 }
 
-/** What cannot be read is taken off the stage. @param {unknown} error */
+/** Removes a medium that the service cannot read. @param {unknown} error */
 function refuseMedium(error) {
   const name = medium?.name ?? "";
   medium = undefined;
@@ -197,7 +197,7 @@ function refuseMedium(error) {
   find("#file", HTMLInputElement).focus();
 }
 
-/** Leads to where a problem can be mended. @param {unknown} error */
+/** Shows the form in which the visitor can correct the problem. @param {unknown} error */
 function explainProblem(error) {
   if (!(error instanceof ServiceProblem)) return;
   const { code, field } = error.problem;
@@ -205,7 +205,7 @@ function explainProblem(error) {
   if (field !== undefined) options.mark(field);
 }
 
-/** For screen readers: once, when an answer is whole. @param {string} text */
+/** Announces a complete answer to screen readers. @param {string} text */
 function say(text) {
   find("#status", HTMLElement).textContent = text;
 }

@@ -1,5 +1,5 @@
 /**
- * The server-sent events of an answer, as they come. `EventSource` would do the same, but cannot send a medium.
+ * Yields the server-sent events of a response. `EventSource` cannot be used, because it cannot send a medium.
  *
  * @param {ReadableStream<Uint8Array>} body
  * @returns {AsyncGenerator<{ readonly name: string, readonly data: string }, void>}
@@ -13,12 +13,12 @@ export async function* readEvents(body) {
       const { done, value } = await reader.read();
       if (done) return;
       const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
-      // The last one has no end yet.
+      // The last block is not complete yet.
       rest = blocks.pop() ?? "";
       yield* blocks.map(readEvent);
     }
   } finally {
-    // Whoever stops reading wants no more of it; the service then stops its work.
+    // Closes the connection if the reader stops early, so that the service cancels the request.
     await reader.cancel();
   }
 }

@@ -7,7 +7,7 @@ import { readEvents } from "./read-events.js";
  * @typedef {import("../../wire.js").SampleList["samples"][number]} Sample
  */
 
-/** Where the key is kept: gone with the tab, and never sent by the browser on its own. */
+/** Session storage: it is deleted with the tab, and the browser never sends it by itself. */
 const KEY_ITEM = "epalm-key";
 
 /** The service answered with an error. */
@@ -19,10 +19,10 @@ export class ServiceProblem extends Error {
   }
 }
 
-/** There was no answer, or only half of one. */
+/** There was no response, or an incomplete one. */
 export class ConnectionLost extends Error {}
 
-/** Talks to the service that this page came from; addresses are relative, so that it may lie under any path. */
+/** Client of the service that serves this page. URLs are relative, so that the service may be under any path. */
 export class ServiceClient {
   #key = sessionStorage.getItem(KEY_ITEM) ?? "";
 
@@ -55,7 +55,7 @@ export class ServiceClient {
   }
 
   /**
-   * Asks, and tells each piece of the text as it comes.
+   * Sends a request and passes on each piece of the text.
    *
    * @param {"caption" | "vqa"} path
    * @param {FormData} form
@@ -75,7 +75,7 @@ export class ServiceClient {
     } catch (error) {
       throw asConnectionLost(error);
     }
-    throw new ConnectionLost("the stream ended before the answer");
+    throw new ConnectionLost("the stream ended before the answer was complete");
   }
 
   /**
@@ -91,14 +91,14 @@ export class ServiceClient {
       throw asConnectionLost(error);
     }
     if (response.ok) return response;
-    // Whatever stands before the service may answer in words of its own.
+    // A proxy in front of the service may answer with something other than JSON.
     const problem = await response.json().catch(() => ({}));
     throw new ServiceProblem({ ...problem, status: response.status });
   }
 }
 
 /**
- * Browsers throw a bare TypeError whatever went wrong on the way.
+ * Converts the TypeError that browsers throw for any network error.
  *
  * @param {unknown} error
  */

@@ -3,34 +3,34 @@ import { anyOf, kindOf, mediaKinds } from "./media-kinds.js";
 
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
 
-/** Where a medium is chosen, dropped or pasted, and then shown. */
+/** The part of the page where a medium is chosen, dropped or pasted, and displayed. */
 export class Stage {
   #main = find("main", HTMLElement);
   #figure = find("#figure", HTMLElement);
   #problem = find("#medium-problem", HTMLParagraphElement);
   #input = find("#file", HTMLInputElement);
   #samples = find("#samples", HTMLElement);
-  /** The address of what is shown, to be given back. */
+  /** Object URL of the displayed medium, which must be revoked. */
   #url = "";
   #onFile;
 
-  /** @param {(file: File) => void} onFile is told of each file that the visitor gives */
+  /** @param {(file: File) => void} onFile called with each file that the visitor provides */
   constructor(onFile) {
     this.#onFile = onFile;
     this.#input.addEventListener("change", () => {
       this.#take(this.#input.files);
-      // The same file, chosen once more, is to count as well.
+      // Otherwise, choosing the same file again would not fire an event.
       this.#input.value = "";
     });
     document.addEventListener("paste", (event) => {
-      // Office programs put a picture of a text beside it: whoever pastes that means the text.
+      // Office programs add an image of the copied text to the clipboard; the visitor wants to paste the text.
       if (event.clipboardData?.types.includes("text/plain")) return;
       if (this.#take(event.clipboardData?.files)) event.preventDefault();
     });
     this.#acceptDrops();
   }
 
-  /** @param {readonly MediaKind[]} kinds that can be chosen from now on */
+  /** @param {readonly MediaKind[]} kinds kinds that the visitor can choose */
   expect(kinds) {
     this.#input.accept = kinds.map((kind) => mediaKinds[kind].accept).join(",");
     find("#chooser b", HTMLElement).textContent = `Choose ${anyOf(kinds)}`;
@@ -45,7 +45,7 @@ export class Stage {
     this.clear();
     this.#url = URL.createObjectURL(file);
     const shown = mediaKinds[kind].show(this.#url, file.name);
-    // TIFF and AVI, for two, are read by the service but by few browsers.
+    // The service can read some formats that few browsers support, such as TIFF and AVI.
     shown.addEventListener("error", () => shown.replaceWith(make("p", { class: "unshown" }, file.name)));
     this.#figure.replaceChildren(shown);
     this.#figure.hidden = false;
@@ -60,13 +60,13 @@ export class Stage {
     URL.revokeObjectURL(this.#url);
   }
 
-  /** @param {string} sentence why a file was not taken */
+  /** @param {string} sentence why a file was rejected */
   complain(sentence) {
     this.#problem.textContent = sentence;
     this.#problem.hidden = false;
   }
 
-  /** @param {readonly File[]} files to click on */
+  /** @param {readonly File[]} files samples that the visitor can click on */
   offer(files) {
     const items = files.map((file) => {
       const url = URL.createObjectURL(file);
@@ -82,7 +82,7 @@ export class Stage {
     this.#samples.hidden = files.length === 0;
   }
 
-  /** The whole page is where a file may be dropped. */
+  /** Accepts files that are dropped anywhere on the page. */
   #acceptDrops() {
     document.addEventListener("dragover", (event) => {
       if (!event.dataTransfer?.types.includes("Files")) return;
