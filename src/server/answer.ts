@@ -9,26 +9,26 @@ import {
   type WireTimings,
 } from "../wire.js";
 
-/** What an answer is made from: an encoded medium, how long it took to get there, and where the text goes. */
+/** The input of an answer: an encoded medium, the time spent so far, and the receiver of the text. */
 export interface AnswerContext {
-  /** Name under which the model is served. */
+  /** Name under which the service offers the model. */
   readonly name: string;
   readonly medium: EncodedMedium;
-  /** Milliseconds before the encoder: in the queue, and for a medium's way here. */
+  /** Milliseconds before the encoder: waiting in the queue, and fetching the medium. */
   readonly before: { readonly queue: number; readonly media: number };
   readonly signal: AbortSignal;
-  /** Gets the text of answer `index` as it grows. */
+  /** Receives the text of answer `index` while it is generated. */
   readonly onText: ((index: number, piece: string) => void) | undefined;
 }
 
-/** What is in a medium. */
+/** Generates a caption of a medium. */
 export async function captionAnswer(context: AnswerContext, request: CaptionRequest): Promise<TextAnswer> {
   const answer = await context.medium.caption(askOptions(context, request, 0));
   const { text, texts } = wireTexts(answer, request);
   return { text, texts, ...wireSource(context, [answer]) };
 }
 
-/** The answer to one question or several, written or chosen. */
+/** Answers one or several questions by generating text or by ranking candidates. */
 export async function vqaAnswer(context: AnswerContext, request: VqaRequest): Promise<TextAnswer | ListAnswer> {
   const questions = typeof request.question === "string" ? [request.question] : request.question;
   const answers = await Promise.all(questions.map((question, index) => askOne(context, request, question, index)));
@@ -60,7 +60,7 @@ function askOptions({ signal, onText }: AnswerContext, request: CaptionRequest, 
   return {
     ...generationOptions(request),
     adapter: request.adapter,
-    // One for each question: Node warns of a leak where many listen to the same.
+    // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
     signal: AbortSignal.any([signal]),
     onText: onText && ((piece) => onText(index, piece)),
   };

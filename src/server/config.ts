@@ -6,111 +6,109 @@ import { parse } from "../core/schema.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
- * How the service is set up. A file (YAML or JSON) may give any key, environment variables and flags take precedence.
- * Keys that are not known are errors. docs/serving.md explains each.
+ * The config of the service. A file (YAML or JSON) may set any key; environment variables and flags take precedence.
+ * Unknown keys are errors. docs/serving.md explains each key.
  */
 
-/** A key that can be guessed is none. */
+/** Shorter keys could be guessed. */
 const MIN_KEY_LENGTH = 16;
 
-/** Above it, timers of Node fire at once. */
+/** Timers of Node with a longer delay fire immediately. */
 const MAX_SECONDS = 2_000_000;
 
 const count = z.int().min(1);
 const seconds = z.number().positive().max(MAX_SECONDS);
-const modelName = z.string().regex(/^[A-Za-z0-9][\w.-]{0,99}$/, "expected letters, digits, '.', '_' and '-'");
+const modelName = z.string().regex(/^[A-Za-z0-9][\w.-]{0,99}$/, "expected ASCII letters, digits, '.', '_' and '-'");
 
-/** `sha256:` and 64 hex digits stand for a key that the file does not tell. */
+/** `sha256:` and 64 hex digits are the digest of a key, so that the file need not contain the key itself. */
 const key = z.string().refine((text) => text.length >= MIN_KEY_LENGTH, {
   error: `expected at least ${MIN_KEY_LENGTH} characters, or sha256:… of a key`,
 });
 
-/** In bytes unless they say otherwise. */
+/** Limits per request. */
 const limits = z.strictObject({
-  /** Of a whole request. */
+  /** Bytes of a request body. */
   bodyBytes: count.default(96 * 1024 * 1024),
-  /** Of a picture, a sound or a video; in JSON it takes a third more. */
+  /** Bytes of a medium. As base64 in JSON, it takes a third more of the body. */
   mediaBytes: count.default(64 * 1024 * 1024),
-  /** Of a picture: height times width, as its header states them. */
+  /** Height times width of an image, according to its header. */
   pixels: count.default(50_000_000),
-  /** Of a video's frame: height times width. */
+  /** Height times width of a video frame. */
   videoPixels: count.default(4096 * 2304),
-  /** Of a video, from its first frame to its last. */
+  /** Duration of a video, from its first frame to its last. */
   videoSeconds: seconds.default(600),
-  /** In UTF-16 units. */
+  /** Length of a question or a candidate, in UTF-16 units. */
   questionLength: count.max(2000).default(2000),
   questions: count.max(MAX_QUESTIONS).default(16),
   candidates: count.max(MAX_CANDIDATES).default(100),
-  /** Of one text. */
+  /** Tokens per generated text. */
   newTokens: count.max(4096).default(1024),
-  /** From the first byte of a request to its last. */
+  /** From the first byte of a request to its last byte. */
   arrivalSeconds: seconds.default(30),
-  /** From a request's last byte to its answer's last; the work is then given up. */
+  /** From the last byte of a request to the last byte of its answer; then the request is cancelled. */
   answerSeconds: seconds.default(60),
 });
 
 const queue = z.strictObject({
-  /** Requests that are worked on at the same time. */
+  /** Requests that are processed at the same time. */
   running: count.default(64),
-  /** Requests that are whole and wait for that; one more is refused with 503. */
+  /** Requests that are complete and waiting; further ones are rejected with 503. */
   waiting: z.int().min(0).default(256),
-  /** Requests whose bodies are still on their way; one more is refused with 503. */
+  /** Requests whose bodies are still arriving; further ones are rejected with 503. */
   arriving: count.default(256),
-  /** Of the bodies of all of them together; more are refused with 503. */
+  /** Total bytes of the bodies of all these requests; requests above the limit are rejected with 503. */
   bytes: count.default(1024 * 1024 * 1024),
 });
 
 const remoteMedia = z.strictObject({
-  /** `example.org` or `example.org:8443`, each exactly. None: addresses in requests are refused. */
-  hosts: z
-    .array(z.string().regex(/^[a-z0-9.-]+(:\d{1,5})?$/, "expected a host in lower case, or host:port"))
-    .default([]),
+  /** `example.org` or `example.org:8443`, matched exactly. Empty: URLs in requests are rejected. */
+  hosts: z.array(z.string().regex(/^[a-z0-9.-]+(:\d{1,5})?$/, "expected a lower-case host, or host:port")).default([]),
   seconds: seconds.default(10),
   redirects: z.int().min(0).max(10).default(3),
 });
 
 export const serverConfigSchema = z.strictObject({
   host: z.string().min(1).default("127.0.0.1"),
-  /** 0: any that is free. */
+  /** 0 selects any free port. */
   port: z.int().min(0).max(65_535).default(8080),
-  /** Model folders by the name that requests use; the first is the default. Relative paths: to the file. */
+  /** Model folders by the name that requests use; the first is the default. Paths are relative to the config file. */
   models: z.record(modelName, z.string().min(1)).default({}),
-  /** Threads that each graph computes with. Default: cores divided by models. */
+  /** Threads per graph. Default: number of cores divided by number of models. */
   threads: count.max(1024).optional(),
-  /** Compare every file of a model with its checksum before it is used. */
+  /** Verify the checksum of every file of a model before it is used. */
   checksums: z.boolean().default(true),
-  /** Bearer keys by the name that logs and rate limits use. None: everybody may ask. */
+  /** Bearer keys by the name that logs and rate limits use. Empty: requests need no key. */
   keys: z.record(modelName, key).default({}),
-  /** Whether `/metrics` needs no key although there are keys. */
+  /** Serve `/metrics` without a key even if there are keys. */
   openMetrics: z.boolean().default(false),
-  /** Origins whose pages may call the service; `*` for all. */
+  /** Origins whose pages may call the service; `*` allows all. */
   corsOrigins: z.array(z.string()).default([]),
-  /** Per key, or per address where there are no keys. Default: none. */
+  /** Limit per key, or per IP address without keys. Default: none. */
   rateLimit: z.strictObject({ requests: count, seconds }).optional(),
-  /** Whether `X-Forwarded-For` is believed: only behind a proxy that sets it. */
+  /** Trust the header `X-Forwarded-For`. Use only behind a proxy that sets it. */
   trustProxy: z.boolean().default(false),
   limits: limits.prefault({}),
   queue: queue.prefault({}),
   remoteMedia: remoteMedia.prefault({}),
-  /** Encoder states of media that were seen, per model, in bytes; 0: none. */
+  /** Size of the cache of encoder states per model, in bytes; 0 disables it. */
   stateCacheBytes: z
     .int()
     .min(0)
     .default(64 * 1024 * 1024),
-  /** The most pictures that one run of an encoder takes. */
+  /** Maximum number of images per run of an encoder. */
   encoderBatch: count.max(256).default(8),
-  /** How often model folders are looked at for new adapters; 0: never. */
+  /** Interval at which model folders are checked for new adapters; 0 disables the checks. */
   watchSeconds: z.number().min(0).max(MAX_SECONDS).default(2),
-  /** What runs when the service is told to end may go on for so long. */
+  /** How long running requests may continue when the service stops. */
   graceSeconds: seconds.default(30),
   logLevel: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
 export type ServerConfig = z.infer<typeof serverConfigSchema>;
-/** As it is written: whatever has a default may be left out. */
+/** The config as it is written: keys with a default are optional. */
 export type ServerSettings = z.input<typeof serverConfigSchema>;
 
-/** Fills in defaults. @throws invalid_option, naming the key */
+/** Validates a config and fills in the defaults. @throws invalid_option, naming the key */
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {
   const config = parse(serverConfigSchema, settings, where, "invalid_option");
   const { limits, queue } = config;
@@ -120,7 +118,7 @@ export function parseServerConfig(settings: unknown, where = "config"): ServerCo
 }
 
 /**
- * Reads a config file as it is, without defaults; paths of models become absolute.
+ * Reads a config file without filling in defaults; paths of models become absolute.
  *
  * @throws not_found, invalid_option naming file and key
  */
@@ -133,7 +131,7 @@ export function readServerSettings(path: string): ServerSettings {
   return { ...given, models: Object.fromEntries(models) };
 }
 
-/** The config as text, without keys. */
+/** The config as JSON for the log, with the keys masked. */
 export function describeServerConfig(config: ServerConfig): string {
   const keys = Object.fromEntries(Object.keys(config.keys).map((name) => [name, "…"]));
   return JSON.stringify({ ...config, keys });

@@ -4,7 +4,7 @@ import { EpalmError } from "../core/errors.js";
 
 declare module "fastify" {
   interface FastifyRequest {
-    /** The name of the key that the request carries; undefined where no keys are asked for. */
+    /** Name of the key in the request; undefined if the service has no keys. */
     keyName: string | undefined;
   }
 }
@@ -12,23 +12,24 @@ declare module "fastify" {
 const DIGEST = /^sha256:([0-9a-f]{64})$/;
 
 /**
- * Bearer keys. Digests are compared, each in constant time, and always all of them: how long it takes tells nothing.
+ * Bearer keys. Every check compares the digests of all keys, each in constant time, so that its duration reveals
+ * nothing about the keys.
  */
 export class Keys {
   readonly #digests: ReadonlyMap<string, Buffer>;
 
-  /** @param keys by name; `sha256:` and hex digits stand for the key of that digest */
+  /** @param keys keys by name, or their digests as `sha256:` and 64 hex digits */
   constructor(keys: Readonly<Record<string, string>>) {
     this.#digests = new Map(Object.entries(keys).map(([name, key]) => [name, digestOf(key)]));
   }
 
-  /** A hook: refuses requests without a key, and notes whose it is. @throws unauthorized */
+  /** Hook that rejects requests without a known key and sets `keyName`. @throws unauthorized */
   readonly check = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     if (this.#digests.size === 0) return;
     request.keyName = this.#nameOf(request.headers.authorization ?? "");
     if (request.keyName !== undefined) return;
     reply.header("www-authenticate", 'Bearer realm="epalm"');
-    throw new EpalmError("unauthorized", "expected a known key: Authorization: Bearer KEY");
+    throw new EpalmError("unauthorized", "expected the header 'Authorization: Bearer KEY' with a valid key");
   };
 
   #nameOf(authorization: string): string | undefined {

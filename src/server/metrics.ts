@@ -5,10 +5,10 @@ import type { Usage, WireTimings } from "../wire.js";
 import type { Models } from "./models.js";
 import type { Admission } from "./queue/admission.js";
 
-/** In seconds: from a cached picture's projection to a long text on a slow machine. */
+/** Bucket bounds in seconds: from the projection of a cached image to a long text on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-/** Everything that `/metrics` tells; docs/serving.md lists it. */
+/** The metrics of `/metrics`; docs/serving.md lists them. */
 export class Metrics {
   readonly registry = new Registry();
   readonly #models: Models;
@@ -23,27 +23,27 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry });
     this.#requests = new Counter({
       name: "epalm_http_requests_total",
-      help: "Answers sent, by route and status.",
+      help: "Responses sent, by route, method and status.",
       labelNames: ["route", "method", "status"],
       registers,
     });
     this.#requestSeconds = new Histogram({
       name: "epalm_http_request_seconds",
-      help: "From a request's header to its answer's last byte.",
+      help: "Time from the header of a request to the last byte of its response.",
       labelNames: ["route"],
       buckets: SECONDS,
       registers,
     });
     this.#stageSeconds = new Histogram({
       name: "epalm_stage_seconds",
-      help: "Time of a request in each stage: queue, media, encoder, adapter, decoder.",
+      help: "Time of a request per stage: queue, media, encoder, adapter, decoder.",
       labelNames: ["model", "stage"],
       buckets: SECONDS,
       registers,
     });
     this.#tokens = new Counter({
       name: "epalm_tokens_total",
-      help: "Tokens of prompts, and tokens written.",
+      help: "Prompt tokens and generated tokens.",
       labelNames: ["model", "kind"],
       registers,
     });
@@ -53,7 +53,7 @@ export class Metrics {
     this.#copied = copied(this.registry);
   }
 
-  /** Everything, in Prometheus' text format. */
+  /** All metrics in the text format of Prometheus. */
   async text(): Promise<string> {
     await copyCounts(this.#models, this.#copied);
     return this.registry.metrics();
@@ -79,10 +79,10 @@ export class Metrics {
 
 function addQueueGauges(registry: Registry, admission: Admission): void {
   const gauges = {
-    running: "Requests that are worked on.",
-    waiting: "Requests that are whole and wait.",
-    arriving: "Requests whose bodies are still on their way.",
-    bytes: "Bytes of bodies that are held.",
+    running: "Requests being processed.",
+    waiting: "Complete requests that are waiting.",
+    arriving: "Requests whose bodies are still arriving.",
+    bytes: "Bytes of request bodies in memory.",
   } as const;
   for (const [name, help] of Object.entries(gauges) as [keyof typeof gauges, string][]) {
     new Gauge({
@@ -96,19 +96,19 @@ function addQueueGauges(registry: Registry, admission: Admission): void {
   }
 }
 
-/** How often the event loop's delay is looked at; milliseconds. */
+/** Interval at which the delay of the event loop is sampled; milliseconds. */
 const LOOKED_AT = 10;
 
 /**
- * How late timers fire. `nodejs_eventloop_lag_…` of prom-client counts the time between two looks in, so that an idle
- * process has 10 ms of it.
+ * Measures how late timers fire. `nodejs_eventloop_lag_…` of prom-client includes the sampling interval, so that it
+ * reports 10 ms for an idle process.
  */
 function addEventLoopGauge(registry: Registry): void {
   const between = monitorEventLoopDelay({ resolution: LOOKED_AT });
   between.enable();
   new Gauge({
     name: "epalm_event_loop_delay_seconds",
-    help: "How late the event loop got to a timer, since the last reading.",
+    help: "Delay of timers in the event loop since the last scrape.",
     labelNames: ["quantile"],
     registers: [registry],
     collect() {
@@ -121,17 +121,17 @@ function addEventLoopGauge(registry: Registry): void {
   });
 }
 
-/** What models count themselves, read at each scrape. */
+/** Counters of the models, read at each scrape. */
 const modelMetrics = {
   epalm_encoder_runs_total: "Runs of the encoder.",
-  epalm_encoder_examples_total: "Media encoded; divided by the runs, the mean batch.",
-  epalm_state_cache_hits_total: "Media whose encoder states were known.",
-  epalm_state_cache_misses_total: "Media whose encoder states were not known.",
-  epalm_state_cache_bytes: "Encoder states that are kept.",
+  epalm_encoder_examples_total: "Media encoded; divided by the runs, the mean batch size.",
+  epalm_state_cache_hits_total: "Media whose encoder states were in the cache.",
+  epalm_state_cache_misses_total: "Media whose encoder states were not in the cache.",
+  epalm_state_cache_bytes: "Bytes of encoder states in the cache.",
   epalm_decoder_steps_total: "Steps of the decoder.",
-  epalm_decoder_rows_total: "Rows computed in all steps; divided by the steps, the mean batch.",
-  epalm_decoder_batch_rows: "Rows of the last step; 0 when nothing runs.",
-  epalm_decoder_waiting: "Texts that wait for room in the decoder's batch.",
+  epalm_decoder_rows_total: "Sequences computed in all steps; divided by the steps, the mean batch size.",
+  epalm_decoder_batch_rows: "Sequences in the last step; 0 if nothing is running.",
+  epalm_decoder_waiting: "Texts waiting for a place in the batch of the decoder.",
 } as const;
 
 /** A counter or a gauge that is set before each scrape. */

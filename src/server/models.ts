@@ -2,31 +2,32 @@ import { EpalmError, load, type Model } from "../index.js";
 import type { ServerConfig } from "./config.js";
 import { FieldError } from "./http/problem.js";
 
-/** The models that a service has, by the name that requests use. */
+/** The models of a service, by the name that requests use. */
 export class Models {
   readonly #models = new Map<string, Model>();
   #isLoaded = false;
 
-  /** Whether all models can be asked. */
+  /** Whether all models are loaded. */
   get isLoaded(): boolean {
     return this.#isLoaded;
   }
 
-  /** Those that are loaded by now. */
+  /** The models that are loaded so far. */
   get entries(): ReadonlyMap<string, Model> {
     return this.#models;
   }
 
-  /** All models. @throws overloaded while some are being loaded */
+  /** All models. @throws overloaded while models are being loaded */
   get loaded(): ReadonlyMap<string, Model> {
     if (!this.#isLoaded) throw new EpalmError("overloaded", "the models are being loaded");
     return this.#models;
   }
 
   /**
-   * Loads all model folders of the config, one after the other; `threads` are those of each graph.
+   * Loads all model folders of the config, one after the other.
    *
-   * @throws not_found, invalid_model, invalid_adapter; what was loaded before is closed
+   * @param threads number of threads per graph
+   * @throws not_found, invalid_model, invalid_adapter, after closing the models that were loaded before
    */
   async load(config: ServerConfig, threads: number | undefined): Promise<void> {
     const { mediaBytes: maxBytes, pixels, videoPixels, videoSeconds } = config.limits;
@@ -52,7 +53,7 @@ export class Models {
     }
   }
 
-  /** The named model, or the first. @throws not_found; overloaded while models are being loaded */
+  /** The named model, or the first if there is no name. @throws not_found; overloaded while models are being loaded */
   get(name: string | undefined): { readonly name: string; readonly model: Model } {
     const models = this.loaded;
     const [first = ""] = models.keys();

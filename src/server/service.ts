@@ -12,7 +12,7 @@ import type { BodyReader } from "./requests/body-reader.js";
 import type { GivenMedium } from "./requests/medium.js";
 import { fetchMedium } from "./requests/remote-media.js";
 
-/** What the routes of one server share. */
+/** The objects that all routes of a server share. */
 export interface Service {
   readonly config: ServerConfig;
   readonly models: Models;
@@ -22,7 +22,7 @@ export interface Service {
   readonly metrics: Metrics;
 }
 
-/** What a request wants to be done. */
+/** A request that can be answered, as far as the queue and the encoder need it. */
 export interface AnswerRequest {
   readonly model: string | undefined;
   readonly adapter: string | undefined;
@@ -38,8 +38,8 @@ interface Counted {
 }
 
 /**
- * Gets the medium, waits for the request's turn, encodes, and answers; all of it given up when the work's signal fires.
- * Errors of the library come in the words of the request.
+ * Fetches the medium, waits for the request's turn, encodes the medium and computes the answer. Everything is cancelled
+ * when the signal of the request fires. Errors of the library are rewritten to use the field names of the request.
  */
 export async function answerInTurn<T extends Counted>(
   { config, models, metrics }: Service,
@@ -72,14 +72,14 @@ export async function answerInTurn<T extends Counted>(
   }
 }
 
-/** @throws FieldError on the field, which has the modality's name */
+/** @throws FieldError for the field, which is named after the modality */
 function expectModality(modality: Modality, taken: readonly Modality[], model: string): void {
   if (taken.includes(modality)) return;
-  const message = `model '${model}' takes ${taken.join(" and ")}, no ${modality}`;
+  const message = `model '${model}' accepts ${taken.join(" and ")}, not ${modality}`;
   throw new FieldError("invalid_option", modality, message);
 }
 
-/** Headers of an answer in server-sent events. */
+/** Sets the headers of a response with server-sent events. */
 export function eventStreamHeaders(reply: FastifyReply): FastifyReply {
   return reply
     .type("text/event-stream; charset=utf-8")

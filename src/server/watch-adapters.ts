@@ -4,7 +4,7 @@ import type { FastifyBaseLogger } from "fastify";
 import { messageOf } from "../core/errors.js";
 import { MANIFEST_FILE, type Model } from "../index.js";
 
-/** A model, and the folder that it was loaded from. */
+/** A model and the folder from which it was loaded. */
 export interface Watched {
   readonly name: string;
   readonly path: string;
@@ -12,10 +12,10 @@ export interface Watched {
 }
 
 /**
- * Looks at model folders every `seconds` and takes adapters that are new or were changed; tells the log of them, and of
- * those that cannot be used. Watching files by events is no use on network file systems and mounted volumes.
+ * Checks model folders every `seconds`, loads new and changed adapters, and logs them and the adapters that cannot be
+ * used. Polling is used because file system events are unreliable on network file systems and mounted volumes.
  *
- * @returns ends the watching
+ * @returns a function that stops the checks
  */
 export function watchAdapters(
   watched: readonly Watched[],
@@ -46,17 +46,17 @@ export function watchAdapters(
 async function refresh({ name, model }: Watched, log: FastifyBaseLogger): Promise<void> {
   try {
     const { loaded, removed, refused } = await model.refreshAdapters();
-    for (const adapter of loaded) log.info({ model: name, adapter }, "adapter taken");
+    for (const adapter of loaded) log.info({ model: name, adapter }, "adapter loaded");
     for (const adapter of removed) log.info({ model: name, adapter }, "adapter removed");
     for (const { name: adapter, error } of refused) {
-      log.error({ model: name, adapter, reason: error.message }, "adapter refused");
+      log.error({ model: name, adapter, reason: error.message }, "adapter rejected");
     }
   } catch (error) {
-    log.error({ model: name, reason: messageOf(error) }, "model folder cannot be read again");
+    log.error({ model: name, reason: messageOf(error) }, "model folder could not be read");
   }
 }
 
-/** Changes when the manifest or a file in `adapters/` does. */
+/** Changes whenever the manifest or a file in `adapters/` changes. */
 function fingerprint(path: string): string {
   const files = [join(path, MANIFEST_FILE), ...filesIn(join(path, "adapters"))];
   return files

@@ -19,7 +19,7 @@ before(async () => {
 const url = (path: string) => running.url + path;
 
 describe("POST /caption", () => {
-  it("takes a picture as a file, as base64 and as a data URL, and answers as the library does", async () => {
+  it("accepts an image as a file, as base64 and as a data URL, and answers like the library", async () => {
     const expected = await model.caption(png, { maxNewTokens: 9 });
     const base64 = png.toString("base64");
     const answers = [
@@ -39,7 +39,7 @@ describe("POST /caption", () => {
     }
   });
 
-  it("passes every option of decoding on", async () => {
+  it("passes on all generation options", async () => {
     const drawn = {
       temperature: 1.5,
       top_k: 20,
@@ -75,7 +75,7 @@ describe("POST /caption", () => {
     assert.equal(beams.adapter, "answers");
   });
 
-  it("tells tokens with their log-probabilities when asked", async () => {
+  it("returns tokens with their log-probabilities on request", async () => {
     const response = await postForm(url("/caption"), form(png, { logprobs: "true", beams: "1", max_tokens: "6" }));
     const { texts, usage } = textAnswer.parse(await response.json());
     const tokens = texts[0]?.tokens ?? [];
@@ -84,7 +84,7 @@ describe("POST /caption", () => {
     assert.deepEqual([texts[0]?.finish_reason, texts[0]?.end_log_prob], ["length", undefined]);
   });
 
-  it("tells how a text ended: by its end token, a stop string, or its length", async () => {
+  it("reports why a text ended: by an end token, a stop string or the limit of tokens", async () => {
     const ask = async (fields: Record<string, string>) => {
       const response = await postForm(url("/caption"), form(png, { logprobs: "true", ...fields }));
       return textAnswer.parse(await response.json());
@@ -98,7 +98,7 @@ describe("POST /caption", () => {
       ended = answer;
       break;
     }
-    assert.ok(ended, "no text of 200 ended by itself");
+    assert.ok(ended, "none of 200 texts ended with an end token");
     const [text] = ended.texts;
     assert.ok((text?.end_log_prob ?? 0) < 0);
     assert.equal((text?.tokens?.length ?? 0) + 1, ended.usage.completion_tokens);
@@ -107,12 +107,12 @@ describe("POST /caption", () => {
     assert.deepEqual([stopped.texts[0]?.finish_reason, stopped.texts[0]?.end_log_prob], ["stop", undefined]);
   });
 
-  it("takes large pictures as JSON as it does as files, and refuses what is wrong in them by name", async () => {
+  it("accepts large images in JSON, and names the invalid field", async () => {
     const [random = Math.random] = randomStreams(1, 1);
     const noise = Uint8Array.from({ length: 300 * 200 * 3 }, () => 256 * random());
     const large = Buffer.from(await encodePng(noise, 300, 200));
     const base64 = large.toString("base64");
-    assert.ok(base64.length > 100_000, "such bodies are read in a thread");
+    assert.ok(base64.length > 100_000, "bodies of this size are parsed in a thread");
     const expected = (await model.caption(large, { maxNewTokens: 9 })).text;
     const asked = await Promise.all([
       postForm(url("/caption"), form(large, { max_tokens: "9" })),
@@ -136,12 +136,12 @@ describe("POST /caption", () => {
     const response = await postForm(url("/caption"), cut as unknown as FormData, {
       headers: { "content-type": "application/json" },
     });
-    assert.match((await problemIn(response, 400)).detail, /^body: is not JSON/);
+    assert.match((await problemIn(response, 400)).detail, /^body: is not valid JSON/);
   });
 });
 
 describe("POST /vqa", () => {
-  it("answers a list of questions about a picture that is encoded once", async () => {
+  it("answers a list of questions and encodes the image only once", async () => {
     const fresh = await picture(11);
     const before = (await model.counts()).encoder.examples;
     const question = ["what is it?", "how many?", "which colour?"];
@@ -161,7 +161,7 @@ describe("POST /vqa", () => {
     assert.equal(usage?.prompt_tokens, prompt);
   });
 
-  it("takes a list of one question, in a form by the name question[]", async () => {
+  it("accepts a list of one question, in a form as question[]", async () => {
     const base64 = png.toString("base64");
     const asked = [
       await postForm(url("/vqa"), form(png, { "question[]": "what?" })),
@@ -180,7 +180,7 @@ describe("POST /vqa", () => {
     assert.equal((await problemIn(both, 400)).field, "question");
   });
 
-  it("skips the encoder for a picture that it has seen", async () => {
+  it("skips the encoder for a cached image", async () => {
     const fresh = await picture(13);
     await (await postForm(url("/vqa"), form(fresh, { question: "what?" }))).json();
     const { examples, cacheHits } = (await model.counts()).encoder;
@@ -205,15 +205,15 @@ describe("POST /vqa", () => {
       }),
     );
     const { promptTokens } = (await model.vqa(png, "is it?", { maxNewTokens: 1 })).usage;
-    assert.ok(expected.usage.promptTokens > promptTokens + candidates.length, "candidates count, too");
+    assert.ok(expected.usage.promptTokens > promptTokens + candidates.length, "the tokens of candidates count, too");
     assert.deepEqual(usage, { prompt_tokens: expected.usage.promptTokens, completion_tokens: 0 });
     const bySum = await postForm(url("/vqa"), form(png, { question: "is it?", candidates }));
     for (const { score, log_prob } of textAnswer.parse(await bySum.json()).texts) assert.equal(score, log_prob);
   });
 });
 
-describe("streams", () => {
-  it("give the text piece by piece, then the whole answer", async () => {
+describe("event streams", () => {
+  it("contain the text piece by piece, then the complete answer", async () => {
     const fields = { question: "what?", stream: "true", beams: "1", max_tokens: "20", min_tokens: "10" };
     const response = await postForm(url("/vqa"), form(png, fields));
     assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
@@ -228,7 +228,7 @@ describe("streams", () => {
     assert.equal(pieces.join(""), textAnswer.parse(last?.data).text);
   });
 
-  it("come for Accept: text/event-stream, too, and tell the questions of a list apart", async () => {
+  it("are also sent for Accept: text/event-stream, with the index of each question", async () => {
     const body = { image: png.toString("base64"), question: ["what?", "who?"], beams: 1 };
     const response = await postJson(url("/vqa"), body, { headers: { accept: "text/event-stream" } });
     const events = await eventsIn(response);
@@ -247,14 +247,14 @@ describe("streams", () => {
     }
   });
 
-  it("answer what fails before the first text with its own status", async () => {
+  it("are not started if the request fails before the first text", async () => {
     const response = await postForm(url("/caption"), form(png.subarray(0, 300), { stream: "true" }));
     assert.equal((await problemIn(response, 422)).field, "image");
   });
 });
 
-describe("a client that goes away", () => {
-  it("takes its work with it", async () => {
+describe("a client that disconnects", () => {
+  it("cancels its request", async () => {
     const controller = new AbortController();
     const fields = { temperature: "1", min_tokens: "60", max_tokens: "60", stream: "true", n: "1" };
     const response = await postForm(url("/caption"), form(png, fields), { signal: controller.signal });
@@ -274,7 +274,7 @@ describe("a client that goes away", () => {
 });
 
 describe("logs", () => {
-  it("have the request's id, which the caller may choose, and nothing of pictures and questions", async () => {
+  it("contain the request id, which the client may set, but no media and no questions", async () => {
     const secret = "what-is-in-this-very-picture";
     const headers = { "x-request-id": "mine-1" };
     const response = await postForm(`${url("/vqa")}?token=abc`, form(png, { question: secret }), { headers });

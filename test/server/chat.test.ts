@@ -37,7 +37,7 @@ function asking(text: string, ...more: ChatCompletionContentPart[]) {
 }
 
 describe("the openai client", () => {
-  it("asks a question", async () => {
+  it("gets an answer to a question", async () => {
     const completion = await client.chat.completions.create({
       model: "tiny",
       messages: asking("what is it?"),
@@ -53,7 +53,7 @@ describe("the openai client", () => {
     });
   });
 
-  it("gets a caption where there is no text, several texts, and log-probabilities", async () => {
+  it("gets a caption without a question, several texts, and log-probabilities", async () => {
     const completion = await client.chat.completions.create({
       model: "tiny",
       messages: [{ role: "user", content: [image()] }],
@@ -73,7 +73,7 @@ describe("the openai client", () => {
     assert.equal(completion.choices[0]?.logprobs?.content?.length, expected.texts[0]?.tokens.length);
   });
 
-  it("streams", async () => {
+  it("gets a stream", async () => {
     const stream = await client.chat.completions.create({
       model: "tiny",
       messages: asking("what?"),
@@ -95,7 +95,7 @@ describe("the openai client", () => {
     assert.deepEqual([finish, tokens], ["length", expected.usage.newTokens]);
   });
 
-  it("lists models", async () => {
+  it("gets the list of models", async () => {
     const { data } = await client.models.list();
     assert.deepEqual(
       data.map(({ id, owned_by }) => [id, owned_by]),
@@ -103,10 +103,10 @@ describe("the openai client", () => {
     );
   });
 
-  it("is told what cannot be", async () => {
+  it("gets an error for unsupported requests", async () => {
     const base = { model: "tiny", messages: asking("what?") };
     const cases: [object, number, RegExp][] = [
-      [{ messages: asking("what?", image()) }, 400, /messages: expected one picture.*got 2/],
+      [{ messages: asking("what?", image()) }, 400, /messages: expected one image.*got 2/],
       [{ messages: [{ role: "user", content: "no picture" }] }, 400, /got none/],
       [{ messages: [{ role: "system", content: "be nice" }, ...base.messages] }, 400, /messages\[0\]\.role/],
       [{ messages: [...base.messages, ...base.messages] }, 400, /expected one message, got 2/],
@@ -118,7 +118,7 @@ describe("the openai client", () => {
           messages: [{ role: "user", content: [{ type: "input_audio", input_audio: { data: "AA", format: "wav" } }] }],
         },
         400,
-        /takes image, no audio/,
+        /accepts image, not audio/,
       ],
     ];
     for (const [change, status, message] of cases) {
@@ -134,7 +134,7 @@ describe("the openai client", () => {
   });
 });
 
-describe("sounds and videos in a chat", () => {
+describe("audio and videos in a chat", () => {
   let running: Running;
   let senses: Model;
   let openai: OpenAI;
@@ -155,7 +155,7 @@ describe("sounds and videos in a chat", () => {
     video_url: { url: `data:video/quicktime;base64,${clip.toString("base64")}` },
   };
 
-  it("are sent by the openai client as input_audio, with a question and without one, whole and in a stream", async () => {
+  it("are accepted from the openai client as input_audio, with and without a question or a stream", async () => {
     const messages = [{ role: "user" as const, content: [{ type: "text" as const, text: "high?" }, sound] }];
     const completion = await openai.chat.completions.create({ model: "all", messages, max_tokens: 6 });
     const expected = await senses.vqa(wav, "high?", { maxNewTokens: 6 });
@@ -170,7 +170,7 @@ describe("sounds and videos in a chat", () => {
     assert.equal(text, (await senses.caption(wav, { maxNewTokens: 6 })).text);
   });
 
-  it("are sent as video_url, as other services take them", async () => {
+  it("are accepted as video_url", async () => {
     const ask = (content: readonly object[], more: object = {}) =>
       postJson(`${running.url}/v1/chat/completions`, {
         ...{ model: "all", max_tokens: 6, messages: [{ role: "user", content }] },
@@ -183,7 +183,7 @@ describe("sounds and videos in a chat", () => {
     const expected = await senses.vqa(clip, "what moves?", { maxNewTokens: 6 });
     assert.deepEqual([expected.modality, choices[0]?.message.content], ["video", expected.text]);
     const wrong: readonly (readonly [Promise<Response>, number, RegExp])[] = [
-      [ask([film, sound]), 400, /expected one picture, sound or video, got 2/],
+      [ask([film, sound]), 400, /expected one image, audio or video part, got 2/],
       [ask([film], { adapter: "sounds" }), 400, /expected one for video, got one for audio/],
       [ask([{ ...film, video_url: { url: "data:video/mp4;base64,AAAA" } }]), 415, /^video: expected/],
       [ask([{ ...sound, input_audio: { data: "AAAA" } }]), 415, /^audio: expected/],
@@ -195,7 +195,7 @@ describe("sounds and videos in a chat", () => {
     }
   });
 
-  it("are told of in the list of models", async () => {
+  it("appear in the list of models", async () => {
     const list = modelList.parse(await (await fetch(`${running.url}/v1/models`)).json());
     assert.deepEqual(list.data[0]?.epalm.modalities, ["image", "audio", "video"]);
   });

@@ -11,18 +11,18 @@ import { runningFfmpegs } from "../support/running-ffmpegs.js";
 import { form, postForm, startServer } from "../support/running-server.js";
 import { temporaryFolder } from "../support/tiny-model.js";
 
-/** Damaged and hostile media over HTTP: none may be a fault of the service, or leave anything behind. */
+/** Damaged and hostile media over HTTP must not cause an internal error or leave files or processes behind. */
 
 const AT_ONCE = 4;
 
 const folder = await buildAllSensesModel();
 const canary = join(temporaryFolder(), "canary.raw");
-writeFileSync(canary, "nobody gave this");
+writeFileSync(canary, "this file must not be read");
 const { address, visits } = await countingServer();
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-left-"));
 after(() => rmSync(temporary, { recursive: true }));
-// Threads take the environment as it is when they start.
+// Threads copy the environment when they start.
 process.env.TMPDIR = temporary;
 const running = await startServer({ models: { all: folder }, logLevel: "silent", stateCacheBytes: 0 });
 
@@ -39,7 +39,7 @@ const enormousAs = (field: Field, name: string): Sent[] =>
 
 const fields: readonly Field[] = ["audio", "video", "media"];
 const sets: Readonly<Record<string, readonly Sent[]>> = {
-  "damaged sounds": damagedAs("audio", ["tone.wav", "tone.mp3", "tone.flac", "tone.opus.ogg", "tone.m4a"]),
+  "damaged audio files": damagedAs("audio", ["tone.wav", "tone.mp3", "tone.flac", "tone.opus.ogg", "tone.m4a"]),
   "damaged videos": damagedAs("video", ["h264.mp4", "vp9.webm", "mpeg4.mov", "colours.gif", "colours.webp"]),
   "enormous sizes": [...enormousAs("video", "h264.mp4"), ...enormousAs("audio", "tone.m4a")],
   "media that point elsewhere": pointers(canary, address).map((damage, at): Sent => {
@@ -47,7 +47,7 @@ const sets: Readonly<Record<string, readonly Sent[]>> = {
   }),
 };
 
-/** What is wrong with the answer, or undefined. */
+/** A description of what is wrong with the response, or undefined. */
 async function complaint([field, [name, bytes]]: Sent, mayBeRight: boolean): Promise<string | undefined> {
   const body = form(undefined, { max_tokens: "2", beams: "1" });
   body.append(field, new Blob([new Uint8Array(bytes)]), "medium");
@@ -59,7 +59,7 @@ async function complaint([field, [name, bytes]]: Sent, mayBeRight: boolean): Pro
   }
   const isProblem = /^application\/problem\+json/.test(response.headers.get("content-type") ?? "");
   const { status } = response;
-  // Neither paths of this machine, nor anything that no one-line message has.
+  // One line of printable ASCII, without paths of this machine.
   const isPlain = /^[ -~]+$/.test(text) && !text.includes(temporary);
   if (status >= 400 && status < 500 && isProblem && isPlain && JSON.parse(text).field === field) return undefined;
   return `${field} ${name}: ${status}: ${text.slice(0, 300)}`;
@@ -76,10 +76,10 @@ async function answersRightly(): Promise<void> {
 
 const total = Object.values(sets).reduce((sum, sent) => sum + sent.length, 0);
 
-test("there are more than 200 of them", () => assert.ok(total > 200, `${total}`));
+test("there are more than 200 hostile media", () => assert.ok(total > 200, `${total}`));
 
 for (const [title, sent] of Object.entries(sets)) {
-  test(`${title}, ${sent.length} of them, are refused or answered, and leave nothing`, async () => {
+  test(`rejects or answers ${sent.length} ${title} and leaves nothing behind`, async () => {
     const wrong: string[] = [];
     const mayBeRight = title !== "media that point elsewhere";
     const rest = sent.values();

@@ -7,11 +7,11 @@ import { textAnswer } from "../../src/wire.js";
 import { form, postForm, type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
 
-/** Bad requests over fetch; slow and broken ones over bare sockets come on top. */
+/** Number of invalid requests over fetch, in addition to slow and broken ones over sockets. */
 const REQUESTS = 2000;
 const AT_ONCE = 16;
 
-/** Resident memory may grow so much over all of them: pools and caches that fill once. */
+/** Maximum growth of the resident memory over all requests, for pools and caches that fill once. Bytes. */
 const MOST_GROWTH = 200e6;
 
 interface BadRequest {
@@ -34,7 +34,7 @@ before(async () => {
 
 const pick = <T>(random: Random, list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
 
-/** Values that no field of that name may have. */
+/** Invalid values of each field. */
 const badValues: Readonly<Record<string, readonly unknown[]>> = {
   max_tokens: [0, -1, 1.5, "9", 1e9, null, [], {}, true],
   beams: [0, -3, 2.5, "many", 1e6, null],
@@ -62,17 +62,17 @@ const json = (body: unknown, type = "application/json"): RequestInit => ({
 });
 
 const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what">>> = {
-  "a field of a bad value": (random) => {
+  "an invalid value": (random) => {
     const field = pick(random, Object.keys(badValues));
     const value = pick(random, badValues[field] ?? []);
     const base = { image: png.toString("base64"), question: "what is it" };
     return { path: "/vqa", init: json({ ...base, [field]: value }) };
   },
-  "JSON that is none": (random) => {
+  "invalid JSON": (random) => {
     const text = JSON.stringify({ image: png.toString("base64") });
     return { path: "/caption", init: json(text.slice(0, 1 + Math.floor(random() * (text.length - 2)))) };
   },
-  "a body that is no object": (random) => ({
+  "a body that is not an object": (random) => ({
     path: pick(random, ["/caption", "/vqa", "/v1/chat/completions"]),
     init: json(pick(random, ["[]", "1", '"x"', "null", "true", ""])),
   }),
@@ -80,7 +80,7 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
     path: pick(random, ["/caption", "/vqa"]),
     init: json(pick(random, [{}, { question: "what is it" }, { audio: "AAAA" }, { video: "AAAA" }])),
   }),
-  "a medium that is none": (random) => ({
+  "an invalid medium": (random) => ({
     path: "/caption",
     init: json({
       image: pick(random, [
@@ -97,13 +97,13 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
       ]),
     }),
   }),
-  "a picture that is cut": (random) => {
+  "a truncated image": (random) => {
     const end = 9 + Math.floor(random() * (png.length - 40));
     return { path: "/caption", init: { method: "POST", body: form(png.subarray(0, end)) } };
   },
-  "a picture with flipped bytes": (random) => {
+  "an image with changed bytes": (random) => {
     const broken = Buffer.from(png);
-    // Within the header, whose checksum then is wrong.
+    // Changes bytes of the header, so that its checksum is wrong.
     for (let i = 0; i < 4; i++) broken[12 + Math.floor(random() * 17)] = Math.floor(random() * 256);
     broken[16] = 0x7f;
     return { path: "/caption", init: { method: "POST", body: form(broken) } };
@@ -127,7 +127,7 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
       body: new Uint8Array(png),
     },
   }),
-  "multipart without an end": (random) => {
+  "an incomplete multipart form": (random) => {
     const boundary = "----x";
     const whole = `--${boundary}\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\nabc\r\n--${boundary}--\r\n`;
     const body = whole.slice(0, Math.floor(random() * (whole.length - 8)));
@@ -138,17 +138,17 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
     ]);
     return { path: "/caption", init: { method: "POST", headers: { "content-type": type }, body } };
   },
-  "a form of wrong parts": (random) => {
+  "a form with invalid parts": (random) => {
     const data = form(png, pick(random, [{ beams: "x" }, { nope: "1" }, { max_tokens: ["1", "2"] }, { top_p: "7" }]));
     if (random() < 0.3) data.append("image", new Blob([new Uint8Array(png)]), "again.png");
     if (random() < 0.3) data.append("other", new Blob([new Uint8Array(png)]), "other.png");
     return { path: "/caption", init: { method: "POST", body: data } };
   },
-  "another way": (random) => ({
+  "an unsupported method": (random) => ({
     path: pick(random, ["/caption", "/vqa", "/v1/chat/completions", "/nope", "/caption/../x", "/%00", "/v1/models/x"]),
     init: { method: pick(random, ["GET", "PUT", "DELETE", "PATCH"]) },
   }),
-  "a chat that is none": (random) => ({
+  "an invalid chat request": (random) => ({
     path: "/v1/chat/completions",
     init: json(
       pick(random, [
@@ -179,7 +179,7 @@ async function send({ what, path, init }: BadRequest): Promise<string | undefine
   return `${what}: ${init.method} ${path}: ${response.status}: ${text.slice(0, 200)}`;
 }
 
-/** Sends bytes, then nothing more; the status of the answer, if there is one. */
+/** Sends bytes, then nothing more. Resolves to the status of the response, or 0 if there is none. */
 async function rawStatus(bytes: string): Promise<number> {
   const { hostname, port } = new URL(running.url);
   const socket = connect(Number(port), hostname);
@@ -199,8 +199,8 @@ async function answersRightly(): Promise<void> {
   assert.equal(text, expected.text);
 }
 
-describe("bad requests", () => {
-  it(`are all answered with 4xx problems: ${REQUESTS} of them; memory stays, right answers follow`, async () => {
+describe("invalid requests", () => {
+  it(`are answered with 4xx problems without a growth of memory: ${REQUESTS} requests`, async () => {
     const [random = Math.random] = randomStreams(1, 1);
     const names = Object.keys(makers);
     const requests = Array.from({ length: REQUESTS }, (_, index): BadRequest => {
@@ -223,7 +223,7 @@ describe("bad requests", () => {
     await answersRightly();
   });
 
-  it("whose bodies are refused half way stop nobody: not the next on their connection, nor the service's end", async () => {
+  it("with rejected bodies block neither the next request on the connection nor the shutdown", async () => {
     const own = await startServer({ models: {}, logLevel: "silent", limits: { mediaBytes: 50_000 } });
     const { hostname, port } = new URL(own.url);
     const socket = connect(Number(port), hostname);
@@ -244,11 +244,11 @@ describe("bad requests", () => {
     await once(silent, "connect");
     const stopping = performance.now();
     await own.stop();
-    assert.ok(performance.now() - stopping < 10_000, "connections that say nothing hold up the end");
+    assert.ok(performance.now() - stopping < 10_000, "silent connections delay the shutdown");
     for (const open of [socket, silent]) open.destroy();
   });
 
-  it("that are slow or no HTTP are answered and closed in time", async () => {
+  it("that are slow or not HTTP are answered and closed in time", async () => {
     const slow = "POST /caption HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
     const statuses = await Promise.all([
       ...Array.from({ length: 20 }, () => rawStatus(slow)),

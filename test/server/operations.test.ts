@@ -22,7 +22,7 @@ const caption = (running: Running, headers: Record<string, string> = {}, fields 
   postForm(`${running.url}/caption`, form(png, { max_tokens: "3", ...fields }), { headers });
 
 describe("keys", () => {
-  it("are asked for on everything that works or tells, and not on health and readiness", async () => {
+  it("are required for all endpoints except health and readiness", async () => {
     const running = await startServer({ models: { tiny: folder }, logLevel: "silent", keys: { me: KEY } });
     await problemIn(await caption(running), 401);
     await problemIn(await caption(running, { authorization: "Bearer wrong-key-wrong-key" }), 401);
@@ -33,7 +33,7 @@ describe("keys", () => {
     assert.ok(!JSON.stringify(running.log).includes(KEY));
   });
 
-  it("are limited in requests each", async () => {
+  it("have separate rate limits", async () => {
     const running = await startServer({
       models: { tiny: folder },
       logLevel: "silent",
@@ -49,8 +49,8 @@ describe("keys", () => {
   });
 });
 
-describe("the service tells", () => {
-  it("its metrics, its schema, its documentation", async () => {
+describe("the service", () => {
+  it("serves its metrics, its schema and its documentation", async () => {
     const running = await startServer({ models: { tiny: folder }, logLevel: "silent" });
     await caption(running);
     await caption(running);
@@ -71,7 +71,7 @@ describe("the service tells", () => {
     assert.match(docs.headers.get("content-security-policy") ?? "", /default-src 'none'|default-src 'self'/);
   });
 
-  it("an error's limit and field in words", async () => {
+  it("names the field and the limit in an error", async () => {
     const running = await startServer({
       models: { tiny: folder },
       logLevel: "silent",
@@ -86,7 +86,7 @@ describe("the service tells", () => {
 });
 
 describe("a service whose models are being loaded", () => {
-  it("says so with 503 and when to come back, on everything that needs them", async () => {
+  it("answers with 503 and Retry-After where models are needed", async () => {
     const models = new Models();
     const config = parseServerConfig({ models: { tiny: folder }, port: 0, threads: 1, logLevel: "silent" });
     const server = await createServer({ config, models, version: "0.0.0" });
@@ -112,8 +112,8 @@ describe("a service whose models are being loaded", () => {
   });
 });
 
-describe("an adapter that is dropped into a folder", () => {
-  it("is served without a restart; a broken one is refused and hurts nobody", async () => {
+describe("an adapter that is copied into a folder", () => {
+  it("is served without a restart; a damaged one is rejected without affecting others", async () => {
     const own = await buildTinyModel();
     const running = await startServer({ models: { tiny: own }, logLevel: "silent" });
     const { model } = running.models.get("tiny");
@@ -142,7 +142,7 @@ describe("the config", () => {
     ["queue.bytes", { queue: { bytes: 1000 } }],
   ];
   for (const [key, settings] of bad) {
-    it(`is refused for ${key}`, () => {
+    it(`is rejected for an invalid ${key}`, () => {
       assert.throws(() => parseServerConfig(settings), { code: "invalid_option", message: new RegExp(key) });
     });
   }

@@ -8,7 +8,7 @@ import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 const REQUESTS = 500;
 const QUEUE = { running: 8, waiting: 24 };
-/** A refusal takes a few milliseconds, here with those of 500 clients in the same process; a hang would take 50 s. */
+/** A rejection takes a few milliseconds, plus the time of 500 clients in this process; a hang would take 50 s. */
 const PROMPT = 15_000;
 
 let running: Running;
@@ -27,7 +27,7 @@ const caption = (signal?: AbortSignal) =>
   postForm(`${running.url}/caption`, form(png, { max_tokens: "5" }), signal ? { signal } : {});
 
 describe("too many requests at once", () => {
-  it(`get an answer or a prompt 503: ${REQUESTS} against a queue of ${QUEUE.running + QUEUE.waiting}`, async () => {
+  it(`get an answer or a prompt 503: ${REQUESTS} requests, ${QUEUE.running + QUEUE.waiting} places`, async () => {
     const expected = await running.models.get("tiny").model.caption(png, { maxNewTokens: 5 });
     const started = performance.now();
     const outcomes = await Promise.all(
@@ -52,12 +52,12 @@ describe("too many requests at once", () => {
     assert.equal((await fetch(`${running.url}/readyz`)).status, 200);
   });
 
-  it("leave no place taken when clients go away", async () => {
+  it("release their places when clients disconnect", async () => {
     const controller = new AbortController();
     const gone = Array.from({ length: 40 }, () => caption(controller.signal).catch(() => undefined));
     setTimeout(() => controller.abort(), 30);
     await Promise.all(gone);
-    // The service hears of closed connections a moment later than we close them.
+    // The service notices closed connections with a short delay.
     const isEmpty = (metrics: string) =>
       /^epalm_queue_running 0$/m.test(metrics) && /^epalm_queue_waiting 0$/m.test(metrics);
     const started = performance.now();
@@ -95,49 +95,52 @@ async function until(isSo: () => Promise<boolean>, what: string): Promise<void> 
 }
 
 describe("requests that arrive slowly", () => {
-  it("take no place in the queue from those that are whole, are bounded in number, and leave nothing", async () => {
+  it("take no place in the queue, are bounded in number, and release everything", async () => {
     const { url } = await startServer(
       { models: {}, logLevel: "silent", queue: { running: 1, waiting: 0, arriving: 3 } },
       running.models,
     );
     const slow = [10, 20].map((sent) => slowUpload(url, sent));
-    await until(async () => (await metric(url, "epalm_queue_bytes")) === 30, "bytes that came are counted");
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 30, "bytes that arrived are counted");
     assert.deepEqual([await metric(url, "epalm_queue_arriving"), await metric(url, "epalm_queue_waiting")], [2, 0]);
     const ask = () => postForm(`${url}/caption`, form(png, { max_tokens: "3" }));
     assert.equal((await ask()).status, 200);
     slow.push(slowUpload(url, 1));
-    await until(async () => (await metric(url, "epalm_queue_arriving")) === 3, "three arrive");
+    await until(async () => (await metric(url, "epalm_queue_arriving")) === 3, "three requests are arriving");
     const refused = await ask();
     assert.ok(Number(refused.headers.get("retry-after")) >= 1);
-    assert.match((await problemIn(refused, 503)).detail, /3 requests are arriving/);
+    assert.match((await problemIn(refused, 503)).detail, /3 requests are already arriving/);
     await problemIn(await fetch(`${url}/readyz`), 503);
     for (const socket of slow) socket.destroy();
-    await until(async () => (await metric(url, "epalm_queue_arriving")) === 0, "who is gone arrives no more");
+    await until(
+      async () => (await metric(url, "epalm_queue_arriving")) === 0,
+      "disconnected clients are no longer counted",
+    );
     assert.equal(await metric(url, "epalm_queue_bytes"), 0);
     assert.equal((await ask()).status, 200);
   });
 
-  it("hold no more bytes together than the service allows, in bodies of either kind", async () => {
+  it("are bounded in their total bytes, in JSON and in forms", async () => {
     const limits = { bodyBytes: 50_000, mediaBytes: 50_000 };
     const { url } = await startServer(
       { models: {}, logLevel: "silent", limits, queue: { bytes: 60_000 } },
       running.models,
     );
     const socket = slowUpload(url, 35_000);
-    await until(async () => (await metric(url, "epalm_queue_bytes")) === 35_000, "bytes that came are counted");
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 35_000, "bytes that arrived are counted");
     const base64 = "A".repeat(40_000);
     const large = [
       await postJson(`${url}/caption`, { image: base64 }),
       await postForm(`${url}/caption`, form(Buffer.alloc(40_000))),
     ];
     for (const response of large) {
-      assert.match((await problemIn(response, 503)).detail, /all bodies together are more than 60000 bytes/);
+      assert.match((await problemIn(response, 503)).detail, /the bodies of all requests exceed 60000 bytes/);
     }
     assert.equal((await postForm(`${url}/caption`, form(png, { max_tokens: "3" }))).status, 200);
     socket.destroy();
     await once(socket, "close");
-    await until(async () => (await metric(url, "epalm_queue_bytes")) === 0, "all is given back");
-    // Room again: what is refused now is no picture.
+    await until(async () => (await metric(url, "epalm_queue_bytes")) === 0, "all bytes are released");
+    // There is room again, so the body is rejected only because it is not an image.
     assert.equal((await postForm(`${url}/caption`, form(Buffer.alloc(40_000)))).status, 415);
   });
 });

@@ -11,26 +11,26 @@ import { runningFfmpegs } from "../support/running-ffmpegs.js";
 import { postJson, problemIn, startServer } from "../support/running-server.js";
 import { temporaryFolder } from "../support/tiny-model.js";
 
-/** InFlightRequest on media that nobody waits for any more: it ends at once, and leaves neither a process nor a file. */
+/** Decoding of a medium whose request is cancelled ends immediately and leaves neither a process nor a file. */
 
 const folder = await buildAllSensesModel();
 const still = ["-f", "lavfi", "-i", "color=c=red:s=64x48:r=5:d=40"];
 const clip = makeMedia("still.mov", ...still, "-c:v", "mpeg4").toString("base64");
 
-// ffmpeg itself, at the pace at which the video is seen: reading it takes its 40 seconds.
+// Runs ffmpeg at the speed of playback, so that reading the video takes 40 seconds.
 const { path: ffmpeg } = await findFfmpeg();
 const slow = join(temporaryFolder(), "slow-ffmpeg");
 const script = `case " $* " in *" -i "*) exec '${ffmpeg}' -re "$@";; *) exec '${ffmpeg}' "$@";; esac`;
 writeFileSync(slow, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 const temporary = mkdtempSync(join(tmpdir(), "epalm-left-"));
 after(() => rmSync(temporary, { recursive: true }));
-// Threads take the environment as it is when they start.
+// Threads copy the environment when they start.
 process.env.FFMPEG_PATH = slow;
 process.env.TMPDIR = temporary;
 
-const skip = process.platform === "win32" && "a shell's script stands for ffmpeg";
+const skip = process.platform === "win32" && "a shell script replaces ffmpeg";
 
-/** Milliseconds; far less than the video takes. */
+/** Milliseconds; much less than the video takes. */
 const SOON = 10_000;
 
 async function until(isSo: () => boolean): Promise<void> {
@@ -45,8 +45,8 @@ const nothingLeft = () => until(() => runningFfmpegs().length === 0 && readdirSy
 
 const settings = { models: { all: folder }, logLevel: "silent" } as const;
 
-describe("a video that takes long", { skip }, () => {
-  it("is given up when its client goes away, one that still waits for its turn, too", async () => {
+describe("a video that takes long to decode", { skip }, () => {
+  it("is cancelled if its client disconnects, even while it is waiting", async () => {
     const running = await startServer(settings);
     const leaving = new AbortController();
     const most = Math.max(2, availableParallelism());
@@ -66,7 +66,7 @@ describe("a video that takes long", { skip }, () => {
     await running.stop();
   });
 
-  it("is given up when the request's time is over", async () => {
+  it("is cancelled when the deadline of the request passes", async () => {
     const running = await startServer({ ...settings, limits: { answerSeconds: 2 } });
     const asking = postJson(`${running.url}/caption`, { media: clip });
     await until(() => runningFfmpegs().length > 0);
@@ -75,7 +75,7 @@ describe("a video that takes long", { skip }, () => {
     await running.stop();
   });
 
-  it("is given up when the service ends", async () => {
+  it("is cancelled when the service stops", async () => {
     const running = await startServer({ ...settings, graceSeconds: 0.2 });
     const asking = postJson(`${running.url}/caption`, { video: clip });
     await until(() => runningFfmpegs().length > 0);

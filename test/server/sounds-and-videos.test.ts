@@ -8,11 +8,11 @@ import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-med
 import { eventsIn, form, postForm, postJson, problemIn, type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
 
-/** Real files of every common kind, through the whole service over a real socket. */
+/** Sends real files of all common formats to the service over a real socket. */
 
 let folder: string;
 let running: Running;
-/** Loaded here once more: the service's own has the states of what it saw. */
+/** A separate instance, because the service's own has cached encoder states. */
 let model: Model;
 before(async () => {
   folder = await buildAllSensesModel();
@@ -61,9 +61,9 @@ const kinds: readonly Kind[] = [
 
 const adapters: Readonly<Record<Modality, string>> = { image: "pictures", audio: "sounds", video: "clips" };
 
-describe("a service with a model that sees and hears", () => {
+describe("a service with a model for images, audio and videos", () => {
   for (const { name, modality, type, skip, make } of kinds) {
-    it(`answers about ${name} as the library does`, { skip }, async () => {
+    it(`answers about ${name} like the library`, { skip }, async () => {
       const bytes = await make();
       const brief = { maxNewTokens: 6, beams: 1 };
       const fields = { max_tokens: "6", beams: "1" };
@@ -98,7 +98,7 @@ describe("a service with a model that sees and hears", () => {
     });
   }
 
-  it("ranks answers about a sound, and answers several questions about it", async () => {
+  it("ranks answers and answers several questions about audio", async () => {
     const wav = makeMedia("tone.wav", ...tone);
     const body = { audio: wav.toString("base64"), question: "high?", candidates: ["yes", "no"] };
     const ranked = textAnswer.parse(await (await postJson(url("/vqa"), body)).json());
@@ -111,7 +111,7 @@ describe("a service with a model that sees and hears", () => {
     assert.equal(((await list.json()) as { answers: unknown[] }).answers.length, 2);
   });
 
-  it("takes what is sent as media for what a named adapter takes", async () => {
+  it("interprets the field media as the modality of the named adapter", async () => {
     const animated = gif();
     const ask = async (fields: object) => {
       const response = await postJson(url("/caption"), { media: animated.toString("base64"), ...fields });
@@ -126,7 +126,7 @@ describe("a service with a model that sees and hears", () => {
     );
   });
 
-  it("tells what its models and their adapters take", async () => {
+  it("lists the modalities of its models and their adapters", async () => {
     const { data } = modelList.parse(await (await fetch(url("/v1/models"))).json());
     assert.deepEqual(data[0]?.epalm.modalities, ["image", "audio", "video"]);
     assert.deepEqual(
@@ -140,14 +140,14 @@ describe("a service with a model that sees and hears", () => {
     assert.deepEqual(data[1]?.epalm.modalities, ["image"]);
   });
 
-  it("says by name what cannot be", async () => {
+  it("names the invalid field", async () => {
     const wav = makeMedia("tone.wav", ...tone).toString("base64");
     const clip = makeMedia("film.mov", ...threeColours, "-c:v", "mpeg4").toString("base64");
     const png = (await picture()).toString("base64");
     const text = Buffer.from("no medium at all").toString("base64");
     const cases: readonly (readonly [object, number, string, RegExp])[] = [
-      [{ model: "tiny", audio: wav }, 400, "audio", /^audio: model 'tiny' takes image, no audio$/],
-      [{ model: "tiny", video: clip }, 400, "video", /^video: model 'tiny' takes image, no video$/],
+      [{ model: "tiny", audio: wav }, 400, "audio", /^audio: model 'tiny' accepts image, not audio$/],
+      [{ model: "tiny", video: clip }, 400, "video", /^video: model 'tiny' accepts image, not video$/],
       [{ model: "tiny", media: wav }, 415, "media", /^media: expected/],
       [{ audio: text }, 415, "audio", /^audio: expected audio or video .* got other bytes$/],
       [{ video: text }, 415, "video", /^video: expected/],
@@ -169,7 +169,7 @@ describe("a service with a model that sees and hears", () => {
       [{}, 400, "media", /^media: expected one medium \(media, image, audio, video\), got none$/],
       [{ audio: wav, media: wav }, 400, "media", /got media and audio$/],
       [{ audio: "!" }, 400, "audio", /^audio: expected base64/],
-      [{ video: "https://127.0.0.1/film.mp4" }, 400, "video", /addresses are switched off/],
+      [{ video: "https://127.0.0.1/film.mp4" }, 400, "video", /URLs are disabled/],
       [{ audio: "file:///etc/passwd" }, 400, "audio", /^audio: expected base64/],
     ];
     for (const [body, status, field, detail] of cases) {
@@ -184,7 +184,7 @@ describe("a service with a model that sees and hears", () => {
 });
 
 describe("limits of videos", () => {
-  it("are the operator's, in seconds and in pixels of a frame, and told", async () => {
+  it("can be set in seconds and in pixels, and appear in errors", async () => {
     const clip = makeMedia("film.mov", ...threeColours, "-c:v", "mpeg4").toString("base64");
     for (const [limits, detail] of [
       [{ videoSeconds: 2 }, /^video: expected at most 2 seconds, got 3$/],
@@ -194,7 +194,7 @@ describe("limits of videos", () => {
       const problem = await problemIn(await postJson(`${own.url}/caption`, { video: clip }), 413);
       assert.equal(problem.field, "video");
       assert.match(problem.detail, detail);
-      // A sound is heard as far as it is needed, however long it is.
+      // Audio has no limit of its duration, because only its beginning is decoded.
       const long = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=30"];
       const wav = makeMedia("long.wav", ...long);
       const body = { audio: wav.toString("base64"), max_tokens: 2 };

@@ -10,7 +10,7 @@ import type { ChatQuestion } from "../requests/read-chat.js";
 import { answerInTurn, type Service } from "../service.js";
 import { sendEvents } from "./event-stream.js";
 
-/** `POST /v1/chat/completions` and `GET /v1/models`: what clients of OpenAI's interface call. */
+/** `POST /v1/chat/completions` and `GET /v1/models`, compatible with clients of the OpenAI API. */
 export function chatRoutes(app: FastifyInstance, service: Service): void {
   const started = unixSeconds();
   app.get("/v1/models", () => modelList(service.models.loaded, started));
@@ -68,7 +68,7 @@ function streamChat(
       isOpen = true;
       send(undefined, chunk({ index, delta: { ...role, content } }));
     };
-    // Of several texts the best is known only at the end, and with it which is the first.
+    // With several texts, their order is known only at the end.
     const answer = await ask(n === 1 ? (_, piece) => sendText(0, piece) : undefined);
     for (const [index, text] of answer.texts.entries()) {
       if (index > 0 || !isOpen) sendText(index, text.text);
@@ -94,7 +94,7 @@ function logprobsOf({ tokens }: WireText): ChatLogprobs | null {
   return { content, refusal: null };
 }
 
-/** OpenAI's word for an end token and for a stop string is the same. */
+/** OpenAI uses the same value for an end token and for a stop string. */
 function chatFinish({ finish_reason }: WireText): "stop" | "length" {
   return finish_reason === "length" ? "length" : "stop";
 }

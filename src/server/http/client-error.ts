@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { EpalmError } from "../../core/errors.js";
 import { PROBLEM_TYPE, problemOf } from "./problem.js";
 
-/** What Node's own parser refuses, before there is a request: answered like every other error, then closed. */
+/** Answers a request that Node's HTTP parser rejects with a problem, like other errors, and closes the connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
@@ -26,7 +26,7 @@ function asParserError({ code, message }: NodeJS.ErrnoException): EpalmError {
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return new EpalmError("slow_request", "the request did not arrive in time");
     case "HPE_HEADER_OVERFLOW":
-      return new EpalmError("too_large", "headers: expected fewer bytes");
+      return new EpalmError("too_large", "headers: larger than the server accepts");
     default:
       return new EpalmError("invalid_option", `HTTP: ${message}`);
   }

@@ -26,36 +26,36 @@ import { statusRoutes } from "./status-routes.js";
 
 export interface ServerOptions {
   readonly config: ServerConfig;
-  /** May still be loading: requests are then refused with 503. */
+  /** May still be loading; requests are rejected with 503 until then. */
   readonly models: Models;
-  /** Of the package, for the OpenAPI document. */
+  /** Version of the package, for the OpenAPI document. */
   readonly version: string;
-  /** Where log lines go, as JSON. Default: standard output. */
+  /** Receives the log lines, as JSON. Default: standard output. */
   readonly log?: { write(line: string): void } | undefined;
 }
 
 /** A server that is not listening yet. */
 export interface Server {
   readonly app: FastifyInstance;
-  /** Listens as the config says; resolves to the address. */
+  /** Starts to listen on the host and port of the config. Resolves to the address. */
   listen(): Promise<string>;
   /**
-   * Stops accepting, lets what runs finish, and closes. What is not done after the grace time is given up. Models are
-   * left alone.
+   * Stops accepting requests, waits for running requests for at most the grace time, cancels the remaining ones and
+   * closes. The models stay open.
    */
   close(): Promise<void>;
 }
 
-/** How often Node looks for requests that arrive too slowly; milliseconds. */
+/** Interval at which Node checks for requests that arrive too slowly; milliseconds. */
 const ARRIVAL_CHECK = 500;
 
-/** How long answers that were given up, and those that take no work, may go on when the service ends; milliseconds. */
+/** How long the remaining responses, such as errors of cancelled requests, may take at the end; milliseconds. */
 const LAST_ANSWERS = 1000;
 
-/** Of headers; seconds. Bodies have `limits.arrivalSeconds`. */
+/** Time limit for the headers of a request; seconds. `limits.arrivalSeconds` is the limit for the whole request. */
 const HEADER_SECONDS = 10;
 
-/** Builds the whole service from its parts, one concern each. */
+/** Builds the service from its parts. */
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { config, models } = options;
   const app = bareServer(options);
@@ -108,7 +108,7 @@ function bareServer({ config, log }: ServerOptions): FastifyInstance {
   const app = fastify({
     bodyLimit: limits.bodyBytes,
     requestTimeout: limits.arrivalSeconds * 1000,
-    // A client that neither sends nor takes anything for so long is gone.
+    // A client that neither sends nor receives anything for this long has disconnected.
     connectionTimeout: (limits.arrivalSeconds + limits.answerSeconds) * 1000,
     http: {
       connectionsCheckingInterval: ARRIVAL_CHECK,
@@ -117,7 +117,7 @@ function bareServer({ config, log }: ServerOptions): FastifyInstance {
     trustProxy,
     genReqId: requestId,
     clientErrorHandler: answerClientError,
-    // What is on its way is answered while the server closes; new work finds no place.
+    // The queue rejects new requests while the server closes, so that running requests are still answered.
     return503OnClosing: false,
     logger: {
       level: config.logLevel,
@@ -129,13 +129,13 @@ function bareServer({ config, log }: ServerOptions): FastifyInstance {
   return app;
 }
 
-/** Without the query, which may hold anything. */
+/** Leaves out the query, because it may contain secrets. */
 function describeRequest(request: FastifyRequest): Record<string, unknown> {
   const { method, url, ip, keyName } = request;
   return { method, path: url.split("?")[0], ip, key: keyName };
 }
 
-/** A caller's own id, if it is one that a log can hold. */
+/** The id that the client sent, if it is safe to log; otherwise a new one. */
 function requestId({ headers }: IncomingMessage): string {
   const given = headers["x-request-id"];
   return typeof given === "string" && /^[\w.-]{1,100}$/.test(given) ? given : randomUUID();
@@ -170,7 +170,7 @@ async function closeGently(
     await Promise.race([inFlight.drained(), atMost(graceSeconds * 1000)]);
     inFlight.cancelAll();
     await atMost(LAST_ANSWERS);
-    // Those that are open and ask nothing, as browsers and proxies keep them, and those that take no answer.
+    // Idle connections, which browsers and proxies keep open, and clients that do not read their response.
     app.server.closeAllConnections();
     await closing;
   } finally {

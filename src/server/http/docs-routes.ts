@@ -3,7 +3,7 @@ import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 import { openApiDocument } from "./openapi.js";
 
-/** Nothing but what this server itself sends, over http as well as https. */
+/** Allows only content of this server, over http as well as https. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -15,7 +15,7 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** `GET /openapi.json`, and `GET /docs`, which shows it without anything from outside. */
+/** `GET /openapi.json`, and `GET /docs`, which displays it without loading external content. */
 export async function docsRoutes(app: FastifyInstance, version: string, needsKey: boolean): Promise<void> {
   const document = openApiDocument(version, needsKey);
   await app.register(swagger, {
@@ -26,7 +26,7 @@ export async function docsRoutes(app: FastifyInstance, version: string, needsKey
     routePrefix: "/docs",
     staticCSP: true,
     transformStaticCSP: () => POLICY,
-    // Its validator is somebody else's service.
+    // The default validator is an external service.
     uiConfig: { validatorUrl: null },
   });
   app.get("/openapi.json", () => document);

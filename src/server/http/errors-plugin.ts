@@ -5,19 +5,20 @@ import { asEpalmError, openAiProblem, PROBLEM_TYPE, problemOf } from "./problem.
 
 const methods = ["GET", "POST"] as const;
 
-/** Every error, fastify's own included, as problem+json. */
+/** Answers every error, including those of fastify, with problem+json. */
 export function errorAnswers(app: FastifyInstance, admission: Admission): void {
   app.setErrorHandler((error, request, reply) => {
     const known = asEpalmError(error);
-    // Whose fault it is decides who needs to hear of it.
+    // Errors of clients are only of interest for debugging.
     if (known.status >= 500 && known.code !== "overloaded") request.log.error({ err: error }, "failed");
-    else request.log.debug({ code: known.code, detail: known.message }, "refused");
+    else request.log.debug({ code: known.code, detail: known.message }, "rejected");
     return sendProblem(request, reply, known, admission);
   });
   app.setNotFoundHandler((request, reply) => {
     const [path = ""] = request.url.split("?");
     const allowed = methods.filter((method) => app.hasRoute({ method, url: path }));
-    if (allowed.length === 0) return sendProblem(request, reply, new EpalmError("not_found", "no such address"));
+    if (allowed.length === 0)
+      return sendProblem(request, reply, new EpalmError("not_found", "this path does not exist"));
     reply.header("allow", allowed.join(", "));
     const message = `expected ${allowed.join(" or ")}, got ${request.method}`;
     return sendProblem(request, reply, new EpalmError("method_not_allowed", message));

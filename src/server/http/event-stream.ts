@@ -3,14 +3,14 @@ import type { FastifyReply } from "fastify";
 import { eventStreamHeaders } from "../service.js";
 import { asEpalmError, problemOf } from "./problem.js";
 
-/** Sends one event: a name, or undefined for none, and data that becomes JSON unless it is a text. */
+/** Sends one event. The name is optional; data other than strings is converted to JSON. */
 export type SendEvent = (name: string | undefined, data: unknown) => void;
 
 /**
- * Answers in server-sent events. Nothing is sent before the first event, so that what fails until then is answered
- * with its own status; what fails later becomes the event `problem`.
+ * Answers with server-sent events. Nothing is sent before the first event, so that an error before it is answered with
+ * its own status. A later error is sent as the event `problem`.
  *
- * @param run sends events until it resolves
+ * @param run sends the events; the stream ends when it resolves
  */
 export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promise<void>): Promise<FastifyReply> {
   const stream = new PassThrough();
@@ -31,7 +31,7 @@ export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promis
           return;
         }
         const known = asEpalmError(error);
-        reply.log.info({ code: known.code, err: known.status >= 500 ? error : undefined }, "stream broken off");
+        reply.log.info({ code: known.code, err: known.status >= 500 ? error : undefined }, "stream failed");
         send("problem", problemOf(known, reply.request.id));
         stream.end();
       },

@@ -8,15 +8,15 @@ import type { SampleList } from "../../wire.js";
 import type { Keys } from "../keys.js";
 import type { Service } from "../service.js";
 
-/** The page's files lie in `src/` of the package, as they are written: three folders above the compiled file. */
+/** The files of the page are not compiled; the package contains them in `src/`. */
 const FOLDER = new URL("../../../../src/server/page/", import.meta.url);
 
-/** The one module that the page shares with the service; it is served as it was compiled. */
+/** The only module that the page shares with the service; the compiled file is served. */
 const OPTION_TABLE = new URL("../../generation/option-table.js", import.meta.url);
 
 const INDEX = "index.html";
 
-/** Only files of these are served. */
+/** Only files with these extensions are served. */
 const fileTypes: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
   ".css": "text/css; charset=utf-8",
@@ -24,7 +24,7 @@ const fileTypes: Readonly<Record<string, string>> = {
   ".svg": "image/svg+xml",
 };
 
-/** Nothing but what this server itself sends, and the medium that the visitor chose (`blob:`). */
+/** Allows only content of this server and the medium that the visitor chose (`blob:`). */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -38,16 +38,16 @@ const POLICY = [
   "require-trusted-types-for 'script'",
 ].join("; ");
 
-/** Folder of samples in a model folder. */
+/** Subfolder of a model folder that contains the samples. */
 const SAMPLES = "samples";
 
-/** The page loads each of them at once. */
+/** Bounds the number of samples, because the page loads all of them. */
 const MAX_SAMPLES = 24;
 
-/** Seconds: a visitor's reload needs no second transfer, a new sample shows soon. */
+/** In seconds. A reload of the page does not transfer the samples again, and a new sample appears soon. */
 const SAMPLE_AGE = 300;
 
-/** No path, nothing hidden, nothing that a header or a log could misread. */
+/** Excludes paths, hidden files and characters that have a meaning in headers or logs. */
 const SAMPLE_NAME = /^[A-Za-z0-9][\w .-]{0,99}$/;
 
 const sampleTypes: Readonly<Record<string, string>> = {
@@ -65,7 +65,7 @@ const sampleTypes: Readonly<Record<string, string>> = {
   ".webp": "image/webp",
 };
 
-/** `GET /`, the page; and `GET /samples`, the media that it offers, for whoever may ask about them. */
+/** `GET /`, the page, and `GET /samples`, the media that it offers, which require a key if the service has keys. */
 export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys): void {
   for (const name of readdirSync(FOLDER)) servePageFile(app, new URL(name, FOLDER));
   servePageFile(app, OPTION_TABLE);
@@ -76,7 +76,7 @@ export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys
   });
   app.get<{ Params: { model: string; name: string } }>("/samples/:model/:name", guard, async ({ params }, reply) => {
     const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
-    // A name counts only as one of the list: what a request says never becomes part of a path by itself.
+    // The path is built from a name in the list, never from the string in the request.
     const names = folder === undefined ? [] : await sampleNames(folder);
     const name = names.find((known) => known === params.name);
     if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
@@ -86,9 +86,10 @@ export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys
 }
 
 /**
- * `/` and, under `page/`, what it loads; read once, so that no request touches the page's folder.
+ * Serves one file of the page: `index.html` as `/`, all others under `page/`. The file is read once, at the start.
  *
- * Browsers ask each time, and get the bytes only where they changed: page and service are never of two versions.
+ * Browsers revalidate the file with each use and get the bytes only if they changed, so that the version of the page
+ * always matches that of the service.
  */
 function servePageFile(app: FastifyInstance, file: URL): void {
   const name = basename(file.pathname);
@@ -113,7 +114,7 @@ async function samplesOf(model: string, folder: string): Promise<SampleList["sam
   }));
 }
 
-/** Links are left out: they may lead out of the folder. */
+/** Excludes symbolic links, because they may point out of the folder. */
 async function sampleNames(folder: string): Promise<string[]> {
   const entries = await readdir(join(folder, SAMPLES), { withFileTypes: true }).catch(() => []);
   return entries

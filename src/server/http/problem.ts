@@ -5,20 +5,20 @@ import { mediaFields, type Problem } from "../../wire.js";
 
 export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
-/** A status that no catalogue of HTTP has: the client closed the connection. */
+/** Title of status 499, which is not an HTTP standard: the client closed the connection. */
 const ABORTED_TITLE = "Client Closed Request";
 
-/** What the library calls a field, as the request calls it. */
+/** Maps the names of options in the library to their names in requests. */
 const wireNames = new Map<string, string>(optionEntries.map(([name, { wire }]) => [name, wire]));
 
-/** Fields that messages may begin with. */
+/** Fields with which messages may begin. */
 const fields = new Set([
   ...wireNames.values(),
   ...mediaFields,
   ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
 ]);
 
-/** An error about one field of a request, whose message begins with it. */
+/** An error in one field of a request. Its message begins with the name of the field. */
 export class FieldError extends EpalmError {
   readonly field: string;
   /** The message without the field. */
@@ -32,8 +32,8 @@ export class FieldError extends EpalmError {
 }
 
 /**
- * An error of the library about a field, in the words of the request: `maxNewTokens: …` becomes `max_tokens: …`, and
- * `media: …` names the field that carried the medium.
+ * Rewrites an error of the library to use the field names of the request: `maxNewTokens: …` becomes `max_tokens: …`,
+ * and `media: …` names the field that contained the medium.
  */
 export function namingFields(error: unknown, mediaField: string): unknown {
   if (!(error instanceof EpalmError) || error instanceof FieldError) return error;
@@ -51,10 +51,10 @@ export function namingFields(error: unknown, mediaField: string): unknown {
   return new FieldError(error.code, wire + index, rest.slice(index.length + 2), { cause: error });
 }
 
-/** What anything that was thrown is, as an error of the catalogue. Faults of the service itself say nothing of it. */
+/** Converts anything that was thrown to an error of the catalogue. Unknown errors become `internal`. */
 export function asEpalmError(error: unknown): EpalmError {
   if (error instanceof EpalmError) return error;
-  return frameworkError(error) ?? new EpalmError("internal", "an error inside the service", { cause: error });
+  return frameworkError(error) ?? new EpalmError("internal", "an internal error of the service", { cause: error });
 }
 
 /** @param instance the request's id */
@@ -64,20 +64,20 @@ export function problemOf(error: EpalmError, instance: string): Problem {
     type: `urn:epalm:error:${code}`,
     title: STATUS_CODES[status] ?? ABORTED_TITLE,
     status,
-    detail: code === "internal" ? "an error inside the service; its log has the id" : error.message,
+    detail: code === "internal" ? "an internal error of the service; see its log for the id" : error.message,
     instance,
     code,
     ...(error instanceof FieldError ? { field: error.field } : {}),
   };
 }
 
-/** The same problem with what clients of OpenAI's interface look for beside it. */
+/** Adds the member `error`, which clients of the OpenAI API expect. */
 export function openAiProblem(problem: Problem): Problem {
   const { detail, code, field = null } = problem;
   return { ...problem, error: { message: detail, type: code, code, param: field } };
 }
 
-/** Statuses that fastify, its plugins and Node's parser give, as codes of the catalogue. */
+/** Maps the statuses of errors of fastify, its plugins and Node's HTTP parser to codes of the catalogue. */
 const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [400, "invalid_option"],
   [401, "unauthorized"],

@@ -8,17 +8,17 @@ import { createServer } from "./create-server.js";
 export interface RunOptions {
   readonly config: ServerConfig;
   readonly version: string;
-  /** Ends the service: what runs may finish within the grace time. */
+  /** Stops the service; running requests may finish within the grace time. */
   readonly signal: AbortSignal;
-  /** Told of the address once all models are loaded. */
+  /** Called with the address once all models are loaded. */
   onReady(address: string): void;
 }
 
 /**
- * Runs the service until the signal fires. It listens while models are still being loaded, so that whoever looks after
- * it can tell a slow start from a dead process. A folder that is no model is told of before that.
+ * Runs the service until the signal fires. It listens while the models are still being loaded, so that an orchestrator
+ * can distinguish a slow start from a dead process. Invalid model folders are reported before that.
  *
- * @throws what loading a model throws; errors of listening, such as a port that is taken
+ * @throws the errors of loading a model, and of listening, such as a port that is in use
  */
 export async function runServer({ config, version, signal, onReady }: RunOptions): Promise<void> {
   for (const folder of Object.values(config.models)) await openModelFolder(folder, { checksums: false });
@@ -38,16 +38,16 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
       config.watchSeconds > 0 ? watchAdapters(watched, config.watchSeconds, log) : async () => undefined;
     onReady(address);
     await fired(signal);
-    log.info("ending: takes no more requests, finishes what runs");
+    log.info("stopping: rejecting new requests, finishing running requests");
     await stopWatching();
   } finally {
     await server.close();
     await models.close();
-    log.info("ended");
+    log.info("stopped");
   }
 }
 
-/** Models that compute at once share the cores. */
+/** Divides the cores among the models, because they may compute at the same time. */
 function threadsPerModel({ models }: ServerConfig): number {
   return Math.max(1, Math.floor(availableParallelism() / Math.max(1, Object.keys(models).length)));
 }

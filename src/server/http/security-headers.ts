@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 
-/** Answers are data: a browser that is led to one runs nothing of it. Pages bring a policy of their own. */
+/** Prevents browsers from executing responses, which are data. Pages set their own policy. */
 export function securityHeaders(app: FastifyInstance): void {
   app.addHook("onSend", async (_request, reply) => {
     reply.header("x-content-type-options", "nosniff");

@@ -3,13 +3,14 @@ import { EpalmError } from "../../core/errors.js";
 import type { Keys } from "../keys.js";
 import type { Service } from "../service.js";
 
-/** `GET /healthz`, `/readyz`, `/metrics`: for those who run the service. */
+/** `GET /healthz`, `/readyz` and `/metrics`, for operation and monitoring. */
 export function statusRoutes(app: FastifyInstance, service: Service, keys: Keys): void {
   const { admission, config, metrics, models } = service;
   app.get("/healthz", { logLevel: "warn" }, () => ({ status: "alive" }));
   app.get("/readyz", { logLevel: "warn" }, () => {
     const { loaded } = models;
-    if (admission.isFull) throw new EpalmError("overloaded", "takes no requests: full, or ending");
+    if (admission.isFull)
+      throw new EpalmError("overloaded", "no requests are accepted: the queue is full, or the service is stopping");
     return { status: "ready", models: Array.from(loaded.keys()) };
   });
   const guard = config.openMetrics ? {} : { onRequest: keys.check };

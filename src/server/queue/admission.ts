@@ -2,37 +2,38 @@ import { EpalmError } from "../../core/errors.js";
 import { Semaphore } from "../../core/semaphore.js";
 
 export interface AdmissionLimits {
-  /** Requests that are worked on at the same time. */
+  /** Requests that are processed at the same time. */
   readonly running: number;
-  /** Requests that are whole and wait for that. */
+  /** Complete requests that are waiting. */
   readonly waiting: number;
-  /** Requests whose bodies are still on their way. */
+  /** Requests whose bodies are still arriving. */
   readonly arriving: number;
-  /** Of the bodies of all of them together, in bytes. */
+  /** Total bytes of the bodies of all these requests. */
   readonly bytes: number;
 }
 
-/** A request from its header to its answer. */
+/** A request's place in the service, from its headers to its response. */
 export interface Ticket {
-  /** Notes that so much of its body has come. @throws overloaded if all bodies together are too much */
+  /** Counts bytes of the body that have arrived. @throws overloaded if all bodies together exceed the limit */
   reserve(bytes: number): void;
-  /** Its body is whole: takes a place in the queue; may be called twice. @throws overloaded */
+  /** Takes a place in the queue when the body is complete. Further calls have no effect. @throws overloaded */
   enqueue(): void;
-  /** Resolves when its work may begin, in the order of calls. @throws aborted when the signal fires first */
+  /** Resolves when the request may be processed, in the order of calls. @throws aborted if the signal fires first */
   turn(signal: AbortSignal): Promise<void>;
-  /** Gives back all that it holds; may be called twice. */
+  /** Releases everything that the ticket holds. Further calls have no effect. */
   release(): void;
 }
 
-/** At most so long is a client told to stay away; seconds. */
+/** Maximum value of `Retry-After`; seconds. */
 const MAX_RETRY_SECONDS = 60;
 
-/** How much the last request counts in the mean of their times. */
+/** Weight of the latest request in the moving average of the processing times. */
 const SMOOTHING = 0.1;
 
 /**
- * The bounded queue in front of the models. A request takes a place when it is whole: one that arrives slowly keeps
- * nobody out. Those that arrive are counted by themselves, and the bytes of all, so that memory is bounded.
+ * The bounded queue in front of the models. A request takes a place when its body is complete, so that slow uploads do
+ * not block other requests. The number of arriving requests and the bytes of all bodies have limits of their own, which
+ * bounds the memory.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -41,7 +42,7 @@ export class Admission {
   #bytes = 0;
   #places = 0;
   #isClosed = false;
-  /** Mean time of a turn. */
+  /** Moving average of the processing time. */
   #seconds = 0;
 
   constructor(limits: AdmissionLimits) {
@@ -61,7 +62,7 @@ export class Admission {
     return this.#arriving;
   }
 
-  /** Of bodies that are held, those that still arrive included. */
+  /** Bytes of all bodies in memory, including those that are still arriving. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -70,24 +71,24 @@ export class Admission {
     return this.#isClosed || this.#arePlacesTaken || this.#arriving >= this.#limits.arriving;
   }
 
-  /** Whole seconds after which a refused request may find a place, as far as one can tell. */
+  /** Estimated time until a rejected request may find a place; whole seconds. */
   get retrySeconds(): number {
     const turns = Math.ceil(this.#places / this.#limits.running);
     return Math.min(MAX_RETRY_SECONDS, Math.max(1, Math.ceil(this.#seconds * turns)));
   }
 
-  /** Takes no request any more. */
+  /** Rejects all further requests. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** @throws overloaded, at once: a body that would find no place is not waited for */
+  /** Admits a request before its body arrives. @throws overloaded immediately if there is no place */
   enter(): Ticket {
-    if (this.#isClosed) throw new EpalmError("overloaded", "the service is ending");
+    if (this.#isClosed) throw new EpalmError("overloaded", "the service is stopping");
     this.#expectPlace();
     const { arriving } = this.#limits;
     if (this.#arriving >= arriving) {
-      throw new EpalmError("overloaded", `${arriving} requests are arriving already`);
+      throw new EpalmError("overloaded", `${arriving} requests are already arriving`);
     }
     this.#arriving++;
     let state: "arriving" | "waiting" | "running" | "left" = "arriving";
@@ -97,7 +98,7 @@ export class Admission {
       reserve: (bytes) => {
         if (state === "left") return;
         if (this.#bytes + bytes > this.#limits.bytes) {
-          throw new EpalmError("overloaded", `all bodies together are more than ${this.#limits.bytes} bytes`);
+          throw new EpalmError("overloaded", `the bodies of all requests exceed ${this.#limits.bytes} bytes`);
         }
         held += bytes;
         this.#bytes += bytes;
@@ -136,6 +137,6 @@ export class Admission {
   #expectPlace(): void {
     if (!this.#arePlacesTaken) return;
     const { running, waiting } = this.#limits;
-    throw new EpalmError("overloaded", `all places are taken: ${running} that run and ${waiting} that wait`);
+    throw new EpalmError("overloaded", `the queue is full: ${running} running and ${waiting} waiting requests`);
   }
 }

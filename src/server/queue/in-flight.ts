@@ -10,7 +10,7 @@ declare module "fastify" {
   }
 }
 
-/** A request that is being handled: what it holds, its place in the queue, and when it is cancelled. */
+/** A request that was admitted and is not yet answered: its ticket, its deadline and its abort signal. */
 export class InFlightRequest {
   readonly #ticket: Ticket;
   readonly #controller = new AbortController();
@@ -20,7 +20,7 @@ export class InFlightRequest {
     this.#ticket = ticket;
   }
 
-  /** Fires when the client is gone, the time is over, or the service ends; its reason is the error that says so. */
+  /** Fires if the client disconnects, the deadline passes or the service stops. Its reason is the respective error. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
@@ -35,21 +35,23 @@ export class InFlightRequest {
     this.#ticket.release();
   }
 
-  /** Notes that so many bytes of the body have come. @throws overloaded if all bodies together are too much */
+  /** Counts bytes of the body that have arrived. @throws overloaded if all bodies together exceed the limit */
   reserve(bytes: number): void {
     this.#ticket.reserve(bytes);
   }
 
-  /** The body is whole: takes a place in the queue. @throws overloaded */
+  /** Takes a place in the queue when the body is complete. @throws overloaded */
   enqueue(): void {
     this.#ticket.enqueue();
   }
 
   /**
-   * Prepares, waits for its turn, and does the work; `queued` are the milliseconds of waiting. Whatever the work does,
-   * it is over for the caller when the signal fires.
+   * Runs `prepare`, waits for its turn, and runs `work`. When the signal fires, the call rejects immediately, even if
+   * the work continues.
    *
-   * @throws deadline_exceeded, aborted, overloaded, and what the two throw
+   * @param seconds the deadline, counted from this call
+   * @param work gets the result of `prepare` and the time in the queue in milliseconds
+   * @throws deadline_exceeded, aborted, overloaded, and the errors of `prepare` and `work`
    */
   async run<Prepared, T>(
     seconds: number,
@@ -62,7 +64,7 @@ export class InFlightRequest {
       const prepared = await prepare();
       const started = performance.now();
       await this.#ticket.turn(this.signal);
-      // It may have fired since the turn came.
+      // The signal may have fired after the ticket got its turn.
       throwIfAborted(this.signal);
       return await untilAborted(work(prepared, performance.now() - started), this.signal);
     } catch (error) {
@@ -87,7 +89,7 @@ export class InFlightRequests {
     app.decorateRequest("inFlight", undefined);
   }
 
-  /** Lets a request in before its body is read. @throws overloaded */
+  /** Hook that admits a request before its body is read. @throws overloaded */
   readonly enter = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const inFlight = new InFlightRequest(this.#admission.enter());
     this.#requests.add(inFlight);
@@ -110,12 +112,12 @@ export class InFlightRequests {
 
   /** Cancels all of them. */
   cancelAll(): void {
-    for (const request of this.#requests) request.cancel(new EpalmError("overloaded", "the service is ending"));
+    for (const request of this.#requests) request.cancel(new EpalmError("overloaded", "the service is stopping"));
   }
 }
 
-/** The state of a request in flight. @throws internal on a route that has no `enter` hook */
+/** The state of a request in flight. @throws internal on a route without the `enter` hook */
 export function inFlightOf(request: FastifyRequest): InFlightRequest {
   if (request.inFlight) return request.inFlight;
-  throw new EpalmError("internal", `${request.method} ${request.url}: has no place in the queue`);
+  throw new EpalmError("internal", `${request.method} ${request.url}: the route does not admit requests to the queue`);
 }

@@ -3,24 +3,24 @@ import { Thread } from "../../runtime/thread.js";
 import { FieldError } from "../http/problem.js";
 import { type BodyOutcome, type JsonBodies, readJsonBody } from "./json-body.js";
 
-/** What the thread is asked for. */
+/** The input of the thread. */
 export interface ReadBody {
   readonly kind: keyof JsonBodies;
   readonly bytes: Uint8Array;
   readonly maxBytes: number;
 }
 
-/** Up to here a body is read at once, in less than a millisecond; a picture in base64 takes ten times as long per MB. */
+/** Bodies up to this size are parsed directly, in less than a millisecond. An image in base64 takes 10 ms per MB. */
 const BYTES_AT_ONCE = 64 * 1024;
 
-/** Reads JSON bodies; large ones in a thread, since their texts and base64 would hold up the event loop. */
+/** Parses JSON bodies. Large ones are parsed in a thread, because their base64 would block the event loop. */
 export class BodyReader {
   readonly #thread = new Thread(new URL("./body-reader.worker.js", import.meta.url));
 
   /**
    * See `readJsonBody`.
    *
-   * @param body bytes in a buffer of their own, which is handed over; anything else is no body
+   * @param body a Buffer with its own memory, which is transferred to the thread; anything else is an invalid body
    */
   async read<Kind extends keyof JsonBodies>(kind: Kind, body: unknown, maxBytes: number): Promise<JsonBodies[Kind]> {
     if (!Buffer.isBuffer(body)) {

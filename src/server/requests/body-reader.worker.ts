@@ -8,7 +8,7 @@ serveThread({
     const outcome = tryJsonBody(kind, bytes, maxBytes);
     if (outcome.kind === "refused" || !("bytes" in outcome.body.medium)) return outcome;
     const { buffer, byteLength } = outcome.body.medium.bytes;
-    // Small ones share their memory with others.
+    // Small buffers share their memory with others, so they are copied.
     if (buffer.byteLength === byteLength) transfer(buffer as ArrayBuffer);
     return outcome;
   },

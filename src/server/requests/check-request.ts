@@ -4,13 +4,13 @@ import { FieldError } from "../http/problem.js";
 
 type Limits = ServerConfig["limits"];
 
-/** @throws too_large for more tokens than the service writes */
+/** @throws too_large for more tokens than the service allows */
 export function checkGeneration({ max_tokens = 0 }: GenerationFields, limits: Limits): void {
   if (max_tokens <= limits.newTokens) return;
   throw new FieldError("too_large", "max_tokens", `expected at most ${limits.newTokens}, got ${max_tokens}`);
 }
 
-/** What a question may be beyond its schema. @throws too_large, invalid_option */
+/** Checks limits and combinations that the schema does not cover. @throws too_large, invalid_option */
 export function checkVqa(request: VqaRequest, limits: Limits): void {
   checkGeneration(request, limits);
   const { question, candidates = [] } = request;
@@ -23,7 +23,7 @@ export function checkVqa(request: VqaRequest, limits: Limits): void {
 
 function checkCount(field: string, texts: readonly string[], most: number): void {
   if (texts.length <= most) return;
-  throw new FieldError("too_large", field, `expected at most ${most} texts, got ${texts.length}`);
+  throw new FieldError("too_large", field, `expected at most ${most} strings, got ${texts.length}`);
 }
 
 function checkLengths(field: string, texts: readonly string[], most: number): void {
@@ -32,13 +32,13 @@ function checkLengths(field: string, texts: readonly string[], most: number): vo
   throw new FieldError("too_large", field, `expected at most ${most} characters, got ${long.length}`);
 }
 
-/** Options of writing mean nothing where candidates are ranked, and the other way round. */
+/** Generation options cannot be combined with candidates, nor can `rank_by` be used without them. */
 function checkModes(request: VqaRequest): void {
   if (!request.candidates) {
     if (request.rank_by === undefined) return;
-    throw new FieldError("invalid_option", "rank_by", "expected candidates beside it");
+    throw new FieldError("invalid_option", "rank_by", "requires candidates");
   }
   const writing = new Set([...Object.keys(generationFields), "stream", "logprobs"]);
   const [given] = Object.entries(request).filter(([name, value]) => writing.has(name) && value !== undefined);
-  if (given) throw new FieldError("invalid_option", given[0], "expected no value beside candidates");
+  if (given) throw new FieldError("invalid_option", given[0], "cannot be combined with candidates");
 }

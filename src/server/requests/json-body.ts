@@ -5,7 +5,7 @@ import { chatRequest } from "./chat-schema.js";
 import { type ChatQuestion, readChat } from "./read-chat.js";
 import { parseFields, type ReadRequest, readCaption, readVqa } from "./read-fields.js";
 
-/** What JSON bodies may be, by where they are sent. */
+/** The results of parsing a JSON body, by endpoint. */
 export interface JsonBodies {
   readonly caption: ReadRequest<CaptionRequest>;
   readonly vqa: ReadRequest<VqaRequest>;
@@ -21,15 +21,15 @@ const readers: {
 };
 
 /**
- * Objects, lists and members of a body, which cost far more memory than their letters; the most that a request can mean
- * are a thousand.
+ * Maximum number of objects, lists and members in a body, which need far more memory than their characters. The largest
+ * valid request has about a thousand.
  */
 const MAX_JSON_PARTS = 100_000;
 
 /**
- * What a body says: its fields, checked, and its medium, decoded.
+ * Parses a JSON body: validates its fields and decodes its medium.
  *
- * @param maxBytes of the medium
+ * @param maxBytes limit for the medium
  * @throws FieldError, invalid_option, too_large
  */
 export function readJsonBody<Kind extends keyof JsonBodies>(
@@ -40,18 +40,18 @@ export function readJsonBody<Kind extends keyof JsonBodies>(
   return readers[kind](parseJson(bytes), maxBytes);
 }
 
-/** What `readJsonBody` gives or throws, in a form that goes from thread to thread. */
+/** The result or the error of `readJsonBody` in a form that can be sent between threads. */
 export type BodyOutcome<Kind extends keyof JsonBodies> =
   | { readonly kind: "read"; readonly body: JsonBodies[Kind] }
   | {
       readonly kind: "refused";
       readonly code: ErrorCode;
-      /** Without the field. */
+      /** The message without the name of the field. */
       readonly message: string;
       readonly field: string | undefined;
     };
 
-/** As `readJsonBody`, without throwing what the catalogue has. */
+/** Like `readJsonBody`, but returns errors of the catalogue instead of throwing them. */
 export function tryJsonBody<Kind extends keyof JsonBodies>(
   kind: Kind,
   bytes: Uint8Array,
@@ -73,13 +73,13 @@ function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new EpalmError("invalid_option", `body: is not JSON: ${messageOf(error)}`);
+    throw new EpalmError("invalid_option", `body: is not valid JSON: ${messageOf(error)}`);
   }
 }
 
 const [COMMA, BRACKET, BRACE] = [0x2c, 0x5b, 0x7b];
 
-/** Signs within texts are counted, too: a question has few. @throws too_large */
+/** Also counts characters within strings, of which a valid request has few. @throws too_large */
 function expectFewParts(bytes: Uint8Array): void {
   let parts = 0;
   for (let at = 0; at < bytes.length; at++) {

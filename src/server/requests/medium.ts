@@ -1,24 +1,24 @@
 import type { MediaField } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 
-/** The medium of a request, and the field that it came in. */
+/** The medium of a request and the field that contained it. */
 export interface Medium {
   readonly field: MediaField;
   readonly bytes: Uint8Array;
 }
 
-/** A medium that is there, or whose address the request gives. */
+/** A medium that the request contains, or the URL of one. */
 export type GivenMedium = Medium | { readonly field: MediaField; readonly address: string };
 
 const DATA_URL = /^data:([\w.+-]+\/[\w.+-]+)?((?:;[\w.+-]+=[\w.+-]+)*);base64,/i;
 
 const ALPHABET = /^[A-Za-z0-9+/_-]*={0,2}$/;
 
-/** In letters, of what is looked at to tell what a text is; data URLs begin within them. */
+/** Number of characters that are checked at each end of a string. The prefix of a data URL is shorter. */
 const SAMPLE = 256;
 
 /**
- * What a text stands for: base64 and data URLs are decoded; an http address is kept.
+ * Interprets the value of a media field: base64 and data URLs are decoded; an http or https URL is kept.
  *
  * @throws FieldError: invalid_option, too_large
  */
@@ -37,7 +37,7 @@ function decodeBase64(text: string, start: number, field: MediaField, maxBytes: 
   const ends = [text.slice(start, start + SAMPLE), text.slice(Math.max(start, text.length - SAMPLE))];
   const bytes = Buffer.from(start === 0 ? text : text.slice(start), "base64");
   const [, padding = ""] = /(={0,2})$/.exec(text.slice(-2)) ?? [];
-  // What is no base64 is passed over by the decoder, which then gives fewer bytes.
+  // The decoder skips invalid characters, so invalid base64 gives fewer bytes than expected.
   const expected = Math.floor(((characters - padding.length) * 3) / 4);
   const isWhole = bytes.length === expected && ALPHABET.test(ends[1] ?? "");
   const isText = isWhole && (characters <= SAMPLE || /^[A-Za-z0-9+/_-]*$/.test(ends[0] ?? ""));
@@ -46,5 +46,5 @@ function decodeBase64(text: string, start: number, field: MediaField, maxBytes: 
 }
 
 function notBase64(field: MediaField): FieldError {
-  return new FieldError("invalid_option", field, "expected base64, a data:…;base64 URL or an https address");
+  return new FieldError("invalid_option", field, "expected base64, a data:…;base64 URL or an https URL");
 }

@@ -3,8 +3,8 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { EpalmError } from "../../core/errors.js";
 
 /**
- * JSON bodies are taken as bytes: what they say is read where it holds up nobody (`BodyReader`). A request takes its
- * place when the last byte is here.
+ * Receives JSON bodies as bytes, because `BodyReader` parses large ones in a thread. A request takes its place in the
+ * queue when its body is complete.
  */
 export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
   const expectRoom = (length: number) => {
@@ -13,11 +13,11 @@ export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
   app.addContentTypeParser(
     "application/json",
     async ({ inFlight, headers }: FastifyRequest, payload: IncomingMessage) => {
-      // Where nothing is asked, as at addresses that do not exist, nothing is read.
+      // Routes without the `enter` hook, such as unknown paths, do not read the body.
       if (!inFlight) return undefined;
       expectRoom(Number(headers["content-length"] ?? 0));
       let length = 0;
-      // Whose body is refused shall still get the answer that says so.
+      // Destroying the stream would prevent the error from being sent to the client.
       const pieces = payload.iterator({ destroyOnReturn: false });
       const body = await readWhole(pieces, (bytes) => {
         length += bytes;
@@ -31,9 +31,9 @@ export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
 }
 
 /**
- * All bytes of a stream, in a buffer of their own, which may be handed over to a thread.
+ * Reads all bytes of a stream into a buffer with its own memory, which can be transferred to a thread.
  *
- * @param take told of each piece's length before it is kept; what it throws ends the reading
+ * @param take called with the length of each piece before it is stored; an error that it throws stops the reading
  */
 export async function readWhole(
   stream: AsyncIterable<Buffer>,

@@ -3,26 +3,30 @@ import { FieldError } from "../http/problem.js";
 import type { ChatRequest, ContentPart } from "./chat-schema.js";
 import { type GivenMedium, givenMedium } from "./medium.js";
 
-/** A chat request as one of `/caption` or, with a question, of `/vqa`. */
+/** A chat request, converted to a request of `/caption` or, with a question, of `/vqa`. */
 export interface ChatQuestion {
   readonly question: string | undefined;
   readonly medium: GivenMedium;
   readonly fields: Omit<CaptionRequest, MediaField>;
-  /** Whether a stream ends with the usage. */
+  /** Whether a stream ends with a chunk that contains the usage. */
   readonly includeUsage: boolean;
 }
 
 /**
- * What a chat needs. The models answer one question about one medium: a conversation is refused rather than cut down
- * to its last words.
+ * Converts a chat request. The models answer one question about one medium, so a longer conversation is rejected rather
+ * than reduced to its last message.
  *
- * @param maxBytes of the medium
+ * @param maxBytes limit for the medium
  * @throws FieldError: invalid_option, too_large
  */
 export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
   const other = request.messages.findIndex(({ role }) => role !== "user");
   if (other >= 0) {
-    throw new FieldError("invalid_option", `messages[${other}].role`, "expected user: the models know no other role");
+    throw new FieldError(
+      "invalid_option",
+      `messages[${other}].role`,
+      "expected user; the models support no other role",
+    );
   }
   const [message, ...more] = request.messages;
   if (!message || more.length > 0) {
@@ -34,7 +38,7 @@ export function readChat(request: ChatRequest, maxBytes: number): ChatQuestion {
   const [medium] = media;
   if (!medium || media.length > 1) {
     const got = media.length === 0 ? "none" : media.length;
-    throw new FieldError("invalid_option", "messages", `expected one picture, sound or video, got ${got}`);
+    throw new FieldError("invalid_option", "messages", `expected one image, audio or video part, got ${got}`);
   }
   const text = parts.flatMap((part) => (part.type === "text" ? part.text : [])).join("\n");
   return {
@@ -64,7 +68,7 @@ function mediumOf(part: ContentPart): { readonly field: MediaField; readonly tex
 function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
   const { model, adapter, max_tokens, max_completion_tokens, stop, top_p, logprobs, stream } = request;
   if (max_tokens !== undefined && max_completion_tokens !== undefined) {
-    throw new FieldError("invalid_option", "max_tokens", "expected no value beside max_completion_tokens");
+    throw new FieldError("invalid_option", "max_tokens", "cannot be combined with max_completion_tokens");
   }
   const generation = Object.entries(request).filter(([name]) => Object.hasOwn(generationFields, name));
   return {
@@ -72,7 +76,7 @@ function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
     model,
     adapter,
     max_tokens: max_completion_tokens ?? max_tokens,
-    // Clients send their default, which cuts nothing off.
+    // Some clients send their default of 1, which has no effect.
     top_p: top_p === 1 ? undefined : top_p,
     stop: typeof stop === "string" ? [stop] : (stop ?? undefined),
     logprobs: logprobs ?? undefined,

@@ -12,7 +12,7 @@ import {
 import { FieldError } from "../http/problem.js";
 import { type GivenMedium, givenMedium, type Medium } from "./medium.js";
 
-/** What a request says, and its one medium. */
+/** The fields of a request and its medium. */
 export interface ReadRequest<Fields> {
   readonly fields: Omit<Fields, MediaField>;
   readonly medium: GivenMedium;
@@ -21,22 +21,22 @@ export interface ReadRequest<Fields> {
 type MediaTexts = { readonly [Field in MediaField]?: string | undefined };
 
 /**
- * What `/caption` is asked, from JSON or the fields of a form.
+ * Reads a request of `/caption` from JSON or from the fields of a form.
  *
- * @param maxBytes of the medium
- * @param file the medium, where it came as a file
+ * @param maxBytes limit for the medium
+ * @param file the medium, if it was sent as a file
  * @throws FieldError, invalid_option, too_large
  */
 export function readCaption(fields: unknown, maxBytes: number, file?: Medium): ReadRequest<CaptionRequest> {
   return withMedium(parseFields(fields, captionRequest), maxBytes, file);
 }
 
-/** What `/vqa` is asked; see `readCaption`. */
+/** Reads a request of `/vqa`; see `readCaption`. */
 export function readVqa(fields: unknown, maxBytes: number, file?: Medium): ReadRequest<VqaRequest> {
   return withMedium(parseFields(fields, vqaRequest), maxBytes, file);
 }
 
-/** @throws FieldError about the first field that is wrong */
+/** @throws FieldError for the first invalid field */
 export function parseFields<T>(body: unknown, schema: z.ZodType<T>): T {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new EpalmError("invalid_option", "body: expected a JSON object or a multipart form");
@@ -44,10 +44,10 @@ export function parseFields<T>(body: unknown, schema: z.ZodType<T>): T {
   const result = safeParse(schema, body);
   if (result.success) return result.data;
   const [issue] = issuesOf(result.error);
-  throw new FieldError("invalid_option", issue?.key || "body", issue?.message ?? "is not valid");
+  throw new FieldError("invalid_option", issue?.key || "body", issue?.message ?? "invalid value");
 }
 
-/** Tells the one medium from the fields beside it. */
+/** Separates the medium from the other fields. */
 function withMedium<Fields extends MediaTexts>(
   { media, image, audio, video, ...fields }: Fields,
   maxBytes: number,

@@ -8,20 +8,20 @@ import type { InFlightRequest } from "../queue/in-flight.js";
 import type { Medium } from "./medium.js";
 import { readWhole } from "./read-body.js";
 
-/** Above the longest list of candidates together with everything else. */
+/** More than the longest list of candidates and all other fields together. */
 const MAX_FIELDS = 400;
 
-/** In bytes: a question in any script, or a long https address. */
+/** Enough for a question in any script, or for a long https URL. */
 const MAX_FIELD_BYTES = 64 * 1024;
 
 const MAX_FIELD_NAME_BYTES = 100;
 
-/** A form has no brackets: by this name even one question is a list. */
+/** Forms have no lists of one element; under this name, a single question is a list. */
 export const QUESTION_LIST = "question[]";
 
 const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** The form as an object like the one that JSON would be, and the file in it. */
+/** The fields of a form, in the same types as in JSON, and the file in it. */
 export interface Form {
   readonly fields: Readonly<Record<string, unknown>>;
   readonly medium: Medium | undefined;
@@ -36,10 +36,10 @@ function optionsOf(...types: readonly OptionValues["type"][]): string[] {
 }
 
 /**
- * Reads a multipart form. Its fields are texts: those that are numbers or booleans become such, fields that are given
- * several times become lists, and `question[]` is one however often it comes. What they hold is not checked here.
+ * Reads a multipart form. Values of numeric and boolean fields are converted, repeated fields become lists, and
+ * `question[]` is always a list. The values are not validated here.
  *
- * @param inFlight takes its place when the form is whole
+ * @param inFlight takes its place in the queue when the form is complete
  * @throws FieldError, invalid_option, too_large, overloaded
  */
 export async function readMultipart(
@@ -70,7 +70,7 @@ export async function readMultipart(
       given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), text]);
     }
   } catch (error) {
-    // What nobody reads would stop the connection, and with it the service's end.
+    // Unread data would block the connection and delay the shutdown of the service.
     request.raw.unpipe().resume();
     if (error instanceof EpalmError) throw error;
     if (error instanceof Error && "statusCode" in error) throw error;
@@ -83,7 +83,11 @@ export async function readMultipart(
 async function readFile(part: MultipartFile, inFlight: InFlightRequest, maxBytes: number): Promise<Medium> {
   const field = mediaFields.find((name) => name === part.fieldname);
   if (!field) {
-    throw new FieldError("invalid_option", part.fieldname, `expected no file; files: ${mediaFields.join(", ")}`);
+    throw new FieldError(
+      "invalid_option",
+      part.fieldname,
+      `expected no file; only ${mediaFields.join(", ")} may be files`,
+    );
   }
   let length = 0;
   const bytes = await readWhole(part.file, (more) => {
@@ -97,7 +101,7 @@ async function readFile(part: MultipartFile, inFlight: InFlightRequest, maxBytes
 function formFields(given: ReadonlyMap<string, readonly string[]>): Record<string, unknown> {
   const questions = given.get(QUESTION_LIST);
   if (questions && given.has("question")) {
-    throw new FieldError("invalid_option", "question", `expected no value beside ${QUESTION_LIST}`);
+    throw new FieldError("invalid_option", "question", `cannot be combined with ${QUESTION_LIST}`);
   }
   const others = Array.from(given).filter(([name]) => name !== QUESTION_LIST);
   return {
@@ -111,9 +115,9 @@ function value(name: string, texts: readonly string[]): unknown {
   const [text = ""] = texts;
   if (texts.length > 1) {
     if (name === "question") return texts;
-    throw new FieldError("invalid_option", name, `expected once, got ${texts.length} times`);
+    throw new FieldError("invalid_option", name, `expected one value, got ${texts.length}`);
   }
-  // What is not wholly a number or a boolean stays a text, and is refused as one.
+  // Any other value remains a string, which the schema rejects.
   if (numbers.has(name) && NUMBER.test(text)) return Number(text);
   if (booleans.has(name) && (text === "true" || text === "false")) return text === "true";
   return text;

@@ -8,20 +8,20 @@ import { EpalmError, messageOf } from "../../core/errors.js";
 import { FieldError } from "../http/problem.js";
 
 export interface RemoteLimits {
-  /** `host` or `host:port`, in lower case, each exactly. */
+  /** `host` or `host:port`, in lower case, matched exactly. */
   readonly hosts: readonly string[];
   readonly maxBytes: number;
-  /** For everything together, redirects included. */
+  /** Time limit for the whole download, including redirects. */
   readonly seconds: number;
   readonly redirects: number;
 }
 
-/** What tests put in the place of the world. */
+/** Access to the network; tests replace it. */
 export interface Network {
   readonly lookup: LookupFunction;
-  /** Whether an address may be talked to. */
+  /** Whether connections to an IP address are allowed. */
   readonly isPublic: (address: string) => boolean;
-  /** Certificates that are trusted besides the system's. */
+  /** Certificates that are trusted instead of the system's. */
   readonly ca?: string;
 }
 
@@ -30,12 +30,12 @@ const world: Network = { lookup: systemLookup as LookupFunction, isPublic };
 const HTTPS_PORT = 443;
 
 /**
- * Fetches a medium that a request names by its address. Only from hosts that the operator named, only over https, and
- * only from public addresses: the address is checked as the name is resolved for this very connection, so that no
- * second resolution can say otherwise. Each redirect is checked like the first address.
+ * Fetches a medium from the URL in a request. Only hosts that the operator allows, https and public IP addresses are
+ * permitted. The IP address is checked when the host name is resolved for the connection itself, so that a second
+ * resolution cannot give a different address (DNS rebinding). Each redirect is checked like the first URL.
  *
- * @throws FieldError on `field`: invalid_option for an address that is not allowed, too_large, invalid_media if there
- *   is no medium to be had; aborted
+ * @throws FieldError for `field`: invalid_option if the URL is not allowed, too_large, invalid_media if the download
+ *   fails; aborted
  */
 export async function fetchMedium(
   address: string,
@@ -60,30 +60,30 @@ export async function fetchMedium(
     if (error instanceof FieldError) throw error;
     if (error instanceof EpalmError) throw new FieldError(error.code, field, error.message, { cause: error });
     throwIfAborted(signal);
-    const reason = timeout.aborted ? `not fetched within ${limits.seconds} s` : messageOf(error);
+    const reason = timeout.aborted ? `the download did not finish within ${limits.seconds} s` : messageOf(error);
     throw new FieldError("invalid_media", field, `${url.host}: ${reason}`, { cause: error });
   }
 }
 
-/** Whether an address is one of the open internet: not private, link-local, loopback, multicast or reserved. */
+/** Whether an IP address is public: not private, link-local, loopback, multicast or reserved. */
 export function isPublic(address: string): boolean {
   return ipaddr.isValid(address) && ipaddr.process(address).range() === "unicast";
 }
 
 function checkedUrl(address: string, field: string, hosts: readonly string[]): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (url?.protocol !== "https:") throw new FieldError("invalid_option", field, "expected an https address");
+  if (url?.protocol !== "https:") throw new FieldError("invalid_option", field, "expected an https URL");
   if (url.username !== "" || url.password !== "") {
-    throw new FieldError("invalid_option", field, "expected an address without a user name");
+    throw new FieldError("invalid_option", field, "expected a URL without a user name");
   }
   if (hosts.includes(url.host)) return url;
-  const allowed = hosts.length === 0 ? "addresses are switched off: send the bytes" : "is not an allowed host";
+  const allowed = hosts.length === 0 ? "URLs are disabled; send the bytes of the medium" : "is not an allowed host";
   throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${url.host}: ${allowed}`);
 }
 
 function get(url: URL, signal: AbortSignal, network: Network): Promise<IncomingMessage> {
   const host = url.hostname.replace(/^\[|\]$/g, "");
-  // A literal address is not looked up.
+  // Node does not call `lookup` for a literal IP address.
   if (isIP(host) && !network.isPublic(host)) return Promise.reject(notPublic(url.hostname));
   const options: RequestOptions = {
     host,
@@ -101,7 +101,7 @@ function get(url: URL, signal: AbortSignal, network: Network): Promise<IncomingM
   });
 }
 
-/** Resolves a name, and fails unless every address that it has is public. */
+/** Resolves a host name, and fails unless all of its addresses are public. */
 function checkedLookup({ lookup, isPublic }: Network): LookupFunction {
   return (host, options, callback) => {
     lookup(host, options, (error, found, family) => {
@@ -113,7 +113,7 @@ function checkedLookup({ lookup, isPublic }: Network): LookupFunction {
 }
 
 function notPublic(host: string): NodeJS.ErrnoException {
-  return new EpalmError("invalid_option", `${host}: its address is not public`);
+  return new EpalmError("invalid_option", `${host}: the IP address is not public`);
 }
 
 function redirectOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
@@ -123,7 +123,7 @@ function redirectOf({ statusCode = 0, headers }: IncomingMessage): string | unde
 async function readAll(response: IncomingMessage, field: string, maxBytes: number): Promise<Uint8Array> {
   if (response.statusCode !== 200) {
     response.destroy();
-    throw new FieldError("invalid_media", field, `its host answered ${response.statusCode}`);
+    throw new FieldError("invalid_media", field, `the host answered with status ${response.statusCode}`);
   }
   const pieces: Buffer[] = [];
   let bytes = 0;
@@ -131,7 +131,7 @@ async function readAll(response: IncomingMessage, field: string, maxBytes: numbe
     bytes += (piece as Buffer).length;
     if (bytes > maxBytes) {
       response.destroy();
-      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes, its host sends more`);
+      throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes, the host sends more`);
     }
     pieces.push(piece as Buffer);
   }

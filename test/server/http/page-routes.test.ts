@@ -8,7 +8,7 @@ import { sampleList } from "../../../src/wire.js";
 import { problemIn, startServer } from "../../support/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../../support/tiny-model.js";
 
-/** The page's files and the samples, over a real socket. */
+/** The files of the page and the samples, over a real socket. */
 
 const KEY = "a-key-of-sixteen-or-more";
 
@@ -26,7 +26,7 @@ mkdirSync(join(samples, "folder.png"));
 symlinkSync(join(folder, "epalm.json"), join(samples, "link.png"));
 const running = await startServer({ models: { tiny: folder } });
 
-test("the page and all that it loads are served as they are written", async () => {
+test("serves the page and the files that it loads unchanged", async () => {
   const index = await get("/");
   assert.equal(index.headers.get("content-type"), "text/html; charset=utf-8");
   const html = await index.text();
@@ -40,7 +40,7 @@ test("the page and all that it loads are served as they are written", async () =
   }
 });
 
-test("every module that the page's modules import is served", async () => {
+test("serves every module that the page imports", async () => {
   const folder = "src/server/page";
   const imported = readdirSync(folder)
     .filter((name) => name.endsWith(".js"))
@@ -53,7 +53,7 @@ test("every module that the page's modules import is served", async () => {
   }
 });
 
-test("every number on the page is an option of generation", async () => {
+test("every numeric input of the page is a generation option", async () => {
   const inputs = (await (await get("/")).text()).matchAll(/<input name="(\w+)" type="number"/g);
   const names = Array.from(inputs, ([, name]) => name);
   assert.deepEqual(names, ["beams", "temperature", "max_tokens", "n"]);
@@ -61,7 +61,7 @@ test("every number on the page is an option of generation", async () => {
   assert.ok(names.every((name) => numbers.some(([, { wire }]) => wire === name)));
 });
 
-test("the page's policy allows nothing from elsewhere, nothing inline, and no frame around it", async () => {
+test("the policy of the page allows no external content, no inline code and no frames", async () => {
   for (const path of ["/", "/page/page.js", "/page/icon.svg"]) {
     const { headers } = await get(path);
     const policy = headers.get("content-security-policy") ?? "";
@@ -73,14 +73,14 @@ test("the page's policy allows nothing from elsewhere, nothing inline, and no fr
   }
 });
 
-test("a file that the browser has already is not sent again", async () => {
+test("does not send a file that the browser has cached", async () => {
   const etag = (await get("/page/page.css")).headers.get("etag") ?? "";
   const again = await get("/page/page.css", { "if-none-match": etag });
   assert.equal(again.status, 304);
   assert.equal((await get("/page/page.css", { "if-none-match": '"other"' })).status, 200);
 });
 
-test("samples are media with plain names, and each is where the list says", async () => {
+test("lists the media with plain names as samples and serves them", async () => {
   const list = sampleList.parse(await (await get("/samples")).json());
   assert.deepEqual(list.samples, [
     { model: "tiny", name: "a-cat.JPG", type: "image/jpeg", href: "samples/tiny/a-cat.JPG" },
@@ -95,7 +95,7 @@ test("samples are media with plain names, and each is where the list says", asyn
   assert.deepEqual(Buffer.from(await response.arrayBuffer()), await picture());
 });
 
-test("a model without samples has an empty list", async () => {
+test("lists no samples for a model without samples", async () => {
   const bare = join(temporaryFolder(), "bare");
   cpSync(folder, bare, { recursive: true, filter: (path) => !path.endsWith("samples") });
   const other = await startServer({ models: { bare } });
@@ -124,14 +124,14 @@ for (const path of [
   "/page/index.html",
   "/page/",
 ]) {
-  test(`no file for ${path}`, async () => {
+  test(`serves no file for ${path}`, async () => {
     const { status, body } = await rawGet(path);
     assert.equal(status, 404, body);
     assert.equal(JSON.parse(body).code, "not_found");
   });
 }
 
-test("where keys are asked for, the page is open and the samples are not", async () => {
+test("requires a key for the samples, but not for the page", async () => {
   const guarded = await startServer({ models: { tiny: folder }, keys: { visitor: KEY } });
   assert.equal((await fetch(`${guarded.url}/`)).status, 200);
   assert.equal((await fetch(`${guarded.url}/page/page.js`)).status, 200);
@@ -146,7 +146,7 @@ function get(path: string, headers: Record<string, string> = {}): Promise<Respon
   return fetch(running.url + path, { headers });
 }
 
-/** As `fetch` would not: the path exactly as it is given. */
+/** Sends the path unchanged, whereas `fetch` would normalise it. */
 function rawGet(path: string): Promise<{ readonly status: number | undefined; readonly body: string }> {
   const { hostname, port } = new URL(running.url);
   return new Promise((resolve, reject) => {

@@ -8,7 +8,7 @@ const LIMITS = { running: 2, waiting: 1, arriving: 2, bytes: 100 };
 const never = new AbortController().signal;
 const full = { code: "overloaded" };
 
-/** A request that is whole. */
+/** A request whose body is complete. */
 function whole(admission: Admission): Ticket {
   const ticket = admission.enter();
   ticket.enqueue();
@@ -16,13 +16,13 @@ function whole(admission: Admission): Ticket {
 }
 
 describe("the queue", () => {
-  it("gives places to those that are whole, and refuses at once when there is none", () => {
+  it("gives places to complete requests, and rejects immediately if there is none", () => {
     const admission = new Admission(LIMITS);
     const visits = [whole(admission), whole(admission)];
     const last = admission.enter();
     const late = admission.enter();
     last.enqueue();
-    assert.throws(() => late.enqueue(), { ...full, message: /2 that run and 1 that wait/ });
+    assert.throws(() => late.enqueue(), { ...full, message: /2 running and 1 waiting/ });
     assert.throws(() => admission.enter(), full);
     assert.equal(admission.isFull, true);
     late.release();
@@ -31,22 +31,22 @@ describe("the queue", () => {
     assert.deepEqual([admission.waiting, admission.arriving], [2, 0]);
   });
 
-  it("bounds those that arrive, and the bytes of all until they leave", () => {
+  it("bounds the arriving requests, and the bytes of all requests until they are released", () => {
     const admission = new Admission(LIMITS);
     const [first, second] = [admission.enter(), admission.enter()];
-    assert.throws(() => admission.enter(), { ...full, message: /2 requests are arriving/ });
+    assert.throws(() => admission.enter(), { ...full, message: /2 requests are already arriving/ });
     first.reserve(60);
     first.enqueue();
     second.reserve(40);
-    assert.throws(() => second.reserve(1), { ...full, message: /more than 100 bytes/ });
+    assert.throws(() => second.reserve(1), { ...full, message: /exceed 100 bytes/ });
     assert.equal(admission.bytes, 100);
     for (const ticket of [first, second, first]) ticket.release();
     assert.deepEqual([admission.bytes, admission.arriving, admission.waiting], [0, 0, 0]);
     second.reserve(50);
-    assert.equal(admission.bytes, 0, "who has left holds nothing");
+    assert.equal(admission.bytes, 0, "a released ticket holds nothing");
   });
 
-  it("gives turns in the order in which they were asked for, and passes over who was taken back", async () => {
+  it("gives turns in the order of the calls and skips cancelled requests", async () => {
     const admission = new Admission({ ...LIMITS, running: 1, waiting: 3 });
     const [first, second, third] = [whole(admission), whole(admission), whole(admission)];
     await first?.turn(never);
@@ -63,22 +63,22 @@ describe("the queue", () => {
     await assert.rejects(async () => second?.turn(AbortSignal.abort()), { code: "aborted" });
   });
 
-  it("takes nobody once it is closed", () => {
+  it("rejects all requests once it is closed", () => {
     const admission = new Admission(LIMITS);
     admission.close();
-    assert.throws(() => admission.enter(), { ...full, message: /ending/ });
+    assert.throws(() => admission.enter(), { ...full, message: /stopping/ });
     assert.equal(admission.isFull, true);
   });
 });
 
-describe("work", () => {
+describe("a request in flight", () => {
   const workIn = (admission: Admission) => {
     const work = new InFlightRequest(admission.enter());
     work.enqueue();
     return work;
   };
 
-  it("is not begun when it was given up while its turn came", async () => {
+  it("is not processed if it is cancelled while it gets its turn", async () => {
     const admission = new Admission({ ...LIMITS, running: 1 });
     const first = workIn(admission);
     const second = workIn(admission);
@@ -108,7 +108,7 @@ describe("work", () => {
     assert.deepEqual([isBegun, admission.running, admission.waiting], [false, 0, 0]);
   });
 
-  it("is over at once when it gives itself up before it first waits", async () => {
+  it("rejects immediately if it cancels itself before it first waits", async () => {
     const admission = new Admission(LIMITS);
     const work = workIn(admission);
     const over = work.run(

@@ -4,7 +4,7 @@ import { fetchMedium, isPublic } from "../../../src/server/requests/remote-media
 
 const limits = { hosts: ["pictures.example"], maxBytes: 1000, seconds: 2, redirects: 2 };
 
-/** A network whose names lead to one address, as a resolver of the attacker's would have them. */
+/** A network in which all host names resolve to one IP address, like the resolver of an attacker. */
 const leadingTo = (address: string) => ({
   lookup: (
     _host: string,
@@ -17,7 +17,7 @@ const leadingTo = (address: string) => ({
 const attempt = (url: string, address = "127.0.0.1") =>
   fetchMedium(url, "image", limits, new AbortController().signal, leadingTo(address) as never);
 
-describe("addresses of the inner network", () => {
+describe("private IP addresses", () => {
   const inner = [
     "127.0.0.1",
     "10.1.2.3",
@@ -37,35 +37,35 @@ describe("addresses of the inner network", () => {
     "::ffff:10.0.0.1",
   ];
   for (const address of inner) {
-    it(`${address} is refused after resolution`, async () => {
+    it(`rejects ${address} after resolution`, async () => {
       assert.equal(isPublic(address), false);
       await assert.rejects(attempt("https://pictures.example/a.png", address), { field: "image" });
     });
   }
 
-  it("public ones are public", () => {
+  it("do not include public addresses", () => {
     for (const address of ["93.184.216.34", "2606:2800:220:1::1"]) assert.equal(isPublic(address), true);
   });
 });
 
-describe("addresses in requests", () => {
+describe("URLs in requests", () => {
   const refused: readonly (readonly [string, RegExp])[] = [
-    ["http://pictures.example/a.png", /expected an https address/],
-    ["ftp://pictures.example/a.png", /expected an https address/],
+    ["http://pictures.example/a.png", /expected an https URL/],
+    ["ftp://pictures.example/a.png", /expected an https URL/],
     ["https://other.example/a.png", /other\.example: is not an allowed host/],
     ["https://pictures.example:8443/a.png", /is not an allowed host/],
     ["https://user:secret@pictures.example/a.png", /without a user name/],
     ["https://pictures.example.other.example/a.png", /is not an allowed host/],
   ];
   for (const [url, message] of refused) {
-    it(`${url} is refused`, async () => {
+    it(`rejects ${url}`, async () => {
       await assert.rejects(attempt(url), { code: "invalid_option", field: "image", message });
     });
   }
 
-  it("are switched off where the operator allowed no host", async () => {
+  it("are disabled if the operator allows no hosts", async () => {
     const none = { ...limits, hosts: [] };
     const { signal } = new AbortController();
-    await assert.rejects(fetchMedium("https://pictures.example/a.png", "image", none, signal), /switched off/);
+    await assert.rejects(fetchMedium("https://pictures.example/a.png", "image", none, signal), /URLs are disabled/);
   });
 });
