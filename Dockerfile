@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
-# docker build -t epalm:0.1.0 .      docs/deployment.md says how to run it.
+# docker build -t epalm:0.2.0 .      docs/deployment.md describes how to run it.
 ARG NODE_IMAGE=node:20-bookworm-slim
 
-# What the npm package holds (`files` in package.json), unpacked.
+# The contents of the npm package (`files` in package.json).
 FROM ${NODE_IMAGE} AS build
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
@@ -10,7 +10,7 @@ RUN npm ci
 COPY . .
 RUN npm pack && mkdir /app && tar --extract --gzip --file epalm-*.tgz --directory /app --strip-components 1
 
-# The packages that run it, for this platform alone.
+# The runtime dependencies for this platform.
 FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -20,16 +20,16 @@ RUN node prune-packages.js node_modules
 
 FROM ${NODE_IMAGE}
 LABEL org.opencontainers.image.title="epalm" \
-      org.opencontainers.image.description="Captions of pictures, and answers to questions about them, over HTTP" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.description="Captions of images, audio and videos, and answers to questions about them, over HTTP" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-# In a container, 127.0.0.1 is reached by nobody.
+# 127.0.0.1 cannot be reached from outside the container.
 ENV NODE_ENV=production \
     EPALM_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=packages /app/node_modules node_modules
 COPY --from=build /app ./
-# 1000 is the image's user `node`; as a number, Kubernetes can see that it is not root.
+# The image's user `node`. Kubernetes can only verify a numeric id as non-root.
 USER 1000:1000
 EXPOSE 8080
 STOPSIGNAL SIGTERM

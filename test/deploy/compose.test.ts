@@ -22,12 +22,12 @@ describe("compose.yaml", () => {
     assert.deepEqual(unknown, []);
   });
 
-  it("waits at the end for longer than the service does", () => {
+  it("allows more time to stop than the grace time of the service", () => {
     const [, seconds] = /^(\d+)s$/.exec(services.epalm.stop_grace_period) ?? [];
     assert.ok(Number(seconds) >= defaults.graceSeconds + 5);
   });
 
-  it("mounts files and volumes that there are", () => {
+  it("mounts only files and volumes that exist", () => {
     for (const volume of services.prometheus.volumes) {
       const [from = ""] = String(volume).split(":");
       assert.ok(from.startsWith("./") ? existsSync(from) : from in volumes, from);
@@ -35,7 +35,7 @@ describe("compose.yaml", () => {
   });
 
   for (const name of Object.keys(services)) {
-    it(`lets ${name} do nothing that it need not`, () => {
+    it(`restricts the privileges of ${name}`, () => {
       const { read_only, cap_drop, security_opt, mem_limit } = services[name];
       assert.equal(read_only, true);
       assert.deepEqual(cap_drop, ["ALL"]);
@@ -46,7 +46,7 @@ describe("compose.yaml", () => {
 });
 
 describe("deploy/prometheus.yml", () => {
-  it("scrapes the service where it is, at an address that it has", () => {
+  it("scrapes the service at its port and at an existing path", () => {
     const [job] = prometheus.scrape_configs;
     assert.deepEqual(job.static_configs, [{ targets: [`epalm:${defaults.port}`] }]);
     assert.ok("epalm" in services);

@@ -19,7 +19,7 @@ const labels = Object.fromEntries(
 );
 
 describe("Dockerfile", () => {
-  it("has nothing that the linter names", () => {
+  it("passes the linter", () => {
     const strict = {
       deprecatedMaintainer: ValidationSeverity.ERROR,
       emptyContinuationLine: ValidationSeverity.ERROR,
@@ -31,13 +31,13 @@ describe("Dockerfile", () => {
     assert.notDeepEqual(validate(text.replace("WORKDIR /app", "WORKDIRR /app")), []);
   });
 
-  it("has the package's version, and the port that the service listens on", () => {
+  it("contains the version of the package and the default port of the service", () => {
     assert.equal(labels["org.opencontainers.image.version"]?.replaceAll('"', ""), version);
     assert.match(text, new RegExp(`EPALM_PORT \\|\\| ${defaults.port}\\}/`));
     assert.match(text, new RegExp(`^EXPOSE ${defaults.port}$`, "m"));
   });
 
-  it("asks an address that the service has whether it is alive", () => {
+  it("uses an existing path for the health check", () => {
     const [healthcheck] = dockerfile.getHEALTHCHECKs();
     const [, path] = /\}(\/\w+)`/.exec(healthcheck?.getArgumentsContent() ?? "") ?? [];
     assert.ok(path !== undefined && path in Object(openApiDocument("0", false).paths), path);

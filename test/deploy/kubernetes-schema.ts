@@ -2,20 +2,20 @@ import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import ts from "typescript";
 
-/** A manifest, as far as tests look into it. */
+/** A manifest with the fields that the tests read. */
 export interface Manifest {
   readonly apiVersion: string;
   readonly kind: string;
-  // biome-ignore lint/suspicious/noExplicitAny: its form is what is being checked
+  // biome-ignore lint/suspicious/noExplicitAny: the tests check the structure
   readonly [key: string]: any;
 }
 
-/** Where kubernetes-models, made from Kubernetes' own OpenAPI, keeps an API version: the core has no group. */
+/** The module of kubernetes-models, generated from the OpenAPI of Kubernetes, for an API version. */
 function moduleOf({ apiVersion, kind }: Manifest): string {
   return `kubernetes-models/${apiVersion}/${kind}`;
 }
 
-/** @throws what is missing, or of another type or form than Kubernetes says */
+/** @throws for a missing value, or one that does not match the schema of Kubernetes */
 export function validateValues(manifest: Manifest): void {
   const require = createRequire(import.meta.url);
   const model = require(moduleOf(manifest))[manifest.kind];
@@ -23,8 +23,8 @@ export function validateValues(manifest: Manifest): void {
 }
 
 /**
- * Keys that Kubernetes does not know, which its schemas let pass: as excess properties of an object literal, by the
- * compiler. Returns its messages.
+ * Finds keys that Kubernetes does not know. Its schemas allow them, but the compiler reports excess properties of an
+ * object literal. Returns the messages of the compiler.
  */
 export function unknownKeys(manifests: readonly Manifest[]): string[] {
   const text = manifests
@@ -33,7 +33,7 @@ export function unknownKeys(manifests: readonly Manifest[]): string[] {
       return `export const manifest${index}: ${type} = ${JSON.stringify(manifest)};`;
     })
     .join("\n");
-  // Beside this project's packages, so that it finds them; it is never written.
+  // In the root of the project, so that imports are resolved. The file is never written.
   const path = resolve("manifests.ts");
   const options: ts.CompilerOptions = {
     strict: true,

@@ -32,7 +32,7 @@ const paths = Object.keys(Object(openApiDocument("0", false).paths));
 const kubectl = (...args: string[]) =>
   spawnSync("kubectl", args, { env: { ...process.env, KUBECONFIG: "/dev/null" }, encoding: "utf8" });
 
-/** Why `kubectl kustomize` can't be run; false where it can. Older ones know too little of kustomizations. */
+/** Why `kubectl kustomize` cannot be used, or false. Older versions do not support these kustomizations. */
 function lacksKustomize(): string | false {
   const { error, stdout } = kubectl("version", "--client", "--output=json");
   const version = error ? "none" : String(JSON.parse(stdout).clientVersion.gitVersion);
@@ -41,7 +41,7 @@ function lacksKustomize(): string | false {
   return `expected kubectl 1.21 or later, got ${version}; nothing else here runs kustomize`;
 }
 
-/** What `kubectl kustomize` makes of a folder. Needs no cluster. */
+/** The output of `kubectl kustomize` for a folder. Needs no cluster. */
 function rendered(folder: string): Manifest[] {
   const { status, stdout, stderr } = kubectl("kustomize", join(FOLDER, folder));
   assert.equal(status, 0, stderr);
@@ -54,9 +54,9 @@ function checkSchemas(all: readonly Manifest[]): void {
 }
 
 describe("Kubernetes manifests", () => {
-  it("are what Kubernetes' schemas allow, without unknown keys", () => checkSchemas(manifests));
+  it("match the schemas of Kubernetes and have no unknown keys", () => checkSchemas(manifests));
 
-  it("would be refused with a value of another type, something missing, or an unknown key", () => {
+  it("are rejected with a value of the wrong type, a missing value or an unknown key", () => {
     const broken = (spec: object): Manifest => ({ ...deployment, spec: { ...deployment.spec, ...spec } });
     assert.throws(() => validateValues(broken({ minReadySeconds: "soon" })), /minReadySeconds/);
     assert.throws(() => validateValues(broken({ selector: undefined })), /selector/);
@@ -67,7 +67,7 @@ describe("Kubernetes manifests", () => {
 
   const skip = lacksKustomize();
   for (const folder of readdirSync(FOLDER)) {
-    it(`${folder} is put together by kustomize`, { skip }, () => {
+    it(`${folder} is rendered by kustomize`, { skip }, () => {
       const all = rendered(folder);
       assert.deepEqual(all.map(({ kind }) => kind).sort(), [
         "ConfigMap",
@@ -89,7 +89,7 @@ describe("Kubernetes manifests", () => {
     });
   }
 
-  it("select the pods that the Deployment makes", () => {
+  it("select the pods of the Deployment", () => {
     const { labels } = deployment.spec.template.metadata;
     const selectors = [
       deployment.spec.selector.matchLabels,
@@ -102,7 +102,7 @@ describe("Kubernetes manifests", () => {
     assert.deepEqual([apiVersion, kind, name], [deployment.apiVersion, deployment.kind, deployment.metadata.name]);
   });
 
-  it("name the port once, and it is the one that the config listens on", () => {
+  it("use the port of the config everywhere", () => {
     assert.deepEqual(container.ports, [{ name: "http", containerPort: settings.port }]);
     assert.equal(settings.host, "0.0.0.0");
     assert.equal(only("Service").spec.ports[0].targetPort, "http");
@@ -112,7 +112,7 @@ describe("Kubernetes manifests", () => {
     assert.equal(deployment.spec.template.metadata.annotations["prometheus.io/port"], String(settings.port));
   });
 
-  it("ask addresses that the service has", () => {
+  it("use existing paths for probes and metrics", () => {
     const asked = ["startupProbe", "readinessProbe", "livenessProbe"].map((name) => container[name].httpGet.path);
     assert.deepEqual(asked, ["/readyz", "/readyz", "/healthz"]);
     for (const path of [...asked, deployment.spec.template.metadata.annotations["prometheus.io/path"]]) {
@@ -120,27 +120,27 @@ describe("Kubernetes manifests", () => {
     }
   });
 
-  it("give the service the file that the command names, under that name", () => {
+  it("mount the config file at the path in the command", () => {
     const [generated] = kustomization.configMapGenerator;
     const [volume] = pod.volumes.filter(({ configMap }: Manifest) => configMap?.name === generated.name);
     const [mount] = container.volumeMounts.filter(({ name }: Manifest) => name === volume?.name);
     assert.deepEqual(container.args, ["serve", "--config", `${mount?.mountPath}/${generated.files[0]}`]);
   });
 
-  it("wait at the end for longer than the service does", () => {
+  it("allow more time to stop than the grace time of the service", () => {
     const [sleep, pause] = container.lifecycle.preStop.exec.command;
     assert.equal(sleep, "sleep");
     assert.ok(pod.terminationGracePeriodSeconds >= Number(pause) + settings.graceSeconds + 5);
   });
 
-  it("scale on a metric that the service has", () => {
+  it("scale on a metric that the service exports", () => {
     const patch = read(join(FOLDER, "queue-scaling", "queue-metric.yaml"));
     const { registry } = new Metrics(Object(undefined), Object(undefined));
     const names = registry.getMetricsAsArray().map(({ name }) => name);
     assert.ok(names.includes(patch.spec.metrics[0].pods.metric.name));
   });
 
-  it("let the pod do nothing that it need not", () => {
+  it("restrict the privileges of the pod", () => {
     assert.equal(pod.securityContext.runAsNonRoot, true);
     assert.equal(container.securityContext.readOnlyRootFilesystem, true);
     assert.equal(container.securityContext.allowPrivilegeEscalation, false);

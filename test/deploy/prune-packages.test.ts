@@ -51,13 +51,13 @@ function install(name: string): string {
 const prune = (...args: readonly string[]) => spawnSync(process.execPath, [SCRIPT, ...args], { encoding: "utf8" });
 
 describe("scripts/prune-packages.js", () => {
-  it("leaves what runs on one platform, and every licence", () => {
+  it("keeps the files for one platform and all licences", () => {
     const root = install("linux");
     assert.equal(prune(root, "linux", "arm64").status, 0);
     assert.deepEqual(filesIn(root), kept.toSorted());
   });
 
-  it("refuses a platform that the runtime has no library for, and removes none", () => {
+  it("rejects a platform without a runtime library and removes no library", () => {
     const root = install("sunos");
     const run = prune(root, "sunos", "sparc");
     assert.equal(run.status, 1);
@@ -65,7 +65,7 @@ describe("scripts/prune-packages.js", () => {
     assert.ok(filesIn(root).includes(runtime("linux/x64")));
   });
 
-  it("says what it wants when the folder is missing", () => {
+  it("prints its usage if the folder is missing", () => {
     assert.match(prune(join(folder, "none")).stderr, /usage/);
   });
 });
