@@ -1,16 +1,19 @@
-// Packs the package as it would be published, installs it into an empty project, and tests its commands, imports and
-// types there. Usage: node scripts/check-package.js
+// Packs the package as it would be published, installs it into an empty project, and uses its commands, imports and
+// types there.      node scripts/check-package.js
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, normalize, resolve } from "node:path";
 
 const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
 const PORT = "18474";
 
-/** In the process and over HTTP, the model must return the same caption. */
+/** What packed pages may link to although it is only in the repository. */
+const REPOSITORY_ONLY = /^(CONTRIBUTING\.md|bench|deploy|examples|models\/recipe|recipes|scripts|src|test)(\/|$)/;
+
+/** Captions the same image in the process and over HTTP and compares the two. */
 const PROGRAM = `
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -33,7 +36,7 @@ assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
 console.log("installed into an empty project: load() and the client return " + JSON.stringify(one.text));
 `;
 
-/** A user's file. The expected error proves that the types are not `any`. */
+/** A user's file. The rejected option shows that the types are not \`any\`. */
 const TYPED = `
 import { load, type Model } from "epalm";
 import { EpalmClient, type Answer } from "epalm/sdk";
@@ -42,7 +45,7 @@ const model: Model = await load("folder");
 const text: string = (await model.caption("photo.jpg", { maxNewTokens: 3 })).text;
 const answer: Answer = await new EpalmClient({ baseUrl: "http://localhost" }).caption("photo.jpg");
 const config: FedMaeConfig = readFedMaeConfig("clients.yaml");
-// @ts-expect-error: a number is expected
+// @ts-expect-error: expected a number
 await model.caption("photo.jpg", { maxNewTokens: "three" });
 export { answer, config, text };
 `;
@@ -69,7 +72,7 @@ try {
 /** Packs the package and returns the path of the tarball. */
 function checkTarball() {
   const output = run("npm", ["pack", "--json", "--pack-destination", work], process.cwd());
-  // The output of prepack precedes the JSON.
+  // The output of prepack comes first.
   const [packed] = Object.values(JSON.parse(output.slice(output.search(/^[[{]$/m))));
   const files = packed.files.map(({ path }) => path);
   const needed = [
@@ -78,27 +81,31 @@ function checkTarball() {
     "LICENSE",
     "NOTICE",
     "THIRD-PARTY.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
     "models/manifest.schema.json",
     ...exported(),
     ...tracked("src/server/page"),
+    ...tracked("docs"),
   ];
   for (const name of needed) assert.ok(files.includes(name), `${name} is not in the package`);
   const allowed =
-    /^(dist\/src\/.+\.(js|d\.ts)|src\/server\/page\/[^/]+|models\/(manifest\.schema\.json|default\/.+)|[A-Z-]+(\.md)?|package\.json)$/;
+    /^(dist\/src\/.+\.(js|d\.ts)|src\/server\/page\/[^/]+|models\/(manifest\.schema\.json|default\/.+)|docs\/[\w-]+\.(md|svg)|docs\/decisions\/[\w-]+\.md|[A-Z-]+(\.md)?|package\.json)$/;
+  checkLinks(files);
   assert.deepEqual(
     files.filter((name) => !allowed.test(name)),
     [],
-    "the package contains unneeded files",
+    "the package contains files that users do not need",
   );
   for (const name of files.filter((file) => file.startsWith("dist/src/"))) {
     const source = name.replace("dist/", "").replace(/\.(d\.ts|js)$/, ".ts");
-    assert.ok(existsSync(source), `${name} remains from a deleted source file`);
+    assert.ok(existsSync(source), `${name} is left over from a source file that no longer exists`);
   }
   console.log(`package: ${files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
   return join(work, packed.filename);
 }
 
-/** All files that package.json refers to. */
+/** Files that package.json names in exports, bin and browser. */
 function exported() {
   const { exports, bin, browser } = JSON.parse(readFileSync("package.json", "utf8"));
   const targets = Object.values(exports).flatMap((entry) => (typeof entry === "string" ? entry : Object.values(entry)));
@@ -107,14 +114,28 @@ function exported() {
   );
 }
 
+/** Relative links of the packed pages must lead to packed files or folders. */
+function checkLinks(files) {
+  for (const page of files.filter((name) => name.endsWith(".md") && name !== "CHANGELOG.md")) {
+    for (const [, target] of readFileSync(page, "utf8").matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)) {
+      const path = normalize(join(dirname(page), target)).replace(/\/$/, "");
+      const isPacked = files.some((name) => name === path || name.startsWith(`${path}/`));
+      assert.ok(isPacked || REPOSITORY_ONLY.test(path), `${page} links to ${path}, which is not in the package`);
+    }
+  }
+}
+
 function tracked(folder) {
   return execFileSync("git", ["ls-files", folder], { encoding: "utf8" }).trim().split("\n");
 }
 
 function installInto(tarball) {
   mkdirSync(project);
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }));
-  // As in docs/deployment.md: otherwise onnxruntime-node downloads GPU libraries on every x64 Linux.
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({ name: "empty", private: true, type: "module" }),
+  );
+  // Otherwise onnxruntime-node downloads GPU libraries on every x64 Linux (docs/deployment.md).
   const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" };
   run("npm", ["install", "--omit=dev", "--no-audit", "--no-fund", tarball], project, environment);
   for (const name of ["onnxruntime-node", "sharp"]) {
@@ -131,8 +152,11 @@ async function useIt() {
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
   epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", join(work, "tiny"));
-  assert.match(epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"), /"text"/);
-  // Without --model, the service uses the model that is bundled with the package.
+  assert.match(
+    epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"),
+    /"text"/,
+  );
+  // Without a model, the service uses the one that comes with the package.
   const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,
     detached: true,
@@ -145,7 +169,7 @@ async function useIt() {
     const said = run("node", ["use.js", BUNDLED, PICTURE, PORT], project);
     console.log(said.trim());
   } finally {
-    // Terminates the whole process group: npx and the service that it started.
+    // The whole process group: npx and the service that it started.
     process.kill(-server.pid, "SIGTERM");
     await exit;
   }
