@@ -131,10 +131,7 @@ function tracked(folder) {
 
 function installInto(tarball) {
   mkdirSync(project);
-  writeFileSync(
-    join(project, "package.json"),
-    JSON.stringify({ name: "empty", private: true, type: "module" }),
-  );
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }));
   // Otherwise onnxruntime-node downloads GPU libraries on every x64 Linux (docs/deployment.md).
   const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" };
   run("npm", ["install", "--omit=dev", "--no-audit", "--no-fund", tarball], project, environment);
@@ -152,10 +149,7 @@ async function useIt() {
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
   epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", join(work, "tiny"));
-  assert.match(
-    epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"),
-    /"text"/,
-  );
+  assert.match(epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"), /"text"/);
   // Without a model, the service uses the one that comes with the package.
   const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,
