@@ -19,7 +19,14 @@ import { writeIconFolder } from "./data/images/icon-folders.js";
 import { makeSamples } from "./data/samples.js";
 import { trainingStyles } from "./data/text/concepts.js";
 import { trainAudioEncoder } from "./encoders/audio-encoder.js";
-import { backbonesIn, encoderFolders, modalitiesIn, takesAllOf } from "./encoders/backbones.js";
+import {
+  backbonesIn,
+  encoderFolders,
+  LANGUAGE_MODEL,
+  modalitiesIn,
+  stateLicences,
+  takesAllOf,
+} from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
 import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
 import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
@@ -38,9 +45,7 @@ const OUTPUT_BLOCK_STEPS = 650;
 /** The image encoder before it has an output block. */
 const ENCODER_WITHOUT_OUTPUT_BLOCK = "encoder-without-readout";
 
-const LANGUAGE_MODEL = "lm";
-
-/** Training steps of the audio encoder. */
+/** Steps that the encoder of sounds is trained for. */
 const AUDIO_STEPS = 2000;
 
 /** Training steps of the clip encoder. */
@@ -219,6 +224,7 @@ async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
   const output = join(work, "model");
   if (existsSync(output) && (await takesAllOf(work, output))) return;
   rmSync(output, { recursive: true, force: true });
+  stateLicences(work);
   await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
@@ -260,6 +266,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   const folder = join(work, "bundle", basename(output));
   const recipes = recipesIn(work, say);
   rmSync(folder, { recursive: true, force: true });
+  stateLicences(work);
   await buildModel({
     ...backbonesIn(work, "int8"),
     output: folder,

@@ -1,8 +1,11 @@
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BuildOptions, type Modality, modalitiesOf, openModelFolder, type Precision } from "../../../src/index.js";
 
 /** The frozen parts of the bundled model. */
+
+/** The language model's folder in the folder of the build. */
+export const LANGUAGE_MODEL = "lm";
 
 /** In the folder of the build. */
 export const encoderFolders: Readonly<Record<Modality, string>> = {
@@ -25,6 +28,13 @@ export async function takesAllOf(work: string, model: string): Promise<boolean> 
   return modalitiesOf(manifest).join() === modalitiesIn(work).join();
 }
 
+/** Writes a card that states the licence into each backbone's folder, from which `buildModel` takes it over. */
+export function stateLicences(work: string): void {
+  for (const part of [...modalitiesIn(work).map((modality) => encoderFolders[modality]), LANGUAGE_MODEL]) {
+    writeFileSync(join(work, part, "README.md"), "---\nlicense: apache-2.0\n---\n");
+  }
+}
+
 /** The encoders that are there and the decoder, as a model folder is built of them. */
 export function backbonesIn(
   work: string,
@@ -39,6 +49,6 @@ export function backbonesIn(
     name: "scenes",
     encoder: encoder("image"),
     otherEncoders: modalitiesIn(work).slice(1).map(encoder),
-    decoder: source("lm"),
+    decoder: source(LANGUAGE_MODEL),
   };
 }
