@@ -36,7 +36,7 @@ assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
 console.log("installed into an empty project: load() and the client return " + JSON.stringify(one.text));
 `;
 
-/** A user's file. The rejected option shows that the types are not \`any\`. */
+/** A user's file. The rejected option shows that the types are not `any`. */
 const TYPED = `
 import { load, type Model } from "epalm";
 import { EpalmClient, type Answer } from "epalm/sdk";
