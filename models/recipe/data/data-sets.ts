@@ -5,26 +5,29 @@ import { type AudioSetOptions, writeAudioSet } from "./audio/audio-sets.js";
 import { type ClipSetOptions, writeClipSet } from "./clips/clip-sets.js";
 import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
 
-/** What the bundled model learns from and is measured on. Seeds are so far apart that nothing is in two sets. */
+/**
+ * The data on which the bundled model is trained and evaluated. The seeds are far enough apart that no example occurs
+ * in two sets.
+ */
 
-/** Pixels along a picture's side, for every part. */
+/** Side of an image in pixels, for all parts of the build. */
 export const SIDE = 112;
 
-/** The last two are for tests alone: a style that training never sees, and scenes that it never sees. */
+/** The last two are for tests only: a style and scenes that training never sees. */
 const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>> = {
   train: { count: 8000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 };
 
-/** The last two are for tests alone: timbres that training never hears, and combinations that it never hears. */
+/** The last two are for tests only: timbres and combinations that training never hears. */
 const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
 };
 
-/** The last two are for tests alone: a style that training never sees, and combinations that it never sees. */
+/** The last two are for tests only: a style and combinations that training never sees. */
 const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
   train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
   style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
@@ -32,7 +35,7 @@ const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "o
 };
 
 interface Maker {
-  /** In the folder of the build. */
+  /** Folder of the sets, relative to the folder of the build. */
   readonly folder: string;
   readonly sets: readonly string[];
   make(name: string, folder: string, onMade: (count: number) => void): Promise<void>;
@@ -66,7 +69,7 @@ const makers: Readonly<Record<Modality, Maker>> = {
 };
 
 export interface MakeOptions {
-  /** Folder of everything that is made on the way. */
+  /** Folder of the build, with all intermediate results. */
   readonly work: string;
   readonly say: (what: string) => void;
 }
@@ -75,12 +78,12 @@ export async function makeSets(modality: Modality, options: MakeOptions): Promis
   for (const name of makers[modality].sets) await makeSet(modality, name, options);
 }
 
-/** The folder of a set, which is made if it is not there yet. */
+/** Returns the folder of a set, which is made if it does not exist yet. */
 export async function makeSet(modality: Modality, name: string, { work, say }: MakeOptions): Promise<string> {
   const folder = setFolder(work, modality, name);
   if (existsSync(join(folder, "labels.jsonl"))) return folder;
   await makers[modality].make(name, folder, (count) => {
-    if (count % 1000 === 0) say(`${folder}: ${count}`);
+    if (count % 1000 === 0) say(`${folder}: ${count} written`);
   });
   return folder;
 }

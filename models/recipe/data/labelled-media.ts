@@ -7,7 +7,7 @@ export interface LabelledMedium extends Labelled {
   readonly path: string;
 }
 
-/** @param set folder of a set with `labels.jsonl` */
+/** @param set folder of a set, with `labels.jsonl` */
 export function readLabelledMedia(set: string, modality: Modality): LabelledMedium[] {
   const lines = readFileSync(join(set, "labels.jsonl"), "utf8").trim().split("\n");
   return lines.map((line) => {

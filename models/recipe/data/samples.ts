@@ -14,9 +14,9 @@ import type { Background, ColorName, Place, Scene } from "./images/scene.js";
 import { drawable } from "./images/scene-sets.js";
 import { type Concept, HELD_OUT, readConcepts, readDrawableConcepts, type Style } from "./text/concepts.js";
 
-/** Pixels: the model sees less, people see more. */
+/** Pixels: more than the model's input has, for the people who look at the samples. */
 const SIDE = 320;
-/** Icons are drawn no larger than 96 pixels. */
+/** Pixels. The icons of clips are scaled up from at most 96 pixels. */
 const CLIP_SIDE = 160;
 
 interface Sample {
@@ -24,7 +24,7 @@ interface Sample {
   readonly objects: readonly (readonly [name: string, place: Place])[];
 }
 
-/** In the style that nothing was trained on. */
+/** Scenes in the held-out style. */
 const samples: Readonly<Record<string, Sample>> = {
   "red-apple": { background: { color: "blue", texture: "plain" }, objects: [["red apple", "middle"]] },
   "cat-and-hamburger": {
@@ -92,17 +92,17 @@ const makers: Readonly<Record<Modality, (folder: string) => Promise<void>>> = {
   video: drawClips,
 };
 
-/** Makes the media that the page offers and the README needs about. */
+/** Makes the sample media for the page of `epalm serve` and for the README. */
 export async function makeSamples(folder: string, modalities: readonly Modality[]): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const modality of modalities) await makers[modality](folder);
 }
 
-/** In timbres that nothing was trained on. */
+/** Renders the audio samples with the held-out timbres. */
 async function playAudio(folder: string): Promise<void> {
   for (const [index, [name, scene]] of Object.entries(audioScenes).entries()) {
     const [random = Math.random] = randomStreams(index, 1);
-    // Nobody speaks in them.
+    // The scenes contain no voice.
     const samples = renderScene(scene, { timbre: "held-out", spoken: new Map(), random });
     writeFileSync(join(folder, `${name}.wav`), encodeWav(samples));
   }
@@ -115,7 +115,7 @@ async function drawClips(folder: string): Promise<void> {
     const [random = Math.random] = randomStreams(index, 1);
     const [object = ""] = name.split("-");
     const thing = drawn.find((concept) => concept.name === object);
-    if (!thing) throw new Error(`sample ${name}: no concept is called ${object}`);
+    if (!thing) throw new Error(`sample ${name}: no concept is named '${object}'`);
     const frames = await drawClip({ background, event: event(thing) }, { rasters, side: CLIP_SIDE, random });
     await writeVideo(join(folder, `${name}.mp4`), frames, { framesPerSecond: FRAMES_PER_SECOND, loss: 20 });
   }
@@ -130,7 +130,7 @@ async function drawImages(folder: string): Promise<void> {
       background,
       objects: objects.map(([object, place]) => {
         const concept = concepts.get(object);
-        if (!concept) throw new Error(`sample ${name}: no concept is called ${object}`);
+        if (!concept) throw new Error(`sample ${name}: no concept is named '${object}'`);
         return { concept, place };
       }),
     };

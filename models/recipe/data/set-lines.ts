@@ -5,20 +5,20 @@ import type { Modality } from "../../../src/index.js";
 import type { LabelledImage } from "../../../src/training/index.js";
 import { pick } from "./images/scene.js";
 
-/** All that is known of a medium of a set. */
+/** Everything that is known about a medium of a set. */
 export interface Described {
-  /** One, or several in other words each. */
+  /** One caption, or several wordings. */
   readonly caption: string | readonly string[];
   readonly questions: Iterable<{ readonly type: string; readonly question: string; readonly answer: string }>;
-  /** For the encoder. */
+  /** Labels for the encoder. */
   readonly labels: LabelledImage["labels"];
-  /** Of pictures: what is where. */
+  /** Objects and their boxes; images only. */
   readonly regions?: LabelledImage["regions"];
 }
 
 /**
- * What stands beside the media of a set: `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`),
- * `question-types.jsonl`, a line per question, and `labels.jsonl` (for `epalm fedmae finetune`).
+ * The files beside the media of a set: `captions.jsonl` and `questions.jsonl` (for `epalm train` and `eval`),
+ * `question-types.jsonl`, with one line per question, and `labels.jsonl` (for `epalm fedmae finetune`).
  */
 export class SetLines {
   readonly #lines: Readonly<Record<"captions" | "questions" | "question-types" | "labels", string[]>> = {
@@ -30,7 +30,7 @@ export class SetLines {
 
   constructor(private readonly modality: Modality) {}
 
-  /** @param path of the medium, from the set's folder */
+  /** @param path path of the medium, relative to the folder of the set */
   add(path: string, { caption, questions, ...labels }: Described): void {
     const medium = { [this.modality]: path };
     this.#lines.captions.push(JSON.stringify({ ...medium, caption }));
@@ -48,13 +48,13 @@ export class SetLines {
   }
 }
 
-/** Questions that are written per medium, of those that its scene allows. */
+/** Number of questions per medium, chosen from those that its scene allows. */
 const QUESTIONS_PER_MEDIUM = 3;
 
-/** How often a question of a rare type is asked where another would be. */
+/** Probability that a question of a rare type is kept when it is drawn. */
 const RARE_SHARE = 0.4;
 
-/** @param rare types that have two answers: half of them are guessed */
+/** @param rare types with two possible answers, of which half are right by chance; they are asked less often */
 export function someQuestions<Q extends { readonly type: string }>(
   all: readonly Q[],
   random: Random,

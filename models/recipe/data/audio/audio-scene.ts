@@ -1,9 +1,12 @@
 import type { Random } from "../../../../src/core/random.js";
 import { pick } from "../images/scene.js";
 
-/** A sound before it is made: what happens, how loud, how far away, before what. Captions, questions and labels follow from it. */
+/**
+ * An audio scene before it is rendered: its events, loudness, distance and background. Captions, questions and labels
+ * are derived from it.
+ */
 export interface AudioScene {
-  /** One, or two in their order. */
+  /** One event, or two in their order. */
   readonly events: readonly AudioEvent[];
   readonly loudness: Loudness;
   readonly distance: Distance;
@@ -49,7 +52,7 @@ export const backgrounds = ["silence", "hiss", "hum", "crackle"] as const;
 export type Background = (typeof backgrounds)[number];
 
 export const MAX_BEEPS = 5;
-/** More slow ones do not fit beside another event. */
+/** More slow beeps do not fit beside another event. */
 const MAX_SLOW_BEEPS_OF_TWO = 3;
 
 const TWO_EVENTS_SHARE = 0.5;
@@ -70,7 +73,7 @@ function anyScene(random: Random): AudioScene {
   const chosen = new Set<Source>();
   while (chosen.size < count) chosen.add(pick(random, sources));
   const events = Array.from(chosen, (source) => randomEvent(random, source, count));
-  // Behind noise, nothing else could be told.
+  // Behind noise, no other background can be recognised.
   const isNoise = count === 1 && chosen.has("noise");
   const silent = isNoise || random() < SILENCE_SHARE;
   return {
@@ -102,7 +105,7 @@ function randomEvent(random: Random, source: Source, events: number): AudioEvent
   }
 }
 
-/** Pairs of sources, in either order, whose places in the list sum to a multiple of it. */
+/** A pair of sources, in either order, is held out if the sum of their indices is a multiple of this number. */
 const HELD_OUT_PAIRS = 5;
 
 const heldOutPitches: Readonly<Partial<Record<PitchedSource, Pitch>>> = {
@@ -113,7 +116,10 @@ const heldOutPitches: Readonly<Partial<Record<PitchedSource, Pitch>>> = {
 
 const heldOutBeeps: Readonly<Record<Speed, number>> = { slow: 4, fast: 2 };
 
-/** What training never hears: some pairs of sources, instruments at some pitches, numbers of beeps at some speeds. */
+/**
+ * Whether a scene has a combination that training never hears: some pairs of sources, instruments at some pitches, and
+ * numbers of beeps at some speeds.
+ */
 export function hasHeldOutCombination({ events }: AudioScene): boolean {
   const places = events.map(({ source }) => sources.indexOf(source));
   const isPair = places.length === 2 && places.reduce((sum, place) => sum + place, 0) % HELD_OUT_PAIRS === 0;

@@ -9,7 +9,7 @@ import { renderScene } from "./render-scene.js";
 import { speakNumbers } from "./speech.js";
 import { encodeWav } from "./wav.js";
 
-/** A set of sounds with all that is known of them: for the encoder's labels, captions, questions. */
+/** A set of audio files with their labels, captions and questions. */
 export interface AudioSetOptions {
   readonly folder: string;
   readonly count: number;
@@ -19,7 +19,7 @@ export interface AudioSetOptions {
   readonly onAudio?: ((done: number) => void) | undefined;
 }
 
-/** Two answers are for them. */
+/** Question types with two possible answers. */
 const rare: ReadonlySet<AudioQuestionType> = new Set([
   "exists",
   "sounds",
@@ -30,7 +30,7 @@ const rare: ReadonlySet<AudioQuestionType> = new Set([
   "speed",
 ]);
 
-/** Makes sounds, and writes beside them what `SetLines` says. The same options make the same set. */
+/** Writes the audio files of a set and the files of `SetLines`. The same options give the same set. */
 export async function writeAudioSet(options: AudioSetOptions): Promise<void> {
   const { folder, count, seed, timbre, onAudio } = options;
   const spoken = await speakNumbers(timbre);

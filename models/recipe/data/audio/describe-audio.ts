@@ -22,7 +22,7 @@ function describeEvent(event: AudioEvent): string {
   }
 }
 
-/** "a bell"; "beeps" and "noise" stand alone. */
+/** "a bell"; "beeps" and "noise" have no article. */
 function named(source: Source): string {
   return source === "beeps" || source === "noise" ? source : withArticle(source);
 }
@@ -32,7 +32,7 @@ const behind = (scene: AudioScene, words: string) =>
     ? ""
     : ` ${words} ${scene.background === "hiss" ? "hiss" : withArticle(scene.background)}`;
 
-/** The same content in several wordings; the first is the plainest. */
+/** Several wordings of the same content, the simplest first. */
 export function captionsOf(scene: AudioScene): string[] {
   const events = scene.events.map(describeEvent);
   const away = scene.distance === "far" ? "far away" : "near";
@@ -63,13 +63,13 @@ export const audioQuestionTypes = [
 export type AudioQuestionType = (typeof audioQuestionTypes)[number];
 
 export interface AudioQuestion {
-  /** What the card's table groups by. */
+  /** Question type, by which the tables of the model card are grouped. */
   readonly type: AudioQuestionType;
   readonly question: string;
   readonly answer: string;
 }
 
-/** One question of each type that the scene allows; yes and no, and both of two, are in balance. */
+/** One question of each type that the scene allows. Yes and no are balanced, and so are both of two alternatives. */
 export function audioQuestionsOf(scene: AudioScene, random: Random): AudioQuestion[] {
   const { events, loudness, distance, background } = scene;
   const present = events.map(({ source }) => source);
@@ -133,7 +133,7 @@ function aboutEvent(event: AudioEvent): AudioQuestion[] {
         question: "are the beeps slow or fast",
         answer: event.speed,
       };
-      // One beep has no speed.
+      // A single beep has no speed.
       return [
         { type: "beeps", question: "how many beeps are there", answer: count },
         ...(event.count > 1 ? [speed] : []),
@@ -157,13 +157,13 @@ function aboutEvent(event: AudioEvent): AudioQuestion[] {
   }
 }
 
-/** What `soundLabels` speaks of. */
+/** The attributes of `audioLabels`. */
 export const audioAttributes: readonly string[] = [
   ...["loudness", "distance", "background", "sounds", "first", "second", "first pitch", "second pitch"],
   ...["direction", "noise color", "word", "beeps", "speed"],
 ];
 
-/** What the encoder learns to tell, per attribute. */
+/** The labels that the encoder learns to predict, by attribute. */
 export function audioLabels({ events, loudness, distance, background }: AudioScene): Record<string, string> {
   const labels: Record<string, string> = { loudness, distance, background, sounds: String(events.length) };
   events.forEach((event, place) => {

@@ -25,26 +25,26 @@ import {
 import type { SpokenNumbers } from "./speech.js";
 
 /**
- * How a source sounds: in ways that training hears, or in one that it never hears. Each instrument below says what
- * sets the held-out one apart.
+ * How a source sounds: in ways that training hears, or in one that it never hears. The comment of each source describes
+ * its held-out timbre.
  */
 export type Timbre = "training" | "held-out";
 
-/** A source at work. */
+/** How an event is played. */
 interface Playing {
   readonly seconds: number;
   readonly timbre: Timbre;
   readonly random: Random;
 }
 
-/** Hertz; between them are gaps, so that nobody has to call a pitch low that is almost middle. */
+/** Ranges in hertz, with gaps between them so that no pitch is ambiguous. */
 const pitchRanges: Readonly<Record<Pitch, readonly [number, number]>> = {
   low: [110, 200],
   middle: [320, 560],
   high: [900, 1600],
 };
 
-/** What is heard of an event: at most so many seconds, its largest sample 1. */
+/** Renders an event with a peak of 1. Beeps and voices have lengths of their own; all other events last `seconds`. */
 export function playEvent(event: AudioEvent, playing: Playing, spoken: SpokenNumbers): Signal {
   const { random } = playing;
   switch (event.source) {
@@ -76,7 +76,7 @@ const instruments: Readonly<Record<PitchedSource, (frequency: number, playing: P
   bell,
 };
 
-/** A sine wave, perhaps with a weak octave; held out: a triangle wave. */
+/** A sine wave, sometimes with a weak octave; held out: a triangle wave. */
 function tone(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const octave = random() < 0.5 ? 0 : between(random, 0, 0.08);
   const sizes = timbre === "training" ? [1, octave] : [1, 0, 1 / 9, 0, 1 / 25, 0, 1 / 49];
@@ -87,14 +87,14 @@ function tone(frequency: number, { seconds, timbre, random }: Playing): Signal {
   );
 }
 
-/** A plucked string (Karplus and Strong 1983); held out: plucked harder and damped more, on a body that rings. */
+/** A plucked string (Karplus and Strong 1983); held out: plucked harder, damped more and with a resonant body. */
 function guitar(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const held = timbre === "held-out";
   const period = SAMPLING_RATE / frequency;
-  // The share of the next sample: a mean of two would damp high strings within milliseconds.
+  // Weight of the next sample: averaging two samples equally would damp high strings within milliseconds.
   const share = Math.min(0.5, (600 / frequency) ** 3 / 2);
   const length = Math.floor(period + share - 0.1);
-  // The fraction of a sample that is missing for the right pitch (Jaffe and Smith 1983).
+  // The fraction of a sample that the delay line lacks for the exact pitch (Jaffe and Smith 1983).
   const missing = period + share - length;
   const tuning = (1 - missing) / (1 + missing);
   const brightness = held ? 7000 : betweenRatios(random, 1500, 4500);
@@ -125,7 +125,9 @@ function guitar(frequency: number, { seconds, timbre, random }: Playing): Signal
   return faded(sum(atPeakOne(plucked), body), 0.001, 0.05);
 }
 
-/** Registers of pipes, by harmonic; the held-out one is hollow: odd harmonics. */
+/**
+ * Amplitudes of the harmonics of each organ register. The held-out register sounds hollow: its odd harmonics dominate.
+ */
 const registers = [
   [1, 0.6, 0, 0.4, 0, 0, 0, 0.3],
   [1, 0.8, 0.5, 0.3, 0.2, 0.2],
@@ -134,7 +136,7 @@ const registers = [
 ];
 const HELD_OUT_REGISTER = [1, 0.1, 0.7, 0.1, 0.5, 0, 0.35];
 
-/** Pipes that sound as long as the key is held. */
+/** Pipes with a tremulant that sound for the whole length; held out: another register. */
 function organ(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const register = timbre === "training" ? pick(random, registers) : HELD_OUT_REGISTER;
   const sizes = register.map((size) => size * between(random, 0.8, 1.2));
@@ -148,7 +150,7 @@ function organ(frequency: number, { seconds, timbre, random }: Playing): Signal 
   );
 }
 
-/** Breath and a tone with vibrato; held out: overblown, its octave strong, and of faster vibrato. */
+/** Breath noise and a tone with vibrato; held out: overblown, with a strong octave and a faster vibrato. */
 function flute(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const held = timbre === "held-out";
   const rate = held ? between(random, 6.8, 7.6) : between(random, 4, 6);
@@ -163,7 +165,7 @@ function flute(frequency: number, { seconds, timbre, random }: Playing): Signal 
   return faded(sum(pipe, scaled(breath, held ? 0.5 : between(random, 0.15, 0.4))), 0.1, 0.12);
 }
 
-/** A bowed string: many harmonics, shaped by the body, with vibrato; held out: another body, darker. */
+/** A bowed string with vibrato and many harmonics, shaped by the resonances of the body; held out: a darker body. */
 function violin(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const held = timbre === "held-out";
   const rate = between(random, 5, 6.5);
@@ -181,10 +183,10 @@ function violin(frequency: number, { seconds, timbre, random }: Playing): Signal
 
 /** Partials of a church bell, as multiples of the strike tone: hum, prime, tierce, quint, nominal and above. */
 const CHURCH_BELL = [0.5, 1, 1.2, 1.5, 2, 2.67, 3, 4.2, 5.4];
-/** Of a tube that hangs: squares of odd numbers; the strike tone is an octave below the third of these. */
+/** Partials of a hanging tube: squares of odd numbers; the strike tone is an octave below the third of them. */
 const TUBULAR_BELL = [0.62, 1.21, 2, 2.99, 4.17, 5.56];
 
-/** Partials that are no harmonics, the higher the sooner gone; held out: a tubular bell. */
+/** Inharmonic partials, of which higher ones decay sooner; held out: a tubular bell. */
 function bell(frequency: number, { seconds, timbre, random }: Playing): Signal {
   const decay = between(random, 0.5, 1.1);
   const ratios = timbre === "training" ? CHURCH_BELL : TUBULAR_BELL;
@@ -200,7 +202,7 @@ function bell(frequency: number, { seconds, timbre, random }: Playing): Signal {
   );
 }
 
-/** A skin whose tone falls, and a short noise; held out: a smaller drum with a longer, brighter noise. */
+/** A drumhead whose pitch falls, and a short noise; held out: a smaller drum with a longer, brighter noise. */
 function drum({ seconds, timbre, random }: Playing): Signal {
   const held = timbre === "held-out";
   const frequency = held ? between(random, 200, 250) : betweenRatios(random, 60, 150);
@@ -214,7 +216,10 @@ function drum({ seconds, timbre, random }: Playing): Signal {
   return sum(skin, scaled(decaying(stroke, held ? 0.09 : between(random, 0.02, 0.05)), held ? 1 : 0.7));
 }
 
-/** From one pitch to another an octave or two away, in equal ratios; held out: in equal steps of Hertz, and trembling. */
+/**
+ * Glides between two pitches that are one to two octaves apart, evenly on a logarithmic scale; held out: evenly in
+ * hertz and with vibrato.
+ */
 function whistle(direction: Direction, { seconds, timbre, random }: Playing): Signal {
   const low = betweenRatios(random, 250, 700);
   const high = low * 2 ** between(random, 1, 2);
@@ -227,13 +232,13 @@ function whistle(direction: Direction, { seconds, timbre, random }: Playing): Si
   return faded(partialsOver(seconds, partials, frequencyAt), 0.03, 0.03);
 }
 
-/** Seconds from one beep to the next. */
+/** Seconds between the starts of two beeps. */
 const beepPeriods: Readonly<Record<Speed, readonly [number, number]>> = {
   slow: [0.34, 0.4],
   fast: [0.13, 0.17],
 };
 
-/** A sine wave or a square one; held out: two tones at once, as telephones have them. */
+/** Sine or square waves; held out: two tones at once, as in telephones. */
 function beeps(event: AudioEvent & { source: "beeps" }, { timbre, random }: Playing): Signal {
   const period = between(random, ...beepPeriods[event.speed]);
   const frequency = betweenRatios(random, 500, 1500);
@@ -256,7 +261,7 @@ function beeps(event: AudioEvent & { source: "beeps" }, { timbre, random }: Play
   return all;
 }
 
-/** Noise whose power falls by 0, 3 or 6 dB an octave; held out: in gusts. */
+/** Noise whose power falls by 0, 3 or 6 dB per octave; held out: in gusts. */
 function noise(color: NoiseColor, { seconds, timbre, random }: Playing): Signal {
   const white = whiteNoise(seconds, random);
   const colored = color === "white" ? white : color === "pink" ? pinkNoise(white) : brownNoise(white);
@@ -269,7 +274,9 @@ function noise(color: NoiseColor, { seconds, timbre, random }: Playing): Signal 
   );
 }
 
-/** White noise behind three one-pole low-passes that fall by 3 dB an octave together (P. Kellet's economy filter). */
+/**
+ * White noise filtered by three one-pole low-passes that together fall by 3 dB per octave (P. Kellet's economy filter).
+ */
 function pinkNoise(white: Signal): Signal {
   let [a, b, c] = [0, 0, 0];
   return white.map((value) => {
@@ -280,12 +287,12 @@ function pinkNoise(white: Signal): Signal {
   });
 }
 
-/** White noise, summed up; what lies below 30 Hertz is left out. */
+/** Integrated white noise without the frequencies below 30 hertz. */
 function brownNoise(white: Signal): Signal {
   return highPass(lowPass(white, 20), 30);
 }
 
-/** Up and down again and again, along a sine or a saw; held out: along a triangle. */
+/** A pitch that rises and falls repeatedly, along a sine or a sawtooth; held out: along a triangle. */
 function siren({ seconds, timbre, random }: Playing): Signal {
   const rate = between(random, 1.6, 3);
   const middle = betweenRatios(random, 600, 1000);

@@ -19,22 +19,22 @@ import {
 } from "./signals.js";
 import type { SpokenNumbers } from "./speech.js";
 
-/** Seconds. */
+/** Length of an audio scene in seconds. */
 const LENGTH = [2.2, 2.5] as const;
-/** Seconds before, between and behind events. */
+/** Seconds before, between and after events. */
 const START = [0.02, 0.2] as const;
 const PAUSE = [0.08, 0.18] as const;
 const REST = 0.1;
-/** Seconds that one of two events takes at most. */
+/** Length of each of two events in seconds, at most. */
 const ONE_OF_TWO = [0.85, 1] as const;
 
-/** The largest sample: far enough apart that nobody has to call a sound loud that is almost quiet. */
+/** Peak amplitudes, far enough apart that no loudness is ambiguous. */
 const peaks: Readonly<Record<Loudness, readonly [number, number]>> = {
   loud: [0.35, 0.9],
   quiet: [0.02, 0.06],
 };
 
-/** Of a background, beside the events. */
+/** Amplitude of a background relative to the events. */
 const BACKGROUND_SIZES = [0.02, 0.05] as const;
 
 export interface RenderOptions {
@@ -43,7 +43,7 @@ export interface RenderOptions {
   readonly random: Random;
 }
 
-/** The samples of a sound of two seconds and a bit. */
+/** Renders an audio scene of 2.2 to 2.5 seconds at 16 kHz. */
 export function renderScene(scene: AudioScene, { timbre, spoken, random }: RenderOptions): Signal {
   const seconds = between(random, ...LENGTH);
   const dry = new Float32Array(samplesOf(seconds));
@@ -65,7 +65,7 @@ export function renderScene(scene: AudioScene, { timbre, spoken, random }: Rende
   return scaled(atPeakOne(mixed), betweenRatios(random, ...peaks[scene.loudness]));
 }
 
-/** From afar, the room is louder than the sound, and high frequencies are gone. */
+/** From far away, the reverberation is louder than the direct sound, and high frequencies are damped. */
 function atDistance(dry: Signal, distance: Distance, random: Random): Signal {
   if (distance === "near") return dry;
   const muffled = lowPass(dry, between(random, 2500, 4000));

@@ -1,32 +1,34 @@
 import type { Random } from "../../../../src/core/random.js";
 import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
 
-/** What sounds are made of: samples at 16 kHz. Times are in seconds, frequencies in Hertz. */
+/** Samples at 16 kHz. In this file, times are in seconds and frequencies in hertz. */
 export type Signal = Float32Array;
 
 export const samplesOf = (seconds: number) => Math.round(seconds * SAMPLING_RATE);
 
 export const between = (random: Random, low: number, high: number) => low + (high - low) * random();
 
-/** Even over the logarithm: of frequencies and of times of decay. */
+/** Uniform in the logarithm; used for frequencies and decay times. */
 export const betweenRatios = (random: Random, low: number, high: number) => low * (high / low) ** random();
 
 export function signal(seconds: number, at: (seconds: number, sample: number) => number): Signal {
   return Float32Array.from({ length: samplesOf(seconds) }, (_, i) => at(i / SAMPLING_RATE, i));
 }
 
-/** A sine wave among others: its frequency as a multiple of the tone's, its size, and how soon it dies away. */
+/** A sine wave that is part of a tone. */
 export interface Overtone {
+  /** Frequency as a multiple of the tone's frequency. */
   readonly ratio: number;
+  /** Initial amplitude. */
   readonly size: number;
-  /** Seconds until it has fallen to 1/e; default: never. */
+  /** Seconds until the amplitude has fallen to 1/e. Default: no decay. */
   readonly decay?: number | undefined;
 }
 
-/** Above it, a sine wave would come back as another. */
+/** Higher frequencies, in hertz, are left out because they would alias. */
 const HIGHEST = 0.47 * SAMPLING_RATE;
 
-/** Sine waves that follow one frequency. */
+/** The sum of sine waves whose frequencies are multiples of one varying frequency. */
 export function partialsOver(
   seconds: number,
   partials: readonly Overtone[],
@@ -71,7 +73,7 @@ export function highPass(input: Signal, cutoff: number): Signal {
   return input.map((value, i) => value - (low[i] as number));
 }
 
-/** Up in a line at the beginning, down at the end. */
+/** Fades in and out linearly. */
 export function faded(input: Signal, attack: number, release: number): Signal {
   const [up, down] = [Math.max(1, samplesOf(attack)), Math.max(1, samplesOf(release))];
   return input.map((value, i) => value * Math.min(1, i / up, (input.length - 1 - i) / down));
@@ -85,7 +87,7 @@ export function scaled(input: Signal, factor: number): Signal {
   return input.map((value) => value * factor);
 }
 
-/** Adds a signal to another in place, from a sample on; what does not fit is left out. */
+/** Adds `part` to `target` in place from sample `start` on, and drops what does not fit. */
 export function addAt(target: Signal, part: Signal, start = 0): void {
   const length = Math.min(part.length, target.length - start);
   for (let i = 0; i < length; i++) target[start + i] = (target[start + i] as number) + (part[i] as number);
@@ -97,13 +99,13 @@ export function sum(...parts: readonly Signal[]): Signal {
   return output;
 }
 
-/** So that the largest sample is 1. */
+/** Scales a signal to a peak of 1. */
 export function atPeakOne(input: Signal): Signal {
   const peak = input.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
   return peak > 0 ? scaled(input, 1 / peak) : input;
 }
 
-/** Read faster or slower, with pitch and all, by linear interpolation. */
+/** Plays a signal faster or slower, which also changes its pitch, by linear interpolation. */
 export function atSpeed(input: Signal, speed: number): Signal {
   return Float32Array.from({ length: Math.floor((input.length - 1) / speed) }, (_, i) => {
     const [place, share] = [Math.floor(i * speed), (i * speed) % 1];
@@ -111,14 +113,14 @@ export function atSpeed(input: Signal, speed: number): Signal {
   });
 }
 
-/** In samples at 16 kHz: delays of the echoes of a room that share no factor (Schroeder 1962). */
+/** Delays of the echoes of a room in samples; those of the combs have no common factor (Schroeder 1962). */
 const COMBS = [477, 521, 587, 647];
 const ALL_PASSES = [81, 29];
 
 /**
- * What a room adds to a sound (Schroeder 1962): four combs side by side, two all-passes behind them.
+ * The reverberation of a room (Schroeder 1962): four parallel comb filters, followed by two all-pass filters.
  *
- * @param seconds until an echo has fallen by 60 dB
+ * @param seconds time in which an echo decays by 60 dB
  */
 export function reverberation(input: Signal, seconds: number): Signal {
   const combs = COMBS.map((delay) => comb(input, delay, 10 ** ((-3 * delay) / SAMPLING_RATE / seconds)));

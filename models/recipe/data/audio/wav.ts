@@ -1,11 +1,11 @@
 import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
 import type { Signal } from "./signals.js";
 
-/** Bytes before the samples: RIFF, `fmt ` and `data` headers, and nothing else. */
+/** Bytes before the samples: only the RIFF, `fmt ` and `data` headers. */
 const HEADER = 44;
 const FULL_SCALE = 32_767;
 
-/** A WAV file of one channel, 16 bits, 16 kHz; samples beyond [-1, 1] are cut. */
+/** Encodes a WAV file with one channel, 16 bits per sample and 16 kHz; samples beyond [-1, 1] are clipped. */
 export function encodeWav(samples: Signal): Buffer {
   const file = Buffer.alloc(HEADER + 2 * samples.length);
   file.write("RIFF", 0);
@@ -27,7 +27,9 @@ export function encodeWav(samples: Signal): Buffer {
   return file;
 }
 
-/** The samples of such a file; thousands are read, and a decoder's process for each would take minutes. */
+/**
+ * Decodes a WAV file of the same form. Starting a decoder process for each of thousands of files would take minutes.
+ */
 export function decodeWav(file: Buffer): Signal {
   return Float32Array.from(
     { length: (file.length - HEADER) >> 1 },

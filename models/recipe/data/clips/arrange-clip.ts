@@ -4,34 +4,40 @@ import { type Place, pick } from "../images/scene.js";
 import type { Concept } from "../text/concepts.js";
 import type { ClipEvent, ClipScene, Heading, Pace } from "./clip-scene.js";
 
-/** A thing of a clip, and where it is when. */
+/** An object of a clip and its position over time. */
 export interface Actor {
   readonly concept: Concept;
-  /** @param time from 0, the first frame, to 1, the last; undefined: it is not there yet */
+  /**
+   * @param time from 0, the first frame, to 1, the last
+   * @returns undefined if the object is not visible yet
+   */
   at(time: number): Arranged | undefined;
 }
 
-/** From least to most: of a picture's side, but for degrees. */
+/** Minimum and maximum, as fractions of the image's side except for degrees and times. */
 type Range = readonly [number, number];
 
-/** Of the way that a thing goes within a clip: far enough apart that nobody has to call a movement quick that is almost slow. */
+/** Distances that objects move within a clip, far enough apart that no pace is ambiguous. */
 const ways: Readonly<Record<Pace, Range>> = { slow: [0.14, 0.2], fast: [0.48, 0.6] };
 
-/** Of things that move: small enough for the longest way. */
+/** Sizes of moving objects, small enough for the longest distance. */
 const MOVING_SIZES: Range = [0.3, 0.4];
-/** Of things that grow or shrink, at one end and at the other. */
+/** Sizes of growing and shrinking objects at their smallest and at their largest. */
 const SMALL_SIZES: Range = [0.22, 0.3];
 const LARGE_SIZES: Range = [0.6, 0.8];
-/** Of things that turn or stay: still ones may have the size of any, so that one frame does not tell what happens. */
+/**
+ * Sizes of turning and still objects. Still objects can have the size of almost any other, so that a single frame does
+ * not reveal the action.
+ */
 const TURNING_SIZES: Range = [0.34, 0.65];
 const STAYING_SIZES: Range = [0.26, 0.75];
 
-/** Degrees that a thing turns by, either way: less than a whole turn, which would end as it began. */
+/** Degrees by which an object turns in either direction: less than a full turn, which would end as it began. */
 const TURNS: Range = [160, 300];
-/** Degrees that a thing leans by, either way. */
+/** Maximum tilt in degrees in either direction. */
 const MOST_LEANING = 15;
 
-/** When a second thing comes: the frames that an encoder takes show both what was before and what is after. */
+/** Time at which a second object appears: the frames that an encoder takes show the clip before and after it. */
 const ENTRANCES: Range = [0.36, 0.64];
 const pairs: readonly (readonly [Place, Place])[] = [
   ["left", "right"],
@@ -47,7 +53,7 @@ const directions: Readonly<Record<Heading, readonly [x: number, y: number]>> = {
   down: [0, 1],
 };
 
-/** The things of a clip on pictures of `side` pixels, in the order in which they come; all stay inside of the picture. */
+/** The objects of a clip on images of `side` pixels, in the order in which they appear. All stay inside the image. */
 export function arrangeClip({ background, event }: ClipScene, side: number, random: Random): Actor[] {
   if (event.action !== "appears") {
     const path = pathOf(event, random);
@@ -69,7 +75,7 @@ export function arrangeClip({ background, event }: ClipScene, side: number, rand
 
 type OneThing = Exclude<ClipEvent, { readonly action: "appears" }>;
 
-/** Where the middle of a thing is, and its size, in shares of the side. */
+/** Centre and size of an object over time, as fractions of the side. */
 type Path = (time: number) => Arranged;
 
 function pathOf(event: OneThing, random: Random): Path {
@@ -115,7 +121,7 @@ function movingPath(heading: Heading, pace: Pace, degrees: number, random: Rando
   });
 }
 
-/** Anywhere inside of the picture. */
+/** A random centre for which an object of this size is inside the image. */
 function placeFor(size: number, random: Random): { x: number; y: number } {
   const room: Range = [size / 2, 1 - size / 2];
   return { x: between(random, room), y: between(random, room) };

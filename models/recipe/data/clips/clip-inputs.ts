@@ -12,21 +12,21 @@ import { clipLabels } from "./describe-clip.js";
 import { paintClip, takenTimes } from "./draw-clip.js";
 
 export interface ClipInputsOptions {
-  /** How many clips there are; each is drawn anew whenever it is seen. */
+  /** Number of clips; each is drawn again whenever it is used. */
   readonly count: number;
-  /** Pixels. */
+  /** Side of a frame in pixels. */
   readonly side: number;
-  /** Pixels along a patch's side. */
+  /** Side of a patch in pixels. */
   readonly patchSide: number;
-  /** That the encoder takes of each clip. */
+  /** Number of frames that the encoder takes of each clip. */
   readonly frames: number;
   readonly seed: number;
 }
 
-/** Share of a clip that all its frames are taken sooner or later by, at most. */
+/** Maximum shift of all frame times in either direction, as a fraction of the clip. */
 const MOST_SHIFTED = 0.03;
 
-/** The patches' attribute of what the thing in them does. */
+/** Attribute of patches: the action of the object in the patch. */
 const MOVEMENTS = "movements";
 const movements: readonly string[] = [
   ...headings.flatMap((direction) => paces.map((pace) => `${pace} ${direction}`)),
@@ -34,15 +34,16 @@ const movements: readonly string[] = [
 ];
 
 /**
- * The patches' attribute of what changes in them: whether a thing is there in the frame before, in this one, in the next. No
- * more than its own place is needed for it, so that time is learnt soon, and ways are what has come beside what has gone.
+ * Attribute of patches: whether an object is in the patch in the previous frame, in this one and in the next. It
+ * depends only on the patch's own place, so that the encoder learns early to use time. It can then find movements by
+ * comparing where an object has appeared and where it has disappeared.
  */
 const CHANGES = "changes";
 const changes = [1, 2, 3, 4, 5, 6, 7].map((bits) =>
   ["before", "now", "after"].filter((_, bit) => bits & (1 << bit)).join(" and "),
 );
 
-/** By actor. */
+/** The movement of each actor. */
 function movementsOf(event: ClipEvent): readonly string[] {
   switch (event.action) {
     case "moves":
@@ -54,7 +55,9 @@ function movementsOf(event: ClipEvent): readonly string[] {
   }
 }
 
-/** Clips as an encoder's inputs, with their labels, as `writeClipSet` writes them for training; drawn anew each time. */
+/**
+ * Clips with their labels as inputs of an encoder, as `writeClipSet` writes them for training; drawn again each time.
+ */
 export async function clipInputs(options: ClipInputsOptions): Promise<LabelledInputs> {
   const { count, side, frames, seed } = options;
   const concepts = await drawable(readDrawableConcepts(), "training");
@@ -93,7 +96,7 @@ export async function clipInputs(options: ClipInputsOptions): Promise<LabelledIn
         const actor = shown[patch % frames]?.[Math.floor(patch / frames)] ?? -1;
         return ofActor[actor] ?? -1;
       });
-    /** In the first frame and in the last, what is not seen is as what is. */
+    /** The frame before the first is treated like the first, and the frame after the last like the last. */
     const isThere = (place: number, frame: number) =>
       (shown[Math.min(frames - 1, Math.max(0, frame))]?.[place] ?? -1) >= 0;
     const changed = Int32Array.from({ length: places * frames }, (_, patch) => {

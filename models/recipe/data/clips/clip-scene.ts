@@ -2,7 +2,10 @@ import type { Random } from "../../../../src/core/random.js";
 import { type ColorName, colorNames, pick } from "../images/scene.js";
 import type { Concept } from "../text/concepts.js";
 
-/** A clip before it is drawn: what happens on which ground. Captions, questions and labels follow from it. */
+/**
+ * A clip before it is drawn: its event and the colour of its background. Captions, questions and labels are derived
+ * from it.
+ */
 export interface ClipScene {
   readonly background: ColorName;
   readonly event: ClipEvent;
@@ -11,7 +14,7 @@ export interface ClipScene {
 export type ClipEvent =
   | { readonly action: "moves"; readonly thing: Concept; readonly direction: Heading; readonly pace: Pace }
   | { readonly action: "grows" | "shrinks" | "turns" | "stays"; readonly thing: Concept }
-  /** One thing is there first, the other comes later. */
+  /** One object is visible from the start; the other appears later. */
   | { readonly action: "appears"; readonly first: Concept; readonly second: Concept };
 
 export const headings = ["left", "right", "up", "down"] as const;
@@ -52,10 +55,10 @@ function randomEvent(random: Random, concepts: readonly Concept[]): ClipEvent {
   return { action: "appears", first: thing, second: pick(random, others) };
 }
 
-/** A fifth of the grounds goes with each of what happens; which fifth follows from both. */
+/** Each action is held out on about a fifth of the backgrounds; which ones depends on the action. */
 const HELD_OUT_PART = 5;
 
-/** What training never sees: some grounds with some movements. */
+/** Whether training never sees the combination of background and action. */
 function isHeldOut({ background, event }: ClipScene): boolean {
   const happens =
     event.action === "moves"

@@ -10,11 +10,11 @@ import { type ClipQuestionType, captionOfClip, clipLabels, clipQuestionsOf } fro
 import { drawClip, FRAMES_PER_SECOND } from "./draw-clip.js";
 import { writeVideo } from "./write-video.js";
 
-/** A set of clips with all that is known of them: for the encoder's labels, captions, questions. */
+/** A set of clips with their labels, captions and questions. */
 export interface ClipSetOptions {
   readonly folder: string;
   readonly count: number;
-  /** Pixels. */
+  /** Side of a frame in pixels. */
   readonly side: number;
   readonly styles: SceneSetOptions["styles"];
   readonly combinations: ClipCombinations;
@@ -22,14 +22,14 @@ export interface ClipSetOptions {
   readonly onClip?: ((done: number) => void) | undefined;
 }
 
-/** Two answers are for them. */
+/** Question types with two possible answers. */
 const rare: ReadonlySet<ClipQuestionType> = new Set(["exists", "moves", "pace", "size", "which first"]);
 
-/** How much compression loses, as x264 counts it. */
+/** Range of the constant rate factor (CRF) of x264. */
 const LEAST_LOSS = 18;
 const MOST_LOSS = 30;
 
-/** Draws clips, and writes beside them what `SetLines` says. The same options make the same set. */
+/** Writes the clips of a set and the files of `SetLines`. The same options give the same set. */
 export async function writeClipSet(options: ClipSetOptions): Promise<void> {
   const { folder, count, side, seed, onClip } = options;
   const concepts = await drawable(readDrawableConcepts(), options.styles);

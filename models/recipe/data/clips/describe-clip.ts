@@ -47,7 +47,7 @@ export const clipQuestionTypes = [
 export type ClipQuestionType = (typeof clipQuestionTypes)[number];
 
 export interface ClipQuestion {
-  /** What the card's table groups by. */
+  /** Question type, by which the tables of the model card are grouped. */
   readonly type: ClipQuestionType;
   readonly question: string;
   readonly answer: string;
@@ -62,7 +62,7 @@ const actionWords: Readonly<Record<Action, string>> = {
   appears: "something else appears",
 };
 
-/** One question of each type that the clip allows; yes and no are in balance. */
+/** One question of each type that the clip allows. Yes and no are balanced. */
 export function clipQuestionsOf(
   { background, event }: ClipScene,
   concepts: readonly Concept[],
@@ -118,12 +118,12 @@ function yesOrNo(is: boolean): string {
   return is ? "yes" : "no";
 }
 
-/** What `clipLabels` speaks of. */
+/** The attributes of `clipLabels`. */
 export const clipAttributes: readonly string[] = [
   ...["background", "name", "kind", "action", "direction", "pace", "first thing", "second thing"],
 ];
 
-/** What the encoder learns to tell, per attribute. */
+/** The labels that the encoder learns to predict, by attribute. */
 export function clipLabels({ background, event }: ClipScene): Record<string, string> {
   const labels = { background, action: event.action };
   if (event.action === "appears") {

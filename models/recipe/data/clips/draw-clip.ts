@@ -6,24 +6,27 @@ import { pick } from "../images/scene.js";
 import { type Actor, arrangeClip } from "./arrange-clip.js";
 import type { ClipScene } from "./clip-scene.js";
 
-/** Of a clip's file. */
+/** Frame rate and number of frames of a clip's file. */
 export const FRAMES_PER_SECOND = 8;
 export const FILE_FRAMES = 16;
 
-/** When each frame of a clip's file is: 0 the first, 1 the last. */
+/** Time of each frame of a clip's file, from 0 for the first to 1 for the last. */
 export const fileTimes: readonly number[] = Array.from(
   { length: FILE_FRAMES },
   (_, frame) => frame / (FILE_FRAMES - 1),
 );
 
-/** When those frames are that an encoder of so many takes of a clip's file. */
+/** Times of the frames that an encoder with this number of frames takes from a clip's file. */
 export function takenTimes(frames: number): number[] {
   const duration = 1 / FRAMES_PER_SECOND;
   const showings = fileTimes.map((_, frame) => ({ time: frame * duration, duration }));
   return chooseFrames(showings, frames).map((frame) => fileTimes[frame] ?? 0);
 }
 
-/** @param looks of the actors, in their order */
+/**
+ * Paints the frames of a clip at the given times.
+ * @param looks looks of the actors, in their order
+ */
 export function paintClip(
   { background }: ClipScene,
   actors: readonly Actor[],
@@ -49,7 +52,7 @@ export interface DrawClipOptions {
   readonly random: Random;
 }
 
-/** All frames of a clip's file; each thing in one of the styles that it is drawn in. */
+/** Draws all frames of a clip's file, each object in one of its styles. */
 export async function drawClip(scene: ClipScene, { rasters, side, random }: DrawClipOptions): Promise<PaintedImage[]> {
   const actors = arrangeClip(scene, side, random);
   const looks: Look[] = [];

@@ -7,14 +7,15 @@ import type { PaintedImage } from "../images/paint.js";
 
 export interface VideoOptions {
   readonly framesPerSecond: number;
-  /** As x264 counts it: 0 loses nothing, 51 the most. */
+  /** Constant rate factor (CRF) of x264: 0 is lossless, 51 is the lowest quality. */
   readonly loss: number;
 }
 
 /**
- * Writes frames as an MP4 of H.264. The file has its name only when it is whole; the same frames make the same file.
+ * Writes frames as an MP4 file with H.264. The file appears under its name only when it is complete; the same frames
+ * give the same file.
  *
- * @throws unsupported_media where ffmpeg cannot write it
+ * @throws unsupported_media if ffmpeg cannot write the file
  */
 export async function writeVideo(
   path: string,
@@ -32,14 +33,14 @@ export async function writeVideo(
   ]);
   const exit = new Promise<string | undefined>((resolve) => {
     ffmpeg.once("error", (error) => resolve(messageOf(error)));
-    ffmpeg.once("close", (code) => resolve(code === 0 ? undefined : `it ended with ${code}`));
+    ffmpeg.once("close", (code) => resolve(code === 0 ? undefined : `it exited with code ${code}`));
   });
-  // Where it ends early, it says why itself.
+  // If ffmpeg ends early, its own message is reported instead of this error.
   ffmpeg.stdin.on("error", () => undefined);
   ffmpeg.stdin.end(Buffer.concat(frames.map(bytesOf)));
   const [complaint, failure] = await Promise.all([text(ffmpeg.stderr), exit]);
   if (failure !== undefined) {
-    throw new EpalmError("unsupported_media", `${path}: ffmpeg cannot write it: ${complaint.trim() || failure}`);
+    throw new EpalmError("unsupported_media", `${path}: ffmpeg cannot write the video: ${complaint.trim() || failure}`);
   }
   renameSync(part, path);
 }

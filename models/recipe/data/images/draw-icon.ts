@@ -1,6 +1,6 @@
 import { iconSet, type Style } from "../text/concepts.js";
 
-/** An icon as a whole SVG document. */
+/** An icon as a complete SVG document. */
 export function iconSvg(style: Style, name: string): string {
   const { icons, width: setWidth = 16, height: setHeight = 16 } = iconSet(style);
   const icon = icons[name];

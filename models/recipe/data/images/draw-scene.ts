@@ -5,7 +5,7 @@ import type { Style } from "../text/concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import type { Background, ColorName, Place, Scene } from "./scene.js";
 
-/** Red, green, blue: the middle of what a color word stands for. */
+/** Red, green and blue of the typical shade of each colour word. */
 export const colors: Readonly<Record<ColorName, readonly [number, number, number]>> = {
   red: [214, 48, 44],
   orange: [244, 148, 36],
@@ -20,10 +20,10 @@ export const colors: Readonly<Record<ColorName, readonly [number, number, number
   white: [250, 250, 250],
 };
 
-/** How far each channel of a ground may be from its color's middle. */
+/** Maximum deviation of each channel of a background from its colour. */
 export const COLOR_JITTER = 14;
 
-/** Where the middle of an object is, as a share of the side. */
+/** Centre of an object by place, as fractions of the image's side. */
 const centers: Readonly<Record<Place, readonly [x: number, y: number]>> = {
   middle: [0.5, 0.5],
   left: [0.27, 0.5],
@@ -36,7 +36,7 @@ const centers: Readonly<Record<Place, readonly [x: number, y: number]>> = {
   "bottom right": [0.73, 0.73],
 };
 
-/** Sides of objects as shares of the picture's, least and most, by how many there are. */
+/** Minimum and maximum side of objects as fractions of the image's side, by number of objects. */
 const sizes: readonly (readonly [number, number])[] = [
   [0.5, 0.8],
   [0.34, 0.46],
@@ -49,10 +49,10 @@ const BLUR_SHARE = 0.2;
 const NOISE_SHARE = 0.3;
 const MOST_NOISE = 12;
 
-/** Icons as they are drawn last, kept because each is drawn many times. */
+/** Side of the cached icons in pixels. They are cached because each is drawn many times. */
 const RASTER_SIDE = 96;
 
-/** Where an object of a scene is: its middle and its sides in pixels, before it is turned. */
+/** Position of an object: its centre and side in pixels, and its rotation. The side is measured before rotation. */
 export interface Arranged {
   readonly size: number;
   readonly degrees: number;
@@ -60,7 +60,7 @@ export interface Arranged {
   readonly y: number;
 }
 
-/** Where the objects of a scene go on a picture of `side` pixels: they vary in size, place and rotation. */
+/** Positions of a scene's objects on an image of `side` pixels, with varying size, centre and rotation. */
 export function arrange(scene: Scene, side: number, random: Random): Arranged[] {
   const between = betweenOf(random);
   const [least, most] = sizes[scene.objects.length - 1] ?? [0.3, 0.4];
@@ -82,15 +82,15 @@ function betweenOf(random: Random) {
   return (least: number, most: number) => least + (most - least) * random();
 }
 
-/** Draws scenes of the icons of one style or several. */
+/** Draws scenes with the icons of one or several styles. */
 export class SceneArtist {
   readonly #rasters = new Map<string, Promise<Buffer>>();
 
   /**
-   * A scene as a JPEG of `side` pixels; some pictures are blurred or noisy, all have JPEG's artefacts.
+   * Draws a scene as a JPEG of `side` pixels. Some images are blurred or noisy, and all have the artefacts of JPEG.
    *
-   * @param styleOf for each object, the style it is drawn in
-   * @param arranged for each object, where it goes
+   * @param styleOf style of each object
+   * @param arranged position of each object
    */
   async draw(
     scene: Scene,
@@ -139,7 +139,7 @@ export class SceneArtist {
   }
 }
 
-/** Where a drawn object goes so that its middle is at `x`, `y` and no part of it is outside. */
+/** Position of a drawn object with its centre at `x`, `y`, moved so that no part of it is outside the image. */
 function layer(input: Buffer, { width, height, channels }: OutputInfo, x: number, y: number, side: number) {
   const place = (center: number, length: number) =>
     Math.max(0, Math.min(side - length, Math.round(center - length / 2)));
@@ -163,7 +163,9 @@ function backgroundSvg({ color, texture }: Background, side: number, random: Ran
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${side}" height="${side}"><defs><pattern id="p" width="${step}" height="${step}" patternUnits="userSpaceOnUse"${turned}>${patterns[texture]}</pattern></defs><rect width="100%" height="100%" fill="${rgb}"/><rect width="100%" height="100%" fill="url(#p)"/></svg>`;
 }
 
-/** A pattern is a shade of its ground's color, per channel: what a person would still call by the color's name. */
+/**
+ * Value of a channel of the pattern for that of the background: a shade that people still call by the colour's name.
+ */
 export function shadeOf(value: number): number {
   return value < 60 ? value + 34 : value * 0.82;
 }
@@ -175,8 +177,8 @@ function addNoise(pixels: Buffer, amount: number, random: Random): void {
 }
 
 /**
- * The object that each patch of an image shows, row by row: the last one whose centre is near enough to the patch's;
- * negative: none.
+ * Index of the object that each patch shows, row by row: the last object whose square contains the centre of the patch,
+ * or -1.
  */
 export function thingsInPatches(
   arranged: readonly (Arranged | undefined)[],

@@ -4,15 +4,15 @@ import sharp from "sharp";
 import { type Concept, readConcepts, type Style } from "../text/concepts.js";
 import { iconSvg } from "./draw-icon.js";
 
-/** Pixels of the icon, and of the white border around it. */
+/** Side of the icon and width of the white border around it, in pixels. */
 export interface IconSize {
   readonly side: number;
   readonly border: number;
 }
 
 /**
- * Every concept that a style draws, as `FOLDER/KIND/NAME.png` on white: pictures of one style, labelled by the kind of
- * thing. What exists already is kept.
+ * Writes the icons of a style on white as `FOLDER/KIND/NAME.png`, and keeps existing files. Returns the number of
+ * images.
  */
 export async function writeIconFolder(folder: string, style: Style, size: IconSize): Promise<number> {
   let written = 0;
@@ -39,7 +39,7 @@ function kindFolder({ kind }: Concept): string {
   return kind.name.replaceAll(" ", "-");
 }
 
-/** A few icons of the sets are no valid SVG: undefined. */
+/** Undefined for the few icons that are not valid SVG. */
 async function drawIcon(svg: string, { side, border }: IconSize): Promise<Buffer | undefined> {
   try {
     return await sharp(Buffer.from(svg), { density: 72 })

@@ -4,27 +4,30 @@ import type { Concept, Style } from "../text/concepts.js";
 import { iconSvg } from "./draw-icon.js";
 import { pick } from "./scene.js";
 
-/** How often a thing is drawn in two styles at once, one over the other: a style that is not there. */
+/** Share of the objects that are drawn in two blended styles, which gives a style that does not exist. */
 const BLEND_SHARE = 0.4;
 const MIRROR_SHARE = 0.5;
 const GRAY_SHARE = 0.1;
 const HIDDEN_SHARE = 0.3;
-/** How often a thing is lit from one side. */
+/** Share of the objects that are lit from one side. */
 const LIT_SHARE = 0.4;
-/** How much lighter, as a share, its lit side may be than its middle. */
+/** Maximum brightness of the lit side relative to the centre, minus 1. */
 const MOST_LIT = 0.4;
-/** Degrees that a thing is turned by beyond what arranges it does. */
+/** Maximum rotation in degrees, in addition to that of the arrangement. */
 const MOST_TURNED = 12;
-/** Radians of the circle of hues. */
+/** Maximum rotation of the hue in radians. */
 const MOST_HUE = 0.5;
 
-/** Sides that icons are kept in, the nearest above the drawn one is used: smaller ones would need a wider filter. */
+/**
+ * Sides of the cached icons in pixels. The smallest that is large enough is used, because scaling down further would
+ * need a wider filter.
+ */
 export const RASTER_SIDES = [48, 96] as const;
 
-/** An icon by the side in pixels: red, green, blue and opacity of each pixel. */
+/** Pixels of an icon by its side in pixels: red, green, blue and opacity of each pixel. */
 export type Raster = ReadonlyMap<number, Uint8Array>;
 
-/** Icons as pixels, made when they are first needed. */
+/** A cache of rasterised icons, filled on demand. */
 export class IconRasters {
   readonly #rasters = new Map<string, Promise<Raster>>();
 
@@ -47,23 +50,23 @@ async function drawRaster(style: Style, icon: string): Promise<Raster> {
   return bySide;
 }
 
-/** How one thing looks, wherever it is: the same in all frames of a clip. */
+/** Appearance of an object, independent of its position: the same in all frames of a clip. */
 export interface Look {
-  /** Drawn over each other; shares sum to 1. */
+  /** Drawings that are blended; the shares sum to 1. */
   readonly drawings: readonly { readonly raster: Raster; readonly share: number }[];
   readonly isMirrored: boolean;
-  /** Its width as a share of its size; its height is as much less. */
+  /** Factor of the width; the height is divided by it. */
   readonly stretch: number;
-  /** Degrees beyond those of its place. */
+  /** Rotation in degrees, in addition to that of the arrangement. */
   readonly degrees: number;
-  /** Changes red, green and blue, which opacity, the fourth, has been multiplied into. */
+  /** Changes red, green and blue in place; they are premultiplied by the opacity, the fourth value. */
   recolor(color: Float32Array, lit: number): void;
-  /** How light a place of it is, in shares of its sides. */
+  /** Brightness factor of a point, whose coordinates are fractions of the sides. */
   lit(u: number, v: number): number;
   isHidden(u: number, v: number): boolean;
 }
 
-/** As the icon is. */
+/** The unchanged icon. */
 export async function plainLook(rasters: IconRasters, concept: Concept, style: Style): Promise<Look> {
   return {
     drawings: [{ raster: await rasters.of(concept, style), share: 1 }],
@@ -76,7 +79,7 @@ export async function plainLook(rasters: IconRasters, concept: Concept, style: S
   };
 }
 
-/** Another each time: of one of its styles or two, in other colors and proportions, with a part hidden. */
+/** A random look: one or two of the concept's styles, other colours and proportions, and sometimes a hidden part. */
 export async function variedLook(rasters: IconRasters, concept: Concept, random: Random): Promise<Look> {
   const styles = Array.from(concept.icons.keys());
   const first = pick(random, styles);
@@ -95,13 +98,13 @@ export async function variedLook(rasters: IconRasters, concept: Concept, random:
   };
 }
 
-/** Turns hues, and makes colors stronger or weaker, lighter or darker; some things are gray. */
+/** Rotates the hue and changes saturation and brightness; some objects become gray. */
 function recoloring(random: Random): Look["recolor"] {
   const around = (most: number) => most * (2 * random() - 1);
   const hue = around(MOST_HUE) * random();
   const saturation = random() < GRAY_SHARE ? 0 : Math.exp(around(0.4));
   const light = Math.exp(around(0.2));
-  // Rotates about the gray axis (Rodrigues): the same three entries in each row.
+  // Rotation about the gray axis (Rodrigues): each row has the same three entries.
   const [cosine, sine] = [Math.cos(hue), Math.sin(hue) / Math.sqrt(3)];
   const [own, next, last] = [(1 + 2 * cosine) / 3, (1 - cosine) / 3 - sine, (1 - cosine) / 3 + sine];
   return (color, lit) => {
@@ -115,7 +118,7 @@ function recoloring(random: Random): Look["recolor"] {
   };
 }
 
-/** Some things are lit from one side. */
+/** Lights some objects from one side. */
 function lighting(random: Random): Look["lit"] {
   if (random() >= LIT_SHARE) return () => 1;
   const angle = 2 * Math.PI * random();
@@ -124,7 +127,7 @@ function lighting(random: Random): Look["lit"] {
   return (u, v) => 1 + across * (u - 0.5) + down * (v - 0.5);
 }
 
-/** Of some things, a part is missing, as if something stood before it. */
+/** Hides a part of some objects, as if something were in front of them. */
 function hiddenPart(random: Random): Look["isHidden"] {
   if (random() >= HIDDEN_SHARE) return () => false;
   const [width, height] = [0.15 + 0.3 * random(), 0.15 + 0.3 * random()];

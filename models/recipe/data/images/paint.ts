@@ -5,21 +5,20 @@ import { type Look, RASTER_SIDES, type Raster } from "./icon-looks.js";
 import type { Background } from "./scene.js";
 
 /**
- * Paints things on grounds, pixel by pixel: without the finish of `SceneArtist`'s pictures, and in a thirtieth of the
- * time.
+ * Paints objects on backgrounds pixel by pixel: with less finish than `SceneArtist`, but in a thirtieth of the time.
  */
 
-/** A square picture: red, green and blue from 0 to 255, pixel by pixel, row by row. */
+/** A square image [side, side, 3] with values from 0 to 255. */
 export interface PaintedImage {
   readonly side: number;
   readonly pixels: Float32Array;
 }
 
 const NOISE_SHARE = 0.5;
-/** Of values from 0 to 255. */
+/** Maximum noise, for values from 0 to 255. */
 const MOST_NOISE = 14;
 
-/** A ground as `SceneArtist` draws it, but for smooth edges. */
+/** Paints a background like that of `SceneArtist`, but without smooth edges. */
 export function paintBackground({ color, texture }: Background, side: number, random: Random): PaintedImage {
   const base = colors[color].map((value) => value + COLOR_JITTER * (2 * random() - 1));
   const shade = base.map(shadeOf);
@@ -40,7 +39,7 @@ export function paintBackground({ color, texture }: Background, side: number, ra
   return { side, pixels };
 }
 
-/** By place within a pattern's square. */
+/** Whether a point of a pattern's square is shaded. */
 const isShaded: Readonly<Record<Background["texture"], (u: number, v: number) => boolean>> = {
   plain: () => false,
   striped: (u) => u < 0.5,
@@ -52,7 +51,7 @@ function fraction(value: number): number {
   return value - Math.floor(value);
 }
 
-/** Adds a thing where it is arranged; what is outside of the picture is not seen. */
+/** Paints an object at its position; parts outside the image are dropped. */
 export function paintThing({ side, pixels }: PaintedImage, look: Look, arranged: Arranged): void {
   const { stretch, isMirrored } = look;
   const rasterSide = RASTER_SIDES.find((known) => known * 1.25 >= arranged.size) ?? RASTER_SIDES[1];
@@ -91,7 +90,10 @@ function rasterOf(raster: Raster, side: number): Uint8Array {
   return raster.get(side) ?? new Uint8Array(4 * side * side);
 }
 
-/** Adds the color at a place of a raster, in shares of its side, times its opacity; and the opacity from 0 to 1. */
+/**
+ * Adds the interpolated colour at a point, given in fractions of the side, times its opacity; and the opacity from 0 to
+ * 1.
+ */
 function addColor(color: Float32Array, raster: Uint8Array, side: number, u: number, v: number, share: number) {
   const [x, y] = [u * side - 0.5, v * side - 0.5];
   const [left, top] = [Math.floor(x), Math.floor(y)];
@@ -113,7 +115,7 @@ export function randomNoise(random: Random): number {
   return random() < NOISE_SHARE ? MOST_NOISE * random() : 0;
 }
 
-/** Noise of at most `most` either way. Values stay from 0 to 255. */
+/** Adds noise of at most `most` in either direction. Values stay within 0 to 255. */
 export function addNoise({ pixels }: PaintedImage, most: number, random: Random): void {
   const first = Math.floor(random() * noise.length);
   for (let i = 0; i < pixels.length; i++) {
@@ -122,7 +124,10 @@ export function addNoise({ pixels }: PaintedImage, most: number, random: Random)
   }
 }
 
-/** From -1 to 1: begun at another place each time, for a number per pixel would take longer than all the rest. */
+/**
+ * Values from -1 to 1, read from a random offset for each image: drawing a number per value would take longer than
+ * everything else.
+ */
 const noise = makeNoise();
 
 function makeNoise(): Float32Array {
@@ -130,7 +135,7 @@ function makeNoise(): Float32Array {
   return Float32Array.from({ length: 100_003 }, () => 2 * random() - 1);
 }
 
-/** As an encoder of ours takes it: [3, side, side]. */
+/** The normalised input of an encoder: [3, side, side]. */
 export function scaledImage({ side, pixels }: PaintedImage): Float32Array {
   const { mean, std } = imagenetPreprocessing(side);
   const count = side * side;

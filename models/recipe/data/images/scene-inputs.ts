@@ -9,16 +9,16 @@ import { randomScene, type Scene } from "./scene.js";
 import { drawable, labelsOf } from "./scene-sets.js";
 
 /**
- * Scenes as an encoder's inputs, drawn anew each time they are seen: in other styles, sizes, colors. Of pictures that
- * stay the same, an encoder of this size learns the pictures by heart: 99 % of their things, and 55 % of those in others.
+ * Scenes as inputs of an encoder, drawn again with other styles, sizes and colours each time they are used. With fixed
+ * images, an encoder of this size memorises them: it recognises 99 % of the objects in them, but 55 % in others.
  */
 
 export interface SceneInputsOptions {
-  /** How many scenes there are; each is drawn anew whenever it is seen. */
+  /** Number of scenes; each is drawn again whenever it is used. */
   readonly count: number;
-  /** Pixels. */
+  /** Side of an image in pixels. */
   readonly side: number;
-  /** Pixels along a patch's side. */
+  /** Side of a patch in pixels. */
   readonly patchSide: number;
   readonly seed: number;
 }
@@ -48,7 +48,7 @@ class ScenePainter {
     private readonly options: SceneInputsOptions,
   ) {}
 
-  /** A scene as [3, side, side], scaled, and which thing is in each patch. */
+  /** The scene as a normalised input [3, side, side], with the object in each patch. */
   async paint(scene: Scene, random: Random): Promise<EncoderInput> {
     const { side } = this.options;
     const image = paintBackground(scene.background, side, random);

@@ -16,23 +16,23 @@ import { iconSvg } from "./draw-icon.js";
 import { type Arranged, arrange, SceneArtist } from "./draw-scene.js";
 import { captionOf, pick, places, questionsOf, randomScene, type Scene } from "./scene.js";
 
-/** A set of pictures with all that is known of them: for the encoder's labels, captions, questions. */
+/** A set of images with their labels, captions and questions. */
 export interface SceneSetOptions {
   readonly folder: string;
   readonly count: number;
-  /** Pixels. */
+  /** Side of an image in pixels. */
   readonly side: number;
-  /** `training`: the eight styles, mixed. `held-out style`: the one that nothing was trained on. */
+  /** `training`: a mixture of the eight training styles. `held-out style`: the style that nothing was trained on. */
   readonly styles: "training" | "held-out style";
-  /** Default: those that the model's pictures show. `all`: those that its texts speak of, too. */
+  /** Default: the concepts of the model's images. `all`: also those that occur only in its text. */
   readonly concepts?: "all" | undefined;
   readonly seed: number;
-  /** Objects of a scene; default: from one to four. */
+  /** Number of objects in each scene. Default: random, from one to four. */
   readonly objects?: number | undefined;
   readonly onImage?: ((done: number) => void) | undefined;
 }
 
-/** Draws scenes, and writes beside them what `SetLines` says. The same options make the same set. */
+/** Writes the images of a set and the files of `SetLines`. The same options give the same set. */
 export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   const { folder, count, side, seed, onImage } = options;
   const shown = options.concepts === "all" ? readConcepts() : readDrawableConcepts();
@@ -62,22 +62,22 @@ export async function writeSceneSet(options: SceneSetOptions): Promise<void> {
   lines.write(folder);
 }
 
-/** As shares of the picture's side. */
+/** Left, top, right and bottom as fractions of the image's side. */
 function boxOf({ size, x, y }: Arranged, side: number): [number, number, number, number] {
   const shareOf = (pixels: number) => Number(Math.min(1, Math.max(0, pixels / side)).toFixed(3));
   const half = size / 2;
   return [shareOf(x - half), shareOf(y - half), shareOf(x + half), shareOf(y + half)];
 }
 
-/** What `labelsOf` speaks of. */
+/** The attributes of `labelsOf`. */
 export const sceneAttributes: readonly string[] = [
   ...["background", "texture", "count", "kind", "name"],
   ...places.map((place) => `at ${place}`),
 ];
 
 /**
- * What the encoder learns to tell: the ground, how many things there are, their name and kind where all are the same;
- * else what is where.
+ * The labels that the encoder learns to predict: the background and the number of objects; if all objects are the same,
+ * their name and kind, otherwise the object at each place.
  */
 export function labelsOf({ background, objects }: Scene): Record<string, string> {
   const [concept, ...others] = new Set(objects.map((object) => object.concept));
@@ -102,7 +102,7 @@ function stylesFor(scene: Scene, styles: SceneSetOptions["styles"], random: Rand
   );
 }
 
-/** Concepts whose icons are all valid SVG: a few of the sets' are not. */
+/** Keeps the concepts and icons that are valid SVG; a few icons of the sets are not. */
 export async function drawable(concepts: readonly Concept[], styles: SceneSetOptions["styles"]): Promise<Concept[]> {
   const wanted: readonly Style[] = styles === "training" ? trainingStyles : [HELD_OUT];
   const checked = await Promise.all(

@@ -2,7 +2,10 @@ import { at } from "../../../../src/core/at.js";
 import type { Random } from "../../../../src/core/random.js";
 import { type Concept, plural, withArticle } from "../text/concepts.js";
 
-/** A picture before it is drawn: what is where on which ground. Captions, questions and answers follow from it. */
+/**
+ * A scene before it is drawn: its background and the places of its objects. Captions, questions and answers are derived
+ * from it.
+ */
 export interface Scene {
   readonly background: Background;
   readonly objects: readonly Placed[];
@@ -49,7 +52,7 @@ export const places = [
 ] as const;
 export type Place = (typeof places)[number];
 
-/** Places that go together, per number of objects. */
+/** Combinations of places, by number of objects. */
 const layouts: readonly (readonly (readonly Place[])[])[] = [
   [["middle"]],
   [
@@ -65,11 +68,11 @@ const layouts: readonly (readonly (readonly Place[])[])[] = [
 
 const numberWords = ["no", "one", "two", "three", "four"] as const;
 
-/** How often a scene holds one, two, three, four objects. */
+/** Shares of the scenes with one, two, three and four objects. */
 const COUNT_SHARES = [0.5, 0.3, 0.12, 0.08];
-/** How often several objects are all the same. */
+/** Share of the scenes with several objects in which all are the same. */
 const SAME_SHARE = 0.4;
-/** How often a ground has a texture. */
+/** Share of the backgrounds that have a texture. */
 const TEXTURE_SHARE = 0.3;
 
 export function pick<T>(random: Random, list: readonly T[]): T {
@@ -100,7 +103,7 @@ function randomCount(random: Random): number {
   return index < 0 ? 1 : index + 1;
 }
 
-/** The concepts of a scene with their numbers, in the order of places. */
+/** The concepts of a scene and the number of each, in the order of places. */
 function counted({ objects }: Scene): [Concept, number][] {
   const counts = new Map<Concept, number>();
   for (const { concept } of objects) counts.set(concept, (counts.get(concept) ?? 0) + 1);
@@ -129,7 +132,7 @@ export function captionOf(scene: Scene): string {
 }
 
 export interface Question {
-  /** What the card's table groups by. */
+  /** Question type, by which the tables of the model card are grouped. */
   readonly type: QuestionType;
   readonly question: string;
   readonly answer: string;
@@ -150,7 +153,7 @@ export const questionTypes = [
 ] as const;
 export type QuestionType = (typeof questionTypes)[number];
 
-/** One question of each type that the scene allows; yes and no are in balance. */
+/** One question of each type that the scene allows. Yes and no are balanced. */
 export function questionsOf(scene: Scene, concepts: readonly Concept[], random: Random): Question[] {
   return [
     ...always(scene, concepts, random),
@@ -208,7 +211,7 @@ function aboutOne(scene: Scene, concepts: readonly Concept[], random: Random): Q
   ];
 }
 
-/** Only where things differ: else every answer is the same. */
+/** Empty if all objects are the same, because every answer would be the same. */
 function aboutSeveral(scene: Scene, random: Random): Question[] {
   const [first, second] = scene.objects;
   if (!first || !second || counted(scene).length === 1) return [];

@@ -1,18 +1,18 @@
 import { createRequire } from "node:module";
 import { type Kind, kinds } from "./kinds.js";
 
-/** A thing that is drawn in several styles: its name in words, what kind of thing it is, where its drawings are. */
+/** A thing that several icon sets draw, with its name, its kind and its icons. */
 export interface Concept {
   /** Lower case, singular: "red apple". */
   readonly name: string;
-  /** Words that belong to it, from emojibase: "fruit", "ripe". */
+  /** Related words from emojibase: "fruit", "ripe". */
   readonly tags: readonly string[];
   readonly kind: Kind;
-  /** Per style: an icon's name in its set. */
+  /** Name of the icon in the set of each style. */
   readonly icons: ReadonlyMap<Style, string>;
 }
 
-/** One style per set; the first is held out of all training. */
+/** Each style is one icon set. This one is held out of all training. */
 export const HELD_OUT = "twemoji";
 export const trainingStyles = [
   "noto",
@@ -26,13 +26,13 @@ export const trainingStyles = [
 ] as const;
 export type Style = typeof HELD_OUT | (typeof trainingStyles)[number];
 
-/** Concepts drawn in fewer of the training styles are left out: there is too little to learn them from. */
+/** Concepts with icons in fewer training styles are left out, because there is too little to learn them from. */
 const MIN_TRAINING_STYLES = 2;
 
-/** What pictures show is drawn in every training style, and has a name of so many words at most. */
+/** Images show only concepts that every style draws and whose names have at most this many words. */
 const MAX_IMAGE_WORDS = 2;
 
-/** Things of these kinds differ by details that a picture of the encoder's size does not hold. */
+/** Kinds whose concepts differ in details that an image of the encoder's size does not show. */
 const ALIKE: ReadonlySet<string> = new Set([
   "face",
   "cat face",
@@ -52,8 +52,8 @@ const ALIKE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * So do these from another thing that pictures show; or they are pictures of a place, a sign or many things. Kept as a
- * list that the model's card names.
+ * Concepts that resemble another concept of the images, or that show a place, a sign or many things. They are listed
+ * one by one because the model card refers to this list.
  */
 const LOOK_ALIKES: ReadonlySet<string> = new Set(
   `
@@ -72,10 +72,10 @@ const LOOK_ALIKES: ReadonlySet<string> = new Set(
     .split(/,\s+/),
 );
 
-/** Variants by gender and hour differ by details of a few pixels. */
+/** Variants by gender and hour differ in details of a few pixels. */
 const LEFT_OUT = /^(man|woman|men|women)\b|o.clock$|-thirty$|facing right$|^flag:|skin tone|regional indicator/;
 
-/** An icon set of @iconify-json: pieces of SVG by name. */
+/** An icon set of @iconify-json: SVG fragments by name. */
 export interface IconSet {
   readonly icons: Readonly<Record<string, Icon>>;
   readonly aliases?: Readonly<Record<string, { readonly parent: string }>>;
@@ -111,7 +111,7 @@ export function iconSet(style: Style): IconSet {
   return known;
 }
 
-/** All concepts, in emojibase's order: always the same. */
+/** All concepts in the order of emojibase, which is always the same. */
 export function readConcepts(): Concept[] {
   const entries = require("emojibase-data/en/data.json") as readonly EmojibaseEntry[];
   const { subgroups } = require("emojibase-data/en/messages.json") as EmojibaseMessages;
@@ -131,7 +131,7 @@ export function readConcepts(): Concept[] {
   return Array.from(new Map(concepts.map((concept) => [concept.name, concept])).values());
 }
 
-/** The concepts that pictures show: well-known things that can be told apart. Texts speak of all. */
+/** The concepts of images: well-known things that can be distinguished. Text mentions all concepts. */
 export function readDrawableConcepts(): Concept[] {
   return readConcepts().filter(({ name, kind, icons }) => {
     return (
@@ -143,7 +143,7 @@ export function readDrawableConcepts(): Concept[] {
   });
 }
 
-/** Sets spell names in their own way: `red-apple`, `redapple`. */
+/** Icon sets spell names differently: `red-apple`, `redapple`. */
 function iconNameOf(style: Style, label: string): string | undefined {
   const { icons, aliases = {} } = iconSet(style);
   const dashed = plainName(label).replace(/[^a-z0-9]+/g, "-");
@@ -155,7 +155,7 @@ function iconNameOf(style: Style, label: string): string | undefined {
   return undefined;
 }
 
-/** Lower case, plain letters: "piñata" -> "pinata", "men’s room" -> "mens room". */
+/** Lower case, without accents and most punctuation: "piñata" -> "pinata", "men’s room" -> "mens room". */
 function plainName(label: string): string {
   return label
     .normalize("NFD")

@@ -9,32 +9,33 @@ import { labelsOf, sceneAttributes } from "../images/scene-sets.js";
 import { type Concept, plural, readDrawableConcepts, withArticle } from "./concepts.js";
 import { type PartOfSpeech, readSynsets, readTagCounts, type Synset } from "./wordnet.js";
 
-/** What the language model reads: texts only; it never sees a picture, and hears nothing. */
+/** The training data of the language model, which is text only: the model never receives an image or audio. */
 
 export interface Document {
-  /** What is known before the texts begin; none for most texts. */
+  /** Labels that are known before the texts; empty for most documents. */
   readonly conditioningLabels: readonly ConditioningLabel[];
-  /** None sees another. */
+  /** No text attends to another. */
   readonly texts: readonly Text[];
 }
 
 /**
- * A label as encoders learn them, of one attribute of what is perceived. All conditioning labels of a document share one slot before its
- * texts, where the perceptual token will stand: so the model learns to say what stands there, in one vector.
+ * A label of one attribute of a medium, as encoders learn it. All conditioning labels of a document share one slot
+ * before its texts, at the position of the perceptual token, so that the model learns to read them from a single
+ * vector.
  */
 export interface ConditioningLabel {
   readonly attribute: string;
   readonly label: string;
-  /** How sure it is. */
+  /** Factor of the label in the slot. Distractors can have negative weights. */
   readonly weight: number;
 }
 
-/** All attributes that conditioning labels may have. */
+/** All attributes that conditioning labels can have. */
 export const attributes: readonly string[] = Array.from(
   new Set([...sceneAttributes, ...audioAttributes, ...clipAttributes]),
 );
 
-/** A sentence; or a question, which is not learnt, and its answer, which is. */
+/** A sentence; or a question, which is not learned, and its answer, which is. */
 export type Text = { readonly sentence: string } | { readonly question: string; readonly answer: string };
 
 const parts: readonly (readonly [PartOfSpeech, string])[] = [
@@ -44,43 +45,53 @@ const parts: readonly (readonly [PartOfSpeech, string])[] = [
   ["adv", "4"],
 ];
 
-/** Examples shorter than this many words are mostly phrases that need their word beside them. */
+/** Shorter example sentences are mostly phrases that are incomprehensible without their headword. */
 const MIN_EXAMPLE_WORDS = 4;
 
-/** Share of English that an epoch reads, the last for all that follow: what is read last is known best. */
+/**
+ * Share of the English documents that each epoch reads; the last value applies to all later epochs. The model remembers
+ * best what it reads last, and that should be the invented documents.
+ */
 const englishShares = [1, 0.3, 0.15];
 
-/** Shares of what is made up: facts; of all else, what can be heard and what happens in clips. */
+/** Shares of the invented documents: facts; and among the others, audio and clips. */
 const FACTS_SHARE = 0.25;
 const AUDIO_SHARE = 0.12;
 const CLIPS_SHARE = 0.15;
 
-/** Of things seen or heard: how often the texts alone are read, with nothing given: answers are then guesses. */
+/** Share of the documents about media that have no conditioning labels, so that their answers are guesses. */
 const UNGIVEN_SHARE = 0.2;
 /**
- * Hints are unsure, as an encoder is: for each attribute, what holds and what holds of so many others share a weight of
- * one, and each is true as often as its share says. So the model learns to say what is most probable, to choose between
- * two by what speaks for each, and to deny what little speaks for.
+ * Number of other scenes whose labels compete with the true ones. Conditioning labels are uncertain, as an encoder is:
+ * for each attribute, the true label and those of the other scenes share a total weight of 1, and each of them is the
+ * true one with a probability equal to its weight. So the model learns to state what is most probable, to choose
+ * between two alternatives by their weights, and to deny what has little weight.
  */
 const OTHERS = 4;
-/** Shares are the softmax of normal numbers times at most this: from evenly unsure to as good as sure. */
+/**
+ * Maximum confidence. The weights are the softmax of normally distributed numbers multiplied by the confidence: from
+ * equal weights to nearly all weight on one label.
+ */
 const MAX_CONFIDENCE = 5;
 /**
- * Encoders tell grounds well, names less, places hardly: the shares of each attribute come in with a clearness of their
- * own, at least this, at most one.
+ * Minimum noise scale; the maximum is 1. Encoders recognise backgrounds well, names less well and places hardly, so the
+ * weights of each attribute are multiplied by a noise scale of their own.
  */
 const MIN_NOISE_SCALE = 0.1;
 /**
- * Nothing reads shares exactly from a picture: what holds of so many more is added with normal weights around zero. So
- * a linear map of states speaks: a little of each name that there is, and somewhat more of the right one.
+ * Number of further scenes whose labels are added as distractors, with normally distributed weights of mean 0. They
+ * imitate a linear map of encoder states, which gives a little weight to every name and slightly more to the right one.
  */
 const DISTRACTOR_SCENES = 48;
-/** Deviation of their weights, at most. */
+/** Maximum std of the weights of distractors. */
 const MAX_DISTRACTOR_STD = 0.06;
-/** Questions about one thing that is perceived: of all kinds, and of those that compare what is asked with what is there. */
+/** Numbers of questions about a medium: of any type, and of the types in `comparing`. */
 const QUESTIONS = 3;
 const COMPARING_QUESTIONS = 5;
-/** These are the last that a model learns: they are asked again, about other things. */
+/**
+ * Question types that compare what is asked with what is there. A model learns them last, so they are asked again about
+ * other things.
+ */
 const comparing: ReadonlySet<string> = new Set([
   "exists",
   "kind exists",
@@ -89,12 +100,12 @@ const comparing: ReadonlySet<string> = new Set([
   "which of two",
   "which first",
 ]);
-/** How often the scene is of what pictures show, not of all concepts. */
+/** Share of the scenes that contain only the concepts of images instead of all concepts. */
 const DRAWABLE_SHARE = 0.7;
 
 /**
- * Plain English as far as WordNet holds it: definitions of all meanings that its tagged texts use or that have the
- * name of a concept, and all of its example sentences.
+ * English text from WordNet: its example sentences, except for short ones, and the definitions of all meanings that its
+ * tagged texts use or that have the name of a concept.
  */
 export function englishDocuments(concepts: readonly Concept[]): string[] {
   const counts = readTagCounts();
@@ -123,7 +134,7 @@ function definitionOf(part: PartOfSpeech, { words: [word = ""], definition }: Sy
   }
 }
 
-/** Questions about a concept that can be answered without a picture, and their answers. */
+/** Questions about a concept that can be answered without an image, with their answers. */
 export function factQuestions(concept: Concept, others: readonly Concept[], random: Random): [string, string][] {
   const { kind } = concept;
   const name = withArticle(concept.name);
@@ -150,13 +161,13 @@ function factStatement({ name, kind, tags }: Concept, random: Random): string {
   return pick(random, statements);
 }
 
-/** What is there to be perceived, as texts say it. */
+/** A medium, described in text. */
 interface DescribedMedium {
-  /** By attribute, as encoders learn them. */
+  /** Labels by attribute, as encoders learn them. */
   readonly labels: Readonly<Record<string, string>>;
-  /** In other words each. */
+  /** Several wordings. */
   readonly captions: readonly string[];
-  /** Others each time. */
+  /** Draws different questions in each call. */
   questions(): readonly Question[];
 }
 
@@ -198,7 +209,7 @@ function randomMedium(seen: readonly Concept[], random: Random): () => Described
   };
 }
 
-/** @param perceive something of one modality, another each time */
+/** @param nextMedium describes another medium of the same modality in each call */
 function mediumDocument(nextMedium: () => DescribedMedium, random: Random): Document {
   const { labels, captions, questions } = nextMedium();
   const some = (length: number) => Array.from({ length }, () => nextMedium().labels);
@@ -222,7 +233,7 @@ function someQuestions(questions: DescribedMedium["questions"], random: Random):
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Of an attribute that some have and some have not, having none is a possibility like others. */
+/** If only some of the scenes have an attribute, its absence is one of the possibilities. */
 function uncertainLabels(labels: Labels, others: readonly Labels[], random: Random): ConditioningLabel[] {
   const found = new Set([labels, ...others].flatMap((one) => Object.keys(one)));
   return Array.from(found).flatMap((attribute) => {
@@ -256,7 +267,7 @@ function randomShares(count: number, random: Random): number[] {
   return odds.map((one) => one / sum);
 }
 
-/** A place, as often as its share says. */
+/** A random index; the share of each index is its probability. */
 function drawFrom(shares: readonly number[], random: Random): number {
   let rest = random();
   const index = shares.findIndex((share) => {
@@ -266,7 +277,7 @@ function drawFrom(shares: readonly number[], random: Random): number {
   return index < 0 ? shares.length - 1 : index;
 }
 
-/** One document of endless many: something perceived and questions about it, a fact, a question about a fact. */
+/** A random document: a medium and questions about it, a fact, or questions about facts. */
 function inventedDocument(all: readonly Concept[], drawable: readonly Concept[], random: Random): Document {
   if (random() >= FACTS_SHARE) {
     const seen = random() < DRAWABLE_SHARE ? drawable : all;
@@ -278,7 +289,10 @@ function inventedDocument(all: readonly Concept[], drawable: readonly Concept[],
   return { conditioningLabels: [], texts: questions.map(([question, answer]) => ({ question, answer })) };
 }
 
-/** The documents of an epoch, in its own order: English, and as many invented ones as there is English in all. */
+/**
+ * The documents of an epoch in random order: a share of the English ones, and as many invented ones as there are
+ * English ones in total.
+ */
 export function epochDocuments(
   english: readonly string[],
   concepts: readonly Concept[],

@@ -1,8 +1,11 @@
-/** What the recipe knows of a group of concepts: emojibase's subgroups, in words that questions can use. */
+/**
+ * Properties of a group of concepts, in words that questions can use. A group is one of emojibase's subgroups or
+ * several.
+ */
 export interface Kind {
   /** Singular, without article: "fruit". */
   readonly name: string;
-  /** What the kind is a kind of: "food". */
+  /** The more general kind: "food". */
   readonly broader: string;
   readonly edible: boolean;
   readonly alive: boolean;
@@ -23,7 +26,9 @@ const food = (name: string) => kind(name, "food", { edible: true });
 const thing = (name: string) => kind(name, "object");
 const place = (name: string) => kind(name, "place");
 
-/** By emojibase's subgroup key. Subgroups that are not here are left out: flags of countries, keys, letters, arrows. */
+/**
+ * Kinds by the key of emojibase's subgroup. Other subgroups are left out: flags of countries, keys, letters, arrows.
+ */
 export const kinds: Readonly<Record<string, Kind>> = {
   "face-smiling": face,
   "face-affection": face,

