@@ -39,10 +39,10 @@ const LANGUAGE_STEPS = 4600;
 /** Training steps of the image encoder. */
 const IMAGE_STEPS = 18_000;
 
-/** Training steps of its output block. */
+/** Training steps of the image encoder's output block. */
 const OUTPUT_BLOCK_STEPS = 650;
 
-/** The image encoder before it has an output block. */
+/** Folder of the image encoder without its output block, from which the clip encoder starts as well. */
 const ENCODER_WITHOUT_OUTPUT_BLOCK = "encoder-without-readout";
 
 /** Steps that the encoder of sounds is trained for. */
@@ -51,7 +51,7 @@ const AUDIO_STEPS = 2000;
 /** Training steps of the clip encoder. */
 const CLIP_STEPS = 1400;
 
-/** The parts of the bundled model, in the order in which they are made. */
+/** The parts of the build in order; a part uses the results of those before it. */
 export const parts = [
   "icons",
   "scenes",
@@ -69,14 +69,15 @@ export const parts = [
 export type Part = (typeof parts)[number];
 
 export interface BuildAllOptions extends MakeOptions {
-  /** Where the bundled model goes. */
+  /** Folder of the bundled model; an existing folder is replaced. */
   readonly output: string;
   readonly threads?: number | undefined;
 }
 
 /**
- * Makes one part of the bundled model from those before it. A part that was stopped goes on where it was; one that is
- * done is not done again. `WORK/times.jsonl` keeps how long each took.
+ * Builds one part of the bundled model from the parts before it. An interrupted part resumes where it stopped, and a
+ * finished part is not repeated, except for `bundle`, which is always built again. Appends the duration in minutes to
+ * `WORK/times.jsonl`.
  */
 export async function buildPart(part: Part, options: BuildAllOptions): Promise<void> {
   const started = Date.now();
@@ -105,7 +106,7 @@ const makers: Readonly<Record<Part, (options: BuildAllOptions) => Promise<void>>
 async function drawIcons({ work, say }: BuildAllOptions): Promise<void> {
   for (const style of trainingStyles) {
     const count = await writeIconFolder(join(work, "icons", style), style, { side: 80, border: 8 });
-    say(`${style}: ${count} pictures`);
+    say(`${style}: ${count} images`);
   }
 }
 
@@ -118,7 +119,7 @@ async function makeLanguageModel({ work, threads, say }: BuildAllOptions): Promi
   });
 }
 
-/** Each drawing style is a client of its own. */
+/** Pretrains the image encoder with FedMAE; each training style is one client. */
 async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   const config = fedMaeConfigSchema.parse({
     output: join(work, "mae"),
@@ -140,7 +141,7 @@ async function pretrainEncoder({ work, say }: BuildAllOptions): Promise<void> {
   });
 }
 
-/** Trained to classify the objects of scenes and their places; then its output block. */
+/** Trains the image encoder to classify the objects of scenes and their places, then its output block. */
 async function makeImageEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const labels = (set: string) => join(setFolder(work, "image", set), "labels.jsonl");
   const tests = { style: labels("style"), compositions: labels("compositions") };
@@ -170,7 +171,7 @@ async function makeImageEncoder({ work, threads, say }: BuildAllOptions): Promis
       testEvery: 200,
       threads,
     },
-    hooksOf("readout", OUTPUT_BLOCK_STEPS, say),
+    hooksOf("output block", OUTPUT_BLOCK_STEPS, say),
   );
 }
 
@@ -183,7 +184,7 @@ function hooksOf(name: string, steps: number, say: BuildAllOptions["say"]): Scen
   };
 }
 
-/** Trained to classify the events of audio scenes and their order. */
+/** Trains the audio encoder to classify the events of audio scenes and their order. */
 async function makeAudioEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "audio", name);
   await trainAudioEncoder(
@@ -201,7 +202,7 @@ async function makeAudioEncoder({ work, threads, say }: BuildAllOptions): Promis
   );
 }
 
-/** Trained to classify the objects of clips and what happens to them. */
+/** Trains the clip encoder to classify the objects of clips and their actions. */
 async function makeClipEncoder({ work, threads, say }: BuildAllOptions): Promise<void> {
   const set = (name: string) => setFolder(work, "video", name);
   await trainClipEncoder(
@@ -219,7 +220,10 @@ async function makeClipEncoder({ work, threads, say }: BuildAllOptions): Promise
   );
 }
 
-/** The frozen backbones as they are: adapters are trained on them. Made again where another encoder has come. */
+/**
+ * Builds the model folder of frozen backbones on which the adapters are trained. Rebuilds an existing folder only if
+ * its modalities differ from those of the available encoders.
+ */
 async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
   const output = join(work, "model");
   if (existsSync(output) && (await takesAllOf(work, output))) return;
@@ -228,7 +232,7 @@ async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
   await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
-/** Each with a text-only baseline, which shows what the media contribute. */
+/** Trains each adapter and its text-only baseline, which shows what the media contribute. */
 async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   const recipes = recipesIn(work, say);
   for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
@@ -251,7 +255,7 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
       const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
         onPlan: (plan) =>
           say(
-            `${name}: ${plan.trainedParameters} parameters are trained, ${plan.frozenParameters} are frozen: ${(100 * plan.trainedShare).toFixed(2)} %`,
+            `${name}: training ${plan.trainedParameters} parameters (${(100 * plan.trainedShare).toFixed(2)} %), ${plan.frozenParameters} are frozen`,
           ),
         onStep: ({ step, steps, tokenLoss }) =>
           step % 100 === 0 && say(`${name}: step ${step} of ${steps}: loss ${tokenLoss.toFixed(3)}`),
@@ -261,7 +265,10 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   }
 }
 
-/** Backbones in eight bits, adapters, samples and card, as `npm start` serves them. */
+/**
+ * Builds the model folder that `npm start` serves, with int8 backbones, adapters, samples and model card, and copies
+ * the text-only baselines into the repository.
+ */
 async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
   const recipes = recipesIn(work, say);

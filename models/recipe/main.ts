@@ -7,24 +7,27 @@ import { HELD_OUT, trainingStyles } from "./data/text/concepts.js";
 import { trainLanguageModel } from "./language-model/language-model.js";
 
 /**
- * npm run models:build -- [--work DIR] [--output DIR] [--part NAME ...]
- * npm run models:build -- icons|scenes|language-model --output DIR [options]
- *
- * Rebuilds the bundled model, or makes one thing of its kind elsewhere; all go on where they were stopped.
+ * Builds the bundled model, or makes its icons, scenes or language model in another folder for other uses. Each form
+ * resumes where it was interrupted; `usage` lists the options.
  */
 
 const usage = `usage: npm run models:build -- [options]
+       npm run models:build -- icons|scenes|language-model --output DIR [options]
 
-everything that the bundled model is made of, one part after the other:
-  --work DIR       folder for all that is made on the way    (default: models/work)
-  --output DIR     the model folder                          (default: models/default)
-  --part NAME      only this part; may be given again        (${parts.join(", ")})
-  --threads N
+The first form builds the bundled model, one part after the other:
+  --work DIR       folder for intermediate results    (default: models/work)
+  --output DIR     model folder                       (default: models/default)
+  --part NAME      build only this part; repeatable   (default: all)
+                   ${parts.join(", ")}
+  --threads N      threads of ONNX Runtime
 
-or one thing for a use of one's own, with --output DIR:
-  icons            pictures of single symbols, DIR/STYLE/KIND/NAME.png   [--side N] [--border N]
-  scenes           scenes of all concepts: captions, questions, labels             [--count N] [--side N] [--seed N] [--held-out]
-  language-model   an OPT of 11 million parameters, trained on texts     [--steps N] [--threads N]`;
+The second form makes one kind of data, or a language model, for other uses:
+  icons            images of single icons, DIR/STYLE/KIND/NAME.png
+                   [--side N] [--border N]
+  scenes           images of all concepts, with captions, questions and labels
+                   [--count N] [--side N] [--seed N] [--objects N] [--held-out]
+  language-model   an OPT with 11 million parameters, trained on text only
+                   [--steps N] [--threads N]`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -60,7 +63,7 @@ async function makeOne(what: string, output: string): Promise<void> {
     case "icons":
       for (const style of [HELD_OUT, ...trainingStyles] as const) {
         const size = { side: Number(values.side), border: Number(values.border) };
-        console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} pictures`);
+        console.log(`${style}: ${await writeIconFolder(join(output, style), style, size)} images`);
       }
       return;
     case "scenes":
@@ -72,7 +75,7 @@ async function makeOne(what: string, output: string): Promise<void> {
         objects: values.objects === undefined ? undefined : Number(values.objects),
         styles: values["held-out"] ? "held-out style" : "training",
         concepts: "all",
-        onImage: (done) => done % 1000 === 0 && console.log(`${done} pictures`),
+        onImage: (done) => done % 1000 === 0 && console.log(`${done} images`),
       });
     case "language-model":
       return trainLanguageModel({

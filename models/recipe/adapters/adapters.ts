@@ -13,7 +13,7 @@ import { slotLayers } from "../language-model/language-model.js";
 /** The trained part of the bundled model: an adapter per task and modality. */
 
 export interface AdapterRecipe {
-  /** In the model folder. */
+  /** Name in the model folder. */
   readonly name: string;
   readonly task: TaskName;
   readonly modality: Modality;
@@ -23,24 +23,27 @@ export interface AdapterRecipe {
 export const adapterRecipes: readonly AdapterRecipe[] = [
   { name: "caption", task: "caption", modality: "image", epochs: 30 },
   { name: "vqa", task: "vqa", modality: "image", epochs: 6 },
-  // Each sound has three captions.
+  // Each audio file has three captions.
   { name: "caption-audio", task: "caption", modality: "audio", epochs: 2 },
   { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 4 },
   { name: "caption-video", task: "caption", modality: "video", epochs: 8 },
   { name: "vqa-video", task: "vqa", modality: "video", epochs: 4 },
 ];
 
-/** Those whose encoder is in the folder of the build; which are left out is said. */
+/** Recipes whose encoder exists in the folder of the build; reports each of those that are left out. */
 export function recipesIn(work: string, say: (what: string) => void): AdapterRecipe[] {
   const taken = modalitiesIn(work);
   return adapterRecipes.filter(({ name, modality }) => {
     if (taken.includes(modality)) return true;
-    say(`adapter ${name} is left out: there is no ${join(work, encoderFolders[modality])}`);
+    say(`adapter ${name} is left out: ${join(work, encoderFolders[modality])} contains no encoder`);
     return false;
   });
 }
 
-/** The encoders' heads were on the last state: it alone tells what the questions ask. */
+/**
+ * One injected state, because the encoders' heads were trained on the last state: it alone contains what the questions
+ * ask.
+ */
 export const adapterSettings = {
   injectedStates: 1,
   ...slotLayers,
@@ -50,46 +53,54 @@ export const adapterSettings = {
   promptForm: "table",
 } as const satisfies AdapterSettings;
 
-/** Where the adapters of a modality begin. */
+/** The adapter from which the training of a modality's adapters starts. */
 export function firstAdapterFile(work: string, modality: Modality): string {
   return join(work, "first-adapters", `${modality}.safetensors`);
 }
 
-/** Of encoder states, for all that is trained on them. */
+/** Cache of encoder states that all training runs share. */
 export function statesFolder(work: string): string {
   return join(work, "states");
 }
 
-/** Sets that nothing was trained on, by modality: the folder's name and what the tables call it. */
+/** Sets that nothing was trained on, by modality: name of the folder and title in the tables. */
 export const testSets: Readonly<Record<Modality, Readonly<Record<string, string>>>> = {
   image: { style: "Scenes in the held-out style", compositions: "Held-out scenes in the other styles" },
-  audio: { timbres: "Sounds in held-out timbres", combinations: "Sounds in held-out combinations" },
-  video: { style: "Clips in the held-out style", combinations: "Clips of held-out combinations" },
+  audio: { timbres: "Audio with held-out timbres", combinations: "Audio with held-out combinations" },
+  video: { style: "Clips in the held-out style", combinations: "Clips with held-out combinations" },
 };
 
-/** Adapters that were trained alike, but without the media; part of the repository, for the comparison alone. */
+/**
+ * Adapters that were trained in the same way but without media. The repository contains them only for the comparison.
+ */
 export const BASELINE_FOLDER = new URL("../../../../models/text-only-baselines/", import.meta.url).pathname;
 
-/** Of the epochs: without media, there is a soft token to learn and no more, and the loss soon stands still. */
+/**
+ * Share of the epochs for a text-only baseline: without media, only the soft prompt can be learned, and the loss soon
+ * stops falling.
+ */
 const BASELINE_EPOCH_SHARE = 0.1;
 
-/** What the adapter that was trained without media is called. */
+/** Name of an adapter's text-only baseline. */
 export function textOnlyBaseline({ name }: AdapterRecipe): string {
   return `${name}-blind`;
 }
 
-/** Answers begin with what captions have learnt of the same media: questions rarely ask for a name. */
+/**
+ * The initial adapter of a run. VQA starts from the caption adapter of the same modality, because questions rarely ask
+ * for a name.
+ */
 function beginning(work: string, { task, modality }: AdapterRecipe): string {
   const captions = adapterRecipes.find((one) => one.task === "caption" && one.modality === modality);
   return task === "vqa" && captions ? adapterFile(work, captions.name) : firstAdapterFile(work, modality);
 }
 
-/** What a run has trained. */
+/** Path of the adapter that a run has trained. */
 export function adapterFile(work: string, run: string): string {
   return join(work, "runs", run, "adapter.safetensors");
 }
 
-/** How an adapter, or its text-only baseline, is trained in the folder of the build. */
+/** Training config of an adapter in the folder of the build or, if `blind`, of its text-only baseline. */
 export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolean): TrainingConfig {
   const { name, task, modality, epochs } = recipe;
   const set = setFolder(work, modality, "train");

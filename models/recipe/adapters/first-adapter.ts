@@ -12,7 +12,10 @@ import { END_TOKEN } from "../language-model/byte-pair-encoding.js";
 import { ConditioningTables } from "../language-model/conditioning-tables.js";
 import { type SlotMap, trainSlots } from "./slot-training.js";
 
-/** Beside a variance of one: for sets of fewer examples than a state has numbers. */
+/**
+ * Penalty of the ridge regression for inputs of variance 1; needed for sets with fewer examples than a state has
+ * elements.
+ */
 const RIDGE = 1e-3;
 
 export interface FirstAdapterOptions {
@@ -24,17 +27,17 @@ export interface FirstAdapterOptions {
   readonly set: string;
   readonly modality: Modality;
   readonly settings: AdapterSettings;
-  /** Of encoder states, shared with the training. */
+  /** Folder of cached encoder states, shared with the training. */
   readonly cache: string;
-  /** The adapter's file. */
+  /** Path of the adapter's file. */
   readonly output: string;
 }
 
 /**
- * What an adapter's training begins with: for each injected state, the linear map whose slots tell the examples' labels
- * apart (`trainSlots`), beginning with the one that comes nearest to the slots which the language model has learnt to
- * read (ridge regression, in closed form). Gradients through the language model take over from there: from random
- * weights, they find grounds at once, names only after long.
+ * Writes the adapter from which training starts. For each injected state, it has the linear map whose slots distinguish
+ * the labels of the examples (`trainSlots`). That map in turn starts from the one that comes nearest to the slots that
+ * the language model has learned to read (ridge regression, in closed form). Gradients through the language model then
+ * continue from there: from random weights, they find backgrounds at once but names only after a long time.
  */
 export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<void> {
   const { settings, modality, output } = options;
@@ -62,7 +65,7 @@ export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<v
   writeAdapter(output, whitening.fromWhitened({ settings, tensors }));
 }
 
-/** [depth * dv] each */
+/** The states of each example, [depth * dv]. */
 async function readStates(
   folder: ModelFolder,
   examples: readonly LabelledMedium[],
@@ -74,12 +77,15 @@ async function readStates(
   return Promise.all(views.map((view) => states.read(view)));
 }
 
-/** Soft tokens that the model knows: the one which every text begins with, again and again. */
+/** A soft prompt that the model knows: the token with which every text begins, repeated. */
 function firstPrompt(tables: ConditioningTables, length: number): Tensor {
   return stacked(new Array<Float32Array>(length).fill(tables.embedding(END_TOKEN)), [tables.width]);
 }
 
-/** [N, dv] of mean 0 and [N, d] -> [d, dv] and [d], such that `weight x + bias` comes nearest to the targets. */
+/**
+ * Regression of targets [N, d] on inputs [N, dv] of mean 0: the weight [d, dv] and the bias [d] for which `weight x +
+ * bias` comes nearest to the targets.
+ */
 function regress(inputs: Matrix, targets: Matrix): SlotMap {
   const targetMean = targets.mean("column");
   const covariance = inputs.transpose().mmul(inputs).div(inputs.rows);

@@ -24,18 +24,18 @@ const optimizer = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
 const SEED = 0;
 
 export interface SlotExamples {
-  /** States, whitened: [dv] each. */
+  /** Whitened states, [dv] each. */
   readonly states: readonly Float32Array[];
   readonly examples: readonly Labelled[];
 }
 
-/** A linear map of states to slots: [d, dv] and [d]. */
+/** A linear map from states to slots: weight [d, dv] and bias [d]. */
 export interface SlotMap {
   readonly weight: Tensor;
   readonly bias: Tensor;
 }
 
-/** Trains a linear map until its slots tell the examples' labels apart (`slotLoss`). */
+/** Trains a linear map whose slots distinguish the labels of the examples (`slotLoss`). */
 export async function trainSlots(
   { states, examples }: SlotExamples,
   tables: LabelSlots,
@@ -76,8 +76,8 @@ export async function trainSlots(
 }
 
 /**
- * Inputs: `states` [B, dv], `weight` [d, dv], `bias` [d], those of `slotLoss` and `attributeTargets`. Outputs: `loss`,
- * `gradient of weight`, `gradient of bias`.
+ * Inputs: `states` [B, dv], `weight` [d, dv], `bias` [d] and those of `slotLoss` and `attributeTargets`. Outputs:
+ * `loss`, `gradient of weight` and `gradient of bias`.
  */
 function slotGraph(classes: Classes, tables: LabelSlots, width: number): Graph {
   const g = new GraphBuilder("slot-training");

@@ -8,11 +8,11 @@ import { decodeWav } from "../data/audio/wav.js";
 import { readLabelledMedia } from "../data/labelled-media.js";
 import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
-/** 2.56 seconds. */
+/** Frames of 10 ms: 2.56 seconds. */
 const FRAMES = 256;
 const MEL_BINS = 64;
 
-/** An AST of 1.9 million parameters over 5 x 16 patches. */
+/** An AST with 1.9 million parameters and 5 x 16 patches (frequency x time). */
 const config = {
   model_type: "audio-spectrogram-transformer",
   architectures: ["ASTModel"],
@@ -30,18 +30,19 @@ const config = {
   qkv_bias: true,
 };
 
-/** Audio files that mean and std are measured on. */
+/** Number of audio files from which mean and std are computed. */
 const MEASURED = 1000;
 
 export interface AudioEncoderOptions extends EncoderRunOptions {
-  /** Folders that `writeAudioSet` wrote. */
+  /** Folder that `writeAudioSet` wrote. */
   readonly training: string;
+  /** Folders that `writeAudioSet` wrote, by name. */
   readonly tests: Readonly<Record<string, string>>;
-  /** Where the sounds' features are kept for the next start. */
+  /** Folder in which the features of the audio files are kept for later runs. */
   readonly features: string;
 }
 
-/** Trains the audio encoder to classify what is heard; resumes from its checkpoint. */
+/** Trains the audio encoder to classify the content of audio scenes; resumes from its checkpoint. */
 export async function trainAudioEncoder(
   { training, tests, features, steps, ...options }: AudioEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -72,13 +73,13 @@ export async function trainAudioEncoder(
   );
 }
 
-/** Of the training set's log-mel energies, as `preprocessor_config.json` holds them. */
+/** Mean and std of the training set's log-mel energies, as in `preprocessor_config.json`. */
 interface Scale {
   readonly mean: number;
   readonly std: number;
 }
 
-/** As they are: `logMel` divides by twice the std. */
+/** Leaves features unchanged, because `logMel` divides by twice the std. */
 const UNSCALED: Scale = { mean: 0, std: 0.5 };
 
 async function measuredScale(set: string, path: string): Promise<Scale> {
@@ -118,14 +119,14 @@ function augmentedInputs({ examples, input }: LabelledInputs): LabelledInputs {
   };
 }
 
-/** Frames that a sound is moved by at most, either way. */
+/** Maximum shift in time in either direction, in frames. */
 const MOST_MOVED = 10;
-/** Mel bins in a row that are hidden at most (Park et al. 2019). */
+/** Maximum number of adjacent mel bins that are masked (Park et al. 2019). */
 const MOST_HIDDEN = 6;
-/** Deviation of noise on features, which are about 0.5 themselves. */
+/** Maximum std of the added noise; the std of the features is about 0.5. */
 const MOST_NOISE = 0.05;
 
-/** Moved in time, some bins hidden, a little noise: nothing that changes what is to be told. */
+/** Shifts the features in time, masks some bins and adds weak noise, none of which changes the labels. */
 function augmented(features: Float32Array, random: Random): Float32Array {
   const moved = Math.round((2 * random() - 1) * MOST_MOVED) * MEL_BINS;
   const output = new Float32Array(features.length);

@@ -4,17 +4,14 @@ import { type BuildOptions, type Modality, modalitiesOf, openModelFolder, type P
 
 /** The frozen parts of the bundled model. */
 
-/** The language model's folder in the folder of the build. */
-export const LANGUAGE_MODEL = "lm";
-
-/** In the folder of the build. */
+/** Folder of each encoder, relative to the folder of the build. */
 export const encoderFolders: Readonly<Record<Modality, string>> = {
   image: "encoder",
   audio: "sound-encoder",
   video: "clip-encoder",
 };
 
-/** Modalities whose encoder is there; that of pictures has to be. */
+/** Modalities whose encoder exists. The image encoder is required. */
 export function modalitiesIn(work: string): Modality[] {
   const others = (["audio", "video"] as const).filter((modality) =>
     existsSync(join(work, encoderFolders[modality], "model.safetensors")),
@@ -22,20 +19,13 @@ export function modalitiesIn(work: string): Modality[] {
   return ["image", ...others];
 }
 
-/** Whether a model folder takes what the encoders that are there take. */
+/** Whether a model folder has exactly the modalities whose encoders exist. */
 export async function takesAllOf(work: string, model: string): Promise<boolean> {
   const { manifest } = await openModelFolder(model, { checksums: false });
   return modalitiesOf(manifest).join() === modalitiesIn(work).join();
 }
 
-/** Writes a card that states the licence into each backbone's folder, from which `buildModel` takes it over. */
-export function stateLicences(work: string): void {
-  for (const part of [...modalitiesIn(work).map((modality) => encoderFolders[modality]), LANGUAGE_MODEL]) {
-    writeFileSync(join(work, part, "README.md"), "---\nlicense: apache-2.0\n---\n");
-  }
-}
-
-/** The encoders that are there and the decoder, as a model folder is built of them. */
+/** The existing encoders and the decoder, as options of `buildModel`. */
 export function backbonesIn(
   work: string,
   precision: Precision,

@@ -10,27 +10,28 @@ import { readLabelledMedia } from "../data/labelled-media.js";
 import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } from "./train-scene-encoder.js";
 
 /**
- * Half as many as published. A step of 16 clips takes 1.25 seconds of one core with four frames, 2.45 with eight; a clip
- * shows one thing that happens evenly, or a thing that comes in the middle: the four quarters tell as much as the
- * eighths. A shallower encoder would save as much, but lose the upper blocks, in which a thing gets its name.
+ * Half as many frames as published. On one core, a step of 16 clips takes 1.25 seconds with four frames and 2.45
+ * seconds with eight. A clip shows one steady action, or an object that appears near the middle, so four frames contain
+ * as much information as eight. A shallower encoder would save as much time but lose the upper blocks, in which objects
+ * are named.
  */
 const FRAMES = 4;
 
 const TIMES_SEED = 9;
 
-/** Clips of a test that are looked at: a file takes as long as a training example. */
+/** Number of clips per test: reading a clip from its file takes as long as a training example. */
 const TESTED = 300;
 
 export interface ClipEncoderOptions extends EncoderRunOptions {
-  /** Folder of an encoder of pictures to begin with, of whose sizes it is. */
+  /** Folder of the image encoder that gives the sizes and the initial weights. */
   readonly from: string;
-  /** Clips that are drawn anew each time. */
+  /** Clips that are drawn again each time they are used. */
   readonly clips: { readonly count: number; readonly seed: number };
   /** Folders that `writeClipSet` wrote, by name. */
   readonly tests: Readonly<Record<string, string>>;
 }
 
-/** Trains a TimeSformer to classify what happens in clips; resumes from its checkpoint. */
+/** Trains a TimeSformer to classify the content of clips; resumes from its checkpoint. */
 export async function trainClipEncoder(
   { from, clips, tests, steps, ...options }: ClipEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -64,9 +65,11 @@ export async function trainClipEncoder(
 }
 
 /**
- * What a TimeSformer begins with, of a vision transformer's tensors: in time it attends as in space, and adds nothing of
- * that yet; so it sees each frame as the other does. As published (facebookresearch/TimeSformer, `vit.py` and
- * `helpers.py`).
+ * Initial tensors of a TimeSformer, made from those of a vision transformer. Attention over time is a copy of attention
+ * over space, followed by a linear layer of zeros, so that the model sees each frame as the vision transformer does. As
+ * published (facebookresearch/TimeSformer, `vit.py` and `helpers.py`).
+ *
+ * @throws invalid_checkpoint if the tensor `cls_token` is missing
  */
 export function inflated(image: ReadonlyMap<string, Tensor>, frames: number): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
@@ -81,17 +84,18 @@ export function inflated(image: ReadonlyMap<string, Tensor>, frames: number): Ma
     if (part === "attn.proj.bias") zeros(`${block}.temporal_fc.bias`, tensor.shape);
   }
   const classToken = image.get("cls_token");
-  if (!classToken) throw new EpalmError("invalid_checkpoint", "encoder of pictures: tensor cls_token is missing");
+  if (!classToken) throw new EpalmError("invalid_checkpoint", "image encoder: tensor cls_token is missing");
   zeros("time_embed", [1, frames, classToken.shape.at(-1) ?? 0]);
   return tensors;
 }
 
-/** Std of the first time embeddings, as a share of that of the position embeddings. */
+/** Std of the initial time embeddings relative to that of the position embeddings. */
 const TIMES_SHARE = 0.3;
 
 /**
- * Not as published: from zeros, frames stay alike to the attention for hundreds of steps, and what things do is learnt
- * late. (Where they go is not learnt in 1,400 steps either way.)
+ * Initial time embeddings. The published code starts from zeros; then attention cannot distinguish the frames for
+ * hundreds of steps, and actions are learned late. (Directions of movement are not learned within 1,400 steps in either
+ * case.)
  */
 function firstTimes(image: ReadonlyMap<string, Tensor>): Tensor {
   const places = floats(image.get("pos_embed"));
@@ -102,8 +106,8 @@ function firstTimes(image: ReadonlyMap<string, Tensor>): Tensor {
 }
 
 /**
- * Heads that were trained on pictures, for those attributes of clips that have the same labels: from heads at random, the
- * first steps would undo what the encoder knows.
+ * Heads that were trained on images, for the attributes of clips that have the same labels. With random heads, the
+ * first steps would undo what the encoder has learned.
  */
 function headsFor({ examples, patchLabels = new Map() }: LabelledInputs, trained: ReadonlyMap<string, Tensor>) {
   const heads = new Map<string, Tensor>();
@@ -117,7 +121,7 @@ function headsFor({ examples, patchLabels = new Map() }: LabelledInputs, trained
   return heads;
 }
 
-/** The first clips of a set, decoded as they are when the model is served. */
+/** The first clips of a set, decoded as in a served model. */
 function openClips(set: string, side: number): LabelledInputs {
   const examples = readLabelledMedia(set, "video").slice(0, TESTED);
   const preprocessing = { frames: FRAMES, picture: imagenetPreprocessing(side) };

@@ -10,13 +10,13 @@ import { type EncoderRunOptions, type SceneEncoderHooks, trainSceneEncoder } fro
 export interface ImageEncoderOptions extends EncoderRunOptions {
   /** Folder of the encoder to start from. */
   readonly from: string;
-  /** Scenes that are drawn anew each time. */
+  /** Scenes that are drawn again each time they are used. */
   readonly scenes: { readonly count: number; readonly seed: number };
-  /** Labels that `writeSceneSet` wrote, by name. */
+  /** Paths of the `labels.jsonl` that `writeSceneSet` wrote, by name. */
   readonly tests: Readonly<Record<string, string>>;
 }
 
-/** Trains an encoder to classify what scenes show; resumes from its checkpoint. */
+/** Trains an encoder to classify the content of scenes; resumes from its checkpoint. */
 export async function trainImageEncoder(
   { from, scenes, tests, steps, ...options }: ImageEncoderOptions,
   hooks: SceneEncoderHooks = {},
@@ -39,17 +39,20 @@ export async function trainImageEncoder(
 }
 
 export interface OutputBlockOptions extends ImageEncoderOptions {
-  /** What the language model reads as labels. */
+  /** The vectors that the language model reads as labels. */
   readonly tables: LabelSlots;
 }
 
-/** Attributes that slots have to distinguish: all but places, which are hardly recognised at all. */
+/**
+ * Attributes whose labels the slots have to distinguish: all except the objects at places, which are hardly recognised.
+ */
 const readAttributes = ["name", "kind", "count", "background", "texture"];
 
 /**
- * Adds an output block to an encoder that `trainImageEncoder` has trained: one more block, trained alone, so that a linear
- * map of its state gives the slots that the language model reads. The logits of the heads need a softmax, which a linear
- * map does not have: it would give some weight to each of 218 names, and only somewhat more to the right one.
+ * Adds an output block to an encoder that `trainImageEncoder` has trained. The block is trained while the others are
+ * frozen, so that a linear map of its state gives the slots that the language model reads. Recovering one name from the
+ * states of the other blocks takes a softmax, which a linear map does not have: it would give some weight to each of
+ * the 218 names and only slightly more to the right one.
  */
 export async function trainOutputBlock(
   { from, scenes, tests, steps, tables, ...options }: OutputBlockOptions,

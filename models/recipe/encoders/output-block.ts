@@ -2,19 +2,20 @@ import { EpalmError } from "../../../src/index.js";
 import { floats, type Tensor } from "../../../src/tensor/tensor.js";
 import { filled } from "../../../src/training/index.js";
 
-/** What an encoder's residual stream is divided by: so much it deviated behind the last of six blocks. */
+/** Divisor of the encoder's residual stream: the std of the stream after the last of its six blocks. */
 const RESIDUAL_STD = 7.3;
 
 /**
- * Tensors of a vision transformer with one block more, which says nothing yet, by timm's names. What blocks add to the
- * residual stream, and what it begins with, is divided by `RESIDUAL_STD`. Each block norms what it takes, so every state stays
- * as it was; but what the new block adds counts at once, where beside a large stream it would for long be as nothing.
+ * Adds a block, whose output is initially zero, to the tensors of a vision transformer (timm's names). What forms the
+ * residual stream, and what blocks add to it, is divided by `RESIDUAL_STD`. Each block normalises its input, so all
+ * states stay the same; but the output of the new block has an effect at once, whereas it would long be negligible
+ * beside a large stream.
  *
- * The new block's norms begin as the final one. Left out is what may begin at random: its queries, keys, values, and the
- * first linear of its MLP.
+ * The norms of the new block are copies of the final norm. The result lacks the tensors that can start from random
+ * values: the queries, keys and values of the new block and the first linear layer of its MLP.
  *
- * @param depth blocks that there are
- * @throws invalid_checkpoint where they are others
+ * @param depth number of blocks of the encoder
+ * @throws invalid_checkpoint if the encoder has another depth or no final norm
  */
 export function withOutputBlock(tensors: ReadonlyMap<string, Tensor>, depth: number): ReadonlyMap<string, Tensor> {
   const all = new Map(
@@ -38,7 +39,7 @@ function needed(tensors: ReadonlyMap<string, Tensor>, name: string): Tensor {
   throw new EpalmError("invalid_checkpoint", `encoder: tensor ${name} is missing`);
 }
 
-/** Whether a tensor makes the residual stream, or is the last of what adds to it. */
+/** Whether a tensor forms the residual stream or belongs to the last layer of what is added to it. */
 function isAdded(name: string): boolean {
   return /^(cls_token|pos_embed|patch_embed\.|blocks\.\d+\.(attn\.proj|mlp\.fc2)\.)/.test(name);
 }

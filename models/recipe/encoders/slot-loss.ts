@@ -4,20 +4,20 @@ import { constantSource, type Tensor, type TensorSource } from "../../../src/ten
 import { type Classes, type Labelled, stacked } from "../../../src/training/index.js";
 import type { ConditioningTables } from "../language-model/conditioning-tables.js";
 
-/** How far slots are from what the language model reads as labels. */
+/** The loss of slots, which compares them with the vectors that the language model reads as labels. */
 
-/** What the language model has learnt of labels. */
+/** The vectors that the language model has learned for labels. */
 export type LabelSlots = Pick<ConditioningTables, "width" | "slotOf">;
 
-/** How much more probable a label is, as a logarithm, that a slot holds once than one that it does not hold. */
+/** Logit of a label that a slot contains once; a label that it does not contain has the logit 0. */
 const LOGIT_SCALE = 12;
 
 /**
- * Loss of slots [B, d]: the mean squared distance from the labels' own slots, and the cross-entropy of each attribute's
- * labels by the softmax of how much of each a slot holds, its product with the label's own slot. The distance alone does
- * not tell labels apart: of many names, it rarely finds the likeliest (Hastie et al. 2009, section 4.2: some classes are
- * masked by others). Adds the input `targets` [B, d] and the outputs `slot logits of ATTRIBUTE` [B, C]; takes the values
- * `labels of ATTRIBUTE` and `weights of ATTRIBUTE` that the graph has (`attributeTargets`).
+ * Loss of slots [B, d]: the squared distance to the slots of the labels, averaged over the batch, plus each attribute's
+ * cross-entropy. The logit of a label is proportional to the dot product of the slot and the label's own slot. The
+ * distance alone does not distinguish labels: among many names, it rarely finds the most probable one (Hastie et al.
+ * 2009, section 4.2: some classes are masked by others). Adds the input `targets` [B, d] and the outputs `slot logits
+ * of ATTRIBUTE` [B, C]; uses the graph's values `labels of ATTRIBUTE` and `weights of ATTRIBUTE` (`attributeTargets`).
  */
 export function slotLoss(g: GraphBuilder, slots: Value, classes: Classes, tables: LabelSlots): Value {
   const away = g.subtract(slots, g.input("targets", "float32", ["batch", tables.width]));
@@ -31,7 +31,7 @@ export function slotLoss(g: GraphBuilder, slots: Value, classes: Classes, tables
   return loss;
 }
 
-/** [d, labels]: what a slot is multiplied by, so that one which holds a label once gives `LOGIT_SCALE`. */
+/** The matrix [d, labels] that turns slots into logits: a slot that contains a label once gives `LOGIT_SCALE`. */
 function labelTable(attribute: string, labels: readonly string[], tables: LabelSlots): TensorSource {
   const data = new Float32Array(tables.width * labels.length);
   labels.forEach((label, column) => {
@@ -44,7 +44,7 @@ function labelTable(attribute: string, labels: readonly string[], tables: LabelS
   return constantSource("float32", [tables.width, labels.length], data);
 }
 
-/** What `slotLoss` takes of examples, beside `labelFeeds`. */
+/** The inputs of `slotLoss`, in addition to those of `labelFeeds`. */
 export function slotFeeds(tables: LabelSlots, examples: readonly Labelled[]): Record<string, Tensor> {
   return {
     targets: stacked(

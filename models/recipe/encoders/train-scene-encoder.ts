@@ -15,7 +15,7 @@ import {
 } from "../../../src/training/index.js";
 import { type LabelSlots, slotFeeds, slotLoss } from "./slot-loss.js";
 
-/** What the encoders of all modalities have in common. */
+/** Options that the encoders of all modalities share. */
 const common = {
   learningRate: 1e-3,
   weightDecay: 0.05,
@@ -24,7 +24,7 @@ const common = {
   seed: 0,
 };
 
-/** What the build chooses for each encoder. */
+/** Options that the build sets for each encoder. */
 export interface EncoderRunOptions {
   readonly output: string;
   readonly steps: number;
@@ -38,20 +38,21 @@ export interface SceneEncoderOptions
     Partial<typeof common>,
     Pick<EncoderTrainingOptions, "config" | "preprocessor" | "trainedBlocks" | "warmupSteps"> {
   readonly training: LabelledInputs;
-  /** By name. */
+  /** Test sets by name. */
   readonly tests: Readonly<Record<string, LabelledInputs>>;
   /**
-   * Trains states whose linear map is the slot of the example's labels as well. A head's logits become probabilities by a
-   * softmax, and an adapter has none: only a block can choose one of many names instead of a little of each.
+   * Also trains the states so that a linear map of them gives the slot of the example's labels. The heads turn logits
+   * into probabilities with a softmax, which an adapter does not have: only a block can select one of many names
+   * instead of mixing a little of each.
    */
   readonly slots?: SlotOptions | undefined;
-  /** Weights to start from by name, those of heads among them; the others are random. */
+  /** Initial weights by name, including those of heads; all others are random. */
   readonly start?: ReadonlyMap<string, Tensor> | undefined;
 }
 
 export interface SlotOptions {
   readonly tables: LabelSlots;
-  /** Those whose labels a slot has to distinguish; it comes close to the labels of all. */
+  /** Attributes whose labels a slot has to distinguish. The slot approximates the labels of all attributes. */
   readonly attributes: readonly string[];
 }
 
@@ -62,12 +63,14 @@ export interface SceneEncoderHooks {
 
 export type AttributeAccuracies = Readonly<Record<string, number>>;
 
-/** Of the heads' losses beside that of slots: states are to keep what the heads recognise. */
+/** Weight of the heads' losses relative to the slot loss, so that the states keep what the heads recognise. */
 const KEPT_HEADS_WEIGHT = 0.25;
 
 /**
- * Trains an encoder of the recipe, of any modality, to classify what labelled scenes contain; resumes from its
- * checkpoint. `OUTPUT/tests.jsonl` has a line per test.
+ * Trains an encoder of any modality to classify the content of labelled scenes; resumes from its checkpoint. Appends
+ * one line per test to `OUTPUT/tests.jsonl`.
+ *
+ * @throws invalid_option if the checkpoint belongs to a run with other options
  */
 export async function trainSceneEncoder(
   given: SceneEncoderOptions,
@@ -103,7 +106,7 @@ export async function trainSceneEncoder(
   );
 }
 
-/** A linear map of states to the slots that stand for their labels in the language model. */
+/** A linear map from states to the slots of their labels in the language model. */
 function slotHead({ tables, attributes }: SlotOptions, classes: Classes): ExtraHead {
   const distinguished = new Map(Array.from(classes).filter(([attribute]) => attributes.includes(attribute)));
   return {

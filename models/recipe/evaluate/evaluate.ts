@@ -19,30 +19,34 @@ import { readDrawableConcepts, withArticle } from "../data/text/concepts.js";
 import { kinds } from "../data/text/kinds.js";
 import { type Naming, namingOf, type Share } from "./naming.js";
 
-/** What answers the questions of a set. */
+/** The sources of answers that are compared. */
 export type Answerer = "model" | "baseline" | "majority answer";
 
 export interface SetScores {
   readonly captions: { readonly model: number; readonly baseline: number; readonly nearest: number };
-  /** Of pictures of one kind of object. Other media are not named so. */
+  /** How well captions name the objects of images; undefined for other modalities. */
   readonly naming?: Naming | undefined;
-  /** By type, each alone and `all`. */
+  /** By question type, and under `all` for all types together. */
   readonly questions: ReadonlyMap<string, Readonly<Record<Answerer, Share>>>;
 }
 
 export interface EvaluateOptions {
   readonly modality: Modality;
-  /** Folders of sets. */
+  /** Folder of the test set. */
   readonly set: string;
+  /** Folder of the training set. */
   readonly training: string;
-  /** Captions, and half as many questions as are asked. */
+  /** Number of captions; twice as many questions are asked. */
   readonly limit: number;
-  /** Media of the training set that the nearest-neighbour captioner knows. */
+  /** Number of training media among which the nearest-neighbour captioner searches. */
   readonly neighbours: number;
   readonly say: (what: string) => void;
 }
 
-/** Everything that the card's tables say of a set; the model has the adapters and their text-only baselines. */
+/**
+ * Computes all scores of a set for the tables of the model card. The model must have loaded the adapters of the
+ * modality and their text-only baselines.
+ */
 export async function evaluateSet(model: Model, options: EvaluateOptions): Promise<SetScores> {
   const { modality, set, training, limit, say } = options;
   const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
@@ -50,12 +54,12 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
   const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
   const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
   const withoutMedia = (task: TaskName) => ({ adapter: textOnlyBaseline(adapters[task]), textOnly: true });
-  say(`${set}: captions`);
+  say(`${set}: generating captions`);
   const seen = await evaluateModel(model, captions.examples, seeing("caption"));
   const baseline = await evaluateModel(model, captions.examples, withoutMedia("caption"));
-  say(`${set}: nearest neighbours`);
+  say(`${set}: searching for nearest neighbours`);
   const nearest = await nearestCaptions(model, seen.predictions, training, options.neighbours);
-  say(`${set}: questions`);
+  say(`${set}: answering questions`);
   const answers = await evaluateModel(model, questions.examples, seeing("vqa"));
   const baselineAnswers = await evaluateModel(model, questions.examples, withoutMedia("vqa"));
   return {
@@ -76,7 +80,8 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
 
 function adapterFor(task: TaskName, modality: Modality): AdapterRecipe {
   const found = adapterRecipes.find((recipe) => recipe.task === task && recipe.modality === modality);
-  if (!found) throw new EpalmError("internal", `no adapter for ${task} and ${modality}`);
+  if (!found)
+    throw new EpalmError("internal", `the recipe has no adapter for task '${task}' and modality '${modality}'`);
   return found;
 }
 
@@ -85,7 +90,7 @@ function questionTypesOf(set: string): string[] {
   return lines.map((line) => (JSON.parse(line) as { type: string }).type);
 }
 
-/** Of each type, the answer that training has most often. */
+/** The most frequent answer of the training set, by question type. */
 function majorityAnswers(training: string): ReadonlyMap<string, string> {
   const types = questionTypesOf(training);
   const lines = readFileSync(join(training, "questions.jsonl"), "utf8").trim().split("\n");
@@ -131,7 +136,10 @@ function byType(
   ]);
 }
 
-/** For each picture, the caption of the training picture whose last [CLS] state has the largest cosine with its own. */
+/**
+ * For each medium, the caption of the training medium whose last [CLS] state has the highest cosine similarity to its
+ * own.
+ */
 async function nearestCaptions(model: Model, predictions: readonly Prediction[], training: string, count: number) {
   const { examples } = await readEvaluationData({ path: join(training, "captions.jsonl") }, { limit: count });
   const known: { readonly state: Float32Array; readonly caption: string }[] = [];
@@ -154,7 +162,7 @@ async function nearestCaptions(model: Model, predictions: readonly Prediction[],
   return found;
 }
 
-/** Of length 1. */
+/** The last [CLS] state, scaled to length 1: [dv]. */
 async function lastState(model: Model, path: string): Promise<Float32Array> {
   const { states } = await model.encode(path);
   const [depth = 1, width = 1] = states.shape;
@@ -168,8 +176,8 @@ function dot(a: Float32Array, b: Float32Array): number {
 }
 
 /**
- * What the language model knows without a picture: of so many concepts, evenly taken, how often the kind that the
- * question needs for is the most probable of all kinds.
+ * Measures what the language model knows without an image: for `count` concepts at equal distances in the list, how
+ * often the right kind is the most probable of all answers to the question of what kind of thing the concept is.
  */
 export async function textOnlyKinds(model: Model, count: number): Promise<Share> {
   const concepts = readDrawableConcepts();

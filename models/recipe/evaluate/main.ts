@@ -8,10 +8,10 @@ import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
 import type { Share } from "./naming.js";
 
 /**
- * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N]
+ * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N] [--neighbours N]
  *
- * Prints the card's tables: captions and answers on sets that nothing was trained on, of all media that the model takes
- * or of some. Sets that are not in the folder of the build are made first.
+ * Prints the tables of the model card: scores of captions and answers on sets that nothing was trained on, for all
+ * modalities of the model or for the given ones. Sets that do not exist in the folder of the build are made first.
  */
 
 const { values } = parseArgs({
@@ -24,7 +24,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Concepts that the language model is asked about without a picture. */
+/** Number of concepts about which the language model is asked without an image. */
 const TEXT_ONLY = 150;
 
 const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all)).toFixed(1)} %`;
@@ -44,7 +44,7 @@ for (const recipe of recipes) {
   await model.useAdapter(twin, await readAdapter(join(BASELINE_FOLDER, `${twin}.safetensors`)), recipe.modality);
 }
 const known = await textOnlyKinds(model, TEXT_ONLY);
-console.log(`language model alone, kind of ${known.all} things: ${percent(known)}\n`);
+console.log(`language model without images, right kind for ${known.all} concepts: ${percent(known)}\n`);
 const make = { work: values.work, say };
 for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
   const training = await makeSet(modality, "train", make);
@@ -66,11 +66,11 @@ function print(title: string, { captions, naming, questions }: SetScores): void 
   console.log(title);
   console.log(
     formatTable([
-      ["", "model", "blind", "nearest neighbour"],
+      ["", "model", "text-only baseline", "nearest neighbour"],
       ["CIDEr", ...[captions.model, captions.baseline, captions.nearest].map((value) => value.toFixed(3))],
       ...(naming
         ? [
-            ["name", percent(naming.name), "", `${naming.name.all} pictures`],
+            ["name", percent(naming.name), "", `${naming.name.all} images`],
             ["name and number", percent(naming.nameAndNumber), "", ""],
           ]
         : []),
@@ -78,7 +78,7 @@ function print(title: string, { captions, naming, questions }: SetScores): void 
   );
   console.log(
     `\n${formatTable([
-      ["question", "model", "blind", "majority answer", "questions"],
+      ["question", "model", "text-only baseline", "majority answer", "questions"],
       ...Array.from(questions, ([type, shares]) => [
         type,
         percent(shares.model),

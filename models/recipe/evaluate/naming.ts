@@ -1,23 +1,23 @@
 import type { Prediction } from "../../../src/training/adapter/evaluate.js";
 import { plural, readDrawableConcepts } from "../data/text/concepts.js";
 
-/** Whether captions name what is there. */
+/** Measures whether captions name the objects of images correctly. */
 
-/** A share of right answers, and of how many. */
+/** A number of right answers, and of all answers. */
 export interface Share {
   readonly right: number;
   readonly all: number;
 }
 
-/** Of captions of one kind of object, such as `two red apples on a blue background`. */
+/** Scores of captions of one kind of object, such as `two red apples on a blue background`. */
 export interface Naming {
-  /** Those that name the object rightly, however many they say there are. */
+  /** Captions that name the object correctly, whatever number they state. */
   readonly name: Share;
-  /** Those that say how many there are, too. */
+  /** Captions that also state the right number. */
   readonly nameAndNumber: Share;
 }
 
-/** Others than those of one kind of object are left out: they name several, and where each is. */
+/** Leaves out captions of several kinds of objects, because they contain several names and places. */
 export function namingOf(predictions: readonly Pick<Prediction, "prediction" | "references">[]): Naming {
   const single = predictions.filter(({ references: [reference = ""] }) => !/ (left of|above|and) /.test(reference));
   const shareOf = (read: (caption: string) => string | undefined): Share => ({
@@ -34,12 +34,12 @@ export function namingOf(predictions: readonly Pick<Prediction, "prediction" | "
   };
 }
 
-/** All before the ground; undefined for what is no such caption. */
+/** Everything before the background; undefined if the caption has another form. */
 function subjectOf(caption: string): string | undefined {
   return /^(.*) on an? [\w ]* background$/.exec(caption)?.[1];
 }
 
-/** By how one or more of them are called. */
+/** Names of concepts by their singular and plural forms. */
 function conceptNames(): ReadonlyMap<string, string> {
   const names = readDrawableConcepts().map(({ name }) => name);
   return new Map(names.flatMap((name) => [[plural(name), name] as const, [name, name] as const]));

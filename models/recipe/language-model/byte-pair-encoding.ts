@@ -2,18 +2,20 @@ import { at } from "../../../src/core/at.js";
 import type { TokenizerConfig } from "../../../src/tokenizer/tokenizer-files.js";
 
 /**
- * Byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019): learns merges from texts and writes them
- * in the form of `tokenizer.json`, with the special tokens that OPT has.
+ * Byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019): learns merges from strings and returns
+ * them in the format of `tokenizer.json`, with OPT's special tokens.
  */
 
 const SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"] as const;
-/** Begins and ends each text, as in OPT. */
+/** Id of `</s>`, which begins and ends each text, as in OPT. */
 export const END_TOKEN = 2;
 
-/** GPT-2's words: contractions, letters, digits, other characters, each with the space before it. */
+/**
+ * GPT-2's words: contractions, letters, digits and other characters, each with the space before it; then whitespace.
+ */
 const WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
-/** A word as symbols, and how often it occurs. */
+/** A word as a list of symbols, and the number of its occurrences. */
 interface Word {
   symbols: string[];
   readonly count: number;
@@ -21,7 +23,7 @@ interface Word {
 
 type Pair = readonly [string, string];
 
-/** The content of a `tokenizer.json` of `size` tokens. */
+/** Learns a tokenizer from strings and returns the content of its `tokenizer.json`, with at most `size` tokens. */
 export function trainTokenizer(texts: Iterable<string>, size: number): Record<string, unknown> {
   const characters = byteCharacters();
   const words = countWords(texts, characters);
@@ -75,7 +77,7 @@ export const tokenizerConfig: TokenizerConfig = {
   add_bos_token: true,
 };
 
-/** GPT-2's character for each byte: printable bytes are themselves, the others come from 256 on. */
+/** GPT-2's character for each byte: printable bytes map to themselves, all others to code points from 256 on. */
 function byteCharacters(): string[] {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => {
@@ -95,7 +97,7 @@ function countWords(texts: Iterable<string>, characters: readonly string[]): Wor
   }));
 }
 
-/** The most frequent pair, over and over; of equally frequent ones the first in code point order. */
+/** Merges the most frequent pair repeatedly; among equally frequent pairs, the first in code point order. */
 function learnMerges(words: readonly Word[], count: number): Pair[] {
   const counts = new Map<string, number>();
   const places = new Map<string, Set<Word>>();

@@ -6,7 +6,7 @@ import { readTrainedWeights } from "../../../src/training/index.js";
 import { attributes } from "../data/text/corpus.js";
 import { ATTRIBUTES } from "./language-model-graph.js";
 
-/** What the language model has learnt of conditioning labels: the vector in its slot that stands for them. */
+/** The vectors that the language model has learned for conditioning labels: the content of its perceptual slot. */
 export class ConditioningTables {
   readonly #labelSlots = new Map<string, Float32Array>();
 
@@ -17,7 +17,10 @@ export class ConditioningTables {
     readonly width: number,
   ) {}
 
-  /** @param folder where `trainLanguageModel` has put the model, with its checkpoint */
+  /**
+   * @param folder output folder of `trainLanguageModel`, with its checkpoint
+   * @throws invalid_checkpoint if a tensor is missing
+   */
   static read(folder: string, tokenizer: Tokenizer): ConditioningTables {
     const path = join(folder, "checkpoint.safetensors");
     const weights = readTrainedWeights(path) ?? new Map<string, Tensor>();
@@ -30,12 +33,14 @@ export class ConditioningTables {
     return new ConditioningTables(tokenizer, floats(embeddings), floats(rows), rows.shape[1] ?? 0);
   }
 
-  /** The embedding of a token: [d]. */
+  /** The embedding of a token, [d]. */
   embedding(token: number): Float32Array {
     return this.embeddings.subarray(token * this.width, (token + 1) * this.width);
   }
 
-  /** The slot of labels that are sure, by attribute: [d]. The same as `languageModelGraph` computes. */
+  /**
+   * The slot that contains each attribute's label with weight 1, [d]. `languageModelGraph` computes the same vector.
+   */
   slotOf(labels: Readonly<Record<string, string>>): Float32Array {
     const slot = new Float32Array(this.width);
     for (const [attribute, label] of Object.entries(labels)) {

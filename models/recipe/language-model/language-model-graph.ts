@@ -6,28 +6,32 @@ import type { Graph, Value } from "../../../src/graph/ir.js";
 import { visibilityBias } from "../../../src/layers/attention.js";
 import { TrainedParameters } from "../../../src/training/index.js";
 
-/** Where conditioning labels enter the layers: where the states of adapters of the same layers will. */
+/** The layers at which conditioning labels enter the model. Adapters inject their states at the same layers. */
 export interface SlotLayers {
-  /** Number of attributes that a conditioning label may have. */
+  /** Number of attributes that a conditioning label can have. */
   readonly attributes: number;
   readonly startLayer: number;
   /** Exclusive. */
   readonly endLayer: number;
 }
 
-/** Trained beside the model's own weights, and no part of it: [attributes, d]. */
+/**
+ * Name of the table of attribute vectors, [attributes, d]. It is trained together with the model's weights but is not
+ * written with them.
+ */
 export const ATTRIBUTES = "aspects";
 
 /**
- * Loss and gradients of a language model with all of its weights. A document's conditioning labels share one slot before its
- * texts: the weighted sum of their tokens' embeddings, each times its attribute's row, overwrites the slot's hidden state
- * at every layer in [startLayer, endLayer); layers below do not see it. So what is said of a picture in words comes in
- * as a picture will (eP-ALM, section 3), and the frozen model can read it.
+ * Builds the graph of a language model's loss and of its gradients with respect to all weights. The conditioning labels
+ * of a document share one slot before its texts: the weighted sum of their tokens' embeddings, each multiplied
+ * elementwise by the vector of its attribute, overwrites the slot's hidden state at every layer in [startLayer,
+ * endLayer). Lower layers do not attend to the slot. An adapter injects its states at the same place (eP-ALM, section
+ * 3), so the frozen model can read them.
  *
  * Inputs: `input_ids`, `position_ids` and `slot_of` int64 [B, T]; `visible` bool [B, T, T]; `hint_ids` and
- * `hint_aspects` int64 [S, H] and `hint_weights` [S, H], where `slot_of` names a row, and the first row is no slot;
- * `target_ids` int64 [B * T]; `target_weights` [B * T]. Outputs: `loss`, the weighted sum of the cross-entropies;
- * `token_loss` [B * T]; and `gradient of NAME` for every weight.
+ * `hint_aspects` int64 [S, H] and `hint_weights` [S, H], where `slot_of` is an index of these S rows and row 0 means
+ * that a place is not a slot; `target_ids` int64 [B * T]; `target_weights` [B * T]. Outputs: `loss`, the weighted sum
+ * of the cross-entropies; `token_loss` [B * T]; and `gradient of NAME` for every weight.
  */
 export function languageModelGraph(config: unknown, weights: WeightSource, slots: SlotLayers): Graph {
   const g = new GraphBuilder("language-model");
@@ -62,7 +66,7 @@ export function languageModelGraph(config: unknown, weights: WeightSource, slots
   return gradient(g.finish(), "loss", parameters.trained);
 }
 
-/** [S, d] */
+/** The states of the slots, [S, d]. */
 function conditionedStates(
   g: GraphBuilder,
   parameters: TrainedParameters,

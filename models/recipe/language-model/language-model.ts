@@ -23,10 +23,10 @@ import { tokenizerConfig, trainTokenizer } from "./byte-pair-encoding.js";
 import { ATTRIBUTES, languageModelGraph } from "./language-model-graph.js";
 import { type PackedRow, packedFeeds, packRows, type TokenDocument } from "./packed-rows.js";
 
-/** One id below the rows of the embedding: the last row is `</a>`'s. */
+/** Size of the learned vocabulary, one less than the rows of the embedding table: the last row belongs to `</a>`. */
 const TOKENS = 4095;
 
-/** An OPT of 11 million parameters. */
+/** An OPT with 11 million parameters. */
 const config = {
   model_type: "opt",
   architectures: ["OPTForCausalLM"],
@@ -45,7 +45,10 @@ const config = {
   tie_word_embeddings: true,
 };
 
-/** Layers of the adapters' perceptual slot; while the model is trained on text, conditioning labels occupy it. */
+/**
+ * Layers at which adapters inject their states into the perceptual slot. While the language model is trained,
+ * conditioning labels occupy the slot.
+ */
 export const slotLayers = { startLayer: 2, endLayer: 7 };
 
 const SEED = 1;
@@ -59,14 +62,14 @@ const CLIP_NORM = 1;
 const CHECKPOINT_EVERY = 50;
 
 export interface LanguageModelOptions {
-  /** Where the model is put, in the form of a public checkpoint. */
+  /** Folder to which the model is written in the format of a public checkpoint. */
   readonly folder: string;
   readonly steps: number;
   readonly threads?: number | undefined;
   readonly onStep?: ((step: number, loss: number, milliseconds: number) => void) | undefined;
 }
 
-/** Trains the language model on text alone; resumes from its checkpoint. */
+/** Trains the language model on text only; resumes from the checkpoint in `folder`. */
 export async function trainLanguageModel({ folder, steps, threads, onStep }: LanguageModelOptions): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const tokenizer = await writeTokenizer(folder);
@@ -107,14 +110,14 @@ function isMatrix(name: string): boolean {
   return name.endsWith(".weight") && !name.includes("norm") && !name.startsWith("embed_");
 }
 
-/** As GPT-2: std 0.02, less for what is added to the residual stream. */
+/** As in GPT-2: std 0.02, and less for weights whose results are added to the residual stream. */
 function initializer(): Initializer {
   const [random = Math.random] = randomStreams(SEED, 1);
   const residual = 0.02 / Math.sqrt(2 * config.num_hidden_layers);
   return (name, shape) => {
     if (name.endsWith(".bias")) return filled(shape, 0);
     if (name.includes("norm")) return filled(shape, 1);
-    // Of both signs: the same word of two attributes then points in two directions.
+    // Values of both signs make the vectors of one word for two attributes point in different directions.
     if (name === ATTRIBUTES) return normal(random, shape, 1);
     return normal(random, shape, /out_proj|fc2/.test(name) ? residual : 0.02);
   };
@@ -143,14 +146,14 @@ async function writeTokenizer(folder: string): Promise<Tokenizer> {
   return createTokenizer({ ...files, tokenizerJson: json }, folder);
 }
 
-/** The rows of each step: an epoch after the other, each made when its first step comes. */
+/** The rows of each training step. An epoch is built when its first step is requested. */
 class TextRows {
   readonly #tokenizer: Tokenizer;
-  /** There are many conditioning labels, but few different ones. */
+  /** A cache, because there are many conditioning labels but few distinct ones. */
   readonly #idsOfLabels = new Map<string, number[]>();
   readonly #concepts = readConcepts();
   readonly #english = englishDocuments(this.#concepts);
-  /** Steps before the epoch that is loaded, and its rows. */
+  /** Number of steps before the current epoch. */
   #before = 0;
   #epoch = 0;
   #rows: readonly PackedRow[];
@@ -196,7 +199,7 @@ class TextRows {
     };
   }
 
-  /** As within a sentence, where a space stands before a word. */
+  /** Token ids of a label after a space, as within a sentence. */
   #idsOfLabel(label: string): number[] {
     const known = this.#idsOfLabels.get(label);
     if (known) return known;

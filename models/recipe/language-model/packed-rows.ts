@@ -2,7 +2,7 @@ import type { Feeds } from "../../../src/runtime/session.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { END_TOKEN } from "./byte-pair-encoding.js";
 
-/** A document in tokens: see `Document`. */
+/** A `Document` as token ids. */
 export interface TokenDocument {
   readonly conditioningLabels: readonly TokenizedLabel[];
   readonly texts: readonly TokenText[];
@@ -10,21 +10,24 @@ export interface TokenDocument {
 
 export interface TokenizedLabel {
   readonly ids: readonly number[];
-  /** Row in the table of attributes. */
+  /** Row of the table of attribute vectors. */
   readonly attribute: number;
   readonly weight: number;
 }
 
 export interface TokenText {
   readonly ids: readonly number[];
-  /** How many of them, from the first, are not learnt. */
+  /** Number of leading tokens that are not learned. */
   readonly known: number;
 }
 
-/** Documents side by side in rows of one length: none sees another. */
+/** Documents side by side in a row of fixed length; no document attends to another. */
 export type PackedRow = readonly TokenDocument[];
 
-/** Fills rows in the order of the documents. Of a document that is longer than a row, the first text is cut; others that do not fit are left out. */
+/**
+ * Fills rows with the documents in their order. If a document does not fit into a row, its first text is cut to fit,
+ * and other texts that do not fit are left out.
+ */
 export function packRows(documents: Iterable<TokenDocument>, length: number): PackedRow[] {
   const rows: PackedRow[] = [];
   let row: TokenDocument[] = [];
@@ -42,7 +45,7 @@ export function packRows(documents: Iterable<TokenDocument>, length: number): Pa
   return used > 0 ? [...rows, row] : rows;
 }
 
-/** The start token stands before each text, its end is only a target: n tokens take n + 1 places. */
+/** The start token precedes each text and its end is only a target, so n tokens take n + 1 places. */
 function placesOf({ conditioningLabels, texts }: TokenDocument): number {
   return texts.reduce((sum, { ids }) => sum + ids.length + 1, slotsOf(conditioningLabels));
 }
@@ -63,7 +66,7 @@ function cut({ conditioningLabels, texts }: TokenDocument, length: number): Toke
   return { conditioningLabels, texts: kept };
 }
 
-/** Inputs of the language model's graph. The positions of each text count from zero; the slot has none. */
+/** Inputs of `languageModelGraph`. The positions of each text count from zero; the slot has no position (-1). */
 export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
   const places = rows.length * length;
   const ids = new BigInt64Array(places);
@@ -98,7 +101,7 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
         }
       }
     }
-    // Places that nothing takes see themselves: a softmax over nothing is no number.
+    // Unused places attend to themselves, because a softmax over no places is NaN.
     for (; next < length; next++) see(next, next, next + 1);
   });
   const scored = weights.reduce((sum, weight) => sum + weight, 0);
@@ -114,7 +117,7 @@ export function packedFeeds(rows: readonly PackedRow[], length: number): Feeds {
   };
 }
 
-/** A row per slot, the first for places that are no slot; rows are padded with labels of weight 0. */
+/** One row per slot, after a first row for places that are not slots. Rows are padded with labels of weight 0. */
 function conditioningFeeds(slots: readonly (readonly TokenizedLabel[])[]): Record<string, Tensor> {
   const tokens = slots.map((conditioningLabels) =>
     conditioningLabels.flatMap(({ ids, attribute, weight }) =>
