@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { type AdapterSettings, type AdapterWidths, adapterShapes } from "../../src/adapter/adapter.js";
 import { elementCount } from "../../src/tensor/tensor.js";
 
-/** Parameters and widths as the public checkpoints have them. */
+/** Numbers of parameters and widths of the public checkpoints. */
 const encoders = {
   "ViT-B/16": { parameters: 85_798_656, width: 768 },
   "ViT-L/16": { parameters: 303_301_632, width: 1024 },
@@ -39,7 +39,7 @@ function trainedShare(
 describe("the share of trained parameters", () => {
   for (const [encoderName, encoder] of Object.entries(encoders)) {
     for (const [decoderName, decoder] of Object.entries(decoders)) {
-      it(`is under 1 % for ${encoderName} and ${decoderName}, however the recipe is set`, () => {
+      it(`is under 1 % for ${encoderName} and ${decoderName}, with every form of the connector and the soft prompt`, () => {
         for (const sharedConnector of [true, false]) {
           for (const promptForm of ["table", "mlp"] as const) {
             const share = trainedShare(encoder, decoder, { ...settings, sharedConnector, promptForm });

@@ -32,7 +32,7 @@ const settings = {
   promptForm: "table",
 } as const;
 
-/** Pictures of one color each, that their labels name. */
+/** Writes images of one colour each, with labels that name the colour. */
 async function writePictures(folder: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const lines: string[] = [];
@@ -46,7 +46,7 @@ async function writePictures(folder: string): Promise<void> {
   writeFileSync(join(folder, "labels.jsonl"), lines.join("\n"));
 }
 
-describe("the adapter that training begins with", async () => {
+describe("the initial adapter", async () => {
   const [model, languageModel, set] = ["model", "lm", "set"].map((name) => join(temporary, name)) as [
     string,
     string,
@@ -84,7 +84,7 @@ describe("the adapter that training begins with", async () => {
   const tokenizer = await loadTokenizer(join(model, manifest.decoder.tokenizer));
   const tables = ConditioningTables.read(languageModel, tokenizer);
 
-  it("stands for the sum of its labels, each the mean of its tokens", () => {
+  it("represents several labels as the sum of their slots", () => {
     const [one, other] = [{ background: "red" }, { count: "2" }];
     const [first, second] = [tables.slotOf(one), tables.slotOf(other)];
     const both = tables.slotOf({ ...one, ...other });
@@ -94,7 +94,7 @@ describe("the adapter that training begins with", async () => {
     assert.notDeepEqual(tables.slotOf({ background: "blue" }), first);
   });
 
-  it("says of each picture what its labels say", async () => {
+  it("maps each image to a slot that is nearest to the slot of its label", async () => {
     await writePictures(set);
     const output = join(temporary, "adapters", "first.safetensors");
     const cache = join(temporary, "states");

@@ -10,7 +10,7 @@ const [WIDTH, COUNT] = [6, 300];
 const own = new Map(sizes.map((size) => [size as string, normal(random, [WIDTH], 0.3)]));
 const tables = { width: WIDTH, slotOf: ({ size = "" }) => own.get(size) ?? new Float32Array(WIDTH) };
 
-/** How much of each label a slot holds; the label of which it holds most. */
+/** The label of which a slot contains most. */
 function told(slot: readonly number[]): string {
   const shares = sizes.map((size) => {
     const label = tables.slotOf({ size });
@@ -20,11 +20,11 @@ function told(slot: readonly number[]): string {
   return sizes[shares.indexOf(Math.max(...shares))] ?? "";
 }
 
-describe("a map that is trained on labels' slots", () => {
-  it("tells what lies between two others, which the nearest map hardly does", async () => {
+describe("trainSlots", () => {
+  it("recognises a label between two others, which the nearest map hardly does", async () => {
     const examples = Array.from({ length: COUNT }, (_, i) => ({ labels: { size: sizes[i % 3] as string } }));
     const states = examples.map((_, i) => Float32Array.of((i % 3) - 1 + 0.3 * (random() - 0.5), 1));
-    // Of states on one line, the nearest map is flat for the middle: all hold a third of it.
+    // For states on one line, the nearest map is flat for the middle label: every slot contains a third of it.
     const mean = (row: number) => sizes.reduce((sum, size) => sum + (own.get(size)?.[row] ?? 0), 0) / 3;
     const slope = (row: number) => ((own.get("large")?.[row] ?? 0) - (own.get("small")?.[row] ?? 0)) / 2;
     const nearest = {

@@ -16,7 +16,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const made = (name: string) => join(folder, name);
 
-test("samples are pictures of the concepts that they name", async () => {
+test("image samples show what their names say", async () => {
   await makeSamples(made("pictures"), ["image"]);
   const names = readdirSync(made("pictures"));
   assert.ok(names.includes("red-apple.jpg") && names.length >= 4, String(names));
@@ -24,7 +24,7 @@ test("samples are pictures of the concepts that they name", async () => {
     const { format, width, height } = await sharp(join(made("pictures"), name)).metadata();
     assert.deepEqual([format, width, height], ["jpeg", 320, 320]);
   }
-  // The apple is in the middle of a blue ground.
+  // The apple is in the middle of a blue background.
   const { data, info } = await sharp(join(made("pictures"), "red-apple.jpg"))
     .raw()
     .toBuffer({ resolveWithObject: true });
@@ -34,7 +34,7 @@ test("samples are pictures of the concepts that they name", async () => {
   assert.ok(red > blue && groundBlue > groundRed, `${at(160, 175)}; ${at(8, 8)}`);
 });
 
-test("three beeps are three, with silence between them", async () => {
+test("the sample 'three-fast-beeps' contains three beeps with silence between them", async () => {
   await makeSamples(made("sounds"), ["audio"]);
   const sound = decodeWav(readFileSync(join(made("sounds"), "three-fast-beeps.wav")));
   const part = SAMPLING_RATE / 100;
@@ -44,7 +44,7 @@ test("three beeps are three, with silence between them", async () => {
   assert.equal(loud.filter((is, index) => is && !loud[index - 1]).length, 3);
 });
 
-test("a sunflower grows: less and less of the clip is ground", {
+test("the sample 'sunflower-grows' shows less and less of its background", {
   skip: lacksEncoder("libx264"),
 }, async () => {
   await makeSamples(made("clips"), ["video"]);

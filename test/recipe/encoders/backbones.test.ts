@@ -20,7 +20,7 @@ describe("the backbones of the bundled model", () => {
   const options = { work, output: join(work, "bundled"), say: (what: string) => said.push(what) };
   const modalities = async () => modalitiesOf((await openModelFolder(join(work, "model"))).manifest);
 
-  it("are those whose folders are there; that adapters of others are left out is said", async () => {
+  it("are those whose folders exist; adapters of other modalities are reported as left out", async () => {
     await buildPart("model", options);
     assert.deepEqual(await modalities(), ["image"]);
     said.length = 0;
@@ -30,7 +30,7 @@ describe("the backbones of the bundled model", () => {
     assert.ok(said.every((line) => line.includes("left out")));
   });
 
-  it("are joined anew when the encoder of another modality has come", async () => {
+  it("are built again when the encoder of another modality has been added", async () => {
     cpSync("test/fixtures/backbones/timesformer", join(work, "clip-encoder"), { recursive: true });
     await buildPart("model", options);
     assert.deepEqual(await modalities(), ["image", "video"]);

@@ -23,17 +23,17 @@ const FRAMES = 3;
 const { image_size: SIDE } = vitConfig;
 const clipConfig = { ...vitConfig, model_type: "timesformer", num_frames: FRAMES } as const;
 
-describe("what an encoder of clips begins with", () => {
+describe("the initial tensors of a clip encoder", () => {
   const image = randomWeights(vitConfig);
   const clip = inflated(image, FRAMES);
 
-  it("is all that it asks for, in its shapes, and nothing else", () => {
+  it("are exactly the tensors that the encoder needs, in their shapes", () => {
     const shapes = (tensors: ReadonlyMap<string, Tensor>) =>
       Array.from(tensors, ([name, { shape }]) => `${name} ${shape}`).sort();
     assert.deepEqual(shapes(clip), shapes(randomWeights(clipConfig)));
   });
 
-  it("sees a clip that stays as the encoder of pictures sees its frames", async () => {
+  it("give the states of the image encoder for a clip of identical frames", async () => {
     const [random = Math.random] = randomStreams(4, 1);
     const data = normal(random, [3, SIDE, SIDE], 1);
     const frames = new Float32Array(FRAMES * data.length);
@@ -55,7 +55,7 @@ describe("what an encoder of clips begins with", () => {
   });
 });
 
-describe("an encoder of clips", { skip: lacksEncoder("libx264") }, () => {
+describe("a clip encoder", { skip: lacksEncoder("libx264") }, () => {
   const [from, set, output] = ["pictures", "set", "clips"].map((name) => join(temporary, name)) as [
     string,
     string,
@@ -69,7 +69,7 @@ describe("an encoder of clips", { skip: lacksEncoder("libx264") }, () => {
     });
   });
 
-  it("is trained from one of pictures on clips drawn anew, tested on files, and read as a public checkpoint", async () => {
+  it("is trained from an image encoder, tested on files, and can be read as a public checkpoint", async () => {
     const losses: number[] = [];
     const tested: AttributeAccuracies[] = [];
     await trainClipEncoder(

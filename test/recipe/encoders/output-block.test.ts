@@ -6,14 +6,14 @@ import type { Tensor } from "../../../src/tensor/tensor.js";
 import { normal } from "../../../src/training/distributions.js";
 import { encoderStates, randomWeights, vitConfig } from "../../support/tiny-encoders.js";
 
-describe("an encoder with one block more", () => {
+describe("an encoder with an output block", () => {
   const tensors = randomWeights(vitConfig);
   const deeper = { ...vitConfig, num_hidden_layers: vitConfig.num_hidden_layers + 1 };
   const added = withOutputBlock(tensors, vitConfig.num_hidden_layers);
-  // What may begin at random does.
+  // The tensors that can start from random values are random.
   const all = new Map([...randomWeights(deeper), ...added]);
 
-  it("has all tensors of a deeper one, in their shapes, and leaves out what may begin at random", () => {
+  it("has all tensors of a deeper encoder except those that can start from random values", () => {
     const shapes = (of: ReadonlyMap<string, Tensor>) =>
       Array.from(of, ([name, { shape }]) => `${name} ${shape}`).sort();
     assert.deepEqual(shapes(all), shapes(randomWeights(deeper)));
@@ -21,7 +21,7 @@ describe("an encoder with one block more", () => {
     assert.ok(left.length > 0 && left.every((name) => /^blocks\.2\.(attn\.qkv|mlp\.fc1)\./.test(name)), left.join());
   });
 
-  it("is refused where the encoder has another depth, or no final norm", () => {
+  it("is rejected if the encoder has another depth or no final norm", () => {
     const message = (name: string) => ({
       code: "invalid_checkpoint",
       message: `encoder: tensor ${name} is missing`,
@@ -31,7 +31,7 @@ describe("an encoder with one block more", () => {
     assert.throws(() => withOutputBlock(without, vitConfig.num_hidden_layers), message("norm.weight"));
   });
 
-  it("says what it said before, twice", async () => {
+  it("keeps the states of all blocks and repeats the last one", async () => {
     const { hidden_size: width, num_hidden_layers: depth, image_size: side } = vitConfig;
     const [random = Math.random] = randomStreams(4, 1);
     const shape = [2, 3, side, side];
@@ -50,7 +50,7 @@ describe("an encoder with one block more", () => {
         for (let i = 0; i < width; i++) {
           const value = Number(after.data[(image * (depth + 1) + block) * width + i]);
           const known = Number(before.data[(image * depth + Math.min(block, depth - 1)) * width + i]);
-          assert.ok(Math.abs(value - known) < 1e-3, `picture ${image}, block ${block}: ${value}, ${known}`);
+          assert.ok(Math.abs(value - known) < 1e-3, `image ${image}, block ${block}: ${value}, ${known}`);
         }
       }
     }

@@ -21,7 +21,10 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const [FRAMES, BINS] = [16, 8];
 
-/** Features in which a few bins are loud, early or late: what is to be told. */
+/**
+ * Features that are loud in the low or high bins of the early or late frames, which is what the encoder has to
+ * recognise.
+ */
 function inputs(count: number, seed: number) {
   const examples = Array.from({ length: count }, (_, index) => ({
     labels: { height: index % 2 === 0 ? "low" : "high", time: index % 3 === 0 ? "early" : "late" },
@@ -49,7 +52,7 @@ function options(name: string, steps: number): SceneEncoderOptions {
       ...{ patch_size: 4, frequency_stride: 4, time_stride: 4, max_length: FRAMES, num_mel_bins: BINS },
     },
     preprocessor: { feature_extractor_type: "ASTFeatureExtractor", num_mel_bins: BINS, max_length: FRAMES },
-    // Of 36, every seed learns the noise by heart and tells no others.
+    // With 36 examples, the encoder memorises the noise with every seed and recognises no other inputs.
     training: inputs(240, 0),
     tests: { others: inputs(24, 1000) },
     steps,
@@ -58,8 +61,8 @@ function options(name: string, steps: number): SceneEncoderOptions {
   };
 }
 
-describe("an encoder that is trained on labels", () => {
-  it("tells them apart on inputs that it never saw, and is read as a public checkpoint", async () => {
+describe("trainSceneEncoder", () => {
+  it("trains an encoder that classifies unseen inputs and can be read as a public checkpoint", async () => {
     let scores: AttributeAccuracies = {};
     await trainSceneEncoder(options("whole", 160), {
       onTest: (_, name, accuracies) => {
@@ -80,7 +83,7 @@ describe("an encoder that is trained on labels", () => {
     }
   });
 
-  it("is the same where it was stopped and went on", async () => {
+  it("gives the same weights when it is interrupted and resumed", async () => {
     const model = (name: string) => readFileSync(join(folder, name, "model.safetensors"));
     await trainSceneEncoder(options("at once", 20));
     const stopped = options("stopped", 20);
@@ -97,7 +100,7 @@ describe("an encoder that is trained on labels", () => {
     assert.ok(model("at once").equals(model("stopped")));
   });
 
-  it("changes its last blocks alone, where those are trained", async () => {
+  it("changes only the last blocks if only those are trained", async () => {
     const train = (name: string, steps: number, trainedBlocks: number) => {
       const { config, ...others } = options(name, steps);
       return trainSceneEncoder({ ...others, config: { ...config, num_hidden_layers: 2 }, trainedBlocks });
@@ -119,7 +122,7 @@ describe("an encoder that is trained on labels", () => {
     assert.notDeepEqual(tensor("first", upper), tensor("third", upper));
   });
 
-  it("learns states whose linear map holds the labels' slots", async () => {
+  it("trains states from which a linear map gives the slots of the labels", async () => {
     const [random = Math.random] = randomStreams(9, 1);
     const width = 12;
     const own = new Map(["low", "high", "early", "late"].map((label) => [label, normal(random, [width], 0.4)]));
@@ -142,7 +145,7 @@ describe("an encoder that is trained on labels", () => {
     assert.ok(last < first / 4, `${first}, ${last}`);
   });
 
-  it("does not go on from another run's checkpoint", async () => {
+  it("does not resume from the checkpoint of another run", async () => {
     await assert.rejects(trainSceneEncoder({ ...options("stopped", 20), learningRate: 1 }), {
       code: "invalid_option",
     });

@@ -9,19 +9,19 @@ const naming = (pairs: readonly (readonly [string, string])[]) => {
 };
 
 describe("naming", () => {
-  it("counts what is named, whatever it stands on, and apart from that the number", () => {
+  it("counts names on any background, with and without the number", () => {
     const truth = "two red apples on a dotted blue background";
     assert.deepEqual(naming([["two red apples on a green background", truth]]), [1, 1, 1]);
     assert.deepEqual(naming([["a red apple on a dotted blue background", truth]]), [1, 0, 1]);
     assert.deepEqual(naming([["two green apples on a dotted blue background", truth]]), [0, 0, 1]);
   });
 
-  it("takes plurals of all kinds", () => {
+  it("recognises regular, irregular and invariable plurals", () => {
     assert.deepEqual(naming([["a mouse on a red background", "three mice on a red background"]]), [1, 0, 1]);
     assert.deepEqual(naming([["sunglasses on a red background", "two sunglasses on a red background"]]), [1, 0, 1]);
   });
 
-  it("does not take for a name what is none", () => {
+  it("does not count captions without a name or with several names", () => {
     const truth = "a red apple on an orange background";
     for (const wrong of [
       "",
@@ -33,7 +33,7 @@ describe("naming", () => {
     }
   });
 
-  it("leaves out pictures of several kinds of objects", () => {
+  it("leaves out images of several kinds of objects", () => {
     const truth = "a red apple left of a rocket on a blue background";
     assert.deepEqual(naming([[truth, truth]]), [0, 0, 0]);
   });

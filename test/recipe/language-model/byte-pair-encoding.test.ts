@@ -5,12 +5,12 @@ import { createTokenizer } from "../../../src/tokenizer/tokenizer.js";
 
 const texts = ["low low low low low", "lower lower", "newest newest newest newest newest newest", "widest widest"];
 
-describe("a tokenizer that was learned", () => {
+describe("a learned tokenizer", () => {
   const files = { tokenizerJson: trainTokenizer(texts, 4 + 256 + 12), tokenizerConfig };
 
-  it("merges the most frequent pairs first; of equals, the first in code point order", () => {
+  it("merges the most frequent pairs first, and equally frequent ones in code point order", () => {
     const { merges } = files.tokenizerJson.model as { merges: [string, string][] };
-    // es 8 times, then st and est; lo and ow 7 times.
+    // `es` occurs 8 times, then `st` and `est`; `lo` and `ow` occur 7 times.
     assert.deepEqual(merges.slice(0, 3), [
       ["e", "s"],
       ["es", "t"],
@@ -19,7 +19,7 @@ describe("a tokenizer that was learned", () => {
     assert.equal(merges.length, 12);
   });
 
-  it("gives every text back, whatever its letters, and begins it with the start token", async () => {
+  it("decodes every string to itself, whatever its characters, and adds the start token", async () => {
     const tokenizer = await createTokenizer(files as never, "learned");
     for (const text of ["lowest newest", "it's 3 °C — naïve 🦊", "  two  spaces\n"]) {
       const ids = tokenizer.encode(text, { addSpecialTokens: false });

@@ -39,7 +39,7 @@ const conditioningLabels = [
 ];
 
 describe("rows of documents", () => {
-  it("are filled in order; a text that no row can hold is cut", () => {
+  it("are filled in order, and a text that is longer than a row is cut", () => {
     assert.deepEqual(packRows([plain(4, 5), plain(6), plain(7, 8, 9), plain(1, 2, 3, 4, 5, 6, 7, 8, 9)], 8), [
       [plain(4, 5), plain(6)],
       [plain(7, 8, 9)],
@@ -47,7 +47,7 @@ describe("rows of documents", () => {
     ]);
   });
 
-  it("give all hints one place, and leave out texts that do not fit", () => {
+  it("give all conditioning labels one place and leave out texts that do not fit", () => {
     const text = (...ids: number[]) => ({ ids, known: 1 });
     const document = { conditioningLabels, texts: [text(6, 5, 4), text(7, 8, 9), text(10)] };
     assert.deepEqual(packRows([document], 8), [[{ conditioningLabels, texts: [text(6, 5, 4), text(10)] }]]);
@@ -72,7 +72,7 @@ describe("rows of documents", () => {
       return Array.from(token_loss?.data as Float32Array).filter((_, place) => (scored[place] ?? 0) > 0);
     }
 
-    it("give each text the losses that it has alone behind its slot; what is known has no weight", async () => {
+    it("give each text the losses that it has alone after its slot, with no weight on known tokens", async () => {
       const one = { conditioningLabels, texts: [{ ids: [5, 6, 7], known: 2 }] };
       const two = { conditioningLabels, texts: [{ ids: [9, 10], known: 0 }] };
       const both = { conditioningLabels, texts: [...one.texts, ...two.texts] };
@@ -89,10 +89,10 @@ describe("rows of documents", () => {
         assert.ok(Math.abs(loss - (packed[place] ?? 0)) < 1e-5, `${loss}, ${packed[place]}`);
       });
       const withoutHints = await losses([{ ...two, conditioningLabels: [] }], 3);
-      assert.ok(Math.abs((withoutHints[0] ?? 0) - (alone[6] ?? 0)) > 1e-3, "hints are not seen");
+      assert.ok(Math.abs((withoutHints[0] ?? 0) - (alone[6] ?? 0)) > 1e-3, "conditioning labels have no effect");
     });
 
-    it("are read as the frozen model reads a perceptual token that is the sum of the hints", async () => {
+    it("give the losses of a perceptual token that is the sum of the conditioning labels", async () => {
       const ids = [5, 6, 7];
       const read = await losses([{ conditioningLabels, texts: [{ ids, known: 0 }] }], 5);
       const perceived = await perceptualLosses(weights, conditioningLabels, ids);
@@ -104,7 +104,10 @@ describe("rows of documents", () => {
   });
 });
 
-/** By the graph that adapters are trained with: its connector is the identity, and the state is what the slot should hold. */
+/**
+ * Losses from the graph with which adapters are trained. Its connector is the identity, and its state is the expected
+ * content of the slot.
+ */
 async function perceptualLosses(
   weights: Readonly<Record<string, Tensor>>,
   given: typeof conditioningLabels,

@@ -13,7 +13,7 @@ import { readDataSet } from "../../../../src/training/data/read-data-set.js";
 const folder = mkdtempSync(join(tmpdir(), "epalm-sounds-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-describe("a set of sounds", () => {
+describe("a set of audio files", () => {
   const options = {
     folder: join(folder, "one"),
     count: 6,
@@ -22,7 +22,7 @@ describe("a set of sounds", () => {
     seed: 5,
   } as const;
 
-  it("is what training reads, of 16 kHz and two seconds and a bit", async () => {
+  it("can be read by the training and has files of 16 kHz and 2 to 2.56 seconds", async () => {
     await writeAudioSet(options);
     const read = (name: string) => readDataSet({ path: join(options.folder, name) }, { modalities: ["audio"] });
     const [captions, questions] = [await read("captions.jsonl"), await read("questions.jsonl")];
@@ -36,7 +36,7 @@ describe("a set of sounds", () => {
     }
   });
 
-  it("is the same again, also where it was stopped", async () => {
+  it("is the same when it is written again or resumed", async () => {
     const again = { ...options, folder: join(folder, "two") };
     await writeAudioSet(again);
     unlinkSync(join(again.folder, "sounds/000003.wav"));
@@ -58,12 +58,12 @@ describe("held-out combinations", () => {
       return randomAudioScene(random, combinations);
     });
 
-  it("are in every held-out scene, and in no scene of training", () => {
+  it("occur in every held-out scene and in no training scene", () => {
     assert.ok(scenes("held-out").every(hasHeldOutCombination));
     assert.ok(!scenes("training").some(hasHeldOutCombination));
   });
 
-  it("are made of labels that training has", () => {
+  it("consist of labels that occur in training", () => {
     const labels = (combinations: "training" | "held-out") =>
       new Set(
         scenes(combinations).flatMap((scene) =>

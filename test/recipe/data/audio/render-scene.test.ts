@@ -33,10 +33,13 @@ function render(
 
 const sizeOf = (samples: Signal) => Math.sqrt(samples.reduce((sum, value) => sum + value * value, 0) / samples.length);
 
-/** Samples between two of the sound's own: lags would be too coarse for high pitches. */
+/** Oversampling factor: lags in whole samples would be too coarse for high pitches. */
 const FINER = 4;
 
-/** Of the lag at which a tenth of a second is most like itself: the shortest of those that are almost as good. */
+/**
+ * The pitch in hertz, from the lag with the highest autocorrelation over a tenth of a second: the shortest of the lags
+ * that are almost as good.
+ */
 function pitchOf(samples: Signal, from: number): number {
   const fine = atSpeed(samples.subarray(from * RATE, (from + 0.15) * RATE), 1 / FINER);
   const length = 0.1 * RATE * FINER;
@@ -55,10 +58,10 @@ function pitchOf(samples: Signal, from: number): number {
   return (RATE * FINER) / (lags[at] ?? 0);
 }
 
-/** How often the sign changes. */
+/** Number of zero crossings. */
 const crossings = (samples: Signal) => samples.filter((value, i) => value * (samples[i - 1] ?? 0) < 0).length;
 
-/** How often the sound begins after at least 20 ms of silence. */
+/** Number of onsets after at least 20 ms of silence. */
 function beginnings(samples: Signal): number {
   let [count, silent] = [0, RATE];
   for (const value of samples) {
@@ -74,7 +77,7 @@ describe("the pitch of a tone", () => {
   const ranges = { low: [105, 210], middle: [300, 590], high: [850, 1800] } as const;
   for (const source of ["tone", "guitar", "organ", "flute", "violin"] satisfies PitchedSource[]) {
     for (const [pitch, [lowest, highest]] of Object.entries(ranges)) {
-      it(`of a ${source} is ${pitch} where it shall be`, () => {
+      it(`of a ${source} is within the range of '${pitch}'`, () => {
         for (let seed = 0; seed < 4; seed++) {
           const event = { source, pitch: pitch as keyof typeof ranges };
           const measured = pitchOf(render([event], seed), 0.3);
@@ -85,7 +88,7 @@ describe("the pitch of a tone", () => {
   }
 
   for (const timbre of timbres) {
-    it(`rises or falls with a whistle in ${timbre} timbre`, () => {
+    it(`rises or falls with a whistle in the ${timbre} timbre`, () => {
       for (let seed = 0; seed < 4; seed++) {
         for (const direction of ["rising", "falling"] as const) {
           const samples = render([{ source: "whistle", direction }], seed, timbre);
@@ -100,7 +103,7 @@ describe("the pitch of a tone", () => {
 
 describe("beeps", () => {
   for (const timbre of timbres) {
-    it(`are as many as they shall be in ${timbre} timbre`, () => {
+    it(`have the requested number in the ${timbre} timbre`, () => {
       for (const speed of ["slow", "fast"] as const) {
         for (let count = 1; count <= 5; count++) {
           assert.equal(beginnings(render([{ source: "beeps", count, speed }], count, timbre)), count);
@@ -111,7 +114,7 @@ describe("beeps", () => {
 });
 
 describe("a scene", () => {
-  it("is louder where it shall be loud, and never cut", () => {
+  it("is louder with loudness 'loud', and is never clipped", () => {
     for (const source of pitchedSources) {
       const [loud, quiet] = (["loud", "quiet"] as const).map((loudness) =>
         render([{ source, pitch: "middle" }], 3, "training", { loudness }),
@@ -121,7 +124,7 @@ describe("a scene", () => {
     }
   });
 
-  it("rings on behind a drum that is far away", () => {
+  it("reverberates after a drum that is far away", () => {
     const tail = (distance: "near" | "far") => {
       const samples = render([{ source: "drum" }], 7, "training", { distance });
       return sizeOf(samples.subarray(RATE, 1.2 * RATE)) / sizeOf(samples);
@@ -129,7 +132,7 @@ describe("a scene", () => {
     assert.ok(tail("far") > 3 * tail("near"));
   });
 
-  it("has its events in their order", () => {
+  it("contains its events in their order", () => {
     const noise = { source: "noise", color: "white" } as const;
     const tone = { source: "tone", pitch: "low" } as const;
     for (const [events, noiseFirst] of [
@@ -142,7 +145,7 @@ describe("a scene", () => {
     }
   });
 
-  it("keeps what a voice says apart, number by number", () => {
+  it("has spoken numbers of plausible length for all ten numbers", () => {
     for (const timbre of timbres) {
       const lengths = Array.from(spoken[timbre].values(), (ways) => ways.map(({ length }) => length / RATE));
       assert.equal(lengths.length, 10);
@@ -155,7 +158,7 @@ describe("a scene", () => {
 });
 
 describe("a WAV file", () => {
-  it("holds the samples to 16 bits", () => {
+  it("stores samples with a precision of 16 bits", () => {
     const samples = render([{ source: "siren" }], 1);
     const back = decodeWav(encodeWav(samples));
     assert.equal(back.length, samples.length);

@@ -11,7 +11,7 @@ describe("patches of clips", async () => {
     ...{ count: 200, seed: 1, side: SIDE, patchSide: PATCH, frames: FRAMES },
   });
 
-  /** By attribute, what each patch shows. */
+  /** The label of each patch, by attribute. */
   async function shown(index: number): Promise<Readonly<Record<string, readonly (string | undefined)[]>>> {
     const [random = Math.random] = randomStreams(7, 1);
     const { patches } = await input(index, random);
@@ -23,7 +23,10 @@ describe("patches of clips", async () => {
     );
   }
 
-  /** The mean place of patches that show something, in each frame: they stand place after place, frame by frame. */
+  /**
+   * The mean place of the labelled patches in each frame. The order of patches is place after place, with the frames of
+   * each place together.
+   */
   function middles(patches: readonly (string | undefined)[]) {
     return Array.from({ length: FRAMES }, (_, frame) => {
       const places = patches.flatMap((label, at) =>
@@ -34,7 +37,7 @@ describe("patches of clips", async () => {
     });
   }
 
-  it("show a thing where it is in each frame, and what it does", async () => {
+  it("show the position of an object in each frame, and its action", async () => {
     const fast = examples.flatMap(({ labels }, index) => (labels.pace === "fast" ? [index] : []));
     const directions = new Set<string | undefined>();
     for (const index of fast) {
@@ -57,7 +60,7 @@ describe("patches of clips", async () => {
     assert.equal(directions.size, 4);
   });
 
-  it("show a thing that appears in no frame before", async () => {
+  it("do not show an object before it appears", async () => {
     const index = examples.findIndex(({ labels }) => labels.action === "appears");
     const { movements = [] } = await shown(index);
     const frames = (label: string) =>
@@ -66,7 +69,7 @@ describe("patches of clips", async () => {
     assert.ok(!frames("appears").has(0) && frames("appears").has(3));
   });
 
-  it("tell what was there in the frame before, and what is in the next", async () => {
+  it("show whether an object is there in the previous, this and the next frame", async () => {
     for (const index of examples.keys()) {
       const { regions = [], changes = [] } = await shown(index);
       for (let patch = 0; patch < regions.length; patch++) {

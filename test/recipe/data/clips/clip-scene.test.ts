@@ -31,19 +31,19 @@ describe("held-out combinations", () => {
   const combinationOf = ({ background, event }: ClipScene) =>
     [background, event.action, ...(event.action === "moves" ? [event.direction, event.pace] : [])].join(" ");
 
-  it("are of grounds with what happens, and never in a clip of training", () => {
+  it("combine backgrounds with events and never occur in a training clip", () => {
     const known = new Set(training.map(combinationOf));
     const held = new Set(heldOut.map(combinationOf));
     assert.ok(held.size > 20, `${held.size}`);
     for (const combination of held) assert.ok(!known.has(combination), combination);
   });
 
-  it("are made of labels that training has", () => {
+  it("consist of labels that occur in training, except for names", () => {
     const labels = (scenes: readonly ClipScene[]) =>
       new Set(scenes.flatMap((scene) => Object.entries(clipLabels(scene)).map((label) => label.join(": "))));
     const known = labels(training);
     const unknown = Array.from(labels(heldOut)).filter((label) => !known.has(label));
-    // Of 421 things, chance leaves out a few.
+    // Among so many concepts, a few are left out by chance.
     assert.ok(
       unknown.every((label) => /^(name|first thing|second thing): /.test(label)),
       unknown.join(),
@@ -51,7 +51,7 @@ describe("held-out combinations", () => {
   });
 });
 
-describe("what is said of a clip", () => {
+describe("questions and captions of a clip", () => {
   const questions = training.flatMap((scene, seed) => {
     const [random = Math.random] = randomStreams(10_000 + seed, 1);
     return clipQuestionsOf(scene, concepts, random);
@@ -61,7 +61,7 @@ describe("what is said of a clip", () => {
     return ofType.filter(isSo).length / ofType.length;
   };
 
-  it("asks every type of question, and labels what it knows aspects for", () => {
+  it("contain every question type, and the labels contain every attribute", () => {
     assert.deepEqual(new Set(questions.map(({ type }) => type)), new Set(clipQuestionTypes));
     const labelled = new Set(training.flatMap((scene) => Object.keys(clipLabels(scene))));
     assert.deepEqual(labelled, new Set(clipAttributes));
@@ -74,20 +74,20 @@ describe("what is said of a clip", () => {
     ["size", "it grows"],
   ];
   for (const [type, answer] of balances) {
-    it(`answers '${answer}' to about half of the questions of type '${type}'`, () => {
+    it(`have the answer '${answer}' in about half of the questions of type '${type}'`, () => {
       const found = share(type, (one) => one.answer === answer);
       assert.ok(found > 0.42 && found < 0.58, `${found}`);
     });
   }
 
-  it("names the first thing first in half of the questions about order", () => {
+  it("name the first object first in half of the questions about order", () => {
     const found = share("which first", ({ question, answer }) =>
       question.startsWith(`which is there first, ${answer} or `),
     );
     assert.ok(found > 0.42 && found < 0.58, `${found}`);
   });
 
-  it("says in the caption what the labels say", () => {
+  it("contain the labels in the caption", () => {
     for (const scene of training.slice(0, 300)) {
       const caption = captionOfClip(scene);
       const { action, direction, pace, ...labels } = clipLabels(scene);

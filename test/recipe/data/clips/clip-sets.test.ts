@@ -27,7 +27,7 @@ describe("a set of clips", { skip: lacksEncoder("libx264") }, () => {
   } as const;
   const files = ["captions.jsonl", "questions.jsonl", "question-types.jsonl", "labels.jsonl"];
 
-  it("is what training and evaluation read", async () => {
+  it("can be read by training and evaluation", async () => {
     await writeClipSet(options);
     const read = (name: string) => readEvaluationData({ path: join(options.folder, name) }, {});
     const [captions, questions] = [await read("captions.jsonl"), await read("questions.jsonl")];
@@ -50,7 +50,7 @@ describe("a set of clips", { skip: lacksEncoder("libx264") }, () => {
     }
   });
 
-  it("is the same again, also where it was stopped", async () => {
+  it("is the same when it is written again or resumed", async () => {
     const again = { ...options, folder: join(folder, "two") };
     await writeClipSet(again);
     unlinkSync(join(again.folder, "clips/000001.mp4"));

@@ -26,10 +26,10 @@ function draw(event: ClipEvent, seed: number): Promise<PaintedImage[]> {
   return drawClip({ background: "blue", event }, { rasters, side: SIDE, random });
 }
 
-/** Sums of differences between channels, beyond what jitter and noise make of a ground. */
+/** Sum of the channels' differences from the background, larger than its jitter and noise. */
 const NOTICED = 100;
 
-/** What differs from the ground, which is what the picture shows most of at its edges. */
+/** Centre and area of what differs from the background, which is the median of the pixels at three edges. */
 function seen({ pixels }: PaintedImage): { readonly x: number; readonly y: number; readonly area: number } {
   const at = (pixel: number) => [0, 1, 2].map((c) => pixels[3 * pixel + c] ?? 0);
   const edge = Array.from({ length: SIDE }, (_, i) => [i, SIDE * (SIDE - 1) + i, SIDE * i]).flat();
@@ -51,7 +51,7 @@ const ends = (frames: readonly PaintedImage[]) =>
   [frames[0], frames.at(-1)].map((frame) => seen(frame as PaintedImage));
 
 describe("a clip", () => {
-  it("has the same frames for the same seed, and others for others", async () => {
+  it("has the same frames for the same seed and different frames for another seed", async () => {
     const event: ClipEvent = { action: "turns", thing };
     const frames = await draw(event, 1);
     assert.equal(frames.length, FILE_FRAMES);
@@ -60,7 +60,7 @@ describe("a clip", () => {
   });
 
   for (const direction of headings) {
-    it(`shows what moves ${direction} go there, quickly or slowly`, async () => {
+    it(`moves an object in direction '${direction}', slowly or quickly`, async () => {
       for (const seed of SEEDS) {
         for (const pace of paces) {
           const [start, end] = ends(await draw({ action: "moves", thing, direction, pace }, seed));
@@ -76,7 +76,7 @@ describe("a clip", () => {
     });
   }
 
-  it("shows what grows and shrinks do so, in its place", async () => {
+  it("makes objects grow and shrink", async () => {
     for (const seed of SEEDS) {
       for (const action of ["grows", "shrinks"] as const) {
         const [start, end] = ends(await draw({ action, thing }, seed));
@@ -87,7 +87,7 @@ describe("a clip", () => {
     }
   });
 
-  it("shows what turns change without leaving its place, and what stays not change", async () => {
+  it("keeps turning objects in place and does not change still ones", async () => {
     for (const seed of SEEDS) {
       const changeOf = async (event: ClipEvent) => {
         const frames = await draw(event, seed);
@@ -107,7 +107,7 @@ describe("a clip", () => {
     }
   });
 
-  it("shows a second thing only later, between the frames that an encoder takes first and last", async () => {
+  it("shows a second object only after the encoder's first frame and before its last", async () => {
     const event: ClipEvent = { action: "appears", first: thing, second: other };
     for (const seed of SEEDS) {
       const [start, end] = ends(await draw(event, seed));
@@ -119,7 +119,7 @@ describe("a clip", () => {
     }
   });
 
-  it("keeps everything inside of the picture", () => {
+  it("keeps all objects inside the image", () => {
     const events: ClipEvent[] = [
       { action: "moves", thing, direction: "left", pace: "fast" },
       { action: "moves", thing, direction: "down", pace: "slow" },

@@ -5,7 +5,7 @@ import { randomStreams } from "../../../../src/core/random.js";
 
 const SIDE = 48;
 
-describe("scenes that are drawn anew each time", async () => {
+describe("scenes that are drawn again each time", async () => {
   const { examples, patchLabels, input } = await sceneInputs({
     count: 30,
     side: SIDE,
@@ -17,12 +17,12 @@ describe("scenes that are drawn anew each time", async () => {
     return Array.from((await input(index, random)).data);
   };
 
-  it("are the same for the same random numbers, and others for others", async () => {
+  it("are the same for the same random numbers and differ for others", async () => {
     assert.deepEqual(await paint(0, 1), await paint(0, 1));
     assert.notDeepEqual(await paint(0, 1), await paint(0, 2));
   });
 
-  it("have the ground that their label says, in scaled values", async () => {
+  it("have the background of their label, in normalised values", async () => {
     const corners = async (index: number) => {
       const pixels = await paint(index, 3);
       assert.equal(pixels.length, 3 * SIDE * SIDE);
@@ -46,7 +46,7 @@ describe("scenes that are drawn anew each time", async () => {
     assert.ok(checked > 0);
   });
 
-  it("tell which patches show the thing: the middle one, not the corners", async () => {
+  it("label the middle patch with the object, but not the corners", async () => {
     const index = examples.findIndex(({ labels }) => labels.count === "1");
     const [random = Math.random] = randomStreams(4, 1);
     const patches = (await input(index, random)).patches?.get("regions");
@@ -55,7 +55,7 @@ describe("scenes that are drawn anew each time", async () => {
     for (const corner of [0, 2, 6, 8]) assert.equal(patches[corner], -1);
   });
 
-  it("show something in the middle of it where there is one thing", async () => {
+  it("show an object in the middle if there is only one", async () => {
     const single = examples.findIndex(({ labels }) => labels.count === "1" && labels.texture === "plain");
     const pixels = await paint(single, 4);
     const middle = pixels.slice(SIDE * (SIDE / 2), SIDE * (SIDE / 2 + 1));

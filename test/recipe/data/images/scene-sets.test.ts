@@ -20,7 +20,7 @@ const files = ["captions.jsonl", "questions.jsonl", "question-types.jsonl", "lab
 describe("a set of scenes", () => {
   const options = { folder: join(folder, "one"), count: 12, side: 64, styles: "training", seed: 5 } as const;
 
-  it("is what training and fine-tuning read", async () => {
+  it("can be read by training and fine-tuning", async () => {
     await writeSceneSet(options);
     const captions = await readEvaluationData({ path: join(options.folder, "captions.jsonl") }, {});
     const questions = await readEvaluationData({ path: join(options.folder, "questions.jsonl") }, {});
@@ -36,7 +36,7 @@ describe("a set of scenes", () => {
     }
   });
 
-  it("is the same again, also where it was stopped", async () => {
+  it("is the same when it is written again or resumed", async () => {
     const again = { ...options, folder: join(folder, "two") };
     await writeSceneSet(again);
     unlinkSync(join(again.folder, "pictures", "000007.jpg"));
@@ -49,8 +49,8 @@ describe("a set of scenes", () => {
   });
 });
 
-describe("where objects are drawn", () => {
-  it("is around their place, and inside of the picture", () => {
+describe("the positions of objects", () => {
+  it("are near their places and inside the image", () => {
     const concepts = readConcepts();
     for (let seed = 0; seed < 500; seed++) {
       const [random = Math.random] = randomStreams(seed, 1);

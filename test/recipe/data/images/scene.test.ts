@@ -53,7 +53,7 @@ describe("the caption of a scene", () => {
 });
 
 describe("questions about a scene", () => {
-  it("have answers that are true", () => {
+  it("have correct answers", () => {
     for (const { scene, random } of scenes()) {
       const names = scene.objects.map((object) => object.concept.name);
       for (const { type, question, answer } of questionsOf(scene, concepts, random)) {
@@ -110,14 +110,14 @@ describe("questions about a scene", () => {
             break;
           }
           default: {
-            assert.fail(`a type that no test knows: ${type}`);
+            assert.fail(`no test for questions of type ${type}`);
           }
         }
       }
     }
   });
 
-  it("have yes and no in balance, whether asked for things or for kinds", () => {
+  it("have balanced yes and no answers for concepts and for kinds", () => {
     for (const wanted of ["exists", "kind exists"]) {
       const answers = scenes().flatMap(({ scene, random }) =>
         questionsOf(scene, concepts, random).flatMap(({ type, answer }) => (type === wanted ? [answer] : [])),

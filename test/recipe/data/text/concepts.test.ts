@@ -12,20 +12,20 @@ import {
 describe("concepts", () => {
   const concepts = readConcepts();
 
-  it("have each a name of their own, of plain letters", () => {
+  it("have unique names of plain characters", () => {
     assert.ok(concepts.length > 1000, String(concepts.length));
     assert.equal(new Set(concepts.map(({ name }) => name)).size, concepts.length);
     for (const { name } of concepts) assert.match(name, /^[a-z0-9() #/-]+$/);
   });
 
-  it("are drawn in two styles of the training at least, of which the held-out one is none", () => {
+  it("have icons in at least two training styles, which do not include the held-out style", () => {
     assert.ok(!(trainingStyles as readonly string[]).includes(HELD_OUT));
     for (const { name, icons } of concepts) {
       assert.ok(trainingStyles.filter((style) => icons.has(style)).length >= 2, name);
     }
   });
 
-  it("are shown in pictures where every style draws them", () => {
+  it("are used in images only if every style draws them", () => {
     const drawable = readDrawableConcepts();
     assert.ok(drawable.length >= 200, String(drawable.length));
     const names = new Set(concepts.map(({ name }) => name));
@@ -48,7 +48,7 @@ describe("concepts", () => {
     ["bus", "a bus", "buses"],
     ["snowman", "a snowman", "snowmen"],
   ] as const) {
-    it(`speak of ${article} and of ${many}`, () => {
+    it(`have the forms '${article}' and '${many}'`, () => {
       assert.deepEqual([withArticle(name), plural(name)], [article, many]);
     });
   }

@@ -12,17 +12,17 @@ import { randomStreams } from "../../../../src/core/random.js";
 
 const concepts = readConcepts();
 
-describe("what the language model reads", () => {
+describe("the training data of the language model", () => {
   const english = englishDocuments(concepts).slice(0, 3000);
 
-  it("is the same for the same seed and epoch, and another for others", () => {
+  it("is the same for the same seed and epoch and differs for others", () => {
     const documents = epochDocuments(english, concepts, 1, 0);
     assert.deepEqual(epochDocuments(english, concepts, 1, 0), documents);
     assert.notDeepEqual(epochDocuments(english, concepts, 1, 1), documents);
     assert.notDeepEqual(epochDocuments(english, concepts, 2, 0), documents);
   });
 
-  it("is English in full at first, later a seventh of it; the rest is made up", () => {
+  it("contains all English documents at first and 15 % of them later; all others are invented", () => {
     const known = new Set(english);
     const isEnglish = ({ texts: [text] }: Document) => text && "sentence" in text && known.has(text.sentence);
     const share = (epoch: number) =>
@@ -32,7 +32,7 @@ describe("what the language model reads", () => {
     assert.equal(epochDocuments(english, concepts, 1, 0).length, 2 * english.length);
   });
 
-  it("says what hints speak for, as often as their shares say", () => {
+  it("uses the label with the largest weight as often as the weight says", () => {
     const documents = epochDocuments(english, concepts, 1, 0).filter(
       ({ conditioningLabels }) => conditioningLabels.length > 0,
     );
@@ -52,13 +52,14 @@ describe("what the language model reads", () => {
       }
     }
     assert.ok(names > 100, String(names));
-    // How clear names are in all differs from text to text; what strays around nought adds next to nothing.
+    // The noise scale of the names differs between documents. The distractors, whose weights have a mean of 0, add next
+    // to nothing.
     const [frequency, share] = [right / names, surely / clearly];
     assert.ok(Math.abs(frequency - share) < 0.1, `${frequency}, ${share}`);
     assert.ok(frequency > 0.5 && frequency < 0.95, String(frequency));
   });
 
-  it("holds definitions without brackets and without the examples", () => {
+  it("contains definitions without parentheses and without examples", () => {
     const definitions = english.filter((text) => /^an? [a-z ]+ is /.test(text));
     assert.ok(definitions.length > 500);
     for (const text of definitions) assert.doesNotMatch(text, /["()]/, text);
@@ -66,7 +67,7 @@ describe("what the language model reads", () => {
 });
 
 describe("questions about facts", () => {
-  it("are answered by what is known of the concept", () => {
+  it("have the answers that the concept's kind determines", () => {
     const [random = Math.random] = randomStreams(0, 1);
     const apple = concepts.find(({ name }) => name === "red apple");
     assert.ok(apple);
