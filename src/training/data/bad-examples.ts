@@ -1,18 +1,18 @@
 import { EpalmError } from "../../core/errors.js";
 import type { BadExample } from "./example.js";
 
-/** Named in an error's message; the rest is counted, so that the message stays readable. */
+/** Maximum number of bad examples that an error names; it only counts the rest, to stay readable. */
 const NAMED = 5;
 
 export interface SkipOptions {
-  /** Leaves bad examples out and lists them, instead of throwing. Default: false. */
+  /** Skips and lists bad examples instead of throwing. Default: false. */
   readonly skipBad?: boolean | undefined;
 }
 
 /**
- * Lets a data set pass, or refuses it: for what is bad in it, unless that is to be skipped; and if nothing is good.
+ * Rejects a data set that has bad examples, unless they are to be skipped, or that has no good ones.
  *
- * @param name what the error calls the data set
+ * @param name name of the data set in the error
  * @throws invalid_data
  */
 export function refuseBadExamples(
@@ -22,7 +22,7 @@ export function refuseBadExamples(
   { skipBad = false }: SkipOptions,
 ): void {
   if (good > 0 && (bad.length === 0 || skipBad)) return;
-  if (bad.length === 0) throw new EpalmError("invalid_data", `${name}: expected examples, got none`);
+  if (bad.length === 0) throw new EpalmError("invalid_data", `${name}: expected at least one example, got none`);
   const named = bad.slice(0, NAMED).map(({ where, cause }) => `${where}: ${cause}`);
   const rest = bad.length > NAMED ? [`and ${bad.length - NAMED} more`] : [];
   const count = `${bad.length} of ${good + bad.length} examples cannot be used`;

@@ -7,18 +7,18 @@ import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { readHead } from "../../media/read-media.js";
 import type { MediaReference } from "./example.js";
 
-/** In bytes: as far as `imageFormatOf` looks. */
+/** Number of bytes that `imageFormatOf` examines. */
 const IMAGE_HEAD_BYTES = 1000;
 
 /**
- * Looks whether media can be read at all, once for each: regular files that are not empty, by size and first bytes.
- * Whether the rest is whole, and whether a container holds the track that is wanted, shows when the encoder's states
- * are computed, which is before training, too.
+ * Checks once per medium whether it is a regular, non-empty file of the expected type, by its size and first bytes.
+ * Damage further on and missing tracks are only detected when the encoder states are computed, which also happens
+ * before training.
  */
 export class MediaCheck {
   readonly #causes = new Map<string, Promise<string | undefined>>();
 
-  /** Why a medium cannot be used; undefined if nothing speaks against it. */
+  /** The reason why a medium cannot be used; undefined if it passes the check. */
   causeAgainst({ modality, path }: MediaReference): Promise<string | undefined> {
     const key = `${modality} ${path}`;
     const known = this.#causes.get(key) ?? inspect({ modality, path });
@@ -43,13 +43,13 @@ async function inspect({ modality, path }: MediaReference): Promise<string | und
   }
 }
 
-/** What first bytes should be of, in words, where they are of something else. */
+/** The expected file types for messages, if the first bytes do not match the modality. */
 function expectedInstead(head: Uint8Array, modality: MediaReference["modality"]): string | undefined {
   switch (modality) {
     case "image":
       return imageFormatOf(head) === undefined ? `an image (${imageFormats.join(", ")})` : undefined;
     case "audio":
-      return containerOf(head) === undefined ? "a sound, or a video with one" : undefined;
+      return containerOf(head) === undefined ? "an audio file, or a video with an audio track" : undefined;
     case "video":
       return containerOf(head)?.holdsVideo || mayMove(head) ? undefined : `a video (${containerNames.join(", ")})`;
     default:

@@ -10,10 +10,10 @@ const imageSchema = z.object({ id: z.int(), file_name: pathField });
 const annotationSchema = z.object({ image_id: z.int(), caption: textField });
 
 /**
- * COCO's captions (https://cocodataset.org/#format-data): one example per image, with all of its captions. Keys that
- * captions do not need are not read.
+ * Reads a file of COCO captions (https://cocodataset.org/#format-data): one example per image, with all its captions.
+ * Keys that are not needed for captions are ignored.
  *
- * @param folder of the images
+ * @param folder folder of the images
  */
 export async function* readCocoCaptions(path: string, folder: string): AsyncGenerator<Finding> {
   const { images, annotations } = await readJson(path, fileSchema);
@@ -32,12 +32,12 @@ export async function* readCocoCaptions(path: string, folder: string): AsyncGene
     }
     const { id, file_name } = data;
     const where = `${path}: image ${id}`;
-    if (seen.has(id)) yield badExample(where, "comes a second time");
+    if (seen.has(id)) yield badExample(where, "duplicate image id");
     else yield exampleOf(where, resolve(folder, file_name), captions.get(id) ?? []);
     seen.add(id);
   }
   for (const id of captions.keys()) {
-    if (!seen.has(id)) yield badExample(`${path}: image ${id}`, "has captions, but is not among the images");
+    if (!seen.has(id)) yield badExample(`${path}: image ${id}`, "has captions, but is not listed in 'images'");
   }
 }
 

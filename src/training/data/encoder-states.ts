@@ -14,26 +14,26 @@ import { fileSha256, type ModelFolder } from "../../model/model-folder.js";
 import { openSession, type Session } from "../../runtime/session.js";
 import { elementCount, floats, type Tensor } from "../../tensor/tensor.js";
 
-/** One look at a medium: as it is, or changed in the way that the number stands for. */
+/** A medium, unchanged or with one augmentation. */
 export interface View {
   readonly path: string;
-  /** 0: unchanged. */
+  /** Number of the augmentation, from 1; 0: unchanged. */
   readonly augmentation: number;
 }
 
 export interface StatesOptions {
-  /** Of the media. */
+  /** Modality of the media. */
   readonly modality: Modality;
-  /** Where states are kept; runs may share it. */
+  /** Folder of the cached states, which several runs may share. */
   readonly cache: string;
   readonly mirror: boolean;
-  /** Of the augmentations. */
+  /** Seed of the augmentations. */
   readonly seed: number;
 }
 
 /**
- * The frozen encoder's states of media, `[depth, dv]`: computed once for each view, and kept on disk under a hash of
- * the medium's bytes, the encoder's files and the preprocessing, so that nothing stale is ever read.
+ * The states `[depth, dv]` of a frozen encoder for media. They are computed once per view and cached on disk under a
+ * hash of the medium's bytes, the encoder's files and the preprocessing, so that outdated states are never read.
  */
 export class EncoderStates {
   readonly #folder: ModelFolder;
@@ -56,7 +56,11 @@ export class EncoderStates {
     this.#bytes = encoder.depth * encoder.width * Float32Array.BYTES_PER_ELEMENT;
   }
 
-  /** Computes what the cache does not hold; afterwards `read` finds every one of the views. */
+  /**
+   * Computes the states that are not cached; afterwards, `read` finds all views.
+   *
+   * @throws aborted; invalid_model if the encoder returns states of the wrong size; errors of decoding
+   */
   async prepare(
     views: readonly View[],
     hooks: {
@@ -68,7 +72,7 @@ export class EncoderStates {
     try {
       for (const [index, view] of views.entries()) {
         if (hooks.signal?.aborted) {
-          throw new EpalmError("aborted", "stopped while the encoder's states were computed; they are kept");
+          throw new EpalmError("aborted", "stopped while computing encoder states; those already computed are cached");
         }
         const file = await this.#file(view);
         if (!existsSync(file)) {
@@ -82,7 +86,7 @@ export class EncoderStates {
     }
   }
 
-  /** @throws internal if the view was not prepared, or its file was removed since */
+  /** @throws internal if the view was not prepared, or its file has been removed since */
   async read(view: View): Promise<Float32Array> {
     const file = await this.#file(view);
     const bytes = await readFile(file).catch(() => undefined);
@@ -118,7 +122,7 @@ export class EncoderStates {
     return floats(states);
   }
 
-  /** The change depends on the picture and the number alone, not on the order in which views come. */
+  /** The augmentation depends on the seed, the image and the number, but not on the order of the views. */
   #augmented(data: Float32Array, height: number, width: number, path: string, augmentation: number): Float32Array {
     const { mirror, seed } = this.#options;
     const content = Number.parseInt(this.#contentKeys.get(path)?.slice(0, 8) ?? "0", 16);
@@ -134,7 +138,7 @@ function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** Whole, or not at all. */
+/** Writes the file atomically. */
 function write(file: string, { buffer, byteOffset, byteLength }: Float32Array): void {
   mkdirSync(dirname(file), { recursive: true });
   const part = `${file}.${process.pid}.part`;

@@ -2,20 +2,20 @@ import type { Modality } from "../../core/modality.js";
 
 export interface MediaReference {
   readonly modality: Modality;
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
 }
 
-/** A medium and what people said of it. */
+/** A medium and human captions of it. */
 export interface CaptionExample {
   readonly kind: "caption";
-  /** File and line, or file and id: for messages. */
+  /** File and line, or file and id, for messages. */
   readonly where: string;
   readonly media: MediaReference;
   readonly captions: readonly string[];
 }
 
-/** A medium, a question about it, and people's answers; one that several gave stands there as often. */
+/** A medium, a question about it, and human answers; an answer that several people gave is repeated. */
 export interface QuestionExample {
   readonly kind: "vqa";
   readonly where: string;
@@ -26,14 +26,14 @@ export interface QuestionExample {
 
 export type Example = CaptionExample | QuestionExample;
 
-/** A place of a data set that gives no example, and why. */
+/** An entry of a data set that cannot be used, and the cause. */
 export interface BadExample {
   readonly kind: "bad";
   readonly where: string;
   readonly cause: string;
 }
 
-/** What a reader of a format finds at one place of a data set. */
+/** The result of reading one entry of a data set. */
 export type Finding = Example | BadExample;
 
 export function badExample(where: string, cause: string): BadExample {

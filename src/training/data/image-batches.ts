@@ -5,24 +5,24 @@ import { imagenetPreprocessing } from "../../preprocessing/image-preprocessing.j
 import type { Tensor } from "../../tensor/tensor.js";
 
 export interface ImageBatchOptions {
-  /** Pixels. */
+  /** Side of the images in pixels. */
   readonly imageSize: number;
   readonly batchSize: number;
-  /** Random crops and mirroring; without it, pictures are seen as they are. */
+  /** Random crops and mirroring. Default: the images are unchanged. */
   readonly augment?: { readonly leastArea: number; readonly mirror: boolean } | undefined;
 }
 
-/** Decoded pictures that are kept for the next epoch, in bytes: clients are light. */
+/** Bytes of decoded images that are kept for the next epoch; small, because clients have little memory. */
 const CACHE_BYTES = 64 * 1024 * 1024;
 
-/** A batch of pictures, and which of the list they are. */
+/** A batch of images, and their indices in the list. */
 export interface ImageBatch {
   /** [B, 3, H, W] */
   readonly pixels: Tensor;
   readonly indices: readonly number[];
 }
 
-/** Pictures as batches, epoch after epoch; the last batch of an epoch may be smaller. */
+/** Batches of images; the last batch of an epoch may be smaller. */
 export class ImageBatches {
   readonly #paths: readonly string[];
   readonly #options: ImageBatchOptions;
@@ -39,7 +39,7 @@ export class ImageBatches {
     return Math.ceil(this.#paths.length / this.#options.batchSize);
   }
 
-  /** An epoch in an order of its own, or, without a seed, in the list's. */
+  /** The batches of one epoch, shuffled by the seed; without a seed, in the order of the list. */
   async *epoch(seed?: number): AsyncGenerator<ImageBatch> {
     const [order = Math.random, crops = Math.random] = randomStreams(seed ?? 0, 2);
     const all = Array.from(this.#paths.keys());

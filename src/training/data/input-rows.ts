@@ -2,7 +2,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, statS
 import { dirname } from "node:path";
 import { EpalmError } from "../../core/errors.js";
 
-/** Inputs of an encoder in a file, all of the same size: computed once, read in any order. */
+/** A file of encoder inputs of the same size, computed once and read in any order. */
 export class InputRows {
   readonly #file: number;
   readonly #size: number;
@@ -13,11 +13,11 @@ export class InputRows {
   }
 
   /**
-   * Opens the file; writes it first if there is none.
+   * Opens the file, and writes it first if it does not exist.
    *
-   * @param rows number of inputs; `size`: numbers in each
+   * @param rows number of inputs; `size`: numbers per input
    * @param make computes one input
-   * @throws invalid_data if the file has another length
+   * @throws invalid_data if the file has the wrong length
    */
   static async open(
     path: string,
@@ -28,7 +28,10 @@ export class InputRows {
     const expected = rows * size * Float32Array.BYTES_PER_ELEMENT;
     const { size: bytes } = statSync(path);
     if (bytes !== expected) {
-      throw new EpalmError("invalid_data", `${path}: expected ${expected} bytes, got ${bytes}; remove it`);
+      throw new EpalmError(
+        "invalid_data",
+        `${path}: expected ${expected} bytes, got ${bytes}; remove the file to compute it again`,
+      );
     }
     return new InputRows(openSync(path, "r"), size);
   }
@@ -44,7 +47,7 @@ export class InputRows {
   }
 }
 
-/** The file gets its name only when it is complete. */
+/** Writes the file atomically. */
 async function writeRows(path: string, rows: number, make: (row: number) => Promise<Float32Array>) {
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;

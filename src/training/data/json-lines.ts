@@ -8,7 +8,7 @@ import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
 import { readLines } from "./read-lines.js";
 
 const oneOrMore = z.union([textField.transform((text) => [text]), z.array(textField).min(1).max(MAX_TEXTS)], {
-  error: `expected a text, or a list of 1 to ${MAX_TEXTS}, none of them empty`,
+  error: `expected a non-empty string, or a list of 1 to ${MAX_TEXTS} of them`,
 });
 
 const lineSchema = z.strictObject({
@@ -23,9 +23,9 @@ const lineSchema = z.strictObject({
 type Fields = z.infer<typeof lineSchema>;
 
 /**
- * Our own format: a JSON object per line, with one of `image`, `audio`, `video` (a path, relative to the file) and
- * either `caption` or `question` and `answer`; captions and answers are texts or lists of texts. Empty lines say
- * nothing; other keys are errors.
+ * Reads epalm's own format: one JSON object per line, with one of `image`, `audio` and `video` (a path, relative to the
+ * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings. Empty
+ * lines are ignored; other keys are errors.
  */
 export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
   const folder = dirname(path);

@@ -3,42 +3,42 @@ import type { Classes } from "../encoder/attributes.js";
 import type { PatchTargets } from "../encoder/region-targets.js";
 import type { Labelled } from "./labelled-images.js";
 
-/** Inputs of an encoder with the labels of what they show. */
+/** Inputs of an encoder with their labels. */
 export interface LabelledBatch {
   readonly examples: readonly Labelled[];
-  /** The inputs one after the other: [B, ...input shape of the encoder] */
+  /** The inputs: [B, ...input shape of the encoder] */
   readonly input: Float32Array;
-  /** What the patches show, by attribute of patches. Default: unknown. */
+  /** Labels of the patches, by attribute of patches. Default: unknown. */
   readonly patches?: ReadonlyMap<string, PatchTargets> | undefined;
 }
 
-/** Labelled examples of any modality, each of which can be made an encoder's input. */
+/** Labelled examples of any modality, which can be converted to inputs of an encoder. */
 export interface LabelledInputs {
   readonly examples: readonly Labelled[];
-  /** The labels of patches, by attribute of patches, if patches are to be classified as well. */
+  /** The labels of each attribute of patches, if patches are to be classified too. */
   readonly patchLabels?: Classes | undefined;
   /**
-   * The input of one example; called anew in each epoch.
+   * Computes the input of one example; called again in each epoch.
    *
-   * @param random for what varies between epochs
+   * @param random source of variation between epochs
    */
   input(index: number, random: Random): EncoderInput | Promise<EncoderInput>;
 }
 
 export interface EncoderInput {
-  /** Without the batch axis. */
+  /** The input without the batch axis. */
   readonly data: Float32Array;
-  /** By attribute, for each patch the index of its label in `patchLabels`; negative: it has none. */
+  /** For each attribute, the index of each patch's label in `patchLabels`; negative if it has none. */
   readonly patches?: ReadonlyMap<string, Int32Array> | undefined;
 }
 
-/** Seeds of the random streams of a run: further apart than any run has steps or epochs. */
+/** Offsets of the seeds of a run's random streams; further apart than any number of steps or epochs. */
 const ORDER_SEED = 1_000_000_000;
 const INPUT_SEED = 2_000_000_000;
 
 /**
- * Batches of the steps from `first` to `steps` in random order, each of which depends on its step alone. What is left
- * of an epoch after its last whole batch is left out.
+ * Batches of the steps from `first` to `steps` in random order; each batch depends only on its step. Examples left over
+ * after the last complete batch of an epoch are skipped.
  */
 export async function* randomBatches(
   inputs: LabelledInputs,
@@ -54,7 +54,7 @@ export async function* randomBatches(
   }
 }
 
-/** All examples once, in their order. */
+/** Batches of all examples, once and in order. */
 export async function* batchesInOrder(
   inputs: LabelledInputs,
   { batchSize, seed }: { batchSize: number; seed: number },
@@ -87,13 +87,13 @@ async function batchOf(
 }
 
 /**
- * Weight of an attribute of patches, where an attribute of examples has weight 1: from its patches, a small encoder
- * learns what objects look like in a fraction of the steps that it needs with the [CLS] state alone (Jiang et al. 2021,
- * token labelling).
+ * Weight of an attribute of patches, relative to the weight 1 of an attribute of examples. With patch labels, a small
+ * encoder learns what objects look like in a fraction of the steps that it needs with the [CLS] state alone (token
+ * labelling, Jiang et al. 2021).
  */
 const PATCHES_WEIGHT = 2;
 
-/** All patches that have a label weigh the same. */
+/** All patches with a label have the same weight. */
 function patchTargets(places: readonly number[]): PatchTargets {
   const count = places.filter((place) => place >= 0).length;
   const labels = BigInt64Array.from(places, (place) => BigInt(Math.max(0, place)));

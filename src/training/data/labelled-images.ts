@@ -6,26 +6,26 @@ import { firstIssue, safeParse } from "../../core/schema.js";
 import { listLabelledImages } from "./list-images.js";
 import { readLines } from "./read-lines.js";
 
-/** What something shows, by attribute: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
+/** The label of each attribute: `{label: "fruit"}`, or `{object: "apple", background: "blue"}`. */
 export interface Labelled {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A picture, and what it shows. */
+/** An image with its labels. */
 export interface LabelledImage extends Labelled {
   readonly path: string;
-  /** What is where, if that is known; a later region covers those before it. */
+  /** Labelled regions, if known; a later region covers earlier ones. */
   readonly regions?: readonly Region[] | undefined;
 }
 
-/** A part of a picture, and what it shows. */
+/** A rectangular part of an image with its label. */
 export interface Region {
   readonly label: string;
-  /** Shares of the picture's width and height. */
+  /** Fractions of the image's width and height. */
   readonly box: readonly [left: number, top: number, right: number, bottom: number];
 }
 
-/** What folders label. */
+/** Name of the attribute for labels that are names of folders. */
 const FOLDER_ATTRIBUTE = "label";
 
 const share = z.number().min(0).max(1);
@@ -33,7 +33,7 @@ const region = z
   .strictObject({ label: z.string(), box: z.tuple([share, share, share, share]) })
   .refine(({ box: [left, top, right, bottom] }) => left < right && top < bottom, {
     path: ["box"],
-    error: "expected [left, top, right, bottom], each side before the other",
+    error: "expected [left, top, right, bottom] with left < right and top < bottom",
   });
 const line = z.strictObject({
   image: z.string(),
@@ -42,11 +42,11 @@ const line = z.strictObject({
 });
 
 /**
- * Labelled pictures of folders (one sub-folder per label) and of JSON lines (`{"image": PATH, "labels": {ATTRIBUTE: LABEL}}`,
- * paths relative to the file;
- * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]` may be beside them).
+ * Reads labelled images from folders (one subfolder per label) and from files of JSON lines, with paths relative to the
+ * file: `{"image": PATH, "labels": {ATTRIBUTE: LABEL}}`, optionally with
+ * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]`.
  *
- * @throws not_found, invalid_data with file, line and cause
+ * @throws not_found; invalid_data, naming the file, the line and the cause
  */
 export async function readLabelledImages(sources: readonly string[]): Promise<LabelledImage[]> {
   const lists = await Promise.all(sources.map(readSource));

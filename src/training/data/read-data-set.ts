@@ -10,10 +10,10 @@ import { readJsonLines } from "./json-lines.js";
 import { readTextFolder } from "./text-folder.js";
 import { readVqaV2 } from "./vqa-v2.js";
 
-/** All of them are held in memory, at about a kilobyte each. */
+/** All examples are held in memory, at about a kilobyte each. */
 const MAX_EXAMPLES = 5_000_000;
 
-/** Media looked at side by side: enough to hide the latency of a disk, few enough for any limit of open files. */
+/** Media checked concurrently: enough to hide the latency of a disk, few enough for any limit of open files. */
 const CHECKED_AT_ONCE = 64;
 
 export const dataSetFormats = ["json-lines", "coco-captions", "vqa-v2", "text-folder"] as const;
@@ -21,35 +21,35 @@ export const dataSetFormats = ["json-lines", "coco-captions", "vqa-v2", "text-fo
 export type DataSetFormat = (typeof dataSetFormats)[number];
 
 export interface DataSetSource {
-  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of media with texts. */
+  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of media with `.txt` files. */
   readonly path: string;
-  /** VQA v2: the annotations that belong to the questions. */
+  /** VQA v2: the file of the annotations. */
   readonly annotations?: string | undefined;
-  /** COCO and VQA v2: folder of the images. Default: the file's own. */
+  /** COCO and VQA v2: folder of the images. Default: the folder of the file. */
   readonly media?: string | undefined;
-  /** VQA v2: names of the images; see `VqaFiles`. */
+  /** VQA v2: pattern of the image names; see `VqaFiles`. */
   readonly imagePattern?: string | undefined;
-  /** Default: told by what `path` is, and by whether there are annotations. */
+  /** Default: detected from `path` and from the presence of `annotations`. */
   readonly format?: DataSetFormat | undefined;
 }
 
 export interface ReadOptions extends SkipOptions {
-  /** Examples with other media are bad; `one`: with others than the first example has. Default: any. */
+  /** Other examples are bad. `one`: only the modality of the first example is allowed. Default: all. */
   readonly modalities?: readonly Modality[] | "one" | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** In the order of the files. */
+/** Examples and skipped entries in the order of the file. */
 export interface DataSet {
   readonly examples: readonly Example[];
   readonly skipped: readonly BadExample[];
 }
 
 /**
- * Reads a data set and checks all of it, the media included, so that training does not meet a bad example.
+ * Reads a data set and checks all of it, including the media, so that training does not encounter a bad example.
  *
- * @throws not_found; invalid_option (settings that the format does not have); invalid_data (names the bad examples);
- * too_large; aborted
+ * @throws not_found; invalid_option for settings that do not apply to the format; invalid_data, naming the bad
+ * examples; too_large; aborted
  */
 export async function readDataSet(source: DataSetSource, options: ReadOptions = {}): Promise<DataSet> {
   const format = await formatOf(source);
@@ -84,7 +84,7 @@ async function formatOf(source: DataSetSource): Promise<DataSetFormat> {
   }
   const isVqa = format === "vqa-v2";
   if (isVqa && source.annotations === undefined) {
-    throw new EpalmError("invalid_option", `${source.path}: VQA v2 needs 'annotations', too`);
+    throw new EpalmError("invalid_option", `${source.path}: 'annotations' is required for vqa-v2`);
   }
   refuseSetting(source, "annotations", format, isVqa);
   refuseSetting(source, "imagePattern", format, isVqa);
@@ -101,7 +101,7 @@ function guess({ path, annotations }: DataSetSource, isFolder: boolean): DataSet
   if (extension === ".json") return "coco-captions";
   throw new EpalmError(
     "invalid_option",
-    `${path}: expected .jsonl, .json or a folder, or a named format: ${dataSetFormats.join(", ")}`,
+    `${path}: expected a .jsonl or .json file, a folder, or an explicit format: ${dataSetFormats.join(", ")}`,
   );
 }
 
@@ -112,14 +112,14 @@ function refuseSetting(
   isKnown: boolean,
 ): void {
   if (isKnown || source[key] === undefined) return;
-  throw new EpalmError("invalid_option", `${source.path}: '${key}' is no setting of ${format}`);
+  throw new EpalmError("invalid_option", `${source.path}: '${key}' does not apply to ${format}`);
 }
 
 async function isFolderNotFile(path: string): Promise<boolean> {
   const stats = await stat(path).catch(() => undefined);
   if (stats === undefined) throw new EpalmError("not_found", `${path}: no such file or folder`);
   if (stats.isDirectory() || stats.isFile()) return stats.isDirectory();
-  throw new EpalmError("invalid_data", `${path}: is not a regular file`);
+  throw new EpalmError("invalid_data", `${path}: expected a regular file or a folder`);
 }
 
 function readFormat(format: DataSetFormat, source: DataSetSource): AsyncIterable<Finding> {

@@ -5,11 +5,11 @@ import type { z } from "zod";
 import { EpalmError, messageOf } from "../../core/errors.js";
 import { allIssues, safeParse } from "../../core/schema.js";
 
-/** In bytes: V8 holds no longer text. The largest public file, VQA v2's annotations for training, has 390 MB. */
+/** In bytes: the longest string of V8. The largest public file, VQA v2's training annotations, has 390 MB. */
 const MAX_JSON_BYTES = constants.MAX_STRING_LENGTH;
 
 /**
- * A whole JSON file, its outermost layer checked.
+ * Reads a JSON file into memory and checks it against a schema.
  *
  * @throws invalid_data, too_large
  */

@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 
-/** In bytes: a line holds one example, and a thousand captions of a thousand letters fit. */
+/** In bytes. A line holds one example; a thousand captions of a thousand characters fit. */
 export const MAX_LINE_BYTES = 1024 * 1024;
 
 const LINE_FEED = 0x0a;
@@ -11,8 +11,8 @@ export type Line =
   | { readonly kind: "bad"; readonly number: number; readonly cause: string };
 
 /**
- * The lines of a UTF-8 file, holding no more than one of them. A line that is too long, or is not UTF-8, is passed
- * over and named; a byte order mark is left out.
+ * Reads a UTF-8 file line by line, with at most one line in memory. A line that is too long or not UTF-8 is reported as
+ * bad; a byte order mark is removed.
  */
 export async function* readLines(path: string): AsyncGenerator<Line> {
   const splitter = new LineSplitter();
@@ -23,7 +23,7 @@ export async function* readLines(path: string): AsyncGenerator<Line> {
 class LineSplitter {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
   #number = 0;
-  /** Of the line that is not over yet; none where it is too long already. */
+  /** Parts of the current line; empty once it is too long. */
   #parts: Uint8Array[] = [];
   #bytes = 0;
 
@@ -59,7 +59,7 @@ class LineSplitter {
     try {
       return { kind: "text", number, text: this.#decoder.decode(Buffer.concat(parts)) };
     } catch {
-      return { kind: "bad", number, cause: "is not UTF-8" };
+      return { kind: "bad", number, cause: "expected UTF-8, got invalid bytes" };
     }
   }
 }

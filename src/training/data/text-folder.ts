@@ -18,16 +18,15 @@ const modalityOf = new Map(
   modalities.flatMap((modality) => extensions[modality].map((extension) => [extension, modality] as const)),
 );
 
-/** Files of one name. */
+/** Files with the same name, apart from the extension. */
 interface Pair {
   readonly media: MediaReference[];
   readonly texts: string[];
 }
 
 /**
- * A folder, with the folders in it: `name.png` (or another medium) and `name.txt` beside it, each line of which is a
- * caption. What a medium is taken for is told by its name's ending. Files of other kinds, and hidden ones, are none of
- * ours.
+ * Reads a folder and the folders below it. Each medium, such as `name.png`, has a file `name.txt` in the same folder,
+ * of which each line is a caption. The extension determines the modality. Other files and hidden files are ignored.
  */
 export async function* readTextFolder(folder: string): AsyncGenerator<Finding> {
   const names = (await readdir(folder, { recursive: true })).filter(isVisible).sort();
@@ -52,11 +51,12 @@ function isVisible(name: string): boolean {
 async function exampleOf(stem: string, { media: allMedia, texts }: Pair): Promise<Finding> {
   const [media, ...moreMedia] = allMedia;
   const [text, ...moreTexts] = texts;
-  if (media === undefined) return badExample(text ?? stem, "has no medium of its name beside it");
-  if (text === undefined) return badExample(media.path, `has no ${basename(stem)}.txt beside it`);
+  if (media === undefined)
+    return badExample(text ?? stem, "expected a media file of the same name in the same folder, got none");
+  if (text === undefined) return badExample(media.path, `expected ${basename(stem)}.txt in the same folder, got none`);
   if (moreMedia.length > 0 || moreTexts.length > 0) {
     const names = [...allMedia.map(({ path }) => path), ...texts].map((path) => basename(path));
-    return badExample(text, `expected one medium and one text of a name, got ${names.join(", ")}`);
+    return badExample(text, `expected one media file and one .txt file of this name, got ${names.join(", ")}`);
   }
   try {
     return await captionsOf(text, media);
@@ -67,7 +67,7 @@ async function exampleOf(stem: string, { media: allMedia, texts }: Pair): Promis
 
 async function captionsOf(text: string, media: MediaReference): Promise<Finding> {
   const stats = await stat(text);
-  if (!stats.isFile()) return badExample(text, "is not a regular file");
+  if (!stats.isFile()) return badExample(text, "expected a regular file");
   if (stats.size > MAX_LINE_BYTES) {
     return badExample(text, `expected at most ${MAX_LINE_BYTES} bytes, got ${stats.size}`);
   }

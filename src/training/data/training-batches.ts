@@ -4,29 +4,29 @@ import type { BatchSource, TrainingBatch } from "../adapter/train-adapter.js";
 import type { EncoderStates, View } from "./encoder-states.js";
 import type { TrainingExample, TrainingText } from "./training-texts.js";
 
-/** Batches within which texts are sorted by length: padding nearly vanishes, and order stays random. */
+/** Number of batches within which texts are sorted by length: little padding remains, and the order stays random. */
 const BUCKET_BATCHES = 50;
 
 export interface TrainingBatchOptions {
   readonly batchSize: number;
   readonly seed: number;
-  /** 0: pictures as they are; above: each in so many ways. */
+  /** Number of augmented views of each image; 0: the unchanged image. */
   readonly augmentations: number;
-  /** Zeros instead of the encoder's states. */
+  /** Zeros replace the encoder states. */
   readonly textOnly: boolean;
-  /** Of the encoder: [depth, dv] */
+  /** Shape of the encoder states: [depth, dv] */
   readonly statesShape: readonly [number, number];
 }
 
-/** What a row of a batch is made of. */
+/** One row of a batch. */
 interface Item {
   readonly view: View;
   readonly text: TrainingText;
 }
 
 /**
- * The batches of a run, each from its epoch and number alone. In an epoch every caption comes once, and every question
- * once, with one of its answers: what several people said comes as much more often.
+ * The batches of a run; each depends only on its epoch and index. Each epoch contains every caption once, and every
+ * question once with a random one of its answers, so that answers given by several people are more likely.
  */
 export class TrainingBatches implements BatchSource {
   readonly batchesPerEpoch: number;
@@ -106,7 +106,7 @@ export class TrainingBatches implements BatchSource {
   }
 }
 
-/** Every view that batches may ask for. */
+/** All views that batches may need. */
 export function viewsOf(examples: readonly TrainingExample[], augmentations: number): View[] {
   const paths = Array.from(new Set(examples.map(({ example }) => example.media.path)));
   const numbers = augmentations === 0 ? [0] : Array.from({ length: augmentations }, (_, index) => index + 1);

@@ -5,22 +5,20 @@ import { promptParts } from "../../model/tasks.js";
 import type { Tokenizer } from "../../tokenizer/tokenizer.js";
 import { type BadExample, badExample, type Example } from "./example.js";
 
-/** One text of an example as the decoder sees it: prompt, answer, end token. */
+/** One text of an example as input of the decoder: prompt, answer, end token. */
 export interface TrainingText {
   readonly tokens: readonly number[];
-  /** The first place of the answer. */
+  /** Index of the first token of the answer. */
   readonly answerStart: number;
 }
 
-/** An example with the texts that it can be trained with: a caption each, or an answer each. */
+/** An example with its training texts: one per caption or answer. */
 export interface TrainingExample {
   readonly example: Example;
   readonly texts: readonly TrainingText[];
 }
 
-/**
- * The texts of examples through the model's own templates, exactly as they will be asked for.
- */
+/** The training texts of examples, with the same templates that the model uses for inference. */
 export function trainingTexts(
   examples: readonly Example[],
   tokenizer: Tokenizer,
@@ -54,7 +52,7 @@ function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest): Tr
     if (tokens.length > decoder.shape.positions) {
       throw new EpalmError(
         "too_large",
-        `its text has ${tokens.length} tokens, the model takes ${decoder.shape.positions}`,
+        `expected at most ${decoder.shape.positions} tokens of prompt and answer, got ${tokens.length}`,
       );
     }
     return { tokens, answerStart: prompt.length };

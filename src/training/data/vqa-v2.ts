@@ -6,10 +6,10 @@ import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, questionField, textField } from "./fields.js";
 import { readJson } from "./read-json.js";
 
-/** As the images of COCO 2014 are named; the split reads `train2014`. */
+/** Names of the COCO 2014 images, with a split such as `train2014`. */
 const PUBLISHED_PATTERN = "COCO_{split}_{id:012d}.jpg";
 
-/** `{id:0Nd}` with more digits than any id has is a slip. */
+/** More digits in `{id:0Nd}` than any id has are a mistake. */
 const MAX_DIGITS = 20;
 
 const questionsSchema = z.object({ questions: z.array(z.unknown()), data_subtype: z.string().optional() });
@@ -30,16 +30,16 @@ const annotationSchema = z.object({
 export interface VqaFiles {
   readonly questions: string;
   readonly annotations: string;
-  /** Of the images. */
+  /** Folder of the images. */
   readonly folder: string;
   /**
-   * Name of an image, by `{split}` (the questions' `data_subtype`) and `{id}`, or `{id:012d}` for an id filled up
-   * with zeros. Default: `COCO_{split}_{id:012d}.jpg`.
+   * Pattern of the image names, with `{split}` (the `data_subtype` of the questions) and `{id}`, or `{id:012d}` for an
+   * id padded with zeros. Default: `COCO_{split}_{id:012d}.jpg`.
    */
   readonly imagePattern?: string | undefined;
 }
 
-/** VQA v2 (https://visualqa.org): questions, and in another file people's answers, ten to each. */
+/** Reads VQA v2 (https://visualqa.org): a file of questions, and a file of human answers, ten per question. */
 export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
   const { questions, data_subtype: split } = await readJson(files.questions, questionsSchema);
   const imageName = imageNamer(files.imagePattern ?? PUBLISHED_PATTERN, split, files.questions);
@@ -50,7 +50,7 @@ export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
     const where = `${files.annotations}: annotations[${index}]`;
     if (error) yield badExample(where, allIssues(error));
     else if (byQuestion.has(data.question_id))
-      yield badExample(where, `question ${data.question_id} comes a second time`);
+      yield badExample(where, `duplicate annotation of question ${data.question_id}`);
     else byQuestion.set(data.question_id, json);
   }
   const seen = new Set<number>();
@@ -61,7 +61,7 @@ export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
       continue;
     }
     const where = `${files.questions}: question ${data.question_id}`;
-    if (seen.has(data.question_id)) yield badExample(where, "comes a second time");
+    if (seen.has(data.question_id)) yield badExample(where, "duplicate question id");
     else {
       const path = resolve(files.folder, imageName(data.image_id));
       yield exampleOf(where, path, data.question, byQuestion.get(data.question_id));
@@ -73,7 +73,7 @@ export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
 function exampleOf(where: string, path: string, question: string, annotation: unknown): Finding {
   if (annotation === undefined) return badExample(where, "has no annotation");
   const { data, error } = safeParse(annotationSchema, annotation);
-  if (error) return badExample(where, `its annotation: ${allIssues(error)}`);
+  if (error) return badExample(where, `annotation: ${allIssues(error)}`);
   const answers = data.answers.map(({ answer }) => answer);
   return { kind: "vqa", where, media: { modality: "image", path }, question, answers };
 }
@@ -82,10 +82,13 @@ function imageNamer(pattern: string, split: string | undefined, questions: strin
   const placeholder = /\{id(?::0(\d+)d)?\}/;
   const [, digits] = placeholder.exec(pattern) ?? [undefined, String(MAX_DIGITS + 1)];
   if (Number(digits ?? 0) > MAX_DIGITS) {
-    throw new EpalmError("invalid_option", `image pattern: expected {id} or {id:012d} in it, got ${pattern}`);
+    throw new EpalmError("invalid_option", `imagePattern: expected '{id}' or '{id:012d}' in it, got '${pattern}'`);
   }
   if (pattern.includes("{split}") && split === undefined) {
-    throw new EpalmError("invalid_data", `${questions}: expected 'data_subtype', for images named ${pattern}`);
+    throw new EpalmError(
+      "invalid_data",
+      `${questions}: expected 'data_subtype', which '{split}' in imagePattern requires, got none`,
+    );
   }
   const named = pattern.replaceAll("{split}", () => split ?? "");
   return (id) => named.replace(placeholder, String(id).padStart(Number(digits ?? 0), "0"));

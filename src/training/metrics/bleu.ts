@@ -2,7 +2,7 @@ import { countNgrams, ORDERS } from "./ngrams.js";
 import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /**
- * BLEU (Papineni et al. 2002) in the form of the COCO caption evaluation: `bleu/bleu_scorer.py` of
+ * BLEU (Papineni et al. 2002) as in the COCO caption evaluation: `bleu/bleu_scorer.py` of
  * https://github.com/salaniz/pycocoevalcap, with its option "closest".
  */
 
@@ -10,15 +10,15 @@ import type { TokenizedCaption } from "./tokenized-caption.js";
 export type Bleu = readonly [number, number, number, number];
 
 /**
- * The published constants against division by zero. They keep a perfect score 1e-9 or so below 1, and give a caption
- * too short to have n-grams of some order a precision of TINY / SMALL there.
+ * The published constants that prevent division by zero. With them, a perfect score is about 1e-9 below 1, and a
+ * caption that is too short for n-grams of some order has a precision of TINY / SMALL at that order.
  */
 const TINY = 1e-15;
 const SMALL = 1e-9;
 
 /**
- * BLEU over all pictures together: matches and lengths are summed first. One picture's own score is that of a list
- * of one. An empty candidate scores 0.
+ * BLEU of all images together: matches and lengths are summed before dividing. The score of one image is that of a list
+ * with one element. An empty candidate scores 0.
  */
 export function bleu(images: readonly TokenizedCaption[]): Bleu {
   const precisions = ORDERS.map((order) => precision(images, order));
@@ -28,13 +28,13 @@ export function bleu(images: readonly TokenizedCaption[]): Bleu {
   return [upTo(1), upTo(2), upTo(3), upTo(4)];
 }
 
-/** The share of the candidates' n-grams which the references have, too. */
+/** The fraction of the candidates' n-grams that also occur in the references. */
 function precision(images: readonly TokenizedCaption[], order: number): number {
   let [correct, total] = [0, 0];
   for (const { candidate, references } of images) {
     const allowed = references.map((reference) => countNgrams(reference, order));
     for (const [ngram, count] of countNgrams(candidate, order)) {
-      // No n-gram counts more often than in the reference that has it most.
+      // Each n-gram counts at most as often as in the reference in which it is most frequent.
       correct += Math.min(count, Math.max(...allowed.map((counts) => counts.get(ngram) ?? 0)));
       total += count;
     }
@@ -52,7 +52,7 @@ function brevityPenalty(images: readonly TokenizedCaption[]): number {
   return ratio < 1 ? Math.exp(1 - 1 / ratio) : 1;
 }
 
-/** Of two references equally near in length, the shorter counts. */
+/** The length of the reference whose length is closest; the shorter one if two are equally close. */
 function closestLength(length: number, references: TokenizedCaption["references"]): number {
   return references
     .map((reference) => reference.length)

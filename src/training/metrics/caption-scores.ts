@@ -7,7 +7,7 @@ import { rougeL } from "./rouge-l.js";
 import { tokenizeCaption } from "./tokenize-caption.js";
 import type { TokenizedCaption } from "./tokenized-caption.js";
 
-/** A caption to be judged, and what people wrote of the same picture. */
+/** A caption to score, and human captions of the same image. */
 export interface CaptionedImage {
   readonly candidate: string;
   /** At least one. */
@@ -21,14 +21,16 @@ export interface CaptionScores extends Cider {
 }
 
 export interface ScoredCaptions {
-  /** CIDEr and ROUGE-L are means over the pictures; BLEU is that of all pictures as one text. */
+  /** CIDEr and ROUGE-L are means over the images; BLEU is computed over all images together. */
   readonly overall: CaptionScores;
   readonly perImage: readonly CaptionScores[];
 }
 
 /**
- * CIDEr, CIDEr-D, BLEU and ROUGE-L as the COCO caption evaluation computes them. Every score is a number whatever the
- * texts: a candidate without a word scores 0 in all; pictures need at least one reference each.
+ * CIDEr, CIDEr-D, BLEU and ROUGE-L as the COCO caption evaluation computes them. All scores are finite for any strings;
+ * a candidate without a word has all scores 0.
+ *
+ * @throws invalid_option without images, or if an image has no reference
  */
 export function captionScores(images: readonly CaptionedImage[]): ScoredCaptions {
   return tokenScores(
@@ -39,7 +41,7 @@ export function captionScores(images: readonly CaptionedImage[]): ScoredCaptions
   );
 }
 
-/** The same of captions that are tokens already. */
+/** The same scores for captions that are already tokenised. */
 export function tokenScores(images: readonly TokenizedCaption[]): ScoredCaptions {
   refuseMissing(images);
   const consensus = cider(images);
@@ -62,10 +64,10 @@ export function tokenScores(images: readonly TokenizedCaption[]): ScoredCaptions
 
 function refuseMissing(images: readonly TokenizedCaption[]): void {
   if (images.length === 0) {
-    throw new EpalmError("invalid_option", "caption scores: expected at least one picture, got none");
+    throw new EpalmError("invalid_option", "caption scores: expected at least one image, got none");
   }
   const bare = images.findIndex(({ references }) => references.length === 0);
   if (bare >= 0) {
-    throw new EpalmError("invalid_option", `pictures[${bare}].references: expected at least one, got none`);
+    throw new EpalmError("invalid_option", `images[${bare}].references: expected at least one, got none`);
   }
 }

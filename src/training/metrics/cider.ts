@@ -7,31 +7,31 @@ import type { TokenizedCaption } from "./tokenized-caption.js";
  * CIDEr and CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726), as `cider/` and `ciderD/` of
  * https://github.com/vrama91/cider compute them. What the COCO caption evaluation calls CIDEr is CIDEr-D.
  *
- * Cosine similarity of tf-idf weighted n-grams, mean over the references and over n = 1 … 4, times 10. The idf comes
- * from the references of all pictures scored together, so that a picture's score depends on its company. Pictures
- * which all share an n-gram give it no weight: a picture scored alone always has 0.
+ * Cosine similarity of tf-idf weighted n-grams, averaged over the references and over n = 1 … 4, times 10. The idf is
+ * computed from the references of all images that are scored together, so that the score of an image depends on the
+ * others. An n-gram that all images share has weight 0; an image that is scored alone therefore always scores 0.
  */
 export interface Cider {
   /** From 0 to 10. */
   readonly cider: number;
-  /** The same with clipped counts and a penalty for another length, which repeated words cannot game. */
+  /** CIDEr with clipped counts and a length penalty, so that repeating words does not raise the score. */
   readonly ciderD: number;
 }
 
-/** Factor of the published scores. */
+/** Factor by which the published scores are multiplied. */
 const SCALE = 10;
 /** Width of CIDEr-D's Gaussian length penalty, in tokens. */
 const SIGMA = 6;
 
-/** A caption as weights of its n-grams of one order. */
+/** A caption as the tf-idf weights of its n-grams of one order. */
 interface NgramVector {
   readonly weights: ReadonlyMap<string, number>;
   readonly norm: number;
-  /** In tokens. */
+  /** Length of the caption in tokens. */
   readonly length: number;
 }
 
-/** The scores of each picture; for all of them it is their mean. An empty candidate scores 0. */
+/** The scores of each image; the score of the whole set is their mean. An empty candidate scores 0. */
 export function cider(images: readonly TokenizedCaption[]): Cider[] {
   const sums = images.map(() => ({ cider: 0, ciderD: 0 }));
   for (const order of ORDERS) {
@@ -48,7 +48,7 @@ export function cider(images: readonly TokenizedCaption[]): Cider[] {
   return sums.map((sum) => ({ cider: sum.cider * factor, ciderD: sum.ciderD * factor }));
 }
 
-/** Makes vectors whose weights are count × log(pictures / pictures whose references have the n-gram). */
+/** Computes vectors of the weights count × log(images / images whose references contain the n-gram). */
 function weighting(images: readonly TokenizedCaption[], order: number) {
   const frequencies = new Map<string, number>();
   for (const { references } of images) {
@@ -59,7 +59,7 @@ function weighting(images: readonly TokenizedCaption[], order: number) {
     const weights = new Map<string, number>();
     let squares = 0;
     for (const [ngram, count] of countNgrams(tokens, order)) {
-      // An n-gram of no reference weighs as one of a single picture's.
+      // An n-gram that occurs in no reference has the weight of one that occurs for a single image.
       const weight = count * (Math.log(images.length) - Math.log(frequencies.get(ngram) ?? 1));
       weights.set(ngram, weight);
       squares += weight ** 2;

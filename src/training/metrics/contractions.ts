@@ -1,7 +1,7 @@
 /**
  * Contractions as the VQA evaluation writes them: the table of `vqaEval.py`
  * (https://github.com/GT-Vision-Lab/VQA), entry by entry. Its oddities are part of the definition: keys with a
- * capital never match, for words are lower case by then; "somebody'd" loses its apostrophe.
+ * capital never match, because words are already lower case, and "somebody'd" loses its apostrophe.
  */
 export const CONTRACTIONS: ReadonlyMap<string, string> = new Map(
   Object.entries({

@@ -14,16 +14,16 @@ const NUMBERS: ReadonlyMap<string, string> = new Map([
 
 const ARTICLES: ReadonlySet<string> = new Set(["a", "an", "the"]);
 
-/** The marks that are taken away; an apostrophe, a colon, & and % stay. */
+/** The punctuation marks to remove; apostrophes, colons, & and % are kept. */
 const MARKS = Array.from(`;/[]"{}()=+\\_-><@\`,?!`);
 
 const COMMA_IN_NUMBER = /\p{Nd},\p{Nd}/u;
 const PERIOD_NOT_BEFORE_DIGIT = /\.(?!\p{Nd})/gu;
 
-/** As published: the flag `re.UNICODE` stands where the number of replacements is read, and its value is 32. */
+/** As published: `re.UNICODE`, whose value is 32, is passed where `re.sub` expects the number of replacements. */
 const MOST_PERIODS = 32;
 
-/** Lower case, without punctuation and articles, number words as digits. What is nothing but these becomes "". */
+/** Lower case, without punctuation and articles, with number words as digits; the result may be "". */
 export function normalizeAnswer(text: string): string {
   return withoutPunctuation(text.replace(/[\n\t]/g, " ").trim())
     .toLowerCase()
@@ -35,8 +35,8 @@ export function normalizeAnswer(text: string): string {
 }
 
 /**
- * A mark becomes a blank if it only stands inside of words: "t-shirt" is "t shirt". If it touches a blank anywhere,
- * or if the answer has a number with a comma, all of its kind vanish.
+ * A mark that only occurs inside words becomes a space: "t-shirt" becomes "t shirt". If the mark is next to a space
+ * anywhere, or if the answer has a number with a comma, all its occurrences are deleted.
  */
 function withoutPunctuation(text: string): string {
   const commaInNumber = COMMA_IN_NUMBER.test(text);

@@ -1,15 +1,15 @@
 import type { TokenizedCaption } from "./tokenized-caption.js";
 
 /**
- * ROUGE-L (Lin 2004) in the form of the COCO caption evaluation: `rouge/rouge.py` of
+ * ROUGE-L (Lin 2004) as in the COCO caption evaluation: `rouge/rouge.py` of
  * https://github.com/tylin/coco-caption.
  */
 
-/** Weight of recall against precision. */
+/** Weight of recall relative to precision. */
 const BETA = 1.2;
 
 /**
- * F-measure of the longest common subsequence, from 0 to 1; precision and recall are each the best over the
+ * F-measure of the longest common subsequence, from 0 to 1. Precision and recall are each the maximum over the
  * references. An empty candidate scores 0, and an empty reference matches nothing.
  */
 export function rougeL({ candidate, references }: TokenizedCaption): number {
@@ -25,7 +25,7 @@ export function rougeL({ candidate, references }: TokenizedCaption): number {
 }
 
 function commonSubsequenceLength(a: readonly string[], b: readonly string[]): number {
-  // lengths[j]: of a's tokens so far and b's first j.
+  // lengths[j]: length for the tokens of a so far and the first j tokens of b.
   let lengths: readonly number[] = new Array<number>(b.length + 1).fill(0);
   for (const token of a) {
     const next = [0];

@@ -1,4 +1,4 @@
-/** A picture's caption and what people wrote of it, as tokens without blanks; at least one reference. */
+/** A caption of an image and at least one reference, as tokens without spaces. */
 export interface TokenizedCaption {
   readonly candidate: readonly string[];
   readonly references: readonly (readonly string[])[];

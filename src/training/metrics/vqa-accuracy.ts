@@ -2,14 +2,16 @@ import { EpalmError } from "../../core/errors.js";
 import { mean } from "./mean.js";
 import { normalizeAnswer } from "./normalize-answer.js";
 
-/** How many people must have given an answer for it to be wholly right (Antol et al. 2015, arXiv 1505.00468). */
+/** Number of people who must have given an answer for a score of 1 (Antol et al. 2015, arXiv 1505.00468). */
 const AGREEMENT = 3;
 
 /**
- * VQA accuracy, from 0 to 1: each of the people's answers (ten in VQA v2) is left out in turn, an answer is as right
- * as it is frequent among the others, min(1, matches / 3), and the mean is taken. All answers are normalised first.
+ * VQA accuracy, from 0 to 1. Each of the human answers (ten in VQA v2) is left out in turn, the answer scores
+ * min(1, matches / 3) against the others, and the scores are averaged. All answers are normalised first.
  *
- * With fewer than four references, all that are left must agree instead of three; a single one is compared itself.
+ * With fewer than four references, all remaining ones must agree instead of three; a single reference is not left out.
+ *
+ * @throws invalid_option without references
  */
 export function vqaAccuracy(answer: string, references: readonly string[]): number {
   if (references.length === 0) {
