@@ -2,8 +2,8 @@ import { EpalmError } from "../core/errors.js";
 import { floats, type Tensor } from "../tensor/tensor.js";
 
 /**
- * AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as torch.optim.AdamW computes it: the decay is taken from the
- * weights before the step, and not from the gradient.
+ * AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), as torch.optim.AdamW computes it: the decay is subtracted
+ * from the weights and is not part of the gradient.
  */
 
 export interface AdamWOptions {
@@ -14,14 +14,14 @@ export interface AdamWOptions {
 
 export const torchDefaults: AdamWOptions = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
-/** How one tensor is stepped. */
+/** How far one step changes a tensor. */
 export interface StepSize {
   readonly learningRate: number;
-  /** Share of the learning rate by which weights shrink in each step. */
+  /** Each step multiplies the weights by `1 - learningRate * weightDecay`. */
   readonly weightDecay: number;
 }
 
-/** Running means of gradients and of their squares, per tensor; what a checkpoint keeps. */
+/** Running means of a tensor's gradient and of its square; part of a checkpoint. */
 export interface Moments {
   readonly mean: Float32Array;
   readonly square: Float32Array;
@@ -32,7 +32,7 @@ export class AdamW {
   readonly #moments: Map<string, Moments>;
   #steps: number;
 
-  /** @param state steps done and moments so far, where a run goes on; moments are copied */
+  /** @param state steps done and moments of the run to resume; the moments are copied */
   constructor(
     options: AdamWOptions = torchDefaults,
     state: { readonly steps: number; readonly moments: ReadonlyMap<string, Moments> } = {
@@ -51,7 +51,7 @@ export class AdamW {
     return this.#steps;
   }
 
-  /** The next step changes these arrays. */
+  /** The arrays are not copied: the next step changes them. */
   get moments(): ReadonlyMap<string, Moments> {
     return this.#moments;
   }
@@ -59,7 +59,7 @@ export class AdamW {
   /**
    * Changes the weights in place.
    *
-   * @throws internal where a gradient or its moments are not as long as the tensor
+   * @throws internal if a gradient or its moments differ from the tensor in length
    */
   step(
     weights: ReadonlyMap<string, Tensor>,

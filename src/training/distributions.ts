@@ -1,9 +1,9 @@
 import type { Random } from "../core/random.js";
 import { elementCount, type Shape } from "../tensor/tensor.js";
 
-/** What weights are drawn from before training. */
+/** Distributions from which initial weights are drawn. */
 
-/** From a normal distribution of mean 0 and std 1 (Box and Muller 1958). */
+/** Draws from the normal distribution with mean 0 and std 1 (Box and Muller 1958). */
 export function normalNumber(random: Random): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
@@ -12,7 +12,7 @@ export function normal(random: Random, shape: Shape, std: number): Float32Array<
   return Float32Array.from({ length: elementCount(shape) }, () => std * normalNumber(random));
 }
 
-/** Uniform within sqrt(6 / (in + out)), of a weight [out, ...in] (Glorot and Bengio 2010). */
+/** A weight [out, ...in], uniform within ±sqrt(6 / (in + out)) (Glorot and Bengio 2010). */
 export function xavierUniform(random: Random, shape: Shape): Float32Array<ArrayBuffer> {
   const [outputs = 1, ...inner] = shape;
   const bound = Math.sqrt(6 / (outputs + elementCount(inner)));

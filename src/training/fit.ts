@@ -5,31 +5,31 @@ import type { WeightTraining } from "./weight-training.js";
 
 export interface FitOptions {
   /**
-   * The batches of each optimizer step after the first `done` steps, which an earlier session has done; the gradients
-   * of a step's batches are added up. Training ends with the last of them.
+   * The batches of each optimizer step, without the first `done` steps, which an earlier session has done. The
+   * gradients of a step's batches are summed. Training ends after the last step.
    */
   readonly batches: (done: number) => AsyncIterable<readonly Feeds[]>;
-  /** Prepares the batches of the next step while those of the current one are computed. Default: false. */
+  /** Prepares the batches of the next step while the current step is computed. Default: false. */
   readonly prefetch?: boolean | undefined;
-  /** Outputs of the graph that `onStep` gets besides the loss. */
+  /** Outputs of the graph that `onStep` receives in addition to the loss. */
   readonly outputs?: readonly string[] | undefined;
-  /** Share of the full learning rate in a step, counted from 0; usually `learningRateShare`. */
+  /** Fraction of the full learning rate to use in a step, counted from 0; usually `learningRateShare`. */
   readonly rateShare: (step: number) => number;
-  /** How a tensor is changed in a step with this share of the learning rate. */
+  /** Learning rate and decay of a tensor in a step with this fraction of the full learning rate. */
   readonly stepSize: (name: string, rateShare: number) => StepSize;
-  /** Gradients are scaled down to this norm, over all tensors. Default: not at all. */
+  /** Maximum norm of all gradients together; larger ones are scaled down to it. Default: no clipping. */
   readonly clipNorm?: number | undefined;
-  /** Called before each update, when all gradients of the step have been added. */
+  /** Called before each update, when all gradients of the step have been summed. */
   readonly onGradients?: (() => void) | undefined;
   /** Called after each update: for logs, evaluation and checkpoints. */
   readonly onStep?: ((report: FitReport) => void | Promise<void>) | undefined;
-  /** Stops the run before its next step. */
+  /** Stops the run before the next step. */
   readonly signal?: AbortSignal | undefined;
-  /** Called when the signal has fired, to save what has been done; may throw an error of its own. */
+  /** Called when the signal has fired, to save the progress; may throw its own error. */
   readonly onAbort?: (() => void) | undefined;
 }
 
-/** What one optimizer step did. */
+/** Report of one optimizer step. */
 export interface FitReport {
   /** Steps done, including this one and those of earlier sessions. */
   readonly step: number;
@@ -38,15 +38,15 @@ export interface FitReport {
   /** Norm of the gradients before clipping, over all tensors. */
   readonly gradientNorm: number;
   readonly rateShare: number;
-  /** Per batch: its inputs, and the outputs that were asked for. */
+  /** The inputs of each batch and its requested outputs. */
   readonly batches: readonly { readonly feeds: Feeds; readonly outputs: Results }[];
-  /** Of the step, including the wait for its batches. */
+  /** Duration of the step, including the wait for its batches. */
   readonly milliseconds: number;
 }
 
 /**
- * The training loop: for each step, adds up the gradients of its batches and updates the weights. It writes nothing;
- * `onStep` says what is logged, evaluated and saved, and when.
+ * The training loop: each step sums the gradients of its batches and updates the weights. It writes nothing itself;
+ * `onStep` decides what to log, evaluate and save.
  *
  * @throws diverged if the loss is not finite; aborted
  */
@@ -73,14 +73,14 @@ export async function fit(training: WeightTraining, options: FitOptions): Promis
   }
 }
 
-/** The same items, each requested before the one in front of it is used. */
+/** Yields the same items, but requests each one before the previous one is used. */
 async function* prefetched<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
   const iterator = items[Symbol.asyncIterator]();
   let next = iterator.next();
   try {
     for (let item = await next; !item.done; item = await next) {
       next = iterator.next();
-      // A failure is thrown when its turn comes, and would count as unhandled until then.
+      // The error is thrown by the `await` above; until then Node would report an unhandled rejection.
       next.catch(() => undefined);
       yield item.value;
     }

@@ -1,4 +1,4 @@
-/** What a training program needs: the loop, the encoder trainer, data, first weights and run states. */
+/** API for training programs: training loop, encoder training, data, initial weights and run states. */
 
 export { Whitening } from "./adapter/whitening.js";
 export { EncoderStates } from "./data/encoder-states.js";

@@ -1,22 +1,22 @@
 import type { WeightSource } from "../backbones/parameters.js";
 import { constantSource, type Shape, type Tensor, type TensorSource } from "../tensor/tensor.js";
 
-/** The values that a tensor starts with. */
+/** Computes the initial values of a tensor. */
 export type Initializer = (name: string, shape: Shape) => Float32Array<ArrayBuffer>;
 
-/** Weights that nothing trained yet: made when a backbone needs for them, and kept. */
+/** Untrained weights, created when a backbone first requests them and kept from then on. */
 export class InitialWeights implements WeightSource {
   readonly #initialize: Initializer;
   readonly #has: (name: string) => boolean;
   readonly #tensors = new Map<string, Tensor>();
 
-  /** @param has which of the tensors that a backbone may do without there shall be */
+  /** @param has whether a tensor that is optional in a backbone exists */
   constructor(initialize: Initializer, has: (name: string) => boolean = () => false) {
     this.#initialize = initialize;
     this.#has = has;
   }
 
-  /** All that were asked for. */
+  /** All tensors that have been requested. */
   get tensors(): ReadonlyMap<string, Tensor> {
     return this.#tensors;
   }

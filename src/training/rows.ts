@@ -1,6 +1,6 @@
 import { elementCount, floats, type Tensor } from "../tensor/tensor.js";
 
-/** One tensor of rows of the same shape: [rows, ...shape] */
+/** Stacks rows of the same shape into one tensor [rows, ...shape]. */
 export function stacked(rows: readonly Float32Array[], shape: readonly number[]): Tensor {
   const width = elementCount(shape);
   const data = new Float32Array(rows.length * width);
@@ -10,7 +10,7 @@ export function stacked(rows: readonly Float32Array[], shape: readonly number[])
   return { type: "float32", shape: [rows.length, ...shape], data };
 }
 
-/** The rows of a tensor, without a copy. */
+/** Views of the rows of a tensor; the data are not copied. */
 export function rowsOf(tensor: Tensor): Float32Array[] {
   const [count = 0, ...inner] = tensor.shape;
   const [data, width] = [floats(tensor), elementCount(inner)];

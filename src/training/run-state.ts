@@ -7,26 +7,26 @@ import { openSafetensors, writeSafetensors } from "../formats/safetensors.js";
 import { bytesOf, constantSource, floats, type Tensor } from "../tensor/tensor.js";
 import type { Moments } from "./adamw.js";
 
-/** Everything that a training run needs to go on as if it had never stopped; batches follow from the step alone. */
+/** Everything that a training run needs to resume exactly; its batches are determined by the step alone. */
 export interface RunState {
   /** Optimizer steps done. */
   readonly step: number;
-  /** Says which run it belongs to: a hash of config and data. */
+  /** Identifies the run: a hash of its config and data. */
   readonly fingerprint: string;
-  /** What is trained, by name. */
+  /** The trained tensors by name. */
   readonly weights: ReadonlyMap<string, Tensor>;
   readonly moments: ReadonlyMap<string, Moments>;
 }
 
 const METADATA_KEY = "epalm.run";
 
-/** `sha256` is of all the rest: safetensors alone would take a flipped bit for another weight. */
+/** `sha256` covers everything else; safetensors alone cannot detect a flipped bit in a weight. */
 const header = z.strictObject({ step: z.int().min(0), fingerprint: z.string(), sha256: z.string() });
 
 type Header = z.infer<typeof header>;
 type NamedTensors = readonly (readonly [name: string, tensor: Tensor])[];
 
-/** Writes a checkpoint: whole, or not at all. */
+/** Writes a checkpoint atomically. */
 export function writeRunState(path: string, { step, fingerprint, weights, moments }: RunState): void {
   const tensors: [string, Tensor][] = [];
   for (const [name, { shape, data }] of weights) {
@@ -45,9 +45,9 @@ export function writeRunState(path: string, { step, fingerprint, weights, moment
 }
 
 /**
- * Reads a checkpoint; undefined if there is none.
+ * Reads a checkpoint; returns undefined if there is none.
  *
- * @throws invalid_checkpoint if it is damaged; invalid_option if it belongs to a run of other settings
+ * @throws invalid_checkpoint if it is damaged; invalid_option if it belongs to a run with other settings
  */
 export function readRunState(path: string, fingerprint: string): RunState | undefined {
   if (!existsSync(path)) return undefined;
@@ -56,12 +56,15 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
     const known = parseHeader(path, checkpoint.metadata[METADATA_KEY]);
     const tensors = tensorsOf(checkpoint);
     if (known.sha256 !== digestOf(known.step, known.fingerprint, tensors)) {
-      throw new EpalmError("invalid_checkpoint", `${path}: is damaged: its SHA-256 is not the one it was written with`);
+      throw new EpalmError(
+        "invalid_checkpoint",
+        `${path}: the file is damaged: its SHA-256 does not match the recorded one`,
+      );
     }
     if (known.fingerprint !== fingerprint) {
       throw new EpalmError(
         "invalid_option",
-        `${path}: belongs to a run with another config, model or data; choose another output, or remove it`,
+        `${path}: belongs to a run with another config, model or data; choose another output folder or remove this file`,
       );
     }
     const squares = withPrefix(tensors, "square ");
@@ -79,7 +82,7 @@ export function readRunState(path: string, fingerprint: string): RunState | unde
   }
 }
 
-/** The weights in the checkpoint of any run, for another one to start from; undefined if there is none. */
+/** Reads only the weights of a checkpoint, whichever run it belongs to; returns undefined if there is none. */
 export function readTrainedWeights(path: string): Map<string, Tensor> | undefined {
   if (!existsSync(path)) return undefined;
   const checkpoint = openSafetensors(path);
@@ -108,11 +111,11 @@ function parseHeader(path: string, text = "null"): Header {
   try {
     return header.parse(JSON.parse(text));
   } catch (cause) {
-    throw new EpalmError("invalid_checkpoint", `${path}: is no checkpoint of a training run`, { cause });
+    throw new EpalmError("invalid_checkpoint", `${path}: expected a checkpoint of a training run`, { cause });
   }
 }
 
-/** Hash of the inputs of a run: of settings as JSON, and of tensors. */
+/** SHA-256 of the inputs of a run: its settings as JSON, and tensors. */
 export function fingerprintOf(settings: unknown, tensors: ReadonlyMap<string, Tensor> = new Map()): string {
   const hash = createHash("sha256").update(JSON.stringify(settings));
   for (const [name, { data }] of tensors) hash.update(name).update(bytesOf(data));

@@ -2,9 +2,10 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 
 /**
- * (1 - s) times the targets' cross-entropy plus s times its mean over all classes (Szegedy et al. 2016), per row: [N].
+ * Label smoothing (Szegedy et al. 2016): (1 - s) times the cross-entropy of the target plus s times its mean over all
+ * classes, per row: [N].
  *
- * @param loss [N] and log-probabilities [N, C], as `crossEntropy` gives them
+ * @param loss [N]; like `logProbabilities` [N, C], an output of `crossEntropy`
  * @param share s, from 0 to 1
  */
 export function smoothedLoss(g: GraphBuilder, loss: Value, logProbabilities: Value, share: number): Value {

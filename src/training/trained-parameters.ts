@@ -5,8 +5,8 @@ import type { LinearParameters } from "../layers/linear.js";
 import { elementCount, type Shape } from "../tensor/tensor.js";
 
 /**
- * Parameters of a backbone in training: those that are trained are inputs of the graph, in the shapes and under the
- * names that a checkpoint keeps, so that weights and gradients never change their form; the others are frozen weights.
+ * Parameters of a backbone in training. Trained tensors are inputs of the graph, with the shapes and names of the
+ * checkpoint, so that weights and gradients are never converted; all other tensors are frozen weights.
  */
 export class TrainedParameters extends ParameterReader {
   readonly #isTrained: (name: string) => boolean;
@@ -17,7 +17,7 @@ export class TrainedParameters extends ParameterReader {
     this.#isTrained = isTrained;
   }
 
-  /** Names of the inputs so far. */
+  /** Names of the trained tensors that have been requested so far. */
   get trained(): string[] {
     return Array.from(this.#inputs.keys());
   }
@@ -54,7 +54,7 @@ export class TrainedParameters extends ParameterReader {
     return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
   }
 
-  /** Weight and bias may be trained without each other. */
+  /** Either of weight and bias may be trained alone. */
   #hasTrained(part: string): boolean {
     return this.#isTrained(`${part}.weight`) || this.#isTrained(`${part}.bias`);
   }

@@ -5,32 +5,32 @@ import { floats, type Tensor } from "../tensor/tensor.js";
 import { AdamW, type AdamWOptions, type StepSize } from "./adamw.js";
 import { type RunState, writeRunState } from "./run-state.js";
 
-/** Where training starts or resumes. The given tensors are copied, never changed. */
+/** Where training starts or resumes. The given tensors are copied and never changed. */
 export interface TrainingStart {
-  /** What is trained, by the names of the graph's inputs. */
+  /** Trained tensors by the names of the graph's inputs. */
   readonly weights: ReadonlyMap<string, Tensor>;
   readonly optimizer: AdamWOptions;
-  /** Of an interrupted run: its weights take the place of those above. */
+  /** State of an interrupted run; its weights replace those above. */
   readonly state?: RunState | undefined;
 }
 
-/** What a batch gives besides its gradients. */
+/** Results of a batch other than its gradients. */
 export interface BatchResult {
   readonly loss: number;
-  /** The outputs that were asked for, by name. */
+  /** The requested outputs by name. */
   readonly outputs: Results;
 }
 
-/** How the sums of a step change the weights. */
+/** How a step changes the weights. */
 export interface StepOptions {
-  /** Gradients are scaled down to this norm, over all tensors; not at all by default. */
+  /** Maximum norm of all gradients together; larger ones are scaled down to it. Default: no clipping. */
   readonly clipNorm?: number | undefined;
   readonly sizeOf: (name: string) => StepSize;
 }
 
 /**
- * Weights in training: a graph of loss and gradients (`gradient`), the sums of gradients over the batches of a step,
- * and the optimizer that changes the weights.
+ * Weights in training, with a graph that computes loss and gradients (`gradient`), the gradients summed over the
+ * batches of a step, and the optimizer.
  */
 export class WeightTraining {
   readonly #session: Session;
@@ -47,7 +47,7 @@ export class WeightTraining {
     this.#sums = new Map(Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]));
   }
 
-  /** @param graph path of a written graph, or its bytes; its outputs are `loss` and `gradient of NAME` per weight */
+  /** @param graph path or bytes of a graph with the outputs `loss` and `gradient of NAME` for each weight */
   static async open(
     graph: string | Uint8Array,
     start: TrainingStart,
@@ -66,7 +66,11 @@ export class WeightTraining {
     return this.#optimizer.steps;
   }
 
-  /** Computes a batch and adds its gradients to those of the step. */
+  /**
+   * Computes a batch and adds its gradients to those of the step.
+   *
+   * @throws diverged if the loss is NaN or infinite
+   */
   async add(feeds: Feeds, outputs: readonly string[] = []): Promise<BatchResult> {
     const gradients = Array.from(this.#sums.keys(), gradientName);
     const results = await this.evaluate(feeds, ["loss", ...outputs, ...gradients]);
@@ -74,7 +78,7 @@ export class WeightTraining {
     if (!Number.isFinite(loss)) {
       throw new EpalmError(
         "diverged",
-        `the loss is ${loss} in step ${this.steps + 1}: lower the learning rate, or clip`,
+        `the loss is ${loss} in step ${this.steps + 1}: lower the learning rate or clip the gradients`,
       );
     }
     for (const [name, sum] of this.#sums) addTo(sum, floats(results[gradientName(name)]));
@@ -82,16 +86,16 @@ export class WeightTraining {
     return { loss, outputs: Object.fromEntries(asked) };
   }
 
-  /** Computes outputs with the current weights; changes nothing. */
+  /** Computes outputs with the current weights, which do not change. */
   evaluate(feeds: Feeds, outputs: readonly string[]): Promise<Results> {
-    // Sessions may keep what they were given, and weights change in place: each run gets new tensors.
+    // A session may keep the tensors it received, but weights change in place: each run gets new tensors.
     const weights = Object.fromEntries(Array.from(this.#weights, ([name, tensor]) => [name, { ...tensor }]));
     return this.#session.run({ ...feeds, ...weights }, outputs);
   }
 
   /**
-   * Adds the gradient of `strength / 2 * |weights - anchor|^2` to the step's: FedProx's proximal term (Li et al. 2018,
-   * arXiv 1812.06127).
+   * Adds the gradient of `strength / 2 * |weights - anchor|^2` to those of the step: the proximal term of FedProx (Li
+   * et al. 2018, arXiv 1812.06127).
    */
   pullTowards(anchor: ReadonlyMap<string, Tensor>, strength: number): void {
     for (const [name, sum] of this.#sums) {
@@ -102,7 +106,7 @@ export class WeightTraining {
     }
   }
 
-  /** Ends a step: changes the weights by the sums of the gradients. Returns the norm that the gradients had. */
+  /** Ends a step: updates the weights with the summed gradients. Returns their norm before clipping. */
   step({ clipNorm, sizeOf }: StepOptions): number {
     const norm = clip(this.#sums, clipNorm);
     this.#optimizer.step(this.#weights, (name) => this.#sums.get(name) ?? new Float32Array(), sizeOf);
@@ -110,7 +114,7 @@ export class WeightTraining {
     return norm;
   }
 
-  /** Writes the run state, from which `open` resumes. */
+  /** Writes the run state; `readRunState` reads it, and `open` resumes from it. */
   save(path: string, fingerprint: string): void {
     const { steps: step, weights } = this;
     writeRunState(path, { step, fingerprint, weights, moments: this.#optimizer.moments });
@@ -125,7 +129,7 @@ function addTo(sum: Float32Array, part: Float32Array): void {
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
 }
 
-/** Scales gradients down to a norm, over all tensors; returns the norm they had. */
+/** Scales all gradients so that their common norm is at most `limit`; returns the norm before scaling. */
 function clip(gradients: ReadonlyMap<string, Float32Array>, limit: number | undefined): number {
   let squares = 0;
   for (const data of gradients.values()) for (const value of data) squares += value * value;

@@ -5,17 +5,17 @@ import { modalities } from "../../core/modality.js";
 import { ADAPTER_NAME } from "../../model/manifest.js";
 
 /**
- * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths are relative to the file.
- * docs/training.md says what each key does and which name the published recipes have for it.
+ * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths start at the folder of the
+ * file. docs/training.md describes each key and gives its name in the published recipes.
  */
 
-/** Each costs a run of the encoder per picture, and its states on disk. */
+/** Each augmentation requires one run of the encoder per image, and space for the states on disk. */
 const MAX_AUGMENTATIONS = 100;
 
-/** An epoch's random numbers are seeded with a million times it, and a bit: that must stay an exact number. */
+/** Each epoch is seeded with about a million times the seed, which must be an exact integer. */
 const MAX_SEED = 2 ** 32 - 1;
 
-/** An empty one would be the config's own folder. */
+/** An empty path would resolve to the folder of the config. */
 const path = z.string().min(1);
 const positive = z.number().positive();
 const share = z.number().min(0).max(1);
@@ -23,26 +23,26 @@ const belowOne = z.number().min(0).lt(1);
 const count = z.int().min(1);
 
 const dataSet = z.strictObject({
-  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of pictures with texts. */
+  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of media with `.txt` files. */
   path,
-  /** VQA v2: the annotations that belong to the questions. */
+  /** VQA v2: the file of the annotations. */
   annotations: path.optional(),
-  /** COCO and VQA v2: where the pictures are. Default: beside the file. */
+  /** COCO and VQA v2: folder of the images. Default: the folder of the file. */
   media: path.optional(),
-  /** VQA v2: how pictures are named. Default: `COCO_{split}_{id:012d}.jpg`. */
+  /** VQA v2: pattern of the image names. Default: `COCO_{split}_{id:012d}.jpg`. */
   imagePattern: z.string().optional(),
 });
 
 const adapter = z.strictObject({
   name: z
     .string()
-    .regex(ADAPTER_NAME, "expected letters, digits, '.', '_' and '-', a letter or digit first")
+    .regex(ADAPTER_NAME, "expected letters, digits, '.', '_' and '-', beginning with a letter or digit")
     .default("main"),
   tasks: z
     .array(z.enum(["caption", "vqa"]))
     .min(1)
     .optional(),
-  /** Of the encoder whose states it takes. Default: the model's only one, or else that of the first example. */
+  /** Modality of the encoder. Default: the only one of the model, otherwise that of the first example. */
   modality: z.enum(modalities).optional(),
   /** K. Published: 6. */
   injectedStates: count,
@@ -52,35 +52,35 @@ const adapter = z.strictObject({
   /** P. Published: 10; the paper's smallest setting: 1. */
   promptLength: count.default(1),
   promptForm: z.enum(["table", "mlp"]).default("table"),
-  /** Published: everything. `itself` never sees the future when it is trained. */
+  /** Published: everything. With `itself`, the slot never attends to later tokens during training. */
   perceptionSees: z.enum(["everything", "itself"]).default("itself"),
-  /** An adapter file to go on from, of the same settings. */
+  /** Adapter file with the same settings, from which training starts. */
   initial: path.optional(),
 });
 
 const loss = z.strictObject({
-  /** The summed cross-entropy of a text is multiplied by it. */
+  /** Factor of the summed cross-entropy of a text. */
   scale: positive.default(0.1),
-  /** `text`: every token but the first counts, as published. `answer`: those behind the prompt. */
+  /** `text`: all tokens except the first count, as published. `answer`: only those after the prompt. */
   on: z.enum(["text", "answer"]).default("text"),
   labelSmoothing: belowOne.default(0),
 });
 
 const optimizer = z.strictObject({
   learningRate: positive.default(2e-5),
-  /** Of the soft prompt. Default: `learningRate`. */
+  /** Learning rate of the soft prompt. Default: `learningRate`. */
   promptLearningRate: positive.optional(),
   weightDecay: z.number().min(0).default(0.02),
   beta1: belowOne.default(0.9),
   beta2: belowOne.default(0.999),
   epsilon: positive.default(1e-8),
-  /** Gradients whose norm, over all tensors, is larger are scaled down to it. Default: never. */
+  /** Maximum norm of all gradients together; larger ones are scaled down to it. Default: no clipping. */
   clipNorm: positive.optional(),
 });
 
 const schedule = z.strictObject({
   warmupEpochs: z.number().min(0).default(0),
-  /** Share of the learning rate at the start of the warm-up and at the end of the run. */
+  /** Fractions of the learning rate at the start of the warm-up and at the end of the run. */
   startShare: share.default(0.5),
   endShare: share.default(0.05),
 });
@@ -95,32 +95,36 @@ export const trainingConfigSchema = z.strictObject({
   schedule: schedule.prefault({}),
   epochs: count.default(8),
   batchSize: count.default(16),
-  /** Batches whose gradients are added before each step of the optimizer. */
+  /** Number of batches whose gradients are summed for each optimizer step. */
   accumulation: count.default(1),
   seed: z.int().min(0).max(MAX_SEED).default(0),
-  /** Pictures are seen without change, or, where it is above 0, each in so many ways; not for sounds and videos. */
+  /** Number of augmented views of each image; 0: the unchanged image. Must be 0 for audio and video. */
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
-  /** Whether augmented pictures may be mirrored, too: not where texts speak of left and right. */
+  /** Whether augmented images may be mirrored; unsuitable if captions or questions mention left and right. */
   mirror: z.boolean().default(false),
-  /** Train in coordinates in which all directions of the states vary alike; the adapter is written for states as they are. */
+  /** Train on whitened states. The finished adapter takes unmodified states. */
   whiten: z.boolean().default(false),
-  /** Folder of the encoder's states, computed once; runs may share it. Default: `states` in the output. */
+  /** Folder of the encoder states, which several runs may share. Default: `states` in the output folder. */
   cache: path.optional(),
-  /** Leave bad examples out, and list them, instead of refusing the data set. */
+  /** Skip and list bad examples instead of rejecting the data set. */
   skipBad: z.boolean().default(false),
-  /** Put the trained adapter into the model folder when the run is over. */
+  /** Install the trained adapter in the model folder at the end of the run. */
   install: z.boolean().default(true),
-  /** Optimizer steps between checkpoints: what a killed run loses at most. */
+  /** Optimizer steps between checkpoints; a killed run loses at most this many. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */
   validationExamples: count.optional(),
-  /** Train without the medium: the same run, blind. What pictures add is the difference. */
+  /** Train the text-only baseline: zeros replace the encoder states. */
   blind: z.boolean().default(false),
 });
 
 export type TrainingConfig = z.infer<typeof trainingConfigSchema>;
 
-/** Reads a config file; throws `not_found` or `invalid_option` with file, key and cause. */
+/**
+ * Reads a config file.
+ *
+ * @throws not_found; invalid_option, naming the file, the key and the cause
+ */
 export function readTrainingConfig(path: string): TrainingConfig {
   return withAbsolutePaths(readConfigFile(path, trainingConfigSchema), dirname(path));
 }

@@ -11,11 +11,11 @@ import {
 } from "./evaluate.js";
 
 export interface EvaluationOptions extends EvaluateOptions {
-  /** Default: the first adapter of the folder that was trained for the task. */
+  /** Name of the adapter. Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
-  /** Leaves the media out: what they add is the difference. Default false. */
+  /** Leaves the media out, for a text-only baseline. Default: false. */
   readonly textOnly?: boolean | undefined;
-  /** Default: the model's own for each task. */
+  /** Default: the model's generation options for each task. */
   readonly generation?: GenerationOptions | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface Evaluation {
   readonly predictions: readonly Prediction[];
 }
 
-/** Lets a model caption or answer every example of a data set, and scores what it says. */
+/** Has a model caption or answer every example of a data set, and scores the results. */
 export async function evaluateModel(
   model: Model,
   examples: readonly Example[],
@@ -55,7 +55,7 @@ function scored(example: Example): ScoredExample {
     : { kind: "vqa", ...common, question: example.question, references: example.answers };
 }
 
-/** The scores under the names that they are known by, for logs and tables. */
+/** The scores under their common names, for logs and tables. */
 export function namedScores({ captions, answers }: EvaluationScores): Record<string, number> {
   return {
     ...(captions

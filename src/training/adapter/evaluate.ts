@@ -4,12 +4,12 @@ import type { Modality } from "../../core/modality.js";
 import { type CaptionScores, captionScores } from "../metrics/caption-scores.js";
 import { vqaAccuracy } from "../metrics/vqa-accuracy.js";
 
-/** An example with what is expected, and a name for it in messages and files. */
+/** An example with its references and an id for messages and files. */
 export type ScoredExample =
   | {
       readonly kind: "caption";
       readonly id: string;
-      /** A file. */
+      /** Path of the file. */
       readonly media: string;
       readonly modality: Modality;
       readonly references: readonly string[];
@@ -17,25 +17,25 @@ export type ScoredExample =
   | {
       readonly kind: "vqa";
       readonly id: string;
-      /** A file. */
+      /** Path of the file. */
       readonly media: string;
       readonly modality: Modality;
       readonly question: string;
       readonly references: readonly string[];
     };
 
-/** An example with what the model said. */
+/** An example with the model's answer. */
 export type Prediction = ScoredExample & { readonly prediction: string };
 
 export interface EvaluationScores {
-  /** Over the captions; undefined where there are none. */
+  /** Scores of the captions; undefined if there are none. */
   readonly captions?: (CaptionScores & { readonly examples: number }) | undefined;
-  /** Over the questions: mean accuracy, 0 to 1. */
+  /** Mean accuracy of the answers, 0 to 1; undefined if there are no questions. */
   readonly answers?: { readonly accuracy: number; readonly examples: number } | undefined;
 }
 
 export interface EvaluateOptions {
-  /** Examples that are asked side by side; the model's scheduler makes batches of them. Default 8. */
+  /** Number of concurrent requests, which the model's scheduler batches. Default: 8. */
   readonly concurrency?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called in the order of the examples. */
@@ -43,10 +43,11 @@ export interface EvaluateOptions {
 }
 
 /**
- * Asks a model about every example, several at a time; predictions come back in the examples' order. After a failure
- * nothing more is asked or told, and what was asked already is waited for: then the model may be closed.
+ * Asks a model about every example, with several requests at a time; returns the predictions in the order of the
+ * examples. After a failure, it sends no further requests, reports no further predictions and waits for the running
+ * requests, so that the model can be closed afterwards.
  *
- * @throws invalid_option, aborted, or what `ask` throws
+ * @throws invalid_option, aborted, or any error of `ask`
  */
 export async function predict(
   examples: readonly ScoredExample[],
@@ -54,7 +55,7 @@ export async function predict(
   { concurrency = 8, signal, onPrediction }: EvaluateOptions = {},
 ): Promise<Prediction[]> {
   if (!Number.isInteger(concurrency) || concurrency < 1) {
-    throw new EpalmError("invalid_option", `concurrency: expected a whole number above 0, got ${concurrency}`);
+    throw new EpalmError("invalid_option", `concurrency: expected an integer of at least 1, got ${concurrency}`);
   }
   const predictions = new Array<Prediction>(examples.length);
   let next = 0;
@@ -66,7 +67,7 @@ export async function predict(
   const worker = async () => {
     for (let index = next++; index < examples.length && failures.length === 0; index = next++) {
       try {
-        if (signal?.aborted) throw new EpalmError("aborted", `stopped before example ${index + 1}`);
+        if (signal?.aborted) throw new EpalmError("aborted", `evaluation was stopped before example ${index + 1}`);
         const example = at(examples, index);
         predictions[index] = { ...example, prediction: await ask(example) };
         if (failures.length === 0) report();
@@ -80,7 +81,7 @@ export async function predict(
   return predictions;
 }
 
-/** Caption metrics over the captions, and VQA accuracy over the questions. */
+/** Caption metrics of the captions, and VQA accuracy of the answers. */
 export function score(predictions: readonly Prediction[]): EvaluationScores {
   const captions = predictions.filter(({ kind }) => kind === "caption");
   const answers = predictions.filter(({ kind }) => kind === "vqa");

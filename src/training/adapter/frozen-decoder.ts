@@ -11,24 +11,23 @@ import { transposed } from "../../tensor/source-recipes.js";
 import { floats, formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
 
 /**
- * The decoder of a model folder as a backbone again, for a training graph: weights are read from the folder's own
- * graph, under the names that it was built with. An int8 folder trains against what it will run with: its weights,
- * scaled back to floats.
+ * The decoder of a model folder as a backbone for a training graph. Its weights are read from the folder's decoder
+ * graph, under the names used when it was built. int8 weights are dequantized, so that an adapter is trained with the
+ * same values that it will run with.
+ *
+ * @throws invalid_option if the decoder is int4; invalid_model
  */
 export function frozenDecoder({ path, manifest }: ModelFolder, g: GraphBuilder): DecoderBackbone {
   const { decoder } = manifest;
   if (decoder.precision === "int4") {
-    throw new EpalmError(
-      "invalid_option",
-      `${path}: a decoder of int4 cannot be trained against; build one of int8 or fp32`,
-    );
+    throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32 for training, got int4`);
   }
   const graph = readOnnx(join(path, decoder.graph));
   const parameters = new FolderParameterReader(g, new GraphWeights(graph, path));
   return decoderArchitecture(decoder.architecture, path).build(decoder.config, parameters);
 }
 
-/** In a built graph, joined linears are one tensor already, [in, out]. */
+/** In a built graph, joined linears are already one tensor [in, out]. */
 class FolderParameterReader extends ParameterReader {
   protected override joinedWeight({ name, inputs, outputs }: JoinedLinears): TensorSource {
     return this.weights.take(`${name}.weight`, [inputs, sum(outputs)]);
@@ -43,7 +42,7 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** The weights of a graph by the names they had before it was quantized. */
+/** The weights of a graph under their names before quantization. */
 class GraphWeights implements WeightSource {
   readonly #graph: Graph;
   readonly #path: string;
@@ -72,7 +71,7 @@ class GraphWeights implements WeightSource {
     );
   }
 
-  /** int8 [K, N] times a scale per column; embeddings that are heads too are kept turned. */
+  /** int8 [K, N] times a scale per column. Embeddings that also serve as the output head are stored transposed. */
   #dequantized(name: string, shape: Shape): TensorSource | undefined {
     const integers = this.#graph.initializers.get(`${name}.int8`);
     const scales = this.#graph.initializers.get(`${name}.scales`);

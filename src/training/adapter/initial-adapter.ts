@@ -10,8 +10,8 @@ import { elementCount, type Shape, type Tensor } from "../../tensor/tensor.js";
 import { normalNumber } from "../distributions.js";
 
 /**
- * An adapter before training, as torch initialises the published one: linears uniform within 1 / sqrt(inputs), the soft
- * tokens normal with deviation 1.
+ * An untrained adapter, initialised as torch does for the published one: linears uniform within ±1 / sqrt(inputs), soft
+ * tokens normal with std 1.
  */
 export function initialAdapter(settings: AdapterSettings, widths: AdapterWidths, random: Random): Adapter {
   const tensors = new Map<string, Tensor>();

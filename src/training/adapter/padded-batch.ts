@@ -3,7 +3,7 @@ import type { DecoderShape } from "../../backbones/backbone.js";
 import { statesByLayer } from "../../generation/sequence.js";
 import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
 
-/** Texts of a batch, padded on the right to one length T, as the published training has them. */
+/** Texts of a batch, padded on the right to one length T, as in the published training. */
 export interface PaddedTexts {
   /** int64 [B, T] */
   readonly ids: Tensor;
@@ -12,8 +12,8 @@ export interface PaddedTexts {
 }
 
 /**
- * Inputs of the decoder graph for whole texts, each row `[slot, P soft tokens, T text tokens]`, with a score for every
- * token. Exactly as published: where the slot sees everything, it sees padding too, and padding stands at position -1.
+ * Inputs of the decoder graph for whole texts, with rows `[slot, P soft tokens, T text tokens]` and a scored target for
+ * every token. As published, padding has position -1, and a slot that sees everything also sees padding.
  *
  * @param perception [B, K, d]
  * @param prompt [P, E]
@@ -71,8 +71,8 @@ export function paddedBatchFeeds(
 }
 
 /**
- * Which token of `[slot, P soft tokens, T text tokens]` sees which: bool [B, 1 + P + T, 1 + P + T]. As published, a slot
- * that sees everything sees padding too.
+ * Which tokens of `[slot, P soft tokens, T text tokens]` attend to which: bool [B, 1 + P + T, 1 + P + T]. As published,
+ * a slot that sees everything also sees padding.
  *
  * @param mask int64 [B, T]: 1 for text, 0 for padding
  */

@@ -26,9 +26,9 @@ const lineSchema = z.discriminatedUnion("kind", [stepLine, epochLine]);
 /** A line of `log.jsonl`: an optimizer step, or the scores after an epoch. */
 export type LogLine = z.infer<typeof lineSchema>;
 
-/** `log.jsonl` of a run: a JSON object per line, written as things happen. */
+/** The `log.jsonl` of a run, with one JSON object per line; each line is written at once. */
 export class RunLog extends JsonLinesLog<typeof lineSchema> {
-  /** Goes on after step `step`: lines of later steps, which a killed run had lost, are left out. */
+  /** Resumes after step `step`: drops the lines of later steps, which a killed run logged but did not save. */
   constructor(path: string, step: number) {
     super(path, lineSchema, (line) => line.step <= step);
   }

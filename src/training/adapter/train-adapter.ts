@@ -21,28 +21,28 @@ import { trainingFeeds } from "./training-batch.js";
 import { trainingGraph } from "./training-graph.js";
 import type { Whitening } from "./whitening.js";
 
-/** One batch of a training set, ready to be fed. */
+/** One batch of a training set. */
 export interface TrainingBatch {
   readonly texts: PaddedTexts;
   /** [B, depth, dv] */
   readonly states: Tensor;
-  /** Per row: the first place of the text that counts where the loss is on the answer only. */
+  /** Index of the first answer token of each row, from which tokens count if the loss is on the answer only. */
   readonly answerStarts: readonly number[];
 }
 
-/** Batches by number: the same for the same numbers, so that a run can go on from any step. */
+/** Batches by epoch and index. They depend on nothing else, so that a run can resume from any step. */
 export interface BatchSource {
   readonly batchesPerEpoch: number;
   batch(epoch: number, index: number): Promise<TrainingBatch>;
 }
 
-/** What one optimizer step did. */
+/** Report of one optimizer step. */
 export interface StepReport {
-  /** Steps done with this one, and in all. */
+  /** Steps done, including this one, and steps of the whole run. */
   readonly step: number;
   readonly steps: number;
   readonly epoch: number;
-  /** As it is minimised: scaled, mean over the batch. */
+  /** The minimised loss: scaled, mean over the batch. */
   readonly loss: number;
   /** Cross-entropy per scored token. */
   readonly tokenLoss: number;
@@ -53,19 +53,19 @@ export interface StepReport {
 }
 
 export interface TrainingRun {
-  /** Of the states that the adapter takes. */
+  /** Modality of the encoder whose states the adapter takes. */
   readonly modality: Modality;
   readonly config: TrainingConfig;
   readonly model: ModelFolder;
   readonly batches: BatchSource;
-  /** What training starts from where there is no checkpoint, for whitened states where there is a whitening. */
+  /** Where training starts if there is no checkpoint; for whitened states if `whitening` is given. */
   readonly initial: Adapter;
   readonly whitening?: Whitening | undefined;
-  /** Says which run a checkpoint belongs to. */
+  /** Identifies the run that a checkpoint belongs to. */
   readonly fingerprint: string;
   readonly signal?: AbortSignal | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
-  /** Called when an epoch is over, with the adapter as it is then; its checkpoint is written afterwards. */
+  /** Called after each epoch with the current adapter, before the checkpoint is written. */
   readonly onEpoch?: ((epoch: number, adapter: Adapter) => Promise<void>) | undefined;
 }
 
@@ -73,8 +73,10 @@ export const CHECKPOINT_FILE = "checkpoint.safetensors";
 export const ADAPTER_FILE = "adapter.safetensors";
 
 /**
- * Trains an adapter and writes it to the output folder. An interrupted run resumes from its last checkpoint and gives
- * the same weights, bit for bit, as one that was never interrupted.
+ * Trains an adapter and writes it to the output folder. An interrupted run resumes from its last checkpoint and ends
+ * with the same weights, bit for bit, as an uninterrupted one.
+ *
+ * @throws invalid_option if the checkpoint belongs to another run; invalid_checkpoint; diverged; aborted
  */
 export async function train(run: TrainingRun): Promise<Adapter> {
   const { config, initial, fingerprint, whitening } = run;
@@ -146,7 +148,7 @@ async function runSteps(
     signal: run.signal,
     onAbort() {
       save();
-      throw new EpalmError("aborted", "training was stopped; it goes on from its checkpoint");
+      throw new EpalmError("aborted", "training was stopped; start it again to resume from the checkpoint");
     },
   });
 }
@@ -165,7 +167,7 @@ function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): 
   return path;
 }
 
-/** The batches of a step, whose losses are weighted equally; the last step of an epoch may have fewer. */
+/** The batches of a step, weighted equally; the last step of an epoch may have fewer. */
 async function feedsOfStep(run: TrainingRun, epoch: number, step: number): Promise<Feeds[]> {
   const { accumulation } = run.config;
   const first = step * accumulation;
@@ -177,7 +179,7 @@ async function feedsOfStep(run: TrainingRun, epoch: number, step: number): Promi
   return feeds;
 }
 
-/** @param share of the batch in the loss of its step */
+/** @param share weight of the batch in the loss of its step */
 function feedsOf(
   { config, initial, whitening }: TrainingRun,
   { texts, states, answerStarts }: TrainingBatch,

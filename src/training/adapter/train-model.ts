@@ -33,31 +33,31 @@ import { Whitening } from "./whitening.js";
 export const LOG_FILE = "log.jsonl";
 export const REPORT_FILE = "report.html";
 
-/** Examples that the report shows, and the longer side of their pictures in pixels. */
+/** Number of examples in the report, and the longer side of their images in pixels. */
 const SAMPLES = 24;
 const SAMPLE_SIDE = 192;
 
-/** What a run is about to do. */
+/** Summary of a run before it starts. */
 export interface TrainingPlan {
-  /** Of all media. */
+  /** Modality of all media. */
   readonly modality: Modality;
   readonly examples: number;
   readonly validationExamples: number;
-  /** Left out, of both sets. */
+  /** Bad examples of both sets that were left out. */
   readonly skipped: readonly BadExample[];
   readonly trainedParameters: number;
   readonly frozenParameters: number;
-  /** Of all parameters, 0 to 1. */
+  /** Fraction of all parameters that is trained, 0 to 1. */
   readonly trainedShare: number;
-  /** Optimizer steps that an earlier run of the same output has done. */
+  /** Optimizer steps that an earlier session of this run has done. */
   readonly resumedFrom: number;
 }
 
 export interface TrainHooks {
   readonly signal?: AbortSignal | undefined;
-  /** Everything was read and checked; nothing was computed yet. */
+  /** Called when everything has been read and checked, before anything is computed. */
   readonly onPlan?: ((plan: TrainingPlan) => void) | undefined;
-  /** Encoder's states that are there, of all. */
+  /** Called as encoder states become available. */
   readonly onEncoding?: ((done: number, all: number) => void) | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
   readonly onEpoch?: ((epoch: number, scores: Readonly<Record<string, number>>) => void) | undefined;
@@ -67,16 +67,16 @@ export interface TrainingResult {
   readonly adapter: Adapter;
   readonly adapterFile: string;
   readonly reportFile: string;
-  /** After the last epoch; empty without a validation set. */
+  /** Scores after the last epoch; empty without a validation set. */
   readonly scores: Readonly<Record<string, number>>;
 }
 
 /**
- * Trains an adapter for a model folder, as the config says: reads and checks all data, computes the encoder's states
- * once, trains, evaluates after each epoch, writes log, report and adapter, and puts the adapter into the model folder.
- * Started again with the same config, it goes on from the last checkpoint and ends with the same weights.
+ * Trains an adapter for a model folder according to a config: reads and checks all data, computes the encoder states
+ * once, trains, evaluates after each epoch, writes log, report and adapter, and installs the adapter in the model
+ * folder. If started again with the same config, it resumes from the last checkpoint and ends with the same weights.
  *
- * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, aborted
+ * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, diverged, aborted
  */
 export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
   const folder = await openModelFolder(config.model);
@@ -105,7 +105,7 @@ export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {})
   return new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
 }
 
-/** Views that a whitening is measured on. */
+/** Maximum number of views on which a whitening is measured. */
 const MEASURED_VIEWS = 4096;
 
 async function sampleOfStates(states: EncoderStates, views: readonly View[]): Promise<Float32Array[]> {
@@ -115,7 +115,7 @@ async function sampleOfStates(states: EncoderStates, views: readonly View[]): Pr
 }
 
 interface TrainingData {
-  /** Of all media. */
+  /** Modality of all media. */
   readonly modality: Modality;
   readonly training: readonly TrainingExample[];
   readonly validation: readonly Example[];
@@ -146,7 +146,7 @@ async function readData(
   };
 }
 
-/** What the adapter may be for, before the data are known. */
+/** The modalities that the examples may have, before the data are known. */
 function takenBy({ adapter }: TrainingConfig, { manifest }: ModelFolder): ReadOptions["modalities"] {
   if (adapter.modality !== undefined) {
     return [encoderOf(manifest, adapter.modality, "adapter.modality").modality];
@@ -180,7 +180,7 @@ function fingerprintOfRun(
 ): string {
   const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
   const { decoder, tasks } = manifest;
-  // With the modality, which the config may say or not.
+  // The encoder includes the modality, which is optional in the config.
   const encoder = encoderOf(manifest, modality);
   const adapter = { ...config.adapter, modality: undefined };
   const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
@@ -270,13 +270,13 @@ class Run {
     }
   }
 
-  /** Random weights are those of whitened states, where states are whitened; a file's are of states as they are. */
+  /** Random weights are used for whitened states as they are; the weights of a file must be converted. */
   #start(): Adapter {
     const isGiven = this.config.adapter.initial !== undefined;
     return (isGiven && this.whitening?.toWhitened(this.initial)) || this.initial;
   }
 
-  /** Those that the training data are of, if the config does not say. */
+  /** The tasks of the config, or by default those of the training data. */
   #tasks(): TaskName[] {
     return this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)));
   }
@@ -314,13 +314,13 @@ class Run {
       title: `${config.adapter.name}: ${basename(config.output)}`,
       facts: [
         ["model", this.folder.manifest.name],
-        ["medium", plan.modality],
+        ["modality", plan.modality],
         ["training examples", String(plan.examples)],
         ["validation examples", String(plan.validationExamples)],
-        ["skipped", String(plan.skipped.length)],
+        ["skipped examples", String(plan.skipped.length)],
         ["trained parameters", `${plan.trainedParameters} (${(plan.trainedShare * 100).toPrecision(3)} %)`],
         ["frozen parameters", String(plan.frozenParameters)],
-        ["blind", config.blind ? "yes" : "no"],
+        ["text-only baseline", config.blind ? "yes" : "no"],
         ["seed", String(config.seed)],
       ],
       steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
@@ -335,7 +335,7 @@ class Run {
 
 async function sampleOf(prediction: Prediction): Promise<ReportSample> {
   const { id, media, modality, references, prediction: text } = prediction;
-  // A file that is gone or damaged since it was encoded must not end a run.
+  // A file that has been removed or damaged since it was encoded must not end the run.
   const image = await thumbnail({ path: media, modality }, SAMPLE_SIDE).catch(() => undefined);
   return {
     id,
@@ -347,7 +347,10 @@ async function sampleOf(prediction: Prediction): Promise<ReportSample> {
 }
 
 /**
- * Data for `epalm eval`; `limit` takes the first examples only. Examples of other modalities are bad; default: none is.
+ * Data for `epalm eval`. `limit` is the number of examples, counted from the first. If `modalities` is given, examples
+ * of other modalities are bad.
+ *
+ * @throws as `readDataSet`
  */
 export async function readEvaluationData(
   source: TrainingConfig["data"]["train"],

@@ -3,17 +3,18 @@ import { EpalmError } from "../../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
 import { type PaddedTexts, whoSeesWhom } from "./padded-batch.js";
 
-/** How the targets of a batch count. */
+/** Weights of the targets of a batch in the loss. */
 export interface LossWeights {
-  /** Weight of the target at a place of a row's text (1 and up); 0 where it does not count. */
+  /** Weight of the target at an index of a row's text, from 1; 0 if it does not count. */
   weightOf(row: number, place: number): number;
 }
 
 /**
- * Inputs of a training graph for whole texts, but for the trained tensors. Only targets of weight above 0 are scored.
+ * Inputs of a training graph for whole texts, without the trained tensors. Only targets with a weight above 0 are
+ * scored.
  *
- * @param states [B, depth, dv]: the encoder's states of each row's medium
- * @throws invalid_option where no target counts: there is no loss then
+ * @param states [B, depth, dv]: the encoder states of each row's medium
+ * @throws invalid_option if no target counts, because there is no loss then
  */
 export function trainingFeeds(
   { ids, mask }: PaddedTexts,
@@ -36,12 +37,16 @@ export function trainingFeeds(
       isText[row * below + softTokens + place] = 1;
       const weight = inText && place > 0 ? weightOf(row, place) : 0;
       if (weight === 0) continue;
-      // The token before the target says what it expects; the slot stands in front.
+      // The logits of the token before the target predict it; the slot shifts all indices by one.
       const before = row * (1 + below) + softTokens + place;
       scored.push({ row: BigInt(before), target: BigInt(ids.data[row * length + place] ?? 0), weight });
     }
   }
-  if (scored.length === 0) throw new EpalmError("invalid_option", `batch: no token of its ${batch} texts is scored`);
+  if (scored.length === 0)
+    throw new EpalmError(
+      "invalid_option",
+      `batch: expected a token with a weight above 0 in its ${batch} texts, got none`,
+    );
   return {
     cls_states: states,
     input_ids: ids,

@@ -9,7 +9,7 @@ import { visibilityBias } from "../../layers/attention.js";
 import type { Shape } from "../../tensor/tensor.js";
 import { smoothedLoss } from "../smoothed-loss.js";
 
-/** Sizes of the encoder whose states a training graph takes. */
+/** Sizes of the encoder states that a training graph takes. */
 export interface StatesShape {
   readonly depth: number;
   readonly width: number;
@@ -18,16 +18,16 @@ export interface StatesShape {
 export interface TrainingGraphOptions {
   readonly settings: AdapterSettings;
   readonly states: StatesShape;
-  /** Names and shapes of what is trained: inputs of the graph, each with a gradient among the outputs. */
+  /** Names and shapes of the trained tensors: inputs of the graph, each with a gradient among the outputs. */
   readonly trained: ReadonlyMap<string, Shape>;
-  /** Share of each target's probability that is spread over the vocabulary. Default 0. */
+  /** Fraction of each target's probability that is spread over the vocabulary. Default: 0. */
   readonly labelSmoothing?: number | undefined;
 }
 
 /**
- * Loss and gradients of an adapter in one graph: the same layers as in the decoder graph, in plain operators, with the
- * perceptual slot only where it exists (rows are `[P soft, T text]` below the first injected layer, with the slot in
- * front from there on), and scores only where there is a target.
+ * Loss and gradients of an adapter in one graph. It has the same layers as the decoder graph, built from plain
+ * operators. Rows are `[P soft, T text]` below the first injected layer and have the perceptual slot in front from
+ * there on. Logits are computed only where there is a target.
  *
  * Inputs (S = 1 + P + T): `cls_states` [B, depth, dv]; `input_ids` [B, T]; `position_ids` and `is_text` [B, P + T];
  * `visible` bool [B, S, S]; `scored_rows` [N] (row * S + column), `target_ids` [N] and `target_weights` [N]; and the
@@ -39,7 +39,7 @@ export function trainingGraph(g: GraphBuilder, backbone: DecoderBackbone, option
   return gradient(forward, "loss", Array.from(options.trained.keys()));
 }
 
-/** As `trainingGraph`, without gradients: for measuring a loss. */
+/** The graph of `trainingGraph` without gradients, for measuring a loss. */
 export function lossGraph(g: GraphBuilder, backbone: DecoderBackbone, options: TrainingGraphOptions): Graph {
   const { settings, states, trained } = options;
   const inputs = new Map(Array.from(trained, ([name, shape]) => [name, g.input(name, "float32", shape)]));
@@ -51,7 +51,7 @@ export function lossGraph(g: GraphBuilder, backbone: DecoderBackbone, options: T
   return g.finish();
 }
 
-/** Embeds the text, runs all layers with the slot overwritten as planned: [B, S, d] */
+/** Embeds the text and runs all layers, with the slot overwritten as planned: [B, S, d] */
 function injectedLayers(
   g: GraphBuilder,
   backbone: DecoderBackbone,

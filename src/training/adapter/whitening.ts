@@ -4,29 +4,29 @@ import { at } from "../../core/at.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 
 /**
- * Of the mean variance, added to each: directions in which states hardly differ are mostly noise, which whitening would
- * make as large as all else.
+ * Fraction of the mean variance that is added to each variance. Directions in which states hardly differ are mostly
+ * noise, which whitening would otherwise amplify to the size of all other directions.
  */
 const RIDGE = 0.01;
 
-/** States of one depth as `x = mean + L z`, with z of mean 0 and covariance 1. */
+/** States of one depth as `x = mean + L z`, where z has mean 0 and the identity as covariance. */
 interface Coordinates {
   /** [dv] */
   readonly mean: Float64Array;
   /** L: [dv, dv], lower triangular. */
   readonly factor: Matrix;
-  /** Its inverse. */
+  /** L^-1: [dv, dv] */
   readonly inverse: Matrix;
 }
 
 /**
- * The injected states in coordinates in which all directions vary alike. Where a few directions outshine the rest, as
- * grounds and numbers outshine names, a projection that is trained on states as they are learns the few first, and the
- * rest hardly; in these coordinates it does not. A linear map goes from one to the other, so that the trained adapter is
- * written for states as they are.
+ * Whitening of the injected states: a linear map to coordinates in which all directions vary equally. If a few
+ * directions dominate, such as backgrounds and numbers over names, a projection that is trained on unmodified states
+ * learns these first and hardly learns the others. Because the map is linear, the trained adapter can be converted to
+ * take unmodified states.
  */
 export class Whitening {
-  /** By connector: one for all injected states, or one for each, the shallowest first. */
+  /** One entry per connector: one for all injected states, or one for each, shallowest first. */
   readonly #coordinates: readonly Coordinates[];
   readonly #settings: AdapterSettings;
 
@@ -50,7 +50,7 @@ export class Whitening {
     );
   }
 
-  /** States [B, depth, dv] with those that are injected in the new coordinates. */
+  /** States [B, depth, dv] with the injected ones in whitened coordinates. */
   whitened(states: Tensor): Tensor {
     const [rows = 0, depth = 0, width = 0] = states.shape;
     const { injectedStates } = this.#settings;
@@ -70,7 +70,7 @@ export class Whitening {
     return { ...states, data };
   }
 
-  /** An adapter for states as they are -> the same for whitened ones: W L, b + W mean. */
+  /** Converts an adapter for unmodified states to one for whitened states: W L, b + W mean. */
   toWhitened(adapter: Adapter): Adapter {
     return this.#mapped(adapter, (weight, bias, { mean, factor }) => ({
       weight: weight.mmul(factor),
@@ -78,7 +78,7 @@ export class Whitening {
     }));
   }
 
-  /** An adapter for whitened states -> the same for states as they are: W L^-1, b - W L^-1 mean. */
+  /** Converts an adapter for whitened states to one for unmodified states: W L^-1, b - W L^-1 mean. */
   fromWhitened(adapter: Adapter): Adapter {
     return this.#mapped(adapter, (weight, bias, { mean, inverse }) => {
       const own = weight.mmul(inverse);
@@ -119,7 +119,7 @@ function coordinatesOf(rows: readonly Float32Array[], width: number): Coordinate
   }
   const centred = new Matrix(rows.map((row) => Array.from(row, (value, i) => value - Number(mean[i]))));
   const covariance = centred.transpose().mmul(centred).div(rows.length);
-  // Above zero even if all states are the same up to rounding.
+  // Positive even if all states are equal up to rounding.
   const ridge = (RIDGE * covariance.trace()) / width + 1e-8;
   const factor = new CholeskyDecomposition(Matrix.add(covariance, Matrix.eye(width).mul(ridge))).lowerTriangularMatrix;
   return { mean, factor, inverse: solve(factor, Matrix.eye(width)) };

@@ -10,9 +10,9 @@ import { InitialWeights } from "../initial-weights.js";
 import { smoothedLoss } from "../smoothed-loss.js";
 import type { TrainedParameters } from "../trained-parameters.js";
 
-/** Heads that name what examples show, one per attribute, over an encoder's states: of pictures, sounds or videos. */
+/** Linear classification heads on the states of an encoder of any modality, one head per attribute. */
 
-/** The labels of each attribute, sorted; their places are what a classifier counts by. */
+/** The labels of each attribute, sorted; a label's index is its class. */
 export type Classes = ReadonlyMap<string, readonly string[]>;
 
 export function classesOf(examples: readonly Labelled[]): Classes {
@@ -28,9 +28,9 @@ export function classesOf(examples: readonly Labelled[]): Classes {
 }
 
 /**
- * How many examples that have the attribute have their own label as the one of the largest logit.
+ * Counts the examples that have the attribute, and those of them whose label has the largest logit.
  *
- * @param logits [N, labels], a row per example
+ * @param logits [N, labels], one row per example
  */
 export function countRight(
   logits: Float32Array,
@@ -49,18 +49,20 @@ export function countRight(
 }
 
 /**
- * What training examples teach, as long as a test needs for nothing else.
+ * The classes of the training examples.
  *
- * @throws invalid_data where there is nothing to tell apart, or a test has an attribute of its own
+ * @throws invalid_data if an attribute has fewer than two labels, or a test example has an attribute that no training
+ * example has
  */
 export function trainingClasses(training: readonly Labelled[], test: readonly Labelled[]): Classes {
   const classes = classesOf(training);
-  if (classes.size === 0) throw new EpalmError("invalid_data", "training examples: expected some, got none");
+  if (classes.size === 0)
+    throw new EpalmError("invalid_data", "training examples: expected at least one label, got none");
   for (const [attribute, labels] of classes) {
     if (labels.length >= 2) continue;
     throw new EpalmError(
       "invalid_data",
-      `training examples: expected two labels of '${attribute}' at least, got ${labels.length}`,
+      `training examples: expected at least two labels of '${attribute}', got ${labels.length}`,
     );
   }
   for (const attribute of classesOf(test).keys()) {
@@ -74,23 +76,23 @@ export function trainingClasses(training: readonly Labelled[], test: readonly La
   return classes;
 }
 
-/** What a head's tensors are called, before `.weight` and `.bias`. */
+/** The name of a head's tensors without `.weight` or `.bias`. */
 export function headName(attribute: string): string {
   return `head.${attribute}`;
 }
 
-/** Whether a tensor belongs to a head, by its name. */
+/** Whether a tensor of this name belongs to a head. */
 export function isHead(name: string): boolean {
   return name.startsWith("head.");
 }
 
-/** Deviation of a head's first weights (facebookresearch/mae `main_finetune.py`). */
+/** Std of a head's initial weights (facebookresearch/mae `main_finetune.py`). */
 const HEAD_STD = 2e-5;
 
 /**
- * The heads' tensors before training.
+ * The tensors of untrained heads.
  *
- * @param counts how many labels each attribute has
+ * @param counts number of labels of each attribute
  */
 export function initialHeads(
   counts: ReadonlyMap<string, number>,
@@ -110,13 +112,13 @@ export function initialHeads(
 
 export interface AttributeOptions {
   readonly attribute: string;
-  /** How many labels it has. */
+  /** Number of labels. */
   readonly count: number;
-  /** Share of each label's probability that is spread over all. */
+  /** Fraction of each label's probability that is spread over all labels. */
   readonly labelSmoothing: number;
 }
 
-/** What the states should tell of an attribute, as `labelFeeds` gives it. */
+/** Targets and weights of an attribute in the loss; `labelFeeds` computes their values. */
 export interface AttributeTargets {
   /** int64 [N] */
   readonly labels: Value;
@@ -127,7 +129,7 @@ export interface AttributeTargets {
 /**
  * Adds the inputs `labels of ATTRIBUTE` int64 [N] and `weights of ATTRIBUTE` [N].
  *
- * @param rows what their axis is called
+ * @param rows name of their axis
  */
 export function attributeTargets(g: GraphBuilder, attribute: string, rows: string): AttributeTargets {
   return {
@@ -136,9 +138,7 @@ export function attributeTargets(g: GraphBuilder, attribute: string, rows: strin
   };
 }
 
-/**
- * An attribute's head on states [..., d], N of them, and its loss. Adds the output `logits of ATTRIBUTE` [N, C].
- */
+/** The loss of an attribute's head on N states [..., d]. Adds the output `logits of ATTRIBUTE` [N, C]. */
 export function attributeLoss(
   g: GraphBuilder,
   parameters: TrainedParameters,
@@ -154,7 +154,7 @@ export function attributeLoss(
   return g.sum(g.multiply(smoothed, weights), [0], false);
 }
 
-/** The output `loss`: the sum of all. */
+/** Adds the output `loss`, the sum of the given losses. */
 export function outputLoss(g: GraphBuilder, [one, ...others]: readonly Value[]): void {
   g.output(
     "loss",
@@ -162,7 +162,7 @@ export function outputLoss(g: GraphBuilder, [one, ...others]: readonly Value[]):
   );
 }
 
-/** What `attributeLoss` takes; an example without an attribute, or of a label that was not trained, has no weight in it. */
+/** Inputs of `attributeTargets`. An example without the attribute, or with an unknown label, has weight 0. */
 export function labelFeeds(classes: Classes, examples: readonly Labelled[]): Record<string, Tensor> {
   const feeds: Record<string, Tensor> = {};
   for (const [attribute, labels] of classes) {

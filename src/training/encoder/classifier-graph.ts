@@ -17,29 +17,29 @@ import { isPosition } from "./mae-graph.js";
 /** The public `config.json` of an encoder: `model_type` and sizes. */
 export type EncoderConfig = { readonly model_type: string } & Readonly<Record<string, unknown>>;
 
-/** One more linear head on the [CLS] state, with a loss of its own. */
+/** An additional linear head on the [CLS] state with its own loss. */
 export interface ExtraHead {
   readonly name: string;
   readonly width: number;
-  /** Weight of the other heads' losses beside this one. */
+  /** Weight of the other heads' losses relative to this one. */
   readonly labelsWeight: number;
-  /** The loss of the head's output [B, width]; may add inputs, which `feeds` gives. */
+  /** The loss of the head's output [B, width]; may add graph inputs, whose values `feeds` computes. */
   loss(g: GraphBuilder, output: Value): Value;
   feeds(examples: readonly Labelled[]): Readonly<Record<string, Tensor>>;
 }
 
 export interface ClassifierOptions {
   readonly config: EncoderConfig;
-  /** Labels by attribute of examples. */
+  /** Labels of each attribute of examples. */
   readonly classes: Classes;
-  /** Labels by attribute of patches. Default: patches are not classified. */
+  /** Labels of each attribute of patches. Default: patches are not classified. */
   readonly patchClasses?: Classes | undefined;
   readonly extraHead?: ExtraHead | undefined;
-  /** How many of the last blocks are trained: 0 trains the heads alone. Default: all, and the embedding. */
+  /** Number of last blocks to train; 0 trains only the heads. Default: all blocks and the embedding. */
   readonly trainedBlocks?: number | undefined;
-  /** Positions that stay as they are, as those of a masked auto-encoder. */
+  /** Whether positions are frozen, as in a masked autoencoder. */
   readonly fixedPositions: boolean;
-  /** Share of each label's probability that is spread over all. */
+  /** Fraction of each label's probability that is spread over all labels. */
   readonly labelSmoothing: number;
 }
 
@@ -48,18 +48,18 @@ export interface ClassifierGraph {
   /** Names of the trained tensors. */
   readonly trained: readonly string[];
   readonly backbone: EncoderBackbone;
-  /** Patches per example; 0 if they are not classified. */
+  /** Patches per example; 0 if patches are not classified. */
   readonly patches: number;
 }
 
 /**
- * An encoder with a linear head per attribute on the normed [CLS] state of its last block, and per attribute of patches
- * on its normed patches (token labelling, Jiang et al. 2021). Inputs: the encoder's; `labels of ATTRIBUTE` int64 [B] and
- * `weights of ATTRIBUTE` [B] (0 where an example does not have the attribute), for attributes of patches [B * N]; trained
- * tensors by name. Outputs: `loss`, summed over all heads; `logits of ATTRIBUTE` [B, C] or [B * N, C];
- * `gradient of NAME`.
+ * An encoder with one linear head per attribute on the normed [CLS] state of its last block, and one per attribute of
+ * patches on its normed patches (token labelling, Jiang et al. 2021). Inputs: the input of the encoder; `labels of
+ * ATTRIBUTE` int64 [B] and `weights of ATTRIBUTE` [B] (0 if an example does not have the attribute), both [B * N] for
+ * attributes of patches; trained tensors by name. Outputs: `loss`, summed over all heads; `logits of ATTRIBUTE` [B, C]
+ * or [B * N, C]; `gradient of NAME`.
  *
- * @throws unsupported_architecture if patches are to be classified of an encoder that has none
+ * @throws unsupported_architecture if patches are to be classified but the encoder has none
  */
 export function classifierGraph(
   weights: WeightSource,
@@ -119,7 +119,7 @@ function hasPatches(backbone: EncoderBackbone): backbone is PatchBackbone {
   return "through" in backbone;
 }
 
-/** Whether a tensor is of the last blocks, or of the norm behind them; of all, where all are trained. */
+/** Whether a tensor belongs to the trained blocks or the final norm; if all blocks are trained, every tensor does. */
 function isTrainedPart(name: string, firstBlock: number, trainedBlocks: number): boolean {
   const [, index] = /^blocks\.(\d+)\./.exec(name) ?? [];
   if (index !== undefined) return Number(index) >= firstBlock;

@@ -13,7 +13,8 @@ import { constantSource, floats, formatShape, type Shape, type Tensor } from "..
 
 /**
  * A folder in Hugging Face layout (`config.json`, `preprocessor_config.json`, `model.safetensors`) with the published
- * (timm's) tensor names: a masked auto-encoder with its decoder, or a ViT alone. `epalm build` takes either.
+ * tensor names (those of timm). It holds a masked autoencoder with its decoder, or only a ViT; `epalm build` takes
+ * both.
  */
 export interface EncoderFolder {
   readonly config: VitConfig | MaeConfig;
@@ -25,9 +26,10 @@ export function writeEncoderFolder(folder: string, { config, tensors }: EncoderF
 }
 
 /**
- * The same of any modality.
+ * Writes a folder in the same layout for an encoder of any modality.
  *
- * @param config the public `config.json`, and `preprocessor` the public `preprocessor_config.json`
+ * @param config content of the public `config.json`
+ * @param preprocessor content of the public `preprocessor_config.json`
  */
 export function writeEncoderFiles(
   folder: string,
@@ -47,26 +49,26 @@ export function writeEncoderFiles(
   writeSafetensors(join(folder, "model.safetensors"), sources, { format: "pt" });
 }
 
-/** What a checkpoint does not say of itself. */
+/** Properties that cannot be derived from the tensors of a checkpoint. */
 export interface ReadOptions {
-  /** Attention heads of the encoder; default: width / 64. */
+  /** Attention heads of the encoder. Default: width / 64. */
   readonly heads?: number | undefined;
-  /** Of the decoder; default: as published, 16. */
+  /** Attention heads of the decoder. Default: 16, as published. */
   readonly decoderHeads?: number | undefined;
 }
 
 const MODEL_TYPES: readonly string[] = ["vit_mae", "vit"];
 
-/** Heads of all published decoders (`models_mae.py`). */
+/** Attention heads of all published decoders (`models_mae.py`). */
 const PUBLISHED_DECODER_HEADS = 16;
 const PUBLISHED_EPSILON = 1e-6;
 const PUBLISHED_MASK_RATIO = 0.75;
 
 /**
- * Reads a masked auto-encoder or the encoder of one: a folder of ours or of Hugging Face's (ViTMAE), or a bare file as
- * facebookresearch/mae saves it (`{model, ...}`, full or encoder only). Sizes of a bare file come from its tensors.
- * Queries, keys and values that are kept apart are joined; an `fc_norm` of a checkpoint that was fine-tuned on averaged
- * patches takes the place of the missing `norm`.
+ * Reads a masked autoencoder or only its encoder, from a folder written by epalm or by Hugging Face (ViTMAE), or from a
+ * single file as saved by facebookresearch/mae (`{model, ...}`, complete or encoder only). The sizes of a single file
+ * are derived from its tensors. Separate queries, keys and values are joined. The `fc_norm` of a checkpoint that was
+ * fine-tuned on averaged patches replaces the missing `norm`.
  *
  * @throws not_found, invalid_checkpoint, unsupported_architecture
  */
@@ -130,14 +132,14 @@ function maeConfigFromTensors(
       decoder_num_attention_heads: decoderHeads,
       decoder_intermediate_size: inner,
       mask_ratio: PUBLISHED_MASK_RATIO,
-      // A checkpoint does not say it; those that are published for fine-tuning were trained with it.
+      // Not stored in checkpoints; those published for fine-tuning were trained with it.
       norm_pix_loss: true,
     },
     "MAE",
   );
 }
 
-/** All tensors of encoder and decoder in memory, under published names, queries, keys and values joined. */
+/** All tensors of encoder and decoder in memory, under published names, with queries, keys and values joined. */
 function namedTensors(checkpoint: Checkpoint): Map<string, Tensor> {
   const hasNorm = Array.from(checkpoint.tensors.keys()).some((name) => maeName(name) === "norm.weight");
   const rename = (name: string) => maeName(hasNorm ? name : name.replace(/^fc_norm\./, "norm."));

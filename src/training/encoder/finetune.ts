@@ -18,22 +18,22 @@ import { REGIONS, regionLabels, regionTargets } from "./region-targets.js";
 import { type Accuracies, trainEncoder } from "./train-encoder.js";
 
 export interface FinetuneOptions {
-  /** Where the encoder is put, and the run's checkpoint and log. */
+  /** Folder of the encoder and of the run's checkpoint and log. */
   readonly output: string;
   readonly training: readonly LabelledImage[];
-  /** Scored after each epoch; labels that training does not have count as mistakes. */
+  /** Scored after each epoch; labels that no training image has count as errors. */
   readonly test: readonly LabelledImage[];
-  /** Of the last blocks; default: all. */
+  /** Number of last blocks to train; 0 trains only the heads. Default: all blocks and the embedding. */
   readonly trainedBlocks?: number | undefined;
   readonly epochs: number;
   readonly batchSize: number;
   readonly learningRate: number;
   readonly weightDecay: number;
   readonly warmupEpochs: number;
-  /** Each block learns so much more slowly than the one above it (Clark et al. 2020); 1: all alike. */
+  /** Ratio of each block's learning rate to that of the block above it (Clark et al. 2020); 1: the same rate. */
   readonly layerDecay: number;
   readonly labelSmoothing: number;
-  /** Share of the area that a random crop has at least; 1: no crops. */
+  /** Minimum fraction of the area that a random crop keeps; 1: no crops. */
   readonly leastArea: number;
   readonly mirror: boolean;
   readonly seed: number;
@@ -50,10 +50,11 @@ const LOG_FILE = "epochs.jsonl";
 const epochSchema = z.object({ epoch: z.int(), accuracies: z.record(z.string(), z.number()) });
 
 /**
- * Trains an encoder, or its last blocks, to classify labelled images, and where they have regions, each patch; writes it
- * as a folder that `epalm build` takes. Started again with the same options, it resumes after the last whole epoch.
+ * Trains an encoder, or its last blocks, to classify labelled images and, if the images have regions, each patch.
+ * Writes the encoder as a folder that `epalm build` takes. If started again with the same options, it resumes after the
+ * last complete epoch.
  *
- * @throws invalid_data where a test has other attributes; invalid_option; diverged; aborted
+ * @throws invalid_data if the test images have other attributes; invalid_option; diverged; aborted
  */
 export async function finetune(
   encoder: EncoderFolder,
@@ -107,10 +108,13 @@ export async function finetune(
     {
       signal,
       onAbort() {
-        throw new EpalmError("aborted", "fine-tuning was stopped; it goes on from its last epoch");
+        throw new EpalmError(
+          "aborted",
+          "fine-tuning was stopped; start it again to resume after the last complete epoch",
+        );
       },
       onStart(done) {
-        // Epochs that a killed run logged, but did not save, are done again.
+        // Drops epochs that a killed run logged but did not save, because they are repeated.
         log = new JsonLinesLog(join(output, LOG_FILE), epochSchema, ({ epoch }) => epoch <= done / perEpoch);
       },
       onStep: (step, loss) => onStep?.(step, steps, loss),
@@ -125,7 +129,7 @@ export async function finetune(
   return tested.get("test") ?? latest;
 }
 
-/** Adds the labels of images, and those of their patches, to batches of them. */
+/** Adds the labels of images and of their patches to batches. */
 function labeller(regions: readonly string[], side: number) {
   return async function* labelled(
     batches: AsyncIterable<ImageBatch>,
@@ -143,30 +147,30 @@ function refuseMissingBlocks({ num_hidden_layers: blocks }: VitConfig, { trained
   if (trainedBlocks <= blocks) return;
   throw new EpalmError(
     "invalid_option",
-    `trained blocks: the encoder has ${blocks}, expected no more, got ${trainedBlocks}`,
+    `trained blocks: expected at most ${blocks}, the depth of the encoder, got ${trainedBlocks}`,
   );
 }
 
-/** Crops and mirrors would have to move the regions, too. */
+/** Cropping and mirroring do not move the regions. */
 function refuseMovedRegions(
   regions: readonly string[],
   classes: Classes,
   { leastArea, mirror }: FinetuneOptions,
 ): void {
   if (classes.has(REGIONS)) {
-    throw new EpalmError("invalid_data", `training pictures: '${REGIONS}' may not be the name of an attribute`);
+    throw new EpalmError("invalid_data", `training images: '${REGIONS}' cannot be the name of an attribute`);
   }
   if (regions.length > 0 && (leastArea < 1 || mirror)) {
-    throw new EpalmError("invalid_option", "pictures with regions: expected no crops and no mirrors");
+    throw new EpalmError("invalid_option", "images with regions: expected no crops and no mirroring");
   }
 }
 
-/** The encoder part of a config. */
+/** The part of a config that describes the encoder. */
 export function vitConfigOf(config: EncoderFolder["config"]): VitConfig {
   return vitConfig.parse({ ...config, model_type: "vit" });
 }
 
-/** The same encoder before any training: what pre-training adds is the difference. */
+/** The same encoder with random weights, as a baseline that shows what pre-training contributes. */
 export function untrained({ config, tensors }: EncoderFolder, seed: number): EncoderFolder {
   const [random = Math.random] = randomStreams(seed, 1);
   const initialize = maeInitializer(config, random);
@@ -178,7 +182,7 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
-/** Of every input that affects the trained weights, the encoder included. */
+/** Hash of every input that affects the trained weights, including the encoder. */
 function fingerprintOfRun({ tensors }: EncoderFolder, config: VitConfig, options: FinetuneOptions): string {
   const { output, test, threads, ...settings } = options;
   return fingerprintOf([settings, config], tensors);

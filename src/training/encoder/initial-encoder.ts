@@ -8,9 +8,9 @@ import { TrainedParameters } from "../trained-parameters.js";
 import type { EncoderConfig } from "./classifier-graph.js";
 
 /**
- * The weights of an encoder of any modality before training.
+ * Initial weights of an encoder of any modality.
  *
- * @param start tensors that are taken as they are given; the others are random
+ * @param start tensors to use unchanged; all others are random
  */
 export function initialEncoder(
   config: EncoderConfig,
@@ -21,12 +21,12 @@ export function initialEncoder(
   const weights = new InitialWeights(patchInitializer(random), (name) => name.endsWith("attn.qkv.weight"));
   const g = new GraphBuilder("initial-weights");
   const backbone = encoderArchitecture(config.model_type, "config").build(config, new TrainedParameters(g, weights));
-  // Building the graph asks for each tensor that there is.
+  // Building the graph requests, and thereby creates, every tensor.
   backbone.states(g.input("input", "float32", ["batch", ...backbone.inputShape]));
   return new Map(Array.from(weights.tensors, ([name, tensor]) => [name, start.get(name) ?? tensor]));
 }
 
-/** As published for transformers over patches: linears Xavier-uniform, tokens and positions with std 0.02. */
+/** As published for transformers on patches: linears Xavier-uniform, tokens and positions with std 0.02. */
 function patchInitializer(random: Random): Initializer {
   return (name, shape) => {
     if (/(_token|_embed)$/.test(name)) return normal(random, shape, 0.02);

@@ -8,18 +8,18 @@ import { maeGraph } from "./mae-graph.js";
 import { sinCosPositions } from "./positions.js";
 
 /**
- * Weights of a masked auto-encoder before training, as published (`models_mae.py`, `initialize_weights`): linears
- * Xavier-uniform, tokens normal with deviation 0.02, biases 0, positions fixed.
+ * Initial weights of a masked autoencoder, as published (`models_mae.py`, `initialize_weights`): linears
+ * Xavier-uniform, tokens normal with std 0.02, biases 0, positions fixed.
  */
 export function initialMae(config: MaeConfig, seed: number): ReadonlyMap<string, Tensor> {
   const [random = Math.random] = randomStreams(seed, 1);
   const weights = new InitialWeights(maeInitializer(config, random), (name) => name.endsWith(".attn.qkv.weight"));
-  // The graph needs for each tensor that there is.
+  // Building the graph requests, and thereby creates, every tensor.
   maeGraph(config, weights);
   return weights.tensors;
 }
 
-/** For the tensors of a ViT and of a masked auto-encoder's decoder, by their published names. */
+/** Initialises the tensors of a ViT and of a masked autoencoder's decoder by their published names. */
 export function maeInitializer(config: Pick<MaeConfig, "image_size" | "patch_size">, random: Random): Initializer {
   return (name, shape) => {
     if (name.endsWith("pos_embed")) {

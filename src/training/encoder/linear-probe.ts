@@ -24,7 +24,7 @@ import { vitConfigOf } from "./finetune.js";
 import type { Accuracies } from "./train-encoder.js";
 
 export interface ProbeOptions extends SessionOptions {
-  /** What of the last block a classifier sees: the class token, or the mean of the patches; both are published. */
+  /** Input of the classifier from the last block: class token or mean of the patches; both are published. */
   readonly pool: "cls" | "mean";
   readonly training: readonly LabelledImage[];
   readonly test: readonly LabelledImage[];
@@ -36,12 +36,15 @@ export interface ProbeOptions extends SessionOptions {
   readonly onImages?: ((done: number, all: number) => void) | undefined;
 }
 
-/** Pictures that the encoder takes at once. */
+/** Images per run of the encoder. */
 const ENCODER_BATCH = 32;
 
 /**
- * What a frozen encoder's last block tells of labels that it was never trained on: its states are computed once and brought to mean 0 and std 1 per channel (the published probe's batch norm), then a linear classifier per attribute
- * is trained on them.
+ * Measures how much the states of a frozen encoder's last block reveal about the labels. The states are computed once
+ * and normalised to mean 0 and std 1 per channel (in place of the published probe's batch norm); then one linear
+ * classifier per attribute is trained on them. Returns the accuracies on the test images.
+ *
+ * @throws invalid_data if the labels cannot be learnt or tested; diverged
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
   const { training, test, onImages } = options;
@@ -63,7 +66,7 @@ export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions)
   return accuracies;
 }
 
-/** [N, d], in the order of the pictures. */
+/** States [N, d], in the order of the images. */
 async function pooledStates(
   encoder: EncoderFolder,
   images: readonly LabelledImage[],
@@ -109,7 +112,7 @@ interface ChannelScale {
   readonly std: Float64Array;
 }
 
-/** Keeps channels that never change from being divided by nothing. */
+/** Prevents a division by zero for channels that never vary. */
 const EPSILON = 1e-6;
 
 function channelScale(states: Float32Array, width: number): ChannelScale {
@@ -132,7 +135,7 @@ function standardize(states: Float32Array, { mean, std }: ChannelScale): void {
   });
 }
 
-/** Trains one attribute's head; returns the logits of the held-out states, [M, C]. */
+/** Trains the head of one attribute and returns the logits of the held-out states, [M, C]. */
 async function trainHead(
   train: Float32Array,
   held: Float32Array,
@@ -192,7 +195,7 @@ async function trainHead(
   const results = await training.evaluate(
     {
       states: { type: "float32", shape: [count, width], data: held },
-      // The graph has its loss, too, which nobody needs for here.
+      // Unused: the graph also has the loss as an output, which needs labels.
       labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
     },
     ["logits"],

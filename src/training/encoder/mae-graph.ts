@@ -10,12 +10,13 @@ import { floats, type Tensor } from "../../tensor/tensor.js";
 import { TrainedParameters } from "../trained-parameters.js";
 
 /**
- * A masked auto-encoder in training, B pictures of N patches at a time. Inputs: `pixels` [B, 3, H, W]; `visible_rows`
- * int64 [B * V], `restore_rows` int64 [B * N] and `masked` [B, N] (see `maskFeeds`); and the trained tensors by name.
- * Outputs: `loss`, the mean square over masked patches; `mean_patch_loss`, that of a predictor that says a patch's mean
- * for each of its pixels; `logits` [B, N, patch^2 * 3]; and `gradient of NAME` for each trained tensor.
+ * A masked autoencoder in training, for batches of B images with N patches. Inputs: `pixels` [B, 3, H, W];
+ * `visible_rows` int64 [B * V], `restore_rows` int64 [B * N] and `masked` [B, N] (see `maskFeeds`); and the trained
+ * tensors by name. Outputs: `loss`, the mean squared error over masked patches; `mean_patch_loss`, the error of
+ * predicting the mean of a patch for each of its pixels; `logits` [B, N, patch^2 * 3]; and `gradient of NAME` for each
+ * trained tensor.
  *
- * @param isTrained positions never are: they are fixed, as published
+ * @param isTrained not called for positions, which are fixed as published
  */
 export function maeGraph(
   config: unknown,
@@ -46,7 +47,7 @@ export function isPosition(name: string): boolean {
 }
 
 function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, side: number) {
-  // `batch*1` would be another size than `batch`.
+  // The graph would treat `batch*1` and `batch` as different sizes.
   const perImage = (count: number) => (count === 1 ? "batch" : `batch*${count}`);
   const pixels = g.input("pixels", "float32", ["batch", 3, side, side]);
   const mask = {
@@ -57,8 +58,8 @@ function maskedInputs(g: GraphBuilder, { patches, visible }: Mae, side: number) 
 }
 
 /**
- * Of N patches per picture, the V with the lowest noise are seen: the published random masking. Rows of visible patches
- * stand in the order of their noise.
+ * The published random masking: of the N patches of an image, the V with the lowest noise are visible. The rows of
+ * visible patches are in the order of their noise.
  *
  * @param noise [B, N]
  */
@@ -83,7 +84,7 @@ export function maskFeeds(noise: Tensor, visible: number): Feeds {
   };
 }
 
-/** Noise for `maskFeeds`. */
+/** Uniform noise [B, N] for `maskFeeds`. */
 export function maskNoise(random: Random, batch: number, patches: number): Tensor {
   const data = Float32Array.from({ length: batch * patches }, random);
   return { type: "float32", shape: [batch, patches], data };

@@ -3,15 +3,18 @@ import { floats, type Tensor } from "../../tensor/tensor.js";
 
 /**
  * Fixed positions of a ViT with a class token: [1, 1 + side^2, width], zeros for the class token. The first half of the
- * channels encodes the column, the second the row; each half is `[sin | cos]` with rates `10000^(-i / (width / 4))`
- * (facebookresearch/mae `util/pos_embed.py`).
+ * channels encodes the column, the second half the row; each half is `[sin | cos]` with rates `10000^(-i / (width /
+ * 4))` (facebookresearch/mae `util/pos_embed.py`).
  *
- * @throws unsupported_architecture where the width is no multiple of 4
+ * @throws unsupported_architecture if the width is not a multiple of 4
  */
 export function sinCosPositions(width: number, side: number): Tensor & { readonly data: Float32Array<ArrayBuffer> } {
   const quarter = width / 4;
   if (!Number.isInteger(quarter)) {
-    throw new EpalmError("unsupported_architecture", `positions: expected a width that 4 divides, got ${width}`);
+    throw new EpalmError(
+      "unsupported_architecture",
+      `positions: expected a width that is a multiple of 4, got ${width}`,
+    );
   }
   const data = new Float32Array((1 + side * side) * width);
   for (let row = 0; row < side; row++) {
@@ -30,7 +33,7 @@ export function sinCosPositions(width: number, side: number): Tensor & { readonl
 }
 
 /**
- * Positions for pictures of another size: the grid of patches bicubically resized, the class token's row kept
+ * Positions for images of a different size. The grid of patches is resized bicubically; the class token's row is kept
  * (facebookresearch/mae `util/pos_embed.py`, `interpolate_pos_embed`).
  *
  * @param positions [1, 1 + from^2, width]
@@ -58,7 +61,7 @@ export function interpolatePositions(positions: Tensor, from: number, to: number
   return { type: "float32", shape: [1, 1 + to * to, width], data };
 }
 
-/** Four neighbours and their weights; as torch's bicubic `interpolate` without `align_corners`, a = -0.75. */
+/** Four neighbours and their weights, as in torch's bicubic `interpolate` without `align_corners` (a = -0.75). */
 function cubicWeights(place: number, from: number, to: number): [number, number][] {
   const center = ((place + 0.5) * from) / to - 0.5;
   const first = Math.floor(center);

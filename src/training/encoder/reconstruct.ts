@@ -12,26 +12,30 @@ import { ImageBatches } from "../data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
 
 export interface Reconstruction {
-  /** A PNG: a row per picture, of the original, what the encoder saw, and what the decoder made of it. */
+  /** A PNG with one row per image: the original, the visible patches, and the reconstruction. */
   readonly png: Uint8Array;
-  /** Mean square over masked patches, of the decoder, and of saying each patch's mean for all its pixels. */
+  /** Mean squared errors over masked patches: of the decoder, and of predicting each patch's mean. */
   readonly loss: number;
   readonly meanPatchLoss: number;
 }
 
-/** Pixels between pictures of a grid. */
+/** Pixels between the images of the grid. */
 const GAP = 4;
-/** Of what is not seen, and of the gaps. */
+/** Level of masked patches and gaps, 0 to 1. */
 const GRAY = 0.5;
 
-/** Masks pictures, and lets a masked auto-encoder fill them in. */
+/**
+ * Masks images and reconstructs them with a masked autoencoder.
+ *
+ * @throws invalid_option without images; errors of decoding
+ */
 export async function reconstruct(
   config: MaeConfig,
   tensors: ReadonlyMap<string, Tensor>,
   paths: readonly string[],
   seed: number,
 ): Promise<Reconstruction> {
-  const { graph } = maeGraph(config, weightsInMemory(tensors, "masked auto-encoder"), () => false);
+  const { graph } = maeGraph(config, weightsInMemory(tensors, "masked autoencoder"), () => false);
   const session = await openSession(encodeOnnx(graph));
   try {
     const pixels = await decodeAll(paths, config.image_size);
@@ -56,7 +60,7 @@ export async function reconstruct(
 async function decodeAll(paths: readonly string[], imageSize: number): Promise<Tensor> {
   const batches = new ImageBatches(paths, { imageSize, batchSize: paths.length });
   for await (const { pixels } of batches.epoch()) return pixels;
-  throw new EpalmError("invalid_option", "reconstruct: expected at least one picture");
+  throw new EpalmError("invalid_option", "reconstruct: expected at least one image, got none");
 }
 
 async function drawGrid(
@@ -97,7 +101,7 @@ async function drawGrid(
   return encodePng(image, width, height);
 }
 
-/** One patch of a picture, channels last, as the decoder predicts it. */
+/** One patch of an image in the layout of the decoder's predictions, channels last. */
 function patchOf(
   data: Float32Array,
   row: number,
@@ -113,7 +117,7 @@ function patchOf(
   });
 }
 
-/** Where a decoder speaks of normed patches, mean and std are the original's, as in the published figures. */
+/** Predictions of normalised patches are scaled with the original's mean and std, as in the published figures. */
 function inPixels({ norm_pix_loss }: MaeConfig, predicted: Float32Array, original: Float32Array): Float32Array {
   if (!norm_pix_loss) return predicted;
   const mean = original.reduce((sum, value) => sum + value, 0) / original.length;

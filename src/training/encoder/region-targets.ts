@@ -1,32 +1,33 @@
 import type { Tensor } from "../../tensor/tensor.js";
 import type { LabelledImage, Region } from "../data/labelled-images.js";
 
-/** What the attribute of patches in regions is called; no attribute of images may have this name. */
+/** Name of the attribute of patches; no attribute of images may have this name. */
 export const REGIONS = "regions";
 
-/** The label of a patch outside of all regions. */
+/** Label of patches outside all regions. */
 const NOTHING = "";
 
-/** What patches outside of all regions weigh together, where an attribute weighs 1. */
+/** Total weight of the patches outside all regions, relative to the weight 1 of an attribute. */
 const OUTSIDE_SHARE = 0.1;
 
-/** Sorted; the first is that of patches outside of all regions. Empty where no picture has regions. */
+/** The labels of patches: first that of patches outside all regions, then the others, sorted. Empty without regions. */
 export function regionLabels(images: readonly LabelledImage[]): string[] {
   const found = new Set(images.flatMap(({ regions = [] }) => regions.map(({ label }) => label)));
   return found.size === 0 ? [] : [NOTHING, ...Array.from(found).sort()];
 }
 
-/** What each patch of a batch shows. */
+/** Labels of the patches of a batch. */
 export interface PatchTargets {
-  /** int64 [B * N], indices in the list of labels */
+  /** int64 [B * N]: indices into the list of labels. */
   readonly labels: Tensor;
-  /** [B * N]: of each patch in the loss; 0 where nothing is known */
+  /** [B * N]: weights of the patches in the loss; 0 if the label is unknown. */
   readonly weights: Tensor;
 }
 
 /**
- * A patch shows the last region that contains its centre. The weights inside of regions sum to the regions per image, so
- * that each weighs as much as an attribute; those outside to {@link OUTSIDE_SHARE}.
+ * The label of a patch is that of the last region that contains its centre. The weights inside regions sum to the
+ * number of regions per image, so that each region weighs as much as an attribute; the weights outside sum to {@link
+ * OUTSIDE_SHARE}.
  */
 export function regionTargets(images: readonly LabelledImage[], labels: readonly string[], side: number): PatchTargets {
   const places = new Map(labels.map((label, place) => [label, place]));
@@ -57,7 +58,7 @@ function isInside([left, top, right, bottom]: Region["box"], x: number, y: numbe
 }
 
 /**
- * How many of the patches that show something have their own label as the one of the largest logit.
+ * Counts the patches inside regions, and those of them whose label has the largest logit.
  *
  * @param logits [P, labels]
  */

@@ -6,10 +6,11 @@ import { isPosition } from "./mae-graph.js";
 import { interpolatePositions } from "./positions.js";
 
 /**
- * The same encoder for pictures of another size: positions are interpolated, all else stays.
+ * The same encoder for images of a different size. Positions are interpolated; everything else is unchanged.
  *
  * @param imageSize pixels; a multiple of the patch size
- * @throws unsupported_architecture where patches do not divide the size; invalid_checkpoint without a square of positions
+ * @throws unsupported_architecture if the patch size does not divide `imageSize`; invalid_checkpoint if the positions
+ * do not form the square grid of the config
  */
 export function resizeEncoder({ config, tensors }: EncoderFolder, imageSize: number): EncoderFolder {
   const resized = { ...config, image_size: imageSize };

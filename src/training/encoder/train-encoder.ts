@@ -18,27 +18,27 @@ import { writeEncoderFiles } from "./encoder-folder.js";
 import { countRightPatches, type PatchTargets } from "./region-targets.js";
 
 export interface EncoderTrainingOptions extends ClassifierOptions, EncoderOptimizer {
-  /** Folder of the encoder, in the form of a public checkpoint, and of the run's own checkpoint and graph. */
+  /** Folder of the encoder, in the layout of a public checkpoint, and of the run's own checkpoint and graph. */
   readonly output: string;
-  /** The public `preprocessor_config.json`: how a medium becomes the encoder's input. */
+  /** Content of the public `preprocessor_config.json`: how media are converted to encoder inputs. */
   readonly preprocessor: unknown;
   /** All tensors of the encoder, by their published names. */
   readonly weights: ReadonlyMap<string, Tensor>;
-  /** Tensors of heads to start from; the others are random. */
+  /** Initial tensors of heads; all others are random. */
   readonly heads?: ReadonlyMap<string, Tensor> | undefined;
-  /** Whether the heads are written beside the encoder's tensors. */
+  /** Whether the heads are written together with the encoder's tensors. */
   readonly writeHeads: boolean;
   readonly steps: number;
-  /** The batches of the steps after the first `done` ones. */
+  /** The batches of all steps after the first `done` steps. */
   readonly batches: (done: number) => AsyncIterable<LabelledBatch>;
-  /** By name; the encoder is tested every `testEvery` steps, and after the last one. */
+  /** Batches of each test, by name. The encoder is tested every `testEvery` steps and after the last step. */
   readonly tests: Readonly<Record<string, () => AsyncIterable<LabelledBatch>>>;
   readonly testEvery: number;
-  /** Tests the encoder once more if the run was complete already. Default: false. */
+  /** Tests the encoder again if the run was already complete. Default: false. */
   readonly retest?: boolean | undefined;
-  /** Encoder and checkpoint are written after so many steps each, and after the last one. */
+  /** Number of steps after which encoder and checkpoint are written; also written after the last step. */
   readonly checkpointEvery: number;
-  /** Of the heads' first weights. */
+  /** Seed of the heads' initial weights. */
   readonly seed: number;
   /** Hash of every input that affects the trained weights. */
   readonly fingerprint: string;
@@ -48,22 +48,22 @@ export interface EncoderTrainingOptions extends ClassifierOptions, EncoderOptimi
 export interface EncoderOptimizer {
   readonly learningRate: number;
   readonly warmupSteps: number;
-  /** Share of the learning rate at the end of the run. */
+  /** Fraction of the learning rate at the end of the run. */
   readonly endShare: number;
-  /** Of matrices. */
+  /** Weight decay of matrices; all other tensors have none. */
   readonly weightDecay: number;
   readonly beta2: number;
-  /** Norm of all gradients. Default: no clipping. */
+  /** Maximum norm of all gradients together. Default: no clipping. */
   readonly clipNorm?: number | undefined;
-  /** Share of the learning rate that each block has of the one above it (Clark et al. 2020). Default: 1. */
+  /** Ratio of each block's learning rate to that of the block above it (Clark et al. 2020). Default: 1. */
   readonly layerDecay?: number | undefined;
 }
 
 export interface EncoderTrainingHooks {
   readonly signal?: AbortSignal | undefined;
-  /** Called when the signal has fired; may throw an error of its own. */
+  /** Called when the signal has fired; may throw its own error. */
   readonly onAbort?: (() => void) | undefined;
-  /** Called before the first step, with the steps that an earlier session has done. */
+  /** Called before the first step with the number of steps done by earlier sessions. */
   readonly onStart?: ((done: number) => void) | undefined;
   readonly onStep?: ((step: number, loss: number, milliseconds: number) => void) | undefined;
   readonly onTest?: ((test: string, accuracies: Accuracies, step: number, loss: number) => void) | undefined;
@@ -72,17 +72,17 @@ export interface EncoderTrainingHooks {
 }
 
 /**
- * Per attribute, the share of the examples that have it whose own label has the largest logit; per attribute of patches,
- * the share of the patches that show something.
+ * Accuracy per attribute, 0 to 1: the fraction of the examples with the attribute whose label has the largest logit, or
+ * of the patches inside regions for an attribute of patches.
  */
 export type Accuracies = ReadonlyMap<string, number>;
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
 
 /**
- * Trains an encoder of any modality, or its last blocks, to classify what labelled examples show: a linear head per
- * attribute on the normed [CLS] state of its last block, and per attribute of patches on its normed patches. Writes a
- * folder that `epalm build` takes, and resumes from its checkpoint. Returns the accuracies of each test's last run.
+ * Trains an encoder of any modality, or its last blocks, to classify labelled examples, with one linear head per
+ * attribute on the normed [CLS] state of the last block, and one per attribute of patches on the normed patches. Writes
+ * a folder that `epalm build` takes, and resumes from its checkpoint. Returns the latest accuracies of each test.
  *
  * @throws invalid_option if the checkpoint belongs to another run; diverged; aborted
  */
@@ -174,7 +174,7 @@ function classifierFeeds(
   return feeds;
 }
 
-/** The graph has inputs for all patches, also where nothing is known of them. */
+/** The graph needs inputs for all patches, even if their labels are unknown. */
 function unknownPatches(count: number): PatchTargets {
   return {
     labels: { type: "int64", shape: [count], data: new BigInt64Array(count) },
@@ -232,8 +232,8 @@ function writeTrained(options: EncoderTrainingOptions, training: WeightTraining)
 }
 
 /**
- * The heads that `trainEncoder` has trained, by tensor name, for another encoder to start from; none if the folder has no
- * checkpoint.
+ * The head tensors that `trainEncoder` has trained, by name, from which another encoder can start. Empty if the folder
+ * has no checkpoint.
  */
 export function trainedHeads(folder: string): Map<string, Tensor> {
   const weights = readTrainedWeights(join(folder, CHECKPOINT_FILE)) ?? [];

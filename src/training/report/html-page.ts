@@ -9,12 +9,12 @@ const characters: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
-/** Text as text, between tags and in attributes alike. */
+/** Escapes a string for use between tags and in attribute values. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => characters[character] ?? "");
 }
 
-/** JSON that can stand in a script element: nothing in it ends the element. */
+/** JSON for a script element, escaped so that no value can end the element. */
 export function inlineJson(value: unknown): string {
   return JSON.stringify(value)
     .replace(/</g, "\\u003c")
@@ -36,7 +36,7 @@ th { color: var(--faint); font-weight: 500; } td.best { color: var(--accent); fo
 figcaption { margin-top: .6rem; overflow-wrap: anywhere; } .faint { color: var(--faint); }
 `;
 
-/** A page that needs nothing from anywhere; the policy in its head says so to the browser, too. */
+/** A self-contained page; its content security policy forbids requests. */
 export function htmlPage(title: string, body: string): string {
   const require = createRequire(import.meta.url);
   const chartStyle = readFileSync(require.resolve("uplot/dist/uPlot.min.css"), "utf8");

@@ -1,13 +1,13 @@
 import { escapeHtml, inlineJson } from "./html-page.js";
 
-/** A line over the chart's x values; null where it has none. */
+/** A line of a chart, with one value per x value; null where it has none. */
 export interface ChartLine {
   readonly name: string;
   readonly values: readonly (number | null)[];
 }
 
 export interface LineChart {
-  /** Also the element's id: letters, digits, `-`. */
+  /** The id of the HTML element: letters, digits and `-`. */
   readonly id: string;
   readonly title: string;
   readonly xName: string;
@@ -19,7 +19,7 @@ const colours = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2
 
 const HEIGHT = 260;
 
-/** One chart as HTML, for a page of `htmlPage`; its numbers can be read off under the pointer. */
+/** One chart as HTML for a page of `htmlPage`; its legend shows the values under the pointer. */
 export function lineChart({ id, title, xName, x, lines }: LineChart): string {
   const series = lines.map(({ name }, index) => ({
     label: name,

@@ -20,9 +20,9 @@ export interface ReportSample {
   readonly question?: string;
   readonly prediction: string;
   readonly references: readonly string[];
-  /** Shown where there is no picture. */
+  /** File name, shown if there is no image. */
   readonly file?: string;
-  /** A small picture, and its media type. */
+  /** Thumbnail, and its media type. */
   readonly image?: Uint8Array;
   readonly mime?: string;
 }
@@ -35,13 +35,13 @@ export interface TrainingReport {
   readonly samples: readonly ReportSample[];
 }
 
-/** Points of a curve: more than a screen has columns. */
+/** Maximum number of points in a curve; more than a screen has columns. */
 const MAX_POINTS = 2000;
 
-/** Share of the new value in the smoothed loss. */
+/** Weight of the new value in the smoothed loss. */
 const SMOOTHING = 0.05;
 
-/** One self-contained page: facts, curves, scores per epoch, samples with prediction and truth. */
+/** A self-contained page with facts, curves, scores per epoch, and samples with predictions and references. */
 export function renderTrainingReport({ title, facts, steps, epochs, samples }: TrainingReport): string {
   const parts = [section(table(facts.map(([name, value]) => [cell("th", name), cell("td", value)])))];
   if (steps.length > 0) parts.push("<h2>Training</h2>", ...stepCharts(steps));
@@ -133,7 +133,7 @@ function sampleFigure({ id, question, prediction, references, file, image, mime 
     : `<div class="faint">${escapeHtml(file ?? "")}</div>`;
   const asked = question === undefined ? "" : `<div class="faint">${escapeHtml(question)}</div>`;
   const truth = Array.from(new Set(references)).join(" · ");
-  return `<figure title="${escapeHtml(id)}">${shown}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">truth: ${escapeHtml(truth)}</div></figcaption></figure>`;
+  return `<figure title="${escapeHtml(id)}">${shown}<figcaption>${asked}<div><strong>${escapeHtml(prediction)}</strong></div><div class="faint">references: ${escapeHtml(truth)}</div></figcaption></figure>`;
 }
 
 function section(content: string): string {
