@@ -1,4 +1,4 @@
-/** FedMAE and encoder training as a library: federated pre-training, cascade, fine-tuning, import. */
+/** Library entry point for encoder training: federated pre-training (FedMAE), cascade, fine-tuning, import. */
 
 export { cascade, requireMae } from "./fedmae/cascade.js";
 export { type ClientCost, measureClients } from "./fedmae/client-cost.js";

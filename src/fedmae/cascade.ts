@@ -7,42 +7,43 @@ import { average } from "./aggregate.js";
 import type { CascadeMode } from "./config.js";
 
 /**
- * How one-block masked auto-encoders become one encoder of several blocks. What can be read of FedMAE
- * (arXiv 2303.11339) leaves order and shared tensors open; each mode here says what it does with them:
+ * How one-block masked autoencoders become one encoder of several blocks. The available part of the FedMAE paper
+ * (arXiv 2303.11339) does not specify the order of the blocks and the treatment of shared tensors, so each mode defines
+ * them:
  *
- * - `parallel`: block k has its own group of clients, all on one patch embedding. Each block stands at its index; patch
- *   embedding, class token, final norm and decoder are averaged over all clients.
- * - `greedy`: block k is trained on the frozen output of the blocks before it. Patch embedding and class token are
- *   trained with the first block and frozen afterwards; final norm and decoder go on with each block.
- * - `repeat`: one block, stacked; everything else is its model's.
+ * - `parallel`: block k has its own group of clients, and all groups share one patch embedding. Blocks are stacked in
+ *   the order of their indices; patch embedding, class token, final norm and decoder are averaged over all clients.
+ * - `greedy`: block k is trained on the output of the frozen blocks before it. Patch embedding and class token are
+ *   trained with the first block and then frozen; training of the final norm and the decoder continues with each block.
+ * - `repeat`: a single block is trained and stacked several times; all other tensors are those of its model.
  *
- * Positions are fixed and the same everywhere.
+ * Positions are fixed and identical everywhere.
  */
 
 const BLOCK = /^blocks\.(\d+)\./;
 
-/** A part of a run in which the same tensors are trained, for a number of rounds. */
+/** A part of a run in which the same tensors are trained for a number of rounds. */
 export interface Stage {
-  /** From 0. */
+  /** Counted from 0. */
   readonly index: number;
-  /** Client number -> what it trains. */
+  /** The assignment of a client, by its number. */
   readonly assignment: (client: number) => Assignment;
 }
 
-/** A client's model as a part of the server's. */
+/** Maps the model of a client to that of the server. */
 export interface Assignment {
-  /** Which groups of clients there are: those of one group train the same block. */
+  /** The block that the client trains; clients with the same block form a group. */
   readonly block: number;
-  /** Blocks of the client's model. */
+  /** Number of blocks of the client's model. */
   readonly depth: number;
-  /** The client's name of a tensor of the server's; undefined for what is not sent. */
+  /** The client's name for a tensor of the server; undefined if it is not sent. */
   readonly toClient: (name: string) => string | undefined;
   readonly toServer: (name: string) => string;
-  /** Whether a tensor, by the client's name, is trained. */
+  /** Whether the client trains the tensor of this name (the client's name). */
   readonly isTrained: (name: string) => boolean;
 }
 
-/** How many blocks the server keeps while a mode trains. */
+/** Number of blocks that the server keeps during training. */
 export function serverDepth(mode: CascadeMode, depth: number): number {
   return mode === "repeat" ? 1 : depth;
 }
@@ -91,12 +92,12 @@ function onTopOf(block: number): Assignment {
   };
 }
 
-/** Masked auto-encoders, as they are read from their folders, and what they are called in errors. */
+/** A masked autoencoder read from a folder, with the path for error messages. */
 export interface CascadeSource extends EncoderFolder {
   readonly path: string;
 }
 
-/** What must be the same in all. */
+/** Keys of the config that must be equal in all checkpoints. */
 const SAME = [
   "image_size",
   "patch_size",
@@ -108,8 +109,8 @@ const SAME = [
 ] as const;
 
 /**
- * Stacks checkpoints trained elsewhere, in the order given, each with all of its blocks; one alone is repeated up to
- * `depth` blocks. All other tensors are the mean of the checkpoints'; the decoder only if all have one.
+ * Stacks the blocks of existing checkpoints in the given order; a single checkpoint is repeated up to `depth` blocks.
+ * All other tensors are averaged over the checkpoints. The result has a decoder only if all checkpoints have one.
  *
  * @throws invalid_option, naming the checkpoint and the size that differs
  */
@@ -122,7 +123,7 @@ export function cascade(sources: readonly CascadeSource[], depth?: number): Enco
   if (depth !== undefined && chosen.length !== depth) {
     throw new EpalmError(
       "invalid_option",
-      `depth: the checkpoints have ${chosen.length} blocks in all, expected ${depth}`,
+      `depth: expected ${chosen.length}, the number of blocks in the checkpoints, got ${depth}`,
     );
   }
   const isFull = sources.every(({ tensors }) => tensors.has("decoder_pred.weight"));
@@ -147,7 +148,7 @@ function repeated<T>(blocks: readonly T[], depth: number): T[] {
   return Array.from({ length: depth }, (_, index) => at(blocks, index % blocks.length));
 }
 
-/** Each block's tensors, without the block's number. */
+/** The tensors of each block, by their names without the prefix of the block. */
 function blocksOf({ config, tensors }: EncoderFolder): Map<string, Tensor>[] {
   return Array.from({ length: config.num_hidden_layers }, (_, index) => {
     const prefix = `blocks.${index}.`;
@@ -175,9 +176,13 @@ function checkSameSizes(first: CascadeSource, other: CascadeSource): void {
   }
 }
 
-/** The masked auto-encoder that a folder must hold where pictures are to be reconstructed. */
+/**
+ * The config of a masked autoencoder with its decoder, as needed to reconstruct images.
+ *
+ * @throws invalid_checkpoint if there is no decoder
+ */
 export function requireMae({ config, path }: CascadeSource): MaeConfig {
   const parsed = maeConfig.safeParse(config);
   if (parsed.success) return parsed.data;
-  throw new EpalmError("invalid_checkpoint", `${path}: has no decoder: expected a whole masked auto-encoder`);
+  throw new EpalmError("invalid_checkpoint", `${path}: has no decoder: expected a complete masked autoencoder`);
 }

@@ -5,29 +5,31 @@ import { stagesOf } from "./cascade.js";
 import { runClient } from "./client-process.js";
 import { type FedMaeConfig, maeConfigOf } from "./config.js";
 
-/** What a client costs in one round. */
+/** Cost of a client in one round. */
 export interface ClientCost {
   readonly name: string;
   readonly blocks: number;
-  /** Of encoder and decoder, positions aside; and those of them that are trained. */
+  /** Parameters of encoder and decoder without positions, and the trained ones among them. */
   readonly parameters: number;
   readonly trainedParameters: number;
   readonly bytesDown: number;
   readonly bytesUp: number;
-  /** Resident memory of its process at its largest, pictures and runtime included. */
+  /** Peak resident memory of its process, including images and runtime. */
   readonly peakBytes: number;
-  /** Of computing on one thread. */
+  /** Computing time per image on one thread. */
   readonly millisecondsPerImage: number;
 }
 
-/** Batches that are measured: the first alone would count what is only paid once. */
+/** Number of measured batches; the first one alone would include one-off costs. */
 const BATCHES = 3;
 
 /**
- * Measures a client of a config's mode, and, in its place, one that trains a masked auto-encoder of full depth and the
- * same width: each in a process of its own, on the same pictures. That ratio is what one-block pre-training is for.
+ * Measures a client in the mode of the config, and for comparison one that trains a masked autoencoder of full depth
+ * and the same width. Each runs in its own process on the same images. The ratio shows the benefit of one-block
+ * pre-training.
  *
- * @param pictures as many as three batches are used
+ * @param images at most three batches of them are used
+ * @throws as `runClient`
  */
 export async function measureClients(
   config: FedMaeConfig,

@@ -3,16 +3,16 @@ import { EpalmError, type ErrorCode } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ClientTask, ClientUpdate } from "./client.js";
 
-/** What comes out of a client's process. */
+/** Message from the process of a client. */
 export type FromClient =
   | { readonly kind: "update"; readonly update: ClientUpdate; readonly peakBytes: number }
   | { readonly kind: "failure"; readonly code: ErrorCode; readonly message: string };
 
-/** A client's answer, and what it cost. */
+/** The update of a client, and its cost. */
 export interface MeasuredUpdate extends ClientUpdate {
-  /** The largest memory that the client's process had (resident set). */
+  /** Peak resident memory of the client's process. */
   readonly peakBytes: number;
-  /** Weights that went to the client, and that came back. */
+  /** Bytes of the weights sent to the client, and of those returned. */
   readonly bytesDown: number;
   readonly bytesUp: number;
 }
@@ -27,10 +27,10 @@ export interface ClientRun {
 const entry = new URL("./client-process.worker.js", import.meta.url);
 
 /**
- * Runs a client's round in a process of its own, which gets the task and its own pictures' paths, and nothing of other
- * clients.
+ * Runs a client's round in its own process, which receives the task and the paths of its own images, and no data of
+ * other clients.
  *
- * @throws what the client failed with; internal if it died; aborted if it took too long or was cancelled
+ * @throws the error of the client; internal if its process ended early; aborted if it took too long or was cancelled
  */
 export function runClient({ task, images, minutes, signal }: ClientRun): Promise<MeasuredUpdate> {
   if (signal?.aborted) return Promise.reject(new EpalmError("aborted", "the run was stopped"));
@@ -54,7 +54,7 @@ export function runClient({ task, images, minutes, signal }: ClientRun): Promise
       });
     });
     child.on("error", (error) => fail("internal", error.message));
-    // Its last message may come after its end, but not after its channel's.
+    // The last message may arrive after `exit`, but never after `close`.
     child.on("close", (code, killedBy) => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);

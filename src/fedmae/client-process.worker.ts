@@ -4,8 +4,8 @@ import { type ClientTask, trainLocally } from "./client.js";
 import type { FromClient } from "./client-process.js";
 
 /**
- * A client of federated pre-training, as a process of its own: gets a task over its channel, answers once, and ends.
- * Pictures are read here and nowhere else.
+ * The process of a client of federated pre-training: receives a task over its IPC channel, answers once and exits. The
+ * client's images are only read in this process.
  */
 
 function send(message: FromClient): Promise<void> {
@@ -14,7 +14,7 @@ function send(message: FromClient): Promise<void> {
   });
 }
 
-// Nobody waits for the answer any more: the server's process is gone.
+// The server's process has ended, so the answer is no longer needed.
 process.once("disconnect", () => process.exit());
 
 process.once("message", async (message: { readonly task: ClientTask; readonly images: readonly string[] }) => {

@@ -12,37 +12,41 @@ import { learningRateShare } from "../training/schedule.js";
 import { WeightTraining } from "../training/weight-training.js";
 import type { FedMaeConfig } from "./config.js";
 
-/** What the server needs of a client in a round: everything it gets, but for its own pictures. */
+/** Everything that a client receives for a round; it reads its own images itself. */
 export interface ClientTask {
   readonly config: MaeConfig;
   /** All tensors of the model, under published names. */
   readonly weights: ReadonlyMap<string, Tensor>;
-  /** Names of those that are trained; only these come back. */
+  /** Names of the trained tensors; only these are returned. */
   readonly trained: readonly string[];
   readonly settings: Pick<
     FedMaeConfig,
     "localEpochs" | "batchSize" | "optimizer" | "proximal" | "leastArea" | "mirror"
   >;
-  /** The round's number from 0, of how many: what the learning rate follows. */
+  /** Number of the round from 0, and number of rounds; they determine the learning rate. */
   readonly round: number;
   readonly rounds: number;
-  /** Of order, crops and masks in this round. */
+  /** Seed of the order, crops and masks of this round. */
   readonly seed: number;
 }
 
-/** What a client sends back. */
+/** Result of a client's round. */
 export interface ClientUpdate {
   readonly weights: ReadonlyMap<string, Tensor>;
-  /** Pictures it learned from: its weight in the average. */
+  /** Number of images: the weight of this update in the average. */
   readonly examples: number;
-  /** Means over the round. */
+  /** Mean losses over the round: of the model, and of predicting each patch's mean. */
   readonly loss: number;
   readonly meanPatchLoss: number;
-  /** Of computing, without the start of its process. */
+  /** Computing time, without the start of the process. */
   readonly milliseconds: number;
 }
 
-/** Trains on a client's own images, from the server's weights. */
+/**
+ * Trains on a client's own images, starting from the server's weights.
+ *
+ * @throws diverged; errors of decoding
+ */
 export async function trainLocally(task: ClientTask, images: readonly string[]): Promise<ClientUpdate> {
   const { config, settings, round, rounds, seed } = task;
   const isTrained = new Set(task.trained);
@@ -106,7 +110,7 @@ export async function trainLocally(task: ClientTask, images: readonly string[]):
   };
 }
 
-/** As published: no decay for biases, norms and tokens that have one axis. */
+/** As published, tensors with one axis (biases and norms) have no weight decay. */
 function decays(tensor: Tensor | undefined): boolean {
   return (tensor?.shape.length ?? 0) > 1;
 }

@@ -5,30 +5,31 @@ import { type MaeConfig, maeConfig } from "../backbones/mae.js";
 import { readConfigFile } from "../core/config-file.js";
 
 /**
- * The config file of federated pre-training, YAML or JSON. Unknown keys are errors; relative paths are relative to the
- * file. docs/fedmae.md says what each key does. Defaults are those of facebookresearch/mae, where it has them.
+ * The config file of federated pre-training, YAML or JSON. Unknown keys are errors. Relative paths start at the folder
+ * of the file. docs/fedmae.md describes each key. Defaults are those of facebookresearch/mae where it has a
+ * corresponding setting.
  */
 
 const count = z.int().min(1);
 const positive = z.number().positive();
 const belowOne = z.number().min(0).lt(1);
-/** An empty one would be the config's own folder. */
+/** An empty path would resolve to the folder of the config. */
 const path = z.string().min(1);
-/** Of every round and client, seeds are derived. */
+/** The seeds of rounds and clients are derived from the seed of the config. */
 const MAX_SEED = 2 ** 32 - 1;
 
-/** More would be more processes in a run than any machine is asked to start. */
+/** Each client runs in its own process in each round; more clients are not practical on one machine. */
 const MAX_CLIENTS = 10_000;
 
 const clientName = z.string().regex(/^[\w.-]+$/, "expected letters, digits, '.', '_' and '-'");
 
 const clients = z.union([
-  /** Each client has a folder of pictures, with all folders in it. */
+  /** Each client has a folder of images, including all folders below it. */
   z
     .array(z.strictObject({ name: clientName, path }))
     .min(1)
     .max(MAX_CLIENTS),
-  /** One folder, whose sub-folders are divided unevenly: Dirichlet(alpha) over the clients (Hsu et al. 2019). */
+  /** One folder, whose subfolders are divided among the clients by Dirichlet(alpha) (Hsu et al. 2019). */
   z.strictObject({ path, count: count.max(MAX_CLIENTS), alpha: positive.default(0.5) }),
 ]);
 
@@ -37,7 +38,7 @@ const model = z.strictObject({
   patchSize: count.default(16),
   width: count.default(768),
   heads: count.default(12),
-  /** Of the feed-forward part. Default: 4 x width. */
+  /** Width of the feed-forward layer. Default: 4 x width. */
   inner: count.optional(),
   decoderWidth: count.default(512),
   decoderHeads: count.default(16),
@@ -63,35 +64,39 @@ export const fedMaeConfigSchema = z.strictObject({
   model: model.prefault({}),
   /** How several one-block models become one encoder. */
   mode: z.enum(cascadeModes),
-  /** Blocks of the encoder in the end. */
+  /** Number of blocks of the finished encoder. */
   depth: count,
-  /** Of federation: for `greedy` per block, else in all. */
+  /** Rounds of the whole run, or with `greedy` rounds per block. */
   rounds: count,
-  /** Times that a client goes through its pictures in a round. */
+  /** Epochs that a client trains on its images in a round. */
   localEpochs: count.default(1),
-  /** Share of the clients (in `parallel`: of each block's) that take part in a round. */
+  /** Fraction of the clients (in `parallel`: of each block's clients) that take part in a round. */
   participation: z.number().gt(0).max(1).default(1),
   batchSize: count.default(64),
   optimizer: optimizer.prefault({}),
-  /** FedProx's mu: how strongly clients are held near the round's start. Default 0: FedAvg. */
+  /** FedProx's mu: strength of the pull towards the weights at the start of the round. 0, the default: FedAvg. */
   proximal: z.number().min(0).default(0),
-  /** Share of the area that a random crop has at least. */
+  /** Minimum fraction of the area that a random crop keeps. */
   leastArea: z.number().gt(0).max(1).default(0.2),
   mirror: z.boolean().default(true),
   seed: z.int().min(0).max(MAX_SEED).default(0),
-  /** Clients that compute at the same time. Default: one per core. */
+  /** Number of clients that run at the same time. Default: one per core. */
   concurrency: count.optional(),
-  /** A client that takes longer is left out of the round. */
+  /** Time limit in minutes; a client that takes longer is left out of the round. */
   clientMinutes: positive.default(60),
-  /** Measure a client beside one of full depth before the first round, and print both. */
+  /** Measure a client and one of full depth before the first round, and print both. */
   compare: z.boolean().default(true),
-  /** Pictures that belong to nobody's secrets: the report shows how they are reconstructed. */
+  /** Folder of non-confidential images, whose reconstructions the report shows. */
   samples: path.optional(),
 });
 
 export type FedMaeConfig = z.infer<typeof fedMaeConfigSchema>;
 
-/** Reads a config file; throws `not_found` or `invalid_option` with file, key and cause. */
+/**
+ * Reads a config file.
+ *
+ * @throws not_found; invalid_option, naming the file, the key and the cause
+ */
 export function readFedMaeConfig(path: string): FedMaeConfig {
   const config = readConfigFile(path, fedMaeConfigSchema);
   const at = (relative: string) => resolve(dirname(path), relative);
@@ -106,7 +111,7 @@ export function readFedMaeConfig(path: string): FedMaeConfig {
   };
 }
 
-/** The masked auto-encoder of `blocks` encoder blocks that a config speaks of. */
+/** The masked autoencoder of a config, with the given number of encoder blocks. */
 export function maeConfigOf({ model: sizes }: FedMaeConfig, blocks: number): MaeConfig {
   return parseConfig(
     maeConfig,

@@ -2,7 +2,7 @@ import { escapeHtml, htmlPage } from "../training/report/html-page.js";
 import { lineChart } from "../training/report/line-chart.js";
 import type { ClientReport, RoundReport } from "./round-log.js";
 
-/** A picture of reconstructions. */
+/** An image with a grid of reconstructions. */
 export interface Grid {
   readonly title: string;
   readonly png: Uint8Array;
@@ -17,7 +17,7 @@ export interface FedMaeReport {
 
 const MEGABYTE = 1e6;
 
-/** One self-contained page: facts, loss per client and round, what rounds cost, who was left out, reconstructions. */
+/** A self-contained page: facts, loss per client and round, costs, clients left out and reconstructions. */
 export function fedMaeReport({ title, facts, rounds, grids }: FedMaeReport): string {
   const parts = [`<section>${table(facts)}</section>`];
   if (rounds.length > 0) {
@@ -28,8 +28,8 @@ export function fedMaeReport({ title, facts, rounds, grids }: FedMaeReport): str
       client.kind === "left out" ? [[`round ${round}: ${client.name}`, client.reason] as const] : [],
     ),
   );
-  if (left.length > 0) parts.push("<h2>Left out</h2>", `<section>${table(left)}</section>`);
-  if (grids.length > 0) parts.push("<h2>Original, seen, reconstructed</h2>", grids.map(figure).join("\n"));
+  if (left.length > 0) parts.push("<h2>Clients left out</h2>", `<section>${table(left)}</section>`);
+  if (grids.length > 0) parts.push("<h2>Original, visible patches, reconstruction</h2>", grids.map(figure).join("\n"));
   return htmlPage(title, parts.join("\n"));
 }
 
@@ -51,16 +51,16 @@ function lossChart(rounds: readonly RoundReport[]): string {
   });
   return lineChart({
     id: "loss",
-    title: "reconstruction loss, and that of saying a patch's mean",
+    title: "reconstruction loss, compared with predicting the mean of each patch",
     xName: "round",
     x: rounds.map(({ round }) => round),
-    lines: [...names.map(line), { name: "patch's mean", values: meanPatch }],
+    lines: [...names.map(line), { name: "mean of each patch", values: meanPatch }],
   });
 }
 
 function costTable(rounds: readonly RoundReport[]): string {
   const megabytes = (bytes: number) => (bytes / MEGABYTE).toFixed(1);
-  const head = ["client", "block", "pictures", "ms per picture", "MB down", "MB up", "peak MB"];
+  const head = ["client", "block", "images", "ms per image", "MB down", "MB up", "peak MB"];
   const rows = rounds
     .slice(-1)
     .flatMap(answeredOf)

@@ -23,14 +23,14 @@ import { type ClientData, clientsOf } from "./split-clients.js";
 
 const CHECKPOINT_FILE = "checkpoint.safetensors";
 
-/** Pictures in the report's grids, and how many grids a run makes on its way. */
+/** Images per grid of the report, and number of grids that a run draws. */
 const GRID_IMAGES = 6;
 const GRIDS = 5;
 
-/** What a run is about to do. */
+/** Summary of a run before it starts. */
 export interface PretrainPlan {
   readonly clients: readonly { readonly name: string; readonly images: number }[];
-  /** Over all stages. */
+  /** Rounds of all stages together. */
   readonly rounds: number;
   readonly resumedFrom: number;
 }
@@ -38,29 +38,29 @@ export interface PretrainPlan {
 export interface PretrainHooks {
   readonly signal?: AbortSignal | undefined;
   readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
-  /** What a client costs beside one of full depth; measured before the first round. */
+  /** Cost of a client and of one of full depth, measured before the first round. */
   readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
-  /** That could not be measured, and why. */
+  /** Called with the reason if the cost could not be measured. */
   readonly onUnmeasured?: ((reason: string) => void) | undefined;
   readonly onClient?: ((client: ClientReport) => void) | undefined;
   readonly onRound?: ((round: RoundReport) => void) | undefined;
 }
 
 export interface PretrainResult {
-  /** Folder of the cascaded encoder (and the decoder it came with): `epalm build --encoder` takes it. */
+  /** Folder of the cascaded encoder and its decoder, for `epalm build --encoder`. */
   readonly encoder: string;
-  /** Folders of one-block models, where the mode has them. */
+  /** Folders of the one-block models; empty in mode `greedy`. */
   readonly blocks: readonly string[];
   readonly report: string;
   readonly rounds: readonly RoundReport[];
 }
 
 /**
- * Federated pre-training: rounds of local training in the clients' own processes, each followed by the average of what
- * they send, as `config.mode` divides the work; then the cascade. Started again with the same config, it goes on after
- * the last finished round. A client that fails is left out of its round.
+ * Federated pre-training: in each round, clients train in their own processes, and the server averages their updates;
+ * `config.mode` divides the work. At the end, the blocks are stacked. If started again with the same config, it resumes
+ * after the last finished round. A client that fails is left out of its round.
  *
- * @throws invalid_data, invalid_option, not_found, aborted; internal where a round has no answer at all
+ * @throws invalid_data, invalid_option, not_found, aborted; internal if no client of a round returns an update
  */
 export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}): Promise<PretrainResult> {
   const clients = await clientsOf(config);
@@ -68,7 +68,7 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
   if (config.mode === "parallel" && clients.length < config.depth) {
     throw new EpalmError(
       "invalid_option",
-      `depth: ${config.depth} blocks need as many clients in mode 'parallel', got ${clients.length}`,
+      `depth: ${config.depth} blocks require at least ${config.depth} clients in mode 'parallel', got ${clients.length}`,
     );
   }
   const samples = config.samples === undefined ? [] : (await listImages(config.samples)).slice(0, GRID_IMAGES);
@@ -94,7 +94,7 @@ class Pretraining {
     const depth = serverDepth(config.mode, config.depth);
     this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
     this.#done = state?.step ?? 0;
-    // Not before: a config that is refused leaves nothing behind.
+    // After the checks above, so that a rejected config leaves nothing behind.
     mkdirSync(config.output, { recursive: true });
     this.#log = new RoundLog(join(config.output, "rounds.jsonl"), this.#done);
   }
@@ -125,7 +125,7 @@ class Pretraining {
     return { encoder, blocks, report: this.#reportFile, rounds: this.#log.lines };
   }
 
-  /** A client that fails here may be left out of rounds; it does not end the run before it began. */
+  /** A failure of this measurement does not end the run, because failing clients may be left out of rounds. */
   async #compare(): Promise<void> {
     const { config, clients, hooks } = this;
     try {
@@ -159,14 +159,17 @@ class Pretraining {
           reports.push({ kind: "answered", name, block: assignment.block, ...measured });
         } catch (error) {
           if (hooks.signal?.aborted)
-            throw new EpalmError("aborted", "pre-training was stopped; it goes on from its last round");
+            throw new EpalmError(
+              "aborted",
+              "pre-training was stopped; start it again to resume after the last finished round",
+            );
           reports.push({ kind: "left out", name, reason: messageOf(error) });
         }
         hooks.onClient?.(at(reports, reports.length - 1));
       }
     };
     await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
-    // Sums of floats depend on their order: that of the clients, not that of their answers.
+    // Float sums depend on the order: use that of the clients instead of that of their answers.
     updates.sort((a, b) => a.client - b.client);
     const report = { round: number + 1, clients: reports.sort((a, b) => a.name.localeCompare(b.name)) };
     this.#log.add(report);
@@ -203,7 +206,7 @@ class Pretraining {
   ): void {
     if (updates.length === 0) {
       const reason = first?.kind === "left out" ? `${first.name}: ${first.reason}; ` : "";
-      throw new EpalmError("internal", `round ${round}: no client answered: ${reason}see rounds.jsonl`);
+      throw new EpalmError("internal", `round ${round}: no client returned an update: ${reason}see rounds.jsonl`);
     }
     const mean = average(
       updates.map(({ update: { examples, weights }, assignment }) => ({
@@ -214,7 +217,7 @@ class Pretraining {
     for (const [name, tensor] of mean) this.#weights.set(name, tensor);
   }
 
-  /** Of each block's clients, some, in an order that depends on seed and round alone. */
+  /** A sample of each block's clients, which depends only on seed and round. */
   #participants(number: number, stage: Stage): number[] {
     const { participation, seed } = this.config;
     const groups = new Map<number, number[]>();
@@ -243,7 +246,7 @@ class Pretraining {
     return cascade([{ path: "server", config, tensors: this.#weights }], this.config.depth).tensors;
   }
 
-  /** One-block models, whole with their decoder: what pictures are reconstructed with, and `cascade` takes. */
+  /** Writes the one-block models with their decoders, for reconstruction and for `cascade`. */
   #writeBlocks(): string[] {
     const { mode, depth, output } = this.config;
     if (mode === "greedy") return [];
@@ -258,7 +261,7 @@ class Pretraining {
     });
   }
 
-  /** What a client works with, under its names. */
+  /** The tensors that a client receives, under the client's names. */
   #tensorsFor({ toClient }: Assignment): Map<string, Tensor> {
     return new Map(
       Array.from(this.#weights).flatMap(([name, tensor]) => {
@@ -282,7 +285,7 @@ class Pretraining {
     return join(this.config.output, "grids");
   }
 
-  /** Those of earlier sessions of the run, too. */
+  /** All grids of the run, including those of earlier sessions. */
   #grids(): Grid[] {
     if (!existsSync(this.#gridFolder)) return [];
     return readdirSync(this.#gridFolder)
@@ -316,7 +319,7 @@ class Pretraining {
   }
 }
 
-/** Different for every client and round, the same for the same run. */
+/** A seed for each client and round, reproducible from the seed of the run. */
 function seedOf(seed: number, round: number, client: number): number {
   const digest = createHash("sha256").update(`${seed} ${round} ${client}`).digest();
   return digest.readUIntBE(0, 6);

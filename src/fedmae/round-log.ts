@@ -21,15 +21,15 @@ const roundSchema = z.object({
   clients: z.array(z.discriminatedUnion("kind", [answered, leftOut])),
 });
 
-/** What a client did in a round. */
+/** Report of a client in a round. */
 export type ClientReport = z.infer<typeof roundSchema>["clients"][number];
 
-/** A line of `rounds.jsonl`; rounds count from 1, over all stages. */
+/** A line of `rounds.jsonl`; rounds are counted from 1 over all stages. */
 export type RoundReport = z.infer<typeof roundSchema>;
 
-/** `rounds.jsonl`: a JSON object per round. */
+/** The file `rounds.jsonl`, with one JSON object per round. */
 export class RoundLog extends JsonLinesLog<typeof roundSchema> {
-  /** Goes on after `done` rounds: what a killed run wrote of a later one is left out. */
+  /** Resumes after `done` rounds: drops later rounds, which a killed run logged but did not save. */
   constructor(path: string, done: number) {
     super(path, roundSchema, ({ round }) => round <= done);
   }

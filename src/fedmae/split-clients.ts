@@ -4,18 +4,22 @@ import { listImages, listLabelledImages } from "../training/data/list-images.js"
 import { normalNumber } from "../training/distributions.js";
 import type { FedMaeConfig } from "./config.js";
 
-/** Who owns which pictures. */
+/** A client and its images. */
 export interface ClientData {
   readonly name: string;
   readonly images: readonly string[];
 }
 
-/** The clients of a config, in its order; with a divided folder `client-1` and so on. */
+/**
+ * The clients of a config, in its order; those of a divided folder are called `client-1` and so on.
+ *
+ * @throws invalid_option, invalid_data, not_found
+ */
 export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<ClientData[]> {
   if (Array.isArray(clients)) {
     const names = new Set(clients.map(({ name }) => name));
     if (names.size < clients.length) {
-      throw new EpalmError("invalid_option", "clients: two have the same name");
+      throw new EpalmError("invalid_option", "clients: expected unique names, got the same name twice");
     }
     return Promise.all(clients.map(async ({ name, path }) => ({ name, images: await listImages(path) })));
   }
@@ -26,14 +30,14 @@ export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<Client
     if (images.length > 0) return { name: `client-${index + 1}`, images };
     throw new EpalmError(
       "invalid_data",
-      `clients: ${clients.path} leaves client-${index + 1} without pictures: choose fewer clients, a larger alpha or another seed`,
+      `clients: the division of ${clients.path} leaves client-${index + 1} without images: choose fewer clients, a larger alpha or another seed`,
     );
   });
 }
 
 /**
- * Divides each label's pictures among clients by shares drawn from Dirichlet(alpha): the smaller alpha, the less alike
- * the clients (Hsu et al. 2019, arXiv 1909.06335).
+ * Divides the images of each label among clients by shares drawn from Dirichlet(alpha) (Hsu et al. 2019,
+ * arXiv 1909.06335). The smaller alpha is, the more the clients differ.
  */
 export function divide(
   labels: readonly (readonly string[])[],
@@ -59,8 +63,8 @@ export function divide(
 }
 
 /**
- * The logarithm of a draw from a gamma distribution of scale 1 (Marsaglia and Tsang 2000), small shapes by their boost:
- * what a small shape draws is often less than the smallest number above 0.
+ * The logarithm of a draw from a gamma distribution of scale 1 (Marsaglia and Tsang 2000), with their boost for shapes
+ * below 1. It is a logarithm because draws of a small shape often underflow to 0.
  */
 function logGamma(random: Random, shape: number): number {
   if (shape < 1) return logGamma(random, shape + 1) + Math.log(1 - random()) / shape;
