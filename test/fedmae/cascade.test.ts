@@ -6,7 +6,7 @@ import type { Tensor } from "../../src/tensor/tensor.js";
 import { initialMae } from "../../src/training/encoder/initial-mae.js";
 import { tinyConfig } from "../support/tiny-clients.js";
 
-/** A masked auto-encoder whose tensors hold one number each, over and over: the index of its block, plus `value`. */
+/** A masked autoencoder in which all numbers of a tensor are equal: the index of its block plus `value`. */
 function source(
   path: string,
   blocks: number,
@@ -32,7 +32,7 @@ function first(tensors: ReadonlyMap<string, Tensor>, name: string): number {
   return Number(tensors.get(name)?.data[0]);
 }
 
-/** What each block of an encoder was made of. */
+/** The value of each block of an encoder. */
 function blockValues({ config, tensors }: Pick<CascadeSource, "config" | "tensors">): number[] {
   return Array.from({ length: config.num_hidden_layers }, (_, block) =>
     first(tensors, `blocks.${block}.attn.qkv.weight`),
@@ -41,8 +41,8 @@ function blockValues({ config, tensors }: Pick<CascadeSource, "config" | "tensor
 
 const names = Array.from(source("three", 3, 0).tensors.keys());
 
-describe("a mode of federated training", () => {
-  it("parallel: each client has one of the server's blocks as its only one, and trains all it has", () => {
+describe("stagesOf", () => {
+  it("parallel: each client has one block of the server and trains all its tensors", () => {
     const [stage, ...others] = stagesOf("parallel", 3);
     assert.equal(others.length, 0);
     assert.equal(serverDepth("parallel", 3), 3);
@@ -63,7 +63,7 @@ describe("a mode of federated training", () => {
     }
   });
 
-  it("repeat: all clients train the server's only block", () => {
+  it("repeat: all clients train the only block of the server", () => {
     const [stage, ...others] = stagesOf("repeat", 3);
     assert.equal(others.length, 0);
     assert.equal(serverDepth("repeat", 3), 1);
@@ -79,7 +79,7 @@ describe("a mode of federated training", () => {
     }
   });
 
-  it("greedy: each stage trains its block on those below, and the embedding in the first stage only", () => {
+  it("greedy: each stage trains its block on those below, and only the first one the embedding", () => {
     const stages = stagesOf("greedy", 3);
     assert.deepEqual(
       stages.map(({ index }) => index),
@@ -105,7 +105,7 @@ describe("a mode of federated training", () => {
   });
 
   for (const mode of cascadeModes) {
-    it(`${mode}: every tensor of the server is some client's`, () => {
+    it(`${mode}: every tensor of the server belongs to a client`, () => {
       const kept = names.filter((name) => mode !== "repeat" || !/^blocks\.[12]\./.test(name));
       const sent = new Set(
         stagesOf(mode, 3).flatMap(({ assignment }) =>
@@ -118,7 +118,7 @@ describe("a mode of federated training", () => {
 });
 
 describe("cascade", () => {
-  it("stacks checkpoints in the order given, each with all of its blocks", () => {
+  it("stacks all blocks of the checkpoints in the given order", () => {
     const stacked = cascade([source("b", 1, 20), source("a", 2, 10), source("c", 1, 5)]);
     assert.deepEqual(blockValues(stacked), [20, 10, 11, 5]);
     assert.equal(Array.from(stacked.tensors.keys()).filter((name) => /^blocks\.\d+\.norm1\.bias/.test(name)).length, 4);
@@ -130,14 +130,14 @@ describe("cascade", () => {
     assert.deepEqual(blockValues(cascade([source("a", 2, 3)])), [3, 4]);
   });
 
-  it("averages what is in no block, each checkpoint alike", () => {
+  it("averages the tensors outside blocks with equal weights", () => {
     const { tensors } = cascade([source("a", 1, 1), source("b", 3, 4)]);
     for (const name of ["patch_embed.proj.weight", "cls_token", "norm.bias", "decoder_pred.weight", "mask_token"]) {
       assert.equal(first(tensors, name), 2.5, name);
     }
   });
 
-  it("has a decoder only where all have one", () => {
+  it("has a decoder only if all checkpoints have one", () => {
     const sources = [source("a", 1, 1), withoutDecoder(source("b", 1, 2))];
     for (const given of [sources, sources.toReversed()]) {
       const { tensors } = cascade(given);
@@ -148,10 +148,10 @@ describe("cascade", () => {
     }
   });
 
-  it("refuses a depth that the blocks do not add up to, and nothing at all", () => {
+  it("rejects a depth that differs from the number of blocks, and an empty list", () => {
     assert.throws(() => cascade([source("a", 1, 1), source("b", 1, 2)], 3), {
       code: "invalid_option",
-      message: /^depth: the checkpoints have 2 blocks in all, expected 3$/,
+      message: /^depth: expected 2, the number of blocks in the checkpoints, got 3$/,
     });
     assert.throws(() => cascade([]), { code: "invalid_option", message: /at least one checkpoint/ });
   });
@@ -165,7 +165,7 @@ describe("cascade", () => {
     ["decoder_embed.weight", { decoderWidth: 24 }, /expected \[16,16\] as in one\/mae, got \[24,16\]$/],
   ];
   for (const [key, model, message] of differing) {
-    it(`refuses another ${key} by checkpoint and key`, () => {
+    it(`rejects a different ${key} and names checkpoint and key`, () => {
       assert.throws(
         () => cascade([source("one/mae", 1, 1), source("two/mae", 1, 1, model)]),
         (error: Error) => {
@@ -181,7 +181,7 @@ describe("cascade", () => {
     ["hidden_act", "relu"],
     ["qkv_bias", false],
   ] as const) {
-    it(`refuses another ${key}, which no shape shows`, () => {
+    it(`rejects a different ${key}, which no shape reveals`, () => {
       const other = source("two/mae", 1, 1);
       const changed = { ...other, config: { ...other.config, [key]: value } };
       assert.throws(() => cascade([source("one/mae", 1, 1), changed]), {
@@ -193,7 +193,7 @@ describe("cascade", () => {
 });
 
 describe("requireMae", () => {
-  it("takes what has a decoder, and names what has none", () => {
+  it("accepts a model with a decoder and names one without", () => {
     const given = source("whole", 1, 1);
     assert.equal(requireMae(given).decoder_hidden_size, 16);
     const { decoder_hidden_size: _none, ...config } = requireMae(given);

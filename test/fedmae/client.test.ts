@@ -26,7 +26,7 @@ function task(changes: Partial<ClientTask["settings"]> = {}, trained?: readonly 
   };
 }
 
-/** How far weights are from those that the server sent. */
+/** Distance of weights from those that the server sent. */
 function distance(weights: ReadonlyMap<string, Tensor>, start: ReadonlyMap<string, Tensor>): number {
   let squares = 0;
   for (const [name, { data }] of weights) {
@@ -41,7 +41,7 @@ function distance(weights: ReadonlyMap<string, Tensor>, start: ReadonlyMap<strin
 describe("a client", () => {
   before(() => drawStripes(folder, 4, "across"));
 
-  it("learns from its own pictures, and changes nothing that it was sent", async () => {
+  it("learns from its own images without changing the tensors that it was sent", async () => {
     const given = task();
     const before = new Map(Array.from(given.weights, ([name, { data }]) => [name, data.slice()]));
     const update = await trainLocally(given, images);
@@ -51,19 +51,19 @@ describe("a client", () => {
     for (const [name, { data }] of given.weights) assert.deepEqual(data, before.get(name), name);
   });
 
-  it("sends back what is trained, and nothing else", async () => {
+  it("returns only the trained tensors", async () => {
     const names = ["decoder_pred.bias", "decoder_embed.weight", "norm.weight", "patch_embed.proj.bias"];
     const { weights } = await trainLocally(task({}, names), images);
     assert.deepEqual(Array.from(weights.keys()).sort(), names.sort());
   });
 
-  it("gives the same for the same seed", async () => {
+  it("returns the same update for the same seed", async () => {
     const weights = async (seed: number) => (await trainLocally({ ...task(), seed }, images)).weights;
     assert.deepEqual(await weights(1), await weights(1));
     assert.notDeepEqual(await weights(1), await weights(2));
   });
 
-  it("stays nearer to the server's weights, the stronger the proximal term", async () => {
+  it("stays closer to the server's weights with a stronger proximal term", async () => {
     const distances: number[] = [];
     for (const proximal of [0, 1, 100]) {
       const given = task({ proximal });
@@ -76,7 +76,7 @@ describe("a client", () => {
     assert.ok((distances[2] ?? 0) < (distances[0] ?? 0) * 0.8, distances.join(" "));
   });
 
-  it("fails where its loss is no number", async () => {
+  it("fails if its loss is NaN or infinite", async () => {
     const { optimizer } = task().settings;
     const wild = task({ optimizer: { ...optimizer, learningRate: 1e30 } });
     await assert.rejects(trainLocally(wild, images), { code: "diverged" });

@@ -42,7 +42,7 @@ function config(name: string, changes: Changes = {}) {
   return tinyConfig({ clients, ...changes, output: at(name) });
 }
 
-/** Mean over the clients that answered in a round. */
+/** Mean loss of the clients that answered in a round. */
 function lossOf(round: RoundReport | undefined): number {
   const losses = (round?.clients ?? []).flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
   assert.ok(losses.length > 0, "nobody answered");
@@ -58,7 +58,7 @@ describe("federated pre-training", () => {
     ["parallel", 4, 2],
     ["repeat", 4, 1],
   ] as const) {
-    it(`${mode}: lowers the loss, and writes blocks and their cascade`, async () => {
+    it(`${mode}: lowers the loss and writes the blocks and their cascade`, async () => {
       const plans: PretrainPlan[] = [];
       const result = await pretrain(config(mode, { mode, rounds, localEpochs: 2 }), {
         onPlan: (plan) => plans.push(plan),
@@ -95,7 +95,7 @@ describe("federated pre-training", () => {
     });
   }
 
-  it("greedy: lowers the loss of each stage, and never touches the blocks below, nor the embedding", async () => {
+  it("greedy: lowers the loss of each stage without changing the blocks below or the embedding", async () => {
     const settings = config("greedy", { mode: "greedy", rounds: 2, localEpochs: 10 });
     const controller = new AbortController();
     const onRound = ({ round }: RoundReport) => {
@@ -115,7 +115,7 @@ describe("federated pre-training", () => {
     }
   });
 
-  it("sends a client its one block, whatever the depth, and counts the bytes", async () => {
+  it("sends a client only its block, whatever the depth, and counts the bytes", async () => {
     const bytes = async (depth: number) => {
       const settings = {
         clients: { path: at("set"), count: 1, alpha: 1 },
@@ -135,7 +135,7 @@ describe("federated pre-training", () => {
     assert.equal(deep?.examples, 10);
   });
 
-  it("asks as many clients as are to take part", async () => {
+  it("runs only the clients that take part in a round", async () => {
     await drawStripes(at("more", "across"), 8, "across");
     await drawStripes(at("more", "down"), 8, "down");
     const { rounds } = await pretrain(
@@ -152,7 +152,7 @@ describe("federated pre-training", () => {
     );
   });
 
-  it("refuses more blocks than there are clients for, and other settings in the same output", async () => {
+  it("rejects more blocks than clients, and an output folder of a run with other settings", async () => {
     await assert.rejects(pretrain(config("deep", { depth: 3 })), {
       code: "invalid_option",
       message: /^depth: 3 blocks/,
@@ -167,8 +167,8 @@ describe("federated pre-training", () => {
   });
 });
 
-describe("what a client costs", () => {
-  it("is measured beside one of full depth before the first round", async () => {
+describe("the cost of a client", () => {
+  it("is measured together with a client of full depth before the first round", async () => {
     const costs: number[] = [];
     await pretrain(config("compared", { compare: true, rounds: 1, localEpochs: 1 }), {
       onCost: (client, fullDepth) => {
@@ -184,7 +184,7 @@ describe("what a client costs", () => {
 });
 
 describe("a client that fails", () => {
-  it("is left out of its round by name, and the round goes on", async () => {
+  it("is left out of its round by name, and the round continues", async () => {
     mkdirSync(at("broken"));
     writeFileSync(at("broken", "bad.png"), "no picture");
     const [across, down] = clients;
@@ -215,11 +215,11 @@ describe("a client that fails", () => {
     assert.match(readFileSync(report, "utf8"), /its process ended with SIGKILL/);
   });
 
-  it("takes its time only as long as it may; a round without an answer ends the run, and is logged", async () => {
+  it("is stopped at its time limit; a round without updates ends the run and is logged", async () => {
     const slow = config("slow", { mode: "repeat", clientMinutes: 1e-5, localEpochs: 10_000 });
     await assert.rejects(pretrain(slow), {
       code: "internal",
-      message: /round 1: no client answered: across: took more/,
+      message: /round 1: no client returned an update: across: took more/,
     });
     const [round] = readJsonLines<RoundReport>(at("slow", "rounds.jsonl"));
     assert.deepEqual(
@@ -232,8 +232,8 @@ describe("a client that fails", () => {
   });
 });
 
-describe("pre-training that was killed", () => {
-  it("gives the same encoder, bit for bit, as if it had never stopped", async () => {
+describe("pre-training after a kill", () => {
+  it("ends with the same encoder, bit for bit, as an uninterrupted run", async () => {
     const settings = {
       ...tinySettings,
       clients,
@@ -272,7 +272,7 @@ describe("pre-training that was killed", () => {
     assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf));
   });
 
-  it("leaves no client behind that trains for nobody", async () => {
+  it("leaves no client process running when the server is killed", async () => {
     const endless = { ...tinySettings, clients, rounds: 1, localEpochs: 1_000_000, output: "endless" };
     writeFileSync(at("endless.json"), JSON.stringify(endless));
     const server = spawn(process.execPath, [cli, "fedmae", "pretrain", at("endless.json")], {
@@ -283,7 +283,7 @@ describe("pre-training that was killed", () => {
       const found = childrenOf(server.pid);
       return found.length > 0 && found;
     });
-    // A client that has no task yet ends by itself.
+    // A client that has not received a task yet exits by itself.
     await delay(4000);
     assert.ok(orphans.every(isAlive), "a client ended before its server");
     server.kill("SIGKILL");

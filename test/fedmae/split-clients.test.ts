@@ -12,12 +12,12 @@ function randomOf(seed: number) {
   return random;
 }
 
-/** Names of the pictures of some labels. */
+/** Names of the images of several labels. */
 function labelled(...counts: readonly number[]): string[][] {
   return counts.map((count, label) => Array.from({ length: count }, (_, index) => `${label}/${index}`));
 }
 
-/** The share of the client that has most, mean over labels and seeds. */
+/** The largest share of a client, averaged over labels and seeds. */
 function largestShare(alpha: number): number {
   const shares: number[] = [];
   for (let seed = 0; seed < 20; seed++) {
@@ -31,7 +31,7 @@ function largestShare(alpha: number): number {
 }
 
 describe("divide", () => {
-  it("gives each picture to exactly one client", () => {
+  it("assigns each image to exactly one client", () => {
     const given = fc.record({
       counts: fc.array(fc.nat(30), { maxLength: 5 }),
       clients: fc.integer({ min: 1, max: 8 }),
@@ -52,13 +52,13 @@ describe("divide", () => {
     );
   });
 
-  it("is even with a large alpha, and uneven with a small one", () => {
+  it("divides evenly with a large alpha and unevenly with a small one", () => {
     assert.ok(largestShare(1000) < 0.3);
     assert.ok(largestShare(1) > 0.4 && largestShare(1) < 0.7);
     assert.ok(largestShare(0.05) > 0.85);
   });
 
-  it("favours no client, however small alpha is", () => {
+  it("favours no client, even with a tiny alpha", () => {
     for (const alpha of [0.1, 1e-3, 1e-6]) {
       const owned = divide(labelled(...Array.from({ length: 400 }, () => 1)), 4, alpha, randomOf(1));
       for (const images of owned) {
@@ -67,14 +67,14 @@ describe("divide", () => {
     }
   });
 
-  it("is the same for the same seed, and another for another", () => {
+  it("depends only on the seed", () => {
     const once = (seed: number) => divide(labelled(40, 40), 3, 0.5, randomOf(seed));
     assert.deepEqual(once(7), once(7));
     assert.notDeepEqual(once(7), once(8));
   });
 });
 
-describe("the clients of a config", () => {
+describe("clientsOf", () => {
   const folder = temporaryFolder();
   const fill = (path: string, count: number) => {
     mkdirSync(join(folder, path), { recursive: true });
@@ -85,7 +85,7 @@ describe("the clients of a config", () => {
   fill("labelled/.hidden", 3);
   fill("flat", 2);
 
-  it("are folders, each with all folders in it, and nothing hidden", async () => {
+  it("reads the folder of each client recursively, without hidden files", async () => {
     const clients = [
       { name: "a", path: join(folder, "labelled") },
       { name: "b", path: join(folder, "flat") },
@@ -100,7 +100,7 @@ describe("the clients of a config", () => {
     );
   });
 
-  it("are the parts of a divided folder", async () => {
+  it("divides one folder among the clients", async () => {
     const clients = { path: join(folder, "labelled"), count: 3, alpha: 100 };
     const found = await clientsOf(tinyConfig({ clients }));
     assert.deepEqual(
@@ -115,7 +115,7 @@ describe("the clients of a config", () => {
   const at = (name: string) => join(folder, name);
   const refused: readonly (readonly [string, Parameters<typeof tinyConfig>[0]["clients"], string, RegExp])[] = [
     [
-      "share a name",
+      "clients with the same name",
       [
         { name: "a", path: at("flat") },
         { name: "a", path: at("flat") },
@@ -123,18 +123,23 @@ describe("the clients of a config", () => {
       "invalid_option",
       /same name/,
     ],
-    ["have no folder", [{ name: "a", path: at("none") }], "not_found", /none: no such folder/],
-    ["have no pictures", [{ name: "a", path: at("labelled/.hidden/x") }], "not_found", /x: no such folder/],
-    ["would get none", { path: at("labelled"), count: 30, alpha: 1 }, "invalid_data", /leaves client-\d+ without/],
+    ["a client whose folder is missing", [{ name: "a", path: at("none") }], "not_found", /none: no such folder/],
+    ["a client without images", [{ name: "a", path: at("labelled/.hidden/x") }], "not_found", /x: no such folder/],
     [
-      "have pictures without a label",
+      "a division that leaves a client without images",
+      { path: at("labelled"), count: 30, alpha: 1 },
+      "invalid_data",
+      /leaves client-\d+ without/,
+    ],
+    [
+      "images without a label",
       { path: at("flat"), count: 1, alpha: 1 },
       "invalid_data",
-      /0\.png: expected pictures in sub-folders/,
+      /0\.png: expected images in subfolders/,
     ],
   ];
   for (const [what, clients, code, message] of refused) {
-    it(`are refused where they ${what}`, async () => {
+    it(`rejects ${what}`, async () => {
       await assert.rejects(clientsOf(tinyConfig({ ...(clients && { clients }) })), { code, message });
     });
   }

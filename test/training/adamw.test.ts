@@ -114,7 +114,7 @@ function step(
 
 describe("AdamW", () => {
   for (const { what, options, sizes, weights: expected, mean, square } of torchRuns) {
-    it(`steps as torch does: ${what}`, () => {
+    it(`computes the same steps as torch: ${what}`, () => {
       const optimizer = new AdamW(options);
       const weights = weightsOf(start);
       gradients.forEach((gradient, index) => {
@@ -131,13 +131,13 @@ describe("AdamW", () => {
       }
     });
 
-    it(`goes on from its state to the same bits: ${what}`, () => {
+    it(`resumes from its state with the same bits: ${what}`, () => {
       const [whole, first] = [new AdamW(options), new AdamW(options)];
       const [weights, resumed] = [weightsOf(start), weightsOf(start)];
       for (const gradient of gradients) step(whole, weights, gradient, sizes);
       step(first, resumed, gradients[0], sizes);
       const second = new AdamW(options, { steps: first.steps, moments: first.moments });
-      // What the first goes on with is not the second's business.
+      // The second optimizer must not share arrays with the first, which continues.
       step(first, weightsOf(start), gradients[2], sizes);
       for (const gradient of gradients.slice(1)) step(second, resumed, gradient, sizes);
       assert.deepEqual(resumed, weights);
@@ -153,7 +153,7 @@ describe("AdamW", () => {
     assert.deepEqual(weights.get("table")?.data, Float32Array.of(3.5, -7));
   });
 
-  it("refuses a gradient that is not as long as its tensor", () => {
+  it("rejects a gradient that differs from its tensor in length", () => {
     assert.throws(
       () => step(new AdamW(), weightsOf(start), { connector: [1, 2, 3], prompt: [] }, torchRuns[0]?.sizes ?? {}),
       (error) => error instanceof EpalmError && /prompt: expected 2 numbers, got 0/.test(error.message),

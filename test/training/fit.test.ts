@@ -55,7 +55,7 @@ async function weightsAfter(changes: Partial<FitOptions>, checkpoint?: string): 
 }
 
 describe("the training loop", () => {
-  it("adds up the batches of a step, and reports it", async () => {
+  it("sums the batches of a step and reports the step", async () => {
     const reports: FitReport[] = [];
     await weightsAfter({ outputs: ["distance"], onStep: (report) => void reports.push(report) });
     assert.deepEqual(
@@ -77,7 +77,7 @@ describe("the training loop", () => {
     assert.ok(reports.every(({ batches }) => batches.every(({ outputs }) => !("loss" in outputs))));
   });
 
-  it("gives the same weights where the next batches are prepared ahead", async () => {
+  it("gives the same weights if the next batches are prepared ahead", async () => {
     assert.deepEqual(await weightsAfter({ prefetch: true }), await weightsAfter({}));
   });
 
@@ -99,7 +99,7 @@ describe("the training loop", () => {
     }
   });
 
-  it("stops before the next step when the signal fires, and lets the caller save", async () => {
+  it("stops before the next step when the signal fires, after the caller has saved", async () => {
     for (const prefetch of [false, true]) {
       const controller = new AbortController();
       const training = await open();
@@ -120,7 +120,7 @@ describe("the training loop", () => {
     }
   });
 
-  it("fails with the error of a batch that was prepared ahead, when its turn comes", async () => {
+  it("throws the error of a batch that was prepared ahead when the batch is due", async () => {
     const broken = new Error("unreadable");
     const done: number[] = [];
     const failing = weightsAfter({

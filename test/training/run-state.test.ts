@@ -1,4 +1,4 @@
-/** Checkpoints are read after crashes and full disks: what was damaged must not pass as weights. */
+/** Checkpoints are read after crashes and full disks: damaged files must not be accepted as weights. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -31,7 +31,7 @@ const state: RunState = {
   ]),
 };
 
-/** Down to the bits: -0 is not 0 here, and one NaN is not another. */
+/** Compares bits: -0 differs from 0, and NaNs with different bits differ. */
 function bits({ step, fingerprint, weights, moments }: RunState) {
   const hex = (data: Tensor["data"]) => Buffer.from(bytesOf(data)).toString("hex");
   return {
@@ -42,13 +42,13 @@ function bits({ step, fingerprint, weights, moments }: RunState) {
   };
 }
 
-/** What a file holds, or undefined if it was refused properly. */
+/** The state in a file, or undefined if it was rejected with the correct error. */
 function contents(bytes: Uint8Array): ReturnType<typeof bits> | undefined {
   const path = join(folder, "damaged.safetensors");
   writeFileSync(path, bytes);
   try {
     const found = readRunState(path, FINGERPRINT);
-    assert.ok(found, "a file that is there was taken for none");
+    assert.ok(found, "an existing file was read as missing");
     return bits(found);
   } catch (error) {
     assert.ok(error instanceof EpalmError && error.code === "invalid_checkpoint", String(error));
@@ -63,8 +63,8 @@ function written(given: RunState): Buffer {
   return readFileSync(path);
 }
 
-describe("the state of a run", () => {
-  it("comes back bit for bit", () => {
+describe("the run state", () => {
+  it("is read back bit for bit", () => {
     const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
     const floats = (length: number) =>
       fc
@@ -98,11 +98,11 @@ describe("the state of a run", () => {
     );
   });
 
-  it("is none where there is no file", () => {
+  it("is undefined if there is no file", () => {
     assert.equal(readRunState(join(folder, "none.safetensors"), FINGERPRINT), undefined);
   });
 
-  it("is refused, by the name of its file, where it belongs to another run", () => {
+  it("is rejected with the name of its file if it belongs to another run", () => {
     const path = join(folder, "other.safetensors");
     writeRunState(path, state);
     assert.throws(() => readRunState(path, "3f7b"), {
@@ -112,7 +112,7 @@ describe("the state of a run", () => {
     });
   });
 
-  it("is refused where a safetensors file is of another kind", () => {
+  it("is rejected if the safetensors file is not a checkpoint", () => {
     const bytes = readFileSync("test/fixtures/checkpoints/training.safetensors");
     assert.equal(contents(bytes), undefined);
   });
@@ -122,25 +122,25 @@ describe("a damaged checkpoint", () => {
   const original = written(state);
   const whole = bits(state);
   const headerEnd = 8 + Number(original.readBigUInt64LE());
-  /** Blanks that fill the header up: JSON means the same by other white space. */
+  /** The padding of the header, where other white space would not change the JSON. */
   const padding = original.subarray(0, headerEnd).toString("latin1").trimEnd().length;
 
-  it("is what these tests take it for", () => {
+  it("has the layout that these tests assume", () => {
     assert.deepEqual(contents(original), whole);
   });
 
-  it("is refused wherever it is cut", () => {
+  it("is rejected at any length when truncated", () => {
     for (let length = 0; length < original.length; length++) {
       assert.equal(contents(original.subarray(0, length)), undefined, `cut to ${length} bytes`);
     }
   });
 
-  it("is refused with bytes behind its end", () => {
+  it("is rejected with extra bytes at the end", () => {
     assert.equal(contents(Buffer.concat([original, Buffer.alloc(1)])), undefined);
     assert.equal(contents(Buffer.concat([original, original])), undefined);
   });
 
-  it("is refused whichever byte has one flipped bit", () => {
+  it("is rejected with a flipped bit in any byte", () => {
     for (let place = 0; place < original.length; place++) {
       const copy = Buffer.from(original);
       copy.writeUInt8(copy.readUInt8(place) ^ (1 << (place % 8)), place);
@@ -150,7 +150,7 @@ describe("a damaged checkpoint", () => {
     }
   });
 
-  it("never passes as another state, however many bytes changed", () => {
+  it("is never read as another state, however many bytes change", () => {
     const place = fc.nat(original.length - 1);
     const changes = fc.array(fc.tuple(place, fc.nat(255)), { minLength: 1, maxLength: 6 });
     fc.assert(
@@ -164,7 +164,7 @@ describe("a damaged checkpoint", () => {
     );
   });
 
-  it("is refused where the file is well formed, and only the step or the order of its tensors is another", () => {
+  it("is rejected if only the step or the order of the tensors was changed in a valid file", () => {
     const path = join(folder, "whole.safetensors");
     writeRunState(path, state);
     const { tensors, metadata, close } = openSafetensors(path);
@@ -188,7 +188,7 @@ describe("a damaged checkpoint", () => {
 });
 
 describe("writing a checkpoint", () => {
-  it("takes the old one's place", () => {
+  it("replaces the old one", () => {
     const own = temporaryFolder();
     const path = join(own, "checkpoint.safetensors");
     writeRunState(path, state);
@@ -197,19 +197,19 @@ describe("writing a checkpoint", () => {
     assert.deepEqual(readdirSync(own), ["checkpoint.safetensors"]);
   });
 
-  it("leaves the old one, and nothing else, where it fails half-way", () => {
+  it("leaves only the old one if it fails half-way", () => {
     const own = temporaryFolder();
     const path = join(own, "checkpoint.safetensors");
     writeRunState(path, state);
     const before = readFileSync(path);
-    // Of the last tensor that is written, there is less than its shape says.
+    // The last tensor to be written has fewer numbers than its shape requires.
     const short = new Map(state.weights).set("late", tensor([4], [1, 2, 3]));
     assert.throws(() => writeRunState(path, { ...state, step: 121, weights: short }), EpalmError);
     assert.deepEqual(readdirSync(own), ["checkpoint.safetensors"]);
     assert.deepEqual(readFileSync(path), before);
   });
 
-  it("keeps the values of its moment, though training goes on in the same arrays", () => {
+  it("copies the values, although training continues in the same arrays", () => {
     const path = join(folder, "moment.safetensors");
     const data = Float32Array.of(1, 2);
     const weights = new Map<string, Tensor>([["w", { type: "float32", shape: [2], data }]]);

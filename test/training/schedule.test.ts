@@ -37,10 +37,10 @@ describe("learningRateShare", () => {
     ["a run of one step", { ...published, steps: 1, warmupSteps: 0 }, 0, 1],
   ];
   for (const [what, given, step, expected] of cases) {
-    it(`has its closed form at ${what}`, () => near(learningRateShare(given, step), expected, what));
+    it(`matches the closed form at ${what}`, () => near(learningRateShare(given, step), expected, what));
   }
 
-  it("goes up in equal steps, then never up again, between the shares that are named", () => {
+  it("rises in equal steps, then never rises again, and stays between the given shares", () => {
     fc.assert(
       fc.property(schedule, (given) => {
         const { steps, warmupSteps, startShare, endShare } = given;

@@ -26,7 +26,7 @@ const smallest: Settings = {
   adapter: { injectedStates: 6, startLayer: 0, endLayer: 12 },
 };
 
-/** Every key, none with its default. */
+/** All keys, none with its default value. */
 const full: Settings = {
   model: "model",
   output: "runs/full",
@@ -85,7 +85,7 @@ function isObject(value: unknown): value is Settings {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Keys with a value of their own, `a.b`, and keys that hold others. */
+/** Keys with a value, such as `a.b`, and keys that contain others. */
 function keysOf(settings: Settings, prefix = ""): { leaves: string[]; groups: string[] } {
   const found = { leaves: [] as string[], groups: [] as string[] };
   for (const [key, value] of Object.entries(settings)) {
@@ -104,7 +104,7 @@ function at(settings: unknown, key: string): unknown {
   return key.split(".").reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), settings);
 }
 
-/** With another value under `a.b`; undefined takes the key out. */
+/** The config with another value for `a.b`; undefined removes the key. */
 function changed(settings: Settings, key: string, value: unknown): Settings {
   const [first = "", ...rest] = key.split(".");
   const inner = settings[first];
@@ -112,7 +112,7 @@ function changed(settings: Settings, key: string, value: unknown): Settings {
   return Object.fromEntries(Object.entries({ ...settings, [first]: next }).filter(([, one]) => one !== undefined));
 }
 
-/** The keys of the schema itself, as its JSON schema has them. */
+/** The keys of the schema, from its JSON schema. */
 function schemaKeys(schema: unknown, prefix = ""): string[] {
   const properties = at(schema, "properties");
   if (!isObject(properties)) return [prefix];
@@ -121,7 +121,7 @@ function schemaKeys(schema: unknown, prefix = ""): string[] {
   );
 }
 
-/** An error of ours, on one line, that names the file, the key (none: the file as a whole) and the cause. */
+/** Asserts a one-line EpalmError with the file, the key ("": the file as a whole) and the cause. */
 function refusal(path: string, key: string, cause = /./) {
   const place = key === "" ? path : `${path}: '${key}'`;
   return (error: unknown) => {
@@ -142,13 +142,13 @@ function assertRefused(settings: Settings, key: string, cause?: RegExp): void {
 const { leaves, groups } = keysOf(full);
 
 describe("a training config", () => {
-  it("takes every key there is, and paths relative to its file", () => {
+  it("accepts all keys, and resolves paths relative to its file", () => {
     assert.deepEqual(leaves.toSorted(), schemaKeys(z.toJSONSchema(trainingConfigSchema)).toSorted());
     const expected = PATHS.reduce((settings, key) => changed(settings, key, inFolder(String(at(full, key)))), full);
     assert.deepEqual(readTrainingConfig(write(stringify(full))), expected);
   });
 
-  it("says the same in YAML and in JSON", () => {
+  it("is the same in YAML and in JSON", () => {
     for (const settings of [smallest, full]) {
       const yaml = readTrainingConfig(write(stringify(settings), "a.yaml"));
       assert.deepEqual(readTrainingConfig(write(JSON.stringify(settings), "a.json")), yaml);
@@ -163,7 +163,7 @@ describe("a training config", () => {
   });
 
   for (const key of ["", ...groups]) {
-    it(`refuses an unknown key in ${key || "the file"} by its name`, () => {
+    it(`rejects an unknown key in ${key || "the file"} by its name`, () => {
       for (const odd of ["learning_rate", "__proto__", "constructor"]) {
         const group = key === "" ? full : at(full, key);
         assert.ok(isObject(group));
@@ -175,7 +175,7 @@ describe("a training config", () => {
   }
 
   for (const key of [...groups, ...leaves]) {
-    it(`refuses what is no value of '${key}'`, () => {
+    it(`rejects an invalid value of '${key}'`, () => {
       for (const value of [null, [[]], [], isObject(at(full, key)) ? "x" : { a: 1 }]) {
         assertRefused(changed(full, key, value), key === "adapter.tasks" && isDeep(value) ? `${key}[0]` : key);
       }
@@ -196,7 +196,7 @@ describe("a training config", () => {
     "adapter.startLayer",
     "adapter.endLayer",
   ]) {
-    it(`is refused without '${key}'`, () => assertRefused(changed(full, key, undefined), key));
+    it(`is rejected without '${key}'`, () => assertRefused(changed(full, key, undefined), key));
   }
 
   const { POSITIVE_INFINITY: infinite, NaN: noNumber } = Number;
@@ -236,12 +236,12 @@ describe("a training config", () => {
     validationExamples: count,
   };
   for (const [key, values] of Object.entries(outOfRange)) {
-    it(`refuses a '${key}' out of range`, () => {
+    it(`rejects a '${key}' out of range`, () => {
       for (const value of values) assertRefused(changed(full, key, value), key);
     });
   }
 
-  it("refuses a task that there is none of, by its place", () => {
+  it("rejects an unknown task by its index", () => {
     assertRefused(changed(full, "adapter.tasks", ["caption", "retrieval"]), "adapter.tasks[1]", /caption.*vqa/);
   });
 });
@@ -249,26 +249,26 @@ describe("a training config", () => {
 describe("the defaults of a training config", () => {
   const documented = documentedDefaults();
 
-  it("are documented, each key of them, and no other key", () => {
+  it("are documented for exactly the keys of the schema", () => {
     const paths = leaves.filter((key) => key === "model" || key === "output" || key.startsWith("data."));
     assert.deepEqual([...documented.keys(), ...paths].toSorted(), leaves.toSorted());
   });
 
   for (const [key, value] of documented) {
-    it(`are as documented: '${key}' is ${value ?? "left open"}`, () => {
+    it(`are as documented: '${key}' is ${value ?? "not set"}`, () => {
       const given = at(smallest, key);
       assert.deepEqual(at(readTrainingConfig(write(stringify(smallest))), key), given ?? value);
     });
   }
 
-  it("are the same for a group that is left out and one that is empty", () => {
+  it("are the same for a missing and an empty group", () => {
     const empty = { ...smallest, loss: {}, optimizer: {}, schedule: {} };
     assert.deepEqual(readTrainingConfig(write(stringify(empty))), readTrainingConfig(write(stringify(smallest))));
   });
 });
 
 describe("a config file", () => {
-  it("that is not there, or a folder, is not found", () => {
+  it("that is missing, or a folder, is not found", () => {
     for (const path of [inFolder("none.yaml"), folder]) {
       assert.throws(() => readTrainingConfig(path), { name: "EpalmError", code: "not_found" });
     }
@@ -276,17 +276,17 @@ describe("a config file", () => {
 
   const unreadable: readonly (readonly [what: string, content: string])[] = [
     ["is empty", ""],
-    ["is no mapping", "- model\n- output\n"],
+    ["is not a mapping", "- model\n- output\n"],
     ["is neither YAML nor JSON", '{"model": '],
     ["has a key twice", `${stringify(smallest)}model: other\n`],
     ["has several documents", `${stringify(smallest)}---\n${stringify(smallest)}`],
     ["has an alias without an anchor", "model: *other\n"],
     ["is nested without end", "[".repeat(20_000)],
     ["has aliases of aliases", aliases(30)],
-    ["is longer than any config", `${stringify(smallest)}# ${"x".repeat(1024 * 1024)}\n`],
+    ["is too long", `${stringify(smallest)}# ${"x".repeat(1024 * 1024)}\n`],
   ];
   for (const [what, content] of unreadable) {
-    it(`that ${what} is refused by its name`, () => {
+    it(`that ${what} is rejected by its name`, () => {
       const path = write(content);
       assert.throws(
         () => readTrainingConfig(path),
@@ -301,7 +301,7 @@ describe("a config file", () => {
     });
   }
 
-  it("with damage is read as a config, or refused", () => {
+  it("with damage is read as a config or rejected", () => {
     const original = stringify(full);
     const place = fc.nat(original.length);
     const damage = fc.record({
@@ -328,13 +328,13 @@ function isDeep(value: unknown): boolean {
   return Array.isArray(value) && value.length > 0;
 }
 
-/** Two to the power of `depth` items. */
+/** YAML whose aliases expand to two to the power of `depth` items. */
 function aliases(depth: number): string {
   const lines = Array.from({ length: depth }, (_, index) => `a${index + 1}: &a${index + 1} [*a${index}, *a${index}]`);
   return ["a0: &a0 x", ...lines, ""].join("\n");
 }
 
-/** From the table of keys in docs/training.md; undefined where it says in words what the default is. */
+/** Defaults in the table of keys in docs/training.md; undefined if the default is described in words. */
 function documentedDefaults(): Map<string, unknown> {
   const words = ["", "those of the data", "the same", "never", "all", "`states` in the output"];
   const [, section = ""] = readFileSync("docs/training.md", "utf8").split("## Keys");

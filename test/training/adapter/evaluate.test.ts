@@ -19,7 +19,7 @@ function captions(count: number): ScoredExample[] {
 const said = ({ id }: ScoredExample) => `what was said of ${id}`;
 
 describe("predict", () => {
-  it("gives and tells predictions in the order of the data, whichever answer comes first", async () => {
+  it("returns and reports predictions in the order of the data, whichever answer comes first", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.scheduler(),
@@ -52,7 +52,7 @@ describe("predict", () => {
     );
   });
 
-  it("tells a prediction as soon as all before it are there", async () => {
+  it("reports a prediction as soon as all earlier ones are available", async () => {
     const answer: (() => void)[] = [];
     const told: string[] = [];
     const ask = (example: ScoredExample) => new Promise<string>((resolve) => answer.push(() => resolve(said(example))));
@@ -67,7 +67,7 @@ describe("predict", () => {
     await done;
   });
 
-  it("asks nothing more after a failure, and waits for what was asked", async () => {
+  it("sends no further requests after a failure and waits for the running ones", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.scheduler(),
@@ -104,7 +104,7 @@ describe("predict", () => {
     );
   });
 
-  it("passes on what the listener throws, and tells nothing more", async () => {
+  it("throws the error of the listener and reports nothing more", async () => {
     let told = 0;
     const onPrediction = () => {
       told++;
@@ -130,7 +130,7 @@ describe("predict", () => {
   });
 
   for (const concurrency of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    it(`refuses to ask ${concurrency} at a time`, async () => {
+    it(`rejects a concurrency of ${concurrency}`, async () => {
       await assert.rejects(
         predict(captions(2), async () => "", { concurrency }),
         {
@@ -159,7 +159,7 @@ describe("score", () => {
     fc.record({ kind: fc.constant("vqa" as const), question: words, ...common }),
   );
 
-  it("agrees with the metrics of the same pairs, captions and questions apart", () => {
+  it("agrees with the metrics of the same pairs, separately for captions and questions", () => {
     fc.assert(
       fc.property(fc.array(prediction, { maxLength: 12 }), (predictions) => {
         const of = (kind: Prediction["kind"]) => predictions.filter((one) => one.kind === kind);

@@ -35,7 +35,7 @@ const lines: readonly LogLine[] = [1, 2, 3, 4, 5, 6].flatMap((step) =>
 const upTo = (step: number) => lines.filter((line) => line.step <= step);
 const text = (some: readonly LogLine[]) => some.map((line) => `${JSON.stringify(line)}\n`).join("");
 
-/** What a log holds that goes on, after a step, from a file of this content; the file must hold the same. */
+/** The lines of a log that resumes after a step from a file with this content; the file must have the same lines. */
 function resumed(content: string | Uint8Array, step: number): readonly LogLine[] {
   writeFileSync(path, content);
   const log = new RunLog(path, step);
@@ -44,8 +44,8 @@ function resumed(content: string | Uint8Array, step: number): readonly LogLine[]
   return log.lines;
 }
 
-describe("the log of a run", () => {
-  it("has each line on disk as soon as it is added", () => {
+describe("RunLog", () => {
+  it("writes each line to disk at once", () => {
     const own = temporaryFolder();
     const log = new RunLog(join(own, "log.jsonl"), 0);
     assert.equal(readFileSync(join(own, "log.jsonl"), "utf8"), "");
@@ -58,12 +58,12 @@ describe("the log of a run", () => {
   });
 
   for (const step of [0, 1, 2, 3, 6, 100]) {
-    it(`goes on after step ${step} without the lines of later steps`, () => {
+    it(`resumes after step ${step} without the lines of later steps`, () => {
       assert.deepEqual(resumed(text(lines), step), upTo(step));
     });
   }
 
-  it("loses no line but the one that was cut, and goes on with whole ones", () => {
+  it("drops only a truncated line and continues with complete lines", () => {
     const whole = Buffer.from(text(lines));
     const ends = lines.map((_, index) => Buffer.byteLength(text(lines.slice(0, index + 1))) - 1);
     for (let length = 0; length <= whole.length; length++) {
@@ -75,7 +75,7 @@ describe("the log of a run", () => {
     }
   });
 
-  it("ends with the lines of a run that was never stopped, wherever it was killed", () => {
+  it("ends with the lines of an uninterrupted run, wherever it was killed", () => {
     const cut = fc.record({ from: fc.nat(6), length: fc.nat(text(lines).length) });
     fc.assert(
       fc.property(fc.array(cut, { maxLength: 4 }), (kills) => {
@@ -84,7 +84,7 @@ describe("the log of a run", () => {
         for (const { from, length } of [...kills, { from: 6, length: Number.POSITIVE_INFINITY }]) {
           const log = new RunLog(path, done);
           for (const line of lines.filter(({ step }) => step > done)) log.add(line);
-          // A checkpoint is younger than the lines of its steps: the cut comes behind them.
+          // A checkpoint is written after the lines of its steps, so the file can only be cut after them.
           const checkpoint = Math.max(done, from);
           const least = text(upTo(checkpoint)).length;
           writeFileSync(path, readFileSync(path, "utf8").slice(0, Math.max(least, length)));
@@ -122,14 +122,14 @@ describe("the log of a run", () => {
     ],
   ];
   for (const [what, line] of foreign) {
-    it(`leaves out a line of ${what}, and no other`, () => {
+    it(`drops only a line of ${what}`, () => {
       const [first, ...rest] = lines;
       assert.ok(first);
       assert.deepEqual(resumed(`${text([first])}${line}\n${text(rest)}`, 100), lines);
     });
   }
 
-  it("opens, whatever is in the file", () => {
+  it("opens a file with any content", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(9), (bytes, step) => {
         assert.deepEqual(resumed(Buffer.concat([Buffer.from(text(lines)), bytes]), step), upTo(step));

@@ -21,7 +21,7 @@ after(() => rmSync(temporary, { recursive: true, force: true }));
 
 const at = (name: string) => join(temporary, name);
 
-/** Two kinds of each, which anybody tells apart. */
+/** Two easily distinguished kinds of each medium. */
 const kinds = {
   audio: {
     ending: "wav",
@@ -89,16 +89,16 @@ before(async () => {
   await sharp({ create: { width: 20, height: 20, channels: 3, background: "red" } })
     .png()
     .toFile(at("red.png"));
-  // In integers, an answer would depend a little on those beside it.
+  // With int8, answers would depend slightly on the other sequences of their batch.
   const plan = severalModel(at("model"));
   await buildModel({ ...plan, decoder: { ...plan.decoder, precision: "fp32" } });
 });
 
-describe("an adapter for sounds or videos", () => {
+describe("an adapter for audio or video", () => {
   for (const kind of Object.keys(kinds) as Kind[]) {
-    it(`of ${kind} is trained, scored, and put into the model, which then answers with it`, async () => {
+    it(`is trained on ${kind}, scored and installed in the model, which then answers with it`, async () => {
       const plans: TrainingPlan[] = [];
-      // Of the sounds nothing says what they are but the first example.
+      // The config of the audio run has no modality: it comes from the first example.
       const adapter = kind === "audio" ? {} : { modality: kind };
       const path = config(`mine-${kind}`, kind, { install: true }, adapter);
       const result = await trainModel(readTrainingConfig(path), { onPlan: (plan) => plans.push(plan) });
@@ -128,7 +128,7 @@ describe("an adapter for sounds or videos", () => {
       }
     });
 
-    it(`of ${kind} goes on after a stop, and ends with the same weights`, async () => {
+    it(`is trained on ${kind} after a stop, and ends with the same weights`, async () => {
       const whole = readTrainingConfig(config(`whole-${kind}`, kind, { epochs: 3 }, { name: "same" }));
       const expected = await trainModel(whole);
       const path = config(`stopped-${kind}`, kind, { epochs: 3 }, { name: "same", modality: kind });
@@ -150,7 +150,7 @@ describe("an adapter for sounds or videos", () => {
     });
   }
 
-  it("is for the examples of one modality, and leaves others out where told", async () => {
+  it("takes examples of one modality, and skips others on request", async () => {
     writeLines("mixed", [
       { image: "red.png", caption: "red" },
       { audio: "audio-0.wav", caption: "a tone" },
@@ -175,7 +175,7 @@ describe("an adapter for sounds or videos", () => {
     );
   });
 
-  it("is refused by the key that does not fit, with nothing computed", async () => {
+  it("is rejected by the name of the wrong key before anything is computed", async () => {
     const { encoder, otherEncoders: [audio = encoder] = [], ...rest } = severalModel(at("sounds"));
     await buildModel({ ...rest, encoder: audio, adapters: [] });
     const cases = [
@@ -194,16 +194,16 @@ describe("an adapter for sounds or videos", () => {
     assert.ok(!existsSync(at("odd")));
   });
 
-  it("is not trained with files that are something else, or hold no such track", async () => {
+  it("is not trained on files of another type or without the required track", async () => {
     writeFileSync(at("damaged.wav"), readFileSync(at("audio-0.wav")).subarray(0, 30));
     writeFileSync(at("text.wav"), "no sound");
     const cases = [
       [
         { audio: "text.wav" },
-        /bad\.jsonl:1: 'audio': .*text\.wav: expected a sound, or a video with one, got other bytes$/,
+        /bad\.jsonl:1: 'audio': .*text\.wav: expected an audio file, or a video with an audio track, got other bytes$/,
       ],
       [{ audio: "gone.wav" }, /bad\.jsonl:1: 'audio': .*gone\.wav: no such file$/],
-      [{ audio: "red.png" }, /red\.png: expected a sound, or a video with one, got png$/],
+      [{ audio: "red.png" }, /red\.png: expected an audio file, or a video with an audio track, got png$/],
       [{ video: "audio-0.wav" }, /audio-0\.wav: expected a video \(.*\), got wav$/],
       [{ image: "video-0.mp4" }, /video-0\.mp4: expected an image \(.*\), got mp4$/],
       [{ audio: "damaged.wav" }, /damaged\.wav: cannot be decoded: /],

@@ -78,7 +78,7 @@ before(async () => {
 });
 
 describe("training a model's adapter", () => {
-  it("lowers the loss, logs every step, scores every epoch, and writes a report", async () => {
+  it("lowers the loss, logs every step, scores every epoch and writes a report", async () => {
     const plans: TrainingPlan[] = [];
     const result = await trainModel(readTrainingConfig(config("whole", { epochs: 6 })), {
       onPlan: (plan) => plans.push(plan),
@@ -101,7 +101,7 @@ describe("training a model's adapter", () => {
   });
 
   it("gives the same weights, bit for bit, after kill -9 at any moment", async () => {
-    // Without validation there is little between the steps: the kill hits steps and checkpoints.
+    // Without validation, little happens between the steps, so that the kill hits steps and checkpoints.
     const data = { train: { path: "train.jsonl" } };
     const changes = {
       data,
@@ -127,14 +127,14 @@ describe("training a model's adapter", () => {
     assert.deepEqual(losses("killed"), losses("unstopped"));
   });
 
-  it("refuses to go on with a checkpoint of other settings", async () => {
+  it("does not resume from a checkpoint of other settings", async () => {
     await assert.rejects(trainModel(readTrainingConfig(config("whole", { epochs: 6, seed: 1 }))), {
       code: "invalid_option",
       message: /belongs to a run with another config/,
     });
   });
 
-  it("names a bad line before anything is computed, and leaves it out on request", async () => {
+  it("names a bad line before anything is computed, and skips it on request", async () => {
     const good = readFileSync(join(temporary, "train.jsonl"), "utf8");
     writeFileSync(join(temporary, "bad.jsonl"), `{"image": "pictures/none.png", "caption": "x"}\n${good}`);
     const changes = { data: { train: { path: "bad.jsonl" } }, epochs: 1 };
@@ -151,7 +151,7 @@ describe("training a model's adapter", () => {
     assert.equal(plans[0]?.examples, 18);
   });
 
-  it("looks at no picture when blind, and at augmented ones where told", async () => {
+  it("encodes no image for the text-only baseline, and augmented ones on request", async () => {
     await trainModel(readTrainingConfig(config("blind", { epochs: 1, blind: true })));
     assert.ok(!existsSync(join(temporary, "blind", "states")));
     await trainModel(readTrainingConfig(config("augmented", { epochs: 1, augmentations: 2 })));
@@ -163,7 +163,7 @@ describe("training a model's adapter", () => {
     assert.notDeepEqual(adapterBytes("blind"), adapterBytes("augmented"));
   });
 
-  it("puts the adapter into the model folder, which then answers with it", async () => {
+  it("installs the adapter in the model folder, which then answers with it", async () => {
     await trainModel(readTrainingConfig(config("mine", { epochs: 1, install: true })));
     const model = await load(join(temporary, "model"));
     try {
@@ -182,7 +182,7 @@ describe("training a model's adapter", () => {
   });
 });
 
-/** The log may be read while half a line is written. */
+/** The last line of the log may still be incomplete when it is read. */
 function safely(look: () => boolean): boolean {
   try {
     return look();

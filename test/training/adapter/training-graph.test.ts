@@ -47,7 +47,7 @@ describe("training graph against torch", () => {
   }
 });
 
-/** The reference's optimizer; its batch's loss is the mean over its examples. */
+/** The optimizer of the reference, where the loss of a batch is the mean over its examples. */
 async function checkSteps(model: GoldenModel, session: Session): Promise<void> {
   const optimizer = new AdamW(torchDefaults);
   const weights = new Map(
@@ -55,7 +55,7 @@ async function checkSteps(model: GoldenModel, session: Session): Promise<void> {
   );
   const names = Array.from(weights.keys());
   for (let step = 0; step < 3; step++) {
-    // A session may keep what it was given: tensors are new for each run.
+    // A session may keep the tensors it received, so each run gets new ones.
     const trained = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
     const results = await session.run({ ...modelFeeds(model), ...trained }, ["loss", ...names.map(gradientName)]);
     const close = (found: string, expected: string) =>
@@ -74,7 +74,7 @@ async function checkSteps(model: GoldenModel, session: Session): Promise<void> {
   }
 }
 
-/** Where the slot appears and where it is left alone, in decoders of six layers. */
+/** Layers from which the slot exists and is no longer overwritten, in decoders of six layers. */
 const places = [
   { startLayer: 0, endLayer: 6 },
   { startLayer: 2, endLayer: 5 },
@@ -115,7 +115,7 @@ for (const name of ["opt-6states-mlp10", "opt-post-norm-projected", "llama-share
   });
 }
 
-/** Cross-entropy of each text token but the first, by the graph that serves. */
+/** Cross-entropy of each text token except the first, computed by the serving graph. */
 async function decoderLosses(
   model: GoldenModel,
   decoder: Session,
@@ -144,7 +144,7 @@ async function runAdapter({ adapter, states }: GoldenModel, shape: DecoderShape,
   return { perception: results.perception as Tensor, prompt: results.soft_prompt as Tensor };
 }
 
-/** Places of text tokens that have another before them. */
+/** Indices of the text tokens except the first. */
 function scoredPlaces(mask: Tensor): { row: number; place: number }[] {
   const length = mask.shape[1] ?? 0;
   const isText = Array.from(mask.data as BigInt64Array, (value) => value !== 0n);
@@ -159,7 +159,7 @@ describe("training graph", () => {
     model = await openGoldenModel("opt-6states-mlp10");
   });
 
-  it("puts out a gradient for each trained tensor, and for nothing else", () => {
+  it("has a gradient output for exactly the trained tensors", () => {
     const trained = ["connector.1.weight", "connector.1.bias"];
     const options = graphOptions(model);
     const graph = model.graph((g, backbone) => {
@@ -176,7 +176,7 @@ describe("training graph", () => {
     );
   });
 
-  it("scores the vocabulary only where there is a target", () => {
+  it("computes logits only where there is a target", () => {
     const graph = model.graph((g, backbone) => {
       const { vocabulary } = backbone.shape;
       const built = trainingGraph(g, backbone, { ...graphOptions(model), labelSmoothing: 0.1 });
@@ -189,7 +189,7 @@ describe("training graph", () => {
     assert.ok(graph.nodes.some(({ op }) => op === "SoftmaxCrossEntropyLoss"));
   });
 
-  it("scores part of a text: the loss is the weighted sum of those tokens", async () => {
+  it("can score part of a text: the loss is the weighted sum of these tokens", async () => {
     const graph = model.graph((g, backbone) => trainingGraph(g, backbone, graphOptions(model)));
     const weightOf = (row: number, place: number) => (place < 4 + row ? 0 : 0.5 * place);
     await withSession(graph, async (session) => {
@@ -211,7 +211,7 @@ describe("training graph", () => {
     });
   });
 
-  it("has gradients that add up over parts of a text", async () => {
+  it("has gradients that are additive over parts of a text", async () => {
     const graph = model.graph((g, backbone) => trainingGraph(g, backbone, graphOptions(model)));
     const names = Array.from(model.adapter.tensors.keys(), gradientName);
     await withSession(graph, async (session) => {
@@ -229,17 +229,17 @@ describe("training graph", () => {
     });
   });
 
-  it("refuses a batch in which nothing is scored", () => {
+  it("rejects a batch without scored tokens", () => {
     assert.throws(
       () => modelFeeds(model, undefined, () => 0),
       (error) =>
         error instanceof EpalmError &&
         error.code === "invalid_option" &&
-        /no token of its 3 texts is scored/.test(error.message),
+        /expected a token with a weight above 0 in its 3 texts, got none/.test(error.message),
     );
   });
 
-  it("spreads a share of each target's probability over the vocabulary", async () => {
+  it("spreads a fraction of each target's probability over the vocabulary", async () => {
     const share = 0.2;
     const graph = model.graph((g, backbone) =>
       lossGraph(g, backbone, { ...graphOptions(model), labelSmoothing: share }),
@@ -267,7 +267,7 @@ describe("training graph", () => {
     },
   ] as const;
   for (const { what, settings, ...options } of slopes) {
-    it(`has the slope of its loss ${what}`, async () => {
+    it(`has the gradient of its loss ${what}`, async () => {
       const own = { ...model.adapter.settings, ...settings };
       const graph = model.graph((g, backbone) =>
         trainingGraph(g, backbone, { ...graphOptions(model, own), ...options }),
@@ -285,7 +285,7 @@ function meanOverVocabulary({ golden, texts, adapter }: GoldenModel): number[] {
   const logits = golden("logits");
   const [, width = 0, vocabulary = 0] = logits.shape;
   return scoredPlaces(texts.mask).map(({ row, place }) => {
-    // [slot, soft tokens, text]: the token before says what it expects.
+    // Rows are [slot, soft tokens, text]; the token before the target predicts it.
     const at = row * width + adapter.settings.promptLength + place;
     const scores = Array.from(logits.data.subarray(at * vocabulary, (at + 1) * vocabulary), Number);
     const normalizer = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0));
@@ -293,7 +293,7 @@ function meanOverVocabulary({ golden, texts, adapter }: GoldenModel): number[] {
   });
 }
 
-/** The gradient's length, and the loss's central difference over a short way along it. */
+/** The norm of the gradient, and the central difference of the loss over a short distance along it. */
 async function slopeAlongGradient(model: GoldenModel, session: Session, feeds: Feeds) {
   const names = Array.from(model.adapter.tensors.keys());
   const results = await session.run(feeds, names.map(gradientName));

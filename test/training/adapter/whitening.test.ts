@@ -18,7 +18,7 @@ const settings = (sharedConnector: boolean): AdapterSettings => ({
   promptForm: "table",
 });
 
-/** Directions of very different sizes, far from nought, and not along the axes. */
+/** States with directions of very different variances, not parallel to the axes, and a mean far from zero. */
 function examples(): Float32Array[] {
   const [random = Math.random] = randomStreams(5, 1);
   return Array.from({ length: EXAMPLES }, () => {
@@ -37,7 +37,7 @@ const batchOf = (rows: readonly Float32Array[]): Tensor => ({
 });
 
 describe("whitened states", () => {
-  it("have mean 0, and a covariance near 1 in the directions that vary", () => {
+  it("have mean 0 and a covariance near 1 in the directions that vary", () => {
     const { data } = Whitening.measure(examples(), WIDTH, settings(false)).whitened(batchOf(examples()));
     const values = (at: number) => Array.from({ length: EXAMPLES }, (_, row) => Number(data[row * DEPTH * WIDTH + at]));
     for (let a = WIDTH; a < DEPTH * WIDTH; a++) {
@@ -46,21 +46,21 @@ describe("whitened states", () => {
       for (let b = a; b < Math.ceil((a + 1) / WIDTH) * WIDTH; b++) {
         const other = values(b);
         const covariance = own.reduce((sum, value, i) => sum + value * (other[i] as number), 0) / EXAMPLES;
-        // Before, variances are 1.3 beside 130; what is added to each leaves the small ones below 1.
+        // The original variances are 1.3 and 130; because of the ridge, the small ones stay below 1.
         const isRight = a === b ? covariance > 0.4 && covariance < 1.01 : Math.abs(covariance) < 0.2;
         assert.ok(isRight, `${a}, ${b}: ${covariance}`);
       }
     }
   });
 
-  it("leave states that are not injected as they are", () => {
+  it("leave states that are not injected unchanged", () => {
     const states = batchOf(examples());
     const { data } = Whitening.measure(examples(), WIDTH, settings(false)).whitened(states);
     assert.deepEqual(data.slice(0, WIDTH), states.data.slice(0, WIDTH));
   });
 
   for (const shared of [false, true]) {
-    it(`go through an adapter to where states as they are go${shared ? ", with one connector for all" : ""}`, () => {
+    it(`give the same result with a converted adapter as unmodified states${shared ? ", with one connector for all" : ""}`, () => {
       const whitening = Whitening.measure(examples(), WIDTH, settings(shared));
       const [random = Math.random] = randomStreams(8, 1);
       const adapter = initialAdapter(settings(shared), widths, random);
@@ -73,7 +73,7 @@ describe("whitened states", () => {
     });
   }
 
-  it("are finite where all states are the same", () => {
+  it("are finite if all states are equal", () => {
     const same = examples().map(() => new Float32Array(DEPTH * WIDTH).fill(3));
     const { data } = Whitening.measure(same, WIDTH, settings(false)).whitened(batchOf(same.slice(0, 2)));
     assert.ok(data.slice(WIDTH, DEPTH * WIDTH).every((value) => Math.abs(Number(value)) < 1e-6));

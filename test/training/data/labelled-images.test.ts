@@ -12,7 +12,7 @@ for (const path of ["set/red/a.png", "set/red/deep/b.jpg", "set/blue/c.png", "se
   writeFileSync(join(folder, path), "");
 }
 
-describe("labelled pictures", () => {
+describe("labelled images", () => {
   const expected = [
     ["set/blue/c.png", "blue"],
     ["set/red/a.png", "red"],
@@ -27,7 +27,7 @@ describe("labelled pictures", () => {
     "a path from here, with a dot": `./${relative(process.cwd(), join(folder, "set"))}`,
   };
   for (const [what, path] of Object.entries(spellings)) {
-    it(`have the name of their sub-folder, however the folder is spelt: ${what}`, async () => {
+    it(`are labelled with the name of their subfolder, however the folder is spelt: ${what}`, async () => {
       const images = await readLabelledImages([path]);
       assert.deepEqual(
         images.map((image) => [relative(folder, image.path), image.labels.label]),
@@ -36,7 +36,7 @@ describe("labelled pictures", () => {
     });
   }
 
-  it("have several aspects in JSON lines, and paths relative to their file", async () => {
+  it("have several attributes in JSON lines, and paths relative to their file", async () => {
     const file = join(folder, "lines.jsonl");
     const lines = [
       { image: "set/red/a.png", labels: { object: "apple", "back ground": "red" } },
@@ -62,56 +62,56 @@ describe("labelled pictures", () => {
   });
 
   const bad: readonly (readonly [what: string, text: string, message: RegExp])[] = [
-    ["no JSON", '{"image": "a.png", "labels": {}}\n{', /bad\.jsonl:2: is not JSON/],
+    ["a line that is not JSON", '{"image": "a.png", "labels": {}}\n{', /bad\.jsonl:2: is not JSON/],
     ["no labels", '{"image": "a.png"}', /bad\.jsonl:1: /],
     ["a key that is unknown", '{"image": "a.png", "labels": {}, "label": "x"}', /bad\.jsonl:1: .*label/],
-    ["a label that is no text", '{"image": "a.png", "labels": {"a": 1}}', /bad\.jsonl:1: /],
+    ["a label that is not a string", '{"image": "a.png", "labels": {"a": 1}}', /bad\.jsonl:1: /],
     [
-      "a region outside of the picture",
+      "a region outside the image",
       '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0, 0, 1, 2]}]}',
       /bad\.jsonl:1: /,
     ],
     [
-      "a region without an inside",
+      "an empty region",
       '{"image": "a.png", "labels": {}, "regions": [{"label": "x", "box": [0.5, 0, 0.5, 1]}]}',
       /bad\.jsonl:1: 'regions\[0\]\.box': expected/,
     ],
-    ["an aspect that could be a path", '{"image": "a.png", "labels": {"a/../b": "x"}}', /bad\.jsonl:1: /],
+    ["an attribute that could be a path", '{"image": "a.png", "labels": {"a/../b": "x"}}', /bad\.jsonl:1: /],
   ];
   for (const [what, text, message] of bad) {
-    it(`are refused by file and line: ${what}`, async () => {
+    it(`are rejected by file and line: ${what}`, async () => {
       const file = join(folder, "bad.jsonl");
       writeFileSync(file, text);
       await assert.rejects(readLabelledImages([file]), { code: "invalid_data", message });
     });
   }
 
-  it("are refused where there are none, or none with a label", async () => {
+  it("are rejected if there are none, or none with a label", async () => {
     await assert.rejects(readLabelledImages([join(folder, "none")]), { code: "not_found" });
     await assert.rejects(readLabelledImages([join(folder, "set/blue")]), {
       code: "invalid_data",
-      message: /c\.png: expected pictures in sub-folders/,
+      message: /c\.png: expected images in subfolders/,
     });
   });
 });
 
-describe("what training pictures teach", () => {
+describe("trainingClasses", () => {
   const image = (labels: Record<string, string>) => ({ path: "x", labels });
   const [red, blue] = [image({ colour: "red" }), image({ colour: "blue" })];
 
-  it("is their labels, whatever labels a test adds", () => {
+  it("returns the labels of the training images, whatever labels a test adds", () => {
     const classes = trainingClasses([red, blue], [image({ colour: "green" })]);
     assert.deepEqual(Object.fromEntries(classes), { colour: ["blue", "red"] });
   });
 
-  it("is refused where there is nothing to tell apart, or a test asks for more", () => {
+  it("rejects attributes with a single label, and attributes that only the test has", () => {
     assert.throws(() => trainingClasses([], [red]), {
       code: "invalid_data",
-      message: /expected some, got none/,
+      message: /expected at least one label, got none/,
     });
     assert.throws(() => trainingClasses([red, red], [red]), {
       code: "invalid_data",
-      message: /'colour' at least, got 1/,
+      message: /at least two labels of 'colour', got 1/,
     });
     assert.throws(() => trainingClasses([red, blue], [image({ shape: "round" })]), {
       code: "invalid_data",

@@ -28,7 +28,7 @@ before(async () => {
 });
 
 describe("JSON lines", () => {
-  it("give captions and questions, paths relative to the file", async () => {
+  it("contain captions and questions, with paths relative to the file", async () => {
     const lines = [
       '\uFEFF{"image": "a.png", "caption": " red "}',
       "",
@@ -50,19 +50,23 @@ describe("JSON lines", () => {
   });
 
   const bad: [string, string, RegExp][] = [
-    ["that are no JSON", "{image", /is not JSON/],
+    ["that are not JSON", "{image", /is not JSON/],
     ["with unknown keys", '{"image": "a.png", "caption": "x", "captoin": "y"}', /captoin/],
     ["without a medium", '{"caption": "x"}', /expected one of 'image', 'audio', 'video', got 0/],
     ["with two media", '{"image": "a.png", "audio": "a.wav", "caption": "x"}', /got 2/],
-    ["without a text", '{"image": "a.png"}', /expected 'caption', or 'question' and 'answer', got neither/],
-    ["with an empty caption", '{"image": "a.png", "caption": " "}', /expected a text/],
+    [
+      "without a caption or question",
+      '{"image": "a.png"}',
+      /expected 'caption', or 'question' and 'answer', got neither/,
+    ],
+    ["with an empty caption", '{"image": "a.png", "caption": " "}', /expected a non-empty string/],
     ["with a question and no answer", '{"image": "a.png", "question": "x"}', /got 'question'/],
-    ["with a missing picture", '{"image": "gone.png", "caption": "x"}', /gone\.png: no such file/],
-    ["with a picture that is none", '{"image": "text.png", "caption": "x"}', /expected an image/],
-    ["with sound where pictures are taken", '{"audio": "a.png", "caption": "x"}', /expected 'image'/],
+    ["with a missing image", '{"image": "gone.png", "caption": "x"}', /gone\.png: no such file/],
+    ["with a file that is not an image", '{"image": "text.png", "caption": "x"}', /expected an image/],
+    ["with audio where images are expected", '{"audio": "a.png", "caption": "x"}', /expected 'image'/],
   ];
   for (const [what, line, cause] of bad) {
-    it(`${what} are refused by file, line and cause, or skipped`, async () => {
+    it(`${what} are rejected by file, line and cause, or skipped`, async () => {
       const path = write("bad.jsonl", `{"image": "a.png", "caption": "x"}\n${line}\n`);
       const options = { modalities: ["image"] } as const;
       await assert.rejects(readDataSet({ path }, options), (error: Error & { code?: string }) => {
@@ -80,14 +84,14 @@ describe("JSON lines", () => {
     });
   }
 
-  it("of nothing good are refused even where bad ones are skipped", async () => {
+  it("without a good example are rejected even if bad ones are skipped", async () => {
     const path = write("none.jsonl", "{}\n");
     await assert.rejects(readDataSet({ path }, { skipBad: true }), { code: "invalid_data" });
   });
 });
 
 describe("public formats", () => {
-  it("COCO captions give each image with all its captions", async () => {
+  it("COCO captions contain each image with all its captions", async () => {
     const images = [{ id: 7, file_name: "a.png" }];
     const annotations = [
       { image_id: 7, caption: "one" },
@@ -99,10 +103,10 @@ describe("public formats", () => {
       [["one", "two"]],
     );
     const path = write("lost.json", { images, annotations: [...annotations, { image_id: 8, caption: "x" }] });
-    await assert.rejects(readDataSet({ path }), /image 8: has captions, but is not among the images/);
+    await assert.rejects(readDataSet({ path }), /image 8: has captions, but is not listed in 'images'/);
   });
 
-  it("VQA v2 joins questions, answers and the published names of pictures", async () => {
+  it("VQA v2 joins questions, answers and the published names of images", async () => {
     const questions = [{ question_id: 1, image_id: 42, question: "what?" }];
     const path = write("questions.json", { data_subtype: "val2014", questions });
     const answers = [{ answer: "red" }, { answer: "pink" }];
@@ -114,20 +118,20 @@ describe("public formats", () => {
     );
   });
 
-  it("folders pair pictures with texts of their name, also below", async () => {
+  it("folders pair media with .txt files of the same name, also in subfolders", async () => {
     const { examples } = await readDataSet({ path: at("pairs") });
     assert.deepEqual(examples.map((example) => example.kind === "caption" && example.captions).sort(), [
       ["first", "second"],
       ["third"],
     ]);
     write("pairs/lonely.txt", "x");
-    await assert.rejects(readDataSet({ path: at("pairs") }), /lonely\.txt: has no medium of its name/);
+    await assert.rejects(readDataSet({ path: at("pairs") }), /lonely\.txt: expected a media file of the same name/);
   });
 
-  it("refuse settings that they do not have", async () => {
+  it("reject settings that do not apply to them", async () => {
     await assert.rejects(readDataSet({ path: at("good.jsonl"), media: folder }), {
       code: "invalid_option",
-      message: /'media' is no setting of json-lines/,
+      message: /'media' does not apply to json-lines/,
     });
   });
 });

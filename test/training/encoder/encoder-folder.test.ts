@@ -14,19 +14,19 @@ import { filesOf, temporaryFolder, tensorsOf } from "../../support/tiny-clients.
 
 const golden = "test/fixtures/goldens/mae-one-block/mae";
 const facebook = "test/fixtures/mae-facebook";
-/** What a bare file does not say. */
+/** Properties that a single file does not contain. */
 const heads = { heads: 4, decoderHeads: 4 };
 const folder = temporaryFolder();
 
 const isDecoder = (name: string) => /^(decoder_|mask_token)/.test(name);
 
-/** Names, shapes and every number are the same. */
+/** Asserts that names, shapes and all numbers are equal. */
 function assertSame(found: ReadonlyMap<string, Tensor>, expected: ReadonlyMap<string, Tensor>): void {
   assert.deepEqual(Array.from(found.keys()).sort(), Array.from(expected.keys()).sort());
   for (const [name, tensor] of expected) assert.deepEqual(found.get(name), tensor, name);
 }
 
-/** Writes tensors as a bare file. */
+/** Writes tensors as a single file. */
 function bareFile(name: string, tensors: ReadonlyMap<string, Tensor>): string {
   const path = join(folder, `${name}.safetensors`);
   writeSafetensors(
@@ -37,7 +37,7 @@ function bareFile(name: string, tensors: ReadonlyMap<string, Tensor>): string {
   return path;
 }
 
-describe("a masked auto-encoder of Hugging Face", () => {
+describe("a masked autoencoder of Hugging Face", () => {
   it("is read under published names, with queries, keys and values joined", async () => {
     const { config, tensors } = await readEncoderFolder(golden);
     const theirs = tensorsOf(join(golden, "model.safetensors"));
@@ -62,7 +62,7 @@ describe("a masked auto-encoder of Hugging Face", () => {
     assert.equal(count(tensors), count(theirs));
   });
 
-  it("is written with published names, and read again as it was", async () => {
+  it("is written with published names and read again unchanged", async () => {
     const read = await readEncoderFolder(golden);
     const [once, twice] = [join(folder, "once"), join(folder, "twice")];
     writeEncoderFolder(once, read);
@@ -77,7 +77,7 @@ describe("a masked auto-encoder of Hugging Face", () => {
 });
 
 describe("a checkpoint of facebookresearch/mae", () => {
-  it("holds the same tensors, and its sizes are those of its tensors", async () => {
+  it("has the same tensors, and sizes derived from them", async () => {
     const [theirs, same] = await Promise.all([
       readEncoderFolder(join(facebook, "full.pth"), heads),
       readEncoderFolder(golden),
@@ -87,7 +87,7 @@ describe("a checkpoint of facebookresearch/mae", () => {
   });
 
   for (const name of ["encoder.pth", "fine-tuned.pth"]) {
-    it(`is an encoder in ${name}`, async () => {
+    it(`is read as an encoder from ${name}`, async () => {
       const [theirs, same] = await Promise.all([
         readEncoderFolder(join(facebook, name), heads),
         readEncoderFolder(golden),
@@ -102,7 +102,7 @@ describe("a checkpoint of facebookresearch/mae", () => {
   }
 });
 
-describe("what is no encoder", async () => {
+describe("readEncoderFolder", async () => {
   const { tensors } = await readEncoderFolder(golden);
   const without = (name: string) => new Map(Array.from(tensors).filter(([key]) => key !== name));
   const emptyFolder = join(folder, "empty");
@@ -154,14 +154,14 @@ describe("what is no encoder", async () => {
     ],
   ];
   for (const [what, path, code, message] of cases) {
-    it(`is refused by name: ${what}`, async () => {
+    it(`rejects and names ${what}`, async () => {
       await assert.rejects(readEncoderFolder(path, heads), { name: "EpalmError", code, message });
     });
   }
 });
 
-describe("an encoder for pictures of another size", () => {
-  it("has interpolated positions, in the decoder too, and is otherwise the same", async () => {
+describe("resizeEncoder", () => {
+  it("interpolates positions, also in the decoder, and changes nothing else", async () => {
     const given = await readEncoderFolder(golden);
     const { config, tensors } = resizeEncoder(given, 48);
     assert.equal(config.image_size, 48);
@@ -172,7 +172,7 @@ describe("an encoder for pictures of another size", () => {
     }
   });
 
-  it("is refused where patches do not divide it, and where positions are no square", async () => {
+  it("rejects a size that the patches do not divide, and positions that are not a square", async () => {
     const given = await readEncoderFolder(golden);
     assert.throws(() => resizeEncoder(given, 30), {
       code: "unsupported_architecture",

@@ -86,7 +86,7 @@ interface EpochLine {
 const epochsOf = (name: string) => readJsonLines<EpochLine>(at(name, "epochs.jsonl"));
 
 describe("fine-tuning", () => {
-  it("learns to tell two colours apart, and writes an encoder without decoder", async () => {
+  it("learns to distinguish two colours and writes an encoder without decoder", async () => {
     const seen: number[] = [];
     const accuracies = await finetune(encoder(), options("whole"), { onEpoch: (epoch) => seen.push(epoch) });
     assert.deepEqual(Object.fromEntries(accuracies), { label: 1 });
@@ -109,7 +109,7 @@ describe("fine-tuning", () => {
     }
   });
 
-  it("says the same when it is started again, and computes nothing", async () => {
+  it("returns the same result when started again, without any training", async () => {
     const accuracies = await finetune(encoder(), options("whole"), { onStep: () => assert.fail("a step") });
     assert.deepEqual(Object.fromEntries(accuracies), { label: 1 });
   });
@@ -119,7 +119,7 @@ describe("fine-tuning", () => {
     [1, /^(head|norm|blocks\.1)\./],
     [2, /^(head|norm|blocks|patch_embed|cls_token)\b/],
   ] as const) {
-    it(`trains the last ${trainedBlocks} blocks, and leaves the others bit for bit`, async () => {
+    it(`trains the last ${trainedBlocks} blocks and leaves the others unchanged`, async () => {
       const name = `last-${trainedBlocks}`;
       await finetune(encoder(), options(name, { trainedBlocks, epochs: 2 }));
       const given = encoder().tensors;
@@ -130,7 +130,7 @@ describe("fine-tuning", () => {
     });
   }
 
-  it("learns several aspects at once, from pictures that do not all have them", async () => {
+  it("learns several attributes at once from images that do not all have them", async () => {
     const lines: string[] = [];
     for (const [index, { path, labels }] of training.entries()) {
       const attributes = {
@@ -151,7 +151,7 @@ describe("fine-tuning", () => {
     );
   });
 
-  it("learns what is where, from regions", async () => {
+  it("learns to classify patches from regions", async () => {
     const sides = [0, 1, 2, 3, 4, 5].map((index) => ({
       path: at("sides", `${index}.png`),
       labels: { colour: index % 2 === 0 ? "red" : "blue" },
@@ -175,7 +175,7 @@ describe("fine-tuning", () => {
     for (const moved of [{ mirror: true }, { leastArea: 0.5 }]) {
       await assert.rejects(finetune(encoder(), options("moved", { ...settings, ...moved })), {
         code: "invalid_option",
-        message: /no crops and no mirrors/,
+        message: /no crops and no mirroring/,
       });
     }
     const named = images.map(({ path, labels }) => ({ path, labels: { regions: labels.colour ?? "" } }));
@@ -185,7 +185,7 @@ describe("fine-tuning", () => {
     });
   });
 
-  it("counts a label that only the test has as a mistake", async () => {
+  it("counts a label that only test images have as an error", async () => {
     await drawPicture(at("green.png"), 16, () => [20, 200, 20]);
     const green: LabelledImage[] = [0, 1].map(() => ({
       path: at("green.png"),
@@ -195,7 +195,7 @@ describe("fine-tuning", () => {
     assert.equal(accuracies.get("label"), 6 / 8);
   });
 
-  it("learns lower blocks more slowly where told", async () => {
+  it("trains lower blocks more slowly with a layer decay", async () => {
     const change = (name: string, tensor: string) => {
       const values = (tensors: ReadonlyMap<string, Tensor>) => Array.from(tensors.get(tensor)?.data ?? [], Number);
       const given = values(encoder().tensors);
@@ -213,7 +213,7 @@ describe("fine-tuning", () => {
     }
   });
 
-  it("goes on after a stop within an epoch as if there had been none", async () => {
+  it("ends with the same encoder after a stop within an epoch", async () => {
     const controller = new AbortController();
     const stopped = finetune(encoder(), options("stopped"), {
       signal: controller.signal,
@@ -221,7 +221,7 @@ describe("fine-tuning", () => {
     });
     await assert.rejects(stopped, { code: "aborted" });
     assert.equal(epochsOf("stopped").length, 2);
-    // As a run leaves it that is killed between log and checkpoint.
+    // A run that is killed between log and checkpoint leaves such a log.
     appendFileSync(at("stopped", "epochs.jsonl"), '{"epoch":3,"accuracies":{}}\n{"epo');
     const steps: number[] = [];
     await finetune(encoder(), options("stopped"), { onStep: (step) => steps.push(step) });
@@ -230,7 +230,7 @@ describe("fine-tuning", () => {
     assert.deepEqual(epochsOf("stopped"), epochsOf("whole"));
   });
 
-  it("gives the same encoder, bit for bit, after kill -9", async () => {
+  it("ends with the same encoder, bit for bit, after kill -9", async () => {
     const flags = [
       "--epochs",
       "40",
@@ -261,7 +261,7 @@ describe("fine-tuning", () => {
     assert.deepEqual(epochsOf("killed"), epochsOf("unstopped"));
   });
 
-  it("refuses to go on with another encoder, other settings or other pictures", async () => {
+  it("does not resume with another encoder, other settings or other images", async () => {
     const others: readonly (readonly [EncoderFolder, Partial<FinetuneOptions>])[] = [
       [encoder(1), {}],
       [untrained(encoder(), 5), {}],
@@ -276,10 +276,10 @@ describe("fine-tuning", () => {
     }
   });
 
-  it("refuses blocks that are not there, and aspects that nobody taught", async () => {
+  it("rejects more blocks than there are, and attributes without training images", async () => {
     await assert.rejects(finetune(encoder(), options("none", { trainedBlocks: 3 })), {
       code: "invalid_option",
-      message: /the encoder has 2, expected no more, got 3/,
+      message: /expected at most 2, the depth of the encoder, got 3/,
     });
     const shapes = test.map(({ path }) => ({ path, labels: { shape: "square" } }));
     await assert.rejects(finetune(encoder(), options("none", { test: shapes })), {
@@ -300,12 +300,12 @@ describe("a linear probe", () => {
     threads: 1,
   };
 
-  it("sees the mean of the patches where it is told to", async () => {
+  it("can use the mean of the patches", async () => {
     const accuracies = await linearProbe(encoder(), { ...settings, pool: "mean", training, test });
     assert.equal(accuracies.get("label"), 1);
   });
 
-  it("tells colours apart by the states of an encoder that it leaves alone", async () => {
+  it("distinguishes colours by the states of a frozen encoder", async () => {
     const given = encoder();
     const done: number[] = [];
     const accuracies = await linearProbe(given, {
@@ -319,7 +319,7 @@ describe("a linear probe", () => {
     assert.deepEqual(given, encoder());
   });
 
-  it("is at chance where labels have nothing to do with pictures", async () => {
+  it("is at chance level if labels are unrelated to images", async () => {
     const shuffled = (images: readonly LabelledImage[]) =>
       images.map(({ path }, index) => ({ path, labels: { label: index % 2 === 0 ? "even" : "odd" } }));
     const accuracies = await linearProbe(encoder(), {
@@ -330,7 +330,7 @@ describe("a linear probe", () => {
     assert.ok((accuracies.get("label") ?? 1) < 0.9);
   });
 
-  it("counts unknown labels as mistakes, and refuses unknown aspects", async () => {
+  it("counts unknown labels as errors and rejects unknown attributes", async () => {
     const green = test.map(({ path }) => ({ path, labels: { label: "green" } }));
     const accuracies = await linearProbe(encoder(), { ...settings, epochs: 1, training, test: green });
     assert.equal(accuracies.get("label"), 0);
@@ -342,7 +342,7 @@ describe("a linear probe", () => {
 });
 
 describe("untrained", () => {
-  it("is the same architecture with other weights, the same for a seed, on the same positions", () => {
+  it("has the same architecture and positions, and weights that depend on the seed", () => {
     const given = encoder();
     const { config, tensors } = untrained(given, 7);
     assert.deepEqual(config, given.config);

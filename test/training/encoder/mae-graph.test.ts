@@ -22,8 +22,8 @@ function configWith(model: Partial<NonNullable<Parameters<typeof tinyConfig>[0][
   return maeConfigOf(tinyConfig({ model: sizes, clients: { path: "x", count: 1 } }), 1);
 }
 
-describe("a mask", () => {
-  it("leaves exactly so many patches of each picture, each at its place", () => {
+describe("maskFeeds", () => {
+  it("shows the given number of patches of each image, each at its position", () => {
     const given = fc.record({
       batch: fc.integer({ min: 1, max: 4 }),
       patches: fc.integer({ min: 1, max: 40 }),
@@ -51,7 +51,7 @@ describe("a mask", () => {
     );
   });
 
-  it("shows the patches with the least noise, in its order", () => {
+  it("shows the patches with the least noise, in the order of the noise", () => {
     const noise = Float32Array.of(0.9, 0.1, 0.5, 0.3, 0.2, 0.8, 0.1, 0.7);
     const feeds = maskFeeds({ type: "float32", shape: [2, 4], data: noise }, 2);
     assert.deepEqual(Array.from(feeds.visible_rows?.data ?? [], Number), [1, 3, 6, 4]);
@@ -66,12 +66,12 @@ describe("a mask", () => {
     [32, 0.6, 6],
   ];
   for (const [imageSize, maskRatio, visible] of counts) {
-    it(`of ratio ${maskRatio} shows ${visible} of the patches of ${imageSize} pixels`, () => {
+    it(`shows ${visible} patches of ${imageSize} pixels with a mask ratio of ${maskRatio}`, () => {
       assert.equal(visiblePatches(configWith({ imageSize, maskRatio })), visible);
     });
   }
 
-  it("is refused where it would show nothing", () => {
+  it("rejects a ratio that would leave no patch visible", () => {
     assert.throws(() => visiblePatches(configWith({ maskRatio: 0.8 })), {
       code: "unsupported_architecture",
       message: /'mask_ratio': 0\.8 leaves none of 4 patches visible/,
@@ -79,12 +79,12 @@ describe("a mask", () => {
   });
 });
 
-describe("the graph of a masked auto-encoder in training", () => {
+describe("maeGraph", () => {
   for (const [what, model] of [
     ["one patch seen", {}],
     ["several patches seen", { imageSize: 24 }],
   ] as const) {
-    it(`has a gradient for all but positions, with ${what}`, () => {
+    it(`has gradients for all tensors except positions, with ${what}`, () => {
       const config = configWith(model);
       const tensors = initialMae(config, 0);
       const { graph, trained } = maeGraph(config, weightsInMemory(tensors, "tiny"));
@@ -95,7 +95,7 @@ describe("the graph of a masked auto-encoder in training", () => {
     });
   }
 
-  it("has gradients for what is trained only, and none where nothing is", () => {
+  it("has gradients only for trained tensors, or none without any", () => {
     const config = configWith({});
     const weights = weightsInMemory(initialMae(config, 0), "tiny");
     const some = maeGraph(config, weights, (name) => name.startsWith("norm."));

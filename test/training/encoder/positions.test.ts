@@ -17,7 +17,7 @@ function assertNear(found: readonly number[], expected: readonly number[], toler
 }
 
 describe("sinCosPositions", () => {
-  /** `get_2d_sincos_pos_embed(8, 3)` of facebookresearch/mae; patches count row by row. */
+  /** `get_2d_sincos_pos_embed(8, 3)` of facebookresearch/mae; patches are numbered row by row. */
   const published: readonly (readonly [patch: number, values: readonly number[]])[] = [
     [0, [0, 0, 1, 1, 0, 0, 1, 1]],
     [1, [0.841471, 0.0099998, 0.5403023, 0.99995, 0, 0, 1, 1]],
@@ -26,18 +26,18 @@ describe("sinCosPositions", () => {
   ];
   const found = sinCosPositions(8, 3);
 
-  it("has zeros for the class token, then a row per patch", () => {
+  it("has zeros for the class token, then one row per patch", () => {
     assert.deepEqual(found.shape, [1, 10, 8]);
     assertNear(numbers(found).slice(0, 8), Array<number>(8).fill(0), 0);
   });
 
   for (const [patch, values] of published) {
-    it(`gives the published position of patch ${patch}`, () => {
+    it(`returns the published position of patch ${patch}`, () => {
       assertNear(numbers(found).slice(8 * (patch + 1), 8 * (patch + 2)), values, 1e-6);
     });
   }
 
-  it("refuses a width that does not divide into sines and cosines of rows and columns", () => {
+  it("rejects a width that is not a multiple of 4", () => {
     for (const width of [2, 6, 10, 33]) {
       assert.throws(() => sinCosPositions(width, 2), { code: "unsupported_architecture", message: /width/ });
     }
@@ -72,14 +72,14 @@ describe("interpolatePositions", () => {
     ],
   ];
   for (const [to, values] of torch) {
-    it(`resizes 3 x 3 to ${to} x ${to} as torch does, and keeps the class token's row`, () => {
+    it(`resizes 3 x 3 to ${to} x ${to} like torch and keeps the class token's row`, () => {
       const found = interpolatePositions(grid, 3, to);
       assert.deepEqual(found.shape, [1, 1 + to * to, 1]);
       assertNear(numbers(found), [-1, ...values], 1e-5);
     });
   }
 
-  it("keeps channels apart", () => {
+  it("resizes each channel separately", () => {
     const twice = Float32Array.from({ length: 20 }, (_, at) => (at % 2 === 0 ? Number(grid.data[at / 2]) : 7));
     const found = numbers(interpolatePositions({ ...grid, shape: [1, 10, 2], data: twice }, 3, 4));
     const channel = (odd: number) => found.filter((_, at) => at % 2 === odd);
@@ -92,7 +92,7 @@ describe("interpolatePositions", () => {
     );
   });
 
-  it("changes nothing where the size is the same", () => {
+  it("changes nothing if the size is the same", () => {
     const sizes = fc.record({ side: fc.integer({ min: 1, max: 5 }), width: fc.integer({ min: 1, max: 4 }) });
     const floats = fc.float({ noNaN: true, noDefaultInfinity: true, min: -1000, max: 1000 });
     const positions = sizes.chain(({ side, width }) => {

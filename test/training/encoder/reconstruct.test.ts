@@ -8,7 +8,7 @@ import { reconstruct } from "../../../src/training/encoder/reconstruct.js";
 import { drawPicture, temporaryFolder, tinyConfig } from "../../support/tiny-clients.js";
 
 const folder = temporaryFolder();
-/** Between the pictures of a grid. */
+/** Pixels between the images of a grid. */
 const GAP = 4;
 const [SIDE, PATCH] = [32, 8];
 const paths = ["a.png", "b.png", "c.png"].map((name) => join(folder, name));
@@ -24,7 +24,7 @@ describe("reconstruct", () => {
     }
   });
 
-  /** Patches of a column of the grid, as their bytes. */
+  /** The bytes of the patches in a column of the grid. */
   async function patchesOf(png: Uint8Array, column: number, row: number): Promise<string[]> {
     const patches: string[] = [];
     for (let index = 0; index < (SIDE / PATCH) ** 2; index++) {
@@ -36,7 +36,7 @@ describe("reconstruct", () => {
     return patches;
   }
 
-  it("draws a row per picture: the original, what is seen of it, and what is made of the rest", async () => {
+  it("draws one row per image: original, visible patches, reconstruction", async () => {
     const { png, loss, meanPatchLoss } = await reconstruct(config, tensors, paths, 0);
     const { width, height, format } = await sharp(png).metadata();
     assert.deepEqual([format, width, height], ["png", 3 * SIDE + 2 * GAP, 3 * SIDE + 2 * GAP]);
@@ -56,13 +56,13 @@ describe("reconstruct", () => {
     }
   });
 
-  it("is the same for the same seed, and masks other patches for another", async () => {
+  it("masks the same patches for the same seed, and others for another seed", async () => {
     const png = async (seed: number) => (await reconstruct(config, tensors, paths, seed)).png;
     assert.deepEqual(await png(5), await png(5));
     assert.notDeepEqual(await png(5), await png(6));
   });
 
-  it("refuses no picture at all, and names one that is missing", async () => {
+  it("rejects an empty list, and names a missing image", async () => {
     await assert.rejects(reconstruct(config, tensors, [], 0), { code: "invalid_option" });
     const missing = [paths[0] ?? "", join(folder, "none.png")];
     await assert.rejects(reconstruct(config, tensors, missing, 0), {

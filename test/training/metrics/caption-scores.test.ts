@@ -16,12 +16,12 @@ function near(found: number, expected: number): void {
 }
 
 describe("BLEU", () => {
-  it("counts a word no more often than the reference that has it most", () => {
+  it("counts a word at most as often as any reference has it", () => {
     const references = ["the cat is on the mat", "there is a cat on the mat"];
     near(scoreAlone("the the the the the the the", ...references).bleu[0], 2 / 7);
   });
 
-  it("takes the reference closest in length, the shorter of two", () => {
+  it("uses the reference closest in length, or the shorter of two", () => {
     near(scoreAlone("a b c", "a b", "a b c d").bleu[0], 1);
     near(scoreAlone("a b c", "a b c d").bleu[0], Math.exp(1 - 4 / 3));
   });
@@ -33,7 +33,7 @@ describe("BLEU", () => {
     near(bleu[2], Math.cbrt((4 / 5) * (2 / 4) * (1 / 3)));
   });
 
-  it("sums matches and lengths over pictures before it divides", () => {
+  it("sums matches and lengths over images before it divides", () => {
     const { overall, perImage } = captionScores([
       { candidate: "a", references: ["a b c"] },
       { candidate: "a b c d x", references: ["a b c"] },
@@ -45,12 +45,12 @@ describe("BLEU", () => {
 });
 
 describe("ROUGE-L", () => {
-  it("weighs recall over precision of the longest common subsequence", () => {
+  it("weights recall more than precision of the longest common subsequence", () => {
     const [precision, recall] = [2 / 4, 2 / 3];
     near(scoreAlone("a b c d", "a c e").rougeL, (2.44 * precision * recall) / (recall + 1.44 * precision));
   });
 
-  it("takes the best precision and the best recall, of different references", () => {
+  it("combines the best precision and the best recall of different references", () => {
     // Precision of "a b x x x x", recall of "a".
     near(scoreAlone("a b", "a b x x x x", "a").rougeL, 1);
   });
@@ -59,14 +59,14 @@ describe("ROUGE-L", () => {
 describe("CIDEr", () => {
   const other: CaptionedImage = { candidate: "", references: ["cat"] };
 
-  it("is 10 for a candidate equal to its only reference, in company", () => {
+  it("is 10 for a candidate equal to its only reference, if there are other images", () => {
     const references = ["one red dog runs"];
     const { perImage } = captionScores([{ candidate: "One red dog runs.", references }, other]);
     near(perImage[0]?.cider ?? 0, 10);
     near(perImage[0]?.ciderD ?? 0, 10);
   });
 
-  it("is gamed by repetition, which CIDEr-D is not", () => {
+  it("rises with repeated words, unlike CIDEr-D", () => {
     const { perImage, overall } = captionScores([{ candidate: "dog dog", references: ["dog"] }, other]);
     const ciderD = (10 / 4) * (1 / 2) * Math.exp(-1 / 72);
     near(perImage[0]?.cider ?? 0, 10 / 4);
@@ -74,12 +74,12 @@ describe("CIDEr", () => {
     near(overall.ciderD, ciderD / 2);
   });
 
-  it("gives no weight to what all pictures share, thus 0 to a picture alone", () => {
+  it("gives no weight to n-grams that all images share, and thus 0 to a single image", () => {
     const { cider, ciderD } = scoreAlone("a red dog runs", "a red dog runs");
     assert.deepEqual([cider, ciderD], [0, 0]);
   });
 
-  it("weighs rarer words higher", () => {
+  it("gives rarer words more weight", () => {
     const { perImage } = captionScores([
       { candidate: "red", references: ["red dog"] },
       { candidate: "cat", references: ["red cat"] },
@@ -99,7 +99,7 @@ describe("captionScores", () => {
     references: fc.array(caption, { minLength: 1, maxLength: 4 }),
   });
 
-  it("stays in range, whatever the texts", () => {
+  it("stays in range for any strings", () => {
     const inRange = ({ cider, ciderD, bleu, rougeL }: CaptionScores) =>
       [cider / 10, ciderD / 10, ...bleu, rougeL].every((score) => score >= 0 && score <= 1 + 1e-9);
     fc.assert(
@@ -111,7 +111,7 @@ describe("captionScores", () => {
     );
   });
 
-  it("gives BLEU and ROUGE-L of 1 to a candidate equal to its only reference", () => {
+  it("returns BLEU and ROUGE-L of 1 for a candidate equal to its only reference", () => {
     const long = fc.array(fc.constantFrom("a", "red", "dog", "狗"), { minLength: 4, maxLength: 12 });
     fc.assert(
       fc.property(long, (words) => {
@@ -121,18 +121,18 @@ describe("captionScores", () => {
     );
   });
 
-  it("gives 0 to a candidate without a word", () => {
+  it("returns 0 for a candidate without a word", () => {
     for (const reference of ["a dog", ""]) {
       assert.deepEqual(scoreAlone("...", reference), { cider: 0, ciderD: 0, bleu: [0, 0, 0, 0], rougeL: 0 });
     }
   });
 
-  it("refuses no pictures, and a picture without references", () => {
+  it("rejects an empty list, and an image without references", () => {
     assert.throws(() => captionScores([]), { code: "invalid_option" });
     const images = [
       { candidate: "a", references: ["a"] },
       { candidate: "b", references: [] },
     ];
-    assert.throws(() => captionScores(images), { code: "invalid_option", message: /pictures\[1\]/ });
+    assert.throws(() => captionScores(images), { code: "invalid_option", message: /images\[1\]/ });
   });
 });

@@ -23,16 +23,16 @@ const cases: readonly (readonly [given: string, tokens: string])[] = [
 
 describe("tokenizeCaption", () => {
   for (const [given, expected] of cases) {
-    it(`reads ${JSON.stringify(given)}`, () => {
+    it(`tokenises ${JSON.stringify(given)}`, () => {
       assert.equal(tokenizeCaption(given).join(" "), expected);
     });
 
-    it(`leaves the tokens of ${JSON.stringify(given)} as they are`, () => {
+    it(`does not change the tokens of ${JSON.stringify(given)}`, () => {
       assert.equal(tokenizeCaption(expected).join(" "), expected);
     });
   }
 
-  it("gives lower-case tokens without blanks, whatever the text", () => {
+  it("returns lower-case tokens without spaces for any string", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
         for (const token of tokenizeCaption(text)) {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
 import { vqaAccuracy } from "../../../src/training/metrics/vqa-accuracy.js";
 
-/** Ten answers, of which some are "yes". */
+/** Ten answers, some of which are "yes". */
 const tenWith = (count: number) => Array.from({ length: 10 }, (_, index) => (index < count ? "yes" : "no"));
 
 describe("normalizeAnswer", () => {
@@ -23,7 +23,7 @@ describe("normalizeAnswer", () => {
     ["", ""],
   ];
   for (const [given, expected] of cases) {
-    it(`makes ${JSON.stringify(given)} ${JSON.stringify(expected)}`, () => {
+    it(`normalises ${JSON.stringify(given)} to ${JSON.stringify(expected)}`, () => {
       assert.equal(normalizeAnswer(given), expected);
     });
   }
@@ -36,7 +36,7 @@ describe("vqaAccuracy", () => {
     }
   });
 
-  it("asks for the agreement of all others where there are fewer than three", () => {
+  it("requires the agreement of all others if there are fewer than three", () => {
     assert.equal(vqaAccuracy("yes", ["Yes!"]), 1);
     assert.equal(vqaAccuracy("yes", ["no"]), 0);
     assert.equal(vqaAccuracy("yes", ["yes", "no"]), 0.5);
@@ -44,7 +44,7 @@ describe("vqaAccuracy", () => {
     assert.equal(vqaAccuracy("yes", ["yes", "yes", "yes"]), 1);
   });
 
-  it("is 1 where all agree, 0 where none does, and between otherwise", () => {
+  it("is 1 if all agree, 0 if none does, and in between otherwise", () => {
     const answer = fc.constantFrom("yes", "no", "a dog", "two", "2", "", "狗");
     fc.assert(
       fc.property(answer, fc.array(answer, { minLength: 1, maxLength: 12 }), (given, references) => {
@@ -57,7 +57,7 @@ describe("vqaAccuracy", () => {
     );
   });
 
-  it("refuses no references", () => {
+  it("rejects an empty list of references", () => {
     assert.throws(() => vqaAccuracy("yes", []), { code: "invalid_option" });
   });
 });

@@ -30,7 +30,7 @@ const whole: TrainingReport = {
 };
 
 describe("a training report", () => {
-  it("shows hostile texts as text", () => {
+  it("escapes hostile strings", () => {
     const html = renderTrainingReport(whole);
     assert.ok(!html.includes("<img src=x"));
     assert.ok(!html.includes("</script><img"));
@@ -38,14 +38,14 @@ describe("a training report", () => {
     assert.ok(html.includes("\\u003c/script>\\u003cimg"));
   });
 
-  it("asks nothing of any other address", () => {
+  it("loads nothing from other addresses", () => {
     const html = renderTrainingReport(whole);
     assert.doesNotMatch(html, /(src|href)\s*=\s*["']?(https?:)?\/\//i);
     assert.doesNotMatch(html, /@import|url\(\s*["']?https?:/i);
     assert.match(html, /default-src 'none'/);
   });
 
-  it("holds thinned curves, marks the best scores, and embeds pictures", () => {
+  it("contains thinned curves, marks the best scores and embeds images", () => {
     const html = renderTrainingReport(whole);
     const x = /new uPlot\(.*?, \[\[([\d,]+)\]/s.exec(html)?.[1]?.split(",") ?? [];
     assert.ok(x.length > 1000 && x.length <= 2000);
@@ -54,7 +54,7 @@ describe("a training report", () => {
     assert.match(html, /src="data:image\/png;base64,AQID"/);
   });
 
-  it("can be written before anything has happened", () => {
+  it("can be written before the first step", () => {
     const html = renderTrainingReport({ title: "new", facts: [], steps: [], epochs: [], samples: [] });
     assert.match(html, /<h1>new<\/h1>/);
     assert.doesNotMatch(html, /Scores|Samples/);
