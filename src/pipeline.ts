@@ -25,6 +25,7 @@ import { promptParts } from "./model/tasks.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { Tensor } from "./tensor/tensor.js";
 
+/** Options of `load`. */
 export interface LoadOptions extends MediaEncoderOptions {
   /** Whether the checksum of every file is verified before it is used. Default: true. */
   readonly checksums?: boolean | undefined;
@@ -34,6 +35,7 @@ export interface LoadOptions extends MediaEncoderOptions {
   readonly mapWeights?: boolean | undefined;
 }
 
+/** Options of a streamed caption request or question. */
 export interface StreamOptions extends GenerationOptions {
   /** Default: the first adapter of the folder that was trained for the task and the modality. */
   readonly adapter?: string | undefined;
@@ -45,6 +47,7 @@ export interface StreamOptions extends GenerationOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of a caption request or a question. */
 export interface AskOptions extends StreamOptions {
   /**
    * Receives each new piece of the text and the index of the question that it answers. With beam search or several
@@ -53,6 +56,7 @@ export interface AskOptions extends StreamOptions {
   readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
 
+/** Options of `Model.rank`. */
 export interface RankOptions extends RankingOptions {
   readonly adapter?: string | undefined;
   readonly modality?: Modality | undefined;
@@ -67,6 +71,7 @@ export interface Timings {
   readonly decoder: number;
 }
 
+/** Options of `Model.encode`. */
 export interface EncodeOptions {
   /** The modality as which the medium is interpreted. Default: that of the named adapter, otherwise detected. */
   readonly modality?: Modality | undefined;
@@ -98,6 +103,7 @@ interface Usage {
   readonly newTokens: number;
 }
 
+/** The response to one caption request or one question. */
 export interface Answer extends Source {
   /** The best text. */
   readonly text: string;
@@ -118,6 +124,7 @@ export interface Answers extends Source {
   readonly usage: Usage;
 }
 
+/** Candidates ordered by their probability. */
 export interface Ranking extends Source {
   /** Best first. The values of `probability` sum to 1. */
   readonly answers: readonly RankedText[];
@@ -135,6 +142,14 @@ export interface ModelCounts {
  * Opens a model folder. The graphs run in worker threads. Nothing is downloaded.
  *
  * @throws not_found, invalid_model, invalid_adapter
+ *
+ * @example
+ * ```ts
+ * import { load } from "epalm";
+ * const model = await load("my-model");
+ * const { text } = await model.caption("photo.jpg");
+ * await model.close();
+ * ```
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
@@ -175,7 +190,21 @@ interface ModelThreads {
   readonly generator: RemoteTextGenerator;
 }
 
-/** A loaded model folder, which answers questions about media. Concurrent calls are batched into the same steps. */
+/**
+ * A loaded model folder, which answers questions about media. Concurrent calls are batched into the same steps.
+ *
+ * @example
+ * ```ts
+ * import { load, type Model } from "epalm";
+ * async function describe(model: Model, photo: Uint8Array): Promise<string> {
+ *   const medium = await model.encode(photo);
+ *   const { text } = await medium.caption({ maxNewTokens: 20 });
+ *   const { answers } = await medium.rank("is it day or night?", ["day", "night"]);
+ *   return `${text} (${answers[0]?.text})`;
+ * }
+ * await describe(await load("my-model"), new Uint8Array());
+ * ```
+ */
 export class Model {
   readonly #threads: ModelThreads;
   readonly #encoder: MediaEncoder;
@@ -428,7 +457,17 @@ export class Model {
   }
 }
 
-/** An encoded medium, which the model that encoded it can caption and answer questions about. */
+/**
+ * An encoded medium, which the model that encoded it can caption and answer questions about.
+ *
+ * @example
+ * ```ts
+ * import { load } from "epalm";
+ * const model = await load("my-model");
+ * const medium = await model.encode("photo.jpg");
+ * const [caption, answer] = await Promise.all([medium.caption(), medium.vqa("what is it?")]);
+ * ```
+ */
 export class EncodedMedium implements EncoderOutput {
   readonly modality: Modality;
   /** The [CLS] states after each block, each passed through the final norm: [depth, dv], first block first. */

@@ -51,6 +51,13 @@ export type GivenSettings = Partial<
  * supplies the settings that the file does not specify; a conflict with the file is an error.
  *
  * @throws `invalid_adapter`, `invalid_checkpoint` or `not_found`, naming the file
+ *
+ * @example
+ * ```ts
+ * import { readAdapter } from "epalm";
+ * const { settings, tensors } = await readAdapter("adapter.safetensors");
+ * console.log(settings.injectedStates, tensors.size);
+ * ```
  */
 export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {
   const checkpoint = await openCheckpoint(path);
@@ -69,7 +76,16 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
   }
 }
 
-/** Writes an adapter as safetensors, completely or not at all. */
+/**
+ * Writes an adapter as safetensors, completely or not at all.
+ *
+ * @example
+ * ```ts
+ * import { readAdapter, writeAdapter } from "epalm";
+ * // Settings that a published .pth file does not contain are given.
+ * writeAdapter("adapter.safetensors", await readAdapter("published.pth", { startLayer: 19, endLayer: 31 }));
+ * ```
+ */
 export function writeAdapter(path: string, { settings, tensors }: Adapter): void {
   const sources = Array.from(
     tensors,

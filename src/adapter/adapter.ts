@@ -11,6 +11,7 @@ export interface Adapter {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
+/** How an adapter projects and injects encoder states (eP-ALM, section 3). */
 export interface AdapterSettings extends InjectionSettings {
   /** True if all K states share one projection; false if each state has its own. */
   readonly sharedConnector: boolean;

@@ -34,6 +34,14 @@ export interface InjectionPlan {
  * both divisions rounded down.
  *
  * @throws `invalid_adapter` if the settings do not fit a decoder of `layers` layers
+ *
+ * @example
+ * ```ts
+ * import { injectionPlan } from "epalm";
+ * const settings = { injectedStates: 6, startLayer: 19, endLayer: 31, perceptionSees: "everything" } as const;
+ * const plan = injectionPlan(settings, 32);
+ * console.log(plan.stateAt[19]); // 0: the first of the six states
+ * ```
  */
 export function injectionPlan(settings: InjectionSettings, layers: number): InjectionPlan {
   const { injectedStates, startLayer, endLayer, perceptionSees } = settings;

@@ -16,6 +16,15 @@ type State<Result> =
  * An answer that grows: `for await` yields its pieces, and `answer` returns the complete answer at the end. The
  * request is sent when either is first used, and its timeout starts then. Leaving the loop early cancels the request,
  * in the service as well.
+ *
+ * @example
+ * ```ts
+ * import { load } from "epalm";
+ * const model = await load("my-model");
+ * const stream = model.streamCaption("photo.jpg", { beams: 1 });
+ * for await (const piece of stream) process.stdout.write(piece);
+ * const { usage } = await stream.answer();
+ * ```
  */
 export class AnswerStream<Piece, Result> implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, Result, undefined>;

@@ -52,6 +52,7 @@ const catalogue = {
   internal: 500,
 } as const;
 
+/** A stable code of the catalogue of errors; each has one HTTP status. */
 export type ErrorCode = keyof typeof catalogue;
 
 /** Whether a string from outside is a code of the catalogue. */
@@ -59,7 +60,19 @@ export function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(catalogue, text);
 }
 
-/** The only error class that epalm throws on purpose. */
+/**
+ * The only error class that epalm throws on purpose.
+ *
+ * @example
+ * ```ts
+ * import { EpalmError, load } from "epalm";
+ * try {
+ *   await load("no-such-folder");
+ * } catch (error) {
+ *   if (error instanceof EpalmError && error.code === "not_found") console.error(error.message);
+ * }
+ * ```
+ */
 export class EpalmError extends Error {
   override readonly name: string = "EpalmError";
   readonly code: ErrorCode;

@@ -113,6 +113,13 @@ const SAME = [
  * All other tensors are averaged over the checkpoints. The result has a decoder only if all checkpoints have one.
  *
  * @throws invalid_option, naming the checkpoint and the size that differs
+ *
+ * @example
+ * ```ts
+ * import { cascade, readEncoderFolder, writeEncoderFolder } from "epalm/fedmae";
+ * // One trained block, repeated six times.
+ * writeEncoderFolder("encoder", cascade([{ ...(await readEncoderFolder("mae")), path: "mae" }], 6));
+ * ```
  */
 export function cascade(sources: readonly CascadeSource[], depth?: number): EncoderFolder {
   const [first, ...others] = sources;
@@ -180,6 +187,12 @@ function checkSameSizes(first: CascadeSource, other: CascadeSource): void {
  * The config of a masked autoencoder with its decoder, as needed to reconstruct images.
  *
  * @throws invalid_checkpoint if there is no decoder
+ *
+ * @example
+ * ```ts
+ * import { readEncoderFolder, requireMae } from "epalm/fedmae";
+ * const config = requireMae({ ...(await readEncoderFolder("mae")), path: "mae" });
+ * ```
  */
 export function requireMae({ config, path }: CascadeSource): MaeConfig {
   const parsed = maeConfig.safeParse(config);

@@ -30,6 +30,13 @@ const BATCHES = 3;
  *
  * @param images at most three batches of them are used
  * @throws as `runClient`
+ *
+ * @example
+ * ```ts
+ * import { measureClients, readFedMaeConfig } from "epalm/fedmae";
+ * const { client, fullDepth } = await measureClients(readFedMaeConfig("clients.yaml"), ["a.png", "b.png"]);
+ * console.log(client.peakBytes / fullDepth.peakBytes);
+ * ```
  */
 export async function measureClients(
   config: FedMaeConfig,

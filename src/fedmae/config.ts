@@ -58,6 +58,16 @@ const optimizer = z.strictObject({
 export const cascadeModes = ["parallel", "greedy", "repeat"] as const;
 export type CascadeMode = (typeof cascadeModes)[number];
 
+/**
+ * The schema of the settings of federated pre-training (docs/fedmae.md).
+ *
+ * @example
+ * ```ts
+ * import { fedMaeConfigSchema, pretrain } from "epalm/fedmae";
+ * const clients = [{ name: "hospital", path: "hospital/images" }];
+ * await pretrain(fedMaeConfigSchema.parse({ output: "runs/mae", clients }));
+ * ```
+ */
 export const fedMaeConfigSchema = z.strictObject({
   output: path,
   clients,
@@ -90,12 +100,19 @@ export const fedMaeConfigSchema = z.strictObject({
   samples: path.optional(),
 });
 
+/** The settings of federated pre-training, with defaults filled in (docs/fedmae.md). */
 export type FedMaeConfig = z.infer<typeof fedMaeConfigSchema>;
 
 /**
  * Reads a config file.
  *
  * @throws not_found; invalid_option, naming the file, the key and the cause
+ *
+ * @example
+ * ```ts
+ * import { pretrain, readFedMaeConfig } from "epalm/fedmae";
+ * const { encoder } = await pretrain(readFedMaeConfig("clients.yaml"));
+ * ```
  */
 export function readFedMaeConfig(path: string): FedMaeConfig {
   const config = readConfigFile(path, fedMaeConfigSchema);

@@ -35,6 +35,7 @@ export interface PretrainPlan {
   readonly resumedFrom: number;
 }
 
+/** Callbacks of federated pre-training, and the signal that stops it. */
 export interface PretrainHooks {
   readonly signal?: AbortSignal | undefined;
   readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
@@ -46,6 +47,7 @@ export interface PretrainHooks {
   readonly onRound?: ((round: RoundReport) => void) | undefined;
 }
 
+/** The pre-trained encoder, its blocks and the log of the rounds. */
 export interface PretrainResult {
   /** Folder of the cascaded encoder and its decoder, for `epalm build --encoder`. */
   readonly encoder: string;
@@ -61,6 +63,12 @@ export interface PretrainResult {
  * after the last finished round. A client that fails is left out of its round.
  *
  * @throws invalid_data, invalid_option, not_found, aborted; internal if no client of a round returns an update
+ *
+ * @example
+ * ```ts
+ * import { pretrain, readFedMaeConfig } from "epalm/fedmae";
+ * await pretrain(readFedMaeConfig("clients.yaml"), { onRound: ({ round }) => console.log(round) });
+ * ```
  */
 export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}): Promise<PretrainResult> {
   const clients = await clientsOf(config);

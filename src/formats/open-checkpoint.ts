@@ -17,6 +17,14 @@ const MAGIC_BYTES = 9;
  * Face layout.
  *
  * @throws `not_found`, naming the files that were looked for; `invalid_checkpoint`, naming the file and the cause
+ *
+ * @example
+ * ```ts
+ * import { openCheckpoint } from "epalm";
+ * const checkpoint = await openCheckpoint("model.safetensors");
+ * for (const [name, { type, shape }] of checkpoint.tensors) console.log(name, type, shape);
+ * checkpoint.close();
+ * ```
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (!existsSync(path)) throw pathNotFound(path);

@@ -29,6 +29,7 @@ export interface TextRequest {
   readonly conditioning: Conditioning;
 }
 
+/** One generated string with its tokens, log-probabilities and score. */
 export interface GeneratedText {
   readonly text: string;
   /** New tokens, without the end token. */
@@ -49,6 +50,7 @@ export interface Generation {
   readonly newTokens: number;
 }
 
+/** One candidate with its position in the request, its score and its probability. */
 export interface RankedText extends RankedAnswer {
   readonly text: string;
 }

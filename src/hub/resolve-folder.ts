@@ -11,6 +11,7 @@ import { type HubId, parseHubId } from "./id.js";
 import { fetchCommit, fetchListing, type HubFile } from "./listing.js";
 import { selectFiles } from "./select-files.js";
 
+/** Options of a download from the Hugging Face Hub. */
 export interface HubOptions extends HubClientOptions {
   /** Folder for downloads. Default: `~/.cache/epalm/hub`. */
   readonly cacheFolder?: string | undefined;
@@ -35,6 +36,12 @@ interface Snapshot {
  * the cache, each is verified against the hub's digest, and their folder is returned.
  *
  * @throws `not_found`, `download_failed`, `invalid_option`, `aborted`
+ *
+ * @example
+ * ```ts
+ * import { resolveFolder } from "epalm";
+ * const folder = await resolveFolder("facebook/opt-125m", { onProgress: ({ file }) => console.log(file) });
+ * ```
  */
 export async function resolveFolder(idOrPath: string, options: HubOptions = {}): Promise<string> {
   if (existsSync(idOrPath)) return idOrPath;

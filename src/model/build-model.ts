@@ -44,6 +44,7 @@ export interface SourceReference {
   readonly revision?: string | undefined;
 }
 
+/** The checkpoint of an encoder, its precision and its preprocessing. */
 export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly precision: Precision;
   readonly preprocessing: PreprocessingChoice;
@@ -53,6 +54,7 @@ export interface DecoderOptions extends SourceReference {
   readonly precision: Precision;
 }
 
+/** An adapter to install in the model folder that is built. */
 export interface AdapterOptions {
   readonly name: string;
   readonly path: string;
@@ -63,6 +65,7 @@ export interface AdapterOptions {
   readonly settings?: GivenSettings | undefined;
 }
 
+/** What a model folder is built from. */
 export interface BuildOptions {
   /** The model folder to create; it must not exist. */
   readonly output: string;
@@ -86,6 +89,18 @@ export interface BuildOptions {
  * gets its final name only when it is complete.
  *
  * @throws invalid_checkpoint, unsupported_architecture, invalid_adapter, not_found, invalid_option
+ *
+ * @example
+ * ```ts
+ * import { buildModel, resolveFolder } from "epalm";
+ * const source = async (id: string) => ({ path: await resolveFolder(id), given: id, precision: "int8" as const });
+ * await buildModel({
+ *   output: "my-model",
+ *   encoder: { ...(await source("google/vit-base-patch16-224")), preprocessing: "published" },
+ *   decoder: await source("facebook/opt-125m"),
+ *   adapters: [],
+ * });
+ * ```
  */
 export async function buildModel(options: BuildOptions): Promise<Manifest> {
   checkNames(options);

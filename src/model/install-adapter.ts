@@ -16,6 +16,12 @@ import { backbonesOf, checkFits, fileSha256 } from "./model-folder.js";
  * @param givenModality modality of the encoder whose states it takes. Default: that of the model's first encoder
  * @throws invalid_adapter if the adapter does not fit
  * @throws invalid_option for an invalid name or a modality that the model does not support
+ *
+ * @example
+ * ```ts
+ * import { installAdapter, readAdapter } from "epalm";
+ * await installAdapter("my-model", "plants", await readAdapter("adapter.safetensors"), ["caption"]);
+ * ```
  */
 export async function installAdapter(
   folder: string,

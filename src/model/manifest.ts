@@ -12,6 +12,14 @@ import { videoPreprocessingSchema } from "../preprocessing/video-preprocessing.j
 /**
  * `epalm.json`, the manifest of a model folder: its graphs, preprocessing, prompts and adapters, and the size and
  * checksum of every file. Unknown keys are errors.
+ *
+ * @example
+ * ```ts
+ * import { existsSync } from "node:fs";
+ * import { join } from "node:path";
+ * import { MANIFEST_FILE } from "epalm";
+ * const isModelFolder = existsSync(join("my-model", MANIFEST_FILE));
+ * ```
  */
 
 export const MANIFEST_FILE = "epalm.json";
@@ -155,21 +163,44 @@ const consistentManifest = manifestSchema.superRefine(({ encoder, otherEncoders 
   }
 });
 
+/** The content of `epalm.json`, which describes a model folder (docs/model-folder.md). */
 export type Manifest = z.infer<typeof manifestSchema>;
 export type EncoderManifest = z.infer<typeof encoder>;
 export type DecoderManifest = z.infer<typeof decoder>;
 export type Origin = z.infer<typeof origin>;
+/** The numeric format of a graph's weights. */
 export type Precision = z.infer<typeof precision>;
+/** What an adapter is trained for. */
 export type TaskName = z.infer<typeof taskName>;
 export type TaskManifest = z.infer<typeof task>;
 export type AdapterManifest = z.infer<typeof adapter>;
 
-/** The manifest's JSON schema for editors and other programs, which is stored in `models/manifest.schema.json`. */
+/**
+ * The manifest's JSON schema for editors and other programs, which is stored in `models/manifest.schema.json`.
+ *
+ * @example
+ * ```ts
+ * import { writeFileSync } from "node:fs";
+ * import { manifestJsonSchema } from "epalm";
+ * writeFileSync("manifest.schema.json", JSON.stringify(manifestJsonSchema()));
+ * ```
+ */
 export function manifestJsonSchema(): object {
   return z.toJSONSchema(manifestSchema);
 }
 
-/** Reads and checks the `epalm.json` of a folder. @throws not_found; invalid_model, naming the key */
+/**
+ * Reads and checks the `epalm.json` of a folder.
+ *
+ * @throws not_found; invalid_model, naming the key
+ *
+ * @example
+ * ```ts
+ * import { readManifest } from "epalm";
+ * const { name, decoder } = readManifest("my-model");
+ * console.log(name, decoder.precision);
+ * ```
+ */
 export function readManifest(folder: string): Manifest {
   const path = join(folder, MANIFEST_FILE);
   // If `folder` is a file, the system reports an error for `path` rather than a missing file.

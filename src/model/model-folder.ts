@@ -25,6 +25,12 @@ export interface OpenOptions {
  * Opens a model folder and checks all its files before they are used.
  *
  * @throws not_found; invalid_model, naming the file that is missing, truncated or changed
+ *
+ * @example
+ * ```ts
+ * import { openModelFolder } from "epalm";
+ * const { manifest } = await openModelFolder("my-model", { checksums: false });
+ * ```
  */
 export async function openModelFolder(path: string, { checksums = true }: OpenOptions = {}): Promise<ModelFolder> {
   const manifest = readManifest(path);
@@ -89,7 +95,17 @@ export function checkFits(adapter: Adapter, backbones: Backbones, where: string)
   }
 }
 
-/** Reads one adapter of a folder and checks that it fits. @throws not_found, listing the known names */
+/**
+ * Reads one adapter of a folder and checks that it fits.
+ *
+ * @throws not_found, listing the known names
+ *
+ * @example
+ * ```ts
+ * import { loadAdapter, openModelFolder } from "epalm";
+ * const { settings } = await loadAdapter(await openModelFolder("my-model"), "main");
+ * ```
+ */
 export async function loadAdapter({ path, manifest }: ModelFolder, name: string): Promise<Adapter> {
   const entry = Object.hasOwn(manifest.adapters, name) ? manifest.adapters[name] : undefined;
   if (!entry) {

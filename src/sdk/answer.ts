@@ -22,6 +22,7 @@ interface Source extends CommonSource {
   readonly timings: Timings;
 }
 
+/** The response to one caption request or one question. */
 export interface Answer extends CommonAnswer {
   readonly timings: Timings;
 }
@@ -31,6 +32,7 @@ export interface Answers extends CommonAnswers {
   readonly timings: Timings;
 }
 
+/** Candidates ordered by their probability. */
 export interface Ranking extends CommonRanking {
   readonly timings: Timings;
 }

@@ -20,7 +20,19 @@ export interface Refusal {
   readonly retryAfter?: number | undefined;
 }
 
-/** The service answered with an error. */
+/**
+ * The service answered with an error.
+ *
+ * @example
+ * ```ts
+ * import { EpalmApiError, EpalmClient } from "epalm/sdk";
+ * try {
+ *   await new EpalmClient({ baseUrl: "http://localhost:8080" }).caption("photo.jpg", { adapter: "none" });
+ * } catch (error) {
+ *   if (error instanceof EpalmApiError) console.error(error.status, error.field, error.requestId);
+ * }
+ * ```
+ */
 export class EpalmApiError extends EpalmError {
   override readonly name = "EpalmApiError";
   /** The invalid option or field, if there is one, under its name in the client: `maxNewTokens` for `max_tokens`. */
@@ -48,7 +60,19 @@ export class EpalmApiError extends EpalmError {
   }
 }
 
-/** The service could not be reached, the connection broke, or the response does not come from an epalm service. */
+/**
+ * The service could not be reached, the connection broke, or the response does not come from an epalm service.
+ *
+ * @example
+ * ```ts
+ * import { EpalmClient, EpalmConnectionError } from "epalm/sdk";
+ * try {
+ *   await new EpalmClient({ baseUrl: "http://localhost:1" }).health();
+ * } catch (error) {
+ *   if (error instanceof EpalmConnectionError) console.error("the service cannot be reached");
+ * }
+ * ```
+ */
 export class EpalmConnectionError extends EpalmError {
   override readonly name = "EpalmConnectionError";
   /** Whether another attempt may succeed; false if the response does not come from an epalm service. */
@@ -60,7 +84,20 @@ export class EpalmConnectionError extends EpalmError {
   }
 }
 
-/** The `timeout` of the call has passed. */
+/**
+ * The `timeout` of the call has passed.
+ *
+ * @example
+ * ```ts
+ * import { EpalmClient, EpalmTimeoutError } from "epalm/sdk";
+ * const client = new EpalmClient({ baseUrl: "http://localhost:8080", timeout: 5000 });
+ * try {
+ *   await client.caption("photo.jpg");
+ * } catch (error) {
+ *   if (error instanceof EpalmTimeoutError) console.error("no answer within", error.timeout, "ms");
+ * }
+ * ```
+ */
 export class EpalmTimeoutError extends EpalmError {
   override readonly name = "EpalmTimeoutError";
   /** Milliseconds. */

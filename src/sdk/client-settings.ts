@@ -1,5 +1,6 @@
 import { EpalmError } from "../core/errors.js";
 
+/** Options of the constructor of `EpalmClient`. */
 export interface ClientOptions {
   /** URL of the service, such as `http://localhost:8080`. A path in it is kept. */
   readonly baseUrl: string | URL;
@@ -13,6 +14,7 @@ export interface ClientOptions {
   readonly fetch?: Fetch | undefined;
 }
 
+/** The part of the global `fetch` that the client uses. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 /** Options with defaults filled in. */

@@ -25,6 +25,7 @@ import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from ".
 import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
 import { Transport, type WireRequest } from "./transport.js";
 
+/** Options of every call. */
 export interface CallOptions {
   /** Cancels the call, also in the service. It then rejects with the code `aborted` and the name `AbortError`. */
   readonly signal?: AbortSignal | undefined;
@@ -37,15 +38,19 @@ interface TargetOptions extends CallOptions {
   readonly model?: string | undefined;
 }
 
+/** Options of a streamed caption request or question. */
 export interface StreamOptions extends Omit<CommonStreamOptions, "signal">, TargetOptions {
   /** Whether texts contain their tokens with natural log-probabilities. Default: false. */
   readonly logprobs?: boolean | undefined;
 }
 
+/** Options of a caption request or a question. */
 export interface AskOptions extends StreamOptions, Pick<CommonAskOptions, "onText"> {}
 
+/** Options of `EpalmClient.rank`. */
 export interface RankOptions extends Omit<CommonRankOptions, "signal">, TargetOptions {}
 
+/** The response of `/readyz`. */
 export type Health =
   | { readonly isReady: true; readonly models: readonly string[] }
   /** The service is running but accepts no requests: it is loading its models, its queue is full, or it is stopping. */
@@ -72,6 +77,14 @@ interface ClientRequest {
  * All methods throw `EpalmError`: `EpalmApiError` if the service answers with an error, `EpalmConnectionError`,
  * `EpalmTimeoutError`, or, if the client itself finds the error, an error with the code `aborted`, `invalid_option`,
  * `not_found`, `invalid_media` or `too_large`.
+ *
+ * @example
+ * ```ts
+ * import { EpalmClient } from "epalm/sdk";
+ * const client = new EpalmClient({ baseUrl: "http://localhost:8080", apiKey: "secret" });
+ * const { text } = await client.caption("photo.jpg");
+ * for await (const piece of client.streamVqa("photo.jpg", "what is it?")) console.log(piece);
+ * ```
  */
 export class EpalmClient {
   readonly #settings: ClientSettings;

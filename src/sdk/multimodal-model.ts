@@ -43,6 +43,7 @@ export interface MultimodalModel {
  */
 export type CommonMedium = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
+/** Options of a streamed caption request or question. */
 export interface CommonStreamOptions extends GenerationOptions {
   /** Default: the model's first adapter for the task and the modality. */
   readonly adapter?: string | undefined;
@@ -52,6 +53,7 @@ export interface CommonStreamOptions extends GenerationOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of a caption request or a question. */
 export interface CommonAskOptions extends CommonStreamOptions {
   /**
    * Receives the text while it is generated, and the index of its question. With beam search or several texts, it is
@@ -60,6 +62,7 @@ export interface CommonAskOptions extends CommonStreamOptions {
   readonly onText?: ((piece: string, index: number) => void) | undefined;
 }
 
+/** Options of a ranking. */
 export interface CommonRankOptions {
   /** Default: the model's first adapter for questions and the modality. */
   readonly adapter?: string | undefined;
@@ -73,6 +76,7 @@ export interface CommonRankOptions {
   readonly normalisation?: "sum" | "mean";
 }
 
+/** One generated string with its score. */
 export interface CommonText {
   readonly text: string;
   /** Natural log-probability, length-normalised with beam search. Higher is better. */
@@ -95,6 +99,7 @@ export interface CommonTimings {
   readonly decoder: number;
 }
 
+/** Number of tokens read and generated. */
 export interface CommonUsage {
   readonly promptTokens: number;
   readonly newTokens: number;
@@ -110,6 +115,7 @@ export interface CommonSource {
   readonly timings: CommonTimings;
 }
 
+/** The response to one caption request or one question. */
 export interface CommonAnswer extends CommonSource {
   /** The best text. */
   readonly text: string;
@@ -130,6 +136,7 @@ export interface CommonAnswers extends CommonSource {
   readonly usage: CommonUsage;
 }
 
+/** One ranked candidate. */
 export interface CommonRanked {
   readonly text: string;
   /** Position in the list of candidates. */
@@ -144,6 +151,7 @@ export interface CommonRanked {
   readonly probability: number;
 }
 
+/** Candidates ordered by their probability. */
 export interface CommonRanking extends CommonSource {
   /** Best first. */
   readonly answers: readonly CommonRanked[];

@@ -4,6 +4,9 @@ import { type BuildOptions, type Modality, modalitiesOf, openModelFolder, type P
 
 /** The frozen parts of the bundled model. */
 
+/** Folder of the language model, relative to the folder of the build. */
+export const LANGUAGE_MODEL = "lm";
+
 /** Folder of each encoder, relative to the folder of the build. */
 export const encoderFolders: Readonly<Record<Modality, string>> = {
   image: "encoder",
@@ -23,6 +26,13 @@ export function modalitiesIn(work: string): Modality[] {
 export async function takesAllOf(work: string, model: string): Promise<boolean> {
   const { manifest } = await openModelFolder(model, { checksums: false });
   return modalitiesOf(manifest).join() === modalitiesIn(work).join();
+}
+
+/** Writes a card that states the licence into each backbone's folder; `buildModel` copies it into the manifest. */
+export function stateLicences(work: string): void {
+  for (const part of [...modalitiesIn(work).map((modality) => encoderFolders[modality]), LANGUAGE_MODEL]) {
+    writeFileSync(join(work, part, "README.md"), "---\nlicense: apache-2.0\n---\n");
+  }
 }
 
 /** The existing encoders and the decoder, as options of `buildModel`. */

@@ -85,6 +85,20 @@ const schedule = z.strictObject({
   endShare: share.default(0.05),
 });
 
+/**
+ * The schema of the settings of a training run (docs/training.md).
+ *
+ * @example
+ * ```ts
+ * import { trainingConfigSchema } from "epalm";
+ * const config = trainingConfigSchema.parse({
+ *   model: "my-model",
+ *   output: "runs/plants",
+ *   adapter: { name: "plants" },
+ *   data: { train: { path: "plants/train.jsonl" } },
+ * });
+ * ```
+ */
 export const trainingConfigSchema = z.strictObject({
   model: path,
   output: path,
@@ -118,12 +132,19 @@ export const trainingConfigSchema = z.strictObject({
   blind: z.boolean().default(false),
 });
 
+/** The settings of a training run, with defaults filled in (docs/training.md). */
 export type TrainingConfig = z.infer<typeof trainingConfigSchema>;
 
 /**
  * Reads a config file.
  *
  * @throws not_found; invalid_option, naming the file, the key and the cause
+ *
+ * @example
+ * ```ts
+ * import { readTrainingConfig, trainModel } from "epalm";
+ * const { scores } = await trainModel(readTrainingConfig("plants.yaml"));
+ * ```
  */
 export function readTrainingConfig(path: string): TrainingConfig {
   return withAbsolutePaths(readConfigFile(path, trainingConfigSchema), dirname(path));

@@ -10,6 +10,7 @@ import {
   score,
 } from "./evaluate.js";
 
+/** Options of `evaluateModel`. */
 export interface EvaluationOptions extends EvaluateOptions {
   /** Name of the adapter. Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
@@ -19,13 +20,24 @@ export interface EvaluationOptions extends EvaluateOptions {
   readonly generation?: GenerationOptions | undefined;
 }
 
+/** Scores of a model on a data set, and its predictions. */
 export interface Evaluation {
   readonly scores: EvaluationScores;
   /** In the order of the examples. */
   readonly predictions: readonly Prediction[];
 }
 
-/** Has a model caption or answer every example of a data set, and scores the results. */
+/**
+ * Has a model caption or answer every example of a data set, and scores the results.
+ *
+ * @example
+ * ```ts
+ * import { evaluateModel, load, namedScores, readEvaluationData } from "epalm";
+ * const { examples } = await readEvaluationData({ path: "plants/test.jsonl" });
+ * const { scores } = await evaluateModel(await load("my-model"), examples, { adapter: "plants" });
+ * console.log(namedScores(scores));
+ * ```
+ */
 export async function evaluateModel(
   model: Model,
   examples: readonly Example[],
@@ -55,7 +67,16 @@ function scored(example: Example): ScoredExample {
     : { kind: "vqa", ...common, question: example.question, references: example.answers };
 }
 
-/** The scores under their common names, for logs and tables. */
+/**
+ * The scores under their common names, for logs and tables.
+ *
+ * @example
+ * ```ts
+ * import { evaluateModel, load, namedScores } from "epalm";
+ * const { scores } = await evaluateModel(await load("my-model"), []);
+ * console.log(namedScores(scores).CIDEr);
+ * ```
+ */
 export function namedScores({ captions, answers }: EvaluationScores): Record<string, number> {
   return {
     ...(captions

@@ -53,6 +53,7 @@ export interface TrainingPlan {
   readonly resumedFrom: number;
 }
 
+/** Callbacks of a training run, and the signal that stops it. */
 export interface TrainHooks {
   readonly signal?: AbortSignal | undefined;
   /** Called when everything has been read and checked, before anything is computed. */
@@ -63,6 +64,7 @@ export interface TrainHooks {
   readonly onEpoch?: ((epoch: number, scores: Readonly<Record<string, number>>) => void) | undefined;
 }
 
+/** The trained adapter, the files of the run and the scores of its last epoch. */
 export interface TrainingResult {
   readonly adapter: Adapter;
   readonly adapterFile: string;
@@ -77,6 +79,14 @@ export interface TrainingResult {
  * folder. If started again with the same config, it resumes from the last checkpoint and ends with the same weights.
  *
  * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, diverged, aborted
+ *
+ * @example
+ * ```ts
+ * import { readTrainingConfig, trainModel } from "epalm";
+ * const { adapterFile, scores } = await trainModel(readTrainingConfig("plants.yaml"), {
+ *   onStep: ({ step, steps, tokenLoss }) => console.log(step, steps, tokenLoss),
+ * });
+ * ```
  */
 export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
   const folder = await openModelFolder(config.model);
@@ -351,6 +361,12 @@ async function sampleOf(prediction: Prediction): Promise<ReportSample> {
  * of other modalities are bad.
  *
  * @throws as `readDataSet`
+ *
+ * @example
+ * ```ts
+ * import { readEvaluationData } from "epalm";
+ * const { examples, skipped } = await readEvaluationData({ path: "plants/test.jsonl" }, { skipBad: true });
+ * ```
  */
 export async function readEvaluationData(
   source: TrainingConfig["data"]["train"],
@@ -359,7 +375,7 @@ export async function readEvaluationData(
     readonly limit?: number | undefined;
     readonly modalities?: ReadOptions["modalities"];
     readonly signal?: AbortSignal | undefined;
-  },
+  } = {},
 ): Promise<DataSet> {
   const { examples, skipped } = await readDataSet(source, options);
   if (options.limit !== undefined && options.limit < 1) {

@@ -39,6 +39,13 @@ const INPUT_SEED = 2_000_000_000;
 /**
  * Batches of the steps from `first` to `steps` in random order; each batch depends only on its step. Examples left over
  * after the last complete batch of an epoch are skipped.
+ *
+ * @example
+ * ```ts
+ * import { type LabelledInputs, randomBatches } from "epalm/fedmae";
+ * declare const inputs: LabelledInputs;
+ * const batches = (first: number) => randomBatches(inputs, { first, steps: 1000, batchSize: 32, seed: 0 });
+ * ```
  */
 export async function* randomBatches(
   inputs: LabelledInputs,
@@ -54,7 +61,16 @@ export async function* randomBatches(
   }
 }
 
-/** Batches of all examples, once and in order. */
+/**
+ * Batches of all examples, once and in order.
+ *
+ * @example
+ * ```ts
+ * import { batchesInOrder, type LabelledInputs } from "epalm/fedmae";
+ * declare const inputs: LabelledInputs;
+ * for await (const { examples } of batchesInOrder(inputs, { batchSize: 32, seed: 0 })) console.log(examples.length);
+ * ```
+ */
 export async function* batchesInOrder(
   inputs: LabelledInputs,
   { batchSize, seed }: { batchSize: number; seed: number },

@@ -47,6 +47,13 @@ const line = z.strictObject({
  * `"regions": [{"label": LABEL, "box": [LEFT, TOP, RIGHT, BOTTOM]}]`.
  *
  * @throws not_found; invalid_data, naming the file, the line and the cause
+ *
+ * @example
+ * ```ts
+ * import { readLabelledImages } from "epalm/fedmae";
+ * const images = await readLabelledImages(["plants/train", "more.jsonl"]);
+ * console.log(images[0]?.path, images[0]?.labels);
+ * ```
  */
 export async function readLabelledImages(sources: readonly string[]): Promise<LabelledImage[]> {
   const lists = await Promise.all(sources.map(readSource));

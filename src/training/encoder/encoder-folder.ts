@@ -21,6 +21,15 @@ export interface EncoderFolder {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
+/**
+ * Writes an encoder as a folder in the form of a public checkpoint, which `epalm build` accepts.
+ *
+ * @example
+ * ```ts
+ * import { readEncoderFolder, resizeEncoder, writeEncoderFolder } from "epalm/fedmae";
+ * writeEncoderFolder("encoder-384", resizeEncoder(await readEncoderFolder("encoder"), 384));
+ * ```
+ */
 export function writeEncoderFolder(folder: string, { config, tensors }: EncoderFolder): void {
   writeEncoderFiles(folder, config, imagenetPreprocessorConfig(config.image_size), tensors);
 }
@@ -71,6 +80,12 @@ const PUBLISHED_MASK_RATIO = 0.75;
  * fine-tuned on averaged patches replaces the missing `norm`.
  *
  * @throws not_found, invalid_checkpoint, unsupported_architecture
+ *
+ * @example
+ * ```ts
+ * import { readEncoderFolder } from "epalm/fedmae";
+ * const { config, tensors } = await readEncoderFolder("mae", { heads: 12 });
+ * ```
  */
 export async function readEncoderFolder(path: string, options: ReadOptions = {}): Promise<EncoderFolder> {
   const source = await openSource(path, path);

@@ -17,6 +17,7 @@ import { maeInitializer } from "./initial-mae.js";
 import { REGIONS, regionLabels, regionTargets } from "./region-targets.js";
 import { type Accuracies, trainEncoder } from "./train-encoder.js";
 
+/** Options of `finetune`. */
 export interface FinetuneOptions {
   /** Folder of the encoder and of the run's checkpoint and log. */
   readonly output: string;
@@ -55,6 +56,26 @@ const epochSchema = z.object({ epoch: z.int(), accuracies: z.record(z.string(), 
  * last complete epoch.
  *
  * @throws invalid_data if the test images have other attributes; invalid_option; diverged; aborted
+ *
+ * @example
+ * ```ts
+ * import { finetune, readEncoderFolder, readLabelledImages } from "epalm/fedmae";
+ * const accuracies = await finetune(await readEncoderFolder("encoder"), {
+ *   output: "runs/plants",
+ *   training: await readLabelledImages(["plants/train"]),
+ *   test: await readLabelledImages(["plants/test"]),
+ *   epochs: 10,
+ *   batchSize: 32,
+ *   learningRate: 1e-3,
+ *   weightDecay: 0.05,
+ *   warmupEpochs: 1,
+ *   layerDecay: 0.75,
+ *   labelSmoothing: 0.1,
+ *   leastArea: 0.5,
+ *   mirror: true,
+ *   seed: 0,
+ * });
+ * ```
  */
 export async function finetune(
   encoder: EncoderFolder,
@@ -170,7 +191,15 @@ export function vitConfigOf(config: EncoderFolder["config"]): VitConfig {
   return vitConfig.parse({ ...config, model_type: "vit" });
 }
 
-/** The same encoder with random weights, as a baseline that shows what pre-training contributes. */
+/**
+ * The same encoder with random weights, as a baseline that shows what pre-training contributes.
+ *
+ * @example
+ * ```ts
+ * import { readEncoderFolder, untrained } from "epalm/fedmae";
+ * const baseline = untrained(await readEncoderFolder("encoder"), 1);
+ * ```
+ */
 export function untrained({ config, tensors }: EncoderFolder, seed: number): EncoderFolder {
   const [random = Math.random] = randomStreams(seed, 1);
   const initialize = maeInitializer(config, random);

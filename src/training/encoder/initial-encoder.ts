@@ -11,6 +11,13 @@ import type { EncoderConfig } from "./classifier-graph.js";
  * Initial weights of an encoder of any modality.
  *
  * @param start tensors to use unchanged; all others are random
+ *
+ * @example
+ * ```ts
+ * import { initialEncoder, readEncoderFolder } from "epalm/fedmae";
+ * const { config } = await readEncoderFolder("encoder");
+ * const weights = initialEncoder({ ...config, model_type: "vit" }, 0);
+ * ```
  */
 export function initialEncoder(
   config: EncoderConfig,

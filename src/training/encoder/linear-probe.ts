@@ -23,6 +23,7 @@ import type { EncoderFolder } from "./encoder-folder.js";
 import { vitConfigOf } from "./finetune.js";
 import type { Accuracies } from "./train-encoder.js";
 
+/** Options of `linearProbe`. */
 export interface ProbeOptions extends SessionOptions {
   /** Input of the classifier from the last block: class token or mean of the patches; both are published. */
   readonly pool: "cls" | "mean";
@@ -45,6 +46,21 @@ const ENCODER_BATCH = 32;
  * classifier per attribute is trained on them. Returns the accuracies on the test images.
  *
  * @throws invalid_data if the labels cannot be learnt or tested; diverged
+ *
+ * @example
+ * ```ts
+ * import { linearProbe, readEncoderFolder, readLabelledImages } from "epalm/fedmae";
+ * const accuracies = await linearProbe(await readEncoderFolder("encoder"), {
+ *   pool: "mean",
+ *   training: await readLabelledImages(["plants/train"]),
+ *   test: await readLabelledImages(["plants/test"]),
+ *   epochs: 90,
+ *   batchSize: 256,
+ *   learningRate: 1e-3,
+ *   weightDecay: 0,
+ *   seed: 0,
+ * });
+ * ```
  */
 export async function linearProbe(encoder: EncoderFolder, options: ProbeOptions): Promise<Accuracies> {
   const { training, test, onImages } = options;

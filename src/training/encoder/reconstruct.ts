@@ -11,6 +11,7 @@ import { floats, type Tensor } from "../../tensor/tensor.js";
 import { ImageBatches } from "../data/image-batches.js";
 import { maeGraph, maskFeeds, maskNoise } from "./mae-graph.js";
 
+/** The images that a masked autoencoder reconstructs, and its loss on them. */
 export interface Reconstruction {
   /** A PNG with one row per image: the original, the visible patches, and the reconstruction. */
   readonly png: Uint8Array;
@@ -28,6 +29,15 @@ const GRAY = 0.5;
  * Masks images and reconstructs them with a masked autoencoder.
  *
  * @throws invalid_option without images; errors of decoding
+ *
+ * @example
+ * ```ts
+ * import { writeFileSync } from "node:fs";
+ * import { readEncoderFolder, reconstruct, requireMae } from "epalm/fedmae";
+ * const folder = await readEncoderFolder("mae");
+ * const config = requireMae({ ...folder, path: "mae" });
+ * writeFileSync("grid.png", (await reconstruct(config, folder.tensors, ["a.png"], 0)).png);
+ * ```
  */
 export async function reconstruct(
   config: MaeConfig,

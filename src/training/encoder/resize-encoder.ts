@@ -11,6 +11,12 @@ import { interpolatePositions } from "./positions.js";
  * @param imageSize pixels; a multiple of the patch size
  * @throws unsupported_architecture if the patch size does not divide `imageSize`; invalid_checkpoint if the positions
  * do not form the square grid of the config
+ *
+ * @example
+ * ```ts
+ * import { readEncoderFolder, resizeEncoder } from "epalm/fedmae";
+ * const larger = resizeEncoder(await readEncoderFolder("encoder"), 384);
+ * ```
  */
 export function resizeEncoder({ config, tensors }: EncoderFolder, imageSize: number): EncoderFolder {
   const resized = { ...config, image_size: imageSize };

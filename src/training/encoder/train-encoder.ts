@@ -17,6 +17,7 @@ import { type ClassifierGraph, type ClassifierOptions, classifierGraph } from ".
 import { writeEncoderFiles } from "./encoder-folder.js";
 import { countRightPatches, type PatchTargets } from "./region-targets.js";
 
+/** Options of `trainEncoder`. */
 export interface EncoderTrainingOptions extends ClassifierOptions, EncoderOptimizer {
   /** Folder of the encoder, in the layout of a public checkpoint, and of the run's own checkpoint and graph. */
   readonly output: string;
@@ -59,6 +60,7 @@ export interface EncoderOptimizer {
   readonly layerDecay?: number | undefined;
 }
 
+/** Callbacks of encoder training, and the signal that stops it. */
 export interface EncoderTrainingHooks {
   readonly signal?: AbortSignal | undefined;
   /** Called when the signal has fired; may throw its own error. */
@@ -85,6 +87,14 @@ const CHECKPOINT_FILE = "checkpoint.safetensors";
  * a folder that `epalm build` takes, and resumes from its checkpoint. Returns the latest accuracies of each test.
  *
  * @throws invalid_option if the checkpoint belongs to another run; diverged; aborted
+ *
+ * @example
+ * ```ts
+ * import { type EncoderTrainingOptions, trainEncoder } from "epalm/fedmae";
+ * declare const options: EncoderTrainingOptions;
+ * const accuracies = await trainEncoder(options, { onStep: (step, loss) => console.log(step, loss) });
+ * console.log(accuracies.get("test")?.get("colour"));
+ * ```
  */
 export async function trainEncoder(
   options: EncoderTrainingOptions,
