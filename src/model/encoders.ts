@@ -48,7 +48,9 @@ export function encoderOf<M extends Modality>(model: Encoders, modality: M, wher
  * ```ts
  * import { adapterModality, readManifest } from "epalm";
  * const manifest = readManifest("my-model");
- * for (const [name, adapter] of Object.entries(manifest.adapters)) console.log(name, adapterModality(manifest, adapter));
+ * for (const [name, adapter] of Object.entries(manifest.adapters)) {
+ *   console.log(name, adapterModality(manifest, adapter));
+ * }
  * ```
  */
 export function adapterModality({ encoder }: Encoders, adapter: AdapterManifest): Modality {
