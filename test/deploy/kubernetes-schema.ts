@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import ts from "typescript";
@@ -51,4 +52,10 @@ export function unknownKeys(manifests: readonly Manifest[]): string[] {
     name === path ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2022) : getSourceFile(name, ...rest);
   const diagnostics = ts.getPreEmitDiagnostics(ts.createProgram([path], options, host));
   return diagnostics.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
+}
+
+/** Checks values and keys of manifests, which pass both. */
+export function checkSchemas(all: readonly Manifest[]): void {
+  for (const manifest of all) validateValues(manifest);
+  assert.deepEqual(unknownKeys(all), []);
 }

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { parse, parseAllDocuments } from "yaml";
+import { parse } from "yaml";
 import { readServerSettings, serverConfigSchema } from "../../src/server/config.js";
 import { openApiDocument } from "../../src/server/http/openapi.js";
 import { Metrics } from "../../src/server/metrics.js";
-import { type Manifest, unknownKeys, validateValues } from "./kubernetes-schema.js";
+import { checkSchemas, type Manifest, unknownKeys, validateValues } from "./kubernetes-schema.js";
 
 const FOLDER = join("deploy", "kubernetes");
 const BASE = join(FOLDER, "base");
@@ -29,30 +28,6 @@ const pod = deployment.spec.template.spec;
 const [container] = pod.containers;
 const paths = Object.keys(Object(openApiDocument("0", false).paths));
 
-const kubectl = (...args: string[]) =>
-  spawnSync("kubectl", args, { env: { ...process.env, KUBECONFIG: "/dev/null" }, encoding: "utf8" });
-
-/** Why `kubectl kustomize` cannot be used, or false. Older versions do not support these kustomizations. */
-function lacksKustomize(): string | false {
-  const { error, stdout } = kubectl("version", "--client", "--output=json");
-  const version = error ? "none" : String(JSON.parse(stdout).clientVersion.gitVersion);
-  const [, major = 0, minor = 0] = /^v(\d+)\.(\d+)/.exec(version) ?? [];
-  if (Number(major) > 1 || Number(minor) >= 21) return false;
-  return `expected kubectl 1.21 or later, got ${version}; nothing else here runs kustomize`;
-}
-
-/** The output of `kubectl kustomize` for a folder. Needs no cluster. */
-function rendered(folder: string): Manifest[] {
-  const { status, stdout, stderr } = kubectl("kustomize", join(FOLDER, folder));
-  assert.equal(status, 0, stderr);
-  return parseAllDocuments(stdout).map((document) => document.toJS());
-}
-
-function checkSchemas(all: readonly Manifest[]): void {
-  for (const manifest of all) validateValues(manifest);
-  assert.deepEqual(unknownKeys(all), []);
-}
-
 describe("Kubernetes manifests", () => {
   it("match the schemas of Kubernetes and have no unknown keys", () => checkSchemas(manifests));
 
@@ -64,30 +39,6 @@ describe("Kubernetes manifests", () => {
     assert.match(message ?? "", /replicaz/);
     assert.deepEqual(others, []);
   });
-
-  const skip = lacksKustomize();
-  for (const folder of readdirSync(FOLDER)) {
-    it(`${folder} is rendered by kustomize`, { skip }, () => {
-      const all = rendered(folder);
-      assert.deepEqual(all.map(({ kind }) => kind).sort(), [
-        "ConfigMap",
-        "Deployment",
-        "HorizontalPodAutoscaler",
-        "PodDisruptionBudget",
-        "Service",
-      ]);
-      checkSchemas(all);
-      const made = all.find(({ kind }) => kind === "Deployment");
-      const config = all.find(({ kind }) => kind === "ConfigMap");
-      assert.ok(made && config);
-      const { volumes, containers } = made.spec.template.spec;
-      const named = volumes.find(({ name }: Manifest) => name === "config");
-      assert.equal(named.configMap.name, config.metadata.name);
-      assert.equal(containers[0].image, "epalm:0.2.0");
-      const names = (list: readonly Manifest[]) => list.map(({ name }) => name).sort();
-      assert.deepEqual(names(containers[0].volumeMounts), names(volumes));
-    });
-  }
 
   it("select the pods of the Deployment", () => {
     const { labels } = deployment.spec.template.metadata;

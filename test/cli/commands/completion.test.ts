@@ -61,13 +61,10 @@ describe("completion in bash", () => {
   });
 });
 
-for (const shell of shells) {
-  const isThere = spawnSync(shell, ["-c", "true"]).status === 0;
-  it(`is a script that ${shell} can read`, { skip: isThere ? false : `${shell} is not installed` }, () => {
-    const { status, stderr } = spawnSync(shell, ["-n", scriptOf(shell)], { encoding: "utf8" });
-    assert.equal(status, 0, stderr);
-  });
-}
+it("is a script that bash can read", () => {
+  const { status, stderr } = spawnSync("bash", ["-n", scriptOf("bash")], { encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+});
 
 it("is refused for a shell that is not known", async () => {
   const { code, stderr } = await epalm(["completion", "tcsh"]);

@@ -3,14 +3,14 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, Page } from "puppeteer-core";
-import { parseServerConfig } from "../../src/server/config.js";
-import { createServer } from "../../src/server/http/create-server.js";
-import { Models } from "../../src/server/models.js";
-import { buildAllSensesModel } from "../support/all-modalities-model.js";
-import { findChromium, type Screen, startChromium, textsOf, ticket, waitForCount } from "../support/chromium.js";
-import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
-import { startServer } from "../support/running-server.js";
-import { buildTinyModel, picture, temporaryFolder } from "../support/tiny-model.js";
+import { parseServerConfig } from "../../../src/server/config.js";
+import { createServer } from "../../../src/server/http/create-server.js";
+import { Models } from "../../../src/server/models.js";
+import { buildAllSensesModel } from "../../support/all-modalities-model.js";
+import { findChromium, type Screen, startChromium, textsOf, ticket, waitForCount } from "../../support/chromium.js";
+import { lacksEncoder, makeMedia, threeColours, tone } from "../../support/make-media.js";
+import { startServer } from "../../support/running-server.js";
+import { buildTinyModel, picture, temporaryFolder } from "../../support/tiny-model.js";
 
 /** The page in a real browser, against a real service. */
 
@@ -18,9 +18,6 @@ const KEY = "a-key-of-sixteen-or-more";
 const ARTIFACTS = "test-artifacts";
 
 const executable = findChromium();
-if (executable === undefined) {
-  console.error("SKIPPED: the page in a browser. Install chromium, or set CHROMIUM_PATH.");
-}
 const skip = executable === undefined && "no Chromium: install one, or set CHROMIUM_PATH";
 
 const files = temporaryFolder();

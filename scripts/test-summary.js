@@ -1,0 +1,100 @@
+import { dirname, sep } from "node:path";
+
+const SLOWEST = 10;
+
+/** What Node's test runner reports, per suite: a folder of tests. */
+export class TestSummary {
+  #nameOf;
+  /** @type {Map<string, { suite: string, seconds: number, pass: number, fail: number, skipped: number }>} */
+  #files = new Map();
+  /** @type {{ file: string, name: string, reason: string }[]} */
+  #skips = [];
+  #started = performance.now();
+
+  /** @param {(file: string) => string} nameOf a file's name from the folder of all tests */
+  constructor(nameOf) {
+    this.#nameOf = nameOf;
+  }
+
+  /** @param {{ type: string, data: any }} event of `run` in node:test */
+  add({ type, data }) {
+    if (data?.file === undefined) return;
+    const name = this.#nameOf(data.file);
+    const file = this.#fileOf(name);
+    // A file is a test itself, named after its path; its time has the start of its process in it.
+    if (type === "test:complete" && data.nesting === 0 && data.name.endsWith(".js"))
+      file.seconds = data.details.duration_ms / 1000;
+    if (type !== "test:pass" && type !== "test:fail") return;
+    if (data.details?.type === "suite") return;
+    if (type === "test:fail") file.fail++;
+    else if (data.skip !== undefined) {
+      file.skipped++;
+      const reason = typeof data.skip === "string" ? data.skip : "no reason given";
+      this.#skips.push({ file: name, name: data.name, reason });
+    } else file.pass++;
+  }
+
+  /** Tables as text. */
+  format() {
+    const files = [...this.#files.values()];
+    const suites = [...new Set(files.map(({ suite }) => suite))].sort();
+    const row = (title, of) => [
+      title,
+      String(of.length),
+      minutes(of.reduce((sum, { seconds }) => sum + seconds, 0)),
+      ...["pass", "fail", "skipped"].map((key) => String(of.reduce((sum, file) => sum + file[key], 0))),
+    ];
+    const slowest = [...this.#files].sort(([, a], [, b]) => b.seconds - a.seconds).slice(0, SLOWEST);
+    return [
+      "",
+      table([
+        ["suite", "files", "minutes", "pass", "fail", "skipped"],
+        ...suites.map((suite) =>
+          row(
+            suite,
+            files.filter((file) => file.suite === suite),
+          ),
+        ),
+        row("all", files),
+      ]),
+      `Files run side by side: ${minutes((performance.now() - this.#started) / 1000)} minutes in all.`,
+      "",
+      "slowest files, in seconds",
+      ...slowest.map(([file, { seconds }]) => `  ${seconds.toFixed(1).padStart(6)}  ${file}`),
+      ...this.#formatSkips(),
+    ].join("\n");
+  }
+
+  #formatSkips() {
+    if (this.#skips.length === 0) return [];
+    return ["", "skipped", ...this.#skips.map(({ file, name, reason }) => `  ${file}: ${name}: ${reason}`)];
+  }
+
+  #fileOf(name) {
+    const known = this.#files.get(name);
+    if (known) return known;
+    const file = { suite: suiteOf(name), seconds: 0, pass: 0, fail: 0, skipped: 0 };
+    this.#files.set(name, file);
+    return file;
+  }
+}
+
+/** The first folder below `test/`; of integration tests, that below it, too. */
+function suiteOf(name) {
+  const folders = dirname(name).split(sep);
+  return folders.slice(0, folders[0] === "integration" ? 2 : 1).join("/");
+}
+
+function minutes(seconds) {
+  return (seconds / 60).toFixed(2);
+}
+
+/** Rows as lines: the first column to the left, numbers to the right. */
+function table(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows
+    .map((row) =>
+      row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join("  "),
+    )
+    .join("\n");
+}
