@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();
 const model = join(folder, "tiny");
@@ -12,7 +12,7 @@ const [red, blue, broken] = ["red.png", "blue.png", "broken.png"].map((name) => 
   string,
   string,
 ];
-const onModel = ["--model", model];
+const onModel = ["--model", model, "--threads", "1"];
 const few = [...onModel, "--max-tokens", "6"];
 
 before(async () => {
@@ -47,13 +47,13 @@ describe("epalm caption", { concurrency: true }, () => {
   });
 
   it("reads a picture from standard input", async () => {
-    const { code, stdout } = await epalm(["caption", "-", ...few], { input: readFileSync(red) });
+    const { code, stdout } = await epalmProcess(["caption", "-", ...few], { input: readFileSync(red) });
     assert.equal(code, 0);
     assert.equal(stdout, `${await textOf("caption", red, ...few)}\n`);
   });
 
   it("prints a line for each of several pictures, and is not stopped by a bad one", async () => {
-    const { code, stdout, stderr } = await epalm(["caption", red, broken, "nowhere.png", blue, ...few]);
+    const { code, stdout, stderr } = await epalmProcess(["caption", red, broken, "nowhere.png", blue, ...few]);
     assert.equal(code, 1);
     const lines = stdout.trimEnd().split("\n");
     assert.deepEqual(
@@ -89,7 +89,7 @@ describe("epalm caption", { concurrency: true }, () => {
 
   it("ends with 130 on Ctrl-C, with what was answered before", async () => {
     const args = ["caption", red, "-", ...few];
-    const { code, stdout, stderr } = await epalm(args, { input: "open", signalWhenBusy: "SIGINT" });
+    const { code, stdout, stderr } = await epalmProcess(args, { input: "open", signalWhenBusy: "SIGINT" });
     assert.deepEqual([code, stderr], [130, "epalm: interrupted\n"]);
     assert.match(stdout, /^[^\n]*red\.png\t[^\n]*\n$/);
   });
@@ -117,12 +117,14 @@ describe("epalm caption", { concurrency: true }, () => {
   });
 
   it("calls standard input by its name", async () => {
-    const { code, stderr } = await epalm(["caption", "-", ...few], { input: Buffer.alloc(0) });
+    const { code, stderr } = await epalmProcess(["caption", "-", ...few], { input: Buffer.alloc(0) });
     assert.deepEqual([code, stderr], [1, "epalm: standard input: is empty\n"]);
   });
 
   it("shows where an error arose only for those who debug", async () => {
-    const { code, stderr } = await epalm(["caption", red, "--model", folder], { env: { EPALM_DEBUG: "1" } });
+    const { code, stderr } = await epalmProcess(["caption", red, "--model", folder], {
+      env: { EPALM_DEBUG: "1" },
+    });
     assert.equal(code, 1);
     assert.match(stderr, /\n +at .*manifest\.js/);
   });
@@ -132,7 +134,7 @@ describe("epalm vqa", { concurrency: true }, () => {
   const question = ["--question", "what colour is it?"];
 
   it("answers a question", async () => {
-    const { code, stdout } = await epalm(["vqa", red, ...question, ...few, "--json"]);
+    const { code, stdout } = await epalmProcess(["vqa", red, ...question, ...few, "--json"]);
     assert.equal(code, 0);
     const answer = JSON.parse(stdout);
     assert.equal(answer.question, "what colour is it?");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { epalm } from "../support/cli-process.js";
+import { epalmProcess as epalm } from "../support/cli-process.js";
 
 const commands = [
   "build",

@@ -8,7 +8,7 @@ import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();
 const model = join(folder, "tiny");
-const few = ["--model", model, "--max-tokens", "6"];
+const few = ["--model", model, "--max-tokens", "6", "--threads", "1"];
 const photos = Array.from({ length: 5 }, (_, at) => join(folder, `photo-${at}.png`));
 const broken = join(folder, "broken.png");
 const [first = "", second = ""] = photos;

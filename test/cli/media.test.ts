@@ -11,7 +11,7 @@ import { severalModel } from "../support/several-model.js";
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
 const model = at("model");
-const few = ["--model", model, "--max-tokens", "4"];
+const few = ["--model", model, "--max-tokens", "4", "--threads", "1"];
 const [picture, sound, clip, mute] = [at("red.png"), at("tone.mp3"), at("colours.mp4"), at("mute.mp4")];
 
 before(async () => {
@@ -150,7 +150,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     const { code, stderr } = await epalm(["caption", picture, "--model", only]);
     assert.equal(code, 1);
     assert.match(stderr, /red\.png: expected audio or video/);
-    const loaded = await load(only);
+    const loaded = await load(only, { threads: 1 });
     assert.deepEqual(loaded.modalities, ["audio"]);
     await loaded.close();
   });

@@ -13,7 +13,7 @@ import { severalModel } from "../support/several-model.js";
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
 const model = at("senses");
-const few = ["--model", model, "--max-tokens", "4"];
+const few = ["--model", model, "--max-tokens", "4", "--threads", "1"];
 const [picture, sound, clip] = [at("a.png"), at("b.flac"), at("c.mp4")];
 
 before(async () => {
@@ -60,8 +60,7 @@ describe("files of several kinds", { concurrency: true }, () => {
 
   it("are told apart in a file of answers by what they were taken for", async () => {
     const output = at("answers.jsonl");
-    const ask = (...more: string[]) =>
-      epalm(["vqa", clip, "-q", "what?", "-m", model, "--max-tokens", "4", ...more, "-o", output]);
+    const ask = (...more: string[]) => epalm(["vqa", clip, "-q", "what?", ...few, ...more, "-o", output]);
     const unheard = await ask("--modality", "audio");
     assert.match(unheard.stderr, /c\.mp4: the model has no audio adapter for the task 'vqa'\n$/);
     assert.equal((await ask()).code, 0);
@@ -76,7 +75,7 @@ describe("files of several kinds", { concurrency: true }, () => {
   it("are refused by a model that does not take them, each for itself", async () => {
     const tiny = at("tiny");
     assert.equal((await buildTiny(tiny)).code, 0);
-    const asked = ["--model", tiny, "--max-tokens", "4"];
+    const asked = ["--model", tiny, "--max-tokens", "4", "--threads", "1"];
     const one = await epalm(["caption", sound, picture, ...asked, "--jsonl"]);
     assert.deepEqual(summary(linesOf(one.stdout)), [
       [sound, undefined, "unsupported_media"],
@@ -112,7 +111,7 @@ describe("files of several kinds", { concurrency: true }, () => {
 
   for (const modality of ["audio", "video"]) {
     it(`are what an encoder of ${modality} is measured with`, async () => {
-      const args = ["--modality", modality, "--json"];
+      const args = ["--modality", modality, "--threads", "1", "--json"];
       const bench = await epalm(["bench", "-m", model, "--rounds", "1", "--new-tokens", "4", ...args]);
       assert.equal(bench.code, 0, bench.stderr);
       assert.equal(JSON.parse(bench.stdout).model.encoder.modality, modality);

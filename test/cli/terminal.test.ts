@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
+import { buildTiny, epalmProcess, temporaryFolder } from "../support/cli-process.js";
 
 const STYLE = "\x1b[";
 const folder = temporaryFolder();
@@ -36,21 +36,21 @@ describe("colours", { concurrency: true }, () => {
   const plain = { NO_COLOR: "", FORCE_COLOR: "" };
 
   it("are not in what is no terminal", async () => {
-    assert.ok(!(await epalm(["caption", "--help"], { env: plain })).stdout.includes(STYLE));
-    assert.ok(!(await epalm(["captoin"], { env: plain })).stderr.includes(STYLE));
+    assert.ok(!(await epalmProcess(["caption", "--help"], { env: plain })).stdout.includes(STYLE));
+    assert.ok(!(await epalmProcess(["captoin"], { env: plain })).stderr.includes(STYLE));
   });
 
   it("are there when they are forced, unless they are forbidden", async () => {
     const forced = { ...plain, FORCE_COLOR: "1" };
-    const { stdout } = await epalm(["caption", "--help"], { env: forced });
+    const { stdout } = await epalmProcess(["caption", "--help"], { env: forced });
     assert.ok(stdout.includes(`${STYLE}1mExamples:${STYLE}22m`), stdout);
-    const { stderr } = await epalm(["captoin"], { env: forced });
+    const { stderr } = await epalmProcess(["captoin"], { env: forced });
     assert.ok(stderr.startsWith(`${STYLE}31mepalm:${STYLE}39m unknown`), stderr);
     for (const env of [
       { NO_COLOR: "1", FORCE_COLOR: "1" },
       { ...plain, FORCE_COLOR: "0" },
     ]) {
-      assert.ok(!(await epalm(["caption", "--help"], { env })).stdout.includes(STYLE));
+      assert.ok(!(await epalmProcess(["caption", "--help"], { env })).stdout.includes(STYLE));
     }
   });
 
@@ -62,7 +62,7 @@ describe("colours", { concurrency: true }, () => {
 });
 
 describe("progress", { skip }, () => {
-  const few = ["--model", model, "--max-tokens", "4"];
+  const few = ["--model", model, "--max-tokens", "4", "--threads", "1"];
 
   it("is shown while a file is filled, and errors beside it", () => {
     const output = join(folder, "out.jsonl");

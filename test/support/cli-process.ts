@@ -1,15 +1,21 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
+import { CommanderError } from "commander";
+import { type ExitCode, exitCodeOf } from "../../src/cli/exit-code.js";
+import { createProgram, errorLine } from "../../src/cli/program.js";
+import { readEnvironment } from "../../src/core/environment.js";
+import { messageOf } from "../../src/core/errors.js";
 
 /** Relative to the compiled tests, in any output folder. */
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 
-/** Limits the time of a process that hangs. */
-const TIMEOUT_MS = 60_000;
+/** Limits the time of a process that hangs; commands take far less, even on a machine with other work. */
+const TIMEOUT_MS = 300_000;
 
 export const GOLDEN = join("test", "fixtures", "goldens", "opt-shared-1token");
 
@@ -28,7 +34,7 @@ export interface Surroundings {
 }
 
 /** Runs the real command line in a separate process until it ends. */
-export function epalm(args: readonly string[], surroundings: Surroundings = {}): Promise<Finished> {
+export function epalmProcess(args: readonly string[], surroundings: Surroundings = {}): Promise<Finished> {
   const { input, env, signalWhenBusy } = surroundings;
   const child = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, ...env },
@@ -48,6 +54,45 @@ export function epalm(args: readonly string[], surroundings: Surroundings = {}):
     child.on("error", reject);
     child.on("close", (code) => resolve({ code, ...said }));
   });
+}
+
+/** What each command that runs in this process has written so far. */
+const outputOf = new AsyncLocalStorage<{ stdout: string; stderr: string }>();
+for (const name of ["stdout", "stderr"] as const) {
+  const write = process[name].write.bind(process[name]) as (...args: unknown[]) => boolean;
+  process[name].write = (chunk: string | Uint8Array, ...more: unknown[]): boolean => {
+    const output = outputOf.getStore();
+    if (!output) return write(chunk, ...more);
+    output[name] += typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
+    return true;
+  };
+}
+
+/**
+ * Runs a command line in this process, which has loaded the modules already; starting a process takes longer than most
+ * commands. Use `epalmProcess` for what concerns the process itself: standard input, environment variables, signals,
+ * terminals, and whether it ends.
+ */
+export async function epalm(args: readonly string[]): Promise<Finished> {
+  const output = { stdout: "", stderr: "" };
+  const environment = readEnvironment();
+  const { signal } = new AbortController();
+  let code: ExitCode = 0;
+  const show = (error: unknown) => process.stderr.write(errorLine(messageOf(error), environment));
+  const reportError = (error: unknown) => {
+    show(error);
+    code = 1;
+  };
+  await outputOf.run(output, async () => {
+    try {
+      await createProgram({ environment, signal, reportError }).parseAsync(args, { from: "user" });
+    } catch (error) {
+      // Commander has already printed its own errors.
+      if (!(error instanceof CommanderError)) show(error);
+      code = exitCodeOf(error);
+    }
+  });
+  return { code, ...output };
 }
 
 /** Creates a folder that is deleted after the tests of the file. */

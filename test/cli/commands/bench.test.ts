@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
-import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 
 const model = join(temporaryFolder(), "tiny");
 
@@ -19,7 +19,7 @@ function numbersIn(value: unknown, path = ""): [string, number][] {
 describe("epalm bench", { concurrency: true }, () => {
   it("measures every stage", async () => {
     const args = ["bench", "-m", model, "--rounds", "2", "--new-tokens", "8", "--together", "3", "--threads", "1"];
-    const { code, stdout } = await epalm([...args, "--json"]);
+    const { code, stdout } = await epalmProcess([...args, "--json"]);
     assert.equal(code, 0);
     const report = JSON.parse(stdout);
     assert.equal(report.model.name, "tiny");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { buildTiny, epalm, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
 import { HubServer } from "../../support/hub-server.js";
 
 describe("epalm build", () => {
@@ -117,7 +117,7 @@ describe("epalm build", () => {
   it("ends with 130 on Ctrl-C and leaves nothing behind", async () => {
     const output = join(folder, "interrupted");
     const args = ["build", ...sources, "-o", output];
-    const { code, stdout, stderr } = await epalm(args, { signalWhenBusy: "SIGINT" });
+    const { code, stdout, stderr } = await epalmProcess(args, { signalWhenBusy: "SIGINT" });
     assert.deepEqual([code, stdout], [130, ""]);
     assert.match(stderr, /\nepalm: interrupted\n$/);
     assert.equal(existsSync(output) || existsSync(`${output}.part`), false);
@@ -133,14 +133,14 @@ describe("epalm build from the hub", () => {
     const env = { HF_ENDPOINT: hub.endpoint, HF_TOKEN: "hf_secret", EPALM_CACHE: join(folder, "cache") };
     const args = ["build", "--encoder", "tiny/vit", "--decoder", join(GOLDEN, "decoder")];
 
-    const online = await epalm([...args, "-o", join(folder, "online")], { env });
+    const online = await epalmProcess([...args, "-o", join(folder, "online")], { env });
     assert.equal(online.code, 0, online.stderr);
     assert.match(online.stderr, /^downloading tiny\/vit: model\.safetensors, \d+\.\d kB$/m);
     assert.match(online.stdout, new RegExp(`tiny/vit@${hub.commit.slice(0, 12)}`));
     assert.ok(hub.seen.every(({ authorization }) => authorization === "Bearer hf_secret"));
 
     const requests = hub.seen.length;
-    const offline = await epalm([...args, "--offline", "-o", join(folder, "offline")], { env });
+    const offline = await epalmProcess([...args, "--offline", "-o", join(folder, "offline")], { env });
     assert.equal(offline.code, 0, offline.stderr);
     assert.equal(hub.seen.length, requests);
   });
@@ -149,7 +149,7 @@ describe("epalm build from the hub", () => {
     const folder = temporaryFolder();
     const args = ["build", "--encoder", "tiny/vit", "--decoder", join(GOLDEN, "decoder"), "--offline"];
     const env = { HF_HOME: folder, EPALM_CACHE: "" };
-    const { code, stderr } = await epalm([...args, "-o", join(folder, "out")], { env });
+    const { code, stderr } = await epalmProcess([...args, "-o", join(folder, "out")], { env });
     const message = "epalm: tiny/vit@main is not in the cache, and downloads are switched off\n";
     assert.deepEqual([code, stderr], [1, message]);
   });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { epalm, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
+import { epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
 import { drawColour, drawStripes, tinySettings } from "../../support/tiny-clients.js";
 
 const facebook = join("test", "fixtures", "mae-facebook", "full.pth");
@@ -34,7 +34,7 @@ describe("epalm fedmae", () => {
   });
 
   it("pre-trains, says what each round cost, and draws a report", async () => {
-    const { code, stdout, stderr } = await epalm(["fedmae", "pretrain", at("config.json")]);
+    const { code, stdout, stderr } = await epalmProcess(["fedmae", "pretrain", at("config.json")]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^3 clients, 9 pictures, 1 rounds$/m);
     assert.match(stderr, /^round 1: loss \d\.\d{4} · patch's mean \d\.\d{4} · .* down, .* up per client · peak /m);
@@ -51,7 +51,7 @@ describe("epalm fedmae", () => {
 
   it("cascades blocks in the order given", async () => {
     const blocks = ["2", "0"].map((block) => at("run", "blocks", block));
-    const stacked = await epalm(["fedmae", "cascade", ...blocks, "--output", at("stacked")]);
+    const stacked = await epalmProcess(["fedmae", "cascade", ...blocks, "--output", at("stacked")]);
     assert.deepEqual(
       [stacked.code, stacked.stdout],
       [0, `encoder ${at("stacked")}: 2 blocks of width 32\n`],
@@ -62,9 +62,9 @@ describe("epalm fedmae", () => {
   });
 
   it("fine-tunes and probes, trained and untrained", async () => {
-    const data = ["--train", at("colours"), "--test", at("colours"), "--batch-size", "4"];
+    const data = ["--train", at("colours"), "--test", at("colours"), "--batch-size", "4", "--threads", "1"];
     const flags = [...data, "--epochs", "6", "--learning-rate", "0.005", "--warmup-epochs", "0"];
-    const tuned = await epalm(["fedmae", "finetune", at("run", "mae"), ...flags, "-o", at("tuned")]);
+    const tuned = await epalmProcess(["fedmae", "finetune", at("run", "mae"), ...flags, "-o", at("tuned")]);
     assert.equal(tuned.code, 0, tuned.stderr);
     assert.match(tuned.stderr, /^8 training pictures, 8 for the test$/m);
     assert.match(tuned.stderr, /^epoch 6: label 100/m);
@@ -78,7 +78,7 @@ describe("epalm fedmae", () => {
 
   it("draws reconstructions", async () => {
     const args = ["fedmae", "reconstruct", at("run", "blocks", "0"), picture, at("two", "0.png")];
-    const { code, stdout, stderr } = await epalm([...args, "--output", at("grid.png")]);
+    const { code, stdout, stderr } = await epalmProcess([...args, "--output", at("grid.png")]);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /grid\.png: loss \d+\.\d{4}, of saying each patch's mean \d\.\d{4}$/m);
     const { width, height } = await sharp(at("grid.png")).metadata();
@@ -87,7 +87,7 @@ describe("epalm fedmae", () => {
 
   it("imports a checkpoint of facebookresearch/mae, at another size where told", async () => {
     const heads = ["--heads", "4", "--decoder-heads", "4"];
-    const same = await epalm(["fedmae", "import", facebook, ...heads, "-o", at("imported")]);
+    const same = await epalmProcess(["fedmae", "import", facebook, ...heads, "-o", at("imported")]);
     assert.deepEqual(
       [same.code, same.stdout],
       [0, `encoder ${at("imported")}: 1 blocks of width 32, 32 pixels\n`],
@@ -212,7 +212,9 @@ describe("epalm fedmae", () => {
   it("is stopped by Ctrl-C, and goes on where it was", async () => {
     const long = { ...settings, output: "long", rounds: 3, localEpochs: 20 };
     writeFileSync(at("long.json"), JSON.stringify(long));
-    const { code } = await epalm(["fedmae", "pretrain", at("long.json")], { signalWhenBusy: "SIGINT" });
+    const { code } = await epalmProcess(["fedmae", "pretrain", at("long.json")], {
+      signalWhenBusy: "SIGINT",
+    });
     assert.equal(code, 130);
     const resumed = await epalm(["fedmae", "pretrain", at("long.json")]);
     assert.equal(resumed.code, 0, resumed.stderr);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
-import { buildTiny, epalm, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
 
 describe("epalm inspect", { concurrency: true }, () => {
   const folder = temporaryFolder();
@@ -17,7 +17,7 @@ describe("epalm inspect", { concurrency: true }, () => {
   }
 
   it("shows backbones, parameters, tasks and where the adapter injects", async () => {
-    const { code, stdout, stderr } = await epalm(["inspect", model]);
+    const { code, stdout, stderr } = await epalmProcess(["inspect", model]);
     assert.deepEqual([code, stderr], [0, ""]);
     const expected = [
       /^encoder +vit +fp32 +[\d.]+ kB +4 blocks of width 32, input 3 x 32 x 32 +encoder +not stated$/m,
@@ -51,7 +51,7 @@ describe("epalm inspect", { concurrency: true }, () => {
     const bytes = readFileSync(graph);
     bytes.writeUInt8(bytes.readUInt8(9) ^ 1, 9);
     writeFileSync(graph, bytes);
-    const refused = await epalm(["inspect", damaged, "--verify"]);
+    const refused = await epalmProcess(["inspect", damaged, "--verify"]);
     assert.deepEqual([refused.code, refused.stdout], [1, ""]);
     assert.match(refused.stderr, /^epalm: .*decoder\/model\.onnx: is damaged: [^\n]*\n$/);
   });

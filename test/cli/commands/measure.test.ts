@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
-import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 
 describe("epalm measure", { concurrency: true }, () => {
   const folder = temporaryFolder();
@@ -25,8 +25,8 @@ describe("epalm measure", { concurrency: true }, () => {
   it("finds what fewer bits cost, on given texts", async () => {
     const texts = join(folder, "texts.txt");
     writeFileSync(texts, "a red apple\r\n\r\ntwo dogs run\n");
-    const args = ["measure", "-m", small, "--against", exact, "--texts", texts];
-    const { stdout } = await epalm([...args, "--json"]);
+    const args = ["measure", "-m", small, "--against", exact, "--texts", texts, "--threads", "1"];
+    const { stdout } = await epalmProcess([...args, "--json"]);
     const report = JSON.parse(stdout);
     assert.deepEqual(
       report.texts.map(({ text }: { text: string }) => text),

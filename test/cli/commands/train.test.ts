@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
+import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 
 describe("epalm train and epalm eval", () => {
   const folder = temporaryFolder();
@@ -30,7 +30,7 @@ describe("epalm train and epalm eval", () => {
   });
 
   it("trains, says what is trained, and answers with the new adapter", async () => {
-    const { code, stdout, stderr } = await epalm(["train", at("config.json")]);
+    const { code, stdout, stderr } = await epalmProcess(["train", at("config.json")]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /2 examples of image, 2 for validation/);
     assert.match(stderr, /trained: [\d,]+ of [\d,]+ parameters, [\d.]+ %/);
@@ -43,7 +43,7 @@ describe("epalm train and epalm eval", () => {
 
   it("scores a data set and writes predictions, seeing and blind", async () => {
     const args = ["eval", at("data.jsonl"), "-m", at("model"), "--adapter", "a", "--json"];
-    const seeing = await epalm([...args, "--predictions", at("seen.jsonl")]);
+    const seeing = await epalmProcess([...args, "--predictions", at("seen.jsonl")]);
     assert.equal(seeing.code, 0, seeing.stderr);
     const { examples, scores } = JSON.parse(seeing.stdout);
     assert.equal(examples, 2);
@@ -61,7 +61,7 @@ describe("epalm train and epalm eval", () => {
 
   it("names what is wrong in a config, and in data, with nothing computed", async () => {
     writeFileSync(at("odd.json"), JSON.stringify({ ...settings, epoch: 2 }));
-    const odd = await epalm(["train", at("odd.json")]);
+    const odd = await epalmProcess(["train", at("odd.json")]);
     assert.equal(odd.code, 2, odd.stderr);
     assert.match(odd.stderr, /odd\.json: .*"?epoch"?/);
     writeFileSync(at("bad.jsonl"), '{"image": "red.png", "caption": "x"}\n{"image": "gone.png", "caption": "x"}\n');
