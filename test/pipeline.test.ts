@@ -44,7 +44,7 @@ describe("a loaded model", () => {
     temporary = mkdtempSync(join(tmpdir(), "epalm-pipeline-"));
     output = join(temporary, "model");
     await build(output);
-    model = await load(output);
+    model = await load(output, { threads: 1 });
     const gradient = Uint8Array.from({ length: 60 * 40 * 3 }, (_, i) => (i * 7) % 256);
     picture = await sharp(gradient, { raw: { width: 60, height: 40, channels: 3 } })
       .png()

@@ -35,7 +35,7 @@ function counting(change: Partial<AdapterSettings> = {}): Adapter {
 }
 
 async function run(adapter: Adapter): Promise<{ perception: number[]; softPrompt: number[] }> {
-  const session = await openSession(encodeOnnx(adapterGraph(adapter, widths, 3)));
+  const session = await openSession(encodeOnnx(adapterGraph(adapter, widths, 3)), { threads: 1 });
   try {
     const { perception, soft_prompt } = await session.run({ cls_states: states }, ["perception", "soft_prompt"]);
     assert.deepEqual(perception?.shape, [1, 2, 3]);

@@ -92,7 +92,7 @@ export class RunningExample {
 
   static async open(example: Example): Promise<RunningExample> {
     const forward = exampleGraph(example, false);
-    const running = new RunningExample(example, forward, await openSession(encodeOnnx(forward)));
+    const running = new RunningExample(example, forward, await openSession(encodeOnnx(forward), { threads: 1 }));
     const outputs = await running.#outputs({});
     const fill = awayFromZero(0.5, 1.5);
     running.#pulls = outputs.map(({ shape }) => ({
@@ -114,7 +114,7 @@ export class RunningExample {
 
   /** Gradients computed by the rules. */
   async gradients(names: readonly string[]): Promise<ReadonlyMap<string, Tensor>> {
-    const session = await openSession(encodeOnnx(this.gradientGraph(names)));
+    const session = await openSession(encodeOnnx(this.gradientGraph(names)), { threads: 1 });
     try {
       const pulls = Object.fromEntries(this.#pulls.map((pull, index) => [`pull.${index}`, pull]));
       const results = await session.run({ ...this.#others, ...pulls }, names.map(gradientName));

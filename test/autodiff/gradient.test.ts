@@ -54,7 +54,7 @@ function added(forward: Graph, names: readonly string[]): string[] {
 }
 
 async function run(graph: Graph, feeds: Readonly<Record<string, Tensor>>, fetches: readonly string[]) {
-  const session = await openSession(encodeOnnx(graph));
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
   try {
     return await session.run(feeds, fetches);
   } finally {

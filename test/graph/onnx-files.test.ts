@@ -54,7 +54,7 @@ const input: Tensor = {
 };
 
 async function run(model: string | Uint8Array): Promise<number[]> {
-  const session = await openSession(model);
+  const session = await openSession(model, { threads: 1 });
   const { y } = await session.run({ x: input }, ["y"]);
   await session.close();
   return Array.from(y?.data as Float32Array);

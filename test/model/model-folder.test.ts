@@ -193,7 +193,7 @@ describe("a model folder", () => {
         encoder: { ...base.encoder, precision },
         decoder: { ...base.decoder, precision },
       });
-      const model = await load(output);
+      const model = await load(output, { threads: 1 });
       try {
         const file = join(temporary, "picture.png");
         writeFileSync(file, picture);
@@ -214,7 +214,7 @@ describe("a model folder", () => {
   }
 
   it("reports errors in requests", async () => {
-    const model = await load(folder);
+    const model = await load(folder, { threads: 1 });
     try {
       const wrong: [() => Promise<unknown>, RegExp][] = [
         [() => model.caption(picture, { adapter: "other" }), /adapter 'other': expected one of main/],

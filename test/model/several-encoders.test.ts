@@ -67,7 +67,7 @@ describe("a model folder with an encoder for each modality", () => {
       ["video", "pixels", golden("timesformer", "pixels_2_frames"), golden("timesformer", "states_2_frames")],
     ] as const;
     for (const [modality, input, given, expected] of cases) {
-      const session = await openSession(join(folder, encoderOf(manifest, modality).graph));
+      const session = await openSession(join(folder, encoderOf(manifest, modality).graph), { threads: 1 });
       const { cls_states: states } = await session.run({ [input]: given }, ["cls_states"]);
       await session.close();
       assert.ok(states);
@@ -78,7 +78,7 @@ describe("a model folder with an encoder for each modality", () => {
   });
 
   it("uses an image adapter for images, and rejects others by name", async () => {
-    const model = await load(folder);
+    const model = await load(folder, { threads: 1 });
     try {
       assert.equal((await model.caption(picture, { beams: 1, maxNewTokens: 4 })).adapter, "pictures");
       await assert.rejects(model.caption(picture, { adapter: "sounds", modality: "image" }), {
@@ -91,7 +91,7 @@ describe("a model folder with an encoder for each modality", () => {
   });
 
   it("interprets a medium according to its content or to the given modality", async () => {
-    const model = await load(folder);
+    const model = await load(folder, { threads: 1 });
     const brief = { beams: 1, maxNewTokens: 3 };
     try {
       const clip = makeMedia("colours.mp4", ...threeColours, "-c:v", "mpeg4");
@@ -125,7 +125,7 @@ describe("a model folder with an encoder for each modality", () => {
     const output = join(temporary, "sounds-first");
     const adapters = severalModel(output).adapters.map((one) => ({ modality: "image" as const, ...one }));
     await buildModel(severalModel(output, { encoder: audio, otherEncoders: [image, video], adapters }));
-    const model = await load(output);
+    const model = await load(output, { threads: 1 });
     try {
       assert.equal(model.manifest.encoder.modality, "audio");
       const { adapter, modality } = await model.caption(picture, { beams: 1, maxNewTokens: 2 });
@@ -190,7 +190,7 @@ describe("a model folder with an encoder for each modality", () => {
 
   it("uses unlisted adapter files for the first encoder that they fit", async () => {
     const target = copy("dropped");
-    const model = await load(target);
+    const model = await load(target, { threads: 1 });
     try {
       copyFileSync(ofVideos, join(target, "adapters", "dropped.pth"));
       assert.deepEqual((await model.refreshAdapters()).loaded, ["dropped"]);
@@ -228,7 +228,7 @@ describe("a model folder without an image encoder", () => {
       const manifest = await buildModel(severalModel(folder, { encoder: audio, otherEncoders: [], adapters }));
       assert.equal(manifest.encoder.modality, "audio");
       assert.equal(manifest.adapters.sounds?.modality, "audio");
-      const model = await load(folder);
+      const model = await load(folder, { threads: 1 });
       try {
         const wave = makeMedia("tone.wav", ...tone);
         const answer = await model.caption(wave, { beams: 1, maxNewTokens: 3 });

@@ -57,10 +57,11 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   const adapter = await loadAdapter({ path: output, manifest }, "case");
   const projector = await openSession(
     encodeOnnx(adapterGraph(adapter, adapterWidths(manifest), manifest.encoder.depth)),
+    { threads: 1 },
   );
   const projected = await projector.run({ cls_states: golden.golden("states") }, ["perception", "soft_prompt"]);
   await projector.close();
-  const session = await openSession(join(output, manifest.decoder.graph));
+  const session = await openSession(join(output, manifest.decoder.graph), { threads: 1 });
   const tokenizer = await loadTokenizer(join(output, manifest.decoder.tokenizer));
   rmSync(temporary, { recursive: true, force: true });
   const { shape } = manifest.decoder;

@@ -53,7 +53,7 @@ export function graphOf(
 /** Runs a graph and returns all its outputs, in order. */
 export async function runGraph(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Promise<Tensor[]> {
   const names = graph.outputs.map(({ name }) => name);
-  const session = await openSession(encodeOnnx(graph));
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
   try {
     const results = await session.run(feeds, names);
     return names.flatMap((name) => results[name] ?? []);

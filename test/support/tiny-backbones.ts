@@ -79,7 +79,7 @@ export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Pro
     };
   });
   const { feeds } = stepInputs(scheduled, shape, 0, 1);
-  const session = await openSession(encodeOnnx(graph));
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
   const cache = new KeyValueCache(shape).feeds(0, batch, true);
   const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
   await session.close();
@@ -90,7 +90,7 @@ export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Pro
 /** [CLS] states after every block, [B, depth, dv]. */
 export async function statesOf(graph: Graph, input: Tensor): Promise<Tensor> {
   const [{ name } = { name: "" }] = graph.inputs;
-  const session = await openSession(encodeOnnx(graph));
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
   const { cls_states } = await session.run({ [name]: input }, ["cls_states"]);
   await session.close();
   assert.ok(cls_states);

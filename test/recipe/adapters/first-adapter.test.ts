@@ -102,7 +102,7 @@ describe("the initial adapter", async () => {
     const { tensors } = await readAdapter(output, settings);
     const weight = tensors.get("connector.0.weight")?.data as Float32Array;
     const bias = tensors.get("connector.0.bias")?.data as Float32Array;
-    const opened = await load(model);
+    const opened = await load(model, { threads: 1 });
     try {
       for (const [index, color] of (Object.keys(colors) as Color[]).entries()) {
         const { data, shape } = (await opened.encode(join(set, `${index}-26.png`))).states;

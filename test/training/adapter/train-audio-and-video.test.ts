@@ -109,7 +109,7 @@ describe("an adapter for audio or video", () => {
       const report = readFileSync(result.reportFile, "utf8");
       assert.equal(report.includes("<img"), kind === "video");
       assert.equal(report.includes("audio-3.wav"), kind === "audio");
-      const model = await load(at("model"));
+      const model = await load(at("model"), { threads: 1 });
       try {
         assert.equal(model.manifest.adapters[`mine-${kind}`]?.modality, kind);
         const file = at(`${kind}-0.${kinds[kind].ending}`);

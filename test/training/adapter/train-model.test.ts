@@ -165,7 +165,7 @@ describe("training a model's adapter", () => {
 
   it("installs the adapter in the model folder, which then answers with it", async () => {
     await trainModel(readTrainingConfig(config("mine", { epochs: 1, install: true })));
-    const model = await load(join(temporary, "model"));
+    const model = await load(join(temporary, "model"), { threads: 1 });
     try {
       assert.deepEqual(model.manifest.adapters.mine?.tasks.toSorted(), ["caption", "vqa"]);
       const { examples } = await readEvaluationData({ path: join(temporary, "validation.jsonl") }, {});

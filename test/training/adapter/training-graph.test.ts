@@ -25,7 +25,7 @@ import {
 } from "../../support/golden-model.js";
 
 async function withSession<T>(graph: Graph, use: (session: Session) => Promise<T>): Promise<T> {
-  const session = await openSession(encodeOnnx(graph));
+  const session = await openSession(encodeOnnx(graph), { threads: 1 });
   try {
     return await use(session);
   } finally {
@@ -94,7 +94,7 @@ for (const name of ["opt-6states-mlp10", "opt-post-norm-projected", "llama-share
         shape = backbone.shape;
         return decoderGraph(g, backbone);
       });
-      decoder = await openSession(encodeOnnx(graph));
+      decoder = await openSession(encodeOnnx(graph), { threads: 1 });
     });
     after(() => decoder.close());
 
