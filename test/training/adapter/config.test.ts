@@ -336,7 +336,15 @@ function aliases(depth: number): string {
 
 /** Defaults in the table of keys in docs/training.md; undefined if the default is described in words. */
 function documentedDefaults(): Map<string, unknown> {
-  const words = ["", "those of the data", "the same", "never", "all", "`states` in the output"];
+  const words = [
+    "",
+    "see [Data](#data)",
+    "those of the data",
+    "`learningRate`",
+    "no clipping",
+    "all",
+    "`states` in the output",
+  ];
   const [, section = ""] = readFileSync("docs/training.md", "utf8").split("## Keys");
   const rows = section.split("\n").filter((line) => line.startsWith("| `"));
   return new Map(

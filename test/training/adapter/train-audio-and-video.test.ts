@@ -179,7 +179,7 @@ describe("an adapter for audio or video", () => {
     const { encoder, otherEncoders: [audio = encoder] = [], ...rest } = severalModel(at("sounds"));
     await buildModel({ ...rest, encoder: audio, adapters: [] });
     const cases = [
-      [{ model: "sounds" }, { modality: "image" }, /^adapter\.modality: expected an encoder of image, got audio$/],
+      [{ model: "sounds" }, { modality: "image" }, /^adapter\.modality: expected an encoder for image, got audio$/],
       [{ augmentations: 2 }, {}, /^augmentations: expected 0 for audio, got 2$/],
     ] as const;
     for (const [changes, adapter, message] of cases) {
