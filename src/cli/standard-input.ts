@@ -1,9 +1,13 @@
 import { EpalmError } from "../core/errors.js";
 
-/** Names standard input. */
+/** The file name that stands for standard input. */
 export const STANDARD_INPUT = "-";
 
-/** What comes from standard input; of more than `maxBytes`, enough to be refused as too large. */
+/**
+ * Reads standard input to its end. Beyond `maxBytes` it stops, with enough bytes for the caller to report the size.
+ *
+ * @throws invalid_option if standard input is a terminal
+ */
 export async function readStandardInput(maxBytes: number): Promise<Uint8Array> {
   if (process.stdin.isTTY) {
     throw new EpalmError("invalid_option", "standard input: expected a file, got a terminal");

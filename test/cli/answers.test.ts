@@ -29,7 +29,7 @@ before(async () => {
   assert.equal(built.code, 0, built.stderr);
 });
 
-/** The one text that a command prints. */
+/** The text that a successful command prints. */
 async function textOf(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await epalm(args);
   assert.deepEqual([code, stderr], [0, ""]);
@@ -37,7 +37,7 @@ async function textOf(...args: string[]): Promise<string> {
 }
 
 describe("epalm caption", { concurrency: true }, () => {
-  it("prints the text alone for one picture", async () => {
+  it("prints only the text for one image", async () => {
     const text = await textOf("caption", red, ...few);
     const { stdout } = await epalm(["caption", red, ...few, "--json"]);
     const answer = JSON.parse(stdout);
@@ -46,13 +46,13 @@ describe("epalm caption", { concurrency: true }, () => {
     assert.equal(answer.usage.newTokens, 6);
   });
 
-  it("reads a picture from standard input", async () => {
+  it("reads an image from standard input", async () => {
     const { code, stdout } = await epalmProcess(["caption", "-", ...few], { input: readFileSync(red) });
     assert.equal(code, 0);
     assert.equal(stdout, `${await textOf("caption", red, ...few)}\n`);
   });
 
-  it("prints a line for each of several pictures, and is not stopped by a bad one", async () => {
+  it("prints a line for each of several images, and continues after a damaged one", async () => {
     const { code, stdout, stderr } = await epalmProcess(["caption", red, broken, "nowhere.png", blue, ...few]);
     assert.equal(code, 1);
     const lines = stdout.trimEnd().split("\n");
@@ -66,7 +66,7 @@ describe("epalm caption", { concurrency: true }, () => {
     assert.deepEqual(others, []);
   });
 
-  it("prints a JSON object for each of several pictures", async () => {
+  it("prints a JSON object for each of several images", async () => {
     const { stdout } = await epalm(["caption", red, blue, ...few, "--json"]);
     const files = stdout
       .trimEnd()
@@ -75,56 +75,63 @@ describe("epalm caption", { concurrency: true }, () => {
     assert.deepEqual(files, [red, blue]);
   });
 
-  it("streams the same text that it prints whole", async () => {
+  it("streams the same text that it prints otherwise", async () => {
     const greedy = ["caption", red, ...few, "--beams", "1"];
     assert.equal(await textOf(...greedy, "--stream"), await textOf(...greedy));
   });
 
-  it("draws the same texts with the same seed, best first, with scores", async () => {
+  it("samples the same texts with the same seed, best first, with scores", async () => {
     const args = ["caption", red, ...few, "--temperature", "1", "--top-k", "20", "--sequences", "3", "--scores"];
     const drawn = await textOf(...args, "--seed", "7");
     assert.equal(drawn, await textOf(...args, "--seed", "7"));
     assert.notEqual(drawn, await textOf(...args, "--seed", "8"));
   });
 
-  it("ends with 130 on Ctrl-C, with what was answered before", async () => {
+  it("exits with 130 on Ctrl-C, after printing the finished answers", async () => {
     const args = ["caption", red, "-", ...few];
     const { code, stdout, stderr } = await epalmProcess(args, { input: "open", signalWhenBusy: "SIGINT" });
     assert.deepEqual([code, stderr], [130, "epalm: interrupted\n"]);
     assert.match(stdout, /^[^\n]*red\.png\t[^\n]*\n$/);
   });
 
-  it("names the flag when options mean nothing together", async () => {
+  it("names the flag if options cannot be combined", async () => {
     const { code, stderr } = await epalm(["caption", red, ...onModel, "--top-k", "5"]);
     assert.deepEqual([code, stderr], [2, "epalm: --top-k: expected no value with beams above 1, got 5\n"]);
   });
 
-  it("refuses an adapter that the folder has not, once", async () => {
+  it("rejects an unknown adapter, once for all files", async () => {
     const { code, stdout, stderr } = await epalm(["caption", red, blue, ...onModel, "--adapter", "b"]);
     assert.deepEqual([code, stdout], [1, ""]);
     assert.equal(stderr, "epalm: adapter 'b': expected one of a\n");
   });
 
-  it("refuses a folder that is no model", async () => {
+  it("rejects a folder without a model", async () => {
     const { code, stderr } = await epalm(["caption", red, "--model", folder]);
     assert.equal(code, 1);
     assert.match(stderr, /^epalm: .*epalm\.json: no such file; every model folder contains one\n$/);
   });
 
-  it("refuses a file in a model folder's place", async () => {
+  it("rejects a file in place of a model folder", async () => {
     const { code, stderr } = await epalm(["caption", red, "--model", red]);
     assert.deepEqual([code, stderr], [1, `epalm: ${red}: expected a model folder, got a file\n`]);
   });
 
-  it("calls standard input by its name", async () => {
-    const { code, stderr } = await epalmProcess(["caption", "-", ...few], { input: Buffer.alloc(0) });
-    assert.deepEqual([code, stderr], [1, "epalm: standard input: is empty\n"]);
+  it("reports empty standard input, and continues with the other files", async () => {
+    const { code, stdout, stderr } = await epalm(["caption", "-", red, ...few, "--json"], { input: Buffer.alloc(0) });
+    assert.deepEqual([code, stderr], [1, "epalm: standard input is empty\n"]);
+    const [empty, answered] = stdout.split("\n", 2).map((line) => JSON.parse(line));
+    assert.deepEqual(empty, { file: "-", error: { code: "invalid_media", message: "standard input is empty" } });
+    assert.equal(answered.file, red);
   });
 
-  it("shows where an error arose only for those who debug", async () => {
-    const { code, stderr } = await epalmProcess(["caption", red, "--model", folder], {
-      env: { EPALM_DEBUG: "1" },
-    });
+  it("names standard input in errors about its content", async () => {
+    const { code, stderr } = await epalmProcess(["caption", "-", ...few], { input: Buffer.from("text") });
+    assert.equal(code, 1);
+    assert.match(stderr, /^epalm: standard input: expected [^\n]+\n$/);
+  });
+
+  it("prints a stack trace if EPALM_DEBUG is set", async () => {
+    const { code, stderr } = await epalmProcess(["caption", red, "--model", folder], { env: { EPALM_DEBUG: "1" } });
     assert.equal(code, 1);
     assert.match(stderr, /\n +at .*manifest\.js/);
   });
@@ -142,7 +149,7 @@ describe("epalm vqa", { concurrency: true }, () => {
     assert.equal(await textOf("vqa", red, ...question, ...few), answer.text);
   });
 
-  it("ranks candidates: the best, or all with their probabilities", async () => {
+  it("ranks candidates, and prints the best or all with their probabilities", async () => {
     const candidates = ["red", "blue", "green"].flatMap((text) => ["--candidate", text]);
     const ask = ["vqa", red, ...question, ...onModel, ...candidates];
     const rows = (await textOf(...ask, "--scores")).split("\n").map((line) => line.split("\t"));
@@ -156,8 +163,8 @@ describe("epalm vqa", { concurrency: true }, () => {
     assert.equal(await textOf(...ask), rows[0]?.[1]);
   });
 
-  it("refuses a question that asks nothing", async () => {
+  it("rejects an empty question", async () => {
     const { code, stderr } = await epalm(["vqa", red, blue, "--question", " ?", ...onModel]);
-    assert.deepEqual([code, stderr], [2, "epalm: question: expected a non-empty string, got none\n"]);
+    assert.deepEqual([code, stderr], [2, "epalm: --question: expected a non-empty string, got none\n"]);
   });
 });

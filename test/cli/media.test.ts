@@ -30,8 +30,8 @@ const linesOf = (text: string) =>
     .split("\n")
     .map((line) => JSON.parse(line));
 
-describe("a model that sees, hears and watches, on the command line", () => {
-  it("takes each file for what its content says", async () => {
+describe("a model for images, audio and video, on the command line", () => {
+  it("interprets each file by its content", async () => {
     const { code, stdout, stderr } = await epalm(["caption", picture, sound, ...few, "--json"]);
     assert.equal(code, 0, stderr);
     assert.deepEqual(
@@ -43,17 +43,17 @@ describe("a model that sees, hears and watches, on the command line", () => {
     );
   });
 
-  it("takes a video for its sound where that is asked for", async () => {
+  it("uses the audio track of a video with --modality audio", async () => {
     const seen = await epalm(["vqa", clip, "-q", "what?", ...few, "--json"]);
     assert.equal(linesOf(seen.stdout)[0].modality, "video", seen.stderr);
     const heard = await epalm(["caption", clip, "--modality", "audio", ...few, "--json"]);
     assert.equal(linesOf(heard.stdout)[0].modality, "audio", heard.stderr);
     const silent = await epalm(["caption", mute, "--modality", "audio", ...few]);
     assert.equal(silent.code, 1);
-    assert.match(silent.stderr, /mute\.mp4: holds no sound\n$/);
+    assert.match(silent.stderr, /mute\.mp4: has no audio track\n$/);
   });
 
-  it("answers the questions of a file about whatever it names, and goes on where it stood", async () => {
+  it("answers the questions in a file, and resumes", async () => {
     const rows = [
       { image: "red.png", question: "what colour?" },
       { video: "colours.mp4", question: "what colour?" },
@@ -67,7 +67,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     assert.deepEqual([one.modality, two.modality, three.error.code], ["image", "video", "not_found"]);
     writeFileSync(at("gone.mp4"), readFileSync(mute));
     const again = await epalm(args);
-    assert.match(again.stderr, /2 of 3 are answered already/);
+    assert.match(again.stderr, /2 of 3 are already answered/);
     assert.deepEqual(
       linesOf(readFileSync(output, "utf8")).map(({ file, modality }) => [file, modality]),
       [
@@ -85,7 +85,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     ["audio", "tone.mp3", "listener"],
     ["video", "colours.mp4", "watcher"],
   ] as const) {
-    it(`trains an adapter for ${modality}, which then answers, and is scored, seeing and blind`, async () => {
+    it(`trains, uses and scores an adapter for ${modality}, also as a text-only baseline`, async () => {
       const rows = [
         { [modality]: file, caption: "a short one" },
         { [modality]: file, question: "long?", answer: "no" },
@@ -118,7 +118,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     });
   }
 
-  it("refuses to train on what the adapter is not for, by key and line", async () => {
+  it("rejects training data of another modality, with the line or key", async () => {
     const rows = [
       { audio: "tone.mp3", caption: "a tone" },
       { image: "red.png", caption: "red" },
@@ -141,7 +141,7 @@ describe("a model that sees, hears and watches, on the command line", () => {
     assert.match(await refused({ augmentations: 2 }), /augmentations: expected 0 for audio, got 2/);
   });
 
-  it("is refused a picture by a model that only hears, as every other file is", async () => {
+  it("rejects an image with an audio model", async () => {
     const only = at("hears");
     const { encoder, otherEncoders = [], adapters, ...rest } = severalModel(only);
     const [audio = encoder] = otherEncoders;

@@ -8,7 +8,7 @@ import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
 import { makeMedia, threeColours, tone } from "../support/make-media.js";
 import { severalModel } from "../support/several-model.js";
 
-/* What differs from pictures where files of several kinds, or models without eyes, meet; the rest is in `media.test.ts`. */
+/* Files of several modalities in one command, and models without an image encoder; see also `media.test.ts`. */
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
@@ -33,7 +33,7 @@ function linesOf(text: string) {
     .map((line) => JSON.parse(line));
 }
 
-/** What each line is about, and what came of it. */
+/** File, modality, and adapter or error code of each line. */
 function summary(lines: readonly Record<string, unknown>[]) {
   return lines.map(({ file, modality, adapter, error }) => [
     file,
@@ -42,8 +42,8 @@ function summary(lines: readonly Record<string, unknown>[]) {
   ]);
 }
 
-describe("files of several kinds", { concurrency: true }, () => {
-  it("stand side by side: one that is damaged, or has no adapter, does not keep the others", async () => {
+describe("files of several modalities", { concurrency: true }, () => {
+  it("are processed even if one is damaged or has no adapter", async () => {
     const broken = at("broken.wav");
     writeFileSync(broken, makeMedia("e.wav", ...tone).subarray(0, 30));
     const { code, stdout, stderr } = await epalm(["caption", clip, broken, sound, picture, ...few, "--jsonl"]);
@@ -58,13 +58,13 @@ describe("files of several kinds", { concurrency: true }, () => {
     assert.match(stderr, /broken\.wav: cannot be decoded: /);
   });
 
-  it("are told apart in a file of answers by what they were taken for", async () => {
+  it("are distinguished by modality in a file of answers", async () => {
     const output = at("answers.jsonl");
     const ask = (...more: string[]) => epalm(["vqa", clip, "-q", "what?", ...few, ...more, "-o", output]);
     const unheard = await ask("--modality", "audio");
     assert.match(unheard.stderr, /c\.mp4: the model has no audio adapter for the task 'vqa'\n$/);
     assert.equal((await ask()).code, 0);
-    assert.match((await ask("--modality", "video")).stderr, /^1 of 1 are answered already\n$/);
+    assert.match((await ask("--modality", "video")).stderr, /^1 of 1 are already answered\n$/);
     assert.equal((await ask("--modality", "audio")).code, 1);
     assert.deepEqual(summary(linesOf(readFileSync(output, "utf8"))), [
       [clip, "video", "clips"],
@@ -72,7 +72,7 @@ describe("files of several kinds", { concurrency: true }, () => {
     ]);
   });
 
-  it("are refused by a model that does not take them, each for itself", async () => {
+  it("are rejected one by one by a model that does not accept them", async () => {
     const tiny = at("tiny");
     assert.equal((await buildTiny(tiny)).code, 0);
     const asked = ["--model", tiny, "--max-tokens", "4", "--threads", "1"];
@@ -88,12 +88,12 @@ describe("files of several kinds", { concurrency: true }, () => {
     writeFileSync(questions, '{"audio":"b.flac","question":"what?"}\n{"image":"a.png","question":"what?"}\n');
     const deaf = await epalm(["vqa", "--questions", questions, ...asked, "--jsonl"]);
     assert.deepEqual([deaf.code, linesOf(deaf.stdout).length], [1, 2]);
-    assert.match(deaf.stderr, /b\.flac: expected image, which the model takes, got audio\n$/);
+    assert.match(deaf.stderr, /b\.flac: expected image, which the model accepts, got audio\n$/);
     const twice = await epalm(["vqa", "--questions", questions, "--modality", "audio", ...asked]);
     assert.match(twice.stderr, /cannot be used with option '--modality/);
   });
 
-  it("are scored by an adapter of theirs", async () => {
+  it("are scored with an adapter for their modality", async () => {
     const data = at("sounds.jsonl");
     writeFileSync(data, '{"audio":"b.flac","caption":"a tone"}\n{"audio":"c.mp4","caption":"a tone"}\n');
     const file = at("senses/adapters/sounds.safetensors");
@@ -110,7 +110,7 @@ describe("files of several kinds", { concurrency: true }, () => {
   });
 
   for (const modality of ["audio", "video"]) {
-    it(`are what an encoder of ${modality} is measured with`, async () => {
+    it(`are generated to measure an encoder for ${modality}`, async () => {
       const args = ["--modality", modality, "--threads", "1", "--json"];
       const bench = await epalm(["bench", "-m", model, "--rounds", "1", "--new-tokens", "4", ...args]);
       assert.equal(bench.code, 0, bench.stderr);

@@ -8,6 +8,7 @@ import type { Precision } from "../../model/manifest.js";
 import { openModelFolder } from "../../model/model-folder.js";
 import type { CliContext } from "../context.js";
 import type { AdapterFlag } from "../options/adapter-flag.js";
+import { namingFlags } from "../options/naming-flags.js";
 import { givenOnly } from "../options/option-values.js";
 import { describeModel } from "../output/describe-model.js";
 import { downloadReporter } from "../output/download-reporter.js";
@@ -42,7 +43,7 @@ export interface BuildFlags {
 
 const BYTES_PER_MB = 1_000_000;
 
-/** `epalm build`: a model folder from public checkpoints. */
+/** `epalm build` creates a model folder from public checkpoints. */
 export async function build(flags: BuildFlags, { environment, signal }: CliContext): Promise<void> {
   refuseBeforeWork(flags);
   const hub = { ...environment.hub, offline: flags.offline, signal };
@@ -59,12 +60,16 @@ export async function build(flags: BuildFlags, { environment, signal }: CliConte
     shardBytes: flags.shardMb === undefined ? undefined : flags.shardMb * BYTES_PER_MB,
     onStage: (stage: string) => note(`building ${stage}`),
   };
-  await buildInThread(options, signal);
+  try {
+    await buildInThread(options, signal);
+  } catch (error) {
+    throw namingBuildFlag(error);
+  }
   const model = await describeModel(await openModelFolder(flags.output, { checksums: false }));
   print(flags.json ? JSON.stringify(model) : formatModel(model));
 }
 
-/** In the order of their options; which is the first decides what adapters are for that do not say it. */
+/** The given encoders in a fixed order; the first one is the default for adapters without a modality. */
 async function givenEncoders(
   flags: BuildFlags,
   hub: HubOptions,
@@ -91,7 +96,7 @@ async function givenEncoders(
   if (first) return [first, ...others];
   throw new EpalmError(
     "invalid_option",
-    "--encoder: expected at least one encoder; --image-encoder, --audio-encoder and --video-encoder name one, too",
+    "--encoder: expected at least one encoder, from --encoder, --image-encoder, --audio-encoder or --video-encoder",
   );
 }
 
@@ -104,9 +109,36 @@ function adapterSettings(flags: BuildFlags): GivenSettings {
   });
 }
 
-/** What the library would find out only after gigabytes were downloaded and written. */
+/** The flags by the names of the settings, which the library's messages use. */
+const adapterFlags: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    injectedStates: "--adapter-states",
+    startLayer: "--adapter-start",
+    endLayer: "--adapter-end",
+    perceptionSees: "--perception-sees",
+  } satisfies Required<Record<keyof GivenSettings, string>>),
+);
+
+/** A setting that an adapter file does not contain, or that differs from the file. */
+const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
+
+/**
+ * Rewrites an error about `--frames`, or about an adapter setting that the options can provide, to name the flag as the
+ * user typed it. Other errors are returned unchanged.
+ */
+function namingBuildFlag(error: unknown): unknown {
+  if (!(error instanceof EpalmError) || error.code !== "invalid_adapter") {
+    return namingFlags(error, new Map([["frames", "--frames"]]));
+  }
+  const [found = "", setting = ""] = SETTING.exec(error.message) ?? [];
+  const flag = adapterFlags.get(setting);
+  if (flag === undefined) return error;
+  return new EpalmError(error.code, error.message.replace(found, `: ${flag}: `), { cause: error });
+}
+
+/** Finds errors that the library would find only after downloading and writing gigabytes. */
 function refuseBeforeWork({ output, adapter = [] }: BuildFlags): void {
-  if (existsSync(output)) throw new EpalmError("invalid_option", `--output: ${output} exists already`);
+  if (existsSync(output)) throw new EpalmError("invalid_option", `--output: ${output} already exists`);
   const missing = adapter.find(({ path }) => !existsSync(path));
   if (missing) {
     throw new EpalmError("not_found", `--adapter ${missing.name}: ${missing.path}: no such file`);
@@ -115,6 +147,6 @@ function refuseBeforeWork({ output, adapter = [] }: BuildFlags): void {
 
 async function resolveSource(given: string, options: HubOptions): Promise<SourceReference> {
   const path = await resolveFolder(given, { ...options, onProgress: downloadReporter(given) });
-  // A snapshot's folder is named after its commit.
+  // The folder of a snapshot is named after the commit.
   return path === given ? { path, given } : { path, given, revision: basename(path) };
 }

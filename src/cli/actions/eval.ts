@@ -11,7 +11,7 @@ import {
 } from "../../index.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
-import { generationOptions } from "../options/generation-flags.js";
+import { generationOptions, namingFlag } from "../options/generation-flags.js";
 import { checkModality, type ModalityFlags } from "../options/modality-option.js";
 import type { ModelFlags } from "../options/model-option.js";
 import { formatCount, formatTable, note, print } from "../output/output.js";
@@ -30,16 +30,16 @@ export interface EvalFlags extends ModelFlags, ModalityFlags {
   readonly json?: true;
 }
 
-/** Under this name an adapter file is used that stands in no model folder. */
+/** The name under which the adapter of `--adapter-file` is loaded. */
 const FROM_FILE = "from file";
 
-/** `epalm eval`: scores of a model folder on a data set. */
+/** `epalm eval` scores a model folder on a data set. */
 export async function evalCommand(path: string, flags: EvalFlags, context: CliContext): Promise<void> {
   const { annotations, media, imagePattern, skipBad, limit } = flags;
   const source = { path, annotations, media, imagePattern };
   const modalities = takenModalities(flags);
   const data = await readEvaluationData(source, { skipBad, limit, modalities, signal: context.signal });
-  if (data.skipped.length > 0) note(`${formatCount(data.skipped.length)} bad examples are left out:`);
+  if (data.skipped.length > 0) note(`invalid examples skipped: ${formatCount(data.skipped.length)}`);
   for (const { where, cause } of data.skipped) note(`  ${where}: ${cause}`);
   const { scores } = await withModel(flags, context, async (model): Promise<Evaluation> => {
     const adapter = flags.adapterFile === undefined ? flags.adapter : FROM_FILE;
@@ -56,6 +56,8 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
           if (file !== undefined) writeSync(file, `${JSON.stringify(prediction)}\n`);
         },
       });
+    } catch (error) {
+      throw namingFlag(error);
     } finally {
       if (file !== undefined) closeSync(file);
     }
@@ -69,7 +71,7 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
   }
 }
 
-/** What examples may be of: of one modality, where one adapter is asked. */
+/** The modalities that the examples may have; only one if a single adapter is used. */
 function takenModalities({ model, modality, adapter, adapterFile }: EvalFlags): ReadOptions["modalities"] {
   const manifest = readManifest(model);
   const taken = modalitiesOf(manifest);

@@ -19,27 +19,28 @@ import {
   writeEncoderFolder,
 } from "../../fedmae.js";
 import type { CliContext } from "../context.js";
+import { namingFlags } from "../options/naming-flags.js";
 import { formatBytes, formatCount, formatShare, formatTable, note, print } from "../output/output.js";
 
 export interface PretrainFlags {
   readonly json?: true;
 }
 
-/** `epalm fedmae pretrain`: federated pre-training, as a config file says. */
+/** `epalm fedmae pretrain` runs federated pre-training from a config file. */
 export async function pretrainCommand(path: string, { json }: PretrainFlags, { signal }: CliContext): Promise<void> {
   const result = await pretrain(readFedMaeConfig(path), {
     signal,
     onPlan({ clients, rounds, resumedFrom }) {
       const images = clients.reduce((sum, client) => sum + client.images, 0);
-      note(`${formatCount(clients.length)} clients, ${formatCount(images)} pictures, ${formatCount(rounds)} rounds`);
-      if (resumedFrom > 0) note(`goes on after round ${formatCount(resumedFrom)}`);
+      note(`${formatCount(clients.length)} clients, ${formatCount(images)} images, ${formatCount(rounds)} rounds`);
+      if (resumedFrom > 0) note(`resuming after round ${formatCount(resumedFrom)}`);
     },
     onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
-    onUnmeasured: (reason) => note(`what a client costs was not measured: ${reason}`),
+    onUnmeasured: (reason) => note(`the cost of a client was not measured: ${reason}`),
     onRound({ round, clients }) {
       const answered = clients.flatMap((client) => (client.kind === "answered" ? [client] : []));
       for (const client of clients) {
-        if (client.kind === "left out") note(`round ${round}: ${client.name} is left out: ${client.reason}`);
+        if (client.kind === "left out") note(`round ${round}: client ${client.name} is left out: ${client.reason}`);
       }
       const mean = (of: (client: (typeof answered)[number]) => number) =>
         answered.reduce((sum, client) => sum + of(client), 0) / answered.length;
@@ -47,7 +48,7 @@ export async function pretrainCommand(path: string, { json }: PretrainFlags, { s
       note(
         [
           `round ${round}: loss ${mean(({ loss }) => loss).toFixed(4)}`,
-          `patch's mean ${mean(({ meanPatchLoss }) => meanPatchLoss).toFixed(4)}`,
+          `patch-mean baseline ${mean(({ meanPatchLoss }) => meanPatchLoss).toFixed(4)}`,
           `${formatBytes(mean(({ bytesDown }) => bytesDown))} down, ${formatBytes(mean(({ bytesUp }) => bytesUp))} up per client`,
           `peak ${formatBytes(peak)}`,
         ].join(" · "),
@@ -58,7 +59,7 @@ export async function pretrainCommand(path: string, { json }: PretrainFlags, { s
   else print(`encoder ${result.encoder}\nreport  ${result.report}`);
 }
 
-/** What one-block pre-training is for: a client beside one of full depth. */
+/** Compares the cost of a one-block client with that of a client of full depth. */
 function costTable(client: ClientCost, fullDepth: ClientCost): string {
   const ratio = (a: number, b: number) => `${(b / a).toFixed(1)} x`;
   const row = (title: string, of: (cost: ClientCost) => number, format: (value: number) => string) => [
@@ -68,14 +69,14 @@ function costTable(client: ClientCost, fullDepth: ClientCost): string {
     ratio(of(client), of(fullDepth)),
   ];
   return formatTable([
-    ["", client.name, fullDepth.name, "full depth over client"],
+    ["", client.name, fullDepth.name, "ratio"],
     row("blocks", ({ blocks }) => blocks, formatCount),
     row("parameters", ({ parameters }) => parameters, formatCount),
     row("down per round", ({ bytesDown }) => bytesDown, formatBytes),
     row("up per round", ({ bytesUp }) => bytesUp, formatBytes),
     row("peak memory", ({ peakBytes }) => peakBytes, formatBytes),
     row(
-      "time per picture",
+      "time per image",
       (cost) => cost.millisecondsPerImage,
       (value) => `${value.toFixed(1)} ms`,
     ),
@@ -89,7 +90,7 @@ export interface CascadeFlags {
   readonly json?: true;
 }
 
-/** `epalm fedmae cascade`: checkpoints, stacked into one encoder. */
+/** `epalm fedmae cascade` stacks checkpoints into one encoder. */
 export async function cascadeCommand(
   paths: readonly string[],
   { output, depth, heads, json }: CascadeFlags,
@@ -97,9 +98,17 @@ export async function cascadeCommand(
   const sources = await Promise.all(
     paths.map(async (path) => ({ path, ...(await readEncoderFolder(path, { heads })) })),
   );
-  const encoder = cascade(sources, depth);
+  const encoder = cascaded(sources, depth);
   writeEncoderFolder(output, encoder);
   printEncoder(output, encoder, json, "");
+}
+
+function cascaded(...args: Parameters<typeof cascade>): EncoderFolder {
+  try {
+    return cascade(...args);
+  } catch (error) {
+    throw namingFlags(error, new Map([["depth", "--depth"]]));
+  }
 }
 
 export interface FinetuneFlags {
@@ -125,12 +134,12 @@ export interface FinetuneFlags {
   readonly json?: true;
 }
 
-/** `epalm fedmae finetune`: an encoder that is trained on labelled pictures, or probed. */
+/** `epalm fedmae finetune` trains an encoder on labelled images, or probes it. */
 export async function finetuneCommand(path: string, flags: FinetuneFlags, { signal }: CliContext): Promise<void> {
   const read = await readEncoderFolder(path, { heads: flags.heads });
   const encoder = flags.untrained ? untrained(read, flags.seed) : read;
   const [training, test] = await Promise.all([readLabelledImages(flags.train), readLabelledImages(flags.test)]);
-  note(`${formatCount(training.length)} training pictures, ${formatCount(test.length)} for the test`);
+  note(`${formatCount(training.length)} training images, ${formatCount(test.length)} test images`);
   const accuracies = flags.probe
     ? await probe(encoder, { training, test }, flags)
     : await train(encoder, { training, test }, flags, signal);
@@ -141,14 +150,14 @@ export async function finetuneCommand(path: string, flags: FinetuneFlags, { sign
 type Data = Readonly<Record<"training" | "test", readonly LabelledImage[]>>;
 
 function probe(encoder: EncoderFolder, data: Data, flags: FinetuneFlags) {
-  const bar = new SingleBar({ format: "encoder {bar} {value}/{total} pictures", stream: process.stderr });
+  const bar = new SingleBar({ format: "encoder {bar} {value}/{total} images", stream: process.stderr });
   return linearProbe(encoder, {
     ...data,
     pool: flags.pool,
     epochs: flags.epochs,
     batchSize: flags.batchSize,
     learningRate: flags.learningRate,
-    // The published probe has none.
+    // MAE's published linear probe uses none.
     weightDecay: 0,
     seed: flags.seed,
     threads: flags.threads,
@@ -196,6 +205,8 @@ async function train(encoder: EncoderFolder, data: Data, flags: FinetuneFlags, s
         },
       },
     );
+  } catch (error) {
+    throw namingFlags(error, new Map([["trained blocks", "--blocks"]]));
   } finally {
     bar.stop();
   }
@@ -209,7 +220,7 @@ export interface ImportFlags {
   readonly json?: true;
 }
 
-/** `epalm fedmae import`: a published checkpoint as an encoder folder. */
+/** `epalm fedmae import` converts a published checkpoint into an encoder folder. */
 export async function importCommand(
   path: string,
   { output, heads, decoderHeads, imageSize, json }: ImportFlags,
@@ -234,7 +245,7 @@ export interface ReconstructFlags {
   readonly json?: true;
 }
 
-/** `epalm fedmae reconstruct`: what a masked auto-encoder makes of pictures. */
+/** `epalm fedmae reconstruct` draws a masked autoencoder's reconstructions of images. */
 export async function reconstructCommand(
   path: string,
   images: readonly string[],
@@ -245,5 +256,5 @@ export async function reconstructCommand(
   const { png, loss, meanPatchLoss } = await reconstruct(requireMae(source), source.tensors, images, seed);
   writeFileSync(output, png);
   if (json) print(JSON.stringify({ picture: output, loss, meanPatchLoss }));
-  else print(`${output}: loss ${loss.toFixed(4)}, of saying each patch's mean ${meanPatchLoss.toFixed(4)}`);
+  else print(`${output}: loss ${loss.toFixed(4)}, patch-mean baseline ${meanPatchLoss.toFixed(4)}`);
 }

@@ -2,42 +2,54 @@ import { type Command, Option } from "commander";
 import { EpalmError } from "../../core/errors.js";
 import { type GenerationOption, optionEntries } from "../../generation/option-table.js";
 import type { GenerationOptions } from "../../index.js";
+import { namingFlags } from "./naming-flags.js";
 import { each, givenOnly, integer, number, probability, someText } from "./option-values.js";
 
 const flags = optionEntries.map(([name, option]) => ({ name, flag: flagOf(option) }));
 
-/** Adds all options of generation. Defaults are the task's in the model folder, then the library's. */
+/** Adds all generation options. Their defaults come from the task in the model folder, then from the library. */
 export function addGenerationOptions(command: Command): Command {
-  command.optionsGroup("Decoding (defaults: the model folder's for the task, shown by `epalm inspect`):");
+  command.optionsGroup("Generation (defaults: those of the task in the model folder, which `epalm inspect` shows):");
   for (const { flag } of flags) command.addOption(flag);
   return command.optionsGroup("Options:");
 }
 
-/** The library's options. @param given all options of the command, as commander hands them over */
+/** The generation options for the library. @param given all options of the command, as commander returns them */
 export function generationOptions(given: object): GenerationOptions {
   const values = new Map<string, unknown>(Object.entries(given));
   const options = flags.map(({ name, flag }) => [name, libraryValue(values.get(flag.attributeName()))]);
   return givenOnly<GenerationOptions>(Object.fromEntries(options));
 }
 
-/** Only options that may be true or false have single strings as values. */
+/** Boolean options are the only ones whose value is a single string; all others have been parsed. */
 function libraryValue(value: unknown): unknown {
   return value === "true" || value === "false" ? value === "true" : value;
 }
 
-/** The flags that were given. */
+/** The generation flags that the user gave, such as `--beams`. */
 export function givenGenerationFlags(given: object): string[] {
   const options = generationOptions(given);
   return flags.flatMap(({ name, flag }) => (Object.hasOwn(options, name) ? [nameOf(flag)] : []));
 }
 
-/** An error about an option of generation, such as `topK: …`, as one about the flag that was typed. */
+/** The flags by the library's names, which its messages use. */
+const flagNames = new Map<string, string>([
+  ...flags.map(({ name, flag }) => [name, nameOf(flag)] as const),
+  ["question", "--question"],
+]);
+
+/** The library's names that cannot be mistaken for ordinary words, anywhere in a message. */
+const CAMEL_CASE = /\b[a-z]+(?:[A-Z][a-z]*)+\b/g;
+
+/**
+ * Rewrites an error about a question or a generation option, such as `topK: …`, to name the flags as the user typed
+ * them. Other errors are returned unchanged.
+ */
 export function namingFlag(error: unknown): unknown {
-  if (!(error instanceof EpalmError) || error.code !== "invalid_option") return error;
-  const found = flags.find(({ name }) => error.message.startsWith(`${name}:`));
-  if (!found) return error;
-  const { name, flag } = found;
-  return new EpalmError(error.code, nameOf(flag) + error.message.slice(name.length), { cause: error });
+  const named = namingFlags(error, flagNames);
+  if (!(named instanceof EpalmError) || named === error) return error;
+  const message = named.message.replace(CAMEL_CASE, (name) => flagNames.get(name) ?? name);
+  return new EpalmError(named.code, message, { cause: error });
 }
 
 function nameOf(flag: Option): string {

@@ -13,14 +13,14 @@ import { AnswerFile, type AnswerLine } from "./answer-file.js";
 import { BatchProgress } from "./batch-progress.js";
 import { formatCount, note, print } from "./output.js";
 
-/** What a model says about one medium. */
+/** The answer of a model about one medium. */
 export interface Reply {
   readonly texts: readonly { readonly text: string; readonly score: number }[];
-  /** For `--json`: the library's whole answer. */
+  /** The complete answer of the library, for `--json`. */
   readonly whole: object;
 }
 
-/** Asks a model; `onText` is there when the text is shown while it grows. */
+/** Sends a request to the model. `onText` is defined if the text is shown while it is generated. */
 export type AskModel = (
   medium: MediumInput,
   item: MediaQuestion,
@@ -30,10 +30,10 @@ export type AskModel = (
 type OpenedModel = Pick<Model, "manifest" | "modalities">;
 
 /**
- * Asks about each file and prints the answers: texts alone for one, `path<TAB>text` for several, or lines of JSON. One
- * that cannot be read does not keep the others from being answered.
+ * Sends the requests to the model one after the other and prints the answers: only the text for one file,
+ * `path<TAB>text` for several files, or lines of JSON. If a file cannot be read, the others are still processed.
  *
- * @throws invalid_option where the model does not take what all are to be taken for
+ * @throws invalid_option if the model does not accept the modality of `--modality`
  */
 export async function answerMedia(
   questions: readonly MediaQuestion[],
@@ -47,19 +47,20 @@ export async function answerMedia(
   const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, questions, name);
   const open = questions.filter((item) => !output?.has(item));
   if (open.length < questions.length) {
-    note(`${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are answered already`);
+    note(`${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are already answered`);
   }
   const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
   const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
   try {
     for (const item of open) {
-      // Named twice: known by now.
+      // A file that is given twice has been answered in this run.
       if (output?.has(item)) continue;
       const input = await inputOf(item, context);
       const prefix = questions.length > 1 ? prefixOf(item) : "";
       const head = headOf(item);
       try {
         refuseUntaken(item, model);
+        refuseEmpty(input);
         if (flags.stream) await streamReply(input, item, prefix, askModel);
         else {
           const { texts, whole } = await askModel(input, item, undefined);
@@ -81,7 +82,7 @@ export async function answerMedia(
   }
 }
 
-/** What a line of JSON begins with. */
+/** The keys at the beginning of a line of JSON. */
 function headOf({ file, modality, question }: MediaQuestion): AnswerLine {
   return {
     file,
@@ -90,11 +91,20 @@ function headOf({ file, modality, question }: MediaQuestion): AnswerLine {
   };
 }
 
-/** Where a line of a file of questions names what the model does not take. */
+/** Rejects a line of a file of questions whose modality the model does not accept. */
 function refuseUntaken({ file, path, modality }: MediaQuestion, { modalities }: OpenedModel): void {
   if (modality === undefined || modalities.includes(modality)) return;
-  const expected = `expected ${modalities.join(" or ")}, which the model takes, got ${modality}`;
+  const expected = `expected ${modalities.join(" or ")}, which the model accepts, got ${modality}`;
   throw new EpalmError("invalid_option", `${path ?? file}: ${expected}`);
+}
+
+/** Empty input has no format, and would be reported as an unsupported medium. */
+function refuseEmpty(input: string | Uint8Array): void {
+  if (isEmptyInput(input)) throw new EpalmError("invalid_media", "standard input is empty");
+}
+
+function isEmptyInput(input: string | Uint8Array): boolean {
+  return typeof input !== "string" && input.length === 0;
 }
 
 async function inputOf({ file, path }: MediaQuestion, { signal }: CliContext): Promise<string | Uint8Array> {
@@ -103,7 +113,7 @@ async function inputOf({ file, path }: MediaQuestion, { signal }: CliContext): P
   return untilAborted(readStandardInput(MAX_MEDIA_BYTES), signal);
 }
 
-/** Before each line, where there are several files; the question, where each has its own. */
+/** The start of each line if there are several files; it includes the question if the files have different ones. */
 function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
   return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
@@ -123,15 +133,15 @@ function printTexts(texts: Reply["texts"], prefix: string, { scores }: AnswerFla
   }
 }
 
-/** So that a file has one line, whatever the model writes. */
+/** Replaces line breaks and tabs, so that each answer is one line. */
 function oneLine(text: string): string {
   return text.replace(/\s/g, " ");
 }
 
 /**
- * An error that other files need not have, too: those about a file begin with what the library calls it, a question
- * that is too long may be this one's alone, and an adapter may be missing for this kind of media only. Undefined for
- * errors that would come again with every file.
+ * Returns an error that concerns only this file: the library's errors about a file begin with its name, only this
+ * question may be too long, or the adapter may be missing only for this modality. Undefined for errors that every file
+ * would cause.
  */
 function errorAboutOne(
   error: unknown,
@@ -142,6 +152,7 @@ function errorAboutOne(
 ): EpalmError | undefined {
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;
+  if (isEmptyInput(input)) return error;
   const about = `${mediaName(input)}: `;
   if (message.startsWith(about)) {
     return typeof input === "string"

@@ -10,7 +10,7 @@ describe("epalm build", () => {
   const decoder = ["--decoder", join(GOLDEN, "decoder")];
   const sources = ["--encoder", join(GOLDEN, "encoder"), ...decoder];
 
-  it("tells what it builds, and what was built", async () => {
+  it("reports its progress and the result", async () => {
     const { code, stdout, stderr } = await buildTiny(join(folder, "exact"), "--name", "tiny");
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^building encoder .*\nbuilding decoder .*\nbuilding adapter a\n$/);
@@ -19,7 +19,7 @@ describe("epalm build", () => {
     assert.match(stdout, /trained parameters +1,632 +adapter a, 0\.852 % of all/);
   });
 
-  it("passes precisions, tasks and preprocessing on", async () => {
+  it("applies precisions, tasks and preprocessing", async () => {
     const output = join(folder, "mixed");
     const adapter = ["--adapter", `words=${join(GOLDEN, "adapter.pth")}:vqa`];
     const options = ["--decoder-precision", "fp32", "--preprocessing", "published", "--shard-mb", "1"];
@@ -32,10 +32,16 @@ describe("epalm build", () => {
     assert.deepEqual(manifest.adapters.words.tasks, ["vqa"]);
   });
 
-  it("takes from its options what a bare adapter file leaves open", async () => {
+  it("takes the settings that an adapter file does not contain from its options", async () => {
     const adapter = ["--adapter", `bare=${join(GOLDEN, "adapter.safetensors")}`];
     const layers = ["--adapter-states", "3", "--adapter-start", "1", "--adapter-end", "4"];
     const output = join(folder, "bare");
+    const open = await epalm(["build", ...sources, ...adapter, "-o", output]);
+    assert.deepEqual([open.code, open.stdout], [1, ""]);
+    assert.match(
+      open.stderr,
+      /^epalm: .*adapter\.safetensors: --adapter-states: the file does not specify it, [^\n]*\n$/m,
+    );
     const built = await epalm([
       "build",
       ...sources,
@@ -47,10 +53,10 @@ describe("epalm build", () => {
       output,
     ]);
     assert.equal(built.code, 0, built.stderr);
-    assert.match(built.stdout, /into layers 1 to 3; .*the perceptual token sees itself/);
+    assert.match(built.stdout, /into layers 1 to 3; .*the perceptual token attends to itself/);
   });
 
-  it("takes an encoder for each modality, and shows them", async () => {
+  it("accepts an encoder for each modality, and shows them", async () => {
     const output = join(folder, "all");
     const fixtures = join("test", "fixtures", "backbones");
     const adapter = join("test", "fixtures", "goldens", "opt-timesformer", "adapter.pth");
@@ -66,8 +72,8 @@ describe("epalm build", () => {
       /^audio encoder +ast +int8 .*, input 40 x 32 /m,
       /^video encoder +vit +int8 .*, input 2 x 3 x 32 x 32 /m,
       /^frozen parameters +[\d,]+ +image encoder [\d,]+, audio encoder [\d,]+, video encoder [\d,]+, decoder /m,
-      /^adapter sounds, adapters\/sounds\.safetensors, of the audio encoder$/m,
-      /^adapter clips, adapters\/clips\.safetensors, of the video encoder$/m,
+      /^adapter sounds, adapters\/sounds\.safetensors, for the audio encoder$/m,
+      /^adapter clips, adapters\/clips\.safetensors, for the video encoder$/m,
     ];
     for (const pattern of expected) assert.match(stdout, pattern);
   });
@@ -81,29 +87,29 @@ describe("epalm build", () => {
     assert.match(stdout, /^video encoder +timesformer .*, input 2 x 3 x 32 x 32 /m);
   });
 
-  it("refuses a build without an encoder, and encoders that are not what their option says", async () => {
+  it("rejects a build without an encoder, and an encoder for another modality than its option", async () => {
     const output = join(folder, "misfit");
     const none = await epalm(["build", ...decoder, "-o", output]);
     assert.equal(none.code, 2);
-    assert.match(none.stderr, /^epalm: --encoder: expected at least one encoder; [^\n]+\n$/);
+    assert.match(none.stderr, /^epalm: --encoder: expected at least one encoder, [^\n]+\n$/);
     const misfit = await epalm(["build", "--audio-encoder", join(GOLDEN, "encoder"), ...decoder, "-o", output]);
     assert.equal(misfit.code, 2);
-    assert.match(misfit.stderr, /\nepalm: .*: expected an encoder of audio, got vit, which takes image\n$/);
+    assert.match(misfit.stderr, /\nepalm: .*: expected an encoder for audio, got vit, which takes image\n$/);
     assert.equal(existsSync(output), false);
   });
 
-  it("refuses an output that exists before it does any work", async () => {
+  it("rejects an output that exists before doing any work", async () => {
     const { code, stderr } = await epalm(["build", "--encoder", "no/hub", ...decoder, "-o", folder]);
-    assert.deepEqual([code, stderr], [2, `epalm: --output: ${folder} exists already\n`]);
+    assert.deepEqual([code, stderr], [2, `epalm: --output: ${folder} already exists\n`]);
   });
 
-  it("refuses a missing adapter before it does any work", async () => {
+  it("rejects a missing adapter before doing any work", async () => {
     const output = join(folder, "none");
     const { code, stderr } = await epalm(["build", ...sources, "--adapter", "a=nowhere.pth", "-o", output]);
     assert.deepEqual([code, stderr], [1, "epalm: --adapter a: nowhere.pth: no such file\n"]);
   });
 
-  it("leaves nothing behind when a checkpoint cannot be used", async () => {
+  it("leaves nothing behind if a checkpoint is invalid", async () => {
     const output = join(folder, "failed");
     const { code, stderr } = await epalm(["build", "--encoder", GOLDEN, ...decoder, "-o", output]);
     assert.equal(code, 1);
@@ -114,7 +120,7 @@ describe("epalm build", () => {
     );
   });
 
-  it("ends with 130 on Ctrl-C and leaves nothing behind", async () => {
+  it("exits with 130 on Ctrl-C and leaves nothing behind", async () => {
     const output = join(folder, "interrupted");
     const args = ["build", ...sources, "-o", output];
     const { code, stdout, stderr } = await epalmProcess(args, { signalWhenBusy: "SIGINT" });
@@ -125,7 +131,7 @@ describe("epalm build", () => {
 });
 
 describe("epalm build from the hub", () => {
-  it("downloads, records the commit, and then builds without the network", async () => {
+  it("downloads, records the commit, and then builds offline", async () => {
     const folder = temporaryFolder();
     const names = ["config.json", "model.safetensors", "preprocessor_config.json"];
     const files = names.map((name) => [name, { content: readFileSync(join(GOLDEN, "encoder", name)) }]);
@@ -145,7 +151,7 @@ describe("epalm build from the hub", () => {
     assert.equal(hub.seen.length, requests);
   });
 
-  it("says what is missing when downloads are switched off", async () => {
+  it("reports a model that is not in the cache when offline", async () => {
     const folder = temporaryFolder();
     const args = ["build", "--encoder", "tiny/vit", "--decoder", join(GOLDEN, "decoder"), "--offline"];
     const env = { HF_HOME: folder, EPALM_CACHE: "" };

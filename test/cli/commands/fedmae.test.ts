@@ -12,7 +12,7 @@ describe("epalm fedmae", () => {
   const folder = temporaryFolder();
   const at = (...names: string[]) => join(folder, ...names);
   const picture = at("one", "0.png");
-  /** As wide and as deep as the golden adapter wants its encoder. */
+  /** The golden adapter requires this width and depth of its encoder. */
   const settings = {
     ...tinySettings,
     output: "run",
@@ -33,15 +33,18 @@ describe("epalm fedmae", () => {
     writeFileSync(at("config.json"), JSON.stringify(settings));
   });
 
-  it("pre-trains, says what each round cost, and draws a report", async () => {
+  it("pre-trains, reports the cost of each round, and writes a report", async () => {
     const { code, stdout, stderr } = await epalmProcess(["fedmae", "pretrain", at("config.json")]);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /^3 clients, 9 pictures, 1 rounds$/m);
-    assert.match(stderr, /^round 1: loss \d\.\d{4} · patch's mean \d\.\d{4} · .* down, .* up per client · peak /m);
+    assert.match(stderr, /^3 clients, 9 images, 1 rounds$/m);
+    assert.match(
+      stderr,
+      /^round 1: loss \d\.\d{4} · patch-mean baseline \d\.\d{4} · .* down, .* up per client · peak /m,
+    );
     assert.equal(stdout, `encoder ${at("run", "mae")}\nreport  ${at("run", "report.html")}\n`);
     assert.match(readFileSync(at("run", "report.html"), "utf8"), /data:image\/png;base64,/);
     const again = await epalm(["fedmae", "pretrain", at("config.json"), "--json"]);
-    assert.match(again.stderr, /^goes on after round 1$/m);
+    assert.match(again.stderr, /^resuming after round 1$/m);
     assert.deepEqual(JSON.parse(again.stdout), {
       encoder: at("run", "mae"),
       blocks: ["0", "1", "2"].map((block) => at("run", "blocks", block)),
@@ -49,7 +52,7 @@ describe("epalm fedmae", () => {
     });
   });
 
-  it("cascades blocks in the order given", async () => {
+  it("cascades blocks in the given order", async () => {
     const blocks = ["2", "0"].map((block) => at("run", "blocks", block));
     const stacked = await epalmProcess(["fedmae", "cascade", ...blocks, "--output", at("stacked")]);
     assert.deepEqual(
@@ -61,12 +64,12 @@ describe("epalm fedmae", () => {
     assert.match(repeated.stdout, /: 4 blocks of width 32$/m, repeated.stderr);
   });
 
-  it("fine-tunes and probes, trained and untrained", async () => {
+  it("fine-tunes and probes a trained and an untrained encoder", async () => {
     const data = ["--train", at("colours"), "--test", at("colours"), "--batch-size", "4", "--threads", "1"];
     const flags = [...data, "--epochs", "6", "--learning-rate", "0.005", "--warmup-epochs", "0"];
     const tuned = await epalmProcess(["fedmae", "finetune", at("run", "mae"), ...flags, "-o", at("tuned")]);
     assert.equal(tuned.code, 0, tuned.stderr);
-    assert.match(tuned.stderr, /^8 training pictures, 8 for the test$/m);
+    assert.match(tuned.stderr, /^8 training images, 8 test images$/m);
     assert.match(tuned.stderr, /^epoch 6: label 100/m);
     assert.match(tuned.stdout, /^label +100/);
     for (const more of [[], ["--untrained"]]) {
@@ -80,12 +83,12 @@ describe("epalm fedmae", () => {
     const args = ["fedmae", "reconstruct", at("run", "blocks", "0"), picture, at("two", "0.png")];
     const { code, stdout, stderr } = await epalmProcess([...args, "--output", at("grid.png")]);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /grid\.png: loss \d+\.\d{4}, of saying each patch's mean \d\.\d{4}$/m);
+    assert.match(stdout, /grid\.png: loss \d+\.\d{4}, patch-mean baseline \d\.\d{4}$/m);
     const { width, height } = await sharp(at("grid.png")).metadata();
     assert.deepEqual([width, height], [3 * 32 + 8, 2 * 32 + 4]);
   });
 
-  it("imports a checkpoint of facebookresearch/mae, at another size where told", async () => {
+  it("imports a checkpoint of facebookresearch/mae, optionally at another size", async () => {
     const heads = ["--heads", "4", "--decoder-heads", "4"];
     const same = await epalmProcess(["fedmae", "import", facebook, ...heads, "-o", at("imported")]);
     assert.deepEqual(
@@ -101,9 +104,9 @@ describe("epalm fedmae", () => {
 
   for (const [what, encoder] of [
     ["a cascaded encoder", ["run", "mae"]],
-    ["a fine-tuned one", ["tuned"]],
+    ["a fine-tuned encoder", ["tuned"]],
   ] as const) {
-    it(`lets ${what} be built into a model that answers`, async () => {
+    it(`produces ${what} that works in a model`, async () => {
       const [model, decoder] = [at(`model of ${encoder[0]}`), join(GOLDEN, "decoder")];
       const sources = ["--encoder", at(...encoder), "--decoder", decoder, "--precision", "fp32"];
       const adapter = ["--adapter", `a=${join(GOLDEN, "adapter.pth")}`];
@@ -116,10 +119,10 @@ describe("epalm fedmae", () => {
   }
 
   const refused: readonly (readonly [what: string, args: () => readonly string[], code: number, message: RegExp])[] = [
-    ["a config that is not there", () => ["pretrain", at("none.yaml")], 1, /none\.yaml: no such file/],
+    ["a missing config file", () => ["pretrain", at("none.yaml")], 1, /none\.yaml: no such file/],
     ["an unknown key", () => ["pretrain", at("odd.json")], 2, /odd\.json: .*"?round"?/],
-    ["a width that heads do not divide", () => ["pretrain", at("heads.json")], 1, /num_attention_heads/],
-    ["a checkpoint that is not there", () => ["import", at("none.pth"), "-o", at("x")], 1, /none\.pth: no such file/],
+    ["a width that is not divisible by the heads", () => ["pretrain", at("heads.json")], 1, /num_attention_heads/],
+    ["a missing checkpoint", () => ["import", at("none.pth"), "-o", at("x")], 1, /none\.pth: no such file/],
     [
       "an adapter in place of an encoder",
       () => ["import", join(GOLDEN, "adapter.pth"), "-o", at("x")],
@@ -127,14 +130,14 @@ describe("epalm fedmae", () => {
       /adapter\.pth|patch_embed/,
     ],
     [
-      "a size that patches do not divide",
+      "a size that is not divisible by the patches",
       () => ["import", facebook, "--heads", "4", "--decoder-heads", "4", "--image-size", "30", "-o", at("x")],
       1,
       /30/,
     ],
     ["an import without an output", () => ["import", facebook], 2, /--output/],
     [
-      "checkpoints of two widths",
+      "checkpoints of different widths",
       () => [
         "cascade",
         at("run", "blocks", "0"),
@@ -146,10 +149,10 @@ describe("epalm fedmae", () => {
       /mae-one-block\/mae: intermediate_size: expected 128/,
     ],
     [
-      "a depth that blocks do not make up",
+      "a depth that differs from the number of blocks",
       () => ["cascade", at("run", "blocks", "0"), at("run", "blocks", "1"), "--depth", "3", "-o", at("x")],
       2,
-      /depth/,
+      /--depth: /,
     ],
     [
       "fine-tuning without an output",
@@ -172,36 +175,36 @@ describe("epalm fedmae", () => {
         at("x"),
       ],
       2,
-      /has 3, expected no more, got 4/,
+      /--blocks: .*has 3, expected no more, got 4/,
     ],
     [
-      "pictures without labels",
+      "images without labels",
       () => ["finetune", at("run", "mae"), "--train", at("one"), "--test", at("colours"), "--probe"],
       1,
       /one per label/,
     ],
     [
-      "an encoder without a decoder to draw with",
+      "reconstructions without a decoder",
       () => ["reconstruct", at("tuned"), picture, "-o", at("x.png")],
       1,
       /tuned: has no decoder/,
     ],
     [
-      "a picture that is not there",
+      "a missing image",
       () => ["reconstruct", at("run", "blocks", "0"), at("none.png"), "-o", at("x.png")],
       1,
       /none\.png/,
     ],
   ];
   for (const [what, args, expected, message] of refused) {
-    it(`refuses ${what} on one line, with code ${expected}`, async () => {
+    it(`rejects ${what} on one line, with exit code ${expected}`, async () => {
       writeFileSync(at("odd.json"), JSON.stringify({ ...settings, round: 2 }));
       writeFileSync(
         at("heads.json"),
         JSON.stringify({ ...settings, output: "x", model: { ...settings.model, heads: 5 } }),
       );
       const { code, stdout, stderr } = await epalm(["fedmae", ...args()]);
-      const lines = stderr.split("\n").filter((line) => line !== "" && !/^\d+ training pictures/.test(line));
+      const lines = stderr.split("\n").filter((line) => line !== "" && !/^\d+ training images/.test(line));
       assert.match(lines[0] ?? "", message);
       assert.deepEqual([code, stdout], [expected, ""], stderr);
       assert.equal(lines.length, 1, stderr);
@@ -209,7 +212,7 @@ describe("epalm fedmae", () => {
     });
   }
 
-  it("is stopped by Ctrl-C, and goes on where it was", async () => {
+  it("stops on Ctrl-C and resumes", async () => {
     const long = { ...settings, output: "long", rounds: 3, localEpochs: 20 };
     writeFileSync(at("long.json"), JSON.stringify(long));
     const { code } = await epalmProcess(["fedmae", "pretrain", at("long.json")], {

@@ -29,7 +29,7 @@ describe("--adapter NAME=PATH[:TASKS][:MODALITY]", () => {
     it(`reads ${text}`, () => assert.deepEqual(collectAdapter(text), [{ name: "a", path, tasks, modality }]));
   }
 
-  it("keeps the order that was given", () => {
+  it("keeps the given order", () => {
     const both = collectAdapter("b=y", collectAdapter("a=x"));
     assert.deepEqual(
       both.map(({ name }) => name),

@@ -9,12 +9,12 @@ import {
 } from "../../../src/cli/options/generation-flags.js";
 import { EpalmError } from "../../../src/index.js";
 
-/** What commander makes of arguments. */
+/** The options as commander parses them. */
 function parsed(...argv: readonly string[]): object {
   return addGenerationOptions(new Command()).parse(argv, { from: "user" }).opts();
 }
 
-test("flags become the library's options, and only those that were given", () => {
+test("converts the given flags, and no others, into the library's options", () => {
   assert.deepEqual(generationOptions(parsed()), {});
   const given = parsed(
     ...["--max-tokens", "4", "--min-tokens", "2", "--beams", "3", "--length-penalty", "-1"],
@@ -36,12 +36,22 @@ test("flags become the library's options, and only those that were given", () =>
   assert.deepEqual(givenGenerationFlags(parsed("--sequences", "2", "--top-k", "5")), ["--top-k", "--sequences"]);
 });
 
-test("early stopping is true, false or a word", () => {
+test("accepts true, false and never for early stopping", () => {
   const values = ["true", "false", "never"].map((text) => generationOptions(parsed("--early-stopping", text)));
   assert.deepEqual(values, [{ earlyStopping: true }, { earlyStopping: false }, { earlyStopping: "never" }]);
 });
 
-test("an error about an option names the flag", () => {
-  const named = namingFlag(new EpalmError("invalid_option", "numReturnSequences: expected 1"));
-  assert.equal(named instanceof Error && named.message, "--sequences: expected 1");
+test("names the flags in an error about an option", () => {
+  for (const [message, expected] of [
+    ["numReturnSequences: expected 1", "--sequences: expected 1"],
+    [
+      "minNewTokens: expected at most maxNewTokens, 30, got 40",
+      "--min-tokens: expected at most --max-tokens, 30, got 40",
+    ],
+    ["question: expected a string", "--question: expected a string"],
+    ["seeds: expected maxNewTokens", "seeds: expected maxNewTokens"],
+  ] as const) {
+    const named = namingFlag(new EpalmError("invalid_option", message));
+    assert.equal(named instanceof Error && named.message, expected);
+  }
 });
