@@ -17,40 +17,42 @@ import { packageVersion } from "./package-version.js";
 
 const notes = `
 Exit codes:
-  0    all went well
-  1    something failed: a file, a download, one of several pictures
-  2    the command line cannot be used: an unknown option, a value out of its limits
-  130  Ctrl-C
+  0    success
+  1    a failure: a file, a download, at least one of several files
+  2    an invalid command line: an unknown option, a value outside its range
+  130  interrupted with Ctrl-C
 
 Environment:
-  HF_TOKEN     token for models of the hub that are private or gated
-  HF_ENDPOINT  another address of the hub
-  EPALM_CACHE  where downloads are kept (default: HF_HOME/epalm, else ~/.cache/epalm/hub)
-  EPALM_DEBUG  1: errors say where in the code they arose
-  NO_COLOR     no colours, not even on a terminal
-  FORCE_COLOR  colours everywhere
+  HF_TOKEN     token for private and gated models on the Hugging Face Hub
+  HF_ENDPOINT  address of the hub (default: https://huggingface.co)
+  EPALM_CACHE  folder for downloads (default: HF_HOME/epalm, or else ~/.cache/epalm/hub)
+  EPALM_DEBUG  1 adds a stack trace to errors
+  NO_COLOR     disables colours, even on a terminal
+  FORCE_COLOR  enables colours, even in files and pipes
 
 Examples:
   epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
     --adapter coco=caption.pth --output captioner
   epalm caption cat.jpg --model captioner`;
 
-/** All commands, ready to parse; errors of parsing are told in one line and thrown as `CommanderError`. */
+/** Creates the program with all commands. A parsing error is printed on one line and thrown as `CommanderError`. */
 export function createProgram(context: CliContext): Command {
   const program = new Command("epalm")
-    .description("Lets a frozen language model talk about what a frozen encoder sees (eP-ALM).")
+    .description(
+      "Describes images, audio and video, and answers questions about them, with a frozen encoder and a frozen language model (eP-ALM).",
+    )
     .version(packageVersion(), "-V, --version", "print the version")
     .configureOutput({
       outputError: (text, write) => write(errorLine(asOneLine(text), context.environment)),
-      // Commander takes styles out where they may not be.
+      // Where these return false, commander removes styles from the output.
       getOutHasColors: () => hasColours(process.stdout, context.environment),
       getErrHasColors: () => hasColours(process.stderr, context.environment),
     })
     .configureHelp({ styleTitle: (title) => styled("bold", title) })
-    // Commands inherit it, and the above; they must be added after it.
+    // Commands inherit this and the settings above, so they are added afterwards.
     .exitOverride()
     .addHelpText("after", styleHeadings(notes));
-  // Declarations alone: each imports what its command does when that runs, so that help and errors come at once.
+  // These only declare the commands. A command imports its implementation when it runs, which keeps `--help` fast.
   for (const add of [
     addBuildCommand,
     addInspectCommand,
@@ -69,7 +71,7 @@ export function createProgram(context: CliContext): Command {
   return program;
 }
 
-/** What is wrong, as a line for standard error. */
+/** An error message as a line for standard error. */
 export function errorLine(text: string, environment: Environment): string {
   const name = "epalm:";
   return `${hasColours(process.stderr, environment) ? styled("red", name) : name} ${text}\n`;

@@ -4,7 +4,7 @@ import { allCommands, completionTree } from "../../src/cli/completion/completion
 import { createProgram } from "../../src/cli/program.js";
 import { readEnvironment } from "../../src/core/environment.js";
 
-/* One grammar for all commands: who knows an option of one knows it of all. */
+/* Options with the same name have the same form in all commands. */
 
 const { signal } = new AbortController();
 const program = createProgram({ environment: readEnvironment({}), signal, reportError: () => undefined });
@@ -13,11 +13,11 @@ const options = allCommands(completionTree(program)).flatMap(({ path, options })
 );
 const longs = new Set(options.map(({ long }) => long));
 
-/** Where a command takes something else under the same name: files to put into a folder, not one that is there. */
+/** Options whose value differs from that in other commands: here, files to add rather than the name of an adapter. */
 const otherValues = new Set(["epalm build --adapter"]);
 
 for (const long of longs) {
-  test(`${long} is the same wherever it is`, () => {
+  test(`${long} is the same in all commands`, () => {
     const same = options.filter((option) => option.long === long);
     assert.equal(new Set(same.map(({ short }) => short)).size, 1, "one short form");
     const values = same.filter(({ command }) => !otherValues.has(`${command} ${long}`)).map(({ value }) => value);
@@ -25,7 +25,7 @@ for (const long of longs) {
   });
 }
 
-test("a short form stands for one option", () => {
+test("a short form belongs to one option", () => {
   for (const short of new Set(options.flatMap((option) => option.short ?? []))) {
     assert.equal(new Set(options.filter((option) => option.short === short).map(({ long }) => long)).size, 1, short);
   }
@@ -33,7 +33,7 @@ test("a short form stands for one option", () => {
 
 test("every command that prints a result prints it as JSON on request", () => {
   const withJson = new Set(options.filter(({ long }) => long === "--json").map(({ command }) => command));
-  // A service logs JSON anyway; groups, help and scripts have no results.
+  // The service logs JSON anyway; groups of commands, help and scripts have no results.
   const without = ["epalm serve", "epalm completion"];
   for (const { path, children } of allCommands(completionTree(program))) {
     const command = path.join(" ");

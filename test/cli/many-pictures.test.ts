@@ -37,8 +37,8 @@ function linesIn(path: string) {
   return linesOf(readFileSync(path, "utf8"));
 }
 
-describe("many pictures", { concurrency: true }, () => {
-  it("each have a line of JSON, that of a bad one holds the error", async () => {
+describe("several files", { concurrency: true }, () => {
+  it("have one line of JSON each, which contains the error if a file fails", async () => {
     const { code, stdout, stderr } = await epalm(["caption", first, broken, "nowhere.png", second, ...few, "--jsonl"]);
     assert.equal(code, 1);
     const lines = linesOf(stdout);
@@ -55,14 +55,14 @@ describe("many pictures", { concurrency: true }, () => {
     assert.match(stderr, /^epalm: .*broken\.png: .*\nepalm: nowhere\.png: no such file\n$/);
   });
 
-  it("--json and --jsonl are the same", async () => {
+  it("have the same output with --json and --jsonl", async () => {
     const without = (text: string) => linesOf(text).map(({ timings, ...line }) => line);
     const args = ["caption", first, second, ...few];
     const [json, jsonl] = await Promise.all([epalm([...args, "--json"]), epalm([...args, "--jsonl"])]);
     assert.deepEqual(without(jsonl.stdout), without(json.stdout));
   });
 
-  it("go on in a file: what is answered is passed over, what failed is tried again", async () => {
+  it("are resumed from --output: answered files are skipped, failed files are tried again", async () => {
     const output = join(folder, "captions.jsonl");
     const late = join(folder, "late.png");
     const args = ["caption", first, late, second, first, ...few, "--output", output];
@@ -73,7 +73,7 @@ describe("many pictures", { concurrency: true }, () => {
 
     writeFileSync(late, readFileSync(second));
     const again = await epalm([...args, "-o", output]);
-    assert.deepEqual([again.code, again.stderr], [0, "3 of 4 are answered already\n"]);
+    assert.deepEqual([again.code, again.stderr], [0, "3 of 4 are already answered\n"]);
     const lines = linesIn(output);
     assert.deepEqual(
       lines.map(({ file, error }) => [file, error]),
@@ -87,10 +87,10 @@ describe("many pictures", { concurrency: true }, () => {
   });
 
   for (const [title, cut] of [
-    ["a line that was cut off", '{"file":"photo-1.png","te'],
-    ["a letter that was cut off", `{"file":"photo-1.png","text":"\xc3`],
+    ["a truncated line", '{"file":"photo-1.png","te'],
+    ["a truncated character", `{"file":"photo-1.png","text":"\xc3`],
   ] as const) {
-    it(`are repaired after ${title}`, async () => {
+    it(`are resumed after ${title}`, async () => {
       const output = join(folder, `${title.replaceAll(" ", "-")}.jsonl`);
       assert.equal((await epalm(["caption", first, ...few, "-o", output])).code, 0);
       appendFileSync(output, Buffer.from(cut, "latin1"));
@@ -102,7 +102,7 @@ describe("many pictures", { concurrency: true }, () => {
     });
   }
 
-  it("keep a last line that lacks its end only", async () => {
+  it("keep a last line that lacks only its line break", async () => {
     const output = join(folder, "unended.jsonl");
     const line = JSON.stringify({ file: first, text: "mine" });
     writeFileSync(output, line);
@@ -111,7 +111,7 @@ describe("many pictures", { concurrency: true }, () => {
     assert.deepEqual([kept, added.file], [JSON.parse(line), second]);
   });
 
-  it("go on after kill -9", async () => {
+  it("are resumed after kill -9", async () => {
     const output = join(folder, "killed.jsonl");
     const names = Array.from({ length: 300 }, (_, at) => join(folder, `killed-${at}.png`));
     for (const name of names) copyFileSync(first, name);
@@ -133,9 +133,9 @@ describe("many pictures", { concurrency: true }, () => {
     assert.deepEqual(lines.map(({ file }) => file).sort(), names.toSorted());
   });
 
-  it("refuse to go on in a file of something else, and leave it as it is", async () => {
+  it("reject an output file with other contents, and leave it unchanged", async () => {
     const foreign: readonly (readonly [content: string, message: RegExp])[] = [
-      ["my notes\nof today\n", /--output: .*:1: expected an answer as JSON/],
+      ["my notes\nof today\n", /--output: .*:1: expected an answer as a JSON object/],
       [
         '{"file":"a.png","model":"other","text":"x"}\n',
         /:1: expected an answer of the model 'tiny', got one of 'other'/,
@@ -144,7 +144,7 @@ describe("many pictures", { concurrency: true }, () => {
     const nowhere = join(folder, "none", "x.jsonl");
     const { code, stderr } = await epalm(["caption", first, ...few, "-o", nowhere]);
     assert.equal(code, 2);
-    assert.equal(stderr, `epalm: --output: ${nowhere}: there is no folder ${join(folder, "none")}\n`);
+    assert.equal(stderr, `epalm: --output: ${nowhere}: the folder ${join(folder, "none")} does not exist\n`);
     for (const [at, [content, message]] of foreign.entries()) {
       const output = join(folder, `foreign-${at}.jsonl`);
       writeFileSync(output, content);
@@ -156,19 +156,19 @@ describe("many pictures", { concurrency: true }, () => {
     }
   });
 
-  it("answer one question about each, and are told apart by it", async () => {
+  it("are identified by file and question", async () => {
     const output = join(folder, "answers.jsonl");
     const ask = (question: string) => epalm(["vqa", first, second, "-q", question, ...few, "-o", output]);
     assert.equal((await ask("what?")).code, 0);
     assert.equal((await ask("where?")).code, 0);
-    assert.match((await ask("what?")).stderr, /^2 of 2 are answered already\n$/);
+    assert.match((await ask("what?")).stderr, /^2 of 2 are already answered\n$/);
     assert.deepEqual(
       linesIn(output).map(({ file, question }) => [file, question]),
       ["what?", "where?"].flatMap((question) => [first, second].map((file) => [file, question])),
     );
   });
 
-  it("have questions of their own, in a file", async () => {
+  it("have individual questions in a file", async () => {
     const questions = join(folder, "questions.jsonl");
     const rows = [
       { image: "photo-0.png", question: "what colour?" },
@@ -192,26 +192,21 @@ describe("many pictures", { concurrency: true }, () => {
   });
 
   const unusable: readonly (readonly [title: string, args: readonly string[], code: number, message: RegExp])[] = [
-    ["no question", ["vqa", "a.png"], 2, /--question: expected one, or --questions/],
-    ["a question about nothing", ["vqa", "-q", "what?"], 2, /files: expected at least one, or --questions/],
-    ["two kinds of questions", ["vqa", "-q", "what?", "--questions", "x.jsonl"], 2, /cannot be used with/],
+    ["no question", ["vqa", "a.png"], 2, /expected --question or --questions, got neither/],
+    ["a question without files", ["vqa", "-q", "what?"], 2, /files: expected at least one file, or --questions/],
+    ["--question and --questions", ["vqa", "-q", "what?", "--questions", "x.jsonl"], 2, /cannot be used with/],
+    ["files and --questions", ["vqa", "a.png", "--questions", "x.jsonl"], 2, /files: expected none with --questions/],
+    ["a missing file of questions", ["vqa", "--questions", "none.jsonl"], 1, /--questions: none.jsonl: no such file/],
     [
-      "pictures beside a file",
-      ["vqa", "a.png", "--questions", "x.jsonl"],
-      2,
-      /files: expected none beside --questions/,
-    ],
-    ["no file of questions", ["vqa", "--questions", "none.jsonl"], 1, /--questions: none.jsonl: no such file/],
-    [
-      "a stream into a file",
+      "--stream and --output",
       ["caption", "a.png", "--stream", "--output", "x.jsonl"],
       2,
       /'--stream' cannot be used with/,
     ],
-    ["a stream of JSON lines", ["caption", "a.png", "--stream", "--jsonl"], 2, /'--stream' cannot be used with/],
+    ["--stream and --jsonl", ["caption", "a.png", "--stream", "--jsonl"], 2, /'--stream' cannot be used with/],
   ];
   for (const [title, args, code, message] of unusable) {
-    it(`are not asked with ${title}`, async () => {
+    it(`are rejected: ${title}`, async () => {
       const finished = await epalm([...args, ...few]);
       assert.deepEqual([finished.code, finished.stdout], [code, ""]);
       assert.match(finished.stderr, /^epalm: [^\n]+\n$/);
@@ -219,7 +214,7 @@ describe("many pictures", { concurrency: true }, () => {
     });
   }
 
-  it("are not asked with a question that cannot be read", async () => {
+  it("are rejected with an invalid line in the file of questions", async () => {
     const questions = join(folder, "bad.jsonl");
     for (const line of [
       '{"image":"a.png"}',

@@ -7,7 +7,7 @@ import { withModel } from "./with-model.js";
 
 export interface CaptionFlags extends ModelFlags, AnswerFlags {}
 
-/** `epalm caption`: what is in media. */
+/** `epalm caption` describes media. */
 export async function caption(files: readonly string[], flags: CaptionFlags, context: CliContext): Promise<void> {
   const options = { ...generationOptions(flags), adapter: flags.adapter, signal: context.signal };
   const questions = files.map((file) => ({ file, modality: flags.modality }));

@@ -14,7 +14,7 @@ export interface VqaFlags extends ModelFlags, AnswerFlags {
   readonly rankBy?: "sum" | "mean";
 }
 
-/** `epalm vqa`: answers to a question about media. */
+/** `epalm vqa` answers questions about media. */
 export async function vqa(files: readonly string[], flags: VqaFlags, context: CliContext): Promise<void> {
   refuseMixedModes(flags);
   const questions = await questionsOf(files, flags);
@@ -29,21 +29,21 @@ async function questionsOf(
 ): Promise<MediaQuestion[]> {
   if (questions !== undefined) {
     if (files.length === 0) return readQuestions(questions);
-    throw new EpalmError("invalid_option", "files: expected none beside --questions, which names them");
+    throw new EpalmError("invalid_option", "files: expected none with --questions, whose file names them");
   }
-  if (question === undefined) throw new EpalmError("invalid_option", "--question: expected one, or --questions");
-  if (files.length === 0) throw new EpalmError("invalid_option", "files: expected at least one, or --questions");
+  if (question === undefined) throw new EpalmError("invalid_option", "expected --question or --questions, got neither");
+  if (files.length === 0) throw new EpalmError("invalid_option", "files: expected at least one file, or --questions");
   return files.map((file) => ({ file, modality, question }));
 }
 
-/** Options of the one way to an answer mean nothing on the other. */
+/** Rejects generation options for ranking, and ranking options for generation. */
 function refuseMixedModes(flags: VqaFlags): void {
   const [decoding] = givenGenerationFlags(flags);
   if (flags.candidate && decoding !== undefined) {
-    throw new EpalmError("invalid_option", `--candidate: expected no options of decoding beside it, got ${decoding}`);
+    throw new EpalmError("invalid_option", `--candidate: expected no generation options with it, got ${decoding}`);
   }
   if (!flags.candidate && flags.rankBy) {
-    throw new EpalmError("invalid_option", "--rank-by: expected --candidate beside it");
+    throw new EpalmError("invalid_option", "--rank-by: expected --candidate with it");
   }
 }
 

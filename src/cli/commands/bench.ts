@@ -9,29 +9,30 @@ import { styleHeadings } from "../output/colours.js";
 
 const MAX_ROUNDS = 1000;
 const MAX_TOKENS = 4096;
-/** More requests at once than a service works on. */
+/** More concurrent requests than a service computes. */
 const MAX_TOGETHER = 64;
 
 const examples = `
-Media are generated (${sampleWords.image}, ${sampleWords.audio}, ${sampleWords.video}), another in each round; texts are written without beams and end after
---new-tokens. Times are medians of the rounds. Loading is done once: after other files were read, it takes longer.
+Each round uses another generated medium (${sampleWords.image}, ${sampleWords.audio} or ${sampleWords.video}).
+Decoding is greedy and stops after --new-tokens tokens. The reported times are medians over the rounds, except for
+loading, which is measured once; it takes longer if the files are not in the operating system's cache.
 
 Examples:
   epalm bench --model captioner
   epalm bench -m captioner --threads 2 --json | jq .tokensPerSecond`;
 
-/** `epalm bench`: how fast a model is on this machine. */
+/** `epalm bench` measures the speed of a model on this machine. */
 export function addBenchCommand(program: Command, context: CliContext): void {
   const command = program
     .command("bench")
-    .summary("measure how fast a model is on this machine")
-    .description("Measures loading, encoder, prefill and decoding of a model folder on this machine.");
+    .summary("measure the speed of a model on this machine")
+    .description("Measures how long loading, encoding, prefill and decoding of a model take on this machine.");
   addModelOption(command);
   addThreadsOption(command)
-    .addOption(modalityOption("encoder that is measured (default: that of pictures, or else the first)"))
-    .option("--rounds <n>", "how often each is measured", integer(1, MAX_ROUNDS), 7)
-    .option("--new-tokens <n>", "tokens that each text gets", integer(2, MAX_TOKENS), 32)
-    .option("--together <n>", "requests at once, in the last measurement", integer(1, MAX_TOGETHER), 8)
+    .addOption(modalityOption("modality of the encoder to measure (default: image, or else that of the first encoder)"))
+    .option("--rounds <n>", "number of measurements of each stage", integer(1, MAX_ROUNDS), 7)
+    .option("--new-tokens <n>", "number of tokens to generate per text", integer(2, MAX_TOKENS), 32)
+    .option("--together <n>", "number of concurrent requests in the last measurement", integer(1, MAX_TOGETHER), 8)
     .option("--json", "print one JSON object")
     .addHelpText("after", styleHeadings(examples))
     .action(async (flags: BenchFlags) => (await import("../actions/bench.js")).bench(flags, context));

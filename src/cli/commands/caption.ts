@@ -17,12 +17,14 @@ Examples:
   epalm caption talk.mp4 -m hearing --modality audio
   curl -s https://example.org/cat.png | epalm caption - -m captioner --json`;
 
-/** `epalm caption`: what is in pictures. */
+/** `epalm caption` describes images, audio files and videos. */
 export function addCaptionCommand(program: Command, context: CliContext): void {
   const command = program
     .command("caption")
-    .summary("say what is in pictures, sounds and videos")
-    .description("Says what is in each file: the text alone for one, a line `path<TAB>text` each for several.");
+    .summary("describe images, audio files and videos")
+    .description(
+      "Describes each file. For one file, the command prints the text; for several, one line `path<TAB>text` per file.",
+    );
   addModelOption(command);
   addAnswerOptions(command, "<files...>").addOption(streamOption());
   addThreadsOption(command);

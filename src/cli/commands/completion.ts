@@ -11,7 +11,7 @@ const shells = { bash: completeBash, zsh: completeZsh, fish: completeFish } sati
 >;
 
 const examples = `
-The script is made of the commands as they are; print it again after an update.
+The script matches the installed version of epalm; print it again after an update.
 
 Examples:
   source <(epalm completion bash)                                      # in ~/.bashrc
@@ -19,15 +19,15 @@ Examples:
   epalm completion fish > ~/.config/fish/completions/epalm.fish`;
 
 /**
- * `epalm completion`: what shells complete commands and options with. The scripts are our own: the maintained library
- * for commander starts the program at every key, and keeps shells from completing files.
+ * `epalm completion` prints a completion script. The scripts are specific to epalm because the maintained library for
+ * commander starts the program at every key press and prevents shells from completing file names.
  */
 export function addCompletionCommand(program: Command): void {
   program
     .command("completion")
-    .summary("print a script that completes commands and options")
-    .description("Prints a script with which a shell completes commands, options and their values.")
-    .addArgument(new Argument("<shell>", "for which shell").choices(Object.keys(shells)))
+    .summary("print a completion script for a shell")
+    .description("Prints a script for a shell that completes commands, options and their values.")
+    .addArgument(new Argument("<shell>", "shell that reads the script").choices(Object.keys(shells)))
     .addHelpText("after", styleHeadings(examples))
     .action((shell: keyof typeof shells) => print(shells[shell](completionTree(program))));
 }

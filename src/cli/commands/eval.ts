@@ -11,8 +11,8 @@ import { styleHeadings } from "../output/colours.js";
 const MAX_EXAMPLES = 10_000_000;
 
 const examples = `
-DATA is a .jsonl file, a COCO captions JSON, VQA v2 questions (with --annotations), or a folder of name.png
-(or another picture, sound or video) + name.txt.
+DATA is a .jsonl file, a JSON file of COCO captions, a file of VQA v2 questions (with --annotations), or a folder in
+which each medium, such as name.png, has a text file name.txt.
 
 Examples:
   epalm eval held-out.jsonl -m captioner --predictions predictions.jsonl
@@ -21,24 +21,28 @@ Examples:
   epalm eval v2_OpenEnded_mscoco_val2014_questions.json --annotations v2_mscoco_val2014_annotations.json \\
     --media val2014 -m captioner --adapter vqa --limit 1000`;
 
-/** `epalm eval`: scores of a model folder on a data set. */
+/** `epalm eval` scores a model folder on a data set. */
 export function addEvalCommand(program: Command, context: CliContext): void {
   const command = program
     .command("eval")
     .summary("score a model on a data set")
-    .description("Lets a model caption or answer a data set: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy.")
-    .argument("<data>", "file or folder");
+    .description(
+      "Generates captions or answers for a data set and scores them: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy.",
+    )
+    .argument("<data>", "file or folder of examples");
   addModelOption(command)
-    .option("--annotations <file>", "VQA v2: the annotations of the questions")
-    .option("--media <dir>", "COCO and VQA v2: folder of the pictures (default: the file's)")
-    .option("--image-pattern <name>", "VQA v2: names of pictures (default: COCO_{split}_{id:012d}.jpg)")
-    .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
-    .option("--adapter-file <file>", "an adapter that stands in no model folder")
-    .option("--blind", "leave the media out: what they add is the difference")
-    .addOption(modalityOption("of the examples (default: what the adapter takes, or else what the model takes)"))
-    .option("--skip-bad", "leave bad examples out and list them")
-    .option("--limit <n>", "the first examples only", integer(1, MAX_EXAMPLES))
-    .option("--predictions <file>", "write them here, a JSON object per line")
+    .option("--annotations <file>", "VQA v2: file with the annotations of the questions")
+    .option("--media <dir>", "COCO and VQA v2: folder of the images (default: the folder of DATA)")
+    .option("--image-pattern <name>", "VQA v2: pattern of the image names (default: COCO_{split}_{id:012d}.jpg)")
+    .option("--adapter <name>", "adapter to use (default: the first one trained for the task and the modality)")
+    .option("--adapter-file <file>", "adapter file to use instead of an adapter in the model folder")
+    .option("--blind", "text-only baseline: replace the encoder states with zeros")
+    .addOption(
+      modalityOption("modality of the examples (default: that of the adapter, or else any that the model accepts)"),
+    )
+    .option("--skip-bad", "skip invalid examples and list them")
+    .option("--limit <n>", "use only the first n examples", integer(1, MAX_EXAMPLES))
+    .option("--predictions <file>", "write predictions to this file, one JSON object per line")
     .option("--json", "print the scores as JSON");
   addThreadsOption(command);
   addGenerationOptions(command);

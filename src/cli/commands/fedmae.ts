@@ -19,30 +19,31 @@ function examplesOf(...lines: readonly string[]): string {
   return styleHeadings(["", "Examples:", ...lines.map((line) => `  ${line}`)].join("\n"));
 }
 
-/** No network has more. */
+/** Far more than any published encoder has. */
 const MAX_BLOCKS = 1000;
 const MAX_SIZE = 4096;
 
-/** Bare files of weights do not tell how their width is divided. */
+/** Plain weights files do not specify how the width is divided into heads. */
 function headsOption(): Option {
-  return new Option("--heads <n>", "attention heads, where a file does not say (default: width / 64)").argParser(
+  return new Option("--heads <n>", "attention heads, if a file does not specify them (default: width / 64)").argParser(
     integer(1, MAX_SIZE),
   );
 }
 
 function decoderHeadsOption(): Option {
-  return new Option("--decoder-heads <n>", "of the decoder, where a file does not say (default: 16)").argParser(
-    integer(1, MAX_SIZE),
-  );
+  return new Option(
+    "--decoder-heads <n>",
+    "attention heads of the decoder, if a file does not specify them (default: 16)",
+  ).argParser(integer(1, MAX_SIZE));
 }
 
-/** `epalm fedmae`: encoders from pictures that may not leave their owners. */
+/** `epalm fedmae` pre-trains encoders on images that must not leave their owners. */
 export function addFedMaeCommand(program: Command, context: CliContext): void {
   const fedmae = program
     .command("fedmae")
     .summary("pre-train an encoder on federated clients")
     .description(
-      "Masked auto-encoders of one block, pre-trained where the pictures are, cascaded into an encoder (FedMAE).",
+      "Pre-trains one-block masked autoencoders on clients that keep their images, and cascades them into an encoder (FedMAE).",
     )
     .addHelpText("after", styleHeadings(examples));
   addPretrain(fedmae, context);
@@ -55,8 +56,10 @@ export function addFedMaeCommand(program: Command, context: CliContext): void {
 function addPretrain(fedmae: Command, context: CliContext): void {
   fedmae
     .command("pretrain")
-    .summary("federated pre-training, as a config file says")
-    .description("Rounds of local training in the clients' own processes, averages, then the cascade.")
+    .summary("run federated pre-training from a config file")
+    .description(
+      "Runs rounds in which clients train locally, in separate processes, and the server averages their weights; then cascades the blocks.",
+    )
     .argument("<config>", "YAML or JSON file; docs/fedmae.md lists its keys")
     .option("--json", "print the result as JSON")
     .addHelpText("after", examplesOf("epalm fedmae pretrain hospitals.yaml"))
@@ -70,11 +73,11 @@ function addCascade(fedmae: Command): void {
     .command("cascade")
     .summary("stack checkpoints into one encoder")
     .description(
-      "Stacks the blocks of checkpoints in the order given; one alone is repeated. Other tensors are averaged.",
+      "Stacks the blocks of the checkpoints in the given order; a single block is repeated. Other tensors are averaged.",
     )
-    .argument("<checkpoints...>", "masked auto-encoders: folders, .pth or .safetensors files")
-    .requiredOption("-o, --output <dir>", "folder of the encoder")
-    .option("--depth <n>", "blocks in the end", integer(1, MAX_BLOCKS))
+    .argument("<checkpoints...>", "masked autoencoders: folders, .pth or .safetensors files")
+    .requiredOption("-o, --output <dir>", "folder for the encoder")
+    .option("--depth <n>", "number of blocks in the result", integer(1, MAX_BLOCKS))
     .addOption(headsOption())
     .option("--json", "print the result as JSON")
     .addHelpText(
@@ -89,44 +92,60 @@ function addCascade(fedmae: Command): void {
     );
 }
 
-/** Of the published probe and of fine-tuning; a probe's epochs cost next to nothing. */
+/** The defaults of MAE's published linear probe, whose epochs are cheap, and those of fine-tuning. */
 const PROBE = { epochs: 90, learningRate: 1e-3 };
 const FINETUNE = { epochs: 50, learningRate: 1e-3 };
 
-/** As commander hands them over: the defaults depend on whether it is a probe. */
+/** The flags as commander returns them; some defaults depend on `--probe`. */
 type GivenFinetuneFlags = Omit<FinetuneFlags, keyof typeof FINETUNE> & Partial<typeof FINETUNE>;
 
 function addFinetune(fedmae: Command, context: CliContext): void {
   const command = fedmae
     .command("finetune")
-    .summary("train an encoder on labelled pictures, or probe it")
-    .description("Trains an encoder, or its last blocks, to name what labelled pictures show; or probes it, frozen.")
-    .argument("<encoder>", "folder or file")
+    .summary("train an encoder on labelled images, or probe it")
+    .description(
+      "Trains an encoder, or its last blocks, to classify labelled images. With --probe, the encoder stays frozen and a linear classifier is trained on its states.",
+    )
+    .argument("<encoder>", "encoder: folder or file")
     .requiredOption(
       "--train <sources...>",
-      "folders with a sub-folder per label, or .jsonl of {image, labels: {attribute: label}, regions}",
+      "training images: folders with one subfolder per label, or .jsonl files of {image, labels: {attribute: label}, regions}",
     )
-    .requiredOption("--test <sources...>", "the same, held out")
-    .option("-o, --output <dir>", "folder of the encoder (not for a probe)")
-    .option("--probe", "leave the encoder frozen: only a linear classifier is trained")
+    .requiredOption("--test <sources...>", "test images in the same form")
+    .option("-o, --output <dir>", "folder for the trained encoder; not used with --probe")
+    .option("--probe", "keep the encoder frozen and train only a linear classifier")
     .addOption(
-      new Option("--pool <what>", "what a probe sees of the last block: class token, or mean of the patches")
+      new Option("--pool <what>", "input of the probe from the last block: class token or mean of the patches")
         .choices(["cls", "mean"])
         .default("cls"),
     )
-    .option("--untrained", "start from random weights: what pre-training adds is the difference")
-    .option("--blocks <n>", "train the last n blocks only (default: all)", integer(0, MAX_BLOCKS))
+    .option("--untrained", "start from random weights, as a baseline without pre-training")
+    .option("--blocks <n>", "train only the last n blocks (default: all)", integer(0, MAX_BLOCKS))
     .addOption(headsOption())
-    .option("--epochs <n>", `default: ${FINETUNE.epochs}; for a probe ${PROBE.epochs}`, integer(1, 100_000))
-    .option("--batch-size <n>", "pictures per step", integer(1, 65_536), 64)
-    .option("--learning-rate <x>", "default: 0.001", number(0, 10))
-    .option("--weight-decay <x>", "of matrices", number(0, 10), 0.05)
-    .option("--warmup-epochs <x>", "epochs in which the rate goes up", number(0, 100_000), 5)
-    .option("--layer-decay <x>", "each block learns so much more slowly than the one above", number(0, 1), 0.75)
-    .option("--label-smoothing <x>", "share of probability spread over all labels", number(0, 1), 0.1)
-    .option("--least-area <x>", "share of the area that a crop has at least; 1: no crops", number(0, 1), 0.5)
-    .option("--no-mirror", "never mirror pictures")
-    .option("--seed <n>", "of order, crops and first weights", integer(0, Number.MAX_SAFE_INTEGER), 0)
+    .option(
+      "--epochs <n>",
+      `number of epochs (default: ${FINETUNE.epochs}; with --probe: ${PROBE.epochs})`,
+      integer(1, 100_000),
+    )
+    .option("--batch-size <n>", "images per step", integer(1, 65_536), 64)
+    .option("--learning-rate <x>", "peak learning rate (default: 0.001)", number(0, 10))
+    .option("--weight-decay <x>", "weight decay of matrices", number(0, 10), 0.05)
+    .option("--warmup-epochs <x>", "epochs during which the learning rate increases", number(0, 100_000), 5)
+    .option("--layer-decay <x>", "factor of a block's learning rate relative to the block above", number(0, 1), 0.75)
+    .option("--label-smoothing <x>", "share of the probability that is spread over all labels", number(0, 1), 0.1)
+    .option(
+      "--least-area <x>",
+      "minimum share of the image's area in a random crop; 1 disables cropping",
+      number(0, 1),
+      0.5,
+    )
+    .option("--no-mirror", "do not mirror images")
+    .option(
+      "--seed <n>",
+      "seed of the order, the crops and the initial weights",
+      integer(0, Number.MAX_SAFE_INTEGER),
+      0,
+    )
     .option("--json", "print the accuracies as JSON");
   command.addHelpText(
     "after",
@@ -144,13 +163,19 @@ function addFinetune(fedmae: Command, context: CliContext): void {
 function addImport(fedmae: Command): void {
   fedmae
     .command("import")
-    .summary("turn a published checkpoint into an encoder folder")
-    .description("Reads facebookresearch/mae .pth files (full or encoder only) and Hugging Face ViTMAE folders.")
-    .argument("<checkpoint>", "folder or file")
-    .requiredOption("-o, --output <dir>", "folder of the encoder")
+    .summary("convert a published checkpoint into an encoder folder")
+    .description(
+      "Converts .pth files of facebookresearch/mae (complete or encoder only) and Hugging Face ViTMAE folders.",
+    )
+    .argument("<checkpoint>", "checkpoint: folder or file")
+    .requiredOption("-o, --output <dir>", "folder for the encoder")
     .addOption(headsOption())
     .addOption(decoderHeadsOption())
-    .option("--image-size <n>", "pixels: positions are interpolated to it", integer(1, MAX_SIZE))
+    .option(
+      "--image-size <n>",
+      "image size in pixels, to which the position embeddings are interpolated",
+      integer(1, MAX_SIZE),
+    )
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
@@ -167,14 +192,14 @@ function addImport(fedmae: Command): void {
 function addReconstruct(fedmae: Command): void {
   fedmae
     .command("reconstruct")
-    .summary("draw what a masked auto-encoder makes of pictures")
-    .description("Writes a picture with a row each of: original, what is seen, reconstruction.")
-    .argument("<checkpoint>", "masked auto-encoder with its decoder: folder or file")
-    .argument("<pictures...>", "files")
-    .requiredOption("-o, --output <file>", "PNG that is written")
+    .summary("draw reconstructions of a masked autoencoder")
+    .description("Writes an image with one row per input: the original, the visible patches and the reconstruction.")
+    .argument("<checkpoint>", "masked autoencoder with its decoder: folder or file")
+    .argument("<images...>", "images to reconstruct")
+    .requiredOption("-o, --output <file>", "PNG file to write")
     .addOption(headsOption())
     .addOption(decoderHeadsOption())
-    .option("--seed <n>", "of the mask", integer(0, Number.MAX_SAFE_INTEGER), 0)
+    .option("--seed <n>", "seed of the mask", integer(0, Number.MAX_SAFE_INTEGER), 0)
     .option("--json", "print the result as JSON")
     .addHelpText("after", examplesOf("epalm fedmae reconstruct run/blocks/0 photo.jpg --output grid.png"))
     .action(async (path: string, pictures: string[], flags: ReconstructFlags) =>

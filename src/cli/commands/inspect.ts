@@ -10,18 +10,18 @@ Examples:
   epalm inspect captioner --json | jq .manifest.encoder.origin
   epalm inspect epalm-caption.pth`;
 
-/** `epalm inspect`: what is in a model folder or a checkpoint. */
+/** `epalm inspect` shows the contents of a model folder or a checkpoint. */
 export function addInspectCommand(program: Command, { signal }: CliContext): void {
   program
     .command("inspect")
-    .summary("show what is in a model folder or a checkpoint")
+    .summary("show the contents of a model folder or a checkpoint")
     .description(
-      "Shows what is in a model folder (backbones, sizes, frozen and trained parameters, tasks, adapters and where " +
-        "they inject), or in a checkpoint: a safetensors or torch file, or a folder of the hub's layout.",
+      "Shows the contents of a model folder (backbones, sizes, frozen and trained parameters, tasks, adapters and the " +
+        "layers into which they inject) or of a checkpoint (a safetensors or torch file, or a folder as on the hub).",
     )
     .argument("<path>", "model folder, checkpoint folder or file")
     .option("--json", "print one JSON object")
-    .option("--verify", "compare the checksum of every file of a model folder")
+    .option("--verify", "verify the checksum of every file in a model folder")
     .addHelpText("after", styleHeadings(examples))
     .action(async (path: string, flags: InspectFlags) => {
       const { inspect } = await import("../actions/inspect.js");

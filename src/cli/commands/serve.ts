@@ -6,16 +6,16 @@ import { each, integer, someText } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
 
 const notes = `
-Settings come from flags, then environment variables, then the config file; docs/serving.md lists them all.
+Options take precedence over environment variables, and those over the config file. docs/serving.md lists all settings.
 
 Environment:
-  EPALM_CONFIG    the config file
+  EPALM_CONFIG    path of the config file
   EPALM_MODELS    model folders, [NAME=]DIR, separated by commas
   EPALM_HOST      address to listen on
   EPALM_PORT      port to listen on
-  EPALM_THREADS   threads that each graph computes with
-  EPALM_API_KEYS  bearer keys, NAME=KEY, separated by commas
-  EPALM_LOG       trace, debug, info, warn, error or silent
+  EPALM_THREADS   threads for each graph
+  EPALM_API_KEYS  API keys, NAME=KEY, separated by commas
+  EPALM_LOG       log level: trace, debug, info, warn, error or silent
 
 Examples:
   epalm serve
@@ -24,20 +24,20 @@ Examples:
   curl -F image=@cat.jpg http://localhost:8080/caption
   curl -F image=@cat.jpg -F question="What is it?" http://localhost:8080/vqa`;
 
-/** `epalm serve`: captions and answers over HTTP. */
+/** `epalm serve` serves models over HTTP. */
 export function addServeCommand(program: Command, context: CliContext): void {
   const command = program
     .command("serve")
-    .summary("answer over HTTP")
-    .description("Serves model folders over HTTP until it is told to end (SIGTERM, Ctrl-C).")
+    .summary("serve models over HTTP")
+    .description("Serves model folders over HTTP until it is stopped with SIGTERM or Ctrl-C.")
     .option(
       "-m, --model <[name=]dir>",
-      "model folder; may be repeated, the first is the default (default: the model that comes with epalm)",
+      "model folder; may be repeated, and requests use the first one by default (default: the model that comes with epalm)",
       each(someText),
     )
-    .option("--config <file>", "settings, as YAML or JSON")
+    .option("--config <file>", "config file in YAML or JSON")
     .option("--host <address>", "address to listen on (default: 127.0.0.1)", someText)
-    .option("--port <n>", "port to listen on; 0: any that is free (default: 8080)", integer(0, 65_535));
+    .option("--port <n>", "port to listen on; 0 selects a free port (default: 8080)", integer(0, 65_535));
   addThreadsOption(command);
   command
     .addHelpText("after", styleHeadings(notes))

@@ -4,25 +4,25 @@ import type { CliContext } from "../context.js";
 import { styleHeadings } from "../output/colours.js";
 
 const examples = `
-The config is YAML or JSON; docs/training.md lists its keys. Killed or stopped with Ctrl-C, the same command goes on
-from the last checkpoint. OUTPUT then holds adapter.safetensors, log.jsonl (a line per step) and report.html.
+docs/training.md lists the keys of the config file. The same command resumes an interrupted run from its last
+checkpoint. The output folder receives adapter.safetensors, log.jsonl (one line per step) and report.html.
 
 Examples:
   epalm train plants.yaml
   epalm train plants.yaml --blind --output runs/plants-blind`;
 
-/** `epalm train`: an adapter from one's own data. */
+/** `epalm train` trains an adapter. */
 export function addTrainCommand(program: Command, context: CliContext): void {
   program
     .command("train")
     .summary("train an adapter on your own data")
     .description(
-      "Trains an adapter between a model folder's frozen encoder, of pictures, sounds or videos, and its frozen decoder.",
+      "Trains an adapter between a frozen encoder (for images, audio or video) and the frozen decoder of a model folder.",
     )
-    .argument("<config>", "YAML or JSON file")
-    .option("-o, --output <dir>", "instead of the config's")
-    .option("--blind", "train without the media: what they add is the difference")
-    .option("--skip-bad", "leave bad examples out and list them")
+    .argument("<config>", "config file in YAML or JSON")
+    .option("-o, --output <dir>", "output folder, instead of the one in the config file")
+    .option("--blind", "text-only baseline: replace the encoder states with zeros")
+    .option("--skip-bad", "skip invalid examples and list them")
     .option("--json", "print the result as JSON")
     .addHelpText("after", styleHeadings(examples))
     .action(async (config: string, flags: TrainFlags) =>

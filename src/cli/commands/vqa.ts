@@ -10,8 +10,8 @@ import { styleHeadings } from "../output/colours.js";
 
 const examples = `${manyFiles}
 
-With candidates, the model ranks them instead of writing; the best is printed, or with --scores all of them, each
-with its probability among them.
+With --candidate, the model ranks the given answers instead of generating one. The command prints the best answer, or
+with --scores all answers with their probabilities, which add up to 1.
 
 Examples:
   epalm vqa cat.jpg --question "What colour is the cat?" --model captioner
@@ -19,26 +19,27 @@ Examples:
   epalm vqa street.mp4 -m hearing -q "Is a siren heard?" --modality audio
   epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
 
-/** `epalm vqa`: answers to a question about media. */
+/** `epalm vqa` answers questions about images, audio files and videos. */
 export function addVqaCommand(program: Command, context: CliContext): void {
   const command = program
     .command("vqa")
-    .summary("answer a question about pictures, sounds or videos")
-    .description("Answers a question about each file, or the questions of a file about theirs.")
-    .option("-q, --question <text>", "what is asked", someText)
+    .summary("answer questions about images, audio files and videos")
+    .description("Answers one question about each file, or the questions in a file, which names the medium of each.")
+    .option("-q, --question <text>", "question about each file", someText)
     .addOption(
       new Option(
         "--questions <file>",
-        'instead: a line {"image": PATH, "question": TEXT} each, or "audio" or "video" instead',
+        'file of questions, one {"image": PATH, "question": TEXT} per line; "audio" or "video" may replace "image"',
       )
         .argParser(someText)
         .conflicts(["question", "modality"]),
     )
-    .option("--candidate <text>", "an answer to choose from; may be repeated", each(someText))
+    .option("--candidate <text>", "answer to choose from; may be repeated", each(someText))
     .addOption(
-      new Option("--rank-by <score>", "of candidates' tokens: sum or mean of log-probabilities (default: sum)").choices(
-        ["sum", "mean"],
-      ),
+      new Option(
+        "--rank-by <score>",
+        "score of a candidate: sum or mean of the log-probabilities of its tokens (default: sum)",
+      ).choices(["sum", "mean"]),
     );
   addModelOption(command);
   addAnswerOptions(command, "[files...]").addOption(streamOption().conflicts("candidate"));

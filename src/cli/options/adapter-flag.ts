@@ -7,27 +7,27 @@ export interface AdapterFlag {
   readonly name: string;
   readonly path: string;
   readonly tasks: readonly TaskName[];
-  /** Of the encoder whose states it takes; default: that of the first encoder. */
+  /** Modality of the encoder whose states the adapter takes. Default: that of the first encoder. */
   readonly modality?: Modality;
 }
 
 const taskNames = ["caption", "vqa"] as const satisfies readonly TaskName[];
 
-/** What names of files in a model folder may be made of. */
+/** The name becomes a file name in the model folder. */
 const NAME = /^[\w.-]+$/;
 
 /**
- * Only a list of tasks and a modality behind the last colons are taken for such, as paths may have colons, too. A path
- * that itself ends like that takes its tasks explicitly: `NAME=odd:vqa:caption,vqa`.
+ * Paths may contain colons, so only known task names and modalities at the end are split off. For a path that itself
+ * ends like that, the tasks must be given: `NAME=odd:vqa:caption,vqa`.
  */
 const PATH_AND_MODALITY = /^(.+):(image|audio|video)$/s;
 const PATH_AND_TASKS = /^(.+):((?:caption|vqa)(?:,(?:caption|vqa))*)$/s;
 
-/** Adds one more adapter to those before it; names must differ. */
+/** Parses a value of `--adapter` and appends it to the previous ones, which must have other names. */
 export function collectAdapter(text: string, previous: readonly AdapterFlag[] = []): AdapterFlag[] {
   const adapter = parseAdapter(text);
   if (previous.some(({ name }) => name === adapter.name)) {
-    throw new InvalidArgumentError(`There is an adapter '${adapter.name}' already.`);
+    throw new InvalidArgumentError(`Expected a different name for each adapter, got '${adapter.name}' twice.`);
   }
   return [...previous, adapter];
 }
@@ -36,7 +36,7 @@ function parseAdapter(text: string): AdapterFlag {
   const split = text.indexOf("=");
   const [name, rest] = [text.slice(0, Math.max(split, 0)), text.slice(split + 1)];
   if (!NAME.test(name) || rest === "") {
-    throw new InvalidArgumentError("Expected NAME=PATH, the name of letters, digits, '.', '_' and '-'.");
+    throw new InvalidArgumentError("Expected NAME=PATH, with a name of letters, digits, '.', '_' and '-'.");
   }
   const [, beforeModality, modality] = PATH_AND_MODALITY.exec(rest) ?? [];
   const takes = modality === undefined ? {} : { modality: modality as Modality };

@@ -3,7 +3,7 @@ import { STANDARD_INPUT } from "../standard-input.js";
 import { type ModalityFlags, modalityOption } from "./modality-option.js";
 import { someText } from "./option-values.js";
 
-/** How answers are shown. */
+/** The options that `caption` and `vqa` share, except those of generation. */
 export interface AnswerFlags extends ModalityFlags {
   readonly adapter?: string;
   readonly json?: true;
@@ -12,34 +12,34 @@ export interface AnswerFlags extends ModalityFlags {
   readonly stream?: true;
 }
 
-/** What the help of a command says about many files. */
+/** The part of a command's help that is about several files. */
 export const manyFiles = `
-Pictures, sounds and videos may stand side by side, as far as the model takes them.
+One command can process images, audio files and videos together, if the model accepts them.
 
-With --json (or --jsonl) each file has a line of JSON as soon as it is done; that of one which failed holds the
-error, and the others go on. --output FILE writes these lines into a file instead, with the progress shown on a terminal.
-The same command again goes on where the file ends: what was answered is passed over, what failed is tried again. Where
-a file failed, the exit code is 1.`;
+With --json (or --jsonl), the command prints one line of JSON per file as soon as the file is processed. If a file
+fails, its line contains the error, the other files are still processed, and the exit code is 1. With --output FILE,
+the lines are appended to FILE instead, and a terminal shows the progress. The same command resumes an interrupted
+run: it skips files that already have an answer and tries failed files again.`;
 
-/** Adds the files that are asked about, and how answers are shown. */
+/** Adds the argument for the files and the options for the output. */
 export function addAnswerOptions(command: Command, files: "<files...>" | "[files...]"): Command {
   return command
-    .argument(files, "pictures, sounds or videos, or - for standard input", collectFile)
-    .addOption(modalityOption("what they are to be taken for (default: what their content says)"))
-    .option("--adapter <name>", "adapter (default: the first that was trained for the task and the medium)")
-    .option("--json", "print a line of JSON per file")
-    .addOption(new Option("--jsonl", "the same as --json").implies({ json: true }))
+    .argument(files, "images, audio files or videos; - reads standard input", collectFile)
+    .addOption(modalityOption("how to interpret the files (default: by their content)"))
+    .option("--adapter <name>", "adapter to use (default: the first one trained for the task and the modality)")
+    .option("--json", "print one line of JSON per file")
+    .addOption(new Option("--jsonl", "same as --json").implies({ json: true }))
     .addOption(
-      new Option("-o, --output <file>", "add these lines to a file; what it answers already is passed over")
+      new Option("-o, --output <file>", "append the lines of JSON to a file; skip files that it already answers")
         .argParser(someText)
         .implies({ json: true }),
     )
-    .option("--scores", "print each text's score before it");
+    .option("--scores", "print the score before each text");
 }
 
 function collectFile(file: string, previous: readonly string[] = []): string[] {
   if (file === STANDARD_INPUT && previous.includes(file)) {
-    throw new InvalidArgumentError("Standard input holds one file.");
+    throw new InvalidArgumentError("Standard input can be given only once.");
   }
   return [...previous, file];
 }

@@ -8,16 +8,16 @@ import { parse } from "../../core/schema.js";
 import { pathField, questionField } from "../../training/data/fields.js";
 import { readLines } from "../../training/data/read-lines.js";
 
-/** One thing that a model is asked. */
+/** One request to the model: a medium and, for `vqa`, a question. */
 export interface MediaQuestion {
-  /** As the user named it, which is how it is found again; `-` is standard input. */
+  /** The path as the user wrote it, which identifies the file in `--output`; `-` is standard input. */
   readonly file: string;
-  /** Where it is, if not at `file`. */
+  /** Location of the file, if it is not at `file`. */
   readonly path?: string;
   readonly question?: string;
-  /** What it is to be taken for; default: what its content says. */
+  /** The modality as which the file is interpreted. Default: determined by its content. */
   readonly modality?: Modality | undefined;
-  /** Whether others are asked something else. */
+  /** Set if the question comes from a file of questions and may differ from the others. */
   readonly hasOwnQuestion?: true;
 }
 
@@ -29,10 +29,12 @@ const questionLine = z.strictObject({
 });
 
 /**
- * The questions of a file, a line `{"image", "question"}` each, or `audio` or `video` instead, which is what the
- * medium is taken for; paths are relative to the file. All are read before the first is asked.
+ * Reads a file of questions with one object `{"image", "question"}` per line. `audio` or `video` in place of `image`
+ * specifies how the medium is interpreted. Paths are relative to the file. All lines are checked before the first
+ * question is answered.
  *
- * @throws not_found; invalid_data, naming file and line
+ * @throws not_found
+ * @throws invalid_data, with the file and the line
  */
 export async function readQuestions(file: string): Promise<MediaQuestion[]> {
   if (!existsSync(file)) throw fileNotFound(`--questions: ${file}`);
@@ -55,5 +57,5 @@ export async function readQuestions(file: string): Promise<MediaQuestion[]> {
     questions.push({ ...medium, path, question, hasOwnQuestion: true });
   }
   if (questions.length > 0) return questions;
-  throw new EpalmError("invalid_data", `--questions: ${file}: expected a question per line, got none`);
+  throw new EpalmError("invalid_data", `--questions: ${file}: expected one question per line, got an empty file`);
 }

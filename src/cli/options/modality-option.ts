@@ -6,12 +6,12 @@ export interface ModalityFlags {
   readonly modality?: Modality | undefined;
 }
 
-/** @param description what is taken for it, and what decides otherwise */
+/** @param description what the modality applies to, and its default */
 export function modalityOption(description: string): Option {
   return new Option("--modality <modality>", description).choices(modalities);
 }
 
-/** @throws invalid_option where a model does not take what `--modality` says */
+/** @throws invalid_option if the model does not accept the modality of `--modality` */
 export function checkModality(
   { modality }: ModalityFlags,
   { modalities: taken }: { readonly modalities: readonly Modality[] },

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
 import { integer } from "./option-values.js";
 
-/** More threads than any machine that is in use has cores. */
+/** More threads than any machine in use has cores. */
 const MAX_THREADS = 1024;
 
 export interface ModelFlags {
@@ -12,7 +12,7 @@ export interface ModelFlags {
 
 export function addModelOption(command: Command): Command {
   return command.addOption(
-    new Option("-m, --model <dir>", "model folder, as `epalm build` makes it").default(
+    new Option("-m, --model <dir>", "model folder created by `epalm build`").default(
       BUNDLED_MODEL,
       "the model that comes with epalm",
     ),
@@ -20,5 +20,5 @@ export function addModelOption(command: Command): Command {
 }
 
 export function addThreadsOption(command: Command): Command {
-  return command.option("--threads <n>", "threads that compute (default: one per core)", integer(1, MAX_THREADS));
+  return command.option("--threads <n>", "threads for computation (default: one per core)", integer(1, MAX_THREADS));
 }

@@ -1,9 +1,9 @@
 import { Option } from "commander";
 
-/** `--stream`, and what cannot go with it. */
+/** `--stream`, with the options that it excludes. */
 export function streamOption(): Option {
   return new Option(
     "--stream",
-    "print the text as it comes; give --beams 1 where the task's default is a search, which ends before it shows",
+    "print the text while it is generated; with beam search (see --beams), it appears only at the end",
   ).conflicts(["json", "output", "scores", "sequences"]);
 }

@@ -7,35 +7,36 @@ import { modalities } from "../../core/modality.js";
 import type { MediaQuestion } from "../options/media-questions.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 
-/** In bytes; more than a node string holds cannot be read, and ten million answers take less. */
+/** In bytes. A larger file would not fit into a JavaScript string; ten million short answers take less. */
 const MAX_BYTES = 512 * 1024 * 1024;
 
-/** What must be in a line for it to be found again; the rest is of the answer. */
+/** The keys of a line that identify its request. All other keys belong to the answer. */
 const answerLine = z.looseObject({
   file: z.string(),
   modality: z.enum(modalities).optional(),
   question: z.string().optional(),
   model: z.string().optional(),
-  error: z.looseObject({ message: z.string() }).optional().describe("instead of an answer"),
+  error: z.looseObject({ message: z.string() }).optional().describe("in place of an answer"),
 });
 export type AnswerLine = z.infer<typeof answerLine>;
 
 /**
- * A file with a line of JSON per answer that runs add to: a run that was ended goes on where it stood. What ended
- * within a line loses that line, and what failed is asked again, so that nothing has two lines.
+ * A file with one line of JSON per answer, to which runs append, so that the same command resumes an interrupted run.
+ * An incomplete last line is removed, and so is the line of a failed request that the run tries again. The file
+ * therefore never contains two lines for one request.
  */
 export class AnswerFile {
   readonly #descriptor: number;
   readonly #answered: Set<string>;
 
   /**
-   * @param asked what this run is for; lines of others stay as they are
-   * @param model lines that another one answered are refused: nobody would see them among these
-   * @throws invalid_option if it holds something else, or cannot be written
+   * @param asked the requests of this run; lines of other requests are left unchanged
+   * @param model name of the model; a file with answers of another model is rejected, because they would be mixed up
+   * @throws invalid_option if the file contains anything else or cannot be written
    */
   constructor(path: string, asked: readonly MediaQuestion[], model: string) {
     const folder = dirname(path);
-    if (!existsSync(folder)) throw invalid(`${path}: there is no folder ${folder}`);
+    if (!existsSync(folder)) throw invalid(`${path}: the folder ${folder} does not exist`);
     const text = readText(path);
     const wanted = new Set(asked.map(keyOf));
     const kept = wholeLines(text).flatMap((line, at) => {
@@ -49,7 +50,7 @@ export class AnswerFile {
     this.#answered = new Set(kept.flatMap(({ answer }) => (answer.error ? [] : keysOf(answer))));
     try {
       const complete = kept.map(({ line }) => `${line}\n`).join("");
-      // Beside the file and then in its place: if the process is killed in between, the old file is still there.
+      // Written atomically, so that the old file survives if the process is killed.
       if (complete !== text) writeAtomically(path, complete);
       this.#descriptor = openSync(path, "a");
     } catch (error) {
@@ -57,12 +58,12 @@ export class AnswerFile {
     }
   }
 
-  /** Whether there is an answer; never for standard input, which is another one each time. */
+  /** Whether the file contains an answer. Never true for standard input, whose content differs from run to run. */
   has(item: MediaQuestion): boolean {
     return this.#answered.has(keyOf(item));
   }
 
-  /** Adds a line, whole: it is in the file when this returns. */
+  /** Appends a line, which has been written to the file when this returns. */
   add(answer: AnswerLine): void {
     writeSync(this.#descriptor, `${JSON.stringify(answer)}\n`);
     if (answer.error || answer.file === STANDARD_INPUT) return;
@@ -80,7 +81,7 @@ function keyOf({ file, modality, question }: AnsweredQuestion): string {
   return JSON.stringify([file, modality ?? "any", question]);
 }
 
-/** Of those whom a line answers: who said what the file is to be taken for, and who left that to its content. */
+/** The keys of the requests that a line answers: the one that states its modality, and the one that states none. */
 function keysOf(line: AnsweredQuestion): string[] {
   return [keyOf(line), keyOf({ ...line, modality: undefined })];
 }
@@ -93,7 +94,7 @@ function readText(path: string): string {
   return readFileSync(path, "utf8");
 }
 
-/** All lines but a last one that was cut off in the middle. */
+/** All lines except a last one that is incomplete. */
 function wholeLines(text: string): string[] {
   const lines = text.split("\n");
   const rest = lines.pop() ?? "";
@@ -112,7 +113,7 @@ function isJson(text: string): boolean {
 function parseLine(line: string, where: string): AnswerLine {
   const answer = isJson(line) ? answerLine.safeParse(JSON.parse(line)) : undefined;
   if (answer?.success) return answer.data;
-  throw new EpalmError("invalid_option", `${where}: expected an answer as JSON, with its 'file'`);
+  throw new EpalmError("invalid_option", `${where}: expected an answer as a JSON object with 'file'`);
 }
 
 function invalid(message: string): EpalmError {
