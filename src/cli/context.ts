@@ -1,10 +1,10 @@
 import type { Environment } from "../core/environment.js";
 
-/** What every command gets besides its own words. */
+/** What every command receives in addition to its own arguments. */
 export interface CliContext {
   readonly environment: Environment;
-  /** Fires on Ctrl-C, and when nobody reads the output any more. */
+  /** Fires on Ctrl-C, and when the reader of the output closes the pipe. */
   readonly signal: AbortSignal;
-  /** Tells the user of an error that does not end the run; the exit code is then 1. */
+  /** Prints an error that does not end the run, and sets the exit code to 1. */
   reportError(error: unknown): void;
 }

@@ -6,11 +6,11 @@ import { ExitCode, exitCodeOf } from "./exit-code.js";
 import { onClosedPipe } from "./output/output.js";
 import { createProgram, errorLine } from "./program.js";
 
-/** The process around the commands: interruption, errors, exit codes. */
+/** The process that runs the commands: it handles interruption, errors and exit codes. */
 
 const environment = readEnvironment();
 const interruption = new AbortController();
-/** Why the command is to end before it is done. */
+/** Why the command has to stop before it is finished. */
 let ending: "ctrl-c" | "unread output" | undefined;
 
 function end(reason: NonNullable<typeof ending>): void {
@@ -18,7 +18,7 @@ function end(reason: NonNullable<typeof ending>): void {
   interruption.abort();
 }
 
-// Only once: a second Ctrl-C ends the process as if nobody listened.
+// Only once, so that a second Ctrl-C ends the process at once.
 process.once("SIGINT", () => end("ctrl-c"));
 onClosedPipe(() => end("unread output"));
 
@@ -27,7 +27,7 @@ function show(error: unknown): void {
   process.stderr.write(errorLine(trace ?? oldNode(error) ?? messageOf(error), environment));
 }
 
-/** Packages of fastify's are modules that older versions cannot load; `engines` in package.json only warns. */
+/** Older versions cannot load the ES modules that fastify depends on, and `engines` in package.json only warns. */
 function oldNode(error: unknown): string | undefined {
   const isOld = error instanceof Error && "code" in error && error.code === "ERR_REQUIRE_ESM";
   return isOld ? `Node: expected 20.19, or 22.12 and later, got ${process.versions.node}` : undefined;
@@ -41,11 +41,11 @@ function reportError(error: unknown): void {
 function fail(error: unknown): void {
   switch (ending) {
     case undefined:
-      // Commander has told its errors itself.
+      // Commander has already printed its own errors.
       if (!(error instanceof CommanderError)) show(error);
       process.exitCode = exitCodeOf(error);
       return;
-    // Standard input that is still open would keep the process: it does not end by itself.
+    // The process does not end by itself while standard input is open.
     case "ctrl-c":
       show("interrupted");
       process.exit(ExitCode.interrupted);
@@ -58,7 +58,7 @@ function fail(error: unknown): void {
   }
 }
 
-// A thread that is closed in the middle of a call does not keep the process, which would then end before its command.
+// A worker thread that is terminated during a call does not keep the process alive, which would then end too early.
 const awake = setInterval(() => undefined, 60_000);
 try {
   await createProgram({ environment, signal: interruption.signal, reportError }).parseAsync();

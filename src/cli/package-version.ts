@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** From `package.json`, which is three folders above the compiled file. */
+/** The version in `package.json`, which is three folders above the compiled file. */
 export function packageVersion(): string {
   const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
   return (JSON.parse(text) as { readonly version: string }).version;

@@ -10,7 +10,7 @@ import { GOLDEN } from "../support/cli-process.js";
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 
 describe("epalm | head", () => {
-  it("ends quietly when nobody reads its output", async () => {
+  it("ends without an error when the pipe is closed", async () => {
     const child = spawn(process.execPath, [MAIN, "inspect", join(GOLDEN, "decoder")]);
     child.stdout.destroy();
     let stderr = "";
@@ -22,15 +22,15 @@ describe("epalm | head", () => {
   });
 });
 
-describe("the command's file", { skip: process.platform === "win32" && "Windows has no such bit" }, () => {
-  it("may be run after each build: npx links to it once, and sets the bit then alone", () => {
+describe("the command's file", { skip: process.platform === "win32" && "Windows has no executable bit" }, () => {
+  it("is executable after each build, because npx sets the bit only when it creates the link", () => {
     assert.equal(statSync(MAIN).mode & 0o111, 0o111);
   });
 });
 
-describe("a Node that is too old", () => {
-  it("is told in one line", async () => {
-    // What it lacks: CommonJS packages that load modules.
+describe("a version of Node that is too old", () => {
+  it("is reported on one line", async () => {
+    // Without this feature, CommonJS packages cannot load ES modules.
     const args = ["--no-experimental-require-module", MAIN, "serve", "--port", "0"];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
     let stderr = "";
@@ -45,7 +45,7 @@ describe("a Node that is too old", () => {
 });
 
 describe("readEnvironment", () => {
-  it("takes EPALM_CACHE, else a folder in HF_HOME, and empty variables as absent", () => {
+  it("uses EPALM_CACHE or else a folder in HF_HOME, and treats empty variables as absent", () => {
     const cacheOf = (variables: NodeJS.ProcessEnv) => readEnvironment(variables).hub.cacheFolder;
     assert.equal(cacheOf({ EPALM_CACHE: "/cache", HF_HOME: "/home" }), "/cache");
     assert.equal(cacheOf({ EPALM_CACHE: "", HF_HOME: "/home" }), join("/home", "epalm"));

@@ -6,12 +6,12 @@ import { describe, it } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { GOLDEN, temporaryFolder } from "../support/cli-process.js";
 
-/* What a light command loads: `npm run bench -- startup` measures how long that takes. */
+/* Checks which packages light commands load; `npm run bench -- startup` measures how long that takes. */
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const folder = temporaryFolder();
 
-/** Writes the address of every module that is loaded into a file. */
+/** An import hook that writes the URL of every loaded module to a file. */
 function recorder(file: string): string {
   const hooks = `
     import { appendFileSync } from "node:fs";
@@ -23,7 +23,7 @@ function recorder(file: string): string {
   return url(`import { register } from "node:module"; register(${JSON.stringify(url(hooks))});`);
 }
 
-/** Packages that a command line loads. */
+/** The packages that a command line loads. */
 function packagesOf(args: readonly string[]): string[] {
   const file = join(folder, `${args.join(" ").replaceAll("/", " ")}.txt`);
   const { status, stderr } = spawnSync(process.execPath, ["--import", recorder(file), MAIN, ...args], {
@@ -38,12 +38,12 @@ function packagesOf(args: readonly string[]): string[] {
 
 describe("a command line", { concurrency: true }, () => {
   for (const args of [["--version"], ["--help"], ["caption", "--help"], ["serve", "--help"], ["completion", "bash"]]) {
-    it(`loads nothing but the parser: epalm ${args.join(" ")}`, () => {
+    it(`loads only the parser: epalm ${args.join(" ")}`, () => {
       assert.deepEqual(packagesOf(args), ["commander"]);
     });
   }
 
-  it("loads no ONNX Runtime and no media to show what is in a checkpoint", () => {
+  it("inspects a checkpoint without loading ONNX Runtime or media libraries", () => {
     const packages = packagesOf(["inspect", join(GOLDEN, "decoder")]);
     for (const heavy of ["onnxruntime-node", "sharp", "fastify"]) assert.ok(!packages.includes(heavy), heavy);
   });

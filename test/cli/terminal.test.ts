@@ -21,12 +21,12 @@ before(async () => {
 });
 
 const hasTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0;
-const skip = hasTerminal ? false : "there is no `script` to make a terminal with";
+const skip = hasTerminal ? false : "`script`, which provides a terminal, is not installed";
 
-/** What the command writes to a terminal. */
+/** The output of the command on a terminal. */
 function onTerminal(args: readonly string[], environment: Readonly<Record<string, string>> = {}): string {
   const line = [process.execPath, "dist/src/cli/main.js", ...args].map((word) => `'${word}'`).join(" ");
-  // Where CI is set, Node takes every terminal for one without colours.
+  // If CI is set, Node assumes that terminals have no colours.
   const { NO_COLOR, FORCE_COLOR, CI, ...others } = process.env;
   const env = { ...others, TERM: "xterm-256color", ...environment };
   return spawnSync("script", ["-qec", line, "/dev/null"], { encoding: "utf8", env }).stdout;
@@ -35,12 +35,12 @@ function onTerminal(args: readonly string[], environment: Readonly<Record<string
 describe("colours", { concurrency: true }, () => {
   const plain = { NO_COLOR: "", FORCE_COLOR: "" };
 
-  it("are not in what is no terminal", async () => {
+  it("are not used without a terminal", async () => {
     assert.ok(!(await epalmProcess(["caption", "--help"], { env: plain })).stdout.includes(STYLE));
     assert.ok(!(await epalmProcess(["captoin"], { env: plain })).stderr.includes(STYLE));
   });
 
-  it("are there when they are forced, unless they are forbidden", async () => {
+  it("are used if FORCE_COLOR is set and NO_COLOR is not", async () => {
     const forced = { ...plain, FORCE_COLOR: "1" };
     const { stdout } = await epalmProcess(["caption", "--help"], { env: forced });
     assert.ok(stdout.includes(`${STYLE}1mExamples:${STYLE}22m`), stdout);
@@ -54,7 +54,7 @@ describe("colours", { concurrency: true }, () => {
     }
   });
 
-  it("are on terminals, unless they are forbidden", { skip }, () => {
+  it("are used on terminals unless NO_COLOR is set", { skip }, () => {
     assert.ok(onTerminal(["caption", "--help"]).includes(`${STYLE}1mUsage:`));
     assert.ok(onTerminal(["captoin"]).includes(`${STYLE}31mepalm:`));
     assert.ok(!onTerminal(["caption", "--help"], { NO_COLOR: "1" }).includes(STYLE));
@@ -64,7 +64,7 @@ describe("colours", { concurrency: true }, () => {
 describe("progress", { skip }, () => {
   const few = ["--model", model, "--max-tokens", "4", "--threads", "1"];
 
-  it("is shown while a file is filled, and errors beside it", () => {
+  it("is shown together with errors while --output is written", () => {
     const output = join(folder, "out.jsonl");
     const shown = onTerminal(["caption", ...photos, "nowhere.png", ...few, "--output", output]);
     assert.match(shown, /4\/4 · 1 failed/);
@@ -74,7 +74,7 @@ describe("progress", { skip }, () => {
     assert.ok(lines.every((line) => line.startsWith('{"file":')));
   });
 
-  it("does not tear answers on the same terminal", () => {
+  it("is not shown if answers go to the same terminal", () => {
     const shown = onTerminal(["caption", ...photos, ...few]);
     assert.doesNotMatch(shown, /3\/3/);
     assert.equal(shown.trimEnd().split(/\r?\n/).length, 3);

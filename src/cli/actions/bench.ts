@@ -18,7 +18,7 @@ export interface BenchFlags extends ModelFlags, ModalityFlags {
   readonly json?: true;
 }
 
-/** Prompts of questions have about its length. */
+/** A question of typical length. */
 const QUESTION = "What is in the middle of the picture, and what colour is it?";
 
 interface BenchReport {
@@ -38,25 +38,25 @@ interface BenchReport {
   readonly together: number;
   readonly milliseconds: {
     readonly load: number;
-    /** Reading and preparing a medium. */
+    /** Decoding and preprocessing of a medium. */
     readonly media: number;
     readonly encoder: number;
     readonly adapter: number;
-    /** From the prompt to the first token. */
+    /** From the start of the prompt to the first token. */
     readonly prefill: number;
-    /** From a token to the next. */
+    /** From one token to the next. */
     readonly token: number;
   };
   readonly tokensPerSecond: {
     readonly prefill: number;
     readonly decoding: number;
-    /** New tokens of all requests at once, their prefill included. */
+    /** New tokens of all concurrent requests together, including the time of their prefill. */
     readonly together: number;
   };
   readonly peakBytes: number;
 }
 
-/** `epalm bench`: how fast a model is on this machine. */
+/** `epalm bench` measures the speed of a model on this machine. */
 export async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
   note(`loading ${flags.model}`);
   const started = performance.now();
@@ -78,12 +78,12 @@ async function measure(
   { rounds: count, newTokens: wanted, together, modality: asked }: BenchFlags,
   signal: AbortSignal,
 ): Promise<BenchReport> {
-  // The first warms everything up: it does not count.
+  // The first run is not measured, because it warms everything up.
   const modality = asked ?? usualModality(model);
   const first = await model.encode(await sampleMedium(modality), { modality, signal });
   const { promptTokens } = (await askModel(model, first, 1, signal)).usage;
   const newTokens = Math.min(wanted, roomFor(model, promptTokens));
-  note(`measuring, ${formatCount(count)} rounds`);
+  note(`measuring in ${formatCount(count)} rounds`);
   const rounds: Round[] = [];
   for (let seed = 1; seed <= count; seed++) {
     rounds.push(await measureRound(model, { modality, seed, newTokens, together, signal }));
@@ -120,7 +120,7 @@ async function measure(
   };
 }
 
-/** Pictures, where the model takes them. */
+/** `image`, if the model accepts it; otherwise the modality of the first encoder. */
 function usualModality({ modalities, manifest }: Model): Modality {
   return modalities.includes("image") ? "image" : manifest.encoder.modality;
 }
@@ -132,13 +132,13 @@ interface Round {
   readonly adapter: number;
   readonly prefill: number;
   readonly token: number;
-  /** Of all requests at once. */
+  /** For all concurrent requests together. */
   readonly together: number;
 }
 
 interface RoundPlan {
   readonly modality: Modality;
-  /** Of the medium. */
+  /** Seed of the generated medium. */
   readonly seed: number;
   readonly newTokens: number;
   readonly together: number;
@@ -160,13 +160,16 @@ async function measureRound(model: Model, { modality, seed, newTokens, together,
   };
 }
 
-/** A question where an adapter was trained for them; else a caption, whose prompt is short. Greedy, of that length. */
+/**
+ * Greedily generates exactly `newTokens` tokens: the answer to a question if the model has an adapter for it, otherwise
+ * a caption, whose prompt is short.
+ */
 function askModel(model: Model, medium: EncodedMedium, newTokens: number, signal: AbortSignal): Promise<Answer> {
   const options = {
     beams: 1,
     maxNewTokens: newTokens,
     minNewTokens: newTokens,
-    // One for each: Node warns of a leak where many listen to the same.
+    // One signal per request: Node warns about a leak if one signal has many listeners.
     signal: AbortSignal.any([signal]),
   };
   const { manifest } = model;
@@ -176,7 +179,7 @@ function askModel(model: Model, medium: EncodedMedium, newTokens: number, signal
   return isAnswering ? medium.vqa(QUESTION, options) : medium.caption(options);
 }
 
-/** Tokens that can follow the prompt and the soft prompt; at least two, of which one step is. */
+/** The number of tokens that fit after the prompt and the soft prompt; at least 2, so that a step can be measured. */
 function roomFor({ manifest }: Model, promptTokens: number): number {
   return Math.max(2, manifest.decoder.shape.positions - promptTokens);
 }
@@ -199,8 +202,8 @@ function formatReport(report: BenchReport): string {
       ["encoder", time(milliseconds.encoder)],
       ["adapter", time(milliseconds.adapter)],
       ["prefill", time(milliseconds.prefill), `${report.promptTokens} tokens, ${rate(tokensPerSecond.prefill)}`],
-      ["a token", time(milliseconds.token), rate(tokensPerSecond.decoding)],
-      [`${report.together} at once`, "", rate(tokensPerSecond.together)],
+      ["per token", time(milliseconds.token), rate(tokensPerSecond.decoding)],
+      [`${report.together} concurrent requests`, "", rate(tokensPerSecond.together)],
       ["peak memory", formatBytes(report.peakBytes)],
     ]),
   ].join("\n\n");

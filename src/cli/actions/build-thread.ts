@@ -4,8 +4,8 @@ import type { BuildOptions } from "../../model/build-model.js";
 import { Thread } from "../../runtime/thread.js";
 
 /**
- * Builds a model folder in a thread of its own: writing weights holds a thread for minutes, and Ctrl-C is to be heard
- * meanwhile. When the signal fires, what was begun is removed.
+ * Builds a model folder in a worker thread. Writing weights blocks a thread for minutes, during which the main thread
+ * must still handle Ctrl-C. When the signal fires, the incomplete folder is removed.
  */
 export async function buildInThread(options: BuildOptions, signal: AbortSignal): Promise<void> {
   const { onStage, ...plain } = options;
@@ -15,7 +15,7 @@ export async function buildInThread(options: BuildOptions, signal: AbortSignal):
     await untilAborted(thread.call("build", plain, { onEvent }), signal);
   } finally {
     await thread.terminate();
-    // A thread that was ended could not clean up; `buildModel` works in this folder.
+    // A terminated thread cannot remove the folder in which `buildModel` works.
     if (signal.aborted) rmSync(`${options.output}.part`, { recursive: true, force: true });
   }
 }

@@ -14,16 +14,16 @@ export interface InspectFlags {
   readonly verify?: true;
 }
 
-/** `epalm inspect`: what is in a model folder or a checkpoint. */
+/** `epalm inspect` shows the contents of a model folder or a checkpoint. */
 export async function inspect(path: string, { json, verify }: InspectFlags): Promise<void> {
   if (existsSync(join(path, MANIFEST_FILE))) {
     const model = await describeModel(await openModelFolder(path, { checksums: verify === true }));
-    const verdict = verify ? "\n\nevery file is as the manifest says" : "";
+    const verdict = verify ? "\n\nall files match the manifest" : "";
     print(json ? JSON.stringify({ ...model, verified: verify === true }) : formatModel(model) + verdict);
     return;
   }
   if (verify) {
-    throw new EpalmError("invalid_option", `--verify: ${path} has no ${MANIFEST_FILE}, and so no checksums`);
+    throw new EpalmError("invalid_option", `--verify: ${path} has no ${MANIFEST_FILE} with checksums`);
   }
   const checkpoint = await describeCheckpoint(path);
   print(json ? JSON.stringify(checkpoint) : formatCheckpoint(checkpoint));

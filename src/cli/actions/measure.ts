@@ -25,16 +25,16 @@ export interface MeasureFlags extends ModelFlags, ModalityFlags {
   readonly json?: true;
 }
 
-/** Each text is a run of the model: more than this many megabytes of them are hours. */
+/** Each text is one run of the model, so more than this would take hours. */
 const MAX_TEXTS_BYTES = 16 * 1024 * 1024;
 
-/** Names the medium that is taken where none is given. */
+/** Name of the generated medium that is used if the user gives none. */
 const GENERATED = "(generated)";
 
-/** `epalm measure`: what precision costs, model folder against model folder. */
+/** `epalm measure` compares two model folders, usually of different precision. */
 export async function measure(flags: MeasureFlags, context: CliContext): Promise<void> {
   const texts = flags.texts === undefined ? measureTexts : readTexts(flags.texts);
-  // One after the other, so that only one is in memory.
+  // The models run one after the other, so that only one is in memory.
   const own = await measureModel(flags, texts, context);
   const { modality } = own.model;
   const other = await measureModel({ ...flags, modality, model: flags.against }, texts, context);
@@ -63,13 +63,13 @@ interface Report {
 
 interface MeasuredModel {
   readonly name: string;
-  /** Of the encoder that is compared. */
+  /** Modality of the encoders that are compared. */
   readonly modality: Modality;
   readonly encoder: Manifest["encoder"]["precision"];
   readonly decoder: Manifest["decoder"]["precision"];
 }
 
-/** Lines of a file; empty ones are no texts. */
+/** Reads the non-empty lines of a file. */
 function readTexts(path: string): string[] {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats?.isFile()) throw new EpalmError("not_found", `--texts: ${path}: no such file`);
@@ -79,7 +79,7 @@ function readTexts(path: string): string[] {
   const lines = readFileSync(path, "utf8").split(/\r?\n/);
   const texts = lines.map((line) => line.trim()).filter((line) => line !== "");
   if (texts.length > 0) return texts;
-  throw new EpalmError("invalid_option", `--texts: ${path}: expected a text per line, got none`);
+  throw new EpalmError("invalid_option", `--texts: ${path}: expected one text per line, got an empty file`);
 }
 
 async function measureModel(
@@ -131,11 +131,11 @@ function formatReport({ model, against, total, texts, media }: Report): string {
       [`${model.modality} encoder`, model.encoder, against.encoder],
       ["decoder", model.decoder, against.decoder],
       [`log-probability of ${texts.length} texts`, own.toFixed(3), other.toFixed(3), (own - other).toFixed(3)],
-      [`per token, of ${total.tokens}`, perToken(own), perToken(other), perToken(own - other)],
-      ["largest of one token", "", "", total.largestDifference.toFixed(5)],
+      [`per token (${total.tokens} tokens)`, perToken(own), perToken(other), perToken(own - other)],
+      ["largest difference per token", "", "", total.largestDifference.toFixed(5)],
     ]),
     formatTable([
-      ["medium", "cosine of [CLS], least", "mean"],
+      ["medium", "lowest cosine of [CLS]", "mean"],
       ...media.map(({ medium, minCosine, meanCosine }) => [medium, minCosine.toFixed(6), meanCosine.toFixed(6)]),
     ]),
   ].join("\n\n");

@@ -17,27 +17,27 @@ export interface ServeFlags {
   readonly threads?: number;
 }
 
-/** `epalm serve`: captions and answers over HTTP. */
+/** `epalm serve` serves models over HTTP. */
 export async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
   const config = serverConfig(flags, environment.server);
   const ending = new AbortController();
   const end = () => ending.abort();
   signal.addEventListener("abort", end, { once: true });
-  // Only once: a second one ends the process as if nobody listened.
+  // Only once, so that a second signal ends the process at once.
   process.once("SIGTERM", end);
   try {
     await runServer({
       config,
       version: packageVersion(),
       signal: ending.signal,
-      onReady: (address) => note(`epalm: ${Object.keys(config.models).join(", ")} at ${address}`),
+      onReady: (address) => note(`epalm: serving ${Object.keys(config.models).join(", ")} at ${address}`),
     });
   } finally {
     process.off("SIGTERM", end);
   }
 }
 
-/** Flags before environment before file before defaults. */
+/** Flags take precedence over the environment, the environment over the file, and the file over the defaults. */
 function serverConfig(flags: ServeFlags, environment: ServerEnvironment): ServerConfig {
   const file = flags.config ?? environment.config;
   const settings = file === undefined ? {} : readServerSettings(file);
@@ -59,15 +59,19 @@ function serverConfig(flags: ServeFlags, environment: ServerEnvironment): Server
 
 function bundledModel(): Record<string, string> {
   if (existsSync(join(BUNDLED_MODEL, MANIFEST_FILE))) return { default: BUNDLED_MODEL };
-  throw new EpalmError("invalid_option", "--model: expected a model folder; none comes with this installation");
+  throw new EpalmError(
+    "invalid_option",
+    "--model: expected a model folder; this installation does not include the default model",
+  );
 }
 
-/** `NAME=DIR`, or `DIR`, which is named after its last part. */
+/** Parses `NAME=DIR` or `DIR`; the latter is named after the last part of the path. */
 function modelFolders(texts: readonly string[]): Record<string, string> {
   const folders = new Map<string, string>();
   for (const text of texts) {
     const [name, folder] = /^[\w.-]+=/.test(text) ? split(text, "--model") : [basename(resolve(text)), text];
-    if (folders.has(name)) throw new EpalmError("invalid_option", `--model: two are named '${name}'`);
+    if (folders.has(name))
+      throw new EpalmError("invalid_option", `--model: expected a different name for each model, got '${name}' twice`);
     folders.set(name, folder);
   }
   return Object.fromEntries(folders);

@@ -11,14 +11,14 @@ export interface TrainFlags {
   readonly json?: true;
 }
 
-/** `epalm train`: an adapter from one's own data. */
+/** `epalm train` trains an adapter. */
 export async function trainCommand(path: string, flags: TrainFlags, { signal }: CliContext): Promise<void> {
   const read = readTrainingConfig(path);
   const config = {
     ...read,
     output: flags.output ?? read.output,
     blind: flags.blind ?? read.blind,
-    // A blind run is a comparison, and nothing that anybody would use.
+    // A text-only baseline serves only for comparison, so it is not installed in the model folder.
     install: read.install && !flags.blind,
     skipBad: flags.skipBad ?? read.skipBad,
   };
@@ -36,7 +36,7 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
       print(JSON.stringify({ adapter: result.adapterFile, report: result.reportFile, scores: result.scores }));
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
-      if (config.install) print(`use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
+      if (config.install) print(`to use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
     }
   } finally {
     progress.stop();
@@ -45,17 +45,17 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
 
 function tellPlan(plan: TrainingPlan): void {
   note(
-    `${formatCount(plan.examples)} examples of ${plan.modality}, ${formatCount(plan.validationExamples)} for validation`,
+    `${formatCount(plan.examples)} training examples (${plan.modality}), ${formatCount(plan.validationExamples)} validation examples`,
   );
-  if (plan.skipped.length > 0) note(`${formatCount(plan.skipped.length)} bad examples are left out:`);
+  if (plan.skipped.length > 0) note(`invalid examples skipped: ${formatCount(plan.skipped.length)}`);
   for (const { where, cause } of plan.skipped) note(`  ${where}: ${cause}`);
   note(
     `trained: ${formatCount(plan.trainedParameters)} of ${formatCount(plan.trainedParameters + plan.frozenParameters)} parameters, ${formatShare(plan.trainedShare)}`,
   );
-  if (plan.resumedFrom > 0) note(`goes on after step ${formatCount(plan.resumedFrom)}`);
+  if (plan.resumedFrom > 0) note(`resuming after step ${formatCount(plan.resumedFrom)}`);
 }
 
-/** A bar on a terminal; elsewhere a line now and then. */
+/** A progress bar on a terminal; elsewhere, a line every ten seconds. */
 class TrainingProgress {
   #bar: SingleBar | undefined;
   #examples = 0;
@@ -76,7 +76,7 @@ class TrainingProgress {
     this.#open(format, report.steps, report.step - 1, { loss, rate }).update(report.step, { loss, rate });
   }
 
-  /** A line that stays. */
+  /** Writes a line that remains on the terminal. */
   say(line: string): void {
     this.stop();
     note(line);

@@ -4,8 +4,8 @@ import type { CliContext } from "../context.js";
 import type { ModelFlags } from "../options/model-option.js";
 
 /**
- * Loads a model, uses it, and closes it whatever happens, so that the process can end. Loading is not left alone when
- * the signal fires: ONNX Runtime ends the whole process if its thread is ended while it opens a session.
+ * Loads a model, calls `use` with it and always closes it, so that the process can end. Loading is not interrupted when
+ * the signal fires, because ONNX Runtime ends the whole process if its thread is terminated while it opens a session.
  */
 export async function withModel<T>(
   { model: path, threads }: ModelFlags,

@@ -1,6 +1,6 @@
 import { allCommands, type CompletionCommand } from "./completion-tree.js";
 
-/** A script that completes the command in bash 4 and later (and in 3.2, but for the space after a word). */
+/** Creates the script for bash 4 and later. It also works in bash 3.2, except for the space after a word. */
 export function completeBash(program: CompletionCommand): string {
   const commands = allCommands(program);
   const name = program.path.join(" ");
@@ -16,7 +16,7 @@ export function completeBash(program: CompletionCommand): string {
   return `# ${name}: completion for bash. In ~/.bashrc: source <(${name} completion bash)
 _${name}() {
   local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD - 1]}" command="${name}" words="" at
-  # bash takes --option=value for three words.
+  # bash splits --option=value into three words.
   if [[ $word == "=" ]]; then word=""; elif [[ $before == "=" ]]; then before="\${COMP_WORDS[COMP_CWORD - 2]}"; fi
   for ((at = 1; at < COMP_CWORD; at++)); do
     case "$command \${COMP_WORDS[at]}" in
@@ -30,7 +30,7 @@ _${name}() {
   case "$command $before" in
     ${choices.join("\n    ")}
     ${others.join(" | \\\n    ")})
-      # Nothing is offered: bash completes names of files.
+      # Without candidates, bash completes file names.
       COMPREPLY=(); return ;;
     *)
       case "$command" in
@@ -42,7 +42,7 @@ _${name}() {
 complete -o default -o bashdefault -F _${name} ${name}`;
 }
 
-/** Options are offered after a dash only: without one they would hide the files. */
+/** Options are offered only after a dash, because otherwise they would hide the files. */
 function wordsOf({ children, choices, options }: CompletionCommand): string {
   const words = [...children.map(({ path }) => path.at(-1)), ...choices].join(" ");
   const flags = options.flatMap(({ long, short }) => (short ? [long, short] : [long])).join(" ");

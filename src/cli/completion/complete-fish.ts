@@ -1,6 +1,6 @@
 import { allCommands, type CompletionCommand, type CompletionOption } from "./completion-tree.js";
 
-/** A script that completes the command in fish: to be sourced, or as `completions/epalm.fish` beside its config. */
+/** Creates the script for fish, which can be sourced or saved as `completions/epalm.fish` in fish's config folder. */
 export function completeFish(program: CompletionCommand): string {
   const name = program.path.join(" ");
   const lines = allCommands(program).flatMap((command) => [
@@ -13,7 +13,7 @@ export function completeFish(program: CompletionCommand): string {
   return [`# In ~/.config/fish/config.fish: ${name} completion fish | source`, ...lines].join("\n");
 }
 
-/** Where a command's own words are offered: after its path, and before the name of a command below it. */
+/** Offers a command's words after its path and before the name of one of its subcommands. */
 function start(name: string, { path, children }: CompletionCommand): string {
   const seen = path.slice(1).map((word) => `__fish_seen_subcommand_from ${word}`);
   const below = children.map((child) => child.path.at(-1)).join(" ");

@@ -1,6 +1,6 @@
 import { allCommands, type CompletionCommand, type CompletionOption } from "./completion-tree.js";
 
-/** A script that completes the command in zsh: to be sourced, or as a file `_epalm` in a folder of `fpath`. */
+/** Creates the script for zsh, which can be sourced or saved as `_epalm` in a folder of `fpath`. */
 export function completeZsh(program: CompletionCommand): string {
   const name = program.path.join(" ");
   return `#compdef ${name}
@@ -32,7 +32,7 @@ ${cases.join("\n")}
 }`;
 }
 
-/** All options may be repeated: those that may not are refused by the command itself. */
+/** All options are offered repeatedly; the command itself rejects those that must not be repeated. */
 function optionSpec({ long, short, description, value }: CompletionOption): string {
   const action = {
     none: () => "",
@@ -49,7 +49,7 @@ function functionName({ path }: CompletionCommand): string {
   return `_${path.join("_")}`;
 }
 
-/** What means something in a spec of \`_arguments\` or \`_describe\`. */
+/** Escapes the characters with a special meaning in a spec of `_arguments` or `_describe`. */
 function escaped(text: string): string {
   return text.replace(/[\\[\]:]/g, "\\$&");
 }

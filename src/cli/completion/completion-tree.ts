@@ -1,13 +1,13 @@
 import type { Command, Option } from "commander";
 
-/** What a shell can complete of a command: data, from commander's own tree. */
+/** The parts of a command that a shell can complete, taken from commander's tree. */
 export interface CompletionCommand {
-  /** From the program's name on: `["epalm", "fedmae", "import"]`. */
+  /** The names from the program to the command: `["epalm", "fedmae", "import"]`. */
   readonly path: readonly string[];
   readonly summary: string;
   readonly options: readonly CompletionOption[];
   readonly children: readonly CompletionCommand[];
-  /** Words that the first argument may be; none where it is a file. */
+  /** The possible values of the first argument; empty if it is a file. */
   readonly choices: readonly string[];
 }
 
@@ -22,13 +22,13 @@ export type CompletionValue =
   | { readonly kind: "none" }
   | { readonly kind: "choice"; readonly choices: readonly string[] }
   | { readonly kind: "path" }
-  /** A number or a text, which nobody can foresee. */
+  /** A number or a string that cannot be completed. */
   | { readonly kind: "free" };
 
 /** Placeholders of options that take paths. */
 const PATH = /dir|file|path|sources|encoder|decoder/;
 
-/** A command and all below it. */
+/** Converts a command and all its subcommands. */
 export function completionTree(command: Command, above: readonly string[] = []): CompletionCommand {
   const help = command.createHelp();
   const path = [...above, command.name()];
@@ -41,7 +41,7 @@ export function completionTree(command: Command, above: readonly string[] = []):
   };
 }
 
-/** All commands of a tree, those above before those below. */
+/** All commands of a tree; each precedes its subcommands. */
 export function allCommands(command: CompletionCommand): CompletionCommand[] {
   return [command, ...command.children.flatMap(allCommands)];
 }

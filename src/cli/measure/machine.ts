@@ -1,7 +1,7 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { onnxRuntimeVersion } from "../../runtime/onnx-runtime-version.js";
 
-/** What measured times depend on, besides the model. */
+/** Properties of the machine on which measured times depend. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
@@ -10,7 +10,7 @@ export interface Machine {
   readonly onnxruntime: string;
 }
 
-/** The machine that this runs on. */
+/** Describes the machine that runs this process. */
 export function describeMachine(): Machine {
   return {
     cpu: cpus()[0]?.model.trim() ?? "unknown",

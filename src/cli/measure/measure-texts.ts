@@ -1,4 +1,4 @@
-/** What `epalm measure` scores if no texts are given: sentences of the kinds that models are asked for. */
+/** The texts that `epalm measure` scores by default: sentences like those that models generate. */
 export const measureTexts: readonly string[] = [
   "a brown dog is running across a field of short grass",
   "two people are sitting at a wooden table with cups of coffee",

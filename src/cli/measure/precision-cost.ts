@@ -3,7 +3,7 @@ import { EpalmError, type MediumInput } from "../../index.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../../tensor/tensor.js";
 
-/** What one model makes of texts and media. */
+/** The outputs of one model for texts and media. */
 export interface Measurements {
   /** Per text: the natural log-probability of each token but the first. */
   readonly logProbs: readonly (readonly number[])[];
@@ -11,30 +11,30 @@ export interface Measurements {
   readonly states: readonly Tensor[];
 }
 
-/** How two models differ over the same texts. */
+/** The difference between two models' scores of the same text or texts. */
 export interface TextCost {
   readonly tokens: number;
   /** Natural log-probability of all tokens. */
   readonly logProb: number;
   readonly againstLogProb: number;
-  /** The largest absolute difference of a token's log-probabilities; 0 without tokens. */
+  /** The largest absolute difference between a token's log-probabilities; 0 without tokens. */
   readonly largestDifference: number;
 }
 
-/** Cosines of a medium's [CLS] states in both models, over the encoder's blocks. */
+/** Cosine similarities between the two models' [CLS] states of a medium, over the blocks of the encoder. */
 export interface StatesCost {
   readonly minCosine: number;
   readonly meanCosine: number;
 }
 
-/** Compares two models' log-probabilities, text by text; throws `invalid_option` if their tokens differ. */
+/** Compares two models' log-probabilities of each text. @throws invalid_option if their tokens differ */
 export function textCosts(model: Measurements, against: Measurements): TextCost[] {
   return model.logProbs.map((own, index) => {
     const other = against.logProbs[index] ?? [];
     if (own.length !== other.length) {
       throw new EpalmError(
         "invalid_option",
-        `text ${index + 1}: expected the same tokens in both models, got ${own.length} and ${other.length}`,
+        `text ${index + 1}: expected the same number of tokens in both models, got ${own.length} and ${other.length}`,
       );
     }
     return {
@@ -46,7 +46,7 @@ export function textCosts(model: Measurements, against: Measurements): TextCost[
   });
 }
 
-/** All texts as one. */
+/** The costs of all texts together. */
 export function totalCost(costs: readonly TextCost[]): TextCost {
   return {
     tokens: sum(costs.map(({ tokens }) => tokens)),
@@ -56,13 +56,13 @@ export function totalCost(costs: readonly TextCost[]): TextCost {
   };
 }
 
-/** Compares two encoders' states, medium by medium; throws `invalid_option` if their shapes differ. */
+/** Compares two encoders' states of each medium. @throws invalid_option if their shapes differ */
 export function statesCosts(model: Measurements, against: Measurements): StatesCost[] {
   return model.states.map((own, index) => {
     const other = against.states[index];
     if (!other || !sameShape(own.shape, other.shape)) {
       const shapes = `${formatShape(own.shape)} and ${formatShape(other?.shape ?? [])}`;
-      throw new EpalmError("invalid_option", `expected [CLS] states of one shape in both models, got ${shapes}`);
+      throw new EpalmError("invalid_option", `expected [CLS] states of the same shape in both models, got ${shapes}`);
     }
     const cosines = blockCosines(own, other);
     return { minCosine: Math.min(...cosines), meanCosine: sum(cosines) / cosines.length };
@@ -86,7 +86,7 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** A medium that is always the same, for models without one at hand: waves of other lengths per channel and frame. */
+/** A deterministic medium of waves, whose wavelengths differ between channels and frames. */
 export function waves({ modality, inputShape }: Pick<EncoderManifest, "modality" | "inputShape">): MediumInput {
   const [height = 1, width = 1] = inputShape.slice(-2);
   const data = Float32Array.from({ length: elementCount(inputShape) }, (_, index) => {

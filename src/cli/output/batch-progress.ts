@@ -1,14 +1,14 @@
 import { SingleBar } from "cli-progress";
 
-/** Erases what stands on the terminal's line. */
+/** Erases the current line of the terminal. */
 const CLEAR_LINE = "\r\x1b[K";
 
-/** How far a run over many media is: a moving line on standard error, where that is a terminal of its own. */
+/** Progress of a run over several media: a line on standard error that is updated, if that is a terminal. */
 export class BatchProgress {
   readonly #bar: SingleBar | undefined;
   #failed = 0;
 
-  /** @param sharesTerminal whether answers are written to the same terminal, and would be torn by it */
+  /** @param sharesTerminal whether answers go to the same terminal, in which case no progress is shown */
   constructor(total: number, sharesTerminal: boolean) {
     if (total < 2 || sharesTerminal || !process.stderr.isTTY) return;
     const format = "{bar} {value}/{total} · {failed} failed · {eta_formatted} left";
@@ -21,7 +21,7 @@ export class BatchProgress {
     this.#bar?.increment(1, { failed: this.#failed });
   }
 
-  /** Lets something else write a line. */
+  /** Clears the progress line before `write` writes its own line. */
   aside(write: () => void): void {
     if (this.#bar) process.stderr.write(CLEAR_LINE);
     write();

@@ -1,16 +1,16 @@
 import type { WriteStream } from "node:tty";
 import type { Environment } from "../../core/environment.js";
 
-/** SGR codes that begin and end a style. */
+/** The SGR codes that begin and end each style. */
 const styles = { bold: [1, 22], red: [31, 39] } as const;
 
-/** A text in a style. */
+/** Adds a style to a string. */
 export function styled(style: keyof typeof styles, text: string): string {
   const [begin, end] = styles[style];
   return `\x1b[${begin}m${text}\x1b[${end}m`;
 }
 
-/** Whether what is written to a stream may be styled. */
+/** Whether output to a stream may contain styles. */
 export function hasColours(stream: WriteStream, { colours }: Pick<Environment, "colours">): boolean {
   switch (colours) {
     case "never":
@@ -24,7 +24,7 @@ export function hasColours(stream: WriteStream, { colours }: Pick<Environment, "
   }
 }
 
-/** The headings of a help text, such as `Examples:`, in bold. */
+/** Sets the headings of a help text, such as `Examples:`, in bold. */
 export function styleHeadings(help: string): string {
   return help.replace(/^\w[\w ]*:$/gm, (heading) => styled("bold", heading));
 }

@@ -10,31 +10,31 @@ import { readJson } from "../../model/source-folder.js";
 import { type ElementType, elementCount, elementSize } from "../../tensor/tensor.js";
 import { type Json, pickleToJson } from "./pickle-to-json.js";
 
-/** What a checkpoint holds, as data: what `epalm inspect --json` prints. */
+/** The contents of a checkpoint, as `epalm inspect --json` prints them. */
 export interface CheckpointDescription {
   readonly kind: "checkpoint";
-  /** The file; of a folder, that of its weights or of their index. */
+  /** The file; for a folder, its weights file or the index of its weights. */
   readonly path: string;
   readonly format: "safetensors" | "torch" | "sharded";
   readonly parameters: number;
-  /** Of all tensors. */
+  /** Size of all tensors. */
   readonly bytes: number;
   readonly tensors: readonly {
     readonly name: string;
     readonly type: ElementType;
     readonly shape: readonly number[];
   }[];
-  /** Of safetensors. */
+  /** Metadata of a safetensors file; otherwise empty. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** `config.json` of a folder. */
+  /** The `config.json` of a folder. */
   readonly config: Readonly<Record<string, unknown>> | undefined;
-  /** What a torch file holds beside its tensors. */
+  /** Contents of a torch file other than its tensors. */
   readonly contents: Json | undefined;
-  /** Of an adapter: its settings, or what keeps them from being complete. */
+  /** Settings of an adapter, or the reason why they are incomplete. */
   readonly adapter: { readonly settings: AdapterSettings } | { readonly problem: string } | undefined;
 }
 
-/** Describes a checkpoint file, or the weights of a folder; throws what `openCheckpoint` throws. */
+/** Describes a checkpoint file or the weights of a folder. @throws the errors of `openCheckpoint` */
 export async function describeCheckpoint(path: string): Promise<CheckpointDescription> {
   const checkpoint = await openCheckpoint(path);
   try {
@@ -63,7 +63,7 @@ function formatOf({ path, root }: Checkpoint): CheckpointDescription["format"] {
   return path.endsWith(".json") ? "sharded" : "safetensors";
 }
 
-/** The tensors have a list of their own. */
+/** Omits the tensors, which are listed separately. */
 function contentsOf({ root, tensors }: Checkpoint): Json | undefined {
   if (!(root instanceof Map)) return undefined;
   const others = [...root].filter(

@@ -5,14 +5,14 @@ import type { Manifest } from "../../index.js";
 import { encodersOf } from "../../model/encoders.js";
 import { loadAdapter, type ModelFolder } from "../../model/model-folder.js";
 
-/** What a model folder is, as data: what `epalm inspect --json` prints. */
+/** The contents of a model folder, as `epalm inspect --json` prints them. */
 export interface ModelDescription {
   readonly kind: "model";
   readonly path: string;
   readonly manifest: Manifest;
-  /** Of all files that the manifest names. */
+  /** Size of all files that the manifest lists. */
   readonly bytes: number;
-  /** Of all encoders together. */
+  /** Size of all encoders together. */
   readonly encoderBytes: number;
   readonly decoderBytes: number;
   readonly frozenParameters: number;
@@ -21,14 +21,14 @@ export interface ModelDescription {
 
 export interface AdapterDescription {
   readonly trainedParameters: number;
-  /** Of the frozen parameters and this adapter's, from 0 to 1. */
+  /** Share of this adapter in the sum of its own and the frozen parameters, from 0 to 1. */
   readonly trainedShare: number;
   readonly settings: AdapterSettings;
-  /** Per layer of the decoder. */
+  /** One entry per layer of the decoder. */
   readonly plan: InjectionPlan;
 }
 
-/** Describes an open folder; throws `invalid_adapter` for an adapter that does not fit it. */
+/** Describes an open model folder. @throws invalid_adapter if an adapter does not fit the folder */
 export async function describeModel(folder: ModelFolder): Promise<ModelDescription> {
   const { path, manifest } = folder;
   const { decoder } = manifest;
@@ -56,7 +56,7 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
   };
 }
 
-/** Of a graph and its weights. */
+/** The size of a graph and its weights, in bytes. */
 export function graphBytes(manifest: Manifest, { graph }: { readonly graph: string }): number {
   return bytesIn(manifest, `${dirname(graph)}/`);
 }

@@ -3,7 +3,7 @@ import { formatBytes } from "./output.js";
 
 type OnProgress = NonNullable<HubOptions["onProgress"]>;
 
-/** Shows downloads of one model on standard error: a moving line on a terminal, else a line per file. */
+/** Reports downloads of one model on standard error: as one updated line on a terminal, otherwise a line per file. */
 export function downloadReporter(subject: string): OnProgress {
   return process.stderr.isTTY ? movingLine(subject) : linePerFile(subject);
 }
@@ -22,7 +22,7 @@ function movingLine(subject: string): OnProgress {
   return ({ file, receivedBytes, totalBytes }) => {
     const percent = Math.floor((receivedBytes / totalBytes) * 100);
     const line = `downloading ${subject}: ${file}, ${percent} % of ${formatBytes(totalBytes)}`;
-    // Thousands of chunks come; only what looks different is written.
+    // Called for each of thousands of chunks; only changes are written.
     if (line !== last) process.stderr.write(`\r\x1b[K${line}${percent === 100 ? "\n" : ""}`);
     last = line;
   };

@@ -3,7 +3,7 @@ import type { CheckpointDescription } from "./describe-checkpoint.js";
 import { formatSettings } from "./format-model.js";
 import { formatBytes, formatCount, formatTable } from "./output.js";
 
-/** A checkpoint's description as text. */
+/** Formats the description of a checkpoint. */
 export function formatCheckpoint(checkpoint: CheckpointDescription): string {
   const { path, format, tensors, parameters, bytes, adapter, config, contents, metadata } = checkpoint;
   const rows = tensors.map(({ name, type, shape }) => [name, type, formatShape(shape)]);
@@ -20,7 +20,7 @@ export function formatCheckpoint(checkpoint: CheckpointDescription): string {
 function adapterLine(adapter: NonNullable<CheckpointDescription["adapter"]>): string {
   return "settings" in adapter
     ? `an adapter: ${formatSettings(adapter.settings)}`
-    : `an adapter whose settings must be given: ${adapter.problem}`;
+    : `an adapter whose settings are incomplete: ${adapter.problem}`;
 }
 
 function section(title: string, content: unknown): string {

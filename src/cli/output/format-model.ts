@@ -6,7 +6,7 @@ import type { EncoderManifest } from "../../model/manifest.js";
 import { type AdapterDescription, graphBytes, type ModelDescription } from "./describe-model.js";
 import { formatBytes, formatCount, formatShare, formatTable } from "./output.js";
 
-/** A model folder's description as text. */
+/** Formats the description of a model folder. */
 export function formatModel(model: ModelDescription): string {
   const { manifest, bytes, path } = model;
   const files = Object.keys(manifest.files).length;
@@ -33,7 +33,7 @@ function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
     part.origin.license ?? "not stated",
   ];
   return formatTable([
-    ["", "kind", "precision", "size", "form", "origin", "licence"],
+    ["", "architecture", "precision", "size", "shape", "origin", "licence"],
     ...encodersOf(manifest).map((encoder) =>
       row(
         encoderName(manifest, encoder),
@@ -51,7 +51,7 @@ function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
   ]);
 }
 
-/** Pictures are what is expected; of other or of several encoders, each is called by what it takes. */
+/** A single image encoder is just called `encoder`; in all other cases the name includes the modality. */
 function encoderName(manifest: Manifest, { modality }: EncoderManifest): string {
   const isUsual = modality === "image" && encodersOf(manifest).length === 1;
   return isUsual ? "encoder" : `${modality} encoder`;
@@ -82,7 +82,7 @@ function taskTable({ tasks, adapters }: Manifest): string {
     const trained = Object.entries(adapters).filter(([, adapter]) => adapter.tasks.includes(name));
     return [
       name,
-      prompt === "" ? "(start token alone)" : prompt,
+      prompt === "" ? "(start token only)" : prompt,
       Object.entries(generation)
         .map(([option, value]) => `${option} ${value}`)
         .join(", "),
@@ -95,7 +95,7 @@ function taskTable({ tasks, adapters }: Manifest): string {
 function formatAdapter({ manifest }: ModelDescription, name: string, { settings, plan }: AdapterDescription): string {
   const entry = manifest.adapters[name];
   const encoder = encoderOf(manifest, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
-  const takes = encodersOf(manifest).length > 1 ? `, of the ${encoderName(manifest, encoder)}` : "";
+  const takes = encodersOf(manifest).length > 1 ? `, for the ${encoderName(manifest, encoder)}` : "";
   return [
     `adapter ${name}, ${entry?.file ?? ""}${takes}`,
     formatSettings(settings),
@@ -103,19 +103,19 @@ function formatAdapter({ manifest }: ModelDescription, name: string, { settings,
   ].join("\n");
 }
 
-/** The settings of an adapter in words. */
+/** Formats the settings of an adapter. */
 export function formatSettings(settings: AdapterSettings): string {
   const { injectedStates, sharedConnector, promptLength, promptForm, perceptionSees } = settings;
-  const connectors = sharedConnector || injectedStates === 1 ? "one connector" : "a connector for each";
+  const connectors = sharedConnector || injectedStates === 1 ? "one connector" : "one connector per state";
   return [
     `${injectedStates} injected states, ${connectors}`,
     `into layers ${settings.startLayer} to ${settings.endLayer - 1}`,
     `soft prompt of ${promptLength} (${promptForm})`,
-    `the perceptual token sees ${perceptionSees}`,
+    `the perceptual token attends to ${perceptionSees}`,
   ].join("; ");
 }
 
-/** Layers as a table, neighbours that are alike in one row. */
+/** A table of the layers, with one row for consecutive layers that are alike. */
 function formatPlan({ visible, stateAt }: InjectionPlan, states: number, depth: number): string {
   const rows: { first: number; last: number; token: string }[] = [];
   for (const [layer, state] of stateAt.entries()) {
@@ -131,6 +131,6 @@ function formatPlan({ visible, stateAt }: InjectionPlan, states: number, depth: 
 }
 
 function tokenAt(visible: boolean, state: number | undefined, states: number, depth: number): string {
-  if (state !== undefined) return `state ${state}, of encoder block ${depth - states + state}`;
-  return visible ? "left as it is" : "absent";
+  if (state !== undefined) return `state ${state}, from encoder block ${depth - states + state}`;
+  return visible ? "unchanged" : "absent";
 }

@@ -1,14 +1,14 @@
-/** Writes a line of results. */
+/** Writes a line of results to standard output. */
 export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Writes a line about what is going on, where results are not in its way. */
+/** Writes a line about the progress to standard error. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** Whoever reads the output may stop early (`epalm … | head`); that is no error, but a reason to end. */
+/** Calls `close` when the reader of the output closes the pipe (`epalm … | head`), which is not an error. */
 export function onClosedPipe(close: () => void): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -18,7 +18,7 @@ export function onClosedPipe(close: () => void): void {
   }
 }
 
-/** Rows as lines, their columns aligned. */
+/** Formats rows as lines with aligned columns. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, column) =>
@@ -32,20 +32,20 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
   return rows.map(line).join("\n");
 }
 
-/** `1,234,567` */
+/** Formats a count as `1,234,567`. */
 export function formatCount(count: number): string {
   return count.toLocaleString("en-US");
 }
 
 const byteUnits = ["bytes", "kB", "MB", "GB", "TB"] as const;
 
-/** `12.3 MB`; a kB is 1000 bytes. */
+/** Formats bytes as `12.3 MB`; one kB is 1000 bytes. */
 export function formatBytes(bytes: number): string {
   const power = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), byteUnits.length - 1);
   return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${byteUnits[power]}`;
 }
 
-/** A share of 1 in percent, `0.0456 %`: small ones keep three digits. */
+/** Formats a share from 0 to 1 as `0.0456 %`, with three significant digits. */
 export function formatShare(share: number): string {
   return `${Number((share * 100).toPrecision(3))} %`;
 }

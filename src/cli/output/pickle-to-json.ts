@@ -4,12 +4,12 @@ import { formatShape } from "../../tensor/tensor.js";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** Values that are shown: a published config has some dozens, an optimizer's state thousands that say little. */
+/** Limits the output: a published config has dozens of values, the state of an optimizer thousands of little use. */
 const MAX_VALUES = 500;
-/** Levels that are shown; a hostile pickle may hold a list that holds itself. */
+/** Maximum nesting; a malicious pickle may contain a list that contains itself. */
 const MAX_DEPTH = 8;
 
-/** What an unpickled object holds, for showing: tensors by type and shape, and no more than a bounded number of values. */
+/** Converts an unpickled value for display. Tensors become type and shape, and the number of values is bounded. */
 export function pickleToJson(value: PickleValue): Json {
   let left = MAX_VALUES;
 

@@ -9,7 +9,7 @@ before(async () => {
   assert.equal((await buildTiny(model)).code, 0);
 });
 
-/** Every number in a report, however deep, by its path. */
+/** All numbers in a report with their paths. */
 function numbersIn(value: unknown, path = ""): [string, number][] {
   if (typeof value === "number") return [[path, value]];
   if (typeof value !== "object" || value === null) return [];
@@ -29,12 +29,12 @@ describe("epalm bench", { concurrency: true }, () => {
     assert.equal(tokensPerSecond.decoding, 1000 / milliseconds.token);
     assert.equal(tokensPerSecond.prefill, (1000 * promptTokens) / milliseconds.prefill);
     const { stdout: text } = await epalm(args);
-    for (const row of ["load", "image", "encoder", "prefill", "a token", "3 at once", "peak memory"]) {
+    for (const row of ["load", "image", "encoder", "prefill", "per token", "3 concurrent requests", "peak memory"]) {
       assert.match(text, new RegExp(`^${row} .*\\d`, "m"));
     }
   });
 
-  it("writes no more than a model has room for", async () => {
+  it("generates no more tokens than the model has positions", async () => {
     const { code, stdout, stderr } = await epalm([
       "bench",
       "-m",

@@ -9,14 +9,14 @@ describe("epalm inspect", { concurrency: true }, () => {
   const model = join(folder, "tiny");
   before(() => buildTiny(model));
 
-  /** A copy of the model folder that may be damaged. */
+  /** A copy of the model folder, for tests that damage it. */
   function copy(): string {
     const target = mkdtempSync(join(folder, "copy-"));
     cpSync(model, target, { recursive: true });
     return target;
   }
 
-  it("shows backbones, parameters, tasks and where the adapter injects", async () => {
+  it("shows backbones, parameters, tasks and the layers into which the adapter injects", async () => {
     const { code, stdout, stderr } = await epalmProcess(["inspect", model]);
     assert.deepEqual([code, stderr], [0, ""]);
     const expected = [
@@ -25,7 +25,7 @@ describe("epalm inspect", { concurrency: true }, () => {
       /^frozen parameters +190,016 /m,
       /^vqa +\{question\}\?<\/a> +.*beams 3.* a$/m,
       /^3 injected states, one connector; into layers 2 to 4; /m,
-      /^0-1 +absent\n2 +state 0, of encoder block 1\n3 .*\n4 .*block 3\n5 +left as it is$/m,
+      /^0-1 +absent\n2 +state 0, from encoder block 1\n3 .*\n4 .*block 3\n5 +unchanged$/m,
     ];
     for (const pattern of expected) assert.match(stdout, pattern);
   });
@@ -41,10 +41,10 @@ describe("epalm inspect", { concurrency: true }, () => {
     assert.deepEqual(description.manifest, manifest);
   });
 
-  it("compares checksums when asked to", async () => {
+  it("compares checksums with --verify", async () => {
     const { code, stdout } = await epalm(["inspect", model, "--verify"]);
     assert.equal(code, 0);
-    assert.match(stdout, /\nevery file is as the manifest says\n$/);
+    assert.match(stdout, /\nall files match the manifest\n$/);
 
     const damaged = copy();
     const graph = join(damaged, "decoder", "model.onnx");
@@ -56,7 +56,7 @@ describe("epalm inspect", { concurrency: true }, () => {
     assert.match(refused.stderr, /^epalm: .*decoder\/model\.onnx: is damaged: [^\n]*\n$/);
   });
 
-  it("refuses a folder whose files are of other sizes, and one whose manifest is no JSON", async () => {
+  it("rejects a folder with a file of another size or an invalid manifest", async () => {
     const longer = copy();
     appendFileSync(join(longer, "tokenizer", "tokenizer.json"), " ");
     const size = await epalm(["inspect", longer]);
@@ -78,7 +78,7 @@ describe("epalm inspect", { concurrency: true }, () => {
     assert.match(stdout, /^model\.decoder\.layers\.0\.fc1\.weight +float32 +\[96, 48\]$/m);
   });
 
-  it("shows the settings of a published adapter, and what it holds beside its tensors", async () => {
+  it("shows the settings of a published adapter, and its contents other than tensors", async () => {
     const { stdout } = await epalm(["inspect", join(GOLDEN, "adapter.pth"), "--json"]);
     const description = JSON.parse(stdout);
     assert.equal(description.format, "torch");
@@ -88,19 +88,19 @@ describe("epalm inspect", { concurrency: true }, () => {
     assert.equal("model" in description.contents, false);
   });
 
-  it("says which settings an adapter of bare tensors leaves open", async () => {
+  it("reports the settings that an adapter of only tensors does not contain", async () => {
     const { code, stdout } = await epalm(["inspect", join(GOLDEN, "adapter.safetensors")]);
     assert.equal(code, 0);
-    assert.match(stdout, /an adapter whose settings must be given: .*injectedStates/);
+    assert.match(stdout, /an adapter whose settings are incomplete: .*injectedStates/);
   });
 
-  it("has no checksums to compare for a checkpoint", async () => {
+  it("rejects --verify for a checkpoint", async () => {
     const { code, stderr } = await epalm(["inspect", join(GOLDEN, "decoder"), "--verify"]);
     assert.equal(code, 2);
     assert.match(stderr, /^epalm: --verify: .* has no epalm\.json/);
   });
 
-  it("refuses paths that lead nowhere, and files of other kinds", async () => {
+  it("rejects missing paths and files of other formats", async () => {
     const missing = await epalm(["inspect", "nowhere"]);
     assert.deepEqual([missing.code, missing.stderr], [1, "epalm: nowhere: no such file or folder\n"]);
     const other = await epalm(["inspect", "README.md"]);

@@ -22,7 +22,7 @@ describe("epalm measure", { concurrency: true }, () => {
     assert.ok(Math.abs(media[0].minCosine - 1) < 1e-9);
   });
 
-  it("finds what fewer bits cost, on given texts", async () => {
+  it("measures the effect of a lower precision on given texts", async () => {
     const texts = join(folder, "texts.txt");
     writeFileSync(texts, "a red apple\r\n\r\ntwo dogs run\n");
     const args = ["measure", "-m", small, "--against", exact, "--texts", texts, "--threads", "1"];
@@ -40,7 +40,7 @@ describe("epalm measure", { concurrency: true }, () => {
     assert.match(table.stdout, /^log-probability of 2 texts( +-?[\d.]+){3}$/m);
   });
 
-  it("refuses texts that are not there, or say nothing", async () => {
+  it("rejects a missing and an empty file of texts", async () => {
     const args = ["measure", "-m", exact, "--against", exact, "--texts"];
     const missing = await epalm([...args, "nowhere.txt"]);
     assert.deepEqual([missing.code, missing.stderr], [1, "epalm: --texts: nowhere.txt: no such file\n"]);
@@ -48,6 +48,6 @@ describe("epalm measure", { concurrency: true }, () => {
     writeFileSync(empty, "\n\n");
     const silent = await epalm([...args, empty]);
     assert.equal(silent.code, 2);
-    assert.match(silent.stderr, /expected a text per line, got none/);
+    assert.match(silent.stderr, /expected one text per line, got an empty file/);
   });
 });

@@ -53,7 +53,7 @@ async function ended(child: ChildProcess): Promise<number | null> {
 }
 
 describe("epalm serve", () => {
-  it("answers, lets what runs finish after SIGTERM, and exits with 0", async () => {
+  it("finishes running requests after SIGTERM and exits with 0", async () => {
     const { child, url } = await start(["--model", `tiny=${model}`, "--threads", "1"]);
     const asked = postForm(`${url}/caption`, form(png, { max_tokens: "40", min_tokens: "40", beams: "1" }));
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -64,7 +64,7 @@ describe("epalm serve", () => {
     await assert.rejects(fetch(`${url}/healthz`));
   });
 
-  it("takes settings from file, environment and flags, and tells none of its secrets", async () => {
+  it("reads settings from file, environment and flags, and does not log keys", async () => {
     const config = join(temporaryFolder(), "serve.yaml");
     writeFileSync(config, `models: { tiny: ${model} }\nlimits: { newTokens: 7 }\n`);
     const secret = "a-secret-of-enough-letters";
@@ -79,7 +79,7 @@ describe("epalm serve", () => {
     assert.ok(!log().includes(secret));
   });
 
-  it("serves the model that comes with epalm where none is named", async () => {
+  it("serves the model that comes with epalm by default", async () => {
     const { child, url } = await start(["--threads", "1"]);
     after(() => child.kill());
     const sample = (name: string) => readFileSync(join("models/default/samples", `${name}.jpg`));
@@ -110,9 +110,9 @@ describe("epalm serve", () => {
   });
 
   const refusals: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ["a folder that is none", ["--model", "no-such-folder"], /no-such-folder/],
+    ["a missing folder", ["--model", "no-such-folder"], /no-such-folder/],
     ["a port out of range", ["--port", "70000"], /65535/],
-    ["a config that is not there", ["--config", "no-such.yaml"], /no-such\.yaml/],
+    ["a missing config file", ["--config", "no-such.yaml"], /no-such\.yaml/],
   ];
   async function refusal(args: readonly string[]): Promise<string> {
     const child = spawn(process.execPath, [entry, "serve", ...args]);
@@ -124,14 +124,14 @@ describe("epalm serve", () => {
     return told.trim();
   }
   for (const [what, args, message] of refusals) {
-    it(`refuses ${what} in one line`, async () => {
+    it(`rejects ${what} on one line`, async () => {
       const told = await refusal(args);
       assert.match(told, message);
       assert.equal(told.split("\n").length, 1);
     });
   }
 
-  it("tells of a folder that is none before it asks for a port that is taken", async () => {
+  it("reports a missing folder before it tries to listen on a port in use", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");
     try {

@@ -29,10 +29,10 @@ describe("epalm train and epalm eval", () => {
     writeFileSync(at("config.json"), JSON.stringify(settings));
   });
 
-  it("trains, says what is trained, and answers with the new adapter", async () => {
+  it("trains, reports the parameters, and answers with the new adapter", async () => {
     const { code, stdout, stderr } = await epalmProcess(["train", at("config.json")]);
     assert.equal(code, 0, stderr);
-    assert.match(stderr, /2 examples of image, 2 for validation/);
+    assert.match(stderr, /2 training examples \(image\), 2 validation examples/);
     assert.match(stderr, /trained: [\d,]+ of [\d,]+ parameters, [\d.]+ %/);
     assert.match(stderr, /epoch 2: CIDEr/);
     assert.match(stdout, /report {2}.*report\.html/);
@@ -41,7 +41,7 @@ describe("epalm train and epalm eval", () => {
     assert.equal(answer.code, 0, answer.stderr);
   });
 
-  it("scores a data set and writes predictions, seeing and blind", async () => {
+  it("scores a data set, also as a text-only baseline, and writes predictions", async () => {
     const args = ["eval", at("data.jsonl"), "-m", at("model"), "--adapter", "a", "--json"];
     const seeing = await epalmProcess([...args, "--predictions", at("seen.jsonl")]);
     assert.equal(seeing.code, 0, seeing.stderr);
@@ -59,7 +59,7 @@ describe("epalm train and epalm eval", () => {
     assert.match(limited.stdout, /^examples +1$/m);
   });
 
-  it("names what is wrong in a config, and in data, with nothing computed", async () => {
+  it("reports faults in the config and the data before it computes anything", async () => {
     writeFileSync(at("odd.json"), JSON.stringify({ ...settings, epoch: 2 }));
     const odd = await epalmProcess(["train", at("odd.json")]);
     assert.equal(odd.code, 2, odd.stderr);
@@ -75,6 +75,6 @@ describe("epalm train and epalm eval", () => {
     assert.ok(!existsSync(at("bad")));
     const skipping = await epalm(["eval", at("bad.jsonl"), "-m", at("model"), "--skip-bad"]);
     assert.equal(skipping.code, 0, skipping.stderr);
-    assert.match(skipping.stderr, /1 bad examples are left out:\n.*bad\.jsonl:2/);
+    assert.match(skipping.stderr, /invalid examples skipped: 1\n.*bad\.jsonl:2/);
   });
 });
