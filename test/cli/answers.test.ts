@@ -117,7 +117,9 @@ describe("epalm caption", { concurrency: true }, () => {
   });
 
   it("reports empty standard input, and continues with the other files", async () => {
-    const { code, stdout, stderr } = await epalm(["caption", "-", red, ...few, "--json"], { input: Buffer.alloc(0) });
+    const { code, stdout, stderr } = await epalmProcess(["caption", "-", red, ...few, "--json"], {
+      input: Buffer.alloc(0),
+    });
     assert.deepEqual([code, stderr], [1, "epalm: standard input is empty\n"]);
     const [empty, answered] = stdout.split("\n", 2).map((line) => JSON.parse(line));
     assert.deepEqual(empty, { file: "-", error: { code: "invalid_media", message: "standard input is empty" } });

@@ -17,7 +17,7 @@ before(async () => {
   }
 });
 
-/** The candidates that bash offers for the last of the words. */
+/** What bash offers behind these words; the last one is being typed. */
 function offered(...words: readonly string[]): string[] {
   const program = `source "$0" && COMP_WORDS=("$@") && COMP_CWORD=$(($# - 1)) && { _epalm; printf '%s\\n' "\${COMPREPLY[@]}"; }`;
   const { status, stdout, stderr } = spawnSync("bash", ["-c", program, scriptOf("bash"), ...words], {
@@ -28,7 +28,7 @@ function offered(...words: readonly string[]): string[] {
 }
 
 describe("completion in bash", () => {
-  it("offers all commands, or those with the typed prefix", () => {
+  it("offers all commands, and those that begin like it", () => {
     const all = offered("epalm", "");
     for (const command of ["build", "caption", "vqa", "serve", "train", "eval", "fedmae", "bench", "completion"]) {
       assert.ok(all.includes(command), command);
@@ -36,18 +36,18 @@ describe("completion in bash", () => {
     assert.deepEqual(offered("epalm", "in"), ["inspect"]);
   });
 
-  it("offers subcommands and their options", () => {
+  it("offers the commands of a command", () => {
     assert.deepEqual(offered("epalm", "fedmae", "re"), ["reconstruct"]);
     assert.deepEqual(offered("epalm", "fedmae", "import", "--dec"), ["--decoder-heads"]);
   });
 
-  it("offers options only after a dash", () => {
+  it("offers options behind a dash, and files without one", () => {
     assert.deepEqual(offered("epalm", "caption", "cat.png", "--json"), ["--json", "--jsonl"]);
     assert.ok(offered("epalm", "vqa", "-").includes("-q"));
     assert.deepEqual(offered("epalm", "caption", "ca"), []);
   });
 
-  it("offers the values of an option, after a space or =", () => {
+  it("offers the values of an option, however it is typed", () => {
     const precisions = ["fp32", "int8", "int4"];
     assert.deepEqual(offered("epalm", "build", "--precision", ""), precisions);
     assert.deepEqual(offered("epalm", "build", "--precision", "=", "int"), ["int8", "int4"]);
@@ -55,21 +55,18 @@ describe("completion in bash", () => {
     assert.deepEqual(offered("epalm", "completion", ""), [...shells]);
   });
 
-  it("leaves paths and free text to bash", () => {
+  it("leaves paths and texts to bash", () => {
     assert.deepEqual(offered("epalm", "build", "--output", ""), []);
     assert.deepEqual(offered("epalm", "caption", "--model", "-"), []);
   });
 });
 
-for (const shell of shells) {
-  const isThere = spawnSync(shell, ["-c", "true"]).status === 0;
-  it(`is a valid script for ${shell}`, { skip: isThere ? false : `${shell} is not installed` }, () => {
-    const { status, stderr } = spawnSync(shell, ["-n", scriptOf(shell)], { encoding: "utf8" });
-    assert.equal(status, 0, stderr);
-  });
-}
+it("is a script that bash can read", () => {
+  const { status, stderr } = spawnSync("bash", ["-n", scriptOf("bash")], { encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+});
 
-it("is rejected for an unknown shell", async () => {
+it("is refused for a shell that is not known", async () => {
   const { code, stderr } = await epalm(["completion", "tcsh"]);
   assert.equal(code, 2);
   assert.match(stderr, /Allowed choices are bash, zsh, fish/);
