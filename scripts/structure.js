@@ -51,11 +51,32 @@ const perFolder = new Map();
 for (const { path } of src) perFolder.set(dirname(path), (perFolder.get(dirname(path)) ?? 0) + 1);
 const count = (files) => files.reduce((sum, file) => sum + casts(file), 0);
 
+/** Lines without comments and blank lines. */
+function codeLines(files) {
+  return files.reduce((sum, { path, text }) => {
+    const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
+    const lines = new Set();
+    const visit = (node) => {
+      if (ts.isJSDoc(node)) return;
+      if (node.getChildCount(source) === 0) {
+        const first = source.getLineAndCharacterOfPosition(node.getStart(source)).line;
+        const last = source.getLineAndCharacterOfPosition(node.getEnd()).line;
+        for (let line = first; line <= last; line++) lines.add(line);
+      }
+      for (const child of node.getChildren(source)) visit(child);
+    };
+    visit(source);
+    return sum + lines.size;
+  }, 0);
+}
+
 const figures = {
   "files in src": src.length,
   "lines in src": lines(src),
+  "lines of code in src (no comments, no blank lines)": codeLines(src),
   "files in models/recipe": recipe.length,
   "lines in models/recipe": lines(recipe),
+  "lines of code in models/recipe": codeLines(recipe),
   "files of 2 to 20 lines in src": src.filter((file) => linesOf(file) >= 2 && linesOf(file) <= 20).length,
   "folders of src with more than 20 files": Array.from(perFolder.values()).filter((n) => n > 20).length,
   "files that list the generation options": src.filter(listsOptions).length,

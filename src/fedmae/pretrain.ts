@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { at, pickEntries } from "../core/at.js";
+import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import { randomStreams, shuffled } from "../core/random.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -322,8 +323,7 @@ class Pretraining {
       rounds: this.#log.lines,
       grids: this.#grids(),
     });
-    writeFileSync(`${this.#reportFile}.part`, html);
-    renameSync(`${this.#reportFile}.part`, this.#reportFile);
+    writeAtomically(this.#reportFile, html);
   }
 }
 

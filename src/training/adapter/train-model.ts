@@ -1,8 +1,9 @@
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
 import { readAdapter } from "../../adapter/adapter-file.js";
 import { at } from "../../core/at.js";
+import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
@@ -337,9 +338,7 @@ class Run {
       epochs: this.#epochs(),
       samples: await Promise.all(this.#samples.map(sampleOf)),
     });
-    const path = join(config.output, REPORT_FILE);
-    writeFileSync(`${path}.part`, html);
-    renameSync(`${path}.part`, path);
+    writeAtomically(join(config.output, REPORT_FILE), html);
   }
 }
 

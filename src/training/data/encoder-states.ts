@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { encoderInputs } from "../../backbones/encoder-graph.js";
+import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
@@ -141,7 +142,5 @@ function sha256(data: string | Uint8Array): string {
 /** Writes the file atomically. */
 function write(file: string, { buffer, byteOffset, byteLength }: Float32Array): void {
   mkdirSync(dirname(file), { recursive: true });
-  const part = `${file}.${process.pid}.part`;
-  writeFileSync(part, new Uint8Array(buffer, byteOffset, byteLength));
-  renameSync(part, file);
+  writeAtomically(file, new Uint8Array(buffer, byteOffset, byteLength));
 }

@@ -1,8 +1,9 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError, messageOf } from "../../core/errors.js";
-import { firstIssue, safeParse } from "../../core/schema.js";
+import { EpalmError } from "../../core/errors.js";
+import { parseJson } from "../../core/json.js";
+import { parse } from "../../core/schema.js";
 import { listLabelledImages } from "./list-images.js";
 import { readLines } from "./read-lines.js";
 
@@ -81,16 +82,6 @@ async function readLabelLines(file: string): Promise<LabelledImage[]> {
 }
 
 function parseLine(text: string, folder: string, where: string): LabelledImage {
-  const { data, error } = safeParse(line, parseJson(text, where));
-  if (error) throw new EpalmError("invalid_data", `${where}: ${firstIssue(error)}`);
-  const { image, ...known } = data;
+  const { image, ...known } = parse(line, parseJson(text, where, "invalid_data"), where, "invalid_data");
   return { path: resolve(folder, image), ...known };
-}
-
-function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new EpalmError("invalid_data", `${where}: is not JSON: ${messageOf(error)}`);
-  }
 }
