@@ -175,7 +175,7 @@ describe("epalm fedmae", () => {
         at("x"),
       ],
       2,
-      /--blocks: .*has 3, expected no more, got 4/,
+      /^epalm: --blocks: expected at most 3, the depth of the encoder, got 4$/m,
     ],
     [
       "images without labels",
