@@ -180,7 +180,7 @@ describe("a model folder", () => {
     const adapters = [{ name: "a", path: join(golden, "adapter.safetensors"), tasks: ["caption" as const] }];
     await assert.rejects(buildModel(options(join(temporary, "bare"), { adapters })), {
       code: "invalid_adapter",
-      message: /adapter\.safetensors: setting 'injectedStates': the file does not say it/,
+      message: /adapter\.safetensors: setting 'injectedStates': the file does not specify it/,
     });
   });
 
