@@ -140,7 +140,7 @@ for (const [form, medium] of Object.entries(mediumForms)) {
 test("rejects URLs in a loaded model and names the accepted forms", async () => {
   const refused = (medium: unknown) => model.caption(medium as string);
   const message = (text: RegExp) => ({ code: "invalid_option", message: text });
-  await assert.rejects(refused(new URL("https://example.org/a.png")), message(/file, data or blob, .*https:$/));
+  await assert.rejects(refused(new URL("https://example.org/a.png")), message(/file:, data: or blob: URL .*https:$/));
   await assert.rejects(refused(new URL("file://elsewhere/a.png")), message(/^media: expected a file: URL/));
   for (const medium of [3, null, undefined, {}, [], { pixels: [1, 2] }]) {
     await assert.rejects(refused(medium), message(/^media: expected a path, a URL, bytes/));
