@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # docker build -t epalm:0.2.0 .      docs/deployment.md describes how to run it.
-ARG NODE_IMAGE=node:20-bookworm-slim
+ARG NODE_IMAGE=node:24-bookworm-slim
 
 # The contents of the npm package (`files` in package.json).
 FROM ${NODE_IMAGE} AS build

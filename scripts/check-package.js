@@ -1,14 +1,17 @@
 // Packs the package as it would be published, installs it into an empty project, and uses its commands, imports and
-// types there.      node scripts/check-package.js
+// types there, with this machine's Node and with the versions that most users have.      node scripts/check-package.js
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, normalize, resolve } from "node:path";
+import { delimiter, dirname, join, normalize, resolve } from "node:path";
+import { installNode } from "./install-node.js";
 
 const GOLDEN = resolve("test/fixtures/goldens/opt-shared-1token");
 const PORT = "18474";
+/** Releases with long-term support. */
+const NODE_VERSIONS = ["22", "24"];
 
 /** What packed pages may link to although it is only in the repository. */
 const REPOSITORY_ONLY = /^(CONTRIBUTING\.md|bench|deploy|examples|models\/recipe|recipes|scripts|src|test)(\/|$)/;
@@ -36,6 +39,14 @@ assert.equal((await fetch("http://localhost:" + port + "/")).status, 200);
 console.log("installed into an empty project: load() and the client return " + JSON.stringify(one.text));
 `;
 
+const TRAINING = `
+model: model
+output: run
+data: { train: { path: train.jsonl } }
+adapter: { name: main, injectedStates: 3, startLayer: 2, endLayer: 5 }
+epochs: 1
+`;
+
 /** A user's file. The rejected option shows that the types are not `any`. */
 const TYPED = `
 import { load, type Model } from "epalm";
@@ -57,7 +68,8 @@ const PICTURE = `${BUNDLED}/samples/red-apple.jpg`;
 try {
   const tarball = checkTarball();
   installInto(tarball);
-  await useIt();
+  await useIt(process.execPath);
+  for (const version of NODE_VERSIONS) await useIt(installNode(version, join(work, `node-${version}`)));
   for (const [module, resolution] of [
     ["node16", "node16"],
     ["nodenext", "nodenext"],
@@ -144,15 +156,25 @@ function installInto(tarball) {
   }
 }
 
-async function useIt() {
+/** Builds, trains, captions and serves with the given Node. */
+async function useIt(node) {
+  const environment = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
+  const epalm = (...args) => run("npx", ["--no-install", "epalm", ...args], project, environment);
   assert.match(epalm("--help"), /serve[\s\S]*caption/);
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
-  const adapter = ["--adapter", `main=${join(GOLDEN, "adapter.pth")}`];
-  epalm("build", ...sources, ...adapter, "--precision", "fp32", "--output", join(work, "tiny"));
-  assert.match(epalm("caption", PICTURE, "--model", join(work, "tiny"), "--max-tokens", "3", "--json"), /"text"/);
+  const tiny = mkdtempSync(join(work, "tiny-"));
+  epalm("build", ...sources, "--precision", "fp32", "--output", join(tiny, "model"));
+  writeFileSync(
+    join(tiny, "train.jsonl"),
+    `${JSON.stringify({ image: resolve(project, PICTURE), caption: "an apple" })}\n`,
+  );
+  writeFileSync(join(tiny, "train.yaml"), TRAINING);
+  epalm("train", join(tiny, "train.yaml"));
+  assert.match(epalm("caption", PICTURE, "--model", join(tiny, "model"), "--max-tokens", "3", "--json"), /"text"/);
   // Without a model, the service uses the one that comes with the package.
   const server = spawn("npx", ["--no-install", "epalm", "serve", "--port", PORT], {
     cwd: project,
+    env: environment,
     detached: true,
     stdio: ["ignore", "inherit", "inherit"],
   });
@@ -160,8 +182,8 @@ async function useIt() {
   try {
     await ready(server);
     writeFileSync(join(project, "use.js"), PROGRAM);
-    const said = run("node", ["use.js", BUNDLED, PICTURE, PORT], project);
-    console.log(said.trim());
+    const said = run(node, ["use.js", BUNDLED, PICTURE, PORT], project);
+    console.log(`Node ${run(node, ["--version"], project).trim()}: ${said.trim()}`);
   } finally {
     // The whole process group: npx and the service that it started.
     process.kill(-server.pid, "SIGTERM");
@@ -193,10 +215,6 @@ async function ready(server) {
     await new Promise((wait) => setTimeout(wait, 250));
   }
   assert.fail("not ready after 30 seconds");
-}
-
-function epalm(...args) {
-  return run("npx", ["--no-install", "epalm", ...args], project);
 }
 
 function run(program, args, cwd, env = process.env) {

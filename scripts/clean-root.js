@@ -3,18 +3,20 @@
 import { spawn, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { installNode } from "./install-node.js";
 
-/** The npm version in images of node:20. */
-const NPM_VERSION = "10.8.2";
+/** The versions in images of node:24. */
+const NODE_VERSION = "24";
+const NPM_VERSION = "11";
 const DEVICES = ["null", "zero", "random", "urandom"];
 
 /**
- * Approximates `node:20-bookworm-slim`: Debian's minimal base, this machine's Node 20, the npm version of that image,
- * and a user `node` with id 1000.
+ * Approximates `node:24-bookworm-slim`: Debian's minimal base, Node and npm in the versions of that image, and a user
+ * `node` with id 1000.
  */
 export function makeBase(root) {
   run("debootstrap", ["--variant=minbase", "--include=libstdc++6", "bookworm", root]);
-  cpSync(process.execPath, join(root, "usr/local/bin/node"));
+  cpSync(installNode(NODE_VERSION, join(root, "tmp/node")), join(root, "usr/local/bin/node"));
   const modules = join(root, "usr/local/lib/node_modules");
   mkdirSync(modules, { recursive: true });
   run("npm", ["install", "--prefix", join(root, "usr/local/lib"), "--no-save", `npm@${NPM_VERSION}`]);
