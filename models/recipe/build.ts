@@ -163,7 +163,7 @@ async function makeImageEncoder({ work, threads, say }: BuildAllOptions): Promis
     {
       output: join(work, encoderFolders.image),
       from: join(work, ENCODER_WITHOUT_OUTPUT_BLOCK),
-      tables: ConditioningTables.read(languageModel, await loadTokenizer(languageModel)),
+      tables: ConditioningTables.read(languageModel, loadTokenizer(languageModel)),
       scenes: { count: 90_000, seed: 156_000_000 },
       tests,
       steps: OUTPUT_BLOCK_STEPS,

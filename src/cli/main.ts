@@ -2,6 +2,8 @@
 import { CommanderError } from "commander";
 import { readEnvironment } from "../core/environment.js";
 import { messageOf } from "../core/errors.js";
+import type { LoadOptions } from "../pipeline.js";
+import type { OpenModel } from "./context.js";
 import { ExitCode, exitCodeOf } from "./exit-code.js";
 import { onClosedPipe } from "./output/output.js";
 import { createProgram, errorLine } from "./program.js";
@@ -38,6 +40,12 @@ function reportError(error: unknown): void {
   process.exitCode = ExitCode.failure;
 }
 
+async function openModel(path: string, options: LoadOptions): Promise<OpenModel> {
+  const { load } = await import("../pipeline.js");
+  const model = await load(path, options);
+  return { model, close: () => model.close() };
+}
+
 function fail(error: unknown): void {
   switch (ending) {
     case undefined:
@@ -61,7 +69,7 @@ function fail(error: unknown): void {
 // A worker thread that is terminated during a call does not keep the process alive, which would then end too early.
 const awake = setInterval(() => undefined, 60_000);
 try {
-  await createProgram({ environment, signal: interruption.signal, reportError }).parseAsync();
+  await createProgram({ environment, signal: interruption.signal, reportError, openModel }).parseAsync();
 } catch (error) {
   fail(error);
 } finally {

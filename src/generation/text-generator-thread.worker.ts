@@ -29,7 +29,7 @@ function opened(): TextGenerator {
 serveThread({
   async open({ graph, tokenizer, shape, specialTokens, session }: OpenDecoder) {
     const engine = new Engine(new Decoder(await openSession(graph, session), shape));
-    generator = new TextGenerator(engine, await loadTokenizer(tokenizer), specialTokens);
+    generator = new TextGenerator(engine, loadTokenizer(tokenizer), specialTokens);
   },
   generate(
     { request, options, streams }: { request: TextRequest; options: GenerationOptions; streams: boolean },

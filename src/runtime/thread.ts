@@ -1,4 +1,5 @@
 import "./no-telemetry.js";
+import { AsyncResource } from "node:async_hooks";
 import { Worker } from "node:worker_threads";
 import { abortError } from "../core/abort.js";
 import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
@@ -18,7 +19,7 @@ export type FromThread =
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Receives each event that the method emits before its result. */
+  /** Receives each event that the method emits before its result, in the asynchronous context of the call. */
   readonly onEvent?: ((event: unknown) => void) | undefined;
   /** Buffers that are transferred instead of copied. */
   readonly transfer?: readonly ArrayBuffer[] | undefined;
@@ -65,7 +66,7 @@ export class Thread {
     const id = this.#nextId++;
     const abort = () => this.#post({ kind: "abort", id });
     return new Promise<unknown>((resolve, reject) => {
-      this.#calls.set(id, { resolve, reject, onEvent });
+      this.#calls.set(id, { resolve, reject, onEvent: onEvent && AsyncResource.bind(onEvent) });
       this.#worker.ref();
       signal?.addEventListener("abort", abort, { once: true });
       this.#post({ kind: "call", id, method, payload }, transfer);

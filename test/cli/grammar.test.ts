@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { allCommands, completionTree } from "../../src/cli/completion/completion-tree.js";
-import { createProgram } from "../../src/cli/program.js";
-import { readEnvironment } from "../../src/core/environment.js";
+import { declaredCommands } from "../support/declared-commands.js";
 
 /* Options with the same name have the same form in all commands. */
 
-const { signal } = new AbortController();
-const program = createProgram({ environment: readEnvironment({}), signal, reportError: () => undefined });
-const options = allCommands(completionTree(program)).flatMap(({ path, options }) =>
+const options = declaredCommands.flatMap(({ path, options }) =>
   options.map((option) => ({ command: path.join(" "), ...option })),
 );
 const longs = new Set(options.map(({ long }) => long));
@@ -35,7 +31,7 @@ test("every command that prints a result prints it as JSON on request", () => {
   const withJson = new Set(options.filter(({ long }) => long === "--json").map(({ command }) => command));
   // The service logs JSON anyway; groups of commands, help and scripts have no results.
   const without = ["epalm serve", "epalm completion"];
-  for (const { path, children } of allCommands(completionTree(program))) {
+  for (const { path, children } of declaredCommands) {
     const command = path.join(" ");
     if (children.length > 0 || path.at(-1) === "help" || without.includes(command)) continue;
     assert.ok(withJson.has(command), command);

@@ -3,12 +3,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
-import { allCommands, completionTree } from "../../src/cli/completion/completion-tree.js";
-import { createProgram } from "../../src/cli/program.js";
-import { readEnvironment } from "../../src/core/environment.js";
 import { fedMaeConfigSchema } from "../../src/fedmae/config.js";
 import { serverConfigSchema } from "../../src/server/config.js";
 import { trainingConfigSchema } from "../../src/training/adapter/config.js";
+import { declaredCommands, program } from "../support/declared-commands.js";
 import { blocksOf, commandLines, pages } from "./pages.js";
 
 /*
@@ -16,9 +14,7 @@ import { blocksOf, commandLines, pages } from "./pages.js";
  * the blocks that `examples.test.ts` does not run.
  */
 
-const signal = new AbortController().signal;
-const program = createProgram({ environment: readEnvironment({}), signal, reportError: () => undefined });
-const commands = new Map(allCommands(completionTree(program)).map((command) => [command.path.join(" "), command]));
+const commands = new Map(declaredCommands.map((command) => [command.path.join(" "), command]));
 const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
 
 const blocks = pages.flatMap(blocksOf);

@@ -1,15 +1,18 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
+import type { OpenModel } from "../../src/cli/context.js";
 import { type ExitCode, exitCodeOf } from "../../src/cli/exit-code.js";
 import { createProgram, errorLine } from "../../src/cli/program.js";
 import { readEnvironment } from "../../src/core/environment.js";
 import { messageOf } from "../../src/core/errors.js";
+import { type LoadOptions, load, type Model } from "../../src/index.js";
+import { MANIFEST_FILE } from "../../src/model/manifest.js";
 
 /** Relative to the compiled tests, in any output folder. */
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
@@ -68,9 +71,24 @@ for (const name of ["stdout", "stderr"] as const) {
   };
 }
 
+/** Models that commands in this process have opened and no command is using. */
+const idle = new Map<string, Model[]>();
+after(async () => {
+  for (const model of [...idle.values()].flat()) await model.close();
+});
+
+/** Uses an idle model of the same folder if its manifest has not changed since the model was opened. */
+export async function openModel(path: string, options: LoadOptions): Promise<OpenModel> {
+  const manifest = join(path, MANIFEST_FILE);
+  const content = existsSync(manifest) ? readFileSync(manifest, "utf8") : undefined;
+  const key = JSON.stringify([resolve(path), options, content]);
+  const model = idle.get(key)?.pop() ?? (await load(path, options));
+  return { model, close: async () => void idle.set(key, [...(idle.get(key) ?? []), model]) };
+}
+
 /**
- * Runs a command line in this process, which has loaded the modules already; starting a process takes longer than most
- * commands. Use `epalmProcess` for what concerns the process itself: standard input, environment variables, signals,
+ * Runs a command line in this process, which has loaded the modules and often the model already; starting a process and
+ * opening a model take longer than most commands. Use `epalmProcess` for what concerns the process itself: standard input, environment variables, signals,
  * terminals, and whether it ends.
  */
 export async function epalm(args: readonly string[]): Promise<Finished> {
@@ -85,7 +103,7 @@ export async function epalm(args: readonly string[]): Promise<Finished> {
   };
   await outputOf.run(output, async () => {
     try {
-      await createProgram({ environment, signal, reportError }).parseAsync(args, { from: "user" });
+      await createProgram({ environment, signal, reportError, openModel }).parseAsync(args, { from: "user" });
     } catch (error) {
       // Commander has already printed its own errors.
       if (!(error instanceof CommanderError)) show(error);

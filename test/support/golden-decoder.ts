@@ -62,7 +62,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   const projected = await projector.run({ cls_states: golden.golden("states") }, ["perception", "soft_prompt"]);
   await projector.close();
   const session = await openSession(join(output, manifest.decoder.graph), { threads: 1 });
-  const tokenizer = await loadTokenizer(join(output, manifest.decoder.tokenizer));
+  const tokenizer = loadTokenizer(join(output, manifest.decoder.tokenizer));
   rmSync(temporary, { recursive: true, force: true });
   const { shape } = manifest.decoder;
   const [, states = 0, width = 0] = projected.perception?.shape ?? [];

@@ -27,7 +27,7 @@ function changed(file: string, content: string): string {
 
 describe("prepareTokenizer", () => {
   it("creates OPT's tokenizer from vocab.json and merges.txt", async () => {
-    const tokenizer = await createTokenizer(prepareTokenizer(optFolder), "opt");
+    const tokenizer = createTokenizer(prepareTokenizer(optFolder), "opt");
     assert.deepEqual(
       expected.texts.map((text) => tokenizer.encode(text)),
       expected.opt,
@@ -36,7 +36,7 @@ describe("prepareTokenizer", () => {
 
   it("creates GPT-2's tokenizer, with its own special token and a new id for a padding token", async () => {
     const files = prepareTokenizer(join(tokenizers, "gpt2-vocab-merges"));
-    const tokenizer = await createTokenizer(files, "gpt2");
+    const tokenizer = createTokenizer(files, "gpt2");
     assert.deepEqual(
       expected.texts.map((text) => tokenizer.encode(text)),
       expected.gpt2,
@@ -51,10 +51,10 @@ describe("prepareTokenizer", () => {
     writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
     writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify(tokenizerConfig));
     assert.deepEqual(readTokenizerFiles(folder).tokenizerJson, JSON.parse(JSON.stringify(tokenizerJson)));
-    const tokenizer = await loadTokenizer(folder);
+    const tokenizer = loadTokenizer(folder);
     assert.deepEqual(
       tokenizer.encode("a red apple"),
-      (await createTokenizer(prepareTokenizer(optFolder), "")).encode("a red apple"),
+      createTokenizer(prepareTokenizer(optFolder), "").encode("a red apple"),
     );
   });
 
@@ -92,7 +92,7 @@ describe("prepareTokenizer", () => {
     const vocab = '{"</s>": 0, "__proto__": 1, "a": 2}';
     const folder = changed("vocab.json", vocab);
     writeFileSync(join(folder, "merges.txt"), "#version: 0.2\n");
-    assert.equal((await createTokenizer(prepareTokenizer(folder), "")).idOf("__proto__"), 1);
+    assert.equal(createTokenizer(prepareTokenizer(folder), "").idOf("__proto__"), 1);
   });
 
   const damaged: readonly [file: string, content: string, message: RegExp][] = [

@@ -42,7 +42,7 @@ export interface FirstAdapterOptions {
 export async function writeFirstAdapter(options: FirstAdapterOptions): Promise<void> {
   const { settings, modality, output } = options;
   const folder = await openModelFolder(options.model);
-  const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
+  const tokenizer = loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
   const tables = ConditioningTables.read(options.languageModel, tokenizer);
   const { depth, width } = encoderOf(folder.manifest, modality);
   const examples = readLabelledMedia(options.set, modality);

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { ServerEnvironment } from "../../core/environment.js";
-import { EpalmError, MANIFEST_FILE } from "../../index.js";
+import { EpalmError } from "../../core/errors.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
+import { MANIFEST_FILE } from "../../model/manifest.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../../server/config.js";
 import { runServer } from "../../server/http/run-server.js";
 import type { CliContext } from "../context.js";

@@ -1,4 +1,5 @@
-import { EpalmError, type Model } from "../../index.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Model } from "../../pipeline.js";
 import type { CliContext } from "../context.js";
 import type { AnswerFlags } from "../options/answer-options.js";
 import { generationOptions, givenGenerationFlags } from "../options/generation-flags.js";

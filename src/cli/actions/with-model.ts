@@ -1,5 +1,5 @@
 import { throwIfAborted } from "../../core/abort.js";
-import { load, type Model } from "../../index.js";
+import type { Model } from "../../index.js";
 import type { CliContext } from "../context.js";
 import type { ModelFlags } from "../options/model-option.js";
 
@@ -9,14 +9,14 @@ import type { ModelFlags } from "../options/model-option.js";
  */
 export async function withModel<T>(
   { model: path, threads }: ModelFlags,
-  { signal }: Pick<CliContext, "signal">,
+  { signal, openModel }: Pick<CliContext, "signal" | "openModel">,
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const model = await load(path, { threads });
+  const { model, close } = await openModel(path, { threads });
   try {
     throwIfAborted(signal);
     return await use(model);
   } finally {
-    await model.close();
+    await close();
   }
 }

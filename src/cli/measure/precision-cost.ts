@@ -1,5 +1,6 @@
 import { encoderInputs } from "../../backbones/encoder-graph.js";
-import { EpalmError, type MediumInput } from "../../index.js";
+import { EpalmError } from "../../core/errors.js";
+import type { MediumInput } from "../../index.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../../tensor/tensor.js";
 

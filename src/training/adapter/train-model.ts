@@ -146,7 +146,7 @@ async function readData(
   const validation: DataSet = config.data.validation
     ? await readDataSet(config.data.validation, { ...options, modalities: [modality] })
     : { examples: [], skipped: [] };
-  const tokenizer = await loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
+  const tokenizer = loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
   const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
   refuseBadExamples(config.data.train.path, good.length, bad, options);
   return {

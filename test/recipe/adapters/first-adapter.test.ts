@@ -81,7 +81,7 @@ describe("the initial adapter", async () => {
     ]),
     moments: new Map(),
   });
-  const tokenizer = await loadTokenizer(join(model, manifest.decoder.tokenizer));
+  const tokenizer = loadTokenizer(join(model, manifest.decoder.tokenizer));
   const tables = ConditioningTables.read(languageModel, tokenizer);
 
   it("represents several labels as the sum of their slots", () => {
