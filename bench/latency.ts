@@ -16,9 +16,9 @@ export const latency: Measurement = {
     try {
       context.say(`measuring: latency, ${ROUNDS} rounds`);
       // The first caption of a model opens its adapter and warms up, so it does not count.
-      for (const { model } of opened) await caption(model, image);
+      for (const { model } of opened) await captionTimes(model, image);
       for (let round = 0; round < ROUNDS; round++) {
-        for (const { model, timings } of opened) timings.push(await caption(model, image));
+        for (const { model, timings } of opened) timings.push(await captionTimes(model, image));
       }
     } finally {
       await Promise.all(opened.map(({ model }) => model.close()));
@@ -36,8 +36,8 @@ export const latency: Measurement = {
   },
 };
 
-const stages = ["media", "encoder", "adapter", "decoder", "total"] as const;
-type StageTimes = Timings & { readonly total: number };
+export const stages = ["media", "encoder", "adapter", "decoder", "total"] as const;
+export type StageTimes = Timings & { readonly total: number };
 
 async function openModels(context: Context) {
   const opened: { precision: string; model: Model; timings: StageTimes[] }[] = [];
@@ -49,7 +49,7 @@ async function openModels(context: Context) {
 }
 
 /** Greedy decoding of exactly `NEW_TOKENS` tokens. */
-async function caption(model: Model, image: Uint8Array): Promise<StageTimes> {
+export async function captionTimes(model: Model, image: Uint8Array): Promise<StageTimes> {
   const started = performance.now();
   const options = { beams: 1, maxNewTokens: NEW_TOKENS, minNewTokens: NEW_TOKENS };
   const { timings } = await model.caption(image, options);

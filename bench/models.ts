@@ -6,16 +6,17 @@ import type { BuildOptions } from "../src/model/build-model.js";
 import type { Precision } from "../src/model/manifest.js";
 import { runInFreshProcess } from "./fresh-process.js";
 import type { Context } from "./measurement.js";
-import { writeOpt125m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
+import { writeOpt125m, writeOpt2700m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
 
 /** The measured models. They are built when they are first requested and kept in the benchmark's folder. */
 
-const sources = { opt: writeOpt125m, smol: writeSmolLm135m, vit: writeVitBase } as const;
+const sources = { opt: writeOpt125m, opt2700m: writeOpt2700m, smol: writeSmolLm135m, vit: writeVitBase } as const;
 type SourceName = keyof typeof sources;
 
 /** Adapters inject six states into the upper layers, as the published configs do. */
 const decoders = {
   opt: { title: "opt-125m", width: 768, startLayer: 5, endLayer: 11 },
+  opt2700m: { title: "OPT-2.7B", width: 2560, startLayer: 19, endLayer: 31 },
   smol: { title: "SmolLM2-135M", width: 576, startLayer: 19, endLayer: 29 },
 } as const;
 export type DecoderName = keyof typeof decoders;

@@ -8,8 +8,12 @@ import { elementCount, type Shape, type TensorSource } from "../src/tensor/tenso
  * activations stay finite; the output of such a model is meaningless.
  */
 
+interface RandomTensor extends TensorSource {
+  read(): Float32Array<ArrayBuffer>;
+}
+
 /** Normally distributed values that depend only on the name and are computed when they are read. */
-function random(shape: Shape, name: string, deviation: number, mean = 0): TensorSource {
+function random(shape: Shape, name: string, deviation: number, mean = 0): RandomTensor {
   return {
     type: "float32",
     shape,
@@ -24,15 +28,14 @@ function random(shape: Shape, name: string, deviation: number, mean = 0): Tensor
       };
       // A sum of four uniform values is nearly normal and needs no logarithms.
       const scale = deviation * Math.sqrt(3);
-      return Float32Array.from(
-        { length: elementCount(shape) },
+      return new Float32Array(elementCount(shape)).map(
         () => mean + scale * (uniform() + uniform() + uniform() + uniform() - 2),
       );
     },
   };
 }
 
-type Tensors = Map<string, TensorSource>;
+type Tensors = Map<string, RandomTensor>;
 
 function weight(tensors: Tensors, name: string, shape: Shape): void {
   tensors.set(name, random(shape, name, 0.02));
@@ -48,7 +51,13 @@ function norm(tensors: Tensors, name: string, width: number): void {
   weight(tensors, `${name}.bias`, [width]);
 }
 
-function writeFolder(folder: string, config: object, tensors: Tensors): void {
+/** Large models are written as they are published, in half the size. */
+function asBfloat16({ shape, read }: RandomTensor): TensorSource {
+  // The upper half of each float32.
+  return { type: "bfloat16", shape, read: () => new Uint16Array(read().buffer).filter((_, index) => index % 2 === 1) };
+}
+
+function writeFolder(folder: string, config: object, tensors: ReadonlyMap<string, TensorSource>): void {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
@@ -89,7 +98,25 @@ function byteLevelAlphabet(): string[] {
 
 /** The shape of facebook/opt-125m. */
 export function writeOpt125m(folder: string): void {
-  const [d, layers, vocabulary] = [768, 12, 50272];
+  writeOpt(folder, { d: 768, layers: 12, heads: 12 });
+}
+
+/** The shape of facebook/opt-2.7b. */
+export function writeOpt2700m(folder: string): void {
+  writeOpt(folder, { d: 2560, layers: 32, heads: 32 });
+}
+
+interface TransformerShape {
+  readonly d: number;
+  readonly layers: number;
+  readonly heads: number;
+}
+
+/** Above this width, weights are written as bfloat16. */
+const LARGE_WIDTH = 2048;
+
+function writeOpt(folder: string, { d, layers, heads }: TransformerShape): void {
+  const vocabulary = 50272;
   const tensors: Tensors = new Map();
   weight(tensors, "model.decoder.embed_tokens.weight", [vocabulary, d]);
   weight(tensors, "model.decoder.embed_positions.weight", [2050, d]);
@@ -107,7 +134,7 @@ export function writeOpt125m(folder: string): void {
       model_type: "opt",
       hidden_size: d,
       num_hidden_layers: layers,
-      num_attention_heads: 12,
+      num_attention_heads: heads,
       ffn_dim: 4 * d,
       vocab_size: vocabulary,
       max_position_embeddings: 2048,
@@ -115,7 +142,7 @@ export function writeOpt125m(folder: string): void {
       bos_token_id: 2,
       eos_token_id: 2,
     },
-    tensors,
+    d > LARGE_WIDTH ? new Map(Array.from(tensors, ([name, tensor]) => [name, asBfloat16(tensor)])) : tensors,
   );
   writeTokenizer(folder);
 }

@@ -31,8 +31,8 @@ Environment:
   FORCE_COLOR  enables colours, even in files and pipes
 
 Examples:
-  epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
-    --adapter coco=caption.pth --output captioner
+  epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-125m --output captioner
+  epalm train captions.yaml
   epalm caption cat.jpg --model captioner`;
 
 /** Creates the program with all commands. A parsing error is printed on one line and thrown as `CommanderError`. */

@@ -9,7 +9,8 @@ import { HubServer, type ServedFile } from "./hub-server.js";
 const models: Readonly<Record<string, string>> = {
   "google/vit-base-patch16-224": "test/fixtures/goldens/opt-6states-mlp10/encoder",
   "facebook/opt-125m": "test/fixtures/goldens/opt-6states-mlp10/decoder",
-  "facebook/opt-350m": "test/fixtures/goldens/opt-6states-mlp10/decoder",
+  "timm/vit_base_patch16_224.augreg_in21k_ft_in1k": "test/fixtures/goldens/opt-6states-mlp10/encoder",
+  "facebook/opt-2.7b": "test/fixtures/goldens/opt-6states-mlp10/decoder",
   "facebook/dino-vitb16": "test/fixtures/goldens/llama-shared-1token/encoder",
   "HuggingFaceTB/SmolLM2-135M": "test/fixtures/goldens/llama-shared-1token/decoder",
 };

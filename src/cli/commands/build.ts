@@ -21,8 +21,8 @@ facebook/opt-125m@<revision>. Downloads are stored in EPALM_CACHE, or else in HF
 ~/.cache/epalm/hub.
 
 Examples:
-  epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-350m \\
-    --adapter coco=caption.pth:caption --adapter vqa2=vqa.pth:vqa --output captioner
+  epalm build --encoder timm/vit_base_patch16_224.augreg_in21k_ft_in1k --decoder facebook/opt-2.7b \\
+    --precision int4 --adapter coco=caption.pth:caption --adapter vqa2=vqa.pth:vqa --output captioner
   epalm build --encoder ./vit --decoder ./opt --adapter a=adapter.safetensors --precision fp32 --output exact
   epalm build --image-encoder ./vit --audio-encoder MIT/ast-finetuned-audioset-10-10-0.4593 --video-encoder ./vit \\
     --decoder ./opt --adapter p=pictures.pth --adapter s=sounds.pth:caption:audio --adapter v=clips.pth:video -o all`;
