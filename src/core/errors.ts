@@ -14,6 +14,8 @@ const catalogue = {
   method_not_allowed: 405,
   /** A request took too long to arrive. */
   slow_request: 408,
+  /** Another process is writing the same file or folder. */
+  in_use: 409,
   /** The input is larger than a documented limit. */
   too_large: 413,
   /** The bytes are not of a supported media type. */
