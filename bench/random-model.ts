@@ -53,8 +53,14 @@ function norm(tensors: Tensors, name: string, width: number): void {
 
 /** Large models are written as they are published, in half the size. */
 function asBfloat16({ shape, read }: RandomTensor): TensorSource {
-  // The upper half of each float32.
-  return { type: "bfloat16", shape, read: () => new Uint16Array(read().buffer).filter((_, index) => index % 2 === 1) };
+  const upperHalves = () => {
+    const bits = new Uint32Array(read().buffer);
+    const halves = new Uint16Array(bits.length);
+    // A loop, because `Uint16Array.from` first collects all values in a list, which can exceed the heap.
+    for (const [index, value] of bits.entries()) halves[index] = value >>> 16;
+    return halves;
+  };
+  return { type: "bfloat16", shape, read: upperHalves };
 }
 
 function writeFolder(folder: string, config: object, tensors: ReadonlyMap<string, TensorSource>): void {

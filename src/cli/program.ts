@@ -12,6 +12,7 @@ import { addServeCommand } from "./commands/serve.js";
 import { addTrainCommand } from "./commands/train.js";
 import { addVqaCommand } from "./commands/vqa.js";
 import type { CliContext } from "./context.js";
+import { refuseRepeatedOptions } from "./options/refuse-repeated-options.js";
 import { hasColours, styled, styleHeadings } from "./output/colours.js";
 import { packageVersion } from "./package-version.js";
 
@@ -68,6 +69,7 @@ export function createProgram(context: CliContext): Command {
   ]) {
     add(program, context);
   }
+  refuseRepeatedOptions(program);
   return program;
 }
 

@@ -165,6 +165,15 @@ describe("epalm vqa", { concurrency: true }, () => {
     assert.equal(await textOf(...ask), rows[0]?.[1]);
   });
 
+  it("answers several questions about standard input", async () => {
+    const asked = ["vqa", "-", ...question, "-q", "what?", ...few];
+    const { code, stdout, stderr } = await epalmProcess(asked, { input: readFileSync(red) });
+    assert.equal(code, 0, stderr);
+    const file = await textOf("vqa", red, ...question, "-q", "what?", ...few);
+    assert.equal(stdout.trimEnd().replaceAll("-\t", ""), file.replaceAll(`${red}\t`, ""));
+    assert.equal(stdout.split("\n").length, 3);
+  });
+
   it("rejects an empty question", async () => {
     const { code, stderr } = await epalm(["vqa", red, blue, "--question", " ?", ...onModel]);
     assert.deepEqual([code, stderr], [2, "epalm: --question: expected a non-empty string, got none\n"]);

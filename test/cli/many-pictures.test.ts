@@ -72,7 +72,7 @@ describe("several files", { concurrency: true }, () => {
     assert.deepEqual([kept.file, failed.file, failed.error.code], [first, late, "not_found"]);
 
     writeFileSync(late, readFileSync(second));
-    const again = await epalm([...args, "-o", output]);
+    const again = await epalm(args);
     assert.deepEqual([again.code, again.stderr], [0, "3 of 4 are already answered\n"]);
     const lines = linesIn(output);
     assert.deepEqual(
@@ -189,6 +189,50 @@ describe("several files", { concurrency: true }, () => {
     const text = await epalm(["vqa", "--questions", questions, ...few]);
     assert.equal(text.stdout.split("\n")[0], `photo-0.png\twhat colour?\t${lines[0].text}`);
     assert.match(text.stdout, /\thow many\?\t/);
+  });
+
+  it("have an answer to each of several questions", async () => {
+    const output = join(folder, "several.jsonl");
+    const ask = (...questions: string[]) => [
+      "vqa",
+      first,
+      second,
+      ...questions.flatMap((text) => ["-q", text]),
+      ...few,
+    ];
+    const expected = [first, second].flatMap((file) => ["what?", "how\tmany?"].map((question) => [file, question]));
+    const { code, stderr } = await epalm([...ask("what?", "how\tmany?"), "-o", output]);
+    assert.equal(code, 0, stderr);
+    const lines = linesIn(output);
+    assert.deepEqual(
+      lines.map(({ file, question }) => [file, question]),
+      expected,
+    );
+    for (const { timings } of lines) assert.ok(timings.media > 0 && timings.encoder > 0);
+    const text = await epalm(ask("what?", "how\tmany?"));
+    assert.equal(
+      text.stdout,
+      lines.map(({ file, question, text }) => `${file}\t${question.replace("\t", " ")}\t${text}\n`).join(""),
+    );
+    const one = await epalm(["vqa", second, "-q", "how\tmany?", ...few]);
+    assert.equal(one.stdout, `${lines[3].text}\n`);
+    const more = await epalm([...ask("what?", "where?"), "-o", output]);
+    assert.equal(more.stderr, "2 of 4 are already answered\n");
+    assert.equal(linesIn(output).length, 6);
+  });
+
+  it("are written by one process at a time", async () => {
+    const output = join(folder, "shared.jsonl");
+    const args = ["caption", ...photos, ...few, "-o", output];
+    const both = await Promise.all([epalm(args), epalm(args)]);
+    assert.deepEqual(both.map(({ code }) => code).sort(), [0, 1]);
+    const rejected = both.find(({ code }) => code === 1);
+    const reason = "another process is writing it; wait for its end or choose another path";
+    assert.equal(rejected?.stderr, `epalm: ${output}: ${reason}\n`);
+    assert.deepEqual(
+      linesIn(output).map(({ file }) => file),
+      photos,
+    );
   });
 
   const unusable: readonly (readonly [title: string, args: readonly string[], code: number, message: RegExp])[] = [

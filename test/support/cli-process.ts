@@ -120,9 +120,10 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** Builds the tiny model in fp32, with one adapter `a` for both tasks. */
+/** Builds the tiny model, by default in fp32, with one adapter `a` for both tasks. */
 export function buildTiny(output: string, ...more: readonly string[]): Promise<Finished> {
   const sources = ["--encoder", join(GOLDEN, "encoder"), "--decoder", join(GOLDEN, "decoder")];
   const adapter = ["--adapter", `a=${join(GOLDEN, "adapter.pth")}`];
-  return epalm(["build", ...sources, ...adapter, "--precision", "fp32", "--output", output, ...more]);
+  const precision = more.includes("--precision") ? [] : ["--precision", "fp32"];
+  return epalm(["build", ...sources, ...adapter, ...precision, "--output", output, ...more]);
 }

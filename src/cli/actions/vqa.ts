@@ -1,5 +1,7 @@
 import { EpalmError } from "../../core/errors.js";
-import type { Model } from "../../pipeline.js";
+import type { Modality } from "../../core/modality.js";
+import type { MediumInput } from "../../encoding/media-encoder.js";
+import type { EncodeOptions, Model, Timings } from "../../pipeline.js";
 import type { CliContext } from "../context.js";
 import type { AnswerFlags } from "../options/answer-options.js";
 import { generationOptions, givenGenerationFlags } from "../options/generation-flags.js";
@@ -9,7 +11,7 @@ import { type AskModel, answerMedia } from "../output/answer-media.js";
 import { withModel } from "./with-model.js";
 
 export interface VqaFlags extends ModelFlags, AnswerFlags {
-  readonly question?: string;
+  readonly question?: string[];
   readonly questions?: string;
   readonly candidate?: string[];
   readonly rankBy?: "sum" | "mean";
@@ -26,15 +28,16 @@ export async function vqa(files: readonly string[], flags: VqaFlags, context: Cl
 
 async function questionsOf(
   files: readonly string[],
-  { question, questions, modality }: VqaFlags,
+  { question: asked, questions, modality }: VqaFlags,
 ): Promise<MediaQuestion[]> {
   if (questions !== undefined) {
     if (files.length === 0) return readQuestions(questions);
     throw new EpalmError("invalid_option", "files: expected none with --questions, whose file names them");
   }
-  if (question === undefined) throw new EpalmError("invalid_option", "expected --question or --questions, got neither");
+  if (asked === undefined) throw new EpalmError("invalid_option", "expected --question or --questions, got neither");
   if (files.length === 0) throw new EpalmError("invalid_option", "files: expected at least one file, or --questions");
-  return files.map((file) => ({ file, modality, question }));
+  const hasOwnQuestion = asked.length > 1 || undefined;
+  return files.flatMap((file) => asked.map((question) => ({ file, modality, question, hasOwnQuestion })));
 }
 
 /** Rejects generation options for ranking, and ranking options for generation. */
@@ -49,27 +52,44 @@ function refuseMixedModes(flags: VqaFlags): void {
 }
 
 function askWith(model: Model, flags: VqaFlags, { signal }: CliContext): AskModel {
-  const { candidate, adapter } = flags;
+  const { candidate, adapter, question: asked = [] } = flags;
+  const prepare = asked.length > 1 ? encodedOnce(model, { adapter, signal }) : unencoded;
   if (candidate === undefined) {
     return async (medium, { question = "", modality }, onText) => {
-      const answer = await model.vqa(medium, question, {
-        ...generationOptions(flags),
-        adapter,
-        modality,
-        signal,
-        onText,
-      });
-      return { texts: answer.texts, whole: answer };
+      const { input, timings } = await prepare(medium, modality);
+      const options = { ...generationOptions(flags), adapter, modality, signal, onText };
+      const answer = await model.vqa(input, question, options);
+      return { texts: answer.texts, whole: { ...answer, timings: { ...answer.timings, ...timings } } };
     };
   }
   return async (medium, { question = "", modality }) => {
-    const ranking = await model.rank(medium, question, candidate, {
-      ...(flags.rankBy ? { normalisation: flags.rankBy } : {}),
-      adapter,
-      modality,
-      signal,
-    });
+    const { input, timings } = await prepare(medium, modality);
+    const normalisation = flags.rankBy ? { normalisation: flags.rankBy } : {};
+    const ranking = await model.rank(input, question, candidate, { ...normalisation, adapter, modality, signal });
     const ranked = ranking.answers.map(({ text, probability }) => ({ text, score: probability }));
-    return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole: ranking };
+    const whole = { ...ranking, timings: { ...ranking.timings, ...timings } };
+    return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole };
+  };
+}
+
+/** A medium for requests, with the duration of its encoding if that has already happened. */
+interface PreparedInput {
+  readonly input: MediumInput;
+  readonly timings: Partial<Timings>;
+}
+
+async function unencoded(input: MediumInput): Promise<PreparedInput> {
+  return { input, timings: {} };
+}
+
+/** Encodes a medium only once if several questions about it follow one another. */
+function encodedOnce(model: Model, options: EncodeOptions) {
+  let latest: { medium: MediumInput; modality: Modality | undefined; prepared: Promise<PreparedInput> } | undefined;
+  return (medium: MediumInput, modality: Modality | undefined): Promise<PreparedInput> => {
+    if (latest?.medium !== medium || latest.modality !== modality) {
+      const encoded = model.encode(medium, { ...options, modality });
+      latest = { medium, modality, prepared: encoded.then((input) => ({ input, timings: input.timings })) };
+    }
+    return latest.prepared;
   };
 }

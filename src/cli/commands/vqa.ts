@@ -10,11 +10,14 @@ import { styleHeadings } from "../output/colours.js";
 
 const examples = `${manyFiles}
 
+With several questions, each line begins with \`path<TAB>question<TAB>\`, and each question has its own line of JSON.
+
 With --candidate, the model ranks the given answers instead of generating one. The command prints the best answer, or
 with --scores all answers with their probabilities, which add up to 1.
 
 Examples:
   epalm vqa cat.jpg --question "What colour is the cat?" --model captioner
+  epalm vqa cat.jpg -q "What colour is the cat?" -q "Is it asleep?"
   epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores
   epalm vqa street.mp4 -m hearing -q "Is a siren heard?" --modality audio
   epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
@@ -24,8 +27,10 @@ export function addVqaCommand(program: Command, context: CliContext): void {
   const command = program
     .command("vqa")
     .summary("answer questions about images, audio files and videos")
-    .description("Answers one question about each file, or the questions in a file, which names the medium of each.")
-    .option("-q, --question <text>", "question about each file", someText)
+    .description(
+      "Answers one or more questions about each file, or the questions in a file, which names the medium of each.",
+    )
+    .option("-q, --question <text>", "question about each file; may be repeated", each(someText))
     .addOption(
       new Option(
         "--questions <file>",

@@ -17,8 +17,8 @@ export interface MediaQuestion {
   readonly question?: string;
   /** The modality as which the file is interpreted. Default: determined by its content. */
   readonly modality?: Modality | undefined;
-  /** Set if the question comes from a file of questions and may differ from the others. */
-  readonly hasOwnQuestion?: true;
+  /** Set if the questions of a command may differ. */
+  readonly hasOwnQuestion?: true | undefined;
 }
 
 const questionLine = z.strictObject({

@@ -1,5 +1,6 @@
 import { untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
+import { whileLocked } from "../../core/lock-path.js";
 import type { MediumInput, Model } from "../../index.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
@@ -33,7 +34,8 @@ type OpenedModel = Pick<Model, "manifest" | "modalities">;
  * Sends the requests to the model one after the other and prints the answers: only the text for one file,
  * `path<TAB>text` for several files, or lines of JSON. If a file cannot be read, the others are still processed.
  *
- * @throws invalid_option if the model does not accept the modality of `--modality`
+ * @throws invalid_option if the model does not accept the modality of `--modality`; in_use if another process writes
+ *   to `--output`
  */
 export async function answerMedia(
   questions: readonly MediaQuestion[],
@@ -43,19 +45,31 @@ export async function answerMedia(
   askModel: AskModel,
 ): Promise<void> {
   checkModality(flags, model);
+  const answer = () => answerAll(questions, flags, context, model, askModel);
+  return flags.output === undefined ? answer() : whileLocked(flags.output, answer);
+}
+
+async function answerAll(
+  questions: readonly MediaQuestion[],
+  flags: AnswerFlags,
+  context: CliContext,
+  model: OpenedModel,
+  askModel: AskModel,
+): Promise<void> {
   const { name } = model.manifest;
   const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, questions, name);
   const open = questions.filter((item) => !output?.has(item));
   if (open.length < questions.length) {
     note(`${formatCount(questions.length - open.length)} of ${formatCount(questions.length)} are already answered`);
   }
+  const inputOf = inputReader(context);
   const progress = new BatchProgress(open.length, !output && process.stdout.isTTY);
   const writeLine = (line: AnswerLine) => (output ? output.add(line) : print(JSON.stringify(line)));
   try {
     for (const item of open) {
       // A file that is given twice has been answered in this run.
       if (output?.has(item)) continue;
-      const input = await inputOf(item, context);
+      const input = await inputOf(item);
       const prefix = questions.length > 1 ? prefixOf(item) : "";
       const head = headOf(item);
       try {
@@ -107,13 +121,18 @@ function isEmptyInput(input: string | Uint8Array): boolean {
   return typeof input !== "string" && input.length === 0;
 }
 
-async function inputOf({ file, path }: MediaQuestion, { signal }: CliContext): Promise<string | Uint8Array> {
-  if (path !== undefined) return path;
-  if (file !== STANDARD_INPUT) return file;
-  return untilAborted(readStandardInput(MAX_MEDIA_BYTES), signal);
+/** Reads standard input only once, even if there are several questions about it. */
+function inputReader({ signal }: CliContext) {
+  let standardInput: Promise<Uint8Array> | undefined;
+  return async ({ file, path }: MediaQuestion): Promise<string | Uint8Array> => {
+    if (path !== undefined) return path;
+    if (file !== STANDARD_INPUT) return file;
+    standardInput ??= readStandardInput(MAX_MEDIA_BYTES);
+    return untilAborted(standardInput, signal);
+  };
 }
 
-/** The start of each line if there are several files; it includes the question if the files have different ones. */
+/** The start of each line if there are several requests; it includes the question if there are different ones. */
 function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
   return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
 }
