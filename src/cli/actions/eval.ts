@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from "node:fs";
+import { whileLocked } from "../../core/lock-path.js";
 import {
   adapterModality,
   type Evaluation,
@@ -9,6 +10,7 @@ import {
   readEvaluationData,
   readManifest,
 } from "../../index.js";
+import type { Example } from "../../training/data/example.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
 import { generationOptions, namingFlag } from "../options/generation-flags.js";
@@ -26,6 +28,7 @@ export interface EvalFlags extends ModelFlags, ModalityFlags {
   readonly blind?: true;
   readonly skipBad?: true;
   readonly limit?: number;
+  readonly concurrency?: number;
   readonly predictions?: string;
   readonly json?: true;
 }
@@ -41,16 +44,29 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
   const data = await readEvaluationData(source, { skipBad, limit, modalities, signal: context.signal });
   if (data.skipped.length > 0) note(`invalid examples skipped: ${formatCount(data.skipped.length)}`);
   for (const { where, cause } of data.skipped) note(`  ${where}: ${cause}`);
-  const { scores } = await withModel(flags, context, async (model): Promise<Evaluation> => {
+  const evaluate = () => evaluation(data.examples, flags, context);
+  const { scores } = await (flags.predictions === undefined ? evaluate() : whileLocked(flags.predictions, evaluate));
+  const named = namedScores(scores);
+  if (flags.json)
+    print(JSON.stringify({ examples: data.examples.length, skipped: data.skipped.length, scores: named }));
+  else {
+    const rows = Object.entries(named).map(([name, value]) => [name, value.toFixed(4)]);
+    print(formatTable([["examples", formatCount(data.examples.length)], ...rows]));
+  }
+}
+
+function evaluation(examples: readonly Example[], flags: EvalFlags, context: CliContext): Promise<Evaluation> {
+  return withModel(flags, context, async (model) => {
     const adapter = flags.adapterFile === undefined ? flags.adapter : FROM_FILE;
     if (flags.adapterFile !== undefined)
-      await model.useAdapter(FROM_FILE, await readAdapter(flags.adapterFile), data.examples[0]?.media.modality);
+      await model.useAdapter(FROM_FILE, await readAdapter(flags.adapterFile), examples[0]?.media.modality);
     const file = flags.predictions === undefined ? undefined : openSync(flags.predictions, "w");
     try {
-      return await evaluateModel(model, data.examples, {
+      return await evaluateModel(model, examples, {
         adapter,
         textOnly: flags.blind,
         generation: generationOptions(flags),
+        concurrency: flags.concurrency,
         signal: context.signal,
         onPrediction: (prediction) => {
           if (file !== undefined) writeSync(file, `${JSON.stringify(prediction)}\n`);
@@ -62,13 +78,6 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
       if (file !== undefined) closeSync(file);
     }
   });
-  const named = namedScores(scores);
-  if (flags.json)
-    print(JSON.stringify({ examples: data.examples.length, skipped: data.skipped.length, scores: named }));
-  else {
-    const rows = Object.entries(named).map(([name, value]) => [name, value.toFixed(4)]);
-    print(formatTable([["examples", formatCount(data.examples.length)], ...rows]));
-  }
 }
 
 /** The modalities that the examples may have; only one if a single adapter is used. */

@@ -10,6 +10,9 @@ import { styleHeadings } from "../output/colours.js";
 /** Larger than any public data set. */
 const MAX_EXAMPLES = 10_000_000;
 
+/** More examples than one batch of the decoder takes. */
+const MAX_CONCURRENCY = 1024;
+
 const examples = `
 DATA is a .jsonl file, a JSON file of COCO captions, a file of VQA v2 questions (with --annotations), or a folder in
 which each medium, such as name.png, has a text file name.txt.
@@ -42,6 +45,11 @@ export function addEvalCommand(program: Command, context: CliContext): void {
     )
     .option("--skip-bad", "skip invalid examples and list them")
     .option("--limit <n>", "use only the first n examples", integer(1, MAX_EXAMPLES))
+    .option(
+      "--concurrency <n>",
+      "examples in progress at the same time (default: 8; 1 for a quantized decoder, whose scores would differ from run to run)",
+      integer(1, MAX_CONCURRENCY),
+    )
     .option("--predictions <file>", "write predictions to this file, one JSON object per line")
     .option("--json", "print the scores as JSON");
   addThreadsOption(command);

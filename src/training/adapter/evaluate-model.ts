@@ -10,8 +10,16 @@ import {
   score,
 } from "./evaluate.js";
 
+/** Number of concurrent requests to a decoder in fp32. */
+const CONCURRENCY = 8;
+
 /** Options of `evaluateModel`. */
 export interface EvaluationOptions extends EvaluateOptions {
+  /**
+   * Number of concurrent requests, which the model's scheduler batches. Default: 8; 1 for a quantized decoder, which
+   * scales the activations of a batch together, so that an answer depends on the requests that happen to run with it.
+   */
+  readonly concurrency?: number | undefined;
   /** Name of the adapter. Default: the first adapter of the folder that was trained for the task. */
   readonly adapter?: string | undefined;
   /** Leaves the media out, for a text-only baseline. Default: false. */
@@ -28,7 +36,8 @@ export interface Evaluation {
 }
 
 /**
- * Has a model caption or answer every example of a data set, and scores the results.
+ * Has a model caption or answer every example of a data set, and scores the results. With the default concurrency, a
+ * quantized model gives the same scores on every run.
  *
  * @example
  * ```ts
@@ -41,7 +50,7 @@ export interface Evaluation {
 export async function evaluateModel(
   model: Model,
   examples: readonly Example[],
-  { adapter, textOnly, generation, ...options }: EvaluationOptions = {},
+  { adapter, textOnly, generation, concurrency, ...options }: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const asked: AskOptions = { ...generation, adapter, textOnly, signal: options.signal };
   const predictions = await predict(
@@ -54,7 +63,7 @@ export async function evaluateModel(
           : await model.vqa(media, example.question, { ...asked, modality });
       return answer.text;
     },
-    options,
+    { ...options, concurrency: concurrency ?? (model.manifest.decoder.precision === "fp32" ? CONCURRENCY : 1) },
   );
   return { scores: score(predictions), predictions };
 }
