@@ -5,14 +5,16 @@ import { basename, join } from "node:path";
 import { at, pickEntries } from "../core/at.js";
 import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError, messageOf } from "../core/errors.js";
+import { whileLocked } from "../core/lock-path.js";
 import { randomStreams, shuffled } from "../core/random.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { contentHashes } from "../training/data/content-hashes.js";
 import { listImages } from "../training/data/list-images.js";
 import { writeEncoderFolder } from "../training/encoder/encoder-folder.js";
 import { initialMae } from "../training/encoder/initial-mae.js";
 import { isPosition } from "../training/encoder/mae-graph.js";
 import { reconstruct } from "../training/encoder/reconstruct.js";
-import { fingerprintOf, readRunState, writeRunState } from "../training/run-state.js";
+import { type Fingerprint, hashOf, readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
 import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
 import { type ClientCost, measureClients } from "./client-cost.js";
@@ -63,7 +65,7 @@ export interface PretrainResult {
  * `config.mode` divides the work. At the end, the blocks are stacked. If started again with the same config, it resumes
  * after the last finished round. A client that fails is left out of its round.
  *
- * @throws invalid_data, invalid_option, not_found, aborted; internal if no client of a round returns an update
+ * @throws invalid_data, invalid_option, not_found, in_use, aborted; internal if no client of a round returns an update
  *
  * @example
  * ```ts
@@ -81,14 +83,13 @@ export async function pretrain(config: FedMaeConfig, hooks: PretrainHooks = {}):
     );
   }
   const samples = config.samples === undefined ? [] : (await listImages(config.samples)).slice(0, GRID_IMAGES);
-  const run = new Pretraining(config, clients, stages, samples, hooks);
-  return run.run();
+  const fingerprint = await fingerprintOfRun(config, clients, hooks.signal);
+  return whileLocked(config.output, () => new Pretraining(config, clients, stages, samples, fingerprint, hooks).run());
 }
 
 class Pretraining {
   readonly #weights: Map<string, Tensor>;
   readonly #log: RoundLog;
-  readonly #fingerprint: string;
   #done: number;
 
   constructor(
@@ -96,10 +97,10 @@ class Pretraining {
     private readonly clients: readonly ClientData[],
     private readonly stages: readonly Stage[],
     private readonly samples: readonly string[],
+    private readonly fingerprint: Fingerprint,
     private readonly hooks: PretrainHooks,
   ) {
-    this.#fingerprint = fingerprintOfRun(config, clients);
-    const state = readRunState(join(config.output, CHECKPOINT_FILE), this.#fingerprint);
+    const state = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint);
     const depth = serverDepth(config.mode, config.depth);
     this.#weights = new Map(state?.weights ?? initialMae(maeConfigOf(config, depth), config.seed));
     this.#done = state?.step ?? 0;
@@ -244,7 +245,7 @@ class Pretraining {
   #checkpoint(): void {
     writeRunState(join(this.config.output, CHECKPOINT_FILE), {
       step: this.#done,
-      fingerprint: this.#fingerprint,
+      fingerprint: this.fingerprint,
       weights: this.#weights,
       moments: new Map(),
     });
@@ -333,9 +334,18 @@ function seedOf(seed: number, round: number, client: number): number {
   return digest.readUIntBE(0, 6);
 }
 
-/** Hash of every input that affects the trained weights. */
-function fingerprintOfRun(config: FedMaeConfig, clients: readonly ClientData[]): string {
-  const { output, concurrency, clientMinutes, samples, compare, clients: _given, ...settings } = config;
-  const owned = clients.map(({ name, images: pictures }) => ({ name, pictures }));
-  return fingerprintOf([settings, owned]);
+async function fingerprintOfRun(
+  config: FedMaeConfig,
+  clients: readonly ClientData[],
+  signal: AbortSignal | undefined,
+): Promise<Fingerprint> {
+  const { output, concurrency, clientMinutes, samples, compare, clients: given, ...settings } = config;
+  const contents = await contentHashes(
+    clients.flatMap(({ images }) => images),
+    signal,
+  );
+  return {
+    config: settings,
+    data: hashOf(clients.map(({ name, images }) => [name, images.map((path) => contents.get(path))])),
+  };
 }

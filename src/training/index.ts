@@ -33,7 +33,7 @@ export {
 export { type FitOptions, type FitReport, fit } from "./fit.js";
 export { type Initializer, InitialWeights } from "./initial-weights.js";
 export { rowsOf, stacked } from "./rows.js";
-export { fingerprintOf, type RunState, readRunState, readTrainedWeights } from "./run-state.js";
+export { type Fingerprint, hashOf, type RunState, readRunState, readTrainedWeights } from "./run-state.js";
 export { learningRateShare } from "./schedule.js";
 export { TrainedParameters } from "./trained-parameters.js";
 export { WeightTraining } from "./weight-training.js";

@@ -3,7 +3,7 @@ import { EpalmError } from "../core/errors.js";
 import { type Feeds, openSession, type Results, type Session, type SessionOptions } from "../runtime/session.js";
 import { floats, type Tensor } from "../tensor/tensor.js";
 import { AdamW, type AdamWOptions, type StepSize } from "./adamw.js";
-import { type RunState, writeRunState } from "./run-state.js";
+import { type Fingerprint, type RunState, writeRunState } from "./run-state.js";
 
 /** Where training starts or resumes. The given tensors are copied and never changed. */
 export interface TrainingStart {
@@ -115,7 +115,7 @@ export class WeightTraining {
   }
 
   /** Writes the run state; `readRunState` reads it, and `open` resumes from it. */
-  save(path: string, fingerprint: string): void {
+  save(path: string, fingerprint: Fingerprint): void {
     const { steps: step, weights } = this;
     writeRunState(path, { step, fingerprint, weights, moments: this.#optimizer.moments });
   }

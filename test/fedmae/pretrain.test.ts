@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -157,13 +157,34 @@ describe("federated pre-training", () => {
       code: "invalid_option",
       message: /^depth: 3 blocks/,
     });
-    for (const changes of [{ seed: 1 }, { rounds: 5 }, { clients: clients.toReversed() }]) {
+    const others = [
+      [{ seed: 1 }, /another config \('seed' was 0 and is now 1\);/],
+      [{ rounds: 5 }, /another config \('rounds' was 4 and is now 5\);/],
+      [{ clients: clients.toReversed() }, /belongs to a run with other data;/],
+    ] as const;
+    for (const [changes, message] of others) {
       const other = config("parallel", { mode: "parallel", rounds: 4, localEpochs: 2, ...changes });
       await assert.rejects(pretrain(other), {
         code: "invalid_option",
-        message: /belongs to a run with another config/,
+        message,
       });
     }
+  });
+});
+
+describe("pre-training whose images have moved", () => {
+  it("resumes, unless an image has changed", async () => {
+    cpSync(at("set"), at("moved"), { recursive: true });
+    const moved = clients.map(({ name }) => ({ name, path: at("moved", name) }));
+    const settings = { mode: "parallel" as const, rounds: 4, localEpochs: 2, clients: moved };
+    const plans: PretrainPlan[] = [];
+    await pretrain(config("parallel", settings), { onPlan: (plan) => plans.push(plan) });
+    assert.deepEqual(
+      plans.map(({ resumedFrom }) => resumedFrom),
+      [4],
+    );
+    await drawStripes(at("moved", "down"), 4, "across");
+    await assert.rejects(pretrain(config("parallel", settings)), { message: /belongs to a run with other data;/ });
   });
 });
 

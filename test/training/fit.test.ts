@@ -24,7 +24,7 @@ function open(checkpoint?: string): Promise<WeightTraining> {
     {
       weights: new Map([["weight", { type: "float32", shape: [2], data: new Float32Array(2) }]]),
       optimizer: torchDefaults,
-      state: checkpoint === undefined ? undefined : readRunState(checkpoint, "run"),
+      state: checkpoint === undefined ? undefined : readRunState(checkpoint, { config: "run" }),
     },
     { threads: 1 },
   );
@@ -89,7 +89,7 @@ describe("the training loop", () => {
       const first = fit(training, {
         ...options({ prefetch }),
         onStep({ step }) {
-          if (step === 3) training.save(path, "run");
+          if (step === 3) training.save(path, { config: "run" });
           if (step === 4) throw stopped;
         },
       });

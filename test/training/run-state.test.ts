@@ -1,5 +1,6 @@
 /** Checkpoints are read after crashes and full disks: damaged files must not be accepted as weights. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -8,11 +9,15 @@ import { EpalmError } from "../../src/core/errors.js";
 import { openSafetensors, writeSafetensors } from "../../src/formats/safetensors.js";
 import { bytesOf, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import type { Moments } from "../../src/training/adamw.js";
-import { type RunState, readRunState, writeRunState } from "../../src/training/run-state.js";
+import { type Fingerprint, type RunState, readRunState, writeRunState } from "../../src/training/run-state.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 const folder = temporaryFolder();
-const FINGERPRINT = "3f7a";
+const FINGERPRINT: Fingerprint = {
+  config: { epochs: 8, optimizer: { learningRate: 0.1 } },
+  model: "3f7a",
+  data: "90c1",
+};
 
 function tensor(shape: readonly number[], values: readonly number[]): Tensor {
   return { type: "float32", shape, data: Float32Array.from(values) };
@@ -78,7 +83,11 @@ describe("the run state", () => {
     );
     const states = fc.record({
       step: fc.nat(),
-      fingerprint: fc.string(),
+      fingerprint: fc.record({
+        config: fc.dictionary(fc.string(), fc.jsonValue()),
+        model: fc.string(),
+        data: fc.string(),
+      }),
       trained: fc.dictionary(fc.string({ minLength: 1 }), trained, { maxKeys: 4 }),
     });
     const path = join(folder, "any.safetensors");
@@ -102,13 +111,48 @@ describe("the run state", () => {
     assert.equal(readRunState(join(folder, "none.safetensors"), FINGERPRINT), undefined);
   });
 
-  it("is rejected with the name of its file if it belongs to another run", () => {
+  it("is rejected with the name of its file and what differs if it belongs to another run", () => {
     const path = join(folder, "other.safetensors");
     writeRunState(path, state);
-    assert.throws(() => readRunState(path, "3f7b"), {
-      name: "EpalmError",
+    const expected: [Partial<Fingerprint>, string][] = [
+      [
+        { config: { epochs: 9, optimizer: { learningRate: 0.1 }, keep: "best" } },
+        `another config ('epochs' was 8 and is now 9, 'keep' was absent and is now "best")`,
+      ],
+      [
+        { config: { epochs: 8, optimizer: { learningRate: 0.2 } } },
+        "another config ('optimizer.learningRate' was 0.1 and is now 0.2)",
+      ],
+      [{ model: "3f7b" }, "another model"],
+      [{ data: "90c2" }, "other data"],
+      [{ model: "3f7b", data: "90c2" }, "another model and other data"],
+    ];
+    for (const [changes, difference] of expected) {
+      assert.throws(() => readRunState(path, { ...FINGERPRINT, ...changes }), {
+        name: "EpalmError",
+        code: "invalid_option",
+        message: `${path}: belongs to a run with ${difference}; choose another output folder or remove this file`,
+      });
+    }
+  });
+
+  it("is found again if the same settings are listed in another order", () => {
+    const path = join(folder, "order.safetensors");
+    writeRunState(path, state);
+    const config = { optimizer: { learningRate: 0.1 }, skipped: undefined, epochs: 8 };
+    assert.equal(readRunState(path, { ...FINGERPRINT, config })?.step, 120);
+  });
+
+  it("is rejected with the reason if an earlier version wrote it", () => {
+    const path = join(folder, "earlier.safetensors");
+    const [step, fingerprint] = [3, "0c1f"];
+    const sha256 = createHash("sha256")
+      .update(JSON.stringify([step, fingerprint]))
+      .digest("hex");
+    writeSafetensors(path, [], { "epalm.run": JSON.stringify({ step, fingerprint, sha256 }) });
+    assert.throws(() => readRunState(path, FINGERPRINT), {
       code: "invalid_option",
-      message: /other\.safetensors: belongs to a run with another config/,
+      message: /earlier\.safetensors: was written by an earlier version of epalm.*remove this file/,
     });
   });
 

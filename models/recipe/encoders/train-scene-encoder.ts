@@ -6,7 +6,8 @@ import {
   type Classes,
   type EncoderTrainingOptions,
   type ExtraHead,
-  fingerprintOf,
+  type Fingerprint,
+  hashOf,
   initialEncoder,
   type LabelledInputs,
   randomBatches,
@@ -118,14 +119,15 @@ function slotHead({ tables, attributes }: SlotOptions, classes: Classes): ExtraH
   };
 }
 
-/** Hash of what affects the trained weights, except for the inputs and the start themselves. */
-function fingerprintOfRun(options: SceneEncoderOptions): string {
+/** What affects the trained weights, except for the inputs and the start themselves. */
+function fingerprintOfRun(options: SceneEncoderOptions): Fingerprint {
   const { start, output, tests, testEvery, checkpointEvery, threads, training, slots, ...settings } = options;
-  return fingerprintOf([
-    settings,
-    slots && [slots.tables.width, slots.attributes],
-    Array.from(start?.keys() ?? []),
-    training.examples.map(({ labels }) => labels),
-    Array.from(training.patchLabels ?? []),
-  ]);
+  return {
+    config: {
+      ...settings,
+      slots: slots && [slots.tables.width, slots.attributes],
+      start: Array.from(start?.keys() ?? []),
+    },
+    data: hashOf([training.examples.map(({ labels }) => labels), Array.from(training.patchLabels ?? [])]),
+  };
 }

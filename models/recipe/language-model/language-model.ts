@@ -77,7 +77,7 @@ export async function trainLanguageModel({ folder, steps, threads, onStep }: Lan
   const initial = new InitialWeights(initializer());
   const graph = languageModelGraph(config, initial, { ...slotLayers, attributes: attributes.length });
   const checkpoint = join(folder, "checkpoint.safetensors");
-  const fingerprint = `language model of ${attributes.length} aspects, ${steps} steps`;
+  const fingerprint = { config: { attributes: attributes.length, steps } };
   const training = await WeightTraining.open(
     encodeOnnx(graph),
     { weights: initial.tensors, optimizer, state: readRunState(checkpoint, fingerprint) },

@@ -1,5 +1,5 @@
 import { SingleBar } from "cli-progress";
-import { readTrainingConfig, type TrainingPlan, trainModel } from "../../index.js";
+import { readTrainingConfig, type TaskName, type TrainingConfig, type TrainingPlan, trainModel } from "../../index.js";
 import type { CliContext } from "../context.js";
 import { formatScores } from "../output/format-scores.js";
 import { formatCount, formatShare, note, print } from "../output/output.js";
@@ -8,6 +8,7 @@ export interface TrainFlags {
   readonly output?: string;
   readonly blind?: true;
   readonly skipBad?: true;
+  readonly replace?: true;
   readonly json?: true;
 }
 
@@ -21,6 +22,7 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     // A text-only baseline serves only for comparison, so it is not installed in the model folder.
     install: read.install && !flags.blind,
     skipBad: flags.skipBad ?? read.skipBad,
+    replace: flags.replace ?? read.replace,
   };
   const progress = new TrainingProgress();
   try {
@@ -33,14 +35,22 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     });
     progress.stop();
     if (flags.json) {
-      print(JSON.stringify({ adapter: result.adapterFile, report: result.reportFile, scores: result.scores }));
+      const { adapterFile: adapter, lastAdapterFile: last, reportFile: report, epoch, scores } = result;
+      print(JSON.stringify({ adapter, last, report, epoch, scores }));
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
-      if (config.install) print(`to use it: epalm caption FILE -m ${config.model} --adapter ${config.adapter.name}`);
+      if (config.keep === "best") print(`kept    epoch ${result.epoch}: ${formatScores(result.scores)}`);
+      if (config.install) print(usageOf(config, result.tasks));
     }
   } finally {
     progress.stop();
   }
+}
+
+/** How to use the adapter for what it was trained for. */
+function usageOf({ model, adapter }: TrainingConfig, tasks: readonly TaskName[]): string {
+  const commands = { caption: "epalm caption FILE", vqa: "epalm vqa FILE -q QUESTION" } as const;
+  return tasks.map((task) => `to use it: ${commands[task]} -m ${model} --adapter ${adapter.name}`).join("\n");
 }
 
 function tellPlan(plan: TrainingPlan): void {

@@ -5,10 +5,12 @@ import { styleHeadings } from "../output/colours.js";
 
 const examples = `
 docs/training.md lists the keys of the config file. The same command resumes an interrupted run from its last
-checkpoint. The output folder receives adapter.safetensors, log.jsonl (one line per step) and report.html.
+checkpoint. The output folder receives adapter.safetensors, log.jsonl (one line per step) and report.html. The adapter
+is also installed in the model folder; an installed adapter of the same name is replaced only with --replace.
 
 Examples:
   epalm train plants.yaml
+  epalm train plants.yaml --replace
   epalm train plants.yaml --blind --output runs/plants-blind`;
 
 /** `epalm train` trains an adapter. */
@@ -22,6 +24,7 @@ export function addTrainCommand(program: Command, context: CliContext): void {
     .argument("<config>", "config file in YAML or JSON")
     .option("-o, --output <dir>", "output folder, instead of the one in the config file")
     .option("--blind", "text-only baseline: replace the encoder states with zeros")
+    .option("--replace", "replace an installed adapter of the same name")
     .option("--skip-bad", "skip invalid examples and list them")
     .option("--json", "print the result as JSON")
     .addHelpText("after", styleHeadings(examples))

@@ -124,6 +124,12 @@ export const trainingConfigSchema = z.strictObject({
   skipBad: z.boolean().default(false),
   /** Install the trained adapter in the model folder at the end of the run. */
   install: z.boolean().default(true),
+  /** Replace an installed adapter of the same name. */
+  replace: z.boolean().default(false),
+  /** The epoch whose adapter is the result: the last, or as published the one with the best validation score. */
+  keep: z.enum(["last", "best"]).default("last"),
+  /** With `keep: best`: the score. Default: cider for captions, accuracy for answers. */
+  score: z.enum(["cider", "cider-d", "bleu-4", "rouge-l", "accuracy"]).optional(),
   /** Optimizer steps between checkpoints; a killed run loses at most this many. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */

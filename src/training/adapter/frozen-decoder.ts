@@ -17,14 +17,19 @@ import { floats, formatShape, type Shape, sameShape, type TensorSource } from ".
  *
  * @throws invalid_option if the decoder is int4; invalid_model
  */
-export function frozenDecoder({ path, manifest }: ModelFolder, g: GraphBuilder): DecoderBackbone {
+export function frozenDecoder(folder: ModelFolder, g: GraphBuilder): DecoderBackbone {
+  refuseInt4(folder);
+  const { path, manifest } = folder;
   const { decoder } = manifest;
-  if (decoder.precision === "int4") {
-    throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32 for training, got int4`);
-  }
   const graph = readOnnx(join(path, decoder.graph));
   const parameters = new FolderParameterReader(g, new GraphWeights(graph, path));
   return decoderArchitecture(decoder.architecture, path).build(decoder.config, parameters);
+}
+
+/** @throws invalid_option if the decoder is int4, whose weights the training graph cannot contain */
+export function refuseInt4({ path, manifest }: ModelFolder): void {
+  if (manifest.decoder.precision !== "int4") return;
+  throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32 for training, got int4`);
 }
 
 /** In a built graph, joined linears are already one tensor [in, out]. */

@@ -11,7 +11,7 @@ import type { Feeds } from "../../runtime/session.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 import type { StepSize } from "../adamw.js";
 import { fit } from "../fit.js";
-import { readRunState } from "../run-state.js";
+import { type Fingerprint, readRunState } from "../run-state.js";
 import { learningRateShare, type Schedule } from "../schedule.js";
 import { WeightTraining } from "../weight-training.js";
 import type { TrainingConfig } from "./config.js";
@@ -62,7 +62,7 @@ export interface TrainingRun {
   readonly initial: Adapter;
   readonly whitening?: Whitening | undefined;
   /** Identifies the run that a checkpoint belongs to. */
-  readonly fingerprint: string;
+  readonly fingerprint: Fingerprint;
   readonly signal?: AbortSignal | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
   /** Called after each epoch with the current adapter, before the checkpoint is written. */
@@ -70,11 +70,14 @@ export interface TrainingRun {
 }
 
 export const CHECKPOINT_FILE = "checkpoint.safetensors";
+/** The result of a run: with `keep: best`, the adapter of the best epoch so far. */
 export const ADAPTER_FILE = "adapter.safetensors";
+/** The adapter of the last epoch, if `ADAPTER_FILE` contains another one. */
+export const LAST_ADAPTER_FILE = "adapter-last.safetensors";
 
 /**
- * Trains an adapter and writes it to the output folder. An interrupted run resumes from its last checkpoint and ends
- * with the same weights, bit for bit, as an uninterrupted one.
+ * Trains an adapter and writes it to the output folder, as `LAST_ADAPTER_FILE` with `keep: best`. An interrupted run
+ * resumes from its last checkpoint and ends with the same weights, bit for bit, as an uninterrupted one.
  *
  * @throws invalid_option if the checkpoint belongs to another run; invalid_checkpoint; diverged; aborted
  */
@@ -95,7 +98,7 @@ export async function train(run: TrainingRun): Promise<Adapter> {
   };
   try {
     await runSteps(run, training, adapter, () => training.save(checkpoint, fingerprint));
-    writeAdapter(join(config.output, ADAPTER_FILE), adapter());
+    writeAdapter(join(config.output, config.keep === "best" ? LAST_ADAPTER_FILE : ADAPTER_FILE), adapter());
     return adapter();
   } finally {
     await training.close();

@@ -1,34 +1,41 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
-import { readAdapter } from "../../adapter/adapter-file.js";
+import { readAdapter, writeAdapter } from "../../adapter/adapter-file.js";
 import { at } from "../../core/at.js";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
+import { whileLocked } from "../../core/lock-path.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
 import { thumbnail } from "../../media/decode/image/thumbnail.js";
 import { encoderOf, modalitiesOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";
-import type { TaskName } from "../../model/manifest.js";
+import { readManifest, type TaskName } from "../../model/manifest.js";
 import { adapterWidths, backbonesOf, checkFits, type ModelFolder, openModelFolder } from "../../model/model-folder.js";
 import { load, type Model } from "../../pipeline.js";
 import { elementCount } from "../../tensor/tensor.js";
 import { loadTokenizer } from "../../tokenizer/tokenizer.js";
 import { refuseBadExamples } from "../data/bad-examples.js";
+import { contentHashes } from "../data/content-hashes.js";
 import { EncoderStates, type View } from "../data/encoder-states.js";
-import type { BadExample, Example } from "../data/example.js";
+import type { BadExample } from "../data/example.js";
 import { type DataSet, type ReadOptions, readDataSet } from "../data/read-data-set.js";
 import { TrainingBatches, viewsOf } from "../data/training-batches.js";
-import { type TrainingExample, trainingTexts } from "../data/training-texts.js";
+import type { TrainingData } from "../data/training-data.js";
+import { trainingTexts } from "../data/training-texts.js";
 import { type ReportSample, renderTrainingReport } from "../report/training-report.js";
-import { fingerprintOf, readRunState } from "../run-state.js";
+import { type Fingerprint, readRunState } from "../run-state.js";
 import type { TrainingConfig } from "./config.js";
 import type { Prediction } from "./evaluate.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
+import { refuseInt4 } from "./frozen-decoder.js";
 import { initialAdapter } from "./initial-adapter.js";
+import { bestEpoch, keptScore } from "./kept-epoch.js";
+import { refuseReplacing } from "./refuse-replacing.js";
+import { fingerprintOfRun } from "./run-fingerprint.js";
 import { RunLog } from "./run-log.js";
-import { ADAPTER_FILE, CHECKPOINT_FILE, type StepReport, train } from "./train-adapter.js";
+import { ADAPTER_FILE, CHECKPOINT_FILE, LAST_ADAPTER_FILE, type StepReport, train } from "./train-adapter.js";
 import { Whitening } from "./whitening.js";
 
 export const LOG_FILE = "log.jsonl";
@@ -65,21 +72,29 @@ export interface TrainHooks {
   readonly onEpoch?: ((epoch: number, scores: Readonly<Record<string, number>>) => void) | undefined;
 }
 
-/** The trained adapter, the files of the run and the scores of its last epoch. */
+/** The trained adapter, the files of the run and the scores of the epoch that was kept. */
 export interface TrainingResult {
   readonly adapter: Adapter;
   readonly adapterFile: string;
+  /** The adapter of the last epoch, with `keep: best`. */
+  readonly lastAdapterFile?: string | undefined;
   readonly reportFile: string;
-  /** Scores after the last epoch; empty without a validation set. */
+  /** The tasks that the adapter was trained for. */
+  readonly tasks: readonly TaskName[];
+  /** The epoch that was kept, counted from 1: the last, or with `keep: best` the one with the best score. */
+  readonly epoch: number;
+  /** Scores after this epoch; empty without a validation set. */
   readonly scores: Readonly<Record<string, number>>;
 }
 
 /**
  * Trains an adapter for a model folder according to a config: reads and checks all data, computes the encoder states
  * once, trains, evaluates after each epoch, writes log, report and adapter, and installs the adapter in the model
- * folder. If started again with the same config, it resumes from the last checkpoint and ends with the same weights.
+ * folder. If started again with the same config, it resumes from the last checkpoint and ends with the same weights,
+ * even if its folders have moved.
  *
- * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, diverged, aborted
+ * @throws invalid_data, invalid_option, invalid_model, invalid_adapter, not_found, diverged, aborted; in_use if another
+ * process trains in the output folder
  *
  * @example
  * ```ts
@@ -90,11 +105,18 @@ export interface TrainingResult {
  * ```
  */
 export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
+  return whileLocked(config.output, () => trainAlone(config, hooks));
+}
+
+async function trainAlone(config: TrainingConfig, hooks: TrainHooks): Promise<TrainingResult> {
   const folder = await openModelFolder(config.model);
+  refuseInt4(folder);
+  await refuseReplacing(config, folder);
   const data = await readData(config, folder, hooks.signal);
   const { modality } = data;
   const initial = await startingAdapter(config, folder, modality);
-  const fingerprint = fingerprintOfRun(config, folder, data);
+  const contents = await contentHashes(mediaOf(config, data), hooks.signal);
+  const fingerprint = await fingerprintOfRun(config, folder, data, contents);
   mkdirSync(config.output, { recursive: true });
   const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
   const plan = planOf(folder, data, initial, resumedFrom);
@@ -104,6 +126,7 @@ export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {})
     cache: config.cache ?? join(config.output, "states"),
     mirror: config.mirror,
     seed: config.seed,
+    contents,
   });
   if (config.blind) return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
   const views = viewsOf(data.training, config.augmentations);
@@ -125,12 +148,11 @@ async function sampleOfStates(states: EncoderStates, views: readonly View[]): Pr
   return Promise.all(chosen.map((view) => states.read(view)));
 }
 
-interface TrainingData {
-  /** Modality of all media. */
-  readonly modality: Modality;
-  readonly training: readonly TrainingExample[];
-  readonly validation: readonly Example[];
-  readonly skipped: readonly BadExample[];
+/** The media that affect the resulting adapter. */
+function mediaOf({ blind, keep }: TrainingConfig, { training, validation }: TrainingData): string[] {
+  if (blind) return [];
+  const examples = [...training.map(({ example }) => example), ...(keep === "best" ? validation : [])];
+  return examples.map(({ media }) => media.path);
 }
 
 async function readData(
@@ -146,13 +168,16 @@ async function readData(
   const validation: DataSet = config.data.validation
     ? await readDataSet(config.data.validation, { ...options, modalities: [modality] })
     : { examples: [], skipped: [] };
+  const scored = validation.examples.slice(0, config.validationExamples);
+  const score = keptScore(config, scored);
   const tokenizer = loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
   const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
   refuseBadExamples(config.data.train.path, good.length, bad, options);
   return {
     modality,
     training: good,
-    validation: validation.examples.slice(0, config.validationExamples),
+    validation: scored,
+    score,
     skipped: [...train.skipped, ...bad, ...validation.skipped],
   };
 }
@@ -181,21 +206,6 @@ async function startingAdapter(config: TrainingConfig, folder: ModelFolder, moda
       : await readAdapter(initial, settings);
   checkFits(adapter, backbones, initial ?? "adapter");
   return adapter;
-}
-
-/** Hash of every input that affects the trained weights. */
-function fingerprintOfRun(
-  config: TrainingConfig,
-  { manifest }: ModelFolder,
-  { training, modality }: TrainingData,
-): string {
-  const { output, cache, model, checkpointEvery, install, validationExamples, data, ...settings } = config;
-  const { decoder, tasks } = manifest;
-  // The encoder includes the modality, which is optional in the config.
-  const encoder = encoderOf(manifest, modality);
-  const adapter = { ...config.adapter, modality: undefined };
-  const rows = training.map(({ example, texts }) => [example.media.path, texts.map(({ tokens }) => tokens)]);
-  return fingerprintOf([{ ...settings, adapter }, encoder, decoder, tasks, rows]);
 }
 
 function planOf(
@@ -234,11 +244,11 @@ class Run {
     private readonly initial: Adapter,
     private readonly states: EncoderStates,
     private readonly plan: TrainingPlan,
-    private readonly fingerprint: string,
+    private readonly fingerprint: Fingerprint,
     private readonly hooks: TrainHooks,
     private readonly whitening?: Whitening,
   ) {
-    this.#log = new RunLog(join(config.output, LOG_FILE), plan.resumedFrom);
+    this.#log = new RunLog(this.#file(LOG_FILE), plan.resumedFrom);
   }
 
   async run(): Promise<TrainingResult> {
@@ -253,7 +263,7 @@ class Run {
       statesShape: [depth, width],
     });
     try {
-      const adapter = await train({
+      const last = await train({
         config,
         model: folder,
         modality,
@@ -268,17 +278,39 @@ class Run {
         },
         onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
       });
-      if (config.install) await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), modality);
-      await this.#report();
+      // With the settings in the same order, so that the installed file and that of the run have the same bytes.
+      const adapter =
+        this.data.score === undefined
+          ? last
+          : { ...last, tensors: (await readAdapter(this.#file(ADAPTER_FILE))).tensors };
+      await this.#install(adapter);
+      // The report of a run that had already ended is kept, because its examples are not computed again.
+      if (!existsSync(this.#file(REPORT_FILE))) await this.#report();
+      const kept = this.#keptEpoch();
       return {
         adapter,
-        adapterFile: join(config.output, ADAPTER_FILE),
-        reportFile: join(config.output, REPORT_FILE),
-        scores: this.#epochs().at(-1)?.scores ?? {},
+        adapterFile: this.#file(ADAPTER_FILE),
+        lastAdapterFile: this.data.score === undefined ? undefined : this.#file(LAST_ADAPTER_FILE),
+        reportFile: this.#file(REPORT_FILE),
+        tasks: this.#tasks(),
+        epoch: kept?.epoch ?? config.epochs,
+        scores: kept?.scores ?? {},
       };
     } finally {
       await (await this.#model)?.close();
     }
+  }
+
+  #file(name: string): string {
+    return join(this.config.output, name);
+  }
+
+  async #install(adapter: Adapter): Promise<void> {
+    const { config, folder } = this;
+    if (!config.install) return;
+    // Another adapter of this name may have been installed during the training.
+    await refuseReplacing(config, { ...folder, manifest: readManifest(folder.path) });
+    await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), this.data.modality);
   }
 
   /** Random weights are used for whitened states as they are; the weights of a file must be converted. */
@@ -296,9 +328,23 @@ class Run {
     const evaluation = await this.#evaluate(adapter);
     const scores = evaluation ? namedScores(evaluation.scores) : {};
     this.#samples = evaluation?.predictions.slice(0, SAMPLES) ?? [];
+    this.#keepIfBest(adapter, scores);
     this.#log.add({ kind: "epoch", step: this.#log.lines.at(-1)?.step ?? 0, epoch, scores });
     await this.#report();
     this.hooks.onEpoch?.(epoch, scores);
+  }
+
+  /** Written before the epoch is logged, so that the file always exists for the best logged epoch. */
+  #keepIfBest(adapter: Adapter, scores: Readonly<Record<string, number>>): void {
+    const { score } = this.data;
+    if (score === undefined) return;
+    const now = { scores };
+    if (bestEpoch([...this.#epochs(), now], score) === now) writeAdapter(this.#file(ADAPTER_FILE), adapter);
+  }
+
+  #keptEpoch() {
+    const { score } = this.data;
+    return score === undefined ? this.#epochs().at(-1) : bestEpoch(this.#epochs(), score);
   }
 
   async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
@@ -333,13 +379,18 @@ class Run {
         ["frozen parameters", String(plan.frozenParameters)],
         ["text-only baseline", config.blind ? "yes" : "no"],
         ["seed", String(config.seed)],
+        ["kept epoch", keptEpochText(this.#keptEpoch(), this.data.score)],
       ],
       steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
       epochs: this.#epochs(),
       samples: await Promise.all(this.#samples.map(sampleOf)),
     });
-    writeAtomically(join(config.output, REPORT_FILE), html);
+    writeAtomically(this.#file(REPORT_FILE), html);
   }
+}
+
+function keptEpochText(kept: { readonly epoch: number } | undefined, score: string | undefined): string {
+  return score === undefined ? "last" : `${kept?.epoch ?? "none"}, with the best ${score}`;
 }
 
 async function sampleOf(prediction: Prediction): Promise<ReportSample> {

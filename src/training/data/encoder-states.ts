@@ -30,6 +30,8 @@ export interface StatesOptions {
   readonly mirror: boolean;
   /** Seed of the augmentations. */
   readonly seed: number;
+  /** SHA-256 of media that is already known, by path; others are added. */
+  readonly contents?: Map<string, string> | undefined;
 }
 
 /**
@@ -41,12 +43,13 @@ export class EncoderStates {
   readonly #encoder: EncoderManifest;
   readonly #options: StatesOptions;
   readonly #encoderKey: string;
-  readonly #contentKeys = new Map<string, string>();
+  readonly #contentKeys: Map<string, string>;
   readonly #bytes: number;
 
   constructor(folder: ModelFolder, options: StatesOptions) {
     this.#folder = folder;
     this.#options = options;
+    this.#contentKeys = options.contents ?? new Map();
     const { files } = folder.manifest;
     const encoder = encoderOf(folder.manifest, options.modality);
     this.#encoder = encoder;

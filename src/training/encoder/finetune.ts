@@ -7,10 +7,11 @@ import { JsonLinesLog } from "../../core/json-lines-log.js";
 import { randomStreams } from "../../core/random.js";
 import { imagenetPreprocessorConfig } from "../../preprocessing/image-preprocessing.js";
 import { floats } from "../../tensor/tensor.js";
+import { contentHashes } from "../data/content-hashes.js";
 import { type ImageBatch, ImageBatches } from "../data/image-batches.js";
 import type { LabelledBatch } from "../data/labelled-batches.js";
 import type { LabelledImage } from "../data/labelled-images.js";
-import { fingerprintOf } from "../run-state.js";
+import { type Fingerprint, hashOf } from "../run-state.js";
 import { type Classes, isHead, trainingClasses } from "./attributes.js";
 import type { EncoderFolder } from "./encoder-folder.js";
 import { maeInitializer } from "./initial-mae.js";
@@ -124,7 +125,7 @@ export async function finetune(
       testEvery: perEpoch,
       retest: true,
       checkpointEvery: perEpoch,
-      fingerprint: fingerprintOfRun(encoder, config, options),
+      fingerprint: await fingerprintOfRun(encoder, config, options, signal),
     },
     {
       signal,
@@ -211,8 +212,20 @@ export function untrained({ config, tensors }: EncoderFolder, seed: number): Enc
   };
 }
 
-/** Hash of every input that affects the trained weights, including the encoder. */
-function fingerprintOfRun({ tensors }: EncoderFolder, config: VitConfig, options: FinetuneOptions): string {
-  const { output, test, threads, ...settings } = options;
-  return fingerprintOf([settings, config], tensors);
+async function fingerprintOfRun(
+  { tensors }: EncoderFolder,
+  config: VitConfig,
+  options: FinetuneOptions,
+  signal: AbortSignal | undefined,
+): Promise<Fingerprint> {
+  const { output, training, test, threads, ...settings } = options;
+  const contents = await contentHashes(
+    training.map(({ path }) => path),
+    signal,
+  );
+  return {
+    config: settings,
+    model: hashOf(config, tensors),
+    data: hashOf(training.map(({ path, ...labelled }) => [contents.get(path), labelled])),
+  };
 }

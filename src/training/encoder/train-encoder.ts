@@ -3,13 +3,14 @@ import { join } from "node:path";
 import { encoderInputs } from "../../backbones/encoder-graph.js";
 import { weightsInMemory } from "../../backbones/weights-in-memory.js";
 import { pickEntries } from "../../core/at.js";
+import { whileLocked } from "../../core/lock-path.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
 import type { Feeds } from "../../runtime/session.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 import type { StepSize } from "../adamw.js";
 import type { LabelledBatch } from "../data/labelled-batches.js";
 import { fit } from "../fit.js";
-import { readRunState, readTrainedWeights } from "../run-state.js";
+import { type Fingerprint, readRunState, readTrainedWeights } from "../run-state.js";
 import { learningRateShare } from "../schedule.js";
 import { WeightTraining } from "../weight-training.js";
 import { countRight, initialHeads, isHead, labelFeeds } from "./attributes.js";
@@ -41,8 +42,8 @@ export interface EncoderTrainingOptions extends ClassifierOptions, EncoderOptimi
   readonly checkpointEvery: number;
   /** Seed of the heads' initial weights. */
   readonly seed: number;
-  /** Hash of every input that affects the trained weights. */
-  readonly fingerprint: string;
+  /** Everything that affects the trained weights. */
+  readonly fingerprint: Fingerprint;
   readonly threads?: number | undefined;
 }
 
@@ -86,7 +87,8 @@ const CHECKPOINT_FILE = "checkpoint.safetensors";
  * attribute on the normed [CLS] state of the last block, and one per attribute of patches on the normed patches. Writes
  * a folder that `epalm build` takes, and resumes from its checkpoint. Returns the latest accuracies of each test.
  *
- * @throws invalid_option if the checkpoint belongs to another run; diverged; aborted
+ * @throws invalid_option if the checkpoint belongs to another run; in_use if another process trains in the folder;
+ * diverged; aborted
  *
  * @example
  * ```ts
@@ -96,9 +98,16 @@ const CHECKPOINT_FILE = "checkpoint.safetensors";
  * console.log(accuracies.get("test")?.get("colour"));
  * ```
  */
-export async function trainEncoder(
+export function trainEncoder(
   options: EncoderTrainingOptions,
   hooks: EncoderTrainingHooks = {},
+): Promise<ReadonlyMap<string, Accuracies>> {
+  return whileLocked(options.output, () => trainAlone(options, hooks));
+}
+
+async function trainAlone(
+  options: EncoderTrainingOptions,
+  hooks: EncoderTrainingHooks,
 ): Promise<ReadonlyMap<string, Accuracies>> {
   const { output, steps, testEvery, checkpointEvery } = options;
   mkdirSync(output, { recursive: true });

@@ -36,9 +36,39 @@ describe("epalm train and epalm eval", () => {
     assert.match(stderr, /trained: [\d,]+ of [\d,]+ parameters, [\d.]+ %/);
     assert.match(stderr, /epoch 2: CIDEr/);
     assert.match(stdout, /report {2}.*report\.html/);
+    const hint = `-m ${at("model")} --adapter mine`;
+    assert.ok(
+      stdout.endsWith(`to use it: epalm caption FILE ${hint}\nto use it: epalm vqa FILE -q QUESTION ${hint}\n`),
+      stdout,
+    );
     assert.ok(existsSync(at("run/report.html")));
     const answer = await epalm(["caption", at("red.png"), "-m", at("model"), "--adapter", "mine"]);
     assert.equal(answer.code, 0, answer.stderr);
+  });
+
+  it("names the task of the adapter in its last line, and repeats the result of a finished run", async () => {
+    for (const [task, command] of [
+      ["vqa", "vqa FILE -q QUESTION"],
+      ["caption", "caption FILE"],
+    ] as const) {
+      writeFileSync(at("task.json"), JSON.stringify({ ...settings, adapter: { ...settings.adapter, tasks: [task] } }));
+      const { code, stdout, stderr } = await epalm(["train", at("task.json")]);
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stderr, /epoch/);
+      assert.equal(stdout.trimEnd().split("\n").at(-1), `to use it: epalm ${command} -m ${at("model")} --adapter mine`);
+    }
+  });
+
+  it("replaces an installed adapter only on request, and says which epoch was kept", async () => {
+    const kept = { ...settings, output: "kept", seed: 3, keep: "best", score: "accuracy" };
+    writeFileSync(at("kept.json"), JSON.stringify(kept));
+    const refused = await epalm(["train", at("kept.json")]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /already has an adapter 'mine': choose another name, or set 'replace: true'\n$/);
+    const { code, stdout, stderr } = await epalm(["train", at("kept.json"), "--replace"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^kept {4}epoch [12]: .*VQA accuracy/m);
+    assert.ok(existsSync(at("kept/adapter-last.safetensors")));
   });
 
   it("scores a data set, also as a text-only baseline, and writes predictions", async () => {
@@ -67,7 +97,7 @@ describe("epalm train and epalm eval", () => {
     writeFileSync(at("bad.jsonl"), '{"image": "red.png", "caption": "x"}\n{"image": "gone.png", "caption": "x"}\n');
     writeFileSync(
       at("bad.json"),
-      JSON.stringify({ ...settings, output: "bad", data: { train: { path: "bad.jsonl" } } }),
+      JSON.stringify({ ...settings, output: "bad", install: false, data: { train: { path: "bad.jsonl" } } }),
     );
     const bad = await epalm(["train", at("bad.json")]);
     assert.notEqual(bad.code, 0);

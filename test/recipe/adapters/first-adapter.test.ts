@@ -74,7 +74,7 @@ describe("the initial adapter", async () => {
   mkdirSync(languageModel);
   writeRunState(join(languageModel, "checkpoint.safetensors"), {
     step: 1,
-    fingerprint: "",
+    fingerprint: { config: {} },
     weights: new Map([
       ["embed_tokens.weight", table(vocabulary, width)],
       [ATTRIBUTES, table(attributes.length, width)],

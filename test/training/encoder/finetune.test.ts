@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -112,6 +112,24 @@ describe("fine-tuning", () => {
   it("returns the same result when started again, without any training", async () => {
     const accuracies = await finetune(encoder(), options("whole"), { onStep: () => assert.fail("a step") });
     assert.deepEqual(Object.fromEntries(accuracies), { label: 1 });
+  });
+
+  it("recognises its images in another folder, and rejects one that has changed", async () => {
+    cpSync(at("training"), at("moved"), { recursive: true });
+    const moved = options("whole", { training: await readLabelledImages([at("moved")]) });
+    await finetune(encoder(), moved, { onStep: () => assert.fail("a step") });
+    await drawColour(at("moved", "red", "2.png"), "blue", 2);
+    const others = [
+      [moved, "other data"],
+      [options("whole", { seed: 4 }), "another config ('seed' was 0 and is now 4)"],
+    ] as const;
+    for (const [other, difference] of others) {
+      await assert.rejects(finetune(encoder(), other), {
+        code: "invalid_option",
+        message: `${at("whole", "checkpoint.safetensors")}: belongs to a run with ${difference}; choose another output folder or remove this file`,
+      });
+    }
+    await assert.rejects(finetune(encoder(1), options("whole")), { message: /with another model;/ });
   });
 
   for (const [trainedBlocks, changing] of [

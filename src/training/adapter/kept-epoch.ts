@@ -1,0 +1,54 @@
+import { unexpected } from "../../core/errors.js";
+import type { Example } from "../data/example.js";
+import type { TrainingConfig } from "./config.js";
+
+/** The scores by which `keep: best` can choose, with their names in the log. Higher is better. */
+const scoreNames = {
+  cider: "CIDEr",
+  "cider-d": "CIDEr-D",
+  "bleu-4": "BLEU-4",
+  "rouge-l": "ROUGE-L",
+  accuracy: "VQA accuracy",
+} as const;
+
+type Score = NonNullable<TrainingConfig["score"]>;
+
+/** The scores of each task; the first one is the default. */
+const scoresOf = {
+  caption: ["cider", "cider-d", "bleu-4", "rouge-l"],
+  vqa: ["accuracy"],
+} as const satisfies Record<Example["kind"], readonly [Score, ...Score[]]>;
+
+/**
+ * The name, in the log, of the score by which the best epoch is chosen; undefined if the last epoch is kept.
+ *
+ * @throws invalid_option if the validation set does not have the score
+ */
+export function keptScore({ keep, score }: TrainingConfig, validation: readonly Example[]): string | undefined {
+  if (keep === "last") {
+    if (score === undefined) return undefined;
+    throw unexpected("invalid_option", "score", "'keep: best' with it", "'keep: last'");
+  }
+  const [task, ...others] = new Set(validation.map(({ kind }) => kind));
+  if (task === undefined) {
+    throw unexpected("invalid_option", "keep", "'data.validation' with 'best'", "no validation examples");
+  }
+  const known: Score[] = [task, ...others].flatMap((one) => [...scoresOf[one]]);
+  if (score === undefined && others.length > 0) {
+    throw unexpected("invalid_option", "score", `one of ${known.join(", ")} for captions and answers`, "nothing");
+  }
+  const chosen = score ?? scoresOf[task][0];
+  if (known.includes(chosen)) return scoreNames[chosen];
+  throw unexpected("invalid_option", "score", `${known.join(" or ")} for this validation set`, chosen);
+}
+
+/** The first of the epochs with the highest score; undefined without epochs. */
+export function bestEpoch<T extends { readonly scores: Readonly<Record<string, number>> }>(
+  epochs: readonly T[],
+  score: string,
+): T | undefined {
+  const scoreOf = ({ scores }: T) => scores[score] ?? Number.NEGATIVE_INFINITY;
+  return epochs.reduce<T | undefined>((best, epoch) => {
+    return best === undefined || scoreOf(epoch) > scoreOf(best) ? epoch : best;
+  }, undefined);
+}
