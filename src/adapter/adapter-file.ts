@@ -2,6 +2,7 @@ import { z } from "zod";
 import { EpalmError, messageOf } from "../core/errors.js";
 import { firstIssue, issuesOf, safeParse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
+import { unsupportedTensor } from "../formats/invalid-checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
 import { writeSafetensors } from "../formats/safetensors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
@@ -62,6 +63,7 @@ export type GivenSettings = Partial<
 export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {
   const checkpoint = await openCheckpoint(path);
   try {
+    for (const unsupported of checkpoint.unsupported ?? []) throw unsupportedTensor(checkpoint.path, ...unsupported);
     const tensors = new Map<string, Tensor>();
     for (const [name, source] of checkpoint.tensors) {
       tensors.set(name, {

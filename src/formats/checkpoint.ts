@@ -7,6 +7,8 @@ export interface Checkpoint {
   readonly path: string;
   /** In the file's order; `read` loads the bytes of that tensor only. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  /** Tensors that cannot be read, by name, with the kind of tensor: `a sparse tensor`. Only torch files have some. */
+  readonly unsupported?: ReadonlyMap<string, string>;
   /** `__metadata__` of safetensors; empty for other formats. */
   readonly metadata: Readonly<Record<string, string>>;
   /** For torch files, the whole unpickled object, including values beside the tensors (`config`, `epoch`). */

@@ -10,6 +10,11 @@ export function invalidCheckpoint(path: string, cause: unknown): EpalmError {
   return new EpalmError("invalid_checkpoint", `${path}: ${short}`, cause instanceof Error ? { cause } : {});
 }
 
+/** The error for a tensor of a torch file that is needed but cannot be read. @param kind such as `a sparse tensor` */
+export function unsupportedTensor(path: string, name: string, kind: string): EpalmError {
+  return invalidCheckpoint(path, `tensor ${name} is ${kind}, which is not supported`);
+}
+
 /**
  * The same error with the file's path in front. An error that is not an `EpalmError` is a bug and is returned as it
  * is.

@@ -35,12 +35,19 @@ export async function openSharded(indexPath: string): Promise<Checkpoint> {
       shards.set(name, await openShard(shardPath(indexPath, name)));
     }
     const tensors = new Map<string, TensorSource>();
+    const unsupported = new Map<string, string>();
     for (const [name, shardName] of weightMap) {
-      const source = shards.get(shardName)?.tensors.get(name);
+      const shard = shards.get(shardName);
+      const kind = shard?.unsupported?.get(name);
+      if (kind !== undefined) {
+        unsupported.set(name, kind);
+        continue;
+      }
+      const source = shard?.tensors.get(name);
       if (!source) throw invalidCheckpoint(indexPath, `tensor ${name} is not in its shard ${shardName}`);
       tensors.set(name, source);
     }
-    return { path: indexPath, tensors, metadata: {}, close };
+    return { path: indexPath, tensors, unsupported, metadata: {}, close };
   } catch (error) {
     close();
     throw error;

@@ -5,10 +5,10 @@
 import { EpalmError } from "../core/errors.js";
 import type { TensorSource } from "../tensor/tensor.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { invalidCheckpoint, namingFile } from "./invalid-checkpoint.js";
-import { type PickleKey, type PickleValue, unpickle } from "./pickle.js";
+import { invalidCheckpoint, namingFile, unsupportedTensor } from "./invalid-checkpoint.js";
+import { PickleObject, type PickleValue, unpickle } from "./pickle.js";
 import { RandomAccessFile } from "./random-access-file.js";
-import { torchDialect } from "./torch-classes.js";
+import { torchDialect, UnsupportedTensor } from "./torch-classes.js";
 import { readZipRecords, type ZipRecord } from "./zip-records.js";
 
 /** The pickle refers to tensors but does not contain them; published pickles have at most a few MB. */
@@ -38,7 +38,7 @@ export function torchFormat(start: Uint8Array): TorchFormat {
  * Opens a torch file without running any code in it. `tensors` contains the dict of tensors at the top level or under
  * one of `STATE_DICT_KEYS`, with unchanged names; `root` contains everything else.
  *
- * @throws `not_found`; `invalid_checkpoint`, naming the file, the cause and any class that is not allowed
+ * @throws `not_found`; `invalid_checkpoint`, naming the file, the cause and any hostile function
  */
 export async function openTorchFile(path: string): Promise<Checkpoint> {
   const file = new RandomAccessFile(path);
@@ -46,7 +46,7 @@ export async function openTorchFile(path: string): Promise<Checkpoint> {
     refuseOtherFormats(file);
     const records = await readZipRecords(file);
     const root = readRoot(records);
-    return { path, tensors: findTensors(root), metadata: {}, root, close: () => file.close() };
+    return { path, ...findTensors(path, root), metadata: {}, root, close: () => file.close() };
   } catch (error) {
     file.close();
     throw namingFile(path, error);
@@ -90,25 +90,38 @@ function readBounded(record: ZipRecord, maxBytes: number): Uint8Array {
   return record.read();
 }
 
-function findTensors(root: PickleValue): ReadonlyMap<string, TensorSource> {
+type StateDict = Pick<Checkpoint, "tensors"> & Required<Pick<Checkpoint, "unsupported">>;
+
+function findTensors(path: string, root: PickleValue): StateDict {
   if (!(root instanceof Map)) throw damaged("contains no dict of tensors");
   for (const candidate of [...STATE_DICT_KEYS.map((key) => root.get(key)), root]) {
-    const tensors = candidate instanceof Map ? tensorsOf(candidate) : new Map();
-    if (tensors.size > 0) return tensors;
+    if (!(candidate instanceof Map)) continue;
+    const found = tensorsOf(candidate);
+    if (found.tensors.size > 0) return found;
+    for (const unsupported of found.unsupported) throw unsupportedTensor(path, ...unsupported);
   }
-  const keys = [...root.keys()].slice(0, 10).join(", ");
+  if (root instanceof PickleObject)
+    throw damaged(`contains an object of ${root.className} instead of a dict of tensors`);
+  const keys = [...root.keys()].slice(0, 10).map(keyName).join(", ");
   throw damaged(
     `contains no tensors at the top level or under ${STATE_DICT_KEYS.join(", ")}; found ${keys || "no keys"}`,
   );
 }
 
+function keyName(key: PickleValue): string {
+  return typeof key === "object" && key !== null ? "a key that is not a string" : String(key);
+}
+
 /** The tensors of a state dict. `_extra_state` and other values that are not tensors remain only in `root`. */
-function tensorsOf(dict: ReadonlyMap<PickleKey, PickleValue>): Map<string, TensorSource> {
+function tensorsOf(dict: ReadonlyMap<PickleValue, PickleValue>): StateDict {
   const tensors = new Map<string, TensorSource>();
+  const unsupported = new Map<string, string>();
   for (const [name, value] of dict) {
-    if (typeof name === "string" && isTensor(value)) tensors.set(name, value);
+    if (typeof name !== "string") continue;
+    if (isTensor(value)) tensors.set(name, value);
+    else if (value instanceof UnsupportedTensor) unsupported.set(name, value.kind);
   }
-  return tensors;
+  return { tensors, unsupported };
 }
 
 function isTensor(value: PickleValue): value is TensorSource {

@@ -32,6 +32,11 @@ export class TorchStorage {
     this.#record = record;
   }
 
+  /** The same bytes as elements of another type. @throws `invalid_checkpoint` if their number is not divisible */
+  as(type: ElementType): TorchStorage {
+    return new TorchStorage(type, (this.length * elementSize[this.type]) / elementSize[type], this.#record);
+  }
+
   /**
    * A tensor in this storage; offset and strides count elements. Tensors that are not row-major are gathered when
    * they are read.

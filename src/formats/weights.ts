@@ -2,7 +2,7 @@ import { EpalmError } from "../core/errors.js";
 import { float32Source } from "../tensor/float-conversion.js";
 import { type ElementType, formatShape, type Shape, sameShape, type TensorSource } from "../tensor/tensor.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { invalidCheckpoint } from "./invalid-checkpoint.js";
+import { invalidCheckpoint, unsupportedTensor } from "./invalid-checkpoint.js";
 
 export interface WeightsOptions {
   /** Prefix to remove from the names that begin with it. Default: none. */
@@ -14,7 +14,8 @@ export interface WeightsOptions {
 /** A tensor and its name in the file. */
 interface NamedSource {
   readonly fileName: string;
-  readonly source: TensorSource;
+  /** For a tensor that cannot be read, the kind of tensor. */
+  readonly source: TensorSource | { readonly kind: string };
 }
 
 const floatTypes: ReadonlySet<ElementType> = new Set(["float64", "float32", "float16", "bfloat16"]);
@@ -39,7 +40,8 @@ export class Weights {
   }
 
   shapeOf(name: string): Shape | undefined {
-    return this.#sources.get(name)?.source.shape;
+    const source = this.#sources.get(name)?.source;
+    return source && "shape" in source ? source.shape : undefined;
   }
 
   names(): Iterable<string> {
@@ -62,6 +64,7 @@ export class Weights {
     const found = this.#sources.get(name);
     if (!found) return undefined;
     const { fileName, source } = found;
+    if ("kind" in source) throw unsupportedTensor(this.#path, fileName, source.kind);
     if (!sameShape(source.shape, shape)) {
       throw invalidCheckpoint(
         this.#path,
@@ -96,7 +99,8 @@ function renamedSources(
   { prefix = "", rename = (name) => name }: WeightsOptions,
 ): ReadonlyMap<string, NamedSource> {
   const sources = new Map<string, NamedSource>();
-  for (const [fileName, source] of checkpoint.tensors) {
+  const unsupported = Array.from(checkpoint.unsupported ?? [], ([name, kind]) => [name, { kind }] as const);
+  for (const [fileName, source] of [...checkpoint.tensors, ...unsupported]) {
     const name = rename(fileName.startsWith(prefix) ? fileName.slice(prefix.length) : fileName);
     if (name === undefined) continue;
     const other = sources.get(name);

@@ -8,7 +8,7 @@ import { openCheckpoint } from "../../formats/open-checkpoint.js";
 import { STATE_DICT_KEYS } from "../../formats/torch-file.js";
 import { readJson } from "../../model/source-folder.js";
 import { type ElementType, elementCount, elementSize } from "../../tensor/tensor.js";
-import { type Json, pickleToJson } from "./pickle-to-json.js";
+import { type Json, pickleToJson, type SkippedObject, skippedObjects } from "./pickle-to-json.js";
 
 /** The contents of a checkpoint, as `epalm inspect --json` prints them. */
 export interface CheckpointDescription {
@@ -30,6 +30,8 @@ export interface CheckpointDescription {
   readonly config: Readonly<Record<string, unknown>> | undefined;
   /** Contents of a torch file other than its tensors. */
   readonly contents: Json | undefined;
+  /** Objects of a torch file that were neither interpreted nor run, and tensors of kinds that cannot be read. */
+  readonly skipped: readonly SkippedObject[];
   /** Settings of an adapter, or the reason why they are incomplete. */
   readonly adapter: { readonly settings: AdapterSettings } | { readonly problem: string } | undefined;
 }
@@ -51,6 +53,7 @@ export async function describeCheckpoint(path: string): Promise<CheckpointDescri
       metadata: checkpoint.metadata,
       config: statSync(path).isDirectory() ? readJson(join(path, "config.json")) : undefined,
       contents: contentsOf(checkpoint),
+      skipped: checkpoint.root === undefined ? [] : skippedObjects(checkpoint.root),
       adapter: await describeAdapter(checkpoint),
     };
   } finally {
