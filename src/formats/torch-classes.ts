@@ -1,4 +1,4 @@
-/** The classes and functions in the pickle of a torch file that create tensors and containers, and their replacements. */
+/** The classes and functions in the pickle of a torch file that create tensors and containers, with replacements. */
 import { EpalmError } from "../core/errors.js";
 import type { ElementType } from "../tensor/tensor.js";
 import { MAX_RANK } from "./limits.js";
