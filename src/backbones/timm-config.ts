@@ -6,7 +6,10 @@ export type TensorShapes = (name: string) => Shape | undefined;
 
 /** Settings that a timm checkpoint does not contain. */
 export interface TimmSettings {
+  /** Default: that of the published encoders of the same width; required for other widths. */
   readonly heads?: number | undefined;
+  /** The file or folder, for messages. */
+  readonly path?: string | undefined;
   /** Width and height in pixels. */
   readonly imageSize?: number | undefined;
   /** `layer_norm_eps`. Default: 1e-6, as in timm's models. */
@@ -16,8 +19,36 @@ export interface TimmSettings {
 /** timm's epsilon, which its checkpoints do not store. */
 const TIMM_EPSILON = 1e-6;
 
-/** Head size of nearly all ViTs that were published with timm. */
-const USUAL_HEAD_SIZE = 64;
+/**
+ * Attention heads of the published encoders by width: ViT (arXiv 2010.11929, 2106.04560, 2303.15343), DeiT, MAE,
+ * OpenCLIP, AST and TimeSformer. Weights do not contain this number, and a wrong one changes every state without an
+ * error. The sizes of a head differ: 64 up to ViT-L, then 80 (ViT-H), 88 (g), 104 (G) and 72 (So400m).
+ */
+const PUBLISHED_HEADS: ReadonlyMap<number, number> = new Map([
+  [192, 3],
+  [384, 6],
+  [768, 12],
+  [1024, 16],
+  [1152, 16],
+  [1280, 16],
+  [1408, 16],
+  [1664, 16],
+]);
+
+/** timm's first ViT-S had the width of a ViT-B, 8 blocks and 8 heads, and scaled its scores differently. */
+const isFirstSmall = (width: number, depth: number) => width === 768 && depth === 8;
+
+/** The given or published number of heads. @throws `invalid_option` for a shape that is not a published one */
+function headsOf(what: string, width: number, depth: number, { heads, path }: TimmSettings): number {
+  const published = isFirstSmall(width, depth) ? undefined : PUBLISHED_HEADS.get(width);
+  const known = heads ?? published;
+  if (known !== undefined) return known;
+  throw new EpalmError(
+    "invalid_option",
+    `heads: expected the number of attention heads of ${path ?? what}, because the file does not contain it and no ` +
+      `published encoder has this shape (width ${width}, depth ${depth}); got nothing`,
+  );
+}
 
 /** The shape of a tensor that `what` requires. @throws `invalid_checkpoint` if it is missing or has another rank */
 export function neededShape(shapeOf: TensorShapes, what: string, name: string, rank: number): Shape {
@@ -26,7 +57,11 @@ export function neededShape(shapeOf: TensorShapes, what: string, name: string, r
   throw new EpalmError("invalid_checkpoint", `${what} needs tensor ${name} of ${rank} axes`);
 }
 
-/** The config keys that describe the blocks, derived from the shapes of timm-named tensors. */
+/**
+ * The config keys that describe the blocks, derived from the shapes of timm-named tensors.
+ *
+ * @throws `invalid_checkpoint` for a missing tensor; `invalid_option` if the number of heads must be given
+ */
 export function blockKeys(shapeOf: TensorShapes, what: string, width: number, settings: TimmSettings) {
   const [intermediateSize = 0] = neededShape(shapeOf, what, "blocks.0.mlp.fc1.weight", 2);
   let depth = 0;
@@ -34,7 +69,7 @@ export function blockKeys(shapeOf: TensorShapes, what: string, width: number, se
   return {
     hidden_size: width,
     num_hidden_layers: depth,
-    num_attention_heads: settings.heads ?? width / USUAL_HEAD_SIZE,
+    num_attention_heads: headsOf(what, width, depth, settings),
     intermediate_size: intermediateSize,
     layer_norm_eps: settings.epsilon ?? TIMM_EPSILON,
     qkv_bias: shapeOf("blocks.0.attn.qkv.bias") !== undefined,

@@ -1,10 +1,13 @@
+import { join } from "node:path";
+import { z } from "zod";
 import type { EncoderBackbone } from "../backbones/backbone.js";
-import { frameCount } from "../backbones/config.js";
+import { count, frameCount } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { bareEncoderArchitecture, type EncoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import { parse } from "../core/schema.js";
 import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Source } from "./source-folder.js";
@@ -17,7 +20,7 @@ export interface EncoderChoices {
   readonly modality?: Modality | undefined;
   /** Frames per video. Default: as many as the checkpoint was trained with; 8 for an image encoder. */
   readonly frames?: number | undefined;
-  /** Attention heads, if the files do not specify them. Default: width / 64, as in timm's common models. */
+  /** Attention heads, if the files do not specify them. Default: that of published encoders of the same width. */
   readonly heads?: number | undefined;
 }
 
@@ -36,7 +39,10 @@ export function readEncoder(
   const weights = new Weights(source.checkpoint, { rename: architecture.rename });
   const config =
     modelType === undefined
-      ? architecture.configFromTensors((name) => weights.shapeOf(name), { heads: choices.heads })
+      ? architecture.configFromTensors((name) => weights.shapeOf(name), {
+          heads: choices.heads ?? timmHeads(source),
+          path: source.path,
+        })
       : source.config;
   const { modality = architecture.modality } = choices;
   const frames = framesOf(modality, choices.frames);
@@ -50,6 +56,15 @@ export function readEncoder(
     source.path,
     `an encoder for ${modality}`,
     `${backbone.architecture}, which takes ${backbone.modality}`,
+  );
+}
+
+const timmModelArgs = z.object({ model_args: z.object({ num_heads: count.optional() }).optional() });
+
+/** The number of heads in a timm `config.json`, which states it only for models that differ from their architecture. */
+function timmHeads({ config, path }: Source): number | undefined {
+  return (
+    config && parse(timmModelArgs, config, join(path, "config.json"), "unsupported_architecture").model_args?.num_heads
   );
 }
 

@@ -123,12 +123,18 @@ const adapterFlags: ReadonlyMap<string, string> = new Map(
 const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
 
 /**
- * Rewrites an error about `--frames`, or about an adapter setting that the options can provide, to name the flag as the
- * user typed it. Other errors are returned unchanged.
+ * Rewrites an error about `--frames` or `--heads`, or about an adapter setting that the options can provide, to name
+ * the flag as the user typed it. Other errors are returned unchanged.
  */
 function namingBuildFlag(error: unknown): unknown {
   if (!(error instanceof EpalmError) || error.code !== "invalid_adapter") {
-    return namingFlags(error, new Map([["frames", "--frames"]]));
+    return namingFlags(
+      error,
+      new Map([
+        ["frames", "--frames"],
+        ["heads", "--heads"],
+      ]),
+    );
   }
   const [found = "", setting = ""] = SETTING.exec(error.message) ?? [];
   const flag = adapterFlags.get(setting);

@@ -83,21 +83,35 @@ function costTable(client: ClientCost, fullDepth: ClientCost): string {
   ]);
 }
 
+/** Like `readEncoderFolder`, with errors that name the flags. */
+async function readEncoder(...args: Parameters<typeof readEncoderFolder>): Promise<EncoderFolder> {
+  try {
+    return await readEncoderFolder(...args);
+  } catch (error) {
+    throw namingFlags(
+      error,
+      new Map([
+        ["heads", "--heads"],
+        ["decoderHeads", "--decoder-heads"],
+      ]),
+    );
+  }
+}
+
 export interface CascadeFlags {
   readonly output: string;
   readonly depth?: number;
   readonly heads?: number;
+  readonly decoderHeads?: number;
   readonly json?: true;
 }
 
 /** `epalm fedmae cascade` stacks checkpoints into one encoder. */
 export async function cascadeCommand(
   paths: readonly string[],
-  { output, depth, heads, json }: CascadeFlags,
+  { output, depth, json, ...heads }: CascadeFlags,
 ): Promise<void> {
-  const sources = await Promise.all(
-    paths.map(async (path) => ({ path, ...(await readEncoderFolder(path, { heads })) })),
-  );
+  const sources = await Promise.all(paths.map(async (path) => ({ path, ...(await readEncoder(path, heads)) })));
   const encoder = cascaded(sources, depth);
   writeEncoderFolder(output, encoder);
   printEncoder(output, encoder, json, "");
@@ -120,6 +134,7 @@ export interface FinetuneFlags {
   readonly untrained?: true;
   readonly blocks?: number;
   readonly heads?: number;
+  readonly decoderHeads?: number;
   readonly epochs: number;
   readonly batchSize: number;
   readonly learningRate: number;
@@ -136,7 +151,7 @@ export interface FinetuneFlags {
 
 /** `epalm fedmae finetune` trains an encoder on labelled images, or probes it. */
 export async function finetuneCommand(path: string, flags: FinetuneFlags, { signal }: CliContext): Promise<void> {
-  const read = await readEncoderFolder(path, { heads: flags.heads });
+  const read = await readEncoder(path, { heads: flags.heads, decoderHeads: flags.decoderHeads });
   const encoder = flags.untrained ? untrained(read, flags.seed) : read;
   const [training, test] = await Promise.all([readLabelledImages(flags.train), readLabelledImages(flags.test)]);
   note(`${formatCount(training.length)} training images, ${formatCount(test.length)} test images`);
@@ -225,7 +240,7 @@ export async function importCommand(
   path: string,
   { output, heads, decoderHeads, imageSize, json }: ImportFlags,
 ): Promise<void> {
-  const read = await readEncoderFolder(path, { heads, decoderHeads });
+  const read = await readEncoder(path, { heads, decoderHeads });
   const encoder = imageSize === undefined ? read : resizeEncoder(read, imageSize);
   writeEncoderFolder(output, encoder);
   printEncoder(output, encoder, json, `, ${encoder.config.image_size} pixels`);
@@ -252,7 +267,7 @@ export async function reconstructCommand(
   flags: ReconstructFlags,
 ): Promise<void> {
   const { output, seed, json, ...heads } = flags;
-  const source = { path, ...(await readEncoderFolder(path, heads)) };
+  const source = { path, ...(await readEncoder(path, heads)) };
   const { png, loss, meanPatchLoss } = await reconstruct(requireMae(source), source.tensors, images, seed);
   writeFileSync(output, png);
   if (json) print(JSON.stringify({ picture: output, loss, meanPatchLoss }));

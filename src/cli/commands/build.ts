@@ -82,7 +82,7 @@ function addWeightOptions(command: Command): void {
     )
     .option(
       "--heads <n>",
-      "attention heads of an encoder whose files do not specify them (default: width / 64)",
+      "attention heads of an encoder whose files do not specify them (default: that of published encoders of the same width)",
       integer(1, MAX_COUNT),
     )
     .option(

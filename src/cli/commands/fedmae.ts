@@ -25,15 +25,16 @@ const MAX_SIZE = 4096;
 
 /** Plain weights files do not specify how the width is divided into heads. */
 function headsOption(): Option {
-  return new Option("--heads <n>", "attention heads, if a file does not specify them (default: width / 64)").argParser(
-    integer(1, MAX_SIZE),
-  );
+  return new Option(
+    "--heads <n>",
+    "attention heads, if a file does not specify them (default: that of published encoders of the same width)",
+  ).argParser(integer(1, MAX_SIZE));
 }
 
 function decoderHeadsOption(): Option {
   return new Option(
     "--decoder-heads <n>",
-    "attention heads of the decoder, if a file does not specify them (default: 16)",
+    "attention heads of the decoder, if a file does not specify them (default: 16 for the published width of 512)",
   ).argParser(integer(1, MAX_SIZE));
 }
 
@@ -79,6 +80,7 @@ function addCascade(fedmae: Command): void {
     .requiredOption("-o, --output <dir>", "folder for the encoder")
     .option("--depth <n>", "number of blocks in the result", integer(1, MAX_BLOCKS))
     .addOption(headsOption())
+    .addOption(decoderHeadsOption())
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
@@ -122,6 +124,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .option("--untrained", "start from random weights, as a baseline without pre-training")
     .option("--blocks <n>", "train only the last n blocks (default: all)", integer(0, MAX_BLOCKS))
     .addOption(headsOption())
+    .addOption(decoderHeadsOption())
     .option(
       "--epochs <n>",
       `number of epochs (default: ${FINETUNE.epochs}; with --probe: ${PROBE.epochs})`,

@@ -60,16 +60,16 @@ export function writeEncoderFiles(
 
 /** Properties that cannot be derived from the tensors of a checkpoint. */
 export interface ReadOptions {
-  /** Attention heads of the encoder. Default: width / 64. */
+  /** Attention heads of the encoder. Default: that of published encoders of the same width. */
   readonly heads?: number | undefined;
-  /** Attention heads of the decoder. Default: 16, as published. */
+  /** Attention heads of the decoder. Default: 16 for the published width of 512; required for others. */
   readonly decoderHeads?: number | undefined;
 }
 
 const MODEL_TYPES: readonly string[] = ["vit_mae", "vit"];
 
-/** Attention heads of all published decoders (`models_mae.py`). */
-const PUBLISHED_DECODER_HEADS = 16;
+/** Width and attention heads of all published decoders (`models_mae.py`). */
+const PUBLISHED_DECODER = { width: 512, heads: 16 };
 const PUBLISHED_EPSILON = 1e-6;
 const PUBLISHED_MASK_RATIO = 0.75;
 
@@ -79,7 +79,8 @@ const PUBLISHED_MASK_RATIO = 0.75;
  * are derived from its tensors. Separate queries, keys and values are joined. The `fc_norm` of a checkpoint that was
  * fine-tuned on averaged patches replaces the missing `norm`.
  *
- * @throws not_found, invalid_checkpoint, unsupported_architecture
+ * @throws not_found, invalid_checkpoint, unsupported_architecture; invalid_option if `heads` or `decoderHeads` must be
+ * given
  *
  * @example
  * ```ts
@@ -109,8 +110,8 @@ export async function readEncoderFolder(path: string, options: ReadOptions = {})
           };
       return { config, tensors };
     }
-    const vit = vitConfigFromTensors(shapes(tensors), { heads: options.heads, epsilon: PUBLISHED_EPSILON });
-    return { config: isFull ? maeConfigFromTensors(vit, tensors, options) : vit, tensors };
+    const vit = vitConfigFromTensors(shapes(tensors), { heads: options.heads, epsilon: PUBLISHED_EPSILON, path });
+    return { config: isFull ? maeConfigFromTensors(vit, tensors, options, path) : vit, tensors };
   } finally {
     source.checkpoint.close();
   }
@@ -131,9 +132,17 @@ function vitFields(given: Readonly<Record<string, unknown>>): Partial<VitConfig>
 function maeConfigFromTensors(
   vit: VitConfig,
   tensors: ReadonlyMap<string, Tensor>,
-  { decoderHeads = PUBLISHED_DECODER_HEADS }: ReadOptions,
+  { decoderHeads }: ReadOptions,
+  path: string,
 ): MaeConfig {
   const [width = 0] = tensors.get("decoder_embed.weight")?.shape ?? [];
+  if (decoderHeads === undefined && width !== PUBLISHED_DECODER.width) {
+    throw new EpalmError(
+      "invalid_option",
+      `decoderHeads: expected the number of attention heads of the decoder of ${path}, because the file does not ` +
+        `contain it and no published decoder has a width of ${width}; got nothing`,
+    );
+  }
   const [inner = 0] = tensors.get("decoder_blocks.0.mlp.fc1.weight")?.shape ?? [];
   let depth = 0;
   while (tensors.has(`decoder_blocks.${depth}.norm1.weight`)) depth++;
@@ -144,7 +153,7 @@ function maeConfigFromTensors(
       model_type: "vit_mae",
       decoder_hidden_size: width,
       decoder_num_hidden_layers: depth,
-      decoder_num_attention_heads: decoderHeads,
+      decoder_num_attention_heads: decoderHeads ?? PUBLISHED_DECODER.heads,
       decoder_intermediate_size: inner,
       mask_ratio: PUBLISHED_MASK_RATIO,
       // Not stored in checkpoints; those published for fine-tuning were trained with it.

@@ -87,6 +87,15 @@ describe("epalm build", () => {
     assert.match(stdout, /^video encoder +timesformer .*, input 2 x 3 x 32 x 32 /m);
   });
 
+  it("asks for the heads of an encoder whose files do not determine them", async () => {
+    const output = join(folder, "heads");
+    const encoder = join("test", "fixtures", "goldens", "opt-timesformer", "encoder.pyth");
+    const { code, stderr } = await epalm(["build", "--encoder", encoder, ...decoder, "-o", output]);
+    assert.equal(code, 2);
+    assert.match(stderr, /\nepalm: --heads: expected the number of attention heads of .*encoder\.pyth, [^\n]+width 32/);
+    assert.equal(existsSync(output), false);
+  });
+
   it("rejects a build without an encoder, and an encoder for another modality than its option", async () => {
     const output = join(folder, "misfit");
     const none = await epalm(["build", ...decoder, "-o", output]);

@@ -135,6 +135,14 @@ describe("epalm fedmae", () => {
       1,
       /30/,
     ],
+    ["unknown heads", () => ["import", facebook, "-o", at("x")], 2, /--heads: expected .*full\.pth.*width 32/],
+    ["unknown heads of a cascade", () => ["cascade", facebook, "-o", at("x")], 2, /--heads: expected .*width 32/],
+    [
+      "unknown heads of the decoder",
+      () => ["import", facebook, "--heads", "4", "-o", at("x")],
+      2,
+      /--decoder-heads: expected .*full\.pth/,
+    ],
     ["an import without an output", () => ["import", facebook], 2, /--output/],
     [
       "checkpoints of different widths",
