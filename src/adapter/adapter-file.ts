@@ -4,6 +4,7 @@ import { firstIssue, issuesOf, safeParse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
 import { unsupportedTensor } from "../formats/invalid-checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
+import { wrapperPrefix } from "../formats/prefix.js";
 import { writeSafetensors } from "../formats/safetensors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
@@ -65,8 +66,9 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
   try {
     for (const unsupported of checkpoint.unsupported ?? []) throw unsupportedTensor(checkpoint.path, ...unsupported);
     const tensors = new Map<string, Tensor>();
+    const prefix = wrapperPrefix(checkpoint.tensors.keys());
     for (const [name, source] of checkpoint.tensors) {
-      tensors.set(name, {
+      tensors.set(name.slice(prefix.length), {
         type: "float32",
         shape: source.shape,
         data: toFloat32(source.type, source.read()),

@@ -77,7 +77,7 @@ export function encoderArchitecture(modelType: string, where: string): EncoderAr
 /** The architecture of weights without a config. AST and TimeSformer have characteristic tensors; others are ViTs. */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
   for (const name of tensorNames) {
-    if (/^(module\.)?v\.patch_embed\./.test(name)) return encoders["audio-spectrogram-transformer"];
+    if (/(^|\.)v\.patch_embed\./.test(name)) return encoders["audio-spectrogram-transformer"];
     if (/(^|\.)time_embed$/.test(name)) return encoders.timesformer;
   }
   return encoders.vit;

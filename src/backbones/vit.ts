@@ -34,6 +34,9 @@ export const vitConfig = z.object({
 
 export type VitConfig = z.infer<typeof vitConfig>;
 
+/** Number of prefixes that a message lists. */
+const MAX_LISTED = 5;
+
 /** transformers' names of tensors outside the blocks, and timm's. */
 const outerNames: Readonly<Record<string, string>> = {
   "embeddings.cls_token": "cls_token",
@@ -62,9 +65,15 @@ export const vitBlockNames: Readonly<Record<string, string>> = {
   "attention.o_proj": "attn.proj",
 };
 
-/** Tensors without a use in a backbone: heads for classes and for distillation, poolers, the decoder of an MAE. */
-const unused =
-  /^(head|head_dist|fc_norm|pooler|classifier|cls_classifier|distillation_classifier|decoder|decoder_\w+|(embeddings\.)?mask_token)\b/;
+/**
+ * Modules that belong to an encoder, of this architecture or another one. Other modules are heads and whatever else
+ * uses the encoder's states: classifiers, projectors, poolers, the decoder of an MAE.
+ */
+const encoderModule =
+  /^(blocks?|layers?|encoder|embeddings?|patch_\w+|pos_\w+|time_\w+|temporal_\w+|norm\w*|ln_\w+|layernorm|pre_norm|stem|conv\w*|rope\w*|rotary\w*|rel_\w+|relative_\w+|transformer|resblocks|visual|stages?|features|vit|deit|model|module|backbone)\./;
+
+/** Parameters outside modules that have no effect on the states; others, such as register tokens, have one. */
+const freeParameter = /^((embeddings\.)?mask_token|decoder_\w+|logit_\w+|temp\w*|queue\w*|center)$/;
 
 /** timm's name of a tensor; undefined if the tensor is not part of the backbone. */
 export function vitName(name: string): string | undefined {
@@ -74,7 +83,28 @@ export function vitName(name: string): string | undefined {
   if (block) return `blocks.${index}.${vitBlockNames[part] ?? part}.${kind}`;
   const outer = outerNames[plain];
   if (outer) return outer;
-  return unused.test(plain) ? undefined : plain;
+  const isParameter = !plain.includes(".");
+  if (freeParameter.test(plain)) return undefined;
+  return isParameter || encoderModule.test(plain) ? plain : undefined;
+}
+
+/** The first tensor of an encoder in the names of timm and of transformers, after any prefix. */
+const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.weight$/;
+
+/**
+ * The prefix of an encoder inside a larger network or a wrapper: `backbone.`, `_orig_mod.`, `teacher.backbone.`. Empty
+ * if the names have no prefix, or contain no encoder.
+ *
+ * @throws `invalid_checkpoint`, listing the prefixes, if there are several encoders
+ */
+export function encoderPrefix(names: Iterable<string>, path: string): string {
+  const prefixes = [...names].flatMap((name) => firstTensor.exec(name)?.[1] ?? []);
+  const [first = ""] = prefixes;
+  if (prefixes.length < 2 || prefixes.includes("")) return prefixes.includes("") ? "" : first;
+  throw new EpalmError(
+    "invalid_checkpoint",
+    `${path}: expected the tensors of one encoder, got several with the prefixes ${prefixes.slice(0, MAX_LISTED).join(", ")}`,
+  );
 }
 
 /** A config derived from the shapes of timm-named tensors. */

@@ -17,7 +17,15 @@ const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
 const MAX_BYTEORDER_BYTES = 16;
 
 /** Keys under which published checkpoints store their tensors if they are not at the top level. */
-export const STATE_DICT_KEYS = ["model", "model_state", "state_dict", "module"] as const;
+export const STATE_DICT_KEYS = [
+  "model",
+  "model_state",
+  "state_dict",
+  "module",
+  "teacher",
+  "target_encoder",
+  "encoder",
+] as const;
 
 /** A pickle outside a zip archive begins with the opcode PROTO and a protocol version. */
 const PICKLE_MAGIC = 0x80;

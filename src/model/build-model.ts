@@ -9,6 +9,7 @@ import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import { wrapperPrefix } from "../formats/prefix.js";
 import { Weights } from "../formats/weights.js";
 import { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
@@ -215,7 +216,8 @@ class ModelBuilder {
       if (!source.config)
         throw new EpalmError("not_found", `${source.path}: expected a folder with the decoder's config.json`);
       const architecture = decoderArchitecture(String(source.config.model_type), source.path);
-      const weights = new Weights(source.checkpoint, { rename: architecture.rename });
+      const prefix = wrapperPrefix(source.checkpoint.tensors.keys());
+      const weights = new Weights(source.checkpoint, { prefix, rename: architecture.rename });
       const g = new GraphBuilder("decoder");
       const backbone = architecture.build(source.config, new ParameterReader(g, weights));
       const graph = decoderGraph(g, backbone);

@@ -5,6 +5,7 @@ import { count, frameCount } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { bareEncoderArchitecture, type EncoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
+import { encoderPrefix } from "../backbones/vit.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { parse } from "../core/schema.js";
@@ -36,7 +37,10 @@ export function readEncoder(
 ): { readonly backbone: EncoderBackbone; readonly weights: Weights } {
   const modelType = source.config?.model_type;
   const architecture = architectureOf(source, modelType);
-  const weights = new Weights(source.checkpoint, { rename: architecture.rename });
+  const prefix = encoderPrefix(source.checkpoint.tensors.keys(), source.checkpoint.path);
+  const rename = (name: string) =>
+    name.startsWith(prefix) ? architecture.rename(name.slice(prefix.length)) : undefined;
+  const weights = new Weights(source.checkpoint, { rename });
   const config =
     modelType === undefined
       ? architecture.configFromTensors((name) => weights.shapeOf(name), {

@@ -7,8 +7,10 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import { openCheckpoint } from "../../src/formats/open-checkpoint.js";
+import { writeSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
-import { readAdapter } from "../../src/index.js";
+import { buildModel, readAdapter } from "../../src/index.js";
+import { constantSource, elementCount } from "../../src/tensor/tensor.js";
 import { epalm } from "../support/cli-process.js";
 import { refusal, values } from "../support/same-tensors.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
@@ -125,5 +127,108 @@ describe("kinds of tensors", () => {
   it("are rejected by name if the file contains no others", async () => {
     const only = join(cases, "only-sparse.pth");
     await assert.rejects(openCheckpoint(only), refusal(only, /tensor w is a sparse tensor/));
+  });
+});
+
+describe("names of an encoder's tensors", () => {
+  const plain = join(cases, "vit-plain.safetensors");
+  let builds = 0;
+
+  /** Checksums of the encoder's graph and weights in a model with this encoder. */
+  async function built(path: string): Promise<unknown> {
+    const decoder = join(golden, "decoder");
+    const { files } = await buildModel({
+      output: join(folder, `model-${builds++}`),
+      encoder: { path, given: path, precision: "fp32", preprocessing: "source", heads: 1 },
+      decoder: { path: decoder, given: decoder, precision: "fp32" },
+      adapters: [],
+    });
+    return Object.entries(files).filter(([name]) => name.startsWith("encoder/"));
+  }
+
+  /** Writes `vit-plain` with other names. */
+  async function renamed(name: string, rename: (name: string) => string, more: Record<string, readonly number[]> = {}) {
+    const path = join(folder, name);
+    await withCheckpoint(plain, ({ tensors }) => {
+      const extra = Object.entries(more).map(
+        ([key, shape]) => [key, constantSource("float32", shape, new Float32Array(elementCount(shape)))] as const,
+      );
+      writeSafetensors(path, [...Array.from(tensors, ([key, source]) => [rename(key), source] as const), ...extra]);
+    });
+    return path;
+  }
+
+  it("may have a prefix that all of them share", async () => {
+    const expected = await built(plain);
+    for (const name of ["vit-orig_mod.safetensors", "vit-module-model.safetensors"]) {
+      assert.deepEqual(await built(join(cases, name)), expected, name);
+    }
+    const prefixes = [
+      "backbone",
+      "trunk",
+      "teacher.backbone",
+      "ema",
+      "_orig_mod.module",
+      "net.encoder.model",
+      "visual",
+    ];
+    for (const prefix of prefixes) {
+      const path = await renamed(`${prefix}.safetensors`, (name) => `${prefix}.${name}`);
+      assert.deepEqual(await built(path), expected, prefix);
+    }
+  });
+
+  it("may be accompanied by heads of any kind, inside and outside the prefix", async () => {
+    const heads = {
+      "head_dist.weight": [3, 64],
+      "pre_logits.fc.weight": [64, 64],
+      "projector.0.weight": [8, 64],
+      "unknown_head.layers.0.weight": [2, 2],
+      "segmenter.conv.bias": [2],
+      logit_scale: [1],
+    };
+    const expected = await built(plain);
+    const inside = Object.fromEntries(Object.entries(heads).map(([name, shape]) => [`student.${name}`, shape]));
+    const paths = [
+      await renamed("heads.safetensors", (name) => name, heads),
+      await renamed("heads-outside.safetensors", (name) => `backbone.${name}`, heads),
+      await renamed("heads-inside.safetensors", (name) => `student.${name}`, inside),
+    ];
+    for (const path of paths) assert.deepEqual(await built(path), expected, path);
+  });
+
+  const wrong: [string, (name: string) => string, Record<string, readonly number[]>, RegExp][] = [
+    ["a missing norm", (name) => name.replace(/^norm\.weight/, "final.weight"), {}, /tensor norm\.weight is missing/],
+    ["a misnamed part of a block", (name) => name.replace("mlp.fc2", "mlp.fc3"), {}, /mlp\.fc2\.weight is missing/],
+    ["a layer scale", (name) => name, { "blocks.0.ls1.gamma": [64] }, /unexpected tensor blocks\.0\.ls1\.gamma/],
+    ["register tokens", (name) => name, { reg_token: [1, 4, 64] }, /unexpected tensor reg_token/],
+    ["a norm before the blocks", (name) => name, { "norm_pre.weight": [64] }, /unexpected tensor norm_pre\.weight/],
+    ["a missing tensor with a prefix", (name) => (name === "pos_embed" ? name : `x.${name}`), {}, /pos_embed/],
+    [
+      "a second encoder",
+      (name) => `a.${name}`,
+      { "b.patch_embed.proj.weight": [1, 1, 1, 1] },
+      /several with the prefixes (a\., b|b\., a)\./,
+    ],
+  ];
+  for (const [index, [what, rename, more, cause]] of wrong.entries()) {
+    it(`must not have ${what}`, async () => {
+      const path = await renamed(`wrong-${index}.safetensors`, rename, more);
+      await assert.rejects(built(path), { name: "EpalmError", message: cause });
+    });
+  }
+
+  it("may have a prefix in an adapter", async () => {
+    const original = await readAdapter(join(golden, "adapter.pth"));
+    const path = join(folder, "wrapped-adapter.safetensors");
+    await withCheckpoint(join(golden, "adapter.pth"), ({ tensors }) => {
+      writeSafetensors(
+        path,
+        Array.from(tensors, ([name, source]) => [`module._orig_mod.${name}`, source] as const),
+      );
+    });
+    const { injectedStates, startLayer, endLayer } = original.settings;
+    const wrapped = await readAdapter(path, { injectedStates, startLayer, endLayer });
+    assert.deepEqual([...wrapped.tensors], [...original.tensors]);
   });
 });

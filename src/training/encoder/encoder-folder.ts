@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseConfig } from "../../backbones/config.js";
 import { type MaeConfig, maeConfig, maeName } from "../../backbones/mae.js";
-import { type VitConfig, vitConfigFromTensors } from "../../backbones/vit.js";
+import { encoderPrefix, type VitConfig, vitConfigFromTensors } from "../../backbones/vit.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Checkpoint } from "../../formats/checkpoint.js";
 import { writeSafetensors } from "../../formats/safetensors.js";
@@ -165,8 +165,10 @@ function maeConfigFromTensors(
 
 /** All tensors of encoder and decoder in memory, under published names, with queries, keys and values joined. */
 function namedTensors(checkpoint: Checkpoint): Map<string, Tensor> {
-  const hasNorm = Array.from(checkpoint.tensors.keys()).some((name) => maeName(name) === "norm.weight");
-  const rename = (name: string) => maeName(hasNorm ? name : name.replace(/^fc_norm\./, "norm."));
+  const prefix = encoderPrefix(checkpoint.tensors.keys(), checkpoint.path);
+  const plain = (name: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  const hasNorm = Array.from(checkpoint.tensors.keys()).some((name) => maeName(plain(name)) === "norm.weight");
+  const rename = (name: string) => maeName(hasNorm ? plain(name) : plain(name).replace(/^fc_norm\./, "norm."));
   const weights = new Weights(checkpoint, { rename });
   const tensors = new Map<string, Tensor>();
   for (const name of weights.names()) {
