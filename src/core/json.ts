@@ -25,3 +25,17 @@ export function readJsonFile(path: string, maxBytes: number, code: ErrorCode): u
   if (size > maxBytes) throw new EpalmError(code, `${path}: expected at most ${maxBytes} bytes, got ${size}`);
   return parseJson(readFileSync(path), path, code);
 }
+
+/** Public configs are nested at most four deep; the bound keeps a hostile file from exhausting the call stack. */
+const MAX_DEPTH = 32;
+
+/**
+ * The same JSON without keys whose value is null, at any depth down to `MAX_DEPTH`. transformers writes unset keys as
+ * null, in place of omitting them.
+ */
+export function withoutNulls(value: unknown, depth = 0): unknown {
+  if (depth === MAX_DEPTH || typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((element) => withoutNulls(element, depth + 1));
+  const entries = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(entries.map(([key, member]) => [key, withoutNulls(member, depth + 1)]));
+}

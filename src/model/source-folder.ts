@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { pathNotFound } from "../core/errors.js";
-import { readJsonFile } from "../core/json.js";
+import { readJsonFile, withoutNulls } from "../core/json.js";
 import { parse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
@@ -46,10 +46,10 @@ export async function openSource(path: string, given: string, revision?: string)
   };
 }
 
-/** Reads a JSON object from a public folder; undefined if there is no such file. */
+/** Reads a JSON object from a public folder, in which null means absent; undefined if there is no such file. */
 export function readJson(path: string): Readonly<Record<string, unknown>> | undefined {
   if (!existsSync(path)) return undefined;
-  const json = readJsonFile(path, MAX_JSON_BYTES, "invalid_checkpoint");
+  const json = withoutNulls(readJsonFile(path, MAX_JSON_BYTES, "invalid_checkpoint"));
   return parse(z.record(z.string(), z.unknown()), json, path, "invalid_checkpoint");
 }
 

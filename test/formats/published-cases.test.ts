@@ -3,6 +3,7 @@
  * `npm test -- published-cases` runs these and those of data sets.
  */
 import assert from "node:assert/strict";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
@@ -230,5 +231,72 @@ describe("names of an encoder's tensors", () => {
     const { injectedStates, startLayer, endLayer } = original.settings;
     const wrapped = await readAdapter(path, { injectedStates, startLayer, endLayer });
     assert.deepEqual([...wrapped.tensors], [...original.tensors]);
+  });
+});
+
+describe("null in the JSON files of a checkpoint", () => {
+  /** A copy of a golden checkpoint, with changed JSON files. */
+  function changed(name: string, source: string, files: Record<string, (json: Record<string, unknown>) => unknown>) {
+    const target = join(folder, name);
+    cpSync(source, target, { recursive: true });
+    for (const [file, change] of Object.entries(files)) {
+      const path = join(target, file);
+      const json = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+      writeFileSync(path, JSON.stringify(change(json)));
+    }
+    return target;
+  }
+
+  const manifestOf = (output: string, encoder: string, decoder: string) =>
+    buildModel({
+      output: join(folder, output),
+      name: "model",
+      encoder: { path: encoder, given: "encoder", precision: "fp32", preprocessing: "source" },
+      decoder: { path: decoder, given: "decoder", precision: "fp32" },
+      adapters: [],
+    });
+
+  it("means absent in preprocessor_config.json", async () => {
+    const processor = JSON.parse(readFileSync(join(cases, "preprocessor_config.json"), "utf8"));
+    const encoder = changed("null-processor", join(golden, "encoder"), { "preprocessor_config.json": () => processor });
+    const { encoder: built } = await manifestOf("model-null-processor", encoder, join(golden, "decoder"));
+    assert.deepEqual(built.preprocessing, {
+      size: { height: 32, width: 32 },
+      resize: { mode: "squash", height: 32, width: 32 },
+      resample: "bilinear",
+      rescaleFactor: 1 / 255,
+      mean: [0.5, 0.5, 0.5],
+      std: [0.5, 0.5, 0.5],
+    });
+  });
+
+  it("means absent in nested sizes, as newer versions write them", async () => {
+    const encoder = changed("null-size", join(golden, "encoder"), {
+      "preprocessor_config.json": (json) => ({
+        ...json,
+        size: { height: 32, width: 32, longest_edge: null, shortest_edge: null, max_height: null },
+      }),
+    });
+    const built = await manifestOf("model-null-size", encoder, join(golden, "decoder"));
+    assert.ok(built.encoder.modality === "image");
+    assert.deepEqual(built.encoder.preprocessing.size, { height: 32, width: 32 });
+  });
+
+  it("means absent for every optional key of config.json and generation_config.json", async () => {
+    const optional = (keys: readonly string[]) => (json: Record<string, unknown>) => ({
+      ...Object.fromEntries(keys.map((key) => [key, null])),
+      ...json,
+    });
+    const encoder = changed("null-encoder", join(golden, "encoder"), {
+      "config.json": optional(["num_channels", "hidden_act", "qkv_bias", "pretrained_cfg", "id2label", "pooler_act"]),
+    });
+    const decoder = changed("null-decoder", join(golden, "decoder"), {
+      "config.json": optional(["word_embed_proj_dim", "ffn_dim_multiplier", "sep_token_id", "quantization_config"]),
+      "generation_config.json": (json) => ({ ...json, bos_token_id: null, eos_token_id: null, max_length: null }),
+    });
+    const expected = await manifestOf("model-plain", join(golden, "encoder"), join(golden, "decoder"));
+    const { decoder: built, files } = await manifestOf("model-nulls", encoder, decoder);
+    assert.deepEqual(files, expected.files);
+    assert.deepEqual([built.startToken, built.endTokens], [expected.decoder.startToken, expected.decoder.endTokens]);
   });
 });
