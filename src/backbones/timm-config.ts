@@ -72,6 +72,6 @@ export function blockKeys(shapeOf: TensorShapes, what: string, width: number, se
     num_attention_heads: headsOf(what, width, depth, settings),
     intermediate_size: intermediateSize,
     layer_norm_eps: settings.epsilon ?? TIMM_EPSILON,
-    qkv_bias: shapeOf("blocks.0.attn.qkv.bias") !== undefined,
+    qkv_bias: ["qkv", "q"].some((part) => shapeOf(`blocks.0.attn.${part}.bias`) !== undefined),
   };
 }

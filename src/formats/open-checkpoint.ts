@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { EpalmError, pathNotFound } from "../core/errors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
+import { openNpz } from "./npz.js";
 import { RandomAccessFile } from "./random-access-file.js";
 import { openSafetensors } from "./safetensors.js";
 import { openSharded } from "./sharded.js";
@@ -44,6 +45,8 @@ async function openFile(path: string): Promise<Checkpoint> {
   // Safetensors is tested first, because the header length may begin with the magic bytes of another format.
   const looksLikeSafetensors = String.fromCharCode(start[MAGIC_BYTES - 1] ?? 0) === "{";
   if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);
+  // Both numpy's archives and those of torch are zip files.
+  if (path.endsWith(".npz")) return await openNpz(path);
   if (torchFormat(start) !== "other") return await openTorchFile(path);
   if (String.fromCharCode(start[0] ?? 0) === "{") return await openSharded(path);
   throw invalidCheckpoint(path, "is neither a safetensors file, nor a torch zip file, nor an index of shards");

@@ -12,15 +12,18 @@ import { MAX_RANK } from "./limits.js";
 import { gatherStrided, reachOf, rowMajorStrides } from "./strided.js";
 import type { ZipRecord } from "./zip-records.js";
 
+/** The bytes of a storage. */
+export type StorageRecord = Pick<ZipRecord, "name" | "size" | "read">;
+
 /** A contiguous sequence of elements that one or more tensors refer to. */
 export class TorchStorage {
   readonly type: ElementType;
   /** In elements. */
   readonly length: number;
-  readonly #record: ZipRecord;
+  readonly #record: StorageRecord;
 
   /** @throws `invalid_checkpoint` if the record does not contain `length` elements */
-  constructor(type: ElementType, length: number, record: ZipRecord) {
+  constructor(type: ElementType, length: number, record: StorageRecord) {
     if (record.size !== length * elementSize[type]) {
       throw new EpalmError(
         "invalid_checkpoint",

@@ -93,7 +93,7 @@ async function dataStart(file: RandomAccessFile, zip: ZipFile, entry: Entry): Pr
   if (entry.compressionMethod !== STORED || entry.isEncrypted()) {
     throw invalidCheckpoint(
       file.path,
-      `record ${entry.fileName} is compressed or encrypted; torch stores records uncompressed`,
+      `record ${entry.fileName} is compressed or encrypted; only uncompressed records are supported`,
     );
   }
   const local = await zip.readLocalFileHeaderPromise(entry);

@@ -198,6 +198,18 @@ describe("names of an encoder's tensors", () => {
     for (const path of paths) assert.deepEqual(await built(path), expected, path);
   });
 
+  for (const name of ["augreg.npz", "big-vision.npz"]) {
+    it(`may be those of flax in an archive of numpy: ${name}`, async () => {
+      assert.deepEqual(await built(join(cases, name)), await built(plain));
+    });
+  }
+
+  it("must be in an uncompressed archive; otherwise the error names the same weights on the hub", async () => {
+    const path = join(cases, "compressed.npz");
+    const cause = /compressed .*safetensors: timm\/vit_base_patch16_224\.augreg_in21k_ft_in1k/;
+    await assert.rejects(openCheckpoint(path), refusal(path, cause));
+  });
+
   const wrong: [string, (name: string) => string, Record<string, readonly number[]>, RegExp][] = [
     ["a missing norm", (name) => name.replace(/^norm\.weight/, "final.weight"), {}, /tensor norm\.weight is missing/],
     ["a misnamed part of a block", (name) => name.replace("mlp.fc2", "mlp.fc3"), {}, /mlp\.fc2\.weight is missing/],

@@ -15,7 +15,7 @@ export interface CheckpointDescription {
   readonly kind: "checkpoint";
   /** The file; for a folder, its weights file or the index of its weights. */
   readonly path: string;
-  readonly format: "safetensors" | "torch" | "sharded";
+  readonly format: "safetensors" | "torch" | "sharded" | "npz";
   readonly parameters: number;
   /** Size of all tensors. */
   readonly bytes: number;
@@ -63,6 +63,7 @@ export async function describeCheckpoint(path: string): Promise<CheckpointDescri
 
 function formatOf({ path, root }: Checkpoint): CheckpointDescription["format"] {
   if (root !== undefined) return "torch";
+  if (path.endsWith(".npz")) return "npz";
   return path.endsWith(".json") ? "sharded" : "safetensors";
 }
 
