@@ -171,7 +171,7 @@ describe("several files", { concurrency: true }, () => {
   it("have individual questions in a file", async () => {
     const questions = join(folder, "questions.jsonl");
     const rows = [
-      { image: "photo-0.png", question: "what colour?" },
+      { id: 1, image: "photo-0.png", question: "what colour?", answer: "red", answers: ["red", ""] },
       { image: "nowhere.png", question: "what?" },
       { image: "photo-0.png", question: "long ".repeat(100).trim() },
       { image: second, question: "how\tmany?" },

@@ -11,6 +11,7 @@ import {
   readManifest,
 } from "../../index.js";
 import type { Example } from "../../training/data/example.js";
+import type { DataSetFormat } from "../../training/data/data-set-formats.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
 import { generationOptions, namingFlag } from "../options/generation-flags.js";
@@ -20,8 +21,11 @@ import { formatCount, formatTable, note, print } from "../output/output.js";
 import { withModel } from "./with-model.js";
 
 export interface EvalFlags extends ModelFlags, ModalityFlags {
+  readonly format?: DataSetFormat;
   readonly annotations?: string;
   readonly media?: string;
+  readonly split?: string[];
+  readonly list?: string;
   readonly imagePattern?: string;
   readonly adapter?: string;
   readonly adapterFile?: string;
@@ -38,8 +42,8 @@ const FROM_FILE = "from file";
 
 /** `epalm eval` scores a model folder on a data set. */
 export async function evalCommand(path: string, flags: EvalFlags, context: CliContext): Promise<void> {
-  const { annotations, media, imagePattern, skipBad, limit } = flags;
-  const source = { path, annotations, media, imagePattern };
+  const { format, annotations, media, split, list, imagePattern, skipBad, limit } = flags;
+  const source = { path, format, annotations, media, split, list, imagePattern };
   const modalities = takenModalities(flags);
   const data = await readEvaluationData(source, { skipBad, limit, modalities, signal: context.signal });
   if (data.skipped.length > 0) note(`invalid examples skipped: ${formatCount(data.skipped.length)}`);

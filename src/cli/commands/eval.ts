@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { dataSetFormats } from "../../training/data/data-set-formats.js";
 import type { EvalFlags } from "../actions/eval.js";
 import type { CliContext } from "../context.js";
 import { addGenerationOptions } from "../options/generation-flags.js";
@@ -14,8 +15,9 @@ const MAX_EXAMPLES = 10_000_000;
 const MAX_CONCURRENCY = 1024;
 
 const examples = `
-DATA is a .jsonl file, a JSON file of COCO captions, a file of VQA v2 questions (with --annotations), or a folder in
-which each medium, such as name.png, has a text file name.txt.
+DATA is a .jsonl file, a file in the official format of COCO captions, Karpathy's splits, VQA v2 (the questions, with
+--annotations), GQA, MSR-VTT, MSVD or AudioCaps, or a folder in which each medium, such as name.png, has a text file
+name.txt. Questions of GQA, MSR-VTT and MSVD are scored by exact match, all others by VQA accuracy.
 
 Examples:
   epalm eval held-out.jsonl -m captioner --predictions predictions.jsonl
@@ -30,12 +32,15 @@ export function addEvalCommand(program: Command, context: CliContext): void {
     .command("eval")
     .summary("score a model on a data set")
     .description(
-      "Generates captions or answers for a data set and scores them: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy.",
+      "Generates captions or answers for a data set and scores them: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy, exact match.",
     )
     .argument("<data>", "file or folder of examples");
   addModelOption(command)
     .option("--annotations <file>", "VQA v2: file with the annotations of the questions")
-    .option("--media <dir>", "COCO and VQA v2: folder of the images (default: the folder of DATA)")
+    .addOption(new Option("--format <name>", "format of DATA (default: detected)").choices(dataSetFormats))
+    .option("--media <dir>", "folder of the media, unless DATA contains their paths (default: the folder of DATA)")
+    .option("--split <name...>", "Karpathy's splits and MSR-VTT: splits to use (default: all)")
+    .option("--list <file>", "text file with the names of the media to use, one per line (default: all)")
     .option("--image-pattern <name>", "VQA v2: pattern of the image names (default: COCO_{split}_{id:012d}.jpg)")
     .option("--adapter <name>", "adapter to use (default: the first one trained for the task and the modality)")
     .option("--adapter-file <file>", "adapter file to use instead of an adapter in the model folder")

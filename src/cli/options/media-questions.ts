@@ -21,7 +21,7 @@ export interface MediaQuestion {
   readonly hasOwnQuestion?: true | undefined;
 }
 
-const questionLine = z.strictObject({
+const questionLine = z.object({
   image: pathField.optional(),
   audio: pathField.optional(),
   video: pathField.optional(),
@@ -30,8 +30,8 @@ const questionLine = z.strictObject({
 
 /**
  * Reads a file of questions with one object `{"image", "question"}` per line. `audio` or `video` in place of `image`
- * specifies how the medium is interpreted. Paths are relative to the file. All lines are checked before the first
- * question is answered.
+ * specifies how the medium is interpreted. Other keys, such as `id` and `answer`, are ignored, so that a data set can serve
+ * as a file of questions. Paths are relative to the file. All lines are checked before the first question is answered.
  *
  * @throws not_found
  * @throws invalid_data, with the file and the line

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { readConfigFile } from "../../core/config-file.js";
 import { modalities } from "../../core/modality.js";
 import { ADAPTER_NAME } from "../../model/manifest.js";
+import { dataSetFormats } from "../data/data-set-formats.js";
 
 /**
  * The config file of a training run, YAML or JSON. Unknown keys are errors. Relative paths start at the folder of the
@@ -22,15 +23,15 @@ const share = z.number().min(0).max(1);
 const belowOne = z.number().min(0).lt(1);
 const count = z.int().min(1);
 
+/** See `DataSetSource`. */
 const dataSet = z.strictObject({
-  /** A `.jsonl` file, a COCO captions or VQA v2 questions file, or a folder of media with `.txt` files. */
   path,
-  /** VQA v2: the file of the annotations. */
+  format: z.enum(dataSetFormats).optional(),
   annotations: path.optional(),
-  /** COCO and VQA v2: folder of the images. Default: the folder of the file. */
   media: path.optional(),
-  /** VQA v2: pattern of the image names. Default: `COCO_{split}_{id:012d}.jpg`. */
   imagePattern: z.string().optional(),
+  split: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).optional(),
+  list: path.optional(),
 });
 
 const adapter = z.strictObject({
@@ -159,10 +160,11 @@ export function readTrainingConfig(path: string): TrainingConfig {
 function withAbsolutePaths(config: TrainingConfig, folder: string): TrainingConfig {
   const at = (path: string) => resolve(folder, path);
   const dataSetAt = (set: z.infer<typeof dataSet>) => ({
+    ...set,
     path: at(set.path),
     ...(set.annotations === undefined ? {} : { annotations: at(set.annotations) }),
     ...(set.media === undefined ? {} : { media: at(set.media) }),
-    ...(set.imagePattern === undefined ? {} : { imagePattern: set.imagePattern }),
+    ...(set.list === undefined ? {} : { list: at(set.list) }),
   });
   const { train, validation } = config.data;
   const { initial, ...rest } = config.adapter;

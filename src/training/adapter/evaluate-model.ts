@@ -71,9 +71,9 @@ export async function evaluateModel(
 function scored(example: Example): ScoredExample {
   const { path: media, modality } = example.media;
   const common = { id: example.where, media, modality };
-  return example.kind === "caption"
-    ? { kind: "caption", ...common, references: example.captions }
-    : { kind: "vqa", ...common, question: example.question, references: example.answers };
+  if (example.kind === "caption") return { kind: "caption", ...common, references: example.captions };
+  const { question, answers: references, metric } = example;
+  return { kind: "vqa", ...common, question, references, ...(metric ? { metric } : {}) };
 }
 
 /**
@@ -86,7 +86,7 @@ function scored(example: Example): ScoredExample {
  * console.log(namedScores(scores).CIDEr);
  * ```
  */
-export function namedScores({ captions, answers }: EvaluationScores): Record<string, number> {
+export function namedScores({ captions, answers, exactAnswers }: EvaluationScores): Record<string, number> {
   return {
     ...(captions
       ? {
@@ -97,5 +97,6 @@ export function namedScores({ captions, answers }: EvaluationScores): Record<str
         }
       : {}),
     ...(answers ? { "VQA accuracy": answers.accuracy } : {}),
+    ...(exactAnswers ? { "exact match": exactAnswers.accuracy } : {}),
   };
 }

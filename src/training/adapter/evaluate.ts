@@ -1,8 +1,10 @@
 import { at } from "../../core/at.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
+import type { AnswerMetric } from "../data/example.js";
 import { type CaptionScores, captionScores } from "../metrics/caption-scores.js";
-import { vqaAccuracy } from "../metrics/vqa-accuracy.js";
+import { mean } from "../metrics/mean.js";
+import { exactMatch, vqaAccuracy } from "../metrics/vqa-accuracy.js";
 
 /** An example with its references and an id for messages and files. */
 export type ScoredExample =
@@ -22,6 +24,8 @@ export type ScoredExample =
       readonly modality: Modality;
       readonly question: string;
       readonly references: readonly string[];
+      /** Default: VQA accuracy. */
+      readonly metric?: AnswerMetric | undefined;
     };
 
 /** An example with the model's answer. */
@@ -30,8 +34,15 @@ export type Prediction = ScoredExample & { readonly prediction: string };
 export interface EvaluationScores {
   /** Scores of the captions; undefined if there are none. */
   readonly captions?: (CaptionScores & { readonly examples: number }) | undefined;
-  /** Mean accuracy of the answers, 0 to 1; undefined if there are no questions. */
-  readonly answers?: { readonly accuracy: number; readonly examples: number } | undefined;
+  /** Mean VQA accuracy of the answers, 0 to 1; undefined if there are no such questions. */
+  readonly answers?: AnswerScores | undefined;
+  /** Share of the answers that match exactly, 0 to 1; undefined if there are no questions with this metric. */
+  readonly exactAnswers?: AnswerScores | undefined;
+}
+
+export interface AnswerScores {
+  readonly accuracy: number;
+  readonly examples: number;
 }
 
 export interface EvaluateOptions {
@@ -81,11 +92,12 @@ export async function predict(
   return predictions;
 }
 
-/** Caption metrics of the captions, and VQA accuracy of the answers. */
+/** Caption metrics of the captions, and VQA accuracy or exact match of the answers. */
 export function score(predictions: readonly Prediction[]): EvaluationScores {
   const captions = predictions.filter(({ kind }) => kind === "caption");
-  const answers = predictions.filter(({ kind }) => kind === "vqa");
-  const accuracies = answers.map(({ prediction, references }) => vqaAccuracy(prediction, references));
+  const answers = predictions.filter((one) => one.kind === "vqa");
+  const exact = answers.filter(({ metric }) => metric === "exact-match");
+  const exactAnswers = answerScores(exact, exactMatch);
   return {
     captions:
       captions.length === 0
@@ -95,12 +107,16 @@ export function score(predictions: readonly Prediction[]): EvaluationScores {
               .overall,
             examples: captions.length,
           },
-    answers:
-      answers.length === 0
-        ? undefined
-        : {
-            accuracy: accuracies.reduce((sum, value) => sum + value, 0) / answers.length,
-            examples: answers.length,
-          },
+    answers: answerScores(
+      answers.filter(({ metric }) => metric !== "exact-match"),
+      vqaAccuracy,
+    ),
+    ...(exactAnswers ? { exactAnswers } : {}),
   };
+}
+
+function answerScores(answers: readonly Prediction[], metric: typeof vqaAccuracy): AnswerScores | undefined {
+  if (answers.length === 0) return undefined;
+  const accuracy = mean(answers.map(({ prediction, references }) => metric(prediction, references)));
+  return { accuracy, examples: answers.length };
 }

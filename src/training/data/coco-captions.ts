@@ -1,9 +1,9 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { allIssues, safeParse } from "../../core/schema.js";
+import { allIssues, parse, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
 import { MAX_TEXTS, pathField, textField } from "./fields.js";
-import { readJson } from "./read-json.js";
+import type { JsonFile } from "./splits.js";
 
 const fileSchema = z.object({ images: z.array(z.unknown()), annotations: z.array(z.unknown()) });
 const imageSchema = z.object({ id: z.int(), file_name: pathField });
@@ -15,8 +15,8 @@ const annotationSchema = z.object({ image_id: z.int(), caption: textField });
  *
  * @param folder folder of the images
  */
-export async function* readCocoCaptions(path: string, folder: string): AsyncGenerator<Finding> {
-  const { images, annotations } = await readJson(path, fileSchema);
+export function* readCocoCaptions({ path, json }: JsonFile, folder: string): Generator<Finding> {
+  const { images, annotations } = parse(fileSchema, json, path, "invalid_data");
   const captions = new Map<number, string[]>();
   for (const [index, json] of annotations.entries()) {
     const { data, error } = safeParse(annotationSchema, json);

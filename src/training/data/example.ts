@@ -15,13 +15,21 @@ export interface CaptionExample {
   readonly captions: readonly string[];
 }
 
-/** A medium, a question about it, and human answers; an answer that several people gave is repeated. */
+/** How the answer to a question is scored; see the functions of these names in `training/metrics`. */
+export type AnswerMetric = "vqa-accuracy" | "exact-match";
+
+/**
+ * A medium, a question about it, and human answers; an answer that several people gave is repeated. A blank answer
+ * matches nothing and is not trained on.
+ */
 export interface QuestionExample {
   readonly kind: "vqa";
   readonly where: string;
   readonly media: MediaReference;
   readonly question: string;
   readonly answers: readonly string[];
+  /** Default: VQA accuracy. */
+  readonly metric?: AnswerMetric | undefined;
 }
 
 export type Example = CaptionExample | QuestionExample;

@@ -10,14 +10,19 @@ export const MAX_TEXTS = 1000;
 /** In UTF-16 code units; the longest path that Linux accepts. */
 const MAX_PATH_LENGTH = 4096;
 
-/** A caption, question or answer, trimmed. */
-export const textField = z
-  .string()
-  .max(MAX_TEXT_LENGTH)
-  .trim()
+const trimmed = z.string().max(MAX_TEXT_LENGTH).trim();
+
+// An unpaired surrogate is not a character, and no tokenizer preserves it.
+const isCharacters = (text: string) => !/\p{Surrogate}/u.test(text);
+const CHARACTERS = "expected characters, got an unpaired surrogate";
+
+/** A caption or question, trimmed. */
+export const textField = trimmed
   .min(1, "expected a non-empty string, got an empty one")
-  // An unpaired surrogate is not a character, and no tokenizer preserves it.
-  .refine((text) => !/\p{Surrogate}/u.test(text), "expected characters, got an unpaired surrogate");
+  .refine(isCharacters, CHARACTERS);
+
+/** A human answer, trimmed. The official files of VQA v2 contain blank ones. */
+export const answerField = trimmed.refine(isCharacters, CHARACTERS);
 
 export const questionField = textField
   .max(MAX_QUESTION_LENGTH)

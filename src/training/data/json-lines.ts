@@ -4,28 +4,39 @@ import { messageOf } from "../../core/errors.js";
 import { modalities } from "../../core/modality.js";
 import { allIssues, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
+import { answerField, MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
 import { readLines } from "./read-lines.js";
 
-const oneOrMore = z.union([textField.transform((text) => [text]), z.array(textField).min(1).max(MAX_TEXTS)], {
-  error: `expected a non-empty string, or a list of 1 to ${MAX_TEXTS} of them`,
-});
+const one = textField.transform((text) => [text]);
+const many = `expected a non-empty string, or a list of 1 to ${MAX_TEXTS} of them`;
+const captions = z.union([one, z.array(textField).min(1).max(MAX_TEXTS)], { error: many });
+const answers = z.union(
+  [
+    one,
+    z
+      .array(answerField)
+      .min(1)
+      .max(MAX_TEXTS)
+      .refine((texts) => texts.some((text) => text !== "")),
+  ],
+  { error: many },
+);
 
 const lineSchema = z.strictObject({
   image: pathField.optional(),
   audio: pathField.optional(),
   video: pathField.optional(),
-  caption: oneOrMore.optional(),
+  caption: captions.optional(),
   question: questionField.optional(),
-  answer: oneOrMore.optional(),
+  answer: answers.optional(),
 });
 
 type Fields = z.infer<typeof lineSchema>;
 
 /**
  * Reads epalm's own format: one JSON object per line, with one of `image`, `audio` and `video` (a path, relative to the
- * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings. Empty
- * lines are ignored; other keys are errors.
+ * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings; in a list,
+ * answers may be blank, as in VQA v2, but not all of them. Empty lines are ignored; other keys are errors.
  */
 export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
   const folder = dirname(path);

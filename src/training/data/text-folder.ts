@@ -1,21 +1,15 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
 import { messageOf } from "../../core/errors.js";
-import { type Modality, modalities } from "../../core/modality.js";
+import { modalities } from "../../core/modality.js";
 import { allIssues, safeParse } from "../../core/schema.js";
-import { imageExtensions } from "../../media/detect/image-format.js";
 import { badExample, type Finding, type MediaReference } from "./example.js";
 import { textField } from "./fields.js";
+import { mediaExtensions } from "./media-extensions.js";
 import { MAX_LINE_BYTES } from "./read-lines.js";
 
-const extensions: Readonly<Record<Modality, readonly string[]>> = {
-  image: imageExtensions,
-  audio: [".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aiff", ".aif", ".au", ".caf", ".amr"],
-  video: [".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".3gp"],
-};
-
 const modalityOf = new Map(
-  modalities.flatMap((modality) => extensions[modality].map((extension) => [extension, modality] as const)),
+  modalities.flatMap((modality) => mediaExtensions[modality].map((extension) => [extension, modality] as const)),
 );
 
 /** Files with the same name, apart from the extension. */

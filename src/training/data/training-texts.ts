@@ -46,7 +46,8 @@ function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest): Tr
     answerPrefix: tasks[example.kind].answerPrefix,
   };
   const prompt = promptTokens(tokenizer, template, decoder.startToken);
-  const answers = example.kind === "vqa" ? example.answers : example.captions;
+  const answers = example.kind === "vqa" ? example.answers.filter((answer) => answer !== "") : example.captions;
+  if (answers.length === 0) throw new EpalmError("invalid_data", "expected an answer to train on, got only blank ones");
   return answers.map((answer) => {
     const tokens = [...prompt, ...answerTokens(tokenizer, template, prompt, answer), end];
     if (tokens.length > decoder.shape.positions) {

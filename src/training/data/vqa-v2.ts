@@ -3,7 +3,7 @@ import { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
 import { allIssues, safeParse } from "../../core/schema.js";
 import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, questionField, textField } from "./fields.js";
+import { answerField, MAX_TEXTS, questionField } from "./fields.js";
 import { readJson } from "./read-json.js";
 
 /** Names of the COCO 2014 images, with a split such as `train2014`. */
@@ -22,7 +22,7 @@ const questionSchema = z.object({
 const annotationId = z.object({ question_id: z.int() });
 const annotationSchema = z.object({
   answers: z
-    .array(z.object({ answer: textField }))
+    .array(z.object({ answer: answerField }))
     .min(1)
     .max(MAX_TEXTS),
 });
@@ -39,7 +39,10 @@ export interface VqaFiles {
   readonly imagePattern?: string | undefined;
 }
 
-/** Reads VQA v2 (https://visualqa.org): a file of questions, and a file of human answers, ten per question. */
+/**
+ * Reads VQA v2 (https://visualqa.org): a file of questions, and a file of human answers, ten per question. Blank answers
+ * are kept, because the accuracy is an average over all ten.
+ */
 export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
   const { questions, data_subtype: split } = await readJson(files.questions, questionsSchema);
   const imageName = imageNamer(files.imagePattern ?? PUBLISHED_PATTERN, split, files.questions);

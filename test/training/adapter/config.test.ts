@@ -31,8 +31,14 @@ const full: Settings = {
   model: "model",
   output: "runs/full",
   data: {
-    train: { path: "q.json", annotations: "a.json", media: "pictures", imagePattern: "{id}.png" },
-    validation: { path: "v.json", annotations: "b.json", media: "more", imagePattern: "{split}/{id}.png" },
+    train: {
+      ...{ path: "q.json", format: "vqa-v2", annotations: "a.json", media: "pictures", imagePattern: "{id}.png" },
+      ...{ split: "train", list: "train.txt" },
+    },
+    validation: {
+      ...{ path: "v.json", format: "vqa-v2", annotations: "b.json", media: "more", imagePattern: "{split}/{id}.png" },
+      ...{ split: "validation", list: "validation.txt" },
+    },
   },
   adapter: {
     name: "plants-2.b",
@@ -78,7 +84,7 @@ const PATHS = [
   "output",
   "cache",
   "adapter.initial",
-  ...["train", "validation"].flatMap((set) => ["path", "annotations", "media"].map((key) => `data.${set}.${key}`)),
+  ...["train", "validation"].flatMap((set) => ["path", "annotations", "media", "list"].map((key) => `data.${set}.${key}`)),
 ];
 
 function isObject(value: unknown): value is Settings {

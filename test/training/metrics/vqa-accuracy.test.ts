@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { normalizeAnswer } from "../../../src/training/metrics/normalize-answer.js";
-import { vqaAccuracy } from "../../../src/training/metrics/vqa-accuracy.js";
+import { exactMatch, vqaAccuracy } from "../../../src/training/metrics/vqa-accuracy.js";
 
 /** Ten answers, some of which are "yes". */
 const tenWith = (count: number) => Array.from({ length: 10 }, (_, index) => (index < count ? "yes" : "no"));
@@ -49,7 +49,7 @@ describe("vqaAccuracy", () => {
     fc.assert(
       fc.property(answer, fc.array(answer, { minLength: 1, maxLength: 12 }), (given, references) => {
         const accuracy = vqaAccuracy(given, references);
-        const matches = references.filter((other) => normalizeAnswer(other) === normalizeAnswer(given));
+        const matches = references.filter((other) => other !== "" && normalizeAnswer(other) === normalizeAnswer(given));
         assert.ok(accuracy >= 0 && accuracy <= 1);
         if (matches.length === references.length) assert.equal(accuracy, 1);
         assert.equal(accuracy === 0, matches.length === 0);
@@ -59,5 +59,22 @@ describe("vqaAccuracy", () => {
 
   it("rejects an empty list of references", () => {
     assert.throws(() => vqaAccuracy("yes", []), { code: "invalid_option" });
+  });
+
+  it("gives nothing for a blank reference, which counts among the ten", () => {
+    const references = [...Array<string>(8).fill("b"), "", "  "];
+    assert.equal(vqaAccuracy("b", references), 1);
+    assert.equal(vqaAccuracy("", references), 0);
+    assert.ok(Math.abs(vqaAccuracy("b", ["b", ...Array<string>(9).fill("")]) - 0.3) < 1e-12);
+  });
+});
+
+describe("exactMatch", () => {
+  it("is 1 for an answer that equals a reference after normalisation, and 0 otherwise", () => {
+    assert.equal(exactMatch("The Dogs.", ["dogs"]), 1);
+    assert.equal(exactMatch("dog", ["dogs"]), 0);
+    assert.equal(exactMatch("two", ["1", "2"]), 1);
+    assert.equal(exactMatch("", [""]), 0);
+    assert.throws(() => exactMatch("yes", []), { code: "invalid_option" });
   });
 });
