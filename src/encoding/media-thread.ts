@@ -1,3 +1,4 @@
+import type { Augmentation } from "../media/augment/augmentation.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
@@ -9,6 +10,8 @@ export interface PrepareMedium {
   /** The modalities as which the medium may be interpreted, with their preprocessing. */
   readonly choices: readonly Prepared[];
   readonly limits: LimitsByKind;
+  /** Random changes for training. Default: none. */
+  readonly augmentation?: Augmentation | undefined;
 }
 
 /** A preprocessed medium and the modality of the encoder that takes it. */

@@ -7,9 +7,12 @@ import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
 
 /** The worker of `MediaThread`. */
 serveThread({
-  async prepare({ input, choices, limits }: PrepareMedium, context: MethodContext): Promise<PreparedMedium> {
+  async prepare(
+    { input, choices, limits, augmentation }: PrepareMedium,
+    context: MethodContext,
+  ): Promise<PreparedMedium> {
     const choice = await chosen(choices, input, limits, context.signal);
-    const data = await encoderInput(input, choice, limits, context.signal);
+    const data = await encoderInput(input, choice, limits, context.signal, augmentation);
     context.transfer(data.buffer as ArrayBuffer);
     return { modality: choice.modality, data };
   },

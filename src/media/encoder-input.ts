@@ -1,6 +1,8 @@
 import { unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
+import { augmentFeatures } from "./augment/augment-features.js";
+import type { Augmentation } from "./augment/augmentation.js";
 import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode/audio/decode-audio.js";
 import { logMel, neededSamples } from "./decode/audio/log-mel.js";
 import { decodeImage, type ImageLimits } from "./decode/image/image.js";
@@ -20,6 +22,7 @@ export interface LimitsByKind {
  * Decodes a medium into an encoder's input for one example, row-major: `[3, H, W]` for an image, `[frames, mel bins]`
  * for audio, `[frames, 3, H, W]` for a video. Only the part of an audio file that the encoder uses is decoded.
  *
+ * @param augmentation random changes for training. Default: none.
  * @throws the errors of `decodeImage`, `decodeAudio` and `decodeVideo`
  */
 export async function encoderInput(
@@ -27,19 +30,21 @@ export async function encoderInput(
   { modality, preprocessing }: Prepared,
   limits: LimitsByKind = {},
   signal?: AbortSignal,
+  augmentation?: Augmentation,
 ): Promise<Float32Array> {
   switch (modality) {
     case "image":
-      return decodeImage(input, preprocessing, limits.image);
+      return decodeImage(input, preprocessing, limits.image, augmentation);
     case "audio": {
       const heard = neededSamples(preprocessing.maxLength) / preprocessing.samplingRate;
       const seconds = Math.min(heard, MAX_AUDIO_SECONDS);
       const sound = await decodeAudio(input, { seconds, signal }, limits.audio);
-      return logMel(sound, preprocessing, mediaName(input));
+      const features = await logMel(sound, preprocessing, mediaName(input));
+      return augmentation ? augmentFeatures(features, preprocessing, augmentation) : features;
     }
     case "video": {
       const { frames, picture } = preprocessing;
-      return joined(await decodeVideo(input, { frames, preprocessing: picture, signal }, limits.video));
+      return joined(await decodeVideo(input, { frames, preprocessing: picture, signal, augmentation }, limits.video));
     }
     default:
       return modality satisfies never;

@@ -1,14 +1,36 @@
 import type { ImagePreprocessing, ImageSize, Resize } from "../preprocessing/image-preprocessing.js";
+import { type Augmentation, contentRandom } from "./augment/augmentation.js";
+import { randAugment } from "./augment/rand-augment.js";
+import { cropped, mirrored, randomCrop } from "./augment/random-crop.js";
 import { type RgbImage, resample } from "./resample.js";
 
 /**
  * Converts decoded pixels to an encoder's input: resize, centre crop, rescale, normalise. Returns `[3, H, W]`,
  * row-major, where H x W is `preprocessing.size`. It runs on the calling thread, so `image` should already be reduced
  * to roughly the required size.
+ *
+ * @param augmentation random changes before the normalisation. Default: none.
  */
-export function preprocessPixels(image: RgbImage, preprocessing: ImagePreprocessing): Float32Array {
-  const resized = resample(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
+export function preprocessPixels(
+  image: RgbImage,
+  preprocessing: ImagePreprocessing,
+  augmentation?: Augmentation,
+): Float32Array {
+  const resized = augmentation
+    ? augmented(image, preprocessing, augmentation)
+    : resample(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
   return normalize(resized, preprocessing);
+}
+
+function augmented(image: RgbImage, preprocessing: ImagePreprocessing, augmentation: Augmentation): RgbImage {
+  const { size, resize, resample: method } = preprocessing;
+  const { randomResizedCrop, flip = 0, randAugment: operations } = augmentation.settings;
+  const random = contentRandom(augmentation);
+  const resized = randomResizedCrop
+    ? resample(cropped(image, randomCrop(image, randomResizedCrop.scale, random)), size, method)
+    : resample(image, resizedSize(image, resize), method);
+  const turned = random() < flip ? mirrored(resized) : resized;
+  return operations ? randAugment(turned, operations, random) : turned;
 }
 
 /** The size to which an image is resized before the crop; the longer side is rounded down, as in Hugging Face. */

@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { readConfigFile } from "../../core/config-file.js";
 import { modalities } from "../../core/modality.js";
+import { augmentSettingsSchema } from "../../media/augment/augmentation.js";
 import { ADAPTER_NAME } from "../../model/manifest.js";
 import { dataSetFormats } from "../data/data-set-formats.js";
 
@@ -113,10 +114,15 @@ export const trainingConfigSchema = z.strictObject({
   /** Number of batches whose gradients are summed for each optimizer step. */
   accumulation: count.default(1),
   seed: z.int().min(0).max(MAX_SEED).default(0),
-  /** Number of augmented views of each image; 0: the unchanged image. Must be 0 for audio and video. */
+  /**
+   * Number of augmented views of each medium, whose states are computed once. 0: with `augment`, new views in each
+   * epoch, otherwise the unchanged medium. Without `augment`, crops of images.
+   */
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
-  /** Whether augmented images may be mirrored; unsuitable if captions or questions mention left and right. */
+  /** Whether augmented images may be mirrored, without `augment`; unsuitable if captions or questions mention left and right. */
   mirror: z.boolean().default(false),
+  /** Random changes of the training media, new ones in each epoch, or `augmentations` fixed ones. Default: none. */
+  augment: augmentSettingsSchema.optional(),
   /** Train on whitened states. The finished adapter takes unmodified states. */
   whiten: z.boolean().default(false),
   /** Folder of the encoder states, which several runs may share. Default: `states` in the output folder. */

@@ -4,10 +4,11 @@ import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
 import { readAdapter, writeAdapter } from "../../adapter/adapter-file.js";
 import { at } from "../../core/at.js";
 import { writeAtomically } from "../../core/atomic-write.js";
-import { EpalmError } from "../../core/errors.js";
 import { whileLocked } from "../../core/lock-path.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
+import { augmentedModalities } from "../../media/augment/augmentation.js";
 import { thumbnail } from "../../media/decode/image/thumbnail.js";
 import { encoderOf, modalitiesOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";
@@ -127,16 +128,26 @@ async function trainAlone(config: TrainingConfig, hooks: TrainHooks): Promise<Tr
     mirror: config.mirror,
     seed: config.seed,
     contents,
+    augment: config.augment,
   });
-  if (config.blind) return new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
-  const views = viewsOf(data.training, config.augmentations);
-  const onView = (done: number) => hooks.onEncoding?.(done, views.length);
-  await states.prepare(views, { signal: hooks.signal, onView });
-  const { width } = encoderOf(folder.manifest, modality);
-  const whitening = config.whiten
-    ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
-    : undefined;
-  return new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
+  try {
+    if (config.blind) return await new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+    const views = isDrawn(config) && !config.whiten ? [] : viewsOf(data.training, config.augmentations);
+    const onView = (done: number) => hooks.onEncoding?.(done, views.length);
+    await states.prepare(views, { signal: hooks.signal, onView });
+    const { width } = encoderOf(folder.manifest, modality);
+    const whitening = config.whiten
+      ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
+      : undefined;
+    return await new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
+  } finally {
+    await states.close();
+  }
+}
+
+/** Whether media are augmented anew in each epoch, so that their states cannot be computed in advance. */
+function isDrawn({ augment, augmentations }: TrainingConfig): boolean {
+  return augment !== undefined && augmentations === 0;
 }
 
 /** Maximum number of views on which a whitening is measured. */
@@ -191,9 +202,18 @@ function takenBy({ adapter }: TrainingConfig, { manifest }: ModelFolder): ReadOp
   return taken.length === 1 ? taken : "one";
 }
 
-function refuseAugmentations({ augmentations }: TrainingConfig, modality: Modality): void {
-  if (modality === "image" || augmentations === 0) return;
-  throw new EpalmError("invalid_option", `augmentations: expected 0 for ${modality}, got ${augmentations}`);
+function refuseAugmentations({ augmentations, augment, mirror }: TrainingConfig, modality: Modality): void {
+  if (augment === undefined) {
+    if (modality === "image" || augmentations === 0) return;
+    const expected = `expected 0 for ${modality}, or 'augment'`;
+    throw new EpalmError("invalid_option", `augmentations: ${expected}, got ${augmentations}`);
+  }
+  if (mirror)
+    throw unexpected("invalid_option", "mirror", "'augment.flip' instead of it together with 'augment'", "true");
+  for (const [name, taken] of Object.entries(augmentedModalities)) {
+    if (!(name in augment) || taken.includes(modality)) continue;
+    throw unexpected("invalid_option", `augment.${name}`, `an adapter for ${taken.join(" or ")}`, modality);
+  }
 }
 
 async function startingAdapter(config: TrainingConfig, folder: ModelFolder, modality: Modality): Promise<Adapter> {
@@ -259,6 +279,7 @@ class Run {
       batchSize: config.batchSize,
       seed: config.seed,
       augmentations: config.augmentations,
+      drawn: isDrawn(config),
       textOnly: config.blind,
       statesShape: [depth, width],
     });

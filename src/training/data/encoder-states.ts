@@ -7,6 +7,8 @@ import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
+import { MediaThread } from "../../encoding/media-thread.js";
+import type { AugmentSettings } from "../../media/augment/augmentation.js";
 import { augmentPixels } from "../../media/augment-pixels.js";
 import { encoderInput } from "../../media/encoder-input.js";
 import { encoderOf, preparedFor } from "../../model/encoders.js";
@@ -18,8 +20,10 @@ import { elementCount, floats, type Tensor } from "../../tensor/tensor.js";
 /** A medium, unchanged or with one augmentation. */
 export interface View {
   readonly path: string;
-  /** Number of the augmentation, from 1; 0: unchanged. */
+  /** Number of the augmentation, from 1; 0: unchanged, unless there is a draw. */
   readonly augmentation: number;
+  /** An augmentation that is used once, identified by the epoch and the item of it; its states are not cached. */
+  readonly draw?: { readonly epoch: number; readonly item: number } | undefined;
 }
 
 export interface StatesOptions {
@@ -32,11 +36,14 @@ export interface StatesOptions {
   readonly seed: number;
   /** SHA-256 of media that is already known, by path; others are added. */
   readonly contents?: Map<string, string> | undefined;
+  /** Augmentations of numbered views and of draws. Default: crops of images, mirrored if `mirror` is set. */
+  readonly augment?: AugmentSettings | undefined;
 }
 
 /**
  * The states `[depth, dv]` of a frozen encoder for media. They are computed once per view and cached on disk under a
- * hash of the medium's bytes, the encoder's files and the preprocessing, so that outdated states are never read.
+ * hash of the medium's bytes, the encoder's files and the preprocessing, so that outdated states are never read. Only
+ * views with a draw are computed each time; `close` closes the encoder that they require.
  */
 export class EncoderStates {
   readonly #folder: ModelFolder;
@@ -45,6 +52,8 @@ export class EncoderStates {
   readonly #encoderKey: string;
   readonly #contentKeys: Map<string, string>;
   readonly #bytes: number;
+  #media: MediaThread | undefined;
+  #session: Promise<Session> | undefined;
 
   constructor(folder: ModelFolder, options: StatesOptions) {
     this.#folder = folder;
@@ -90,6 +99,30 @@ export class EncoderStates {
     }
   }
 
+  /**
+   * The states of views. Those with a draw are computed, while the media thread decodes the next view.
+   *
+   * @throws the errors of `read` and of decoding
+   */
+  async readAll(views: readonly View[]): Promise<Float32Array[]> {
+    const states: Float32Array[] = [];
+    const decode = async (view: View | undefined) => (view?.draw ? this.#decoded(view) : undefined);
+    let decoded = await decode(views[0]);
+    for (const [index, view] of views.entries()) {
+      const known = decoded;
+      const own = known ? this.#openSession().then((session) => this.#encoded(session, known)) : this.read(view);
+      const [ready, next] = await Promise.all([own, decode(views[index + 1])]);
+      states.push(ready);
+      decoded = next;
+    }
+    return states;
+  }
+
+  async close(): Promise<void> {
+    const [session] = await Promise.all([this.#session, this.#media?.close()]);
+    await session?.close();
+  }
+
   /** @throws internal if the view was not prepared, or its file has been removed since */
   async read(view: View): Promise<Float32Array> {
     const file = await this.#file(view);
@@ -100,30 +133,54 @@ export class EncoderStates {
     return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   }
 
-  async #file({ path, augmentation }: View): Promise<string> {
+  #openSession(): Promise<Session> {
+    this.#session ??= openSession(join(this.#folder.path, this.#encoder.graph));
+    return this.#session;
+  }
+
+  async #contentOf(path: string): Promise<string> {
     const content = this.#contentKeys.get(path) ?? (await fileSha256(path));
     this.#contentKeys.set(path, content);
-    const { cache, mirror, seed } = this.#options;
-    const change = augmentation === 0 ? "" : JSON.stringify([augmentation, mirror, seed]);
+    return content;
+  }
+
+  async #file({ path, augmentation }: View): Promise<string> {
+    const content = await this.#contentOf(path);
+    const { cache, mirror, seed, augment } = this.#options;
+    const change = augmentation === 0 ? "" : JSON.stringify([augmentation, augment ?? mirror, seed]);
     const key = sha256(`${this.#encoderKey} ${content} ${change}`);
     return join(cache, key.slice(0, 2), `${key}.f32`);
   }
 
-  async #compute(
-    session: Session,
-    { path, augmentation }: View,
-    signal: AbortSignal | undefined,
-  ): Promise<Float32Array> {
+  async #compute(session: Session, view: View, signal: AbortSignal | undefined): Promise<Float32Array> {
+    return this.#encoded(session, await this.#decoded(view, signal));
+  }
+
+  async #encoded(session: Session, data: Float32Array): Promise<Float32Array> {
     const { modality, inputShape, depth, width } = this.#encoder;
-    const decoded = await encoderInput(path, preparedFor(this.#encoder), {}, signal);
-    const [, rows = 0, columns = 0] = inputShape;
-    const data = augmentation === 0 ? decoded : this.#augmented(decoded, rows, columns, path, augmentation);
     const input: Tensor = { type: "float32", shape: [1, ...inputShape], data };
     const { cls_states: states } = await session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
     if (states?.data.length !== elementCount([depth, width])) {
       throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`);
     }
     return floats(states);
+  }
+
+  /** The encoder's input for a view. */
+  async #decoded(view: View, signal?: AbortSignal): Promise<Float32Array> {
+    const { path, augmentation, draw } = view;
+    const { augment: settings, seed } = this.#options;
+    const prepared = preparedFor(this.#encoder);
+    if (settings && (augmentation > 0 || draw)) {
+      const number = draw ? [draw.epoch, draw.item] : [augmentation, await this.#contentOf(path)];
+      this.#media ??= new MediaThread();
+      const random = { settings, seed: seedOf([seed, ...number]) };
+      const payload = { input: path, choices: [prepared], limits: {}, augmentation: random };
+      return (await this.#media.prepare(payload, signal)).data;
+    }
+    const decoded = await encoderInput(path, prepared, {}, signal);
+    const [, rows = 0, columns = 0] = this.#encoder.inputShape;
+    return augmentation === 0 ? decoded : this.#augmented(decoded, rows, columns, path, augmentation);
   }
 
   /** The augmentation depends on the seed, the image and the number, but not on the order of the views. */
@@ -136,6 +193,11 @@ export class EncoderStates {
     );
     return augmentPixels({ data, height, width }, { random, mirror });
   }
+}
+
+/** A seed of 48 bits that depends on all parts. */
+function seedOf(parts: readonly unknown[]): number {
+  return Number.parseInt(sha256(JSON.stringify(parts)).slice(0, 12), 16);
 }
 
 function sha256(data: string | Uint8Array): string {

@@ -10,8 +10,10 @@ const BUCKET_BATCHES = 50;
 export interface TrainingBatchOptions {
   readonly batchSize: number;
   readonly seed: number;
-  /** Number of augmented views of each image; 0: the unchanged image. */
+  /** Number of augmented views of each medium; 0: the unchanged medium, or new augmentations. */
   readonly augmentations: number;
+  /** Whether every item of every epoch gets an augmentation of its own. Default: false. */
+  readonly drawn?: boolean | undefined;
   /** Zeros replace the encoder states. */
   readonly textOnly: boolean;
   /** Shape of the encoder states: [depth, dv] */
@@ -49,12 +51,10 @@ export class TrainingBatches implements BatchSource {
   }
 
   #plan(epoch: number): Item[][] {
-    const { batchSize, seed } = this.#options;
+    const { batchSize, seed, drawn = false } = this.#options;
     const [random = Math.random] = randomStreams(seed * 1_000_003 + epoch, 1);
-    const items = shuffled(
-      this.#examples.flatMap((example) => this.#items(example, random)),
-      random,
-    );
+    const ordered = this.#examples.flatMap((example) => this.#items(example, random));
+    const items = shuffled(drawn ? ordered.map((item, index) => withDraw(item, epoch, index)) : ordered, random);
     const batches: Item[][] = [];
     for (let start = 0; start < items.length; start += BUCKET_BATCHES * batchSize) {
       const bucket = items.slice(start, start + BUCKET_BATCHES * batchSize);
@@ -82,7 +82,8 @@ export class TrainingBatches implements BatchSource {
     const [depth, width] = this.#options.statesShape;
     const states = new Float32Array(items.length * depth * width);
     if (!this.#options.textOnly) {
-      for (const [row, { view }] of items.entries()) states.set(await this.#states.read(view), row * depth * width);
+      const known = await this.#states.readAll(items.map(({ view }) => view));
+      for (const [row, own] of known.entries()) states.set(own, row * depth * width);
     }
     const length = Math.max(0, ...items.map(({ text }) => text.tokens.length));
     const ids = new BigInt64Array(items.length * length);
@@ -106,7 +107,11 @@ export class TrainingBatches implements BatchSource {
   }
 }
 
-/** All views that batches may need. */
+function withDraw({ view, text }: Item, epoch: number, item: number): Item {
+  return { view: { ...view, draw: { epoch, item } }, text };
+}
+
+/** All views that batches may need, apart from those with draws. */
 export function viewsOf(examples: readonly TrainingExample[], augmentations: number): View[] {
   const paths = Array.from(new Set(examples.map(({ example }) => example.media.path)));
   const numbers = augmentations === 0 ? [0] : Array.from({ length: augmentations }, (_, index) => index + 1);

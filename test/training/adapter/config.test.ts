@@ -70,6 +70,14 @@ const full: Settings = {
   seed: 2 ** 32 - 1,
   augmentations: 100,
   mirror: true,
+  augment: {
+    randomResizedCrop: { scale: [0.5, 1] },
+    flip: 0.5,
+    randAugment: { operations: 2, magnitude: 7 },
+    specAugment: { frequency: 24, time: 96 },
+    noise: true,
+    randomFrames: true,
+  },
   cache: "states",
   skipBad: true,
   whiten: true,
@@ -84,7 +92,9 @@ const PATHS = [
   "output",
   "cache",
   "adapter.initial",
-  ...["train", "validation"].flatMap((set) => ["path", "annotations", "media", "list"].map((key) => `data.${set}.${key}`)),
+  ...["train", "validation"].flatMap((set) =>
+    ["path", "annotations", "media", "list"].map((key) => `data.${set}.${key}`),
+  ),
 ];
 
 function isObject(value: unknown): value is Settings {

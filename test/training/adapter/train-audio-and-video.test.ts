@@ -180,7 +180,7 @@ describe("an adapter for audio or video", () => {
     await buildModel({ ...rest, encoder: audio, adapters: [] });
     const cases = [
       [{ model: "sounds" }, { modality: "image" }, /^adapter\.modality: expected an encoder for image, got audio$/],
-      [{ augmentations: 2 }, {}, /^augmentations: expected 0 for audio, got 2$/],
+      [{ augmentations: 2 }, {}, /^augmentations: expected 0 for audio, or 'augment', got 2$/],
     ] as const;
     for (const [changes, adapter, message] of cases) {
       const path = config("odd", "audio", changes, adapter);

@@ -2,6 +2,7 @@ import sharp from "sharp";
 import { throwIfAborted } from "../../../core/abort.js";
 import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
+import { type Augmentation, frameRandom } from "../../augment/augmentation.js";
 import { imageFormatOf } from "../../detect/image-format.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
 import { chooseFrames, type Showing, showingSeconds } from "../video/choose-frames.js";
@@ -36,13 +37,14 @@ export interface FrameSettings {
   readonly maxPixels: number;
   readonly maxSeconds: number;
   readonly signal: AbortSignal | undefined;
+  readonly augmentation: Augmentation | undefined;
 }
 
 /** Decodes frames of a GIF or WebP as `decodeVideo` does, but with libvips: ffmpeg does not read animated WebP. */
 export async function decodeAnimation(
   bytes: Uint8Array,
   where: string,
-  { frames, preprocessing, maxPixels, maxSeconds, signal }: FrameSettings,
+  { frames, preprocessing, maxPixels, maxSeconds, signal, augmentation }: FrameSettings,
 ): Promise<Float32Array[]> {
   const open = (page: number) =>
     sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true, page, pages: 1 });
@@ -56,12 +58,13 @@ export async function decodeAnimation(
     throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds`);
   }
   const final = finalSize(autoOrient, preprocessing, maxPixels, where);
-  const size = handOverSize(autoOrient, final, preprocessing);
+  const size = handOverSize(autoOrient, final, preprocessing, augmentation);
   const decoded = new Map<number, Float32Array>();
   const result: Float32Array[] = [];
-  for (const page of chooseFrames(showings, frames)) {
+  for (const page of chooseFrames(showings, frames, frameRandom(augmentation))) {
     throwIfAborted(signal);
-    const pixels = decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing);
+    const pixels =
+      decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing, augmentation);
     decoded.set(page, pixels);
     result.push(pixels);
   }

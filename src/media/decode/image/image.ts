@@ -1,6 +1,7 @@
 import sharp, { type Sharp } from "sharp";
 import { unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image-preprocessing.js";
+import type { Augmentation } from "../../augment/augmentation.js";
 import { type ImageFormat, imageFormatOf, imageFormats } from "../../detect/image-format.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
 import { type MediaInput, mediaName, readMedia } from "../../read-media.js";
@@ -37,6 +38,7 @@ export interface ImageInfo extends ImageSize {
  * images are first reduced by libvips. For images of 1600 x 1200 and 4000 x 3000 and a final 224 x 224, the difference
  * from Pillow's bicubic is 0.2 to 0.5 on average and at most 2, in steps of 1/255.
  *
+ * @param augmentation random changes for training. Default: none.
  * @throws unsupported_media (another format), invalid_media (damaged or truncated; a partial image is rejected, not
  *   padded), too_large (names the limit), not_found
  */
@@ -44,14 +46,15 @@ export async function decodeImage(
   input: MediaInput,
   preprocessing: ImagePreprocessing,
   limits: ImageLimits = {},
+  augmentation?: Augmentation,
 ): Promise<Float32Array> {
   const { bytes, info } = await openImage(input, limits);
   const where = mediaName(input);
   const final = finalSize(info, preprocessing, limits.maxPixels ?? MAX_IMAGE_PIXELS, where);
   // Vector graphics have no pixel size of their own, so they are rendered at the final size.
-  const size = info.format === "svg" ? final : handOverSize(info, final, preprocessing);
+  const size = info.format === "svg" ? final : handOverSize(info, final, preprocessing, augmentation);
   const image = await rgbPixels(reader(bytes), size, where);
-  return preprocessPixels(image, preprocessing);
+  return preprocessPixels(image, preprocessing, augmentation);
 }
 
 /** Reads the format and the upright size of an image from its header. @throws the errors of `decodeImage` */

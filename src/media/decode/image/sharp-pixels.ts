@@ -1,6 +1,7 @@
 import sharp, { type Sharp } from "sharp";
 import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image-preprocessing.js";
+import type { Augmentation } from "../../augment/augmentation.js";
 import { resizedSize } from "../../preprocess-pixels.js";
 import type { RgbImage } from "../../resample.js";
 
@@ -29,9 +30,24 @@ export function finalSize(
   return final;
 }
 
-/** The size to which libvips reduces an image before it is resized to `final`; see `REDUCING_GAP`. Never enlarges. */
-export function handOverSize(size: ImageSize, final: ImageSize, { resample }: ImagePreprocessing): ImageSize {
+/**
+ * The size to which libvips reduces an image before it is resized to `final`; see `REDUCING_GAP`. Never enlarges. An
+ * image that is cropped at random keeps its aspect ratio, and enough pixels for the smallest crop.
+ */
+export function handOverSize(
+  size: ImageSize,
+  final: ImageSize,
+  { resample, size: input }: ImagePreprocessing,
+  augmentation?: Augmentation,
+): ImageSize {
   if (resample === "nearest") return size;
+  const crop = augmentation?.settings.randomResizedCrop;
+  if (crop) {
+    const share =
+      (REDUCING_GAP * Math.max(input.height / size.height, input.width / size.width)) / Math.sqrt(crop.scale[0]);
+    const reduced = (side: number) => Math.ceil(side * Math.min(1, share));
+    return { height: reduced(size.height), width: reduced(size.width) };
+  }
   return {
     height: Math.min(size.height, final.height * REDUCING_GAP),
     width: Math.min(size.width, final.width * REDUCING_GAP),

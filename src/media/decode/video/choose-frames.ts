@@ -1,3 +1,5 @@
+import type { Random } from "../../../core/random.js";
+
 /** When and for how long a frame is shown, in seconds. */
 export interface Showing {
   readonly time: number;
@@ -20,8 +22,10 @@ export function showingSeconds(frames: readonly Showing[]): number {
  * `count` equal parts, as in the published evaluation (eP-ALM, `dataset/video_utils.py`, "middle"). If there are fewer
  * than `count` frames, all are used and the last one is repeated. If frames have different durations, the parts are
  * equal in time.
+ *
+ * @param random if given, a random frame of each part instead of the middle one, as in the published training ("rand")
  */
-export function chooseFrames(frames: readonly Showing[], count: number): number[] {
+export function chooseFrames(frames: readonly Showing[], count: number, random?: Random): number[] {
   const last = frames.length - 1;
   if (count > last) return Array.from({ length: count }, (_, index) => Math.min(index, last));
   const tick = showingSeconds(frames) / frames.length;
@@ -30,8 +34,8 @@ export function chooseFrames(frames: readonly Showing[], count: number): number[
   return Array.from({ length: count }, (_, part) => {
     const first = Math.floor(part * partLength);
     const next = part + 1 === count ? frames.length : Math.floor((part + 1) * partLength);
-    const middle = Math.floor((first + next - 1) / 2);
-    return seenAt(frames, start + (middle + 0.5) * tick);
+    const chosen = random ? first + Math.floor(random() * (next - first)) : Math.floor((first + next - 1) / 2);
+    return seenAt(frames, start + (chosen + 0.5) * tick);
   });
 }
 

@@ -1,6 +1,7 @@
 import sharp from "sharp";
 import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
+import { type Augmentation, frameRandom } from "../../augment/augmentation.js";
 import { HEAD_BYTES } from "../../detect/container.js";
 import { nothingDecoded } from "../../detect/tracks.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../../media-limits.js";
@@ -30,6 +31,8 @@ export interface VideoOptions {
   /** Preprocessing of each frame. */
   readonly preprocessing: ImagePreprocessing;
   readonly signal?: AbortSignal | undefined;
+  /** Random frames and random changes of them for training; all frames are changed in the same way. Default: none. */
+  readonly augmentation?: Augmentation | undefined;
 }
 
 export interface VideoLimits extends MediaLimits {
@@ -51,7 +54,7 @@ export interface VideoLimits extends MediaLimits {
  */
 export async function decodeVideo(
   input: MediaInput,
-  { frames, preprocessing, signal }: VideoOptions,
+  { frames, preprocessing, signal, augmentation }: VideoOptions,
   limits: VideoLimits = {},
 ): Promise<Float32Array[]> {
   if (!Number.isInteger(frames) || frames < 1 || frames > MAX_VIDEO_FRAMES) {
@@ -59,14 +62,14 @@ export async function decodeVideo(
   }
   const { maxBytes = MAX_MEDIA_BYTES } = limits;
   const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
-  const settings = { frames, preprocessing, maxPixels, maxSeconds, signal };
+  const settings = { frames, preprocessing, maxPixels, maxSeconds, signal, augmentation };
   const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
   if (mayMove(head)) return decodeAnimation(await readMedia(input, maxBytes), mediaName(input), settings);
   return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
 }
 
 async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
-  const { frames, maxPixels, maxSeconds, signal } = settings;
+  const { frames, maxPixels, maxSeconds, signal, augmentation } = settings;
   const { where } = file;
   const { size, packets, complaint } = await readVideoPackets(file, signal);
   if (size !== undefined) checkPixels(size, maxPixels, where, "a frame");
@@ -78,7 +81,7 @@ async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Flo
     const got = `got ${seconds.toFixed(0)}`;
     throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds, ${got}`);
   }
-  const chosen = chooseFrames(showings, frames).flatMap((index) => shown[index] ?? []);
+  const chosen = chooseFrames(showings, frames, frameRandom(augmentation)).flatMap((index) => shown[index] ?? []);
   const wanted = [...new Set(chosen)];
   const decoded: (Float32Array | undefined)[] = [];
   let reason: string | undefined;
@@ -101,7 +104,7 @@ const TIME_TOLERANCE = 5e-5;
 
 /** Decodes one frame for each of the segment's times; undefined for frames that could not be decoded. */
 async function decodeSegment(file: MediaFile, { start, times }: Segment, settings: FrameSettings) {
-  const { preprocessing, maxPixels, signal } = settings;
+  const { preprocessing, maxPixels, signal, augmentation } = settings;
   const firstFrom = times.map((time) => {
     const from = (time - TIME_TOLERANCE).toFixed(6);
     return `gte(t,${from})*(isnan(prev_selected_t)+lt(prev_selected_t,${from}))`;
@@ -121,7 +124,7 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     read: async (output) => {
       const frames: Float32Array[] = [];
       for await (const image of ppmImages(output, maxPixels)) {
-        frames.push(preprocessPixels(await reduced(image, settings, file.where), preprocessing));
+        frames.push(preprocessPixels(await reduced(image, settings, file.where), preprocessing, augmentation));
         if (frames.length === times.length) break;
       }
       return frames;
@@ -131,9 +134,11 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
 }
 
 /** Reduces a frame to the size from which it is resized as in Pillow; see `handOverSize`. */
-async function reduced(image: RgbImage, { preprocessing, maxPixels }: FrameSettings, where: string): Promise<RgbImage> {
+async function reduced(image: RgbImage, settings: FrameSettings, where: string): Promise<RgbImage> {
   const { width, height } = image;
-  const size = handOverSize(image, finalSize(image, preprocessing, maxPixels, where), preprocessing);
+  const { preprocessing, maxPixels, augmentation } = settings;
+  const final = finalSize(image, preprocessing, maxPixels, where);
+  const size = handOverSize(image, final, preprocessing, augmentation);
   if (size.width === width && size.height === height) return image;
   return rgbPixels(sharp(image.data, { raw: { width, height, channels: 3 } }), size, where);
 }
