@@ -14,19 +14,14 @@ import type { Example } from "../../training/data/example.js";
 import type { DataSetFormat } from "../../training/data/data-set-formats.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
+import type { DataSetFlags } from "../options/data-set-options.js";
 import { generationOptions, namingFlag } from "../options/generation-flags.js";
 import { checkModality, type ModalityFlags } from "../options/modality-option.js";
 import type { ModelFlags } from "../options/model-option.js";
 import { formatCount, formatTable, note, print } from "../output/output.js";
 import { withModel } from "./with-model.js";
 
-export interface EvalFlags extends ModelFlags, ModalityFlags {
-  readonly format?: DataSetFormat;
-  readonly annotations?: string;
-  readonly media?: string;
-  readonly split?: string[];
-  readonly list?: string;
-  readonly imagePattern?: string;
+export interface EvalFlags extends ModelFlags, ModalityFlags, DataSetFlags {
   readonly adapter?: string;
   readonly adapterFile?: string;
   readonly blind?: true;

@@ -1,7 +1,7 @@
-import { type Command, Option } from "commander";
-import { dataSetFormats } from "../../training/data/data-set-formats.js";
+import type { Command } from "commander";
 import type { EvalFlags } from "../actions/eval.js";
 import type { CliContext } from "../context.js";
+import { addDataSetOptions } from "../options/data-set-options.js";
 import { addGenerationOptions } from "../options/generation-flags.js";
 import { modalityOption } from "../options/modality-option.js";
 import { addModelOption, addThreadsOption } from "../options/model-option.js";
@@ -35,13 +35,8 @@ export function addEvalCommand(program: Command, context: CliContext): void {
       "Generates captions or answers for a data set and scores them: CIDEr, CIDEr-D, BLEU, ROUGE-L, VQA accuracy, exact match.",
     )
     .argument("<data>", "file or folder of examples");
-  addModelOption(command)
-    .option("--annotations <file>", "VQA v2: file with the annotations of the questions")
-    .addOption(new Option("--format <name>", "format of DATA (default: detected)").choices(dataSetFormats))
-    .option("--media <dir>", "folder of the media, unless DATA contains their paths (default: the folder of DATA)")
-    .option("--split <name...>", "Karpathy's splits and MSR-VTT: splits to use (default: all)")
-    .option("--list <file>", "text file with the names of the media to use, one per line (default: all)")
-    .option("--image-pattern <name>", "VQA v2: pattern of the image names (default: COCO_{split}_{id:012d}.jpg)")
+  addModelOption(command);
+  addDataSetOptions(command)
     .option("--adapter <name>", "adapter to use (default: the first one trained for the task and the modality)")
     .option("--adapter-file <file>", "adapter file to use instead of an adapter in the model folder")
     .option("--blind", "text-only baseline: replace the encoder states with zeros")

@@ -30,8 +30,9 @@ const questionLine = z.object({
 
 /**
  * Reads a file of questions with one object `{"image", "question"}` per line. `audio` or `video` in place of `image`
- * specifies how the medium is interpreted. Other keys, such as `id` and `answer`, are ignored, so that a data set can serve
- * as a file of questions. Paths are relative to the file. All lines are checked before the first question is answered.
+ * specifies how the medium is interpreted. Other keys, such as `id` and `answer`, are ignored, so that a data set can
+ * serve as a file of questions. Paths are relative to the file. All lines are checked before the first question is
+ * answered.
  *
  * @throws not_found
  * @throws invalid_data, with the file and the line

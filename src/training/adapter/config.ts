@@ -119,7 +119,7 @@ export const trainingConfigSchema = z.strictObject({
    * epoch, otherwise the unchanged medium. Without `augment`, crops of images.
    */
   augmentations: z.int().min(0).max(MAX_AUGMENTATIONS).default(0),
-  /** Whether augmented images may be mirrored, without `augment`; unsuitable if captions or questions mention left and right. */
+  /** Whether images may be mirrored, without `augment`; unsuitable if captions or questions mention left and right. */
   mirror: z.boolean().default(false),
   /** Random changes of the training media, new ones in each epoch, or `augmentations` fixed ones. Default: none. */
   augment: augmentSettingsSchema.optional(),

@@ -23,10 +23,11 @@ const keys = { audio: "audio", video: "video", image: "img_id" } as const satisf
 
 /**
  * Reads the annotations that are published with eP-ALM (docs/datasets.md of mshukor/eP-ALM), such as
- * `audiocaps_caption_train.json`, `msrvtt_caption_train7k.json`, `msvd_vqa_train.json`, and VL-T5's `karpathy_train.json`
- * of VQA v2 and `train.json` of GQA: a list of `{audio, caption}`, `{video, caption}`, or `{video, sent, label}` and
- * `{img_id, sent, label}`. Media are found by their names in the folder and the folders below it. With a single answer,
- * the metric is exact match; otherwise, the number of people is derived from the soft scores, and it is VQA accuracy.
+ * `audiocaps_caption_train.json`, `msrvtt_caption_train7k.json`, `msvd_vqa_train.json`, and VL-T5's
+ * `karpathy_train.json` of VQA v2 and `train.json` of GQA: a list of `{audio, caption}`, `{video, caption}`, or
+ * `{video, sent, label}` and `{img_id, sent, label}`. Media are found by their names in the folder and the folders
+ * below it. With a single answer, the metric is exact match; otherwise, the number of people is derived from the soft
+ * scores, and it is VQA accuracy.
  *
  * @param folder folder of the media
  */

@@ -35,8 +35,8 @@ type Fields = z.infer<typeof lineSchema>;
 
 /**
  * Reads epalm's own format: one JSON object per line, with one of `image`, `audio` and `video` (a path, relative to the
- * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings; in a list,
- * answers may be blank, as in VQA v2, but not all of them. Empty lines are ignored; other keys are errors.
+ * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings; in a
+ * list, answers may be blank, as in VQA v2, but not all of them. Empty lines are ignored; other keys are errors.
  */
 export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
   const folder = dirname(path);

@@ -28,7 +28,7 @@ export class MediaFolder {
       throw new EpalmError("not_found", `media: ${path}: cannot be listed: ${messageOf(error)}`);
     });
     const byName = new Map<string, string>();
-    // Of files with the same name, the one with the first extension is used, and then the first path.
+    // If several files have the same name, the one with the first extension is used, and then the first path.
     for (const extension of accepted[modality]) {
       for (const name of names.filter((one) => extname(one).toLowerCase() === extension).sort()) {
         const stem = basename(name).slice(0, -extension.length);

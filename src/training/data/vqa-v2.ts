@@ -40,8 +40,8 @@ export interface VqaFiles {
 }
 
 /**
- * Reads VQA v2 (https://visualqa.org): a file of questions, and a file of human answers, ten per question. Blank answers
- * are kept, because the accuracy is an average over all ten.
+ * Reads VQA v2 (https://visualqa.org): a file of questions, and a file of human answers, ten per question. Blank
+ * answers are kept, because the accuracy is an average over all ten.
  */
 export async function* readVqaV2(files: VqaFiles): AsyncGenerator<Finding> {
   const { questions, data_subtype: split } = await readJson(files.questions, questionsSchema);

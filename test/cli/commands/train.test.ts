@@ -89,6 +89,24 @@ describe("epalm train and epalm eval", () => {
     assert.match(limited.stdout, /^examples +1$/m);
   });
 
+  it("scores a public data set in its official format with its own metric", async () => {
+    const questions = { 1: { imageId: "red", question: "What colour?", answer: "red" } };
+    writeFileSync(
+      at("gqa.json"),
+      JSON.stringify({ ...questions, 2: { imageId: "gone", question: "Is it?", answer: "no" } }),
+    );
+    writeFileSync(at("red.jpg"), readFileSync(at("red.png")));
+    const args = ["eval", at("gqa.json"), "--format", "gqa", "--media", folder, "-m", at("model"), "--json"];
+    const { code, stdout, stderr } = await epalm([...args, "--skip-bad"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /invalid examples skipped: 1\n.*gqa\.json: question 2: 'image': .*gone\.jpg: no such file/);
+    const { examples, scores } = JSON.parse(stdout);
+    assert.deepEqual([examples, Object.keys(scores)], [1, ["exact match"]]);
+    const split = await epalm([...args, "--split", "train"]);
+    assert.equal(split.code, 2);
+    assert.match(split.stderr, /'split' does not apply to gqa/);
+  });
+
   it("reports faults in the config and the data before it computes anything", async () => {
     writeFileSync(at("odd.json"), JSON.stringify({ ...settings, epoch: 2 }));
     const odd = await epalmProcess(["train", at("odd.json")]);

@@ -358,6 +358,7 @@ function documentedDefaults(): Map<string, unknown> {
     "those of the data",
     "`learningRate`",
     "no clipping",
+    "off",
     "all",
     "`states` in the output",
   ];

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { injectionPlan } from "../../../src/adapter/injection-plan.js";
 import type { Modality } from "../../../src/core/modality.js";
+import type { AugmentSettings } from "../../../src/media/augment/augmentation.js";
 import { readTrainingConfig } from "../../../src/training/adapter/config.js";
 
 const FOLDER = "recipes";
@@ -15,8 +16,22 @@ const LAYERS = 32;
 const published: Readonly<Record<string, { modality: Modality; epochs: number; textsPerStep: number }>> = {
   "audiocaps.yaml": { modality: "audio", epochs: 30, textsPerStep: 32 },
   "coco-captions.yaml": { modality: "image", epochs: 8, textsPerStep: 16 },
+  "gqa.yaml": { modality: "image", epochs: 8, textsPerStep: 256 },
   "msr-vtt-captions.yaml": { modality: "video", epochs: 26, textsPerStep: 64 },
+  "msr-vtt-qa.yaml": { modality: "video", epochs: 26, textsPerStep: 32 },
+  "msvd-qa.yaml": { modality: "video", epochs: 26, textsPerStep: 32 },
   "vqa-v2.yaml": { modality: "image", epochs: 8, textsPerStep: 256 },
+};
+
+const pictures = {
+  randomResizedCrop: { scale: [0.5, 1] as [number, number] },
+  flip: 0.5,
+  randAugment: { operations: 2, magnitude: 7 },
+};
+const augmentations: Readonly<Record<Modality, AugmentSettings>> = {
+  image: pictures,
+  audio: { specAugment: { frequency: 24, time: 96 } },
+  video: { ...pictures, randomFrames: true },
 };
 
 describe("the published recipes", () => {
@@ -49,7 +64,8 @@ describe("the published recipes", () => {
       );
       assert.deepEqual([schedule.warmupEpochs, schedule.startShare, schedule.endShare], [4, 0.5, 0.05]);
       assert.equal(injectionPlan(adapter, LAYERS).cacheable, true);
-      assert.ok(modality === "image" || config.augmentations === 0, "augmentations are for images only");
+      assert.deepEqual(config.augment, augmentations[modality]);
+      assert.equal(config.augmentations, 0);
     });
   }
 });
