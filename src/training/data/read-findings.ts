@@ -1,22 +1,22 @@
 import { dirname, extname } from "node:path";
 import { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
-import { readAudioCaps } from "./audiocaps.js";
-import { readCocoCaptions } from "./coco-captions.js";
-import { readCocoKarpathy } from "./coco-karpathy.js";
 import { type DataSetFormat, dataSetFormats } from "./data-set-formats.js";
-import { readEpalmAnnotations } from "./epalm-annotations.js";
 import type { Finding } from "./example.js";
 import { isFolderNotFile } from "./file-or-folder.js";
-import { readGqa } from "./gqa.js";
-import { readJsonLines } from "./json-lines.js";
-import { readMsrVtt } from "./msr-vtt.js";
-import { readMsvdCaptions } from "./msvd-captions.js";
+import { readAudioCaps } from "./formats/audiocaps.js";
+import { readCocoCaptions } from "./formats/coco-captions.js";
+import { readCocoKarpathy } from "./formats/coco-karpathy.js";
+import { readEpalmAnnotations } from "./formats/epalm-annotations.js";
+import { readGqa } from "./formats/gqa.js";
+import { readJsonLines } from "./formats/json-lines.js";
+import { readMsrVtt } from "./formats/msr-vtt.js";
+import { readMsvdCaptions } from "./formats/msvd-captions.js";
+import type { JsonFile } from "./formats/splits.js";
+import { readTextFolder } from "./formats/text-folder.js";
+import { readVideoQuestions } from "./formats/video-questions.js";
+import { readVqaV2 } from "./formats/vqa-v2.js";
 import { readJson } from "./read-json.js";
-import type { JsonFile } from "./splits.js";
-import { readTextFolder } from "./text-folder.js";
-import { readVideoQuestions } from "./video-questions.js";
-import { readVqaV2 } from "./vqa-v2.js";
 
 export interface DataSetSource {
   /** The file of the data set (of the questions for VQA v2), or a folder of media with `.txt` files. */

@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { allIssues, parse, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { pathField, questionField, textField } from "./fields.js";
+import { allIssues, parse, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { pathField, questionField, textField } from "../fields.js";
+import { readLines } from "../read-lines.js";
 import { MediaFolder } from "./media-folder.js";
-import { readLines } from "./read-lines.js";
 import type { JsonFile } from "./splits.js";
 
 const fileSchema = z.array(z.unknown());

@@ -1,12 +1,12 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, extname, join, resolve, sep } from "node:path";
-import { messageOf } from "../../core/errors.js";
-import { modalities } from "../../core/modality.js";
-import { allIssues, safeParse } from "../../core/schema.js";
-import { badExample, type Finding, type MediaReference } from "./example.js";
-import { textField } from "./fields.js";
+import { messageOf } from "../../../core/errors.js";
+import { modalities } from "../../../core/modality.js";
+import { allIssues, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding, type MediaReference } from "../example.js";
+import { textField } from "../fields.js";
+import { MAX_LINE_BYTES } from "../read-lines.js";
 import { mediaExtensions } from "./media-extensions.js";
-import { MAX_LINE_BYTES } from "./read-lines.js";
 
 const modalityOf = new Map(
   modalities.flatMap((modality) => mediaExtensions[modality].map((extension) => [extension, modality] as const)),

@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { basename, extname, join, resolve } from "node:path";
-import { EpalmError, messageOf } from "../../core/errors.js";
-import type { Modality } from "../../core/modality.js";
-import type { MediaReference } from "./example.js";
+import { EpalmError, messageOf } from "../../../core/errors.js";
+import type { Modality } from "../../../core/modality.js";
+import type { MediaReference } from "../example.js";
 import { mediaExtensions } from "./media-extensions.js";
 
 /** Files that an encoder of a modality can take: audio is also read from the audio track of a video. */

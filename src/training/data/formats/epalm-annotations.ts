@@ -1,8 +1,8 @@
 import { z } from "zod";
-import type { Modality } from "../../core/modality.js";
-import { allIssues, parse, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
+import type { Modality } from "../../../core/modality.js";
+import { allIssues, parse, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { MAX_TEXTS, pathField, questionField, textField } from "../fields.js";
 import { MediaFolder } from "./media-folder.js";
 import type { JsonFile } from "./splits.js";
 

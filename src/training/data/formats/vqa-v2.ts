@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { EpalmError } from "../../core/errors.js";
-import { allIssues, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { answerField, MAX_TEXTS, questionField } from "./fields.js";
-import { readJson } from "./read-json.js";
+import { EpalmError } from "../../../core/errors.js";
+import { allIssues, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { answerField, MAX_TEXTS, questionField } from "../fields.js";
+import { readJson } from "../read-json.js";
 
 /** Names of the COCO 2014 images, with a split such as `train2014`. */
 const PUBLISHED_PATTERN = "COCO_{split}_{id:012d}.jpg";

@@ -2,10 +2,10 @@ import { constants } from "node:buffer";
 import { readFile, stat } from "node:fs/promises";
 import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
-import { EpalmError, messageOf, tooManyBytes } from "../../core/errors.js";
-import { allIssues, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, pathField, textField } from "./fields.js";
+import { EpalmError, messageOf, tooManyBytes } from "../../../core/errors.js";
+import { allIssues, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { MAX_TEXTS, pathField, textField } from "../fields.js";
 import { MediaFolder } from "./media-folder.js";
 
 const rowSchema = z.object({

@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { allIssues, parse, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, pathField, textField } from "./fields.js";
+import { allIssues, parse, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { MAX_TEXTS, pathField, textField } from "../fields.js";
 import { entriesOfSplits, type JsonFile } from "./splits.js";
 
 const fileSchema = z.object({ images: z.array(z.unknown()) });

@@ -1,11 +1,11 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import { messageOf } from "../../core/errors.js";
-import { modalities } from "../../core/modality.js";
-import { allIssues, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { answerField, MAX_TEXTS, pathField, questionField, textField } from "./fields.js";
-import { readLines } from "./read-lines.js";
+import { messageOf } from "../../../core/errors.js";
+import { modalities } from "../../../core/modality.js";
+import { allIssues, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { answerField, MAX_TEXTS, pathField, questionField, textField } from "../fields.js";
+import { readLines } from "../read-lines.js";
 
 const one = textField.transform((text) => [text]);
 const many = `expected a non-empty string, or a list of 1 to ${MAX_TEXTS} of them`;

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { allIssues, parse, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, pathField, textField } from "./fields.js";
+import { allIssues, parse, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { MAX_TEXTS, pathField, textField } from "../fields.js";
 import { MediaFolder } from "./media-folder.js";
 import { entriesOfSplits, type JsonFile } from "./splits.js";
 

@@ -1,8 +1,8 @@
-import { allIssues, safeParse } from "../../core/schema.js";
-import { badExample, type Finding } from "./example.js";
-import { MAX_TEXTS, textField } from "./fields.js";
+import { allIssues, safeParse } from "../../../core/schema.js";
+import { badExample, type Finding } from "../example.js";
+import { MAX_TEXTS, textField } from "../fields.js";
+import { readLines } from "../read-lines.js";
 import { MediaFolder } from "./media-folder.js";
-import { readLines } from "./read-lines.js";
 
 /**
  * Reads the captions of MSVD (Chen and Dolan 2011), `AllVideoDescriptions.txt`: lines such as

@@ -1,5 +1,5 @@
-import type { Modality } from "../../core/modality.js";
-import { imageExtensions } from "../../media/detect/image-format.js";
+import type { Modality } from "../../../core/modality.js";
+import { imageExtensions } from "../../../media/detect/image-format.js";
 
 /** The usual extensions of media, by which files are found; their types are then detected from their first bytes. */
 export const mediaExtensions: Readonly<Record<Modality, readonly string[]>> = {

@@ -1,4 +1,4 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError } from "../../../core/errors.js";
 
 /** A parsed JSON file of a data set. */
 export interface JsonFile {
