@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 /*
- * The install script of onnxruntime-node downloads GPU libraries from outside the npm registry. npm 11.16 and later obey
- * `allowScripts`; older versions run the scripts of the packages for which the lock file has `hasInstallScript`.
+ * The install script of onnxruntime-node downloads GPU libraries from outside the npm registry. npm 11.16 and later
+ * obey `allowScripts`; older versions run the scripts of the packages for which the lock file has `hasInstallScript`.
  */
 
 interface Lock {

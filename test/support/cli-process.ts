@@ -88,8 +88,8 @@ export async function openModel(path: string, options: LoadOptions): Promise<Ope
 
 /**
  * Runs a command line in this process, which has loaded the modules and often the model already; starting a process and
- * opening a model take longer than most commands. Use `epalmProcess` for what concerns the process itself: standard input, environment variables, signals,
- * terminals, and whether it ends.
+ * opening a model take longer than most commands. Use `epalmProcess` for what concerns the process itself: standard
+ * input, environment variables, signals, terminals, and whether it ends.
  */
 export async function epalm(args: readonly string[]): Promise<Finished> {
   const output = { stdout: "", stderr: "" };

@@ -11,7 +11,6 @@ import {
   readManifest,
 } from "../../index.js";
 import type { Example } from "../../training/data/example.js";
-import type { DataSetFormat } from "../../training/data/data-set-formats.js";
 import type { ReadOptions } from "../../training/data/read-data-set.js";
 import type { CliContext } from "../context.js";
 import type { DataSetFlags } from "../options/data-set-options.js";

@@ -135,8 +135,8 @@ export const trainingConfigSchema = z.strictObject({
   replace: z.boolean().default(false),
   /** The epoch whose adapter is the result: the last, or as published the one with the best validation score. */
   keep: z.enum(["last", "best"]).default("last"),
-  /** With `keep: best`: the score. Default: cider for captions, accuracy for answers. */
-  score: z.enum(["cider", "cider-d", "bleu-4", "rouge-l", "accuracy"]).optional(),
+  /** With `keep: best`: the score. Default: cider for captions, accuracy or exact-match for answers. */
+  score: z.enum(["cider", "cider-d", "bleu-4", "rouge-l", "accuracy", "exact-match"]).optional(),
   /** Optimizer steps between checkpoints; a killed run loses at most this many. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */

@@ -1,5 +1,5 @@
 import { unexpected } from "../../core/errors.js";
-import type { Example } from "../data/example.js";
+import type { AnswerMetric, Example } from "../data/example.js";
 import type { TrainingConfig } from "./config.js";
 
 /** The scores by which `keep: best` can choose, with their names in the log. Higher is better. */
@@ -9,15 +9,21 @@ const scoreNames = {
   "bleu-4": "BLEU-4",
   "rouge-l": "ROUGE-L",
   accuracy: "VQA accuracy",
+  "exact-match": "exact match",
 } as const;
 
 type Score = NonNullable<TrainingConfig["score"]>;
 
-/** The scores of each task; the first one is the default. */
+/** The scores of captions and of the answers with each metric; the first one is the default. */
 const scoresOf = {
   caption: ["cider", "cider-d", "bleu-4", "rouge-l"],
-  vqa: ["accuracy"],
-} as const satisfies Record<Example["kind"], readonly [Score, ...Score[]]>;
+  "vqa-accuracy": ["accuracy"],
+  "exact-match": ["exact-match"],
+} as const satisfies Record<"caption" | AnswerMetric, readonly [Score, ...Score[]]>;
+
+function metricOf(example: Example): keyof typeof scoresOf {
+  return example.kind === "caption" ? "caption" : (example.metric ?? "vqa-accuracy");
+}
 
 /**
  * The name, in the log, of the score by which the best epoch is chosen; undefined if the last epoch is kept.
@@ -29,15 +35,15 @@ export function keptScore({ keep, score }: TrainingConfig, validation: readonly 
     if (score === undefined) return undefined;
     throw unexpected("invalid_option", "score", "'keep: best' with it", "'keep: last'");
   }
-  const [task, ...others] = new Set(validation.map(({ kind }) => kind));
-  if (task === undefined) {
+  const [metric, ...others] = new Set(validation.map(metricOf));
+  if (metric === undefined) {
     throw unexpected("invalid_option", "keep", "'data.validation' with 'best'", "no validation examples");
   }
-  const known: Score[] = [task, ...others].flatMap((one) => [...scoresOf[one]]);
+  const known: Score[] = [metric, ...others].flatMap((one) => [...scoresOf[one]]);
   if (score === undefined && others.length > 0) {
-    throw unexpected("invalid_option", "score", `one of ${known.join(", ")} for captions and answers`, "nothing");
+    throw unexpected("invalid_option", "score", `one of ${known.join(", ")} for several kinds of examples`, "nothing");
   }
-  const chosen = score ?? scoresOf[task][0];
+  const chosen = score ?? scoresOf[metric][0];
   if (known.includes(chosen)) return scoreNames[chosen];
   throw unexpected("invalid_option", "score", `${known.join(" or ")} for this validation set`, chosen);
 }

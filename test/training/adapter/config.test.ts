@@ -82,6 +82,9 @@ const full: Settings = {
   skipBad: true,
   whiten: true,
   install: false,
+  replace: true,
+  keep: "best",
+  score: "cider-d",
   checkpointEvery: 7,
   validationExamples: 50,
   blind: true,
@@ -355,6 +358,7 @@ function documentedDefaults(): Map<string, unknown> {
   const words = [
     "",
     "see [Data](#data)",
+    "see [above](#training-an-adapter)",
     "those of the data",
     "`learningRate`",
     "no clipping",
