@@ -30,7 +30,7 @@ export async function encoderInput(
 ): Promise<Float32Array> {
   switch (modality) {
     case "image":
-      return decodeImage(input, preprocessing, limits.image);
+      return decodeImage(input, preprocessing, limits.image, signal);
     case "audio": {
       const heard = neededSamples(preprocessing.maxLength) / preprocessing.samplingRate;
       const seconds = Math.min(heard, MAX_AUDIO_SECONDS);

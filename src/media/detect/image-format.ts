@@ -39,6 +39,22 @@ export function imageFormatOf(bytes: Uint8Array): ImageFormat | undefined {
   return binary ?? (isSvg(bytes) ? "svg" : undefined);
 }
 
+/** First bytes, as Latin-1, of formats that are not supported, but common enough that errors name them. */
+const otherSignatures: readonly (readonly [name: string, ...starts: string[]])[] = [
+  ["JPEG XL", "\xff\x0a", "\0\0\0\x0cJXL "],
+  ["JPEG 2000", "\0\0\0\x0cjP  ", "\xff\x4f\xff\x51"],
+  ["PDF", "%PDF-"],
+  ["Photoshop", "8BPS"],
+  ["ICO", "\0\0\x01\0", "\0\0\x02\0"],
+  ["gzip", "\x1f\x8b"],
+];
+
+/** The name of a well-known format that is not supported. */
+export function otherFormatOf(bytes: Uint8Array): string | undefined {
+  const header = Buffer.from(bytes.subarray(0, HEADER)).toString("latin1");
+  return otherSignatures.find(([, ...starts]) => starts.some((start) => header.startsWith(start)))?.[0];
+}
+
 /** Whether the first element is `<svg>`, preceded only by declarations, a document type and comments. */
 function isSvg(bytes: Uint8Array): boolean {
   const text = new TextDecoder().decode(bytes.subarray(0, SVG_WINDOW)).replace(/<!--.*?-->/gs, "");

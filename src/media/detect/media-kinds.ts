@@ -2,7 +2,7 @@ import type { Modality } from "../../core/modality.js";
 import { withMediaFile } from "../decode/ffmpeg/media-file.js";
 import { isAnimation } from "../decode/image/animation.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../media-limits.js";
-import { type MediaInput, readHead, readMedia } from "../read-media.js";
+import { type MediaInput, mediaName, readHead, readMedia } from "../read-media.js";
 import { containerOf, HEAD_BYTES } from "./container.js";
 import { imageFormatOf } from "./image-format.js";
 import { tracksOf } from "./tracks.js";
@@ -22,7 +22,9 @@ export async function mediaKinds(
 ): Promise<readonly Modality[]> {
   const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
   if (imageFormatOf(head) !== undefined) {
-    return (await isAnimation(await readMedia(input, maxBytes))) ? ["video", "image"] : ["image"];
+    return (await isAnimation(await readMedia(input, maxBytes), mediaName(input), signal))
+      ? ["video", "image"]
+      : ["image"];
   }
   const container = containerOf(head);
   if (container === undefined) return [];

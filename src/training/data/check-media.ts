@@ -1,5 +1,5 @@
 import { messageOf } from "../../core/errors.js";
-import { mayMove } from "../../media/decode/image/animation.js";
+import { animationFormatOf } from "../../media/decode/image/animation.js";
 import { MAX_IMAGE_BYTES } from "../../media/decode/image/image.js";
 import { containerNames, containerOf, HEAD_BYTES } from "../../media/detect/container.js";
 import { imageFormatOf, imageFormats } from "../../media/detect/image-format.js";
@@ -51,7 +51,9 @@ function expectedInstead(head: Uint8Array, modality: MediaReference["modality"])
     case "audio":
       return containerOf(head) === undefined ? "an audio file, or a video with an audio track" : undefined;
     case "video":
-      return containerOf(head)?.holdsVideo || mayMove(head) ? undefined : `a video (${containerNames.join(", ")})`;
+      return containerOf(head)?.holdsVideo || animationFormatOf(head)
+        ? undefined
+        : `a video (${containerNames.join(", ")})`;
     default:
       return modality satisfies never;
   }

@@ -1,9 +1,9 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { abortError, throwIfAborted } from "../../../core/abort.js";
 import { atExit } from "../../../core/at-exit.js";
 import { EpalmError, messageOf } from "../../../core/errors.js";
+import { residentBytes } from "../resident-bytes.js";
 import { findFfmpeg } from "./find-ffmpeg.js";
 import type { MediaFile } from "./media-file.js";
 
@@ -169,12 +169,6 @@ class Watch {
   close(): void {
     for (const close of this.#close) close();
   }
-}
-
-/** Resident memory of a process in bytes; 0 if the system does not report it. */
-async function residentBytes(processId: number | undefined): Promise<number> {
-  const status = await readFile(`/proc/${processId}/status`, "latin1").catch(() => "");
-  return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** The first line of the output, without memory addresses and without the path of the temporary file. */

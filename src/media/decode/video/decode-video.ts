@@ -9,7 +9,7 @@ import { type MediaInput, mediaName, readHead, readMedia } from "../../read-medi
 import type { RgbImage } from "../../resample.js";
 import { type MediaFile, withMediaFile } from "../ffmpeg/media-file.js";
 import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
-import { decodeAnimation, type FrameSettings, mayMove } from "../image/animation.js";
+import { animationFormatOf, decodeAnimation, type FrameSettings } from "../image/animation.js";
 import { ppmImages } from "../image/ppm-images.js";
 import { checkPixels, finalSize, handOverSize, rgbPixels } from "../image/sharp-pixels.js";
 import { chooseFrames, showingSeconds } from "./choose-frames.js";
@@ -53,7 +53,7 @@ export async function decodeVideo(
   input: MediaInput,
   { frames, preprocessing, signal }: VideoOptions,
   limits: VideoLimits = {},
-): Promise<Float32Array[]> {
+): Promise<readonly Float32Array[]> {
   if (!Number.isInteger(frames) || frames < 1 || frames > MAX_VIDEO_FRAMES) {
     throw unexpected("invalid_option", "frames", `1 to ${MAX_VIDEO_FRAMES}`, frames);
   }
@@ -61,7 +61,8 @@ export async function decodeVideo(
   const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
   const settings = { frames, preprocessing, maxPixels, maxSeconds, signal };
   const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
-  if (mayMove(head)) return decodeAnimation(await readMedia(input, maxBytes), mediaName(input), settings);
+  const format = animationFormatOf(head);
+  if (format) return decodeAnimation(await readMedia(input, maxBytes), format, mediaName(input), settings);
   return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
 }
 
