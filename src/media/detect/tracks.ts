@@ -1,6 +1,6 @@
 import { EpalmError } from "../../core/errors.js";
 import type { MediaFile } from "../decode/ffmpeg/media-file.js";
-import { inputArguments, runFfmpeg } from "../decode/ffmpeg/run-ffmpeg.js";
+import { runFfmpeg } from "../decode/ffmpeg/run-ffmpeg.js";
 
 export interface Tracks {
   readonly hasAudio: boolean;
@@ -16,10 +16,7 @@ export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined)
   const { value: header } = await runFfmpeg({
     file,
     signal,
-    arguments: [
-      ...inputArguments(file),
-      ...["-map", "0:V:0?", "-map", "0:a:0?", "-t", "0", "-c", "copy", "-f", "framecrc", "pipe:1"],
-    ],
+    arguments: ["-map", "0:V:0?", "-map", "0:a:0?", "-t", "0", "-c", "copy", "-f", "framecrc", "pipe:1"],
     read: async (output) => {
       let text = "";
       for await (const chunk of output) {

@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
-import { endianness } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { readEnvironment } from "../../../core/environment.js";
@@ -17,7 +16,7 @@ export interface Ffmpeg {
 const ANSWER_SECONDS = 10;
 
 /** Output formats that epalm uses; specialised builds of ffmpeg may lack them. */
-const neededFormats = [`f32${endianness().toLowerCase()}`, "framecrc", "image2pipe"];
+const neededFormats = ["wav", "framecrc", "image2pipe"];
 
 let found: Promise<Ffmpeg> | undefined;
 

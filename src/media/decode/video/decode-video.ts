@@ -1,14 +1,14 @@
 import sharp from "sharp";
 import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
-import { HEAD_BYTES } from "../../detect/container.js";
+import { SIGNATURE_BYTES } from "../../detect/container.js";
 import { nothingDecoded } from "../../detect/tracks.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../../media-limits.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
 import { type MediaInput, mediaName, readHead, readMedia } from "../../read-media.js";
 import type { RgbImage } from "../../resample.js";
 import { type MediaFile, withMediaFile } from "../ffmpeg/media-file.js";
-import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
+import { runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
 import { animationFormatOf, decodeAnimation, type FrameSettings } from "../image/animation.js";
 import { ppmImages } from "../image/ppm-images.js";
 import { checkPixels, finalSize, handOverSize, rgbPixels } from "../image/sharp-pixels.js";
@@ -60,10 +60,10 @@ export async function decodeVideo(
   const { maxBytes = MAX_MEDIA_BYTES } = limits;
   const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
   const settings = { frames, preprocessing, maxPixels, maxSeconds, signal };
-  const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
+  const head = typeof input === "string" ? await readHead(input, SIGNATURE_BYTES, maxBytes) : input;
   const format = animationFormatOf(head);
   if (format) return decodeAnimation(await readMedia(input, maxBytes), format, mediaName(input), settings);
-  return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
+  return withMediaFile(input, limits, (file) => decodeFile(file, settings), signal);
 }
 
 async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
@@ -107,12 +107,13 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     const from = (time - TIME_TOLERANCE).toFixed(6);
     return `gte(t,${from})*(isnan(prev_selected_t)+lt(prev_selected_t,${from}))`;
   });
-  const seek = start === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", start.toFixed(6)];
   const { value, complaint } = await runFfmpeg({
     file,
     signal,
+    before: ["-copyts", "-max_pixels", String(maxPixels)],
+    seek: start,
     arguments: [
-      ...["-copyts", "-max_pixels", String(maxPixels), ...inputArguments(file, seek), "-map", "0:V:0"],
+      ...["-map", "0:V:0"],
       // Frames get new, evenly spaced times: otherwise ffmpeg repeats frames to fill gaps, and the option that disables
       // this has different names in different versions.
       ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],

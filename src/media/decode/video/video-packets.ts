@@ -1,7 +1,7 @@
 import { EpalmError } from "../../../core/errors.js";
 import type { ImageSize } from "../../../preprocessing/image-preprocessing.js";
 import type { MediaFile } from "../ffmpeg/media-file.js";
-import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
+import { runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
 import type { Packet } from "./plan-decoding.js";
 
 /** One hour at 60 frames per second. */
@@ -30,10 +30,8 @@ export async function readVideoPackets(file: MediaFile, signal: AbortSignal | un
   const { value, complaint } = await runFfmpeg({
     file,
     signal,
-    arguments: [
-      ...["-copyts", ...inputArguments(file)],
-      ...["-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"],
-    ],
+    before: ["-copyts"],
+    arguments: ["-map", "0:V:0", "-c", "copy", "-copyinkf", "-f", "framecrc", "pipe:1"],
     read: (output) => readList(output, file.where),
   });
   return { ...value, complaint };
