@@ -3,6 +3,8 @@ import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
 import { Thread } from "../runtime/thread.js";
 
+const entry = new URL("./media-thread.worker.js", import.meta.url);
+
 /** The payload of a call to the thread. */
 export interface PrepareMedium {
   readonly input: MediaInput;
@@ -17,19 +19,38 @@ export interface PreparedMedium {
   readonly data: Float32Array;
 }
 
+/** The thread that all models of this process share, so that limits on processes and files apply to all together. */
+let shared: { readonly thread: Thread; users: number } | undefined;
+
 /**
- * A worker thread that decodes and preprocesses media: resizing one photograph takes tens of milliseconds of
- * JavaScript, which would block the caller's event loop.
+ * A worker thread that decodes and preprocesses media: features of audio and frames of videos take tens of milliseconds
+ * of JavaScript, which would block the caller's event loop.
  */
 export class MediaThread {
-  readonly #thread = new Thread(new URL("./media-thread.worker.js", import.meta.url));
+  readonly #shared = (shared ??= { thread: new Thread(entry), users: 0 });
+  #isOpen = true;
+
+  constructor() {
+    this.#shared.users++;
+  }
+
+  /** Starts the process that decodes the first image, while the caller does something else. */
+  warmUp(): void {
+    // A failure is reported when the first image is decoded.
+    this.#shared.thread.call("warmUp", undefined).catch(() => undefined);
+  }
 
   /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
-    return (await this.#thread.call("prepare", payload, { signal })) as PreparedMedium;
+    return (await this.#shared.thread.call("prepare", payload, { signal })) as PreparedMedium;
   }
 
-  close(): Promise<void> {
-    return this.#thread.close();
+  /** Ends the thread if no other model uses it. */
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    if (--this.#shared.users > 0) return;
+    if (shared === this.#shared) shared = undefined;
+    await this.#shared.thread.close();
   }
 }

@@ -1,4 +1,5 @@
 import { EpalmError } from "../core/errors.js";
+import { warmUpImageProcess } from "../media/decode/image/image-processes.js";
 import { encoderInput, kindAmong, type LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
@@ -7,6 +8,7 @@ import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
 
 /** The worker of `MediaThread`. */
 serveThread({
+  warmUp: () => warmUpImageProcess(),
   async prepare({ input, choices, limits }: PrepareMedium, context: MethodContext): Promise<PreparedMedium> {
     const choice = await chosen(choices, input, limits, context.signal);
     const data = await encoderInput(input, choice, limits, context.signal);

@@ -30,6 +30,6 @@ export async function mediaKinds(
   const container = containerIn(head)?.container;
   if (container === undefined) return [];
   if (!container.holdsVideo) return ["audio"];
-  const { hasVideo, hasAudio } = await withMediaFile(input, limits, (file) => tracksOf(file, signal), signal);
-  return [...(hasVideo ? (["video"] as const) : []), ...(hasAudio ? (["audio"] as const) : [])];
+  const { video, audio } = await withMediaFile(input, limits, (file) => tracksOf(file, signal), signal);
+  return [...(video ? (["video"] as const) : []), ...(audio ? (["audio"] as const) : [])];
 }

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { EpalmError } from "../../../core/errors.js";
 import { Semaphore } from "../../../core/semaphore.js";
-import type { Container } from "../../detect/container.js";
+import type { Container, FoundContainer } from "../../detect/container.js";
 import { expectContainer } from "../../detect/media-head.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../../media-limits.js";
 import { checkLength, type MediaInput, mediaName } from "../../read-media.js";
@@ -40,7 +40,7 @@ const running = new Semaphore(Math.max(2, availableParallelism()));
  */
 export async function withMediaFile<T>(
   input: MediaInput,
-  { maxBytes = MAX_MEDIA_BYTES, maxTemporaryBytes = MAX_TEMPORARY_BYTES }: MediaLimits,
+  { maxBytes = MAX_MEDIA_BYTES, maxTemporaryBytes }: MediaLimits,
   use: (file: MediaFile) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
@@ -49,7 +49,23 @@ export async function withMediaFile<T>(
     checkLength(input.length, maxBytes, where);
     if (input.length === 0) throw new EpalmError("invalid_media", `${where}: is empty`);
   }
-  const { container, start } = await expectContainer(input, maxBytes);
+  const found = await expectContainer(input, maxBytes);
+  return withContainer({ input, where, ...found }, { maxTemporaryBytes }, use, signal);
+}
+
+/** A medium whose container is known. */
+interface KnownMedium extends FoundContainer {
+  readonly input: MediaInput;
+  readonly where: string;
+}
+
+/** Does the same for a medium whose container is known. @throws aborted, overloaded */
+export async function withContainer<T>(
+  { input, where, container, start }: KnownMedium,
+  { maxTemporaryBytes = MAX_TEMPORARY_BYTES }: Pick<MediaLimits, "maxTemporaryBytes">,
+  use: (file: MediaFile) => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
   return running.run(async () => {
     const begun = performance.now();
     if (typeof input === "string") {

@@ -50,8 +50,20 @@ const codecs = [
   "pcm_s16be,pcm_s16le,pcm_s24be,pcm_s24le,pcm_s32be,pcm_s32le,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le",
   "av1,libaom-av1,libdav1d,dnxhd,dvvideo,ffv1,flv,h263,h264,hevc,huffyuv,mjpeg,mpeg1video,mpeg2video,mpeg4",
   "msmpeg4v1,msmpeg4v2,msmpeg4,png,prores,qtrle,rawvideo,theora,libtheora,vc1,vp6,vp6f,vp8,libvpx,vp9,libvpx-vp9",
-  "wmv1,wmv2,wmv3",
+  "wmv1,wmv2,wmv3,bmp",
 ].join(",");
+
+const allowed = new Set(codecs.split(","));
+
+/** Codecs whose decoders have other names. */
+const decoders: Readonly<Record<string, string>> = {
+  ...{ dts: "dca", amr_nb: "amrnb", amr_wb: "amrwb", flv1: "flv", msmpeg4v3: "msmpeg4" },
+};
+
+/** Whether ffmpeg may decode the codec. @param name ffmpeg's short name of it */
+export function isAllowedCodec(name: string): boolean {
+  return allowed.has(decoders[name] ?? name);
+}
 
 /** Arguments with which ffmpeg reads a medium only as the detected container, and no other file. */
 function inputArguments({ demuxer }: Container, input: FfmpegInput, seek: number | undefined): string[] {

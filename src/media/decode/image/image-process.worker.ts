@@ -1,5 +1,6 @@
 import { EpalmError, messageOf } from "../../../core/errors.js";
 import { decodeFrames, pageCount } from "./decode-frames.js";
+import { decodeHeif } from "./decode-heif.js";
 import { decodePixels, imageInfo } from "./decode-pixels.js";
 import type { FromImageProcess } from "./image-process.js";
 import type { ImageResult, ImageTask } from "./image-task.js";
@@ -29,6 +30,7 @@ async function answerTo(task: ImageTask): Promise<FromImageProcess> {
 async function decoded(task: ImageTask): Promise<ImageResult | undefined> {
   const { work, pixelsHere } = task;
   if (work.kind === "pages") return pageCount(task);
+  if (work.kind === "heif") return decodeHeif(task);
   if (work.kind === "frames") return decodeFrames(task, work);
   const { info, isWide } = await imageInfo(task);
   switch (work.kind) {

@@ -70,6 +70,9 @@ const lanes = {
   }),
 };
 
+/** A frame of an animation needs all frames before it, and HEIC is decoded by WebAssembly. */
+const slowWork: readonly ImageWork["kind"][] = ["frames", "heif"];
+
 /**
  * Does work on an image in a child process, which is killed if it exceeds its limits or the signal fires.
  *
@@ -81,7 +84,7 @@ export async function inImageProcess<Work extends ImageWork>(
   signal: AbortSignal | undefined,
 ): Promise<ImageResults[Work["kind"]]> {
   const task = { ...image, work };
-  const first = image.format === "svg" ? lanes.vector : work.kind === "frames" ? lanes.large : lanes.small;
+  const first = image.format === "svg" ? lanes.vector : slowWork.includes(work.kind) ? lanes.large : lanes.small;
   const result = (await first.run(task, signal)) ?? (await lanes.large.run(task, signal));
   if (result === undefined) throw new EpalmError("internal", `${image.where}: was not decoded`);
   // The process returns the result of the kind of work that it was sent.

@@ -6,12 +6,21 @@ export interface ImageInfo extends ImageSize {
   readonly format: ImageFormat;
 }
 
+export interface HeifImage extends ImageSize {
+  /** ICC. */
+  readonly profile: Uint8Array | undefined;
+  /** Without the profile; undefined if no decoder is installed. */
+  readonly png: Uint8Array | undefined;
+}
+
 /** What a process is to do with an image. */
 export type ImageWork =
   /** Reads the header. */
   | { readonly kind: "info" }
   /** Counts the frames or pages. */
   | { readonly kind: "pages" }
+  /** Decodes HEIC, if possible. */
+  | { readonly kind: "heif" }
   /** Decodes to an encoder's input. */
   | { readonly kind: "pixels"; readonly preprocessing: ImagePreprocessing }
   /** Decodes frames of an animation to an encoder's input. */
@@ -28,6 +37,7 @@ export type ImageWork =
 export interface ImageResults {
   readonly info: ImageInfo;
   readonly pages: number;
+  readonly heif: HeifImage;
   readonly pixels: Float32Array;
   readonly frames: readonly Float32Array[];
   readonly thumbnail: Uint8Array;

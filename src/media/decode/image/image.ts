@@ -3,6 +3,7 @@ import { unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
 import { imageFormatOf, imageFormats, otherFormatOf } from "../../detect/image-format.js";
 import { type MediaInput, mediaName, readMedia } from "../../read-media.js";
+import { converted } from "./convert-image.js";
 import { inImageProcess } from "./image-processes.js";
 import type { Image, ImageInfo } from "./image-task.js";
 import { checkSvg } from "./svg-complexity.js";
@@ -21,7 +22,7 @@ export interface ImageLimits {
 }
 
 /**
- * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG into an encoder's input: `[3, H, W]`, row-major, where H x W is
+ * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG, BMP or HEIC (see `converted`) into an encoder's input: `[3, H, W]`, row-major, where H x W is
  * `preprocessing.size`.
  *
  * If there are several frames or pages, the first one is used. The EXIF orientation is applied. Grey, CMYK, 16-bit
@@ -34,7 +35,7 @@ export interface ImageLimits {
  * images are first reduced by libvips. For images of 1600 x 1200 and 4000 x 3000 and a final 224 x 224, the difference
  * from Pillow's bicubic is 0.2 to 0.5 on average and at most 2, in steps of 1/255.
  *
- * @throws unsupported_media (another format), invalid_media (damaged or truncated; a partial image is rejected, not
+ * @throws unsupported_media (another format, or HEIC that cannot be decoded here), invalid_media (damaged or truncated; a partial image is rejected, not
  *   padded, but a JPEG may lack its end marker), too_large (names the limit), not_found, aborted
  */
 export async function decodeImage(
@@ -67,5 +68,5 @@ export async function openImage(input: MediaInput, limits: ImageLimits, signal?:
   }
   if (format === "svg") checkSvg(bytes, where);
   throwIfAborted(signal);
-  return { bytes, format, where, maxPixels };
+  return converted({ bytes, format, where, maxPixels }, signal);
 }
