@@ -1,3 +1,5 @@
+import { throwIfAborted, untilAborted } from "../core/abort.js";
+import { EpalmError } from "../core/errors.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
@@ -20,19 +22,26 @@ export interface PreparedMedium {
 }
 
 /** The thread that all models of this process share, so that limits on processes and files apply to all together. */
-let shared: { readonly thread: Thread; users: number } | undefined;
+let shared: SharedThread | undefined;
+
+interface SharedThread {
+  readonly thread: Thread;
+  users: number;
+}
+
+function joinThread(): SharedThread {
+  shared ??= { thread: new Thread(entry), users: 0 };
+  shared.users++;
+  return shared;
+}
 
 /**
  * A worker thread that decodes and preprocesses media: features of audio and frames of videos take tens of milliseconds
  * of JavaScript, which would block the caller's event loop.
  */
 export class MediaThread {
-  readonly #shared = (shared ??= { thread: new Thread(entry), users: 0 });
-  #isOpen = true;
-
-  constructor() {
-    this.#shared.users++;
-  }
+  readonly #shared = joinThread();
+  readonly #closing = new AbortController();
 
   /** Starts the process that decodes the first image, while the caller does something else. */
   warmUp(): void {
@@ -42,13 +51,16 @@ export class MediaThread {
 
   /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
-    return (await this.#shared.thread.call("prepare", payload, { signal })) as PreparedMedium;
+    throwIfAborted(this.#closing.signal);
+    const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const work = this.#shared.thread.call("prepare", payload, { signal: either });
+    return (await untilAborted(work, this.#closing.signal)) as PreparedMedium;
   }
 
-  /** Ends the thread if no other model uses it. */
+  /** Cancels all calls, and ends the thread if no other model uses it. */
   async close(): Promise<void> {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort(new EpalmError("internal", "the media thread was closed"));
     if (--this.#shared.users > 0) return;
     if (shared === this.#shared) shared = undefined;
     await this.#shared.thread.close();

@@ -68,7 +68,8 @@ export async function kindAmong(
   limits: LimitsByKind = {},
   signal?: AbortSignal,
 ): Promise<Modality> {
-  const kinds = await mediaKinds(input, { maxBytes: largest(limits, taken) }, signal);
+  const maxTemporaryBytes = (limits.video ?? limits.audio)?.maxTemporaryBytes;
+  const kinds = await mediaKinds(input, { maxBytes: largest(limits, taken), maxTemporaryBytes }, signal);
   const kind = kinds.find((one) => taken.includes(one));
   if (kind !== undefined) return kind;
   const got = kinds[0] ?? "other bytes";

@@ -1,6 +1,7 @@
 import { crc32, deflateSync } from "node:zlib";
 import { EpalmError } from "../../../core/errors.js";
 import type { Container } from "../../detect/container.js";
+import type { MediaLimits } from "../../media-limits.js";
 import { findFfmpeg, isOutdated } from "../ffmpeg/find-ffmpeg.js";
 import { withContainer } from "../ffmpeg/media-file.js";
 import { runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
@@ -11,15 +12,21 @@ import { checkPixels } from "./sharp-pixels.js";
 const bmp: Container = { name: "bmp", demuxer: "bmp_pipe", holdsVideo: false, streams: true };
 const heic: Container = { name: "heic", demuxer: "mov", holdsVideo: false, streams: false };
 
+type TemporaryLimits = Pick<MediaLimits, "maxTemporaryBytes">;
+
 /**
  * Converts formats that libvips does not decode to PNG; returns others unchanged. ffmpeg decodes BMP. HEIC is decoded by
  * the optional package `heic-decode` if it is installed, otherwise by ffmpeg if that is able to.
  *
  * @throws unsupported_media (HEIC that cannot be decoded here), invalid_media, too_large, aborted
  */
-export async function converted(image: Image, signal: AbortSignal | undefined): Promise<Image> {
+export async function converted(
+  image: Image,
+  limits: TemporaryLimits,
+  signal: AbortSignal | undefined,
+): Promise<Image> {
   if (image.format === "bmp") return { ...image, bytes: await bmpToPng(image, signal) };
-  if (image.format === "heic") return { ...image, bytes: await heicToPng(image, signal) };
+  if (image.format === "heic") return { ...image, bytes: await heicToPng(image, limits, signal) };
   return image;
 }
 
@@ -31,18 +38,18 @@ async function bmpToPng(image: Image, signal: AbortSignal | undefined): Promise<
     const height = isOld ? header.readUInt16LE(20) : Math.abs(header.readInt32LE(22));
     checkPixels({ height, width }, image.maxPixels, image.where, "its size");
   }
-  const { png, complaint } = await ffmpegPng(image, bmp, signal);
+  const { png, complaint } = await ffmpegPng(image, bmp, {}, signal);
   // ffmpeg fills the missing rows of a truncated file.
   if (png.length > 0 && complaint === undefined) return png;
   throw new EpalmError("invalid_media", `${image.where}: bmp cannot be decoded: ${complaint ?? "it is empty"}`);
 }
 
-async function heicToPng(image: Image, signal: AbortSignal | undefined): Promise<Uint8Array> {
+async function heicToPng(image: Image, limits: TemporaryLimits, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const { height, width, profile, png } = await inImageProcess(image, { kind: "heif" }, signal);
   if (png) return withProfile(png, profile);
   // ffmpeg ignores some transformations, and older versions decode a single tile of a grid.
   const isTransformed = /irot|imir/.test(Buffer.from(image.bytes.subarray(0, HEADER_BYTES)).toString("latin1"));
-  const made = isTransformed ? undefined : await ffmpegPng(image, heic, signal);
+  const made = isTransformed ? undefined : await ffmpegPng(image, heic, limits, signal);
   if (made && isOfSize(made.png, width, height)) return withProfile(made.png, profile);
   const { year } = await findFfmpeg();
   const newer = isOutdated(year) ? `, or a newer ffmpeg than that of ${year},` : "";
@@ -59,11 +66,11 @@ function isOfSize(png: Buffer, width: number, height: number): boolean {
 }
 
 /** Decodes the first picture; the PNG is empty if that fails. */
-async function ffmpegPng(image: Image, container: Container, signal: AbortSignal | undefined) {
+async function ffmpegPng(image: Image, container: Container, limits: TemporaryLimits, signal: AbortSignal | undefined) {
   const { bytes, where, maxPixels } = image;
   return withContainer(
     { input: bytes, where, container, start: 0 },
-    {},
+    limits,
     async (file) => {
       const { value, complaint } = await runFfmpeg({
         file,

@@ -19,6 +19,8 @@ export interface ImageLimits {
   readonly maxBytes?: number;
   /** Height times width according to the file. Default: `MAX_IMAGE_PIXELS`. */
   readonly maxPixels?: number;
+  /** In bytes: temporary files of all media together. Default: `MAX_TEMPORARY_BYTES`. */
+  readonly maxTemporaryBytes?: number;
 }
 
 /**
@@ -68,5 +70,5 @@ export async function openImage(input: MediaInput, limits: ImageLimits, signal?:
   }
   if (format === "svg") checkSvg(bytes, where);
   throwIfAborted(signal);
-  return converted({ bytes, format, where, maxPixels }, signal);
+  return converted({ bytes, format, where, maxPixels }, limits, signal);
 }
