@@ -63,5 +63,5 @@ export async function nothingDecoded(
   const lacks = codec === undefined && (other !== undefined || /^Stream map/.test(complaint ?? ""));
   if (lacks) return new EpalmError("invalid_media", `${where}: has no ${wanted} track`);
   const reason = complaint ?? `its ${wanted} is empty`;
-  return new EpalmError("invalid_media", `${where}: cannot be decoded: ${reason}${advice}`);
+  return new EpalmError("invalid_media", `${where}: cannot be decoded: ${reason}`);
 }

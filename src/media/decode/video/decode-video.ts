@@ -14,7 +14,7 @@ import { ppmImages } from "../image/ppm-images.js";
 import { checkPixels, finalSize, handOverSize, rgbPixels } from "../image/sharp-pixels.js";
 import { chooseFrames, showingSeconds } from "./choose-frames.js";
 import { planDecoding, type Segment } from "./plan-decoding.js";
-import { readVideoPackets, type VideoPackets } from "./video-packets.js";
+import { readVideoPackets, seenPackets, type VideoPackets } from "./video-packets.js";
 
 /** Height times width of a frame: cinema 4K. */
 export const MAX_VIDEO_PIXELS = 4096 * 2304;
@@ -69,7 +69,8 @@ export async function decodeVideo(
 async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
   const { frames, maxPixels, maxSeconds, signal } = settings;
   const { where } = file;
-  const { size, packets, complaint } = await readVideoPackets(file, signal);
+  const track = await readVideoPackets(file, signal);
+  const { size, packets, complaint } = track;
   if (size !== undefined) checkPixels(size, maxPixels, where, "a frame");
   const shown = packets.map((_, place) => place).sort((a, b) => timeOf(packets, a) - timeOf(packets, b));
   if (shown.length === 0) throw await nothingDecoded(file, "video", complaint, signal);
@@ -79,7 +80,8 @@ async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Flo
     const got = `got ${seconds.toFixed(0)}`;
     throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds, ${got}`);
   }
-  const chosen = chooseFrames(showings, frames).flatMap((index) => shown[index] ?? []);
+  const seen = await seenPackets(file, track, shown, maxPixels, signal);
+  const chosen = chooseFrames(showings, frames).flatMap((index) => seen.get(shown[index] ?? 0) ?? []);
   const wanted = [...new Set(chosen)];
   const decoded: (Float32Array | undefined)[] = [];
   let reason: string | undefined;
