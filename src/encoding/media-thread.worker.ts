@@ -1,5 +1,6 @@
 import { EpalmError } from "../core/errors.js";
 import { warmUpImageProcess } from "../media/decode/image/image-processes.js";
+import { disableCache } from "../media/decode/image/sharp-pixels.js";
 import { encoderInput, kindAmong, type LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
@@ -10,6 +11,7 @@ import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
 serveThread({
   warmUp: () => warmUpImageProcess(),
   async prepare({ input, choices, limits }: PrepareMedium, context: MethodContext): Promise<PreparedMedium> {
+    disableCache();
     const choice = await chosen(choices, input, limits, context.signal);
     const data = await encoderInput(input, choice, limits, context.signal);
     context.transfer(data.buffer as ArrayBuffer);
