@@ -19,9 +19,9 @@ export interface AudioOptions {
 
 /**
  * Decodes the beginning of a medium's first audio track to 16 kHz mono: the plain mean of all channels, whatever their
- * layout, as torchaudio and librosa mix them. (ffmpeg would drop the low-frequency channel of 5.1 and weight the others,
- * and refuses layouts that it does not know.) If the medium is damaged or truncated, the
- * result is the part that ffmpeg could decode.
+ * layout, as librosa mixes them. (ffmpeg would drop the low-frequency channel of 5.1 and weight the others, and it
+ * refuses layouts that it does not know.) If the medium is damaged or truncated, the result is
+ * the part that ffmpeg could decode.
  *
  * @throws invalid_option (`seconds`), unsupported_media, invalid_media (nothing could be decoded, or there is no
  *   audio track), too_large, not_found, aborted

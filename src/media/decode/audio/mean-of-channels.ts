@@ -9,8 +9,8 @@ const SAMPLE_BYTES = Float32Array.BYTES_PER_ELEMENT;
 const MAX_CHANNELS = 64;
 
 /**
- * Reads a WAV of 32-bit floats, [samples, channels], and averages the channels of each sample. Reads `length` samples, or
- * fewer if the stream ends earlier.
+ * Reads a WAV of 32-bit floats, [samples, channels], and averages the channels of each sample. Reads `length` samples,
+ * or fewer if the stream ends earlier.
  */
 export async function readMeanOfChannels(output: AsyncIterable<Buffer>, length: number): Promise<Float32Array> {
   let means = new Float32Array(Math.min(length, 1 << 18));

@@ -70,7 +70,7 @@ export async function withContainer<T>(
     const begun = performance.now();
     if (typeof input === "string") {
       const path = resolve(input);
-      // From a file, ffmpeg cuts the padding at the end of an MP3, but not from a pipe: bytes must give the same result.
+      // From a file, ffmpeg cuts the padding at the end of an MP3, but not from a pipe: both must give the same result.
       const whole: FfmpegInput =
         container.name === "mp3" ? { piped: () => createReadStream(path, { start }) } : { path, skip: start };
       return use({ container, where, begun, input: async () => whole });

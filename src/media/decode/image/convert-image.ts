@@ -15,8 +15,8 @@ const heic: Container = { name: "heic", demuxer: "mov", holdsVideo: false, strea
 type TemporaryLimits = Pick<MediaLimits, "maxTemporaryBytes">;
 
 /**
- * Converts formats that libvips does not decode to PNG; returns others unchanged. ffmpeg decodes BMP. HEIC is decoded by
- * the optional package `heic-decode` if it is installed, otherwise by ffmpeg if that is able to.
+ * Converts formats that libvips does not decode to PNG; returns others unchanged. ffmpeg decodes BMP. HEIC is decoded
+ * by the optional package `heic-decode` if it is installed, otherwise by ffmpeg if that is able to.
  *
  * @throws unsupported_media (HEIC that cannot be decoded here), invalid_media, too_large, aborted
  */

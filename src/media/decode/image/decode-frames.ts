@@ -20,7 +20,7 @@ export async function pageCount({ bytes }: Image): Promise<number> {
   return pages;
 }
 
-/** Decodes frames as `decodeVideo` does; runs in the processes of `ImageProcess` only. @throws invalid_media, too_large */
+/** Decodes frames as `decodeVideo` does, in the processes of `ImageProcess` only. @throws invalid_media, too_large */
 export async function decodeFrames(
   { bytes, where, maxPixels }: Image,
   { frames, preprocessing, maxSeconds }: Extract<ImageWork, { kind: "frames" }>,

@@ -60,7 +60,7 @@ export class ImageProcess {
     return this.#child.pid;
   }
 
-  /** @returns undefined if the task does not permit that many pixels. @throws the errors of decoding; too_large; aborted */
+  /** Returns undefined if the task does not permit that many pixels. @throws too_large, aborted, errors of decoding */
   async run(task: ImageTask, signal: AbortSignal | undefined): Promise<ImageResult | undefined> {
     throwIfAborted(signal);
     clearTimeout(this.#resting);

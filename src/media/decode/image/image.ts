@@ -24,8 +24,8 @@ export interface ImageLimits {
 }
 
 /**
- * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG, BMP or HEIC (see `converted`) into an encoder's input: `[3, H, W]`, row-major, where H x W is
- * `preprocessing.size`.
+ * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG, BMP or HEIC (see `converted`) into an encoder's input: `[3, H, W]`,
+ * row-major, where H x W is `preprocessing.size`.
  *
  * If there are several frames or pages, the first one is used. The EXIF orientation is applied. Grey, CMYK, 16-bit
  * values and embedded colour profiles are converted to 8-bit sRGB. Transparency is composited over white, as viewers
@@ -37,8 +37,9 @@ export interface ImageLimits {
  * images are first reduced by libvips. For images of 1600 x 1200 and 4000 x 3000 and a final 224 x 224, the difference
  * from Pillow's bicubic is 0.2 to 0.5 on average and at most 2, in steps of 1/255.
  *
- * @throws unsupported_media (another format, or HEIC that cannot be decoded here), invalid_media (damaged or truncated; a partial image is rejected, not
- *   padded, but a JPEG may lack its end marker), too_large (names the limit), not_found, aborted
+ * @throws unsupported_media (another format, or HEIC that cannot be decoded here), invalid_media (damaged or truncated;
+ *   a partial image is rejected, not padded, but a JPEG may lack its end marker), too_large (names the limit),
+ *   not_found, aborted
  */
 export async function decodeImage(
   input: MediaInput,
