@@ -6,6 +6,7 @@ import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
 import { fedMae } from "./fedmae.js";
+import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
 import { describeMachine, machineTable } from "./machine.js";
@@ -33,6 +34,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["fedmae", fedMae],
   ["serve", serve],
   ["published", published],
+  ["hostile-images", hostileImages],
 ]);
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");

@@ -60,7 +60,7 @@ export function startInRoot(root, { folder, user, environment, binds, command })
       return `mount --bind ${quote(outside)} ${place} && mount -o remount,ro,bind ${place}`;
     }),
     `mount -o remount,ro,bind ${quote(root)}`,
-    `mount -t tmpfs -o size=64m tmpfs ${quote(join(root, "tmp"))}`,
+    `mount -t tmpfs -o size=320m tmpfs ${quote(join(root, "tmp"))}`,
     deviceMounts(root),
   ].join(" && ");
   const enter = `exec chroot ${quote(root)} ${unprivileged(uid, gid)} sh -c 'cd "$0" && exec "$@"' ${quote(folder)}`;

@@ -157,6 +157,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const media = new MediaThread();
+  if (modalitiesOf(folder.manifest).includes("image")) media.warmUp();
   const opening = RemoteTextGenerator.open({
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),

@@ -5,6 +5,8 @@ export interface Environment {
   readonly hub: HubEnvironment;
   readonly server: ServerEnvironment;
   readonly ffmpeg: FfmpegEnvironment;
+  /** The variables that a process that decodes images receives: where it finds fonts and libraries, and no secrets. */
+  readonly imageDecoder: Readonly<Record<string, string>>;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -30,6 +32,11 @@ export interface FfmpegEnvironment {
   /** `PATH` */
   readonly folders: readonly string[];
 }
+
+const DECODER_VARIABLES = [
+  ...["FONTCONFIG_FILE", "FONTCONFIG_PATH", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "LD_LIBRARY_PATH"],
+  ...["SystemRoot", "windir"],
+];
 
 /** Settings of the service as unparsed strings, which the modules that use them validate. */
 export interface ServerEnvironment {
@@ -69,6 +76,12 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       logLevel: value("EPALM_LOG"),
     },
     ffmpeg: { given: value("FFMPEG_PATH"), folders: value("PATH")?.split(delimiter).filter(Boolean) ?? [] },
+    imageDecoder: Object.fromEntries(
+      DECODER_VARIABLES.flatMap((name) => {
+        const given = value(name);
+        return given === undefined ? [] : [[name, given]];
+      }),
+    ),
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

@@ -46,7 +46,7 @@ const catalogue = {
   connection_failed: 502,
   /** The caller cancelled the request. */
   aborted: 499,
-  /** The queue is full, or the service is shutting down. The client can retry later. */
+  /** The queue or the space for temporary files is full, or the service is shutting down. A retry may succeed. */
   overloaded: 503,
   /** The answer was not ready before the request's deadline, and its computation was stopped. */
   deadline_exceeded: 504,

@@ -1,4 +1,6 @@
 import { EpalmError } from "../core/errors.js";
+import { warmUpImageProcess } from "../media/decode/image/image-processes.js";
+import { disableCache } from "../media/decode/image/sharp-pixels.js";
 import { encoderInput, kindAmong, type LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
@@ -7,10 +9,12 @@ import type { PreparedMedium, PrepareMedium } from "./media-thread.js";
 
 /** The worker of `MediaThread`. */
 serveThread({
+  warmUp: () => warmUpImageProcess(),
   async prepare(
     { input, choices, limits, augmentation }: PrepareMedium,
     context: MethodContext,
   ): Promise<PreparedMedium> {
+    disableCache();
     const choice = await chosen(choices, input, limits, context.signal);
     const data = await encoderInput(input, choice, limits, context.signal, augmentation);
     context.transfer(data.buffer as ArrayBuffer);

@@ -34,7 +34,7 @@ export async function encoderInput(
 ): Promise<Float32Array> {
   switch (modality) {
     case "image":
-      return decodeImage(input, preprocessing, limits.image, augmentation);
+      return decodeImage(input, preprocessing, limits.image, signal, augmentation);
     case "audio": {
       const heard = neededSamples(preprocessing.maxLength) / preprocessing.samplingRate;
       const seconds = Math.min(heard, MAX_AUDIO_SECONDS);
@@ -73,7 +73,8 @@ export async function kindAmong(
   limits: LimitsByKind = {},
   signal?: AbortSignal,
 ): Promise<Modality> {
-  const kinds = await mediaKinds(input, { maxBytes: largest(limits, taken) }, signal);
+  const maxTemporaryBytes = (limits.video ?? limits.audio)?.maxTemporaryBytes;
+  const kinds = await mediaKinds(input, { maxBytes: largest(limits, taken), maxTemporaryBytes }, signal);
   const kind = kinds.find((one) => taken.includes(one));
   if (kind !== undefined) return kind;
   const got = kinds[0] ?? "other bytes";

@@ -5,4 +5,6 @@ export const MAX_MEDIA_BYTES = 256 * 1024 * 1024;
 export interface MediaLimits {
   /** In bytes, as encoded. Default: `MAX_MEDIA_BYTES`. */
   readonly maxBytes?: number | undefined;
+  /** In bytes: temporary files of all media together. Default: `MAX_TEMPORARY_BYTES`. */
+  readonly maxTemporaryBytes?: number | undefined;
 }

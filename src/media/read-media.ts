@@ -22,11 +22,11 @@ export async function readMedia(input: MediaInput, maxBytes: number): Promise<Ui
   return bytes;
 }
 
-/** Reads up to `length` bytes from the start of a file of at most `maxBytes`. @throws the errors of `readMedia` */
-export async function readHead(path: string, length: number, maxBytes: number): Promise<Uint8Array> {
+/** Reads up to `length` bytes of a file of at most `maxBytes`, from `start` on. @throws the errors of `readMedia` */
+export async function readHead(path: string, length: number, maxBytes: number, start = 0): Promise<Uint8Array> {
   return withRegularFile(path, maxBytes, async (file) => {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
-    if (bytesRead === 0) throw new EpalmError("invalid_media", `${path}: is empty`);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, start);
+    if (bytesRead === 0 && start === 0) throw new EpalmError("invalid_media", `${path}: is empty`);
     return buffer.subarray(0, bytesRead);
   });
 }

@@ -31,6 +31,11 @@ const limits = z.strictObject({
   bodyBytes: count.default(96 * 1024 * 1024),
   /** Bytes of a medium. As base64 in JSON, it takes a third more of the body. */
   mediaBytes: count.default(64 * 1024 * 1024),
+  /**
+   * Bytes of temporary files of all requests together: media that ffmpeg cannot read from a pipe. Default: four times
+   * `mediaBytes`.
+   */
+  temporaryBytes: count.optional(),
   /** Height times width of an image, according to its header. */
   pixels: count.default(50_000_000),
   /** Height times width of a video frame. */
@@ -112,9 +117,19 @@ export type ServerSettings = z.input<typeof serverConfigSchema>;
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {
   const config = parse(serverConfigSchema, settings, where, "invalid_option");
   const { limits, queue } = config;
-  if (queue.bytes >= limits.bodyBytes) return config;
-  const message = `expected at least limits.bodyBytes, ${limits.bodyBytes}, got ${queue.bytes}`;
-  throw new EpalmError("invalid_option", `${where}: 'queue.bytes': ${message}`);
+  const atLeast = (name: string, bytes: number, other: "bodyBytes" | "mediaBytes") => {
+    if (bytes >= limits[other]) return;
+    const message = `expected at least limits.${other}, ${limits[other]}, got ${bytes}`;
+    throw new EpalmError("invalid_option", `${where}: '${name}': ${message}`);
+  };
+  atLeast("queue.bytes", queue.bytes, "bodyBytes");
+  atLeast("limits.temporaryBytes", temporaryBytes(config), "mediaBytes");
+  return config;
+}
+
+/** The limit on all temporary files together, in bytes. */
+export function temporaryBytes({ limits }: ServerConfig): number {
+  return limits.temporaryBytes ?? 4 * limits.mediaBytes;
 }
 
 /**

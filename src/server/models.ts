@@ -1,5 +1,5 @@
 import { EpalmError, load, type Model } from "../index.js";
-import type { ServerConfig } from "./config.js";
+import { type ServerConfig, temporaryBytes } from "./config.js";
 import { FieldError } from "./http/problem.js";
 
 /** The models of a service, by the name that requests use. */
@@ -30,16 +30,17 @@ export class Models {
    * @throws not_found, invalid_model, invalid_adapter, after closing the models that were loaded before
    */
   async load(config: ServerConfig, threads: number | undefined): Promise<void> {
-    const { mediaBytes: maxBytes, pixels, videoPixels, videoSeconds } = config.limits;
+    const { mediaBytes, pixels, videoPixels, videoSeconds } = config.limits;
+    const common = { maxBytes: mediaBytes, maxTemporaryBytes: temporaryBytes(config) };
     try {
       for (const [name, path] of Object.entries(config.models)) {
         const model = await load(path, {
           threads,
           checksums: config.checksums,
           mediaLimits: {
-            image: { maxBytes, maxPixels: pixels },
-            audio: { maxBytes },
-            video: { maxBytes, maxPixels: videoPixels, maxSeconds: videoSeconds },
+            image: { ...common, maxPixels: pixels },
+            audio: common,
+            video: { ...common, maxPixels: videoPixels, maxSeconds: videoSeconds },
           },
           stateCacheBytes: config.stateCacheBytes,
           encoderBatch: config.encoderBatch,

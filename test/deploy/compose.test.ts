@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
 import { readEnvironment } from "../../src/core/environment.js";
-import { serverConfigSchema } from "../../src/server/config.js";
+import { serverConfigSchema, temporaryBytes } from "../../src/server/config.js";
 import { openApiDocument } from "../../src/server/http/openapi.js";
 
 const { services, volumes } = parse(readFileSync("compose.yaml", "utf8"));
@@ -25,6 +25,12 @@ describe("compose.yaml", () => {
   it("allows more time to stop than the grace time of the service", () => {
     const [, seconds] = /^(\d+)s$/.exec(services.epalm.stop_grace_period) ?? [];
     assert.ok(Number(seconds) >= defaults.graceSeconds + 5);
+  });
+
+  it("has room for all temporary files of the service, and for two videos of permitted size", () => {
+    const [, megabytes] = /size=(\d+)m/.exec(services.epalm.tmpfs[0]) ?? [];
+    const bytes = Number(megabytes) * 1024 * 1024;
+    assert.ok(bytes > temporaryBytes(defaults) && temporaryBytes(defaults) >= 2 * defaults.limits.mediaBytes);
   });
 
   it("mounts only files and volumes that exist", () => {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
-import { readServerSettings, serverConfigSchema } from "../../src/server/config.js";
+import { readServerSettings, serverConfigSchema, temporaryBytes } from "../../src/server/config.js";
 import { openApiDocument } from "../../src/server/http/openapi.js";
 import { Metrics } from "../../src/server/metrics.js";
 import { checkSchemas, type Manifest, unknownKeys, validateValues } from "./kubernetes-schema.js";
@@ -69,6 +69,13 @@ describe("Kubernetes manifests", () => {
     for (const path of [...asked, deployment.spec.template.metadata.annotations["prometheus.io/path"]]) {
       assert.ok(paths.includes(path), path);
     }
+  });
+
+  it("have room for all temporary files of the service, and for two videos of permitted size", () => {
+    const { emptyDir } = pod.volumes.find(({ name }: Manifest) => name === "tmp");
+    const [, mebibytes] = /^(\d+)Mi$/.exec(emptyDir.sizeLimit) ?? [];
+    assert.ok(Number(mebibytes) * 1024 * 1024 > temporaryBytes(settings));
+    assert.ok(temporaryBytes(settings) >= 2 * settings.limits.mediaBytes);
   });
 
   it("mount the config file at the path in the command", () => {

@@ -2,9 +2,9 @@ import type { Modality } from "../../core/modality.js";
 import { withMediaFile } from "../decode/ffmpeg/media-file.js";
 import { isAnimation } from "../decode/image/animation.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../media-limits.js";
-import { type MediaInput, readHead, readMedia } from "../read-media.js";
-import { containerOf, HEAD_BYTES } from "./container.js";
+import { type MediaInput, mediaName, readMedia } from "../read-media.js";
 import { imageFormatOf } from "./image-format.js";
+import { containerIn, readMediaHead } from "./media-head.js";
 import { tracksOf } from "./tracks.js";
 
 /**
@@ -17,16 +17,19 @@ import { tracksOf } from "./tracks.js";
  */
 export async function mediaKinds(
   input: MediaInput,
-  { maxBytes = MAX_MEDIA_BYTES }: MediaLimits = {},
+  limits: MediaLimits = {},
   signal?: AbortSignal,
 ): Promise<readonly Modality[]> {
-  const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
-  if (imageFormatOf(head) !== undefined) {
-    return (await isAnimation(await readMedia(input, maxBytes))) ? ["video", "image"] : ["image"];
+  const { maxBytes = MAX_MEDIA_BYTES } = limits;
+  const head = await readMediaHead(input, maxBytes);
+  if (head.tags === 0 && imageFormatOf(head.bytes) !== undefined) {
+    return (await isAnimation(await readMedia(input, maxBytes), mediaName(input), signal))
+      ? ["video", "image"]
+      : ["image"];
   }
-  const container = containerOf(head);
+  const container = containerIn(head)?.container;
   if (container === undefined) return [];
   if (!container.holdsVideo) return ["audio"];
-  const { hasVideo, hasAudio } = await withMediaFile(input, maxBytes, (file) => tracksOf(file, signal), signal);
-  return [...(hasVideo ? (["video"] as const) : []), ...(hasAudio ? (["audio"] as const) : [])];
+  const { video, audio } = await withMediaFile(input, limits, (file) => tracksOf(file, signal), signal);
+  return [...(video ? (["video"] as const) : []), ...(audio ? (["audio"] as const) : [])];
 }

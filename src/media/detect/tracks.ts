@@ -1,11 +1,13 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
+import { findFfmpeg, isOutdated } from "../decode/ffmpeg/find-ffmpeg.js";
 import type { MediaFile } from "../decode/ffmpeg/media-file.js";
-import { inputArguments, runFfmpeg } from "../decode/ffmpeg/run-ffmpeg.js";
+import { isAllowedCodec, runFfmpeg } from "../decode/ffmpeg/run-ffmpeg.js";
 
+/** ffmpeg's short names of the codecs of the first tracks; undefined if there is no such track. */
 export interface Tracks {
-  readonly hasAudio: boolean;
-  /** Whether there is a video track; a cover image does not count as one. */
-  readonly hasVideo: boolean;
+  readonly audio: string | undefined;
+  /** A cover image does not count as a video track. */
+  readonly video: string | undefined;
 }
 
 /** In UTF-16 units; ffmpeg's output for two tracks takes a tenth of this. */
@@ -16,10 +18,7 @@ export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined)
   const { value: header } = await runFfmpeg({
     file,
     signal,
-    arguments: [
-      ...inputArguments(file),
-      ...["-map", "0:V:0?", "-map", "0:a:0?", "-t", "0", "-c", "copy", "-f", "framecrc", "pipe:1"],
-    ],
+    arguments: ["-map", "0:V:0?", "-map", "0:a:0?", "-t", "0", "-c", "copy", "-f", "framecrc", "pipe:1"],
     read: async (output) => {
       let text = "";
       for await (const chunk of output) {
@@ -29,10 +28,11 @@ export async function tracksOf(file: MediaFile, signal: AbortSignal | undefined)
       return text;
     },
   });
-  return {
-    hasVideo: /^#media_type \d: video$/m.test(header),
-    hasAudio: /^#media_type \d: audio$/m.test(header),
+  const codecOf = (kind: string) => {
+    const [, track] = new RegExp(`^#media_type (\\d): ${kind}$`, "m").exec(header) ?? [];
+    return track && (new RegExp(`^#codec_id ${track}: (\\S+)`, "m").exec(header)?.[1] ?? "none");
   };
+  return { audio: codecOf("audio"), video: codecOf("video") };
 }
 
 /**
@@ -47,10 +47,21 @@ export async function nothingDecoded(
   complaint: string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EpalmError> {
-  const { hasAudio, hasVideo } = await tracksOf(file, signal);
-  const [has, hasOther] = wanted === "audio" ? [hasAudio, hasVideo] : [hasVideo, hasAudio];
+  const { where } = file;
+  const tracks = await tracksOf(file, signal);
+  const [codec, other] = wanted === "audio" ? [tracks.audio, tracks.video] : [tracks.video, tracks.audio];
+  const { year } = await findFfmpeg();
+  const advice = isOutdated(year) ? ` (the installed ffmpeg is of ${year}; a newer one may decode it)` : "";
+  if (codec !== undefined && !isAllowedCodec(codec)) {
+    const got = codec === "none" ? `an unknown codec${advice}` : codec;
+    return unexpected("unsupported_media", where, `a common ${wanted} codec`, got);
+  }
+  if (codec !== undefined && /\bdecoder\b.*\bnot found\b|no decoder found/i.test(complaint ?? "")) {
+    return new EpalmError("unsupported_media", `${where}: the installed ffmpeg has no decoder of ${codec}${advice}`);
+  }
   // ffmpeg's message for an intact file without such a track.
-  const lacks = !has && (hasOther || /^Stream map/.test(complaint ?? ""));
-  const reason = lacks ? `has no ${wanted} track` : `cannot be decoded: ${complaint ?? `its ${wanted} is empty`}`;
-  return new EpalmError("invalid_media", `${file.where}: ${reason}`);
+  const lacks = codec === undefined && (other !== undefined || /^Stream map/.test(complaint ?? ""));
+  if (lacks) return new EpalmError("invalid_media", `${where}: has no ${wanted} track`);
+  const reason = complaint ?? `its ${wanted} is empty`;
+  return new EpalmError("invalid_media", `${where}: cannot be decoded: ${reason}`);
 }

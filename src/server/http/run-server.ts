@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { openModelFolder } from "../../index.js";
+import { mediaWarnings } from "../../media/media-warnings.js";
 import { describeServerConfig, type ServerConfig } from "../config.js";
 import { Models } from "../models.js";
 import { watchAdapters } from "../watch-adapters.js";
@@ -28,6 +29,7 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
   log.info({ config: JSON.parse(describeServerConfig(config)) }, "starting");
   try {
     const address = await server.listen();
+    for (const warning of await mediaWarnings()) log.warn(warning);
     await models.load(config, config.threads ?? threadsPerModel(config));
     const watched = Array.from(models.entries, ([name, model]) => ({
       name,

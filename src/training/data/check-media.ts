@@ -1,8 +1,9 @@
 import { messageOf } from "../../core/errors.js";
-import { mayMove } from "../../media/decode/image/animation.js";
+import { animationFormatOf } from "../../media/decode/image/animation.js";
 import { MAX_IMAGE_BYTES } from "../../media/decode/image/image.js";
-import { containerNames, containerOf, HEAD_BYTES } from "../../media/detect/container.js";
+import { containerNames } from "../../media/detect/container.js";
 import { imageFormatOf, imageFormats } from "../../media/detect/image-format.js";
+import { containerIn, type MediaHead, readMediaHead } from "../../media/detect/media-head.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { readHead } from "../../media/read-media.js";
 import type { MediaReference } from "./example.js";
@@ -28,31 +29,25 @@ export class MediaCheck {
 }
 
 async function inspect({ modality, path }: MediaReference): Promise<string | undefined> {
-  const isImage = modality === "image";
   try {
-    const head = isImage
-      ? await readHead(path, IMAGE_HEAD_BYTES, MAX_IMAGE_BYTES)
-      : await readHead(path, HEAD_BYTES, MAX_MEDIA_BYTES);
-    const expected = expectedInstead(head, modality);
-    return (
-      expected &&
-      `${path}: expected ${expected}, got ${imageFormatOf(head) ?? containerOf(head)?.name ?? "other bytes"}`
-    );
+    if (modality === "image") {
+      const head = await readHead(path, IMAGE_HEAD_BYTES, MAX_IMAGE_BYTES);
+      return imageFormatOf(head) === undefined
+        ? `${path}: expected an image (${imageFormats.join(", ")}), got ${nameOf({ bytes: head, tags: 0 })}`
+        : undefined;
+    }
+    const head = await readMediaHead(path, MAX_MEDIA_BYTES);
+    const container = containerIn(head)?.container;
+    if (modality === "audio" && container) return undefined;
+    if (modality === "video" && (container?.holdsVideo || animationFormatOf(head.bytes))) return undefined;
+    const expected =
+      modality === "audio" ? "an audio file, or a video with an audio track" : `a video (${containerNames.join(", ")})`;
+    return `${path}: expected ${expected}, got ${nameOf(head)}`;
   } catch (error) {
     return messageOf(error);
   }
 }
 
-/** The expected file types for messages, if the first bytes do not match the modality. */
-function expectedInstead(head: Uint8Array, modality: MediaReference["modality"]): string | undefined {
-  switch (modality) {
-    case "image":
-      return imageFormatOf(head) === undefined ? `an image (${imageFormats.join(", ")})` : undefined;
-    case "audio":
-      return containerOf(head) === undefined ? "an audio file, or a video with an audio track" : undefined;
-    case "video":
-      return containerOf(head)?.holdsVideo || mayMove(head) ? undefined : `a video (${containerNames.join(", ")})`;
-    default:
-      return modality satisfies never;
-  }
+function nameOf(head: MediaHead): string {
+  return imageFormatOf(head.bytes) ?? containerIn(head)?.container.name ?? "other bytes";
 }

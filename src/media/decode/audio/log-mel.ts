@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { unexpected } from "../../../core/errors.js";
 import { type AudioPreprocessing, SAMPLING_RATE } from "../../../preprocessing/audio-preprocessing.js";
+import { disableCache } from "../image/sharp-pixels.js";
 
 /** Audio with one channel. */
 export interface Waveform {
@@ -47,6 +48,7 @@ export async function logMel(
   }
   // Imported only when needed: the package takes a third of a second to load.
   const { ASTFeatureExtractor } = await import("@xenova/transformers");
+  disableCache();
   const extract = new ASTFeatureExtractor({
     ...{ sampling_rate: SAMPLING_RATE, num_mel_bins: melBins, max_length: PIECE },
     ...{ do_normalize: true, mean, std },

@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
-import { endianness } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { readEnvironment } from "../../../core/environment.js";
@@ -11,13 +10,23 @@ export interface Ffmpeg {
   readonly path: string;
   /** As the program reports it, such as `5.1.9-0+deb12u1`. */
   readonly version: string;
+  /** Year of the build, according to its copyright. */
+  readonly year: number;
+}
+
+/** Before ffmpeg 4.4, which decodes AV1 well, and without the corrections since. */
+const MODERN_YEAR = 2021;
+
+/** Whether an ffmpeg lacks formats that newer ones read. */
+export function isOutdated(year: number): boolean {
+  return year < MODERN_YEAR;
 }
 
 /** Time limit for `ffmpeg -version`, which normally takes 20 ms. */
 const ANSWER_SECONDS = 10;
 
 /** Output formats that epalm uses; specialised builds of ffmpeg may lack them. */
-const neededFormats = [`f32${endianness().toLowerCase()}`, "framecrc", "image2pipe"];
+const neededFormats = ["wav", "framecrc", "image2pipe"];
 
 let found: Promise<Ffmpeg> | undefined;
 
@@ -69,12 +78,14 @@ export async function searchFfmpeg(
 async function started(path: string): Promise<Ffmpeg> {
   const ask = async (question: string) =>
     (await promisify(execFile)(path, ["-hide_banner", question], { timeout: ANSWER_SECONDS * 1000 })).stdout;
-  const version = /^ffmpeg version (\S+)/.exec(await ask("-version"))?.[1];
+  const answer = await ask("-version");
+  const version = /^ffmpeg version (\S+)/.exec(answer)?.[1];
   if (version === undefined) throw new EpalmError("invalid_option", `${path}, which does not report a version`);
   const formats = new Set((await ask("-muxers")).split(/\s+/));
   const missing = neededFormats.find((format) => !formats.has(format));
   if (missing !== undefined) throw new EpalmError("invalid_option", `${path}, which cannot write ${missing}`);
-  return { path, version };
+  const [, year = MODERN_YEAR] = /Copyright \(c\) \d{4}-(\d{4})/.exec(answer) ?? [];
+  return { path, version, year: Number(year) };
 }
 
 /** The path that a package exports. The package may be missing or built for another platform, and may then throw. */

@@ -1,11 +1,13 @@
-import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
-import type { Readable } from "node:stream";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import type { Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { abortError, throwIfAborted } from "../../../core/abort.js";
 import { atExit } from "../../../core/at-exit.js";
 import { EpalmError, messageOf } from "../../../core/errors.js";
+import type { Container } from "../../detect/container.js";
+import { residentBytes } from "../resident-bytes.js";
 import { findFfmpeg } from "./find-ffmpeg.js";
-import type { MediaFile } from "./media-file.js";
+import type { FfmpegInput, MediaFile } from "./media-file.js";
 
 export interface RunLimits {
   /** Wall-clock time for all runs on one medium together. */
@@ -48,24 +50,42 @@ const codecs = [
   "pcm_s16be,pcm_s16le,pcm_s24be,pcm_s24le,pcm_s32be,pcm_s32le,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le",
   "av1,libaom-av1,libdav1d,dnxhd,dvvideo,ffv1,flv,h263,h264,hevc,huffyuv,mjpeg,mpeg1video,mpeg2video,mpeg4",
   "msmpeg4v1,msmpeg4v2,msmpeg4,png,prores,qtrle,rawvideo,theora,libtheora,vc1,vp6,vp6f,vp8,libvpx,vp9,libvpx-vp9",
-  "wmv1,wmv2,wmv3",
+  "wmv1,wmv2,wmv3,bmp",
 ].join(",");
 
+const allowed = new Set(codecs.split(","));
+
+/** Codecs whose decoders have other names. */
+const decoders: Readonly<Record<string, string>> = {
+  ...{ dts: "dca", amr_nb: "amrnb", amr_wb: "amrwb", flv1: "flv", msmpeg4v3: "msmpeg4" },
+};
+
+/** Whether ffmpeg may decode the codec. @param name ffmpeg's short name of it */
+export function isAllowedCodec(name: string): boolean {
+  return allowed.has(decoders[name] ?? name);
+}
+
 /** Arguments with which ffmpeg reads a medium only as the detected container, and no other file. */
-export function inputArguments({ path, container }: MediaFile, seek: readonly string[] = []): string[] {
-  const { demuxer } = container;
+function inputArguments({ demuxer }: Container, input: FfmpegInput, seek: number | undefined): string[] {
+  const [protocol, address, skip] =
+    "path" in input ? (["file", `file:${input.path}`, input.skip] as const) : (["pipe", "pipe:0", 0] as const);
   return [
-    ...["-protocol_whitelist", "file", "-format_whitelist", demuxer, "-codec_whitelist", codecs],
+    ...["-protocol_whitelist", protocol, "-format_whitelist", demuxer, "-codec_whitelist", codecs],
+    ...(skip > 0 ? ["-skip_initial_bytes", String(skip)] : []),
+    ...(seek === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", seek.toFixed(6)]),
     // Ignores tracks whose content is in another file.
     ...(demuxer === "mov" ? ["-enable_drefs", "0", "-use_absolute_path", "0"] : []),
-    ...["-threads", String(THREADS), ...seek, "-f", demuxer, "-i", `file:${path}`],
+    ...["-threads", String(THREADS), "-f", demuxer, "-i", address],
   ];
 }
 
 export interface FfmpegRun<T> {
-  /** The medium that `arguments` read. */
   readonly file: MediaFile;
-  /** Arguments in addition to those of every run. */
+  /** Arguments that concern the input, in addition to those of every run. */
+  readonly before?: readonly string[] | undefined;
+  /** The position at which the run begins, in seconds. Default: the beginning. */
+  readonly seek?: number | undefined;
+  /** Arguments that concern the output. */
   readonly arguments: readonly string[];
   readonly signal?: AbortSignal | undefined;
   /** Reads ffmpeg's standard output at its own pace; it may stop before the end. */
@@ -86,16 +106,18 @@ export interface FfmpegResult<T> {
  * @throws too_large (time, memory), aborted, invalid_media (ffmpeg crashed), and the errors of `read` and `findFfmpeg`
  */
 export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> {
-  const { file, signal, limits = usualLimits } = run;
+  const { file, signal, limits = usualLimits, before = [] } = run;
+  const input = await file.input(run.seek !== undefined);
   const { path } = await findFfmpeg();
   throwIfAborted(signal);
-  const child = spawn(path, [...commonArguments(), ...run.arguments], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: {},
-    windowsHide: true,
-  });
+  const child = spawn(
+    path,
+    [...commonArguments(), ...before, ...inputArguments(file.container, input, run.seek), ...run.arguments],
+    { stdio: "pipe", env: {}, windowsHide: true },
+  );
+  feed(child.stdin, input);
   const watch = new Watch(child, file, limits, signal);
-  const complaint = firstLine(child.stderr, file.path).catch(() => undefined);
+  const complaint = firstLine(child.stderr, "path" in input ? input.path : "pipe:0").catch(() => undefined);
   try {
     const value = await run.read(child.stdout);
     const killedBy = await watch.end;
@@ -113,6 +135,14 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
   }
 }
 
+function feed(stdin: Writable, input: FfmpegInput): void {
+  const source = "path" in input ? undefined : input.piped;
+  // ffmpeg may end before it has read everything.
+  if (typeof source === "function") return void pipeline(source(), stdin).catch(() => undefined);
+  stdin.on("error", () => undefined);
+  stdin.end(source);
+}
+
 function commonArguments(): string[] {
   return [
     ...["-hide_banner", "-nostdin", "-loglevel", "error"],
@@ -120,7 +150,7 @@ function commonArguments(): string[] {
   ];
 }
 
-type Child = ChildProcessByStdio<null, Readable, Readable>;
+type Child = ChildProcessWithoutNullStreams;
 
 /** Ends a run that exceeds a limit or is cancelled. */
 class Watch {
@@ -169,12 +199,6 @@ class Watch {
   close(): void {
     for (const close of this.#close) close();
   }
-}
-
-/** Resident memory of a process in bytes; 0 if the system does not report it. */
-async function residentBytes(processId: number | undefined): Promise<number> {
-  const status = await readFile(`/proc/${processId}/status`, "latin1").catch(() => "");
-  return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** The first line of the output, without memory addresses and without the path of the temporary file. */

@@ -1,34 +1,7 @@
-import sharp from "sharp";
-import { throwIfAborted } from "../../../core/abort.js";
-import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
-import { type Augmentation, frameRandom } from "../../augment/augmentation.js";
+import type { Augmentation } from "../../augment/augmentation.js";
 import { imageFormatOf } from "../../detect/image-format.js";
-import { preprocessPixels } from "../../preprocess-pixels.js";
-import { chooseFrames, type Showing, showingSeconds } from "../video/choose-frames.js";
-import { checkPixels, decoding, finalSize, handOverSize, rgbPixels } from "./sharp-pixels.js";
-
-/** Ten minutes at ten frames per second. Decoding a frame includes decoding all frames before it. */
-const MAX_PAGES = 6000;
-
-/** In milliseconds: browsers treat delays up to `NO_DELAY` as missing and use `DEFAULT_DELAY` instead. */
-const NO_DELAY = 10;
-const DEFAULT_DELAY = 100;
-
-/** Whether the bytes are a GIF or WebP with several frames. */
-export async function isAnimation(bytes: Uint8Array): Promise<boolean> {
-  if (!mayMove(bytes)) return false;
-  const { pages = 1 } = await sharp(bytes)
-    .metadata()
-    .catch(() => ({ pages: 1 }));
-  return pages > 1;
-}
-
-/** Whether the bytes are in an image format that supports animation. */
-export function mayMove(bytes: Uint8Array): boolean {
-  const format = imageFormatOf(bytes);
-  return format === "gif" || format === "webp";
-}
+import { inImageProcess } from "./image-processes.js";
 
 /** The number of frames, their preprocessing and the limits on a medium. */
 export interface FrameSettings {
@@ -40,43 +13,31 @@ export interface FrameSettings {
   readonly augmentation: Augmentation | undefined;
 }
 
-/** Decodes frames of a GIF or WebP as `decodeVideo` does, but with libvips: ffmpeg does not read animated WebP. */
-export async function decodeAnimation(
-  bytes: Uint8Array,
-  where: string,
-  { frames, preprocessing, maxPixels, maxSeconds, signal, augmentation }: FrameSettings,
-): Promise<Float32Array[]> {
-  const open = (page: number) =>
-    sharp(bytes, { failOn: "error", limitInputPixels: false, autoOrient: true, page, pages: 1 });
-  const { pages = 1, delay = [], autoOrient } = await decoding(where, "animation", () => open(0).metadata());
-  checkPixels(autoOrient, maxPixels, where, "its size");
-  if (pages > MAX_PAGES) {
-    throw unexpected("too_large", where, `at most ${MAX_PAGES} frames`, pages);
-  }
-  const showings = showingsOf(pages, delay);
-  if (showingSeconds(showings) > maxSeconds) {
-    throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds`);
-  }
-  const final = finalSize(autoOrient, preprocessing, maxPixels, where);
-  const size = handOverSize(autoOrient, final, preprocessing, augmentation);
-  const decoded = new Map<number, Float32Array>();
-  const result: Float32Array[] = [];
-  for (const page of chooseFrames(showings, frames, frameRandom(augmentation))) {
-    throwIfAborted(signal);
-    const pixels =
-      decoded.get(page) ?? preprocessPixels(await rgbPixels(open(page), size, where), preprocessing, augmentation);
-    decoded.set(page, pixels);
-    result.push(pixels);
-  }
-  return result;
+/** The image format of bytes whose format supports animation; undefined for others. */
+export function animationFormatOf(bytes: Uint8Array): "gif" | "webp" | undefined {
+  const format = imageFormatOf(bytes);
+  return format === "gif" || format === "webp" ? format : undefined;
 }
 
-function showingsOf(pages: number, delays: readonly number[]): Showing[] {
-  let time = 0;
-  return Array.from({ length: pages }, (_, page) => {
-    const delay = delays[page] ?? 0;
-    const showing = { time, duration: (delay > NO_DELAY ? delay : DEFAULT_DELAY) / 1000 };
-    time += showing.duration;
-    return showing;
-  });
+/** Whether the bytes are a GIF or WebP with several frames. @throws the errors of `inImageProcess` */
+export async function isAnimation(bytes: Uint8Array, where: string, signal?: AbortSignal): Promise<boolean> {
+  const format = animationFormatOf(bytes);
+  if (format === undefined) return false;
+  const image = { bytes, format, where, maxPixels: Number.POSITIVE_INFINITY };
+  return (await inImageProcess(image, { kind: "pages" }, signal)) > 1;
+}
+
+/**
+ * Decodes frames of a GIF or WebP as `decodeVideo` does, but with libvips: ffmpeg does not read animated WebP.
+ *
+ * @throws the errors of `inImageProcess`
+ */
+export function decodeAnimation(
+  bytes: Uint8Array,
+  format: "gif" | "webp",
+  where: string,
+  { maxPixels, signal, frames, preprocessing, maxSeconds, augmentation }: FrameSettings,
+): Promise<readonly Float32Array[]> {
+  const work = { kind: "frames", frames, preprocessing, maxSeconds, augmentation } as const;
+  return inImageProcess({ bytes, format, where, maxPixels }, work, signal);
 }

@@ -5,18 +5,20 @@ import type { Augmentation } from "../../augment/augmentation.js";
 import { resizedSize } from "../../preprocess-pixels.js";
 import type { RgbImage } from "../../resample.js";
 
-// A server rarely receives the same image twice, so a cache of decoded images would only take memory.
-sharp.cache(false);
-
-/** Decoding an image of 50 megapixels takes two seconds; an image that takes much longer was crafted to do so. */
-const DECODE_SECONDS = 30;
-
 /**
  * How many times larger than its final size an image from libvips may be; the rest of the resizing follows Pillow.
  * Pillow's documentation of `reducing_gap` calls 3 practically indistinguishable from no reduction. The bound limits
  * the work on the calling thread for any input (8 ms for a final 224 x 224).
  */
 const REDUCING_GAP = 3;
+
+/**
+ * Disables libvips' cache of operations, which would keep decoded images: a service rarely receives the same one twice.
+ * Whichever thread of this process loads sharp later, as transformers.js does, enables the cache again for all of them.
+ */
+export function disableCache(): void {
+  sharp.cache(false);
+}
 
 /** The size after resizing and before the crop. @throws too_large if a narrow image would grow beyond `maxPixels` */
 export function finalSize(
@@ -54,14 +56,20 @@ export function handOverSize(
   };
 }
 
-/** Decodes to exactly `size` in sRGB, with transparency composited over white. @throws invalid_media */
-export async function rgbPixels(source: Sharp, size: ImageSize, where: string): Promise<RgbImage> {
+/**
+ * Decodes to exactly `size` in sRGB, with transparency composited over white.
+ *
+ * @param isWide whether the source is RGB with 16 bits per channel. sharp would convert it to Display P3 if it has a
+ *   profile, and interpret the result as sRGB.
+ * @throws invalid_media
+ */
+export async function rgbPixels(source: Sharp, size: ImageSize, where: string, isWide = false): Promise<RgbImage> {
+  disableCache();
   const { data, info } = await decoding(where, "image", () =>
-    source
+    (isWide ? source.pipelineColourspace("srgb") : source)
       .resize(size.width, size.height, { fit: "fill", kernel: "cubic", fastShrinkOnLoad: false })
       .flatten({ background: "white" })
       .toColourspace("srgb")
-      .timeout({ seconds: DECODE_SECONDS })
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true }),
   );

@@ -1,7 +1,9 @@
 import sharp, { type Sharp } from "sharp";
 import type { Modality } from "../../../core/modality.js";
 import { decodeVideo } from "../video/decode-video.js";
-import { MAX_IMAGE_PIXELS } from "./image.js";
+import { openImage } from "./image.js";
+import { inImageProcess } from "./image-processes.js";
+import { disableCache } from "./sharp-pixels.js";
 
 /**
  * Creates a small JPEG for reports: of an image, with transparency over white, or of the centre of a video's middle
@@ -16,14 +18,9 @@ export async function thumbnail(
 ): Promise<Uint8Array | undefined> {
   switch (modality) {
     case "image":
-      return jpeg(
-        sharp(path, { limitInputPixels: MAX_IMAGE_PIXELS })
-          .rotate()
-          .resize(side, side, { fit: "inside", withoutEnlargement: true })
-          .flatten({ background: "white" }),
-      );
+      return inImageProcess(await openImage(path, {}), { kind: "thumbnail", side }, undefined);
     case "video":
-      return jpeg(await middleFrame(path, side));
+      return (await middleFrame(path, side)).jpeg({ quality: 80 }).toBuffer();
     case "audio":
       return undefined;
     default:
@@ -48,9 +45,6 @@ async function middleFrame(path: string, side: number): Promise<Sharp> {
   const pixels = side * side;
   // [3, side, side] -> [side, side, 3]
   const rgb = Uint8Array.from({ length: 3 * pixels }, (_, at) => frame[(at % 3) * pixels + Math.floor(at / 3)] ?? 0);
+  disableCache();
   return sharp(rgb, { raw: { ...size, channels: 3 } });
-}
-
-function jpeg(image: Sharp): Promise<Uint8Array> {
-  return image.jpeg({ quality: 80 }).toBuffer();
 }

@@ -2,20 +2,20 @@ import sharp from "sharp";
 import { EpalmError, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing } from "../../../preprocessing/image-preprocessing.js";
 import { type Augmentation, frameRandom } from "../../augment/augmentation.js";
-import { HEAD_BYTES } from "../../detect/container.js";
+import { SIGNATURE_BYTES } from "../../detect/container.js";
 import { nothingDecoded } from "../../detect/tracks.js";
 import { MAX_MEDIA_BYTES, type MediaLimits } from "../../media-limits.js";
 import { preprocessPixels } from "../../preprocess-pixels.js";
 import { type MediaInput, mediaName, readHead, readMedia } from "../../read-media.js";
 import type { RgbImage } from "../../resample.js";
 import { type MediaFile, withMediaFile } from "../ffmpeg/media-file.js";
-import { inputArguments, runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
-import { decodeAnimation, type FrameSettings, mayMove } from "../image/animation.js";
+import { runFfmpeg } from "../ffmpeg/run-ffmpeg.js";
+import { animationFormatOf, decodeAnimation, type FrameSettings } from "../image/animation.js";
 import { ppmImages } from "../image/ppm-images.js";
 import { checkPixels, finalSize, handOverSize, rgbPixels } from "../image/sharp-pixels.js";
 import { chooseFrames, showingSeconds } from "./choose-frames.js";
 import { planDecoding, type Segment } from "./plan-decoding.js";
-import { readVideoPackets, type VideoPackets } from "./video-packets.js";
+import { readVideoPackets, seenPackets, type VideoPackets } from "./video-packets.js";
 
 /** Height times width of a frame: cinema 4K. */
 export const MAX_VIDEO_PIXELS = 4096 * 2304;
@@ -56,22 +56,24 @@ export async function decodeVideo(
   input: MediaInput,
   { frames, preprocessing, signal, augmentation }: VideoOptions,
   limits: VideoLimits = {},
-): Promise<Float32Array[]> {
+): Promise<readonly Float32Array[]> {
   if (!Number.isInteger(frames) || frames < 1 || frames > MAX_VIDEO_FRAMES) {
     throw unexpected("invalid_option", "frames", `1 to ${MAX_VIDEO_FRAMES}`, frames);
   }
   const { maxBytes = MAX_MEDIA_BYTES } = limits;
   const { maxPixels = MAX_VIDEO_PIXELS, maxSeconds = MAX_VIDEO_SECONDS } = limits;
   const settings = { frames, preprocessing, maxPixels, maxSeconds, signal, augmentation };
-  const head = typeof input === "string" ? await readHead(input, HEAD_BYTES, maxBytes) : input;
-  if (mayMove(head)) return decodeAnimation(await readMedia(input, maxBytes), mediaName(input), settings);
-  return withMediaFile(input, maxBytes, (file) => decodeFile(file, settings), signal);
+  const head = typeof input === "string" ? await readHead(input, SIGNATURE_BYTES, maxBytes) : input;
+  const format = animationFormatOf(head);
+  if (format) return decodeAnimation(await readMedia(input, maxBytes), format, mediaName(input), settings);
+  return withMediaFile(input, limits, (file) => decodeFile(file, settings), signal);
 }
 
 async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Float32Array[]> {
   const { frames, maxPixels, maxSeconds, signal, augmentation } = settings;
   const { where } = file;
-  const { size, packets, complaint } = await readVideoPackets(file, signal);
+  const track = await readVideoPackets(file, signal);
+  const { size, packets, complaint } = track;
   if (size !== undefined) checkPixels(size, maxPixels, where, "a frame");
   const shown = packets.map((_, place) => place).sort((a, b) => timeOf(packets, a) - timeOf(packets, b));
   if (shown.length === 0) throw await nothingDecoded(file, "video", complaint, signal);
@@ -81,7 +83,9 @@ async function decodeFile(file: MediaFile, settings: FrameSettings): Promise<Flo
     const got = `got ${seconds.toFixed(0)}`;
     throw new EpalmError("too_large", `${where}: expected at most ${maxSeconds} seconds, ${got}`);
   }
-  const chosen = chooseFrames(showings, frames, frameRandom(augmentation)).flatMap((index) => shown[index] ?? []);
+  const seen = await seenPackets(file, track, shown, maxPixels, signal);
+  const order = chooseFrames(showings, frames, frameRandom(augmentation));
+  const chosen = order.flatMap((index) => seen.get(shown[index] ?? 0) ?? []);
   const wanted = [...new Set(chosen)];
   const decoded: (Float32Array | undefined)[] = [];
   let reason: string | undefined;
@@ -109,12 +113,13 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     const from = (time - TIME_TOLERANCE).toFixed(6);
     return `gte(t,${from})*(isnan(prev_selected_t)+lt(prev_selected_t,${from}))`;
   });
-  const seek = start === undefined ? [] : ["-noaccurate_seek", "-seek_timestamp", "1", "-ss", start.toFixed(6)];
   const { value, complaint } = await runFfmpeg({
     file,
     signal,
+    before: ["-copyts", "-max_pixels", String(maxPixels)],
+    seek: start,
     arguments: [
-      ...["-copyts", "-max_pixels", String(maxPixels), ...inputArguments(file, seek), "-map", "0:V:0"],
+      ...["-map", "0:V:0"],
       // Frames get new, evenly spaced times: otherwise ffmpeg repeats frames to fill gaps, and the option that disables
       // this has different names in different versions.
       ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],

@@ -9,10 +9,10 @@ import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { decodeAudio } from "../../../../src/media/decode/audio/decode-audio.js";
 import { type MediaFile, withMediaFile } from "../../../../src/media/decode/ffmpeg/media-file.js";
-import { inputArguments, type RunLimits, runFfmpeg } from "../../../../src/media/decode/ffmpeg/run-ffmpeg.js";
+import { type RunLimits, runFfmpeg } from "../../../../src/media/decode/ffmpeg/run-ffmpeg.js";
 import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js";
 import { publishedPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
-import { makeMedia, tone } from "../../../support/make-media.js";
+import { makeMedia, threeColours, tone } from "../../../support/make-media.js";
 import { runningFfmpegs } from "../../../support/running-ffmpegs.js";
 
 const parent = tmpdir();
@@ -20,11 +20,13 @@ const folder = mkdtempSync(join(parent, "epalm-runs-"));
 process.env.TMPDIR = folder;
 after(() => rmSync(folder, { recursive: true }));
 
+const wav = makeMedia("tone.wav", ...tone);
+
 const unused = (): MediaFile => ({
-  path: "unused",
   where: "media",
-  container: { name: "wav", demuxer: "wav", holdsVideo: false },
+  container: { name: "wav", demuxer: "wav", holdsVideo: false, streams: true },
   begun: performance.now(),
+  input: async () => ({ piped: wav }),
 });
 
 async function count(output: AsyncIterable<Buffer>): Promise<number> {
@@ -33,8 +35,11 @@ async function count(output: AsyncIterable<Buffer>): Promise<number> {
   return bytes;
 }
 
-/** Arguments of a run that never ends by itself. */
-const endless = (size = "64x64") => ["-re", "-f", "lavfi", "-i", `testsrc=s=${size}`, "-f", "rawvideo", "pipe:1"];
+/** Arguments of a run that never ends by itself and ignores the medium. */
+const endless = (size = "64x64") => [
+  ...["-re", "-f", "lavfi", "-i", `testsrc=s=${size}`],
+  ...["-map", "1:v", "-f", "rawvideo", "pipe:1"],
+];
 const limits: RunLimits = { seconds: 60, residentBytes: 1 << 30 };
 
 describe("runFfmpeg", () => {
@@ -86,9 +91,8 @@ describe("runFfmpeg", () => {
   });
 
   it("returns the first error message, on one line and without the path", async () => {
-    await withMediaFile(Buffer.from("RIFF\0\0\0\0WAVEnothing"), 1000, async (wav) => {
-      const args = [...inputArguments(wav), "-f", "null", "pipe:1"];
-      const { value, complaint = "" } = await runFfmpeg({ file: wav, arguments: args, read: count });
+    await withMediaFile(Buffer.from("RIFF\0\0\0\0WAVEnothing"), {}, async (file) => {
+      const { value, complaint = "" } = await runFfmpeg({ file, arguments: ["-f", "null", "pipe:1"], read: count });
       assert.equal(value, 0);
       assert.match(complaint, /^\w[ -~]+$/);
       assert.ok(!complaint.includes(folder) && !complaint.includes("0x"), complaint);
@@ -108,26 +112,68 @@ describe("runFfmpeg", () => {
   });
 });
 
-describe("withMediaFile", () => {
-  const wav = makeMedia("tone.wav", ...tone);
+/** Its index is behind its content, so ffmpeg must seek. */
+const seekable = readFileSync("test/fixtures/media/mpeg4.mov");
 
-  it("keeps bytes in a private file only as long as they are needed", async () => {
-    await withMediaFile(wav, 1e6, async ({ path }) => {
+const pathOf = async (file: MediaFile): Promise<string> => {
+  const input = await file.input(false);
+  assert.ok("path" in input);
+  return input.path;
+};
+
+describe("withMediaFile", () => {
+  it("writes no file for media that ffmpeg can read from a pipe", async () => {
+    await withMediaFile(wav, {}, async ({ input }) => assert.deepEqual(await input(false), { piped: wav }));
+    const faststart = makeMedia("fast.mp4", ...threeColours, "-c:v", "mpeg4", "-movflags", "+faststart");
+    process.env.TMPDIR = join(folder, "nowhere");
+    const options = { frames: 2, preprocessing: publishedPreprocessing(16) };
+    for (const clip of [faststart, readFileSync("test/fixtures/media/vp9.webm")]) {
+      assert.equal((await decodeVideo(clip, options)).length, 2);
+    }
+    for (const name of ["tone.wav", "tone.mp3", "tone.flac", "tone.opus.ogg", "tone.webm"]) {
+      const { data } = await decodeAudio(readFileSync(join("test/fixtures/media", name)));
+      assert.ok(data.length > 8000, name);
+    }
+    process.env.TMPDIR = folder;
+  });
+
+  it("keeps other media in one private file only as long as they are needed", async () => {
+    await withMediaFile(seekable, {}, async (file) => {
+      const path = await pathOf(file);
       assert.equal(statSync(path).mode & 0o777, 0o600);
       assert.equal(statSync(join(path, "..")).mode & 0o777, 0o700);
-      assert.deepEqual(readFileSync(path), wav);
+      assert.deepEqual(readFileSync(path), seekable);
+      assert.equal(await pathOf(file), path);
     });
     assert.deepEqual(readdirSync(folder), []);
-    await assert.rejects(
-      withMediaFile(wav, 1e6, () => Promise.reject(new RangeError("no"))),
-      RangeError,
-    );
+    const failing = withMediaFile(seekable, {}, async (file) => {
+      await file.input(false);
+      throw new RangeError("no");
+    });
+    await assert.rejects(failing, RangeError);
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  it("reports that the temporary file cannot be written", async () => {
+  it("counts the bytes of all temporary files against their limit before it writes one", async () => {
+    const limits = { maxTemporaryBytes: 2 * seekable.length - 1 };
+    const options = { frames: 1, preprocessing: publishedPreprocessing(16) };
+    await withMediaFile(seekable, limits, async (first) => {
+      await first.input(false);
+      const message = `media: expected temporary files of at most ${limits.maxTemporaryBytes} bytes in total, ${seekable.length} are in use`;
+      await assert.rejects(decodeVideo(seekable, options, limits), { code: "overloaded", message });
+      assert.equal(readdirSync(folder).length, 1);
+    });
+    assert.equal((await decodeVideo(seekable, options, limits)).length, 1);
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
+  it("reports that the temporary file cannot be written, without the path", async () => {
     process.env.TMPDIR = join(folder, "nowhere");
-    await assert.rejects(decodeAudio(wav), { code: "internal", message: /cannot write a temporary media file/ });
+    const options = { frames: 1, preprocessing: publishedPreprocessing(16) };
+    await assert.rejects(decodeVideo(seekable, options), {
+      code: "overloaded",
+      message: "media: this format needs a temporary file, which cannot be written (ENOENT)",
+    });
     process.env.TMPDIR = folder;
   });
 
@@ -143,20 +189,20 @@ describe("withMediaFile", () => {
   });
 
   it("leaves nothing behind when the process exits during a run", async () => {
-    const source = join(parent, `epalm-tone-${process.pid}.wav`);
-    writeFileSync(source, wav);
+    const source = join(parent, `epalm-clip-${process.pid}.mov`);
+    writeFileSync(source, seekable);
     const module = (name: string) =>
       JSON.stringify(pathToFileURL(resolve(`dist/src/media/decode/ffmpeg/${name}.js`)).href);
     const program = `
       import { readFileSync } from "node:fs";
       const { withMediaFile } = await import(${module("media-file")});
       const { runFfmpeg } = await import(${module("run-ffmpeg")});
-      withMediaFile(readFileSync(${JSON.stringify(source)}), 1e6, (file) => runFfmpeg({
+      withMediaFile(readFileSync(${JSON.stringify(source)}), {}, (file) => runFfmpeg({
         file,
         arguments: ${JSON.stringify(endless())},
         read: async (output) => {
           for await (const chunk of output) {
-            console.log(file.path);
+            console.log((await file.input(false)).path);
             process.exit(3);
           }
         },

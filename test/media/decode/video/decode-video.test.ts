@@ -84,6 +84,17 @@ const formats: readonly (readonly [name: string, encoder: string, ...args: strin
 ];
 
 describe("decodeVideo", () => {
+  it("shows the frame before a pause of QuickTime Animation, whose old decoder is silent", {
+    skip: lacksEncoder("qtrle"),
+  }, async () => {
+    for (const args of [[], ["-g", "1000"]]) {
+      const bytes = makeMedia("animation.mov", ...threeColours, "-c:v", "qtrle", ...args);
+      assert.equal(await coloursOf(bytes, 3), "red lime blue");
+      assert.equal(await coloursOf(bytes, 6), "red red lime lime blue blue");
+      assert.equal(await coloursOf(bytes, 9), "red red red lime lime lime blue blue blue");
+    }
+  });
+
   for (const [name, encoder, ...args] of formats) {
     it(`decodes the colours of ${name} (${encoder}) in order`, { skip: lacksEncoder(encoder) }, async () => {
       const bytes = makeMedia(name, ...threeColours, "-c:v", encoder, ...args);
