@@ -121,8 +121,8 @@ async function decodeSegment(file: MediaFile, { start, times }: Segment, setting
     arguments: [
       ...["-map", "0:V:0"],
       // Frames get new, evenly spaced times: otherwise ffmpeg repeats frames to fill gaps, and the option that disables
-      // this has different names in different versions.
-      ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N`, "-r", "25"],
+      // this has different names in different versions. `fps` removes their old durations, which new versions fill.
+      ...["-vf", `select='${firstFrom.join("+")}',settb=1/25,setpts=N,fps=25`, "-r", "25"],
       ...["-frames:v", String(times.length)],
       ...["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"],
     ],
