@@ -24,7 +24,7 @@ describe("searchFfmpeg", () => {
     const answer = "case $2 in -version) echo ffmpeg version 7.1;; *) echo E mp4 MP4;; esac";
     writeFileSync(path, `#!/bin/sh\n${answer}\n`, { mode: 0o700 });
     assert.deepEqual(await searchFfmpeg(undefined, [path, found.path]), found);
-    await assert.rejects(searchFfmpeg(path, []), { message: /which cannot write f32/ });
+    await assert.rejects(searchFfmpeg(path, []), { message: /which cannot write wav/ });
     rmSync(dirname(path), { recursive: true });
   });
 
