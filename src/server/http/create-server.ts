@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import cors from "@fastify/cors";
-import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
 import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { EpalmError } from "../../core/errors.js";
@@ -14,6 +13,7 @@ import { Admission } from "../queue/admission.js";
 import { InFlightRequests } from "../queue/in-flight.js";
 import { BodyReader } from "../requests/body-reader.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
+import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
 import { askRoutes } from "./ask-routes.js";
 import { chatRoutes } from "./chat-routes.js";
@@ -68,6 +68,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
+  takeForms(app);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
   errorAnswers(app, admission);
@@ -83,7 +84,6 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       origin: corsOrigin(config.corsOrigins),
       exposedHeaders: ["x-request-id", "retry-after"],
     });
-  await app.register(multipart, { throwFileSizeLimit: true });
   statusRoutes(app, service, keys);
   pageRoutes(app, service, keys);
   await docsRoutes(app, options.version, Object.keys(config.keys).length > 0);
