@@ -17,9 +17,10 @@ import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
 import { askRoutes } from "./ask-routes.js";
 import { chatRoutes } from "./chat-routes.js";
-import { answerClientError } from "./client-error.js";
+import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
-import { errorAnswers } from "./errors-plugin.js";
+import { answerFrameworkError, errorAnswers, expectHost } from "./errors-plugin.js";
+import { loggerOptions } from "./log.js";
 import { pageRoutes } from "./page-routes.js";
 import { securityHeaders } from "./security-headers.js";
 import { statusRoutes } from "./status-routes.js";
@@ -74,6 +75,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   errorAnswers(app, admission);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
+    expectHost(request);
   });
   app.addHook("onResponse", async (request, reply) => {
     const route = request.routeOptions.url ?? "none";
@@ -112,27 +114,22 @@ function bareServer({ config, log }: ServerOptions): FastifyInstance {
     connectionTimeout: (limits.arrivalSeconds + limits.answerSeconds) * 1000,
     http: {
       connectionsCheckingInterval: ARRIVAL_CHECK,
+      // Checked by a hook, so that the error is a problem.
+      requireHostHeader: false,
       headersTimeout: Math.min(HEADER_SECONDS, limits.arrivalSeconds) * 1000,
     },
-    trustProxy,
+    // fastify counts the hops from the connection, which is number 0.
+    trustProxy: typeof trustProxy === "number" ? (_address, hop) => hop < trustProxy : trustProxy,
     genReqId: requestId,
     clientErrorHandler: answerClientError,
     // The queue rejects new requests while the server closes, so that running requests are still answered.
     return503OnClosing: false,
-    logger: {
-      level: config.logLevel,
-      serializers: { req: describeRequest },
-      ...(log ? { stream: log } : {}),
-    },
+    logger: loggerOptions(config.logLevel, log),
+    frameworkErrors: answerFrameworkError,
   });
+  answerServerErrors(app.server);
   app.removeContentTypeParser("text/plain");
   return app;
-}
-
-/** Leaves out the query, because it may contain secrets. */
-function describeRequest(request: FastifyRequest): Record<string, unknown> {
-  const { method, url, ip, keyName } = request;
-  return { method, path: url.split("?")[0], ip, key: keyName };
 }
 
 /** The id that the client sent, if it is safe to log; otherwise a new one. */
