@@ -1,3 +1,4 @@
+import { decodeDataUrl } from "./encoded-bytes.js";
 import { EpalmError, messageOf } from "./errors.js";
 
 /** A sequence of byte arrays: a web stream, a Node stream or an async generator. */
@@ -84,9 +85,10 @@ function joined(pieces: readonly Uint8Array[], total: number): Uint8Array<ArrayB
 /**
  * The content of a `data:` or `blob:` URL, which needs no network.
  *
- * @throws `invalid_option`
+ * @throws `invalid_option`, `too_large`
  */
 export async function readLocalUrl(url: URL): Promise<Blob> {
+  if (url.protocol === "data:") return new Blob([decodeDataUrl(url.href, MAX_MEDIUM_BYTES)]);
   try {
     return await (await fetch(url)).blob();
   } catch (error) {

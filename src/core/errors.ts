@@ -18,6 +18,8 @@ const catalogue = {
   in_use: 409,
   /** The input is larger than a documented limit. */
   too_large: 413,
+  /** The header `Expect` of a request asks for something other than `100-continue`. */
+  expectation_failed: 417,
   /** The bytes are not of a supported media type. */
   unsupported_media: 415,
   /** The bytes begin like a supported media type but cannot be decoded. */
@@ -36,6 +38,8 @@ const catalogue = {
   diverged: 422,
   /** A client sent more requests than its rate limit allows. */
   rate_limited: 429,
+  /** The headers of a request are larger than the service accepts. */
+  headers_too_large: 431,
   /** A graph violates its own types or shapes. This is always a bug in the code that built it. */
   invalid_graph: 500,
   /** A graph cannot be differentiated: an operator has no gradient rule. */
@@ -114,6 +118,14 @@ export function pathNotFound(path: string): EpalmError {
 /** The caller cancelled a call. @param what the subject of the message: `the request`, `the download` */
 export function cancelled(what: string, cause?: unknown): EpalmError {
   return new EpalmError("aborted", `${what} was cancelled`, { cause });
+}
+
+/** Characters of a piece of a request or a file that messages quote. */
+const MAX_EXCERPT = 80;
+
+/** The beginning of a string from outside, which may be arbitrarily long, for a message. */
+export function excerpt(text: string, most = MAX_EXCERPT): string {
+  return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
 /** The message of any thrown value, on one line. */

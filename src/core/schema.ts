@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { EpalmError, type ErrorCode } from "./errors.js";
+import { EpalmError, type ErrorCode, excerpt } from "./errors.js";
 
 /** The parts of a JSON Schema that messages describe to users. */
 interface JsonSchema {
@@ -90,7 +90,7 @@ function formatIssues(issues: readonly Issue[]): string {
 }
 
 function formatPath(path: readonly PropertyKey[]): string {
-  const parts = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`));
+  const parts = path.map((key) => (typeof key === "number" ? `[${key}]` : `.${excerpt(String(key))}`));
   return parts.join("").replace(/^\./, "");
 }
 
@@ -203,7 +203,7 @@ function shown(value: unknown, code: z.core.$ZodRawIssue["code"]): string {
       return "nothing";
     case "string":
       if (isCounted) return `${value.length}`;
-      return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value);
+      return JSON.stringify(excerpt(value, MAX_SHOWN));
     case "object":
       return value === null ? "null" : "an object";
     default:

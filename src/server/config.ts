@@ -1,4 +1,5 @@
 import { dirname, resolve } from "node:path";
+import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { readYaml } from "../core/config-file.js";
 import { EpalmError } from "../core/errors.js";
@@ -23,6 +24,24 @@ const modelName = z.string().regex(/^[A-Za-z0-9][\w.-]{0,99}$/, "expected ASCII 
 /** `sha256:` and 64 hex digits are the digest of a key, so that the file need not contain the key itself. */
 const key = z.string().refine((text) => text.length >= MIN_KEY_LENGTH, {
   error: `expected at least ${MIN_KEY_LENGTH} characters, or sha256:… of a key`,
+});
+
+/** Names of ranges of addresses that fastify knows: of this machine, its links and private networks. */
+const namedRanges = ["loopback", "linklocal", "uniquelocal"];
+
+const addresses = z.string().refine((text) => namedRanges.includes(text) || isAddressRange(text), {
+  error: `expected an IP address, a range such as 10.0.0.0/8, or ${namedRanges.join(", ")}`,
+});
+
+/** More proxies in a row are certainly a mistake. */
+const MAX_PROXIES = 16;
+
+/** `true` would trust every address in the header, including those that the client wrote itself. */
+const trustProxy = z.union([z.literal(false), z.int().min(1).max(MAX_PROXIES), z.array(addresses).min(1)], {
+  error: (issue) =>
+    `expected false, the number of proxies in front of the service (such as 1) or a list of their addresses (such as ["10.0.0.0/8"])${
+      issue.input === true ? "; true would let every client choose its own address" : ""
+    }`,
 });
 
 /** Limits per request. */
@@ -90,8 +109,8 @@ export const serverConfigSchema = z.strictObject({
   corsOrigins: z.array(z.string()).default([]),
   /** Limit per key, or per IP address without keys. Default: none. */
   rateLimit: z.strictObject({ requests: count, seconds }).optional(),
-  /** Trust the header `X-Forwarded-For`. Use only behind a proxy that sets it. */
-  trustProxy: z.boolean().default(false),
+  /** Proxies whose header `X-Forwarded-For` is trusted: how many there are, or their addresses. */
+  trustProxy: trustProxy.default(false),
   limits: limits.prefault({}),
   queue: queue.prefault({}),
   remoteMedia: remoteMedia.prefault({}),
@@ -112,6 +131,10 @@ export const serverConfigSchema = z.strictObject({
 export type ServerConfig = z.infer<typeof serverConfigSchema>;
 /** The config as it is written: keys with a default are optional. */
 export type ServerSettings = z.input<typeof serverConfigSchema>;
+
+function isAddressRange(text: string): boolean {
+  return ipaddr.isValid(text) || ipaddr.isValidCIDR(text);
+}
 
 /** Validates a config and fills in the defaults. @throws invalid_option, naming the key */
 export function parseServerConfig(settings: unknown, where = "config"): ServerConfig {

@@ -1,3 +1,4 @@
+import { excerpt } from "../core/errors.js";
 import { EpalmError, load, type Model } from "../index.js";
 import { type ServerConfig, temporaryBytes } from "./config.js";
 import { FieldError } from "./http/problem.js";
@@ -61,7 +62,7 @@ export class Models {
     const model = models.get(name ?? first);
     if (model) return { name: name ?? first, model };
     const known = Array.from(models.keys()).join(", ") || "none";
-    throw new FieldError("not_found", "model", `expected one of ${known}, got '${name ?? ""}'`);
+    throw new FieldError("not_found", "model", `expected one of ${known}, got '${excerpt(name ?? "")}'`);
   }
 
   async close(): Promise<void> {

@@ -30,7 +30,7 @@ test("imports only files of its own, and node:fs lazily in one place", () => {
   for (const [file, imports] of modules) {
     assert.match(
       file,
-      /^dist\/src\/(sdk\/[\w-]+|core\/(errors|modality|answer-stream|chunks)|generation\/option-table)\.js$/,
+      /^dist\/src\/(sdk\/[\w-]+|core\/(errors|modality|answer-stream|chunks|encoded-bytes)|generation\/option-table)\.js$/,
     );
     const foreign = imports.filter((name) => !name.startsWith("."));
     assert.deepEqual(foreign, file.endsWith("/read-path.js") ? ["node:fs"] : [], file);

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import cors from "@fastify/cors";
-import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
 import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { EpalmError } from "../../core/errors.js";
@@ -14,12 +13,14 @@ import { Admission } from "../queue/admission.js";
 import { InFlightRequests } from "../queue/in-flight.js";
 import { BodyReader } from "../requests/body-reader.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
+import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
 import { askRoutes } from "./ask-routes.js";
 import { chatRoutes } from "./chat-routes.js";
-import { answerClientError } from "./client-error.js";
+import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
-import { errorAnswers } from "./errors-plugin.js";
+import { answerFrameworkError, errorAnswers, expectHost } from "./errors-plugin.js";
+import { loggerOptions } from "./log.js";
 import { pageRoutes } from "./page-routes.js";
 import { securityHeaders } from "./security-headers.js";
 import { statusRoutes } from "./status-routes.js";
@@ -68,11 +69,13 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
+  takeForms(app);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
   errorAnswers(app, admission);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
+    expectHost(request);
   });
   app.addHook("onResponse", async (request, reply) => {
     const route = request.routeOptions.url ?? "none";
@@ -83,7 +86,6 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       origin: corsOrigin(config.corsOrigins),
       exposedHeaders: ["x-request-id", "retry-after"],
     });
-  await app.register(multipart, { throwFileSizeLimit: true });
   statusRoutes(app, service, keys);
   pageRoutes(app, service, keys);
   await docsRoutes(app, options.version, Object.keys(config.keys).length > 0);
@@ -112,27 +114,22 @@ function bareServer({ config, log }: ServerOptions): FastifyInstance {
     connectionTimeout: (limits.arrivalSeconds + limits.answerSeconds) * 1000,
     http: {
       connectionsCheckingInterval: ARRIVAL_CHECK,
+      // Checked by a hook, so that the error is a problem.
+      requireHostHeader: false,
       headersTimeout: Math.min(HEADER_SECONDS, limits.arrivalSeconds) * 1000,
     },
-    trustProxy,
+    // fastify counts the hops from the connection, which is number 0.
+    trustProxy: typeof trustProxy === "number" ? (_address, hop) => hop < trustProxy : trustProxy,
     genReqId: requestId,
     clientErrorHandler: answerClientError,
     // The queue rejects new requests while the server closes, so that running requests are still answered.
     return503OnClosing: false,
-    logger: {
-      level: config.logLevel,
-      serializers: { req: describeRequest },
-      ...(log ? { stream: log } : {}),
-    },
+    logger: loggerOptions(config.logLevel, log),
+    frameworkErrors: answerFrameworkError,
   });
+  answerServerErrors(app.server);
   app.removeContentTypeParser("text/plain");
   return app;
-}
-
-/** Leaves out the query, because it may contain secrets. */
-function describeRequest(request: FastifyRequest): Record<string, unknown> {
-  const { method, url, ip, keyName } = request;
-  return { method, path: url.split("?")[0], ip, key: keyName };
 }
 
 /** The id that the client sent, if it is safe to log; otherwise a new one. */

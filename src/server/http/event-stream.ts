@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { eventStreamHeaders } from "../service.js";
-import { asEpalmError, problemOf } from "./problem.js";
+import { asEpalmError, knownField, problemOf } from "./problem.js";
 
 /** Sends one event. The name is optional; data other than strings is converted to JSON. */
 export type SendEvent = (name: string | undefined, data: unknown) => void;
@@ -31,7 +31,9 @@ export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promis
           return;
         }
         const known = asEpalmError(error);
-        reply.log.info({ code: known.code, err: known.status >= 500 ? error : undefined }, "stream failed");
+        if (known.status >= 500 && known.code !== "overloaded")
+          reply.log.error({ code: known.code, err: error }, "stream failed");
+        else reply.log.debug({ code: known.code, field: knownField(known) }, "stream failed");
         send("problem", problemOf(known, reply.request.id));
         stream.end();
       },

@@ -11,7 +11,7 @@ import {
   vqaRequest,
 } from "../../wire.js";
 import { chatChunk, chatCompletion, chatRequest } from "../requests/chat-schema.js";
-import { QUESTION_LIST } from "../requests/read-multipart.js";
+import { QUESTION_LIST } from "../requests/form-fields.js";
 
 const schemas = {
   CaptionRequest: captionRequest,

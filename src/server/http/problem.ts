@@ -1,5 +1,5 @@
 import { STATUS_CODES } from "node:http";
-import { EpalmError, type ErrorCode } from "../../core/errors.js";
+import { EpalmError, type ErrorCode, excerpt } from "../../core/errors.js";
 import { optionEntries } from "../../generation/option-table.js";
 import { mediaFields, type Problem } from "../../wire.js";
 
@@ -18,6 +18,9 @@ const fields = new Set([
   ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
 ]);
 
+/** Characters of a problem's `detail`. Messages quote only excerpts of requests; this is the limit for all together. */
+const MAX_DETAIL = 2000;
+
 /** An error in one field of a request. Its message begins with the name of the field. */
 export class FieldError extends EpalmError {
   readonly field: string;
@@ -25,10 +28,17 @@ export class FieldError extends EpalmError {
   readonly detail: string;
 
   constructor(code: ErrorCode, field: string, message: string, options?: ErrorOptions) {
-    super(code, `${field}: ${message}`, options);
-    this.field = field;
-    this.detail = message;
+    const shortField = excerpt(field);
+    super(code, excerpt(`${shortField}: ${message}`, MAX_DETAIL), options);
+    this.field = shortField;
+    this.detail = excerpt(message, MAX_DETAIL);
   }
+}
+
+/** The known field of requests to which an error refers, without the position in it; never a name that a client chose. */
+export function knownField(error: EpalmError): string | undefined {
+  const [root = ""] = error instanceof FieldError ? (/^\w+/.exec(error.field) ?? []) : [];
+  return fields.has(root) ? root : undefined;
 }
 
 /**
@@ -64,7 +74,10 @@ export function problemOf(error: EpalmError, instance: string): Problem {
     type: `urn:epalm:error:${code}`,
     title: STATUS_CODES[status] ?? ABORTED_TITLE,
     status,
-    detail: code === "internal" ? "an internal error of the service; see its log for the id" : error.message,
+    detail:
+      code === "internal"
+        ? "an internal error of the service; see its log for the id"
+        : excerpt(error.message, MAX_DETAIL),
     instance,
     code,
     ...(error instanceof FieldError ? { field: error.field } : {}),
@@ -77,10 +90,12 @@ export function openAiProblem(problem: Problem): Problem {
   return { ...problem, error: { message: detail, type: code, code, param: field } };
 }
 
-/** Maps the statuses of errors of fastify, its plugins and Node's HTTP parser to codes of the catalogue. */
+/** Maps the statuses of errors of fastify and its plugins to codes of the catalogue; others of clients are 400. */
 const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [400, "invalid_option"],
   [401, "unauthorized"],
+  // Files that may not be served do not exist for clients.
+  [403, "not_found"],
   [404, "not_found"],
   [405, "method_not_allowed"],
   [406, "too_large"],
@@ -88,13 +103,15 @@ const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [413, "too_large"],
   [414, "too_large"],
   [415, "unsupported_media"],
+  [417, "expectation_failed"],
   [429, "rate_limited"],
-  [431, "too_large"],
+  [431, "headers_too_large"],
   [503, "overloaded"],
 ]);
 
 function frameworkError(error: unknown): EpalmError | undefined {
   if (!(error instanceof Error) || !("statusCode" in error)) return undefined;
-  const code = codesByStatus.get(Number(error.statusCode));
-  return code && new EpalmError(code, error.message, { cause: error });
+  const status = Number(error.statusCode);
+  const code = codesByStatus.get(status) ?? (status >= 400 && status < 500 ? "invalid_option" : undefined);
+  return code && new EpalmError(code, excerpt(error.message), { cause: error });
 }

@@ -4,7 +4,8 @@ import { captionRequest, generationFields } from "../../wire.js";
 
 /**
  * Schemas of `POST /v1/chat/completions` in the format of OpenAI, as far as it applies to these models. Additional
- * options have the same names as in `/caption` and `/vqa`. Unsupported fields are rejected by name, never ignored.
+ * options have the same names as in `/caption` and `/vqa`. Unsupported fields are rejected by name, never ignored. Keys
+ * whose value is null are removed before validation.
  */
 
 const { adapter, logprobs, model, stream } = captionRequest.shape;
@@ -12,20 +13,22 @@ const { max_tokens, stop, top_p } = generationFields;
 
 const url = z.string().min(1);
 
-/** Accepted, but without effect: media are always scaled to the input size of the encoder. */
-const detail = z.enum(["auto", "low", "high"]).optional();
+/** Media are always scaled to the input size of the encoder. */
+const detail = z.string().optional().describe("accepted and ignored");
+
+/** The URL alone is not OpenAI's format, but common programs send it. */
+const address = z.union([url, z.strictObject({ url, detail })], {
+  error: "expected a URL, or an object with the URL as `url`",
+});
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
-const imagePart = z.strictObject({
-  type: z.literal("image_url"),
-  image_url: z.strictObject({ url, detail }),
-});
+const imagePart = z.strictObject({ type: z.literal("image_url"), image_url: address });
 const audioPart = z.strictObject({
   type: z.literal("input_audio"),
   // The format is detected from the bytes. OpenAI's clients send it, others do not.
   input_audio: z.strictObject({ data: url, format: z.string().optional() }),
 });
-const videoPart = z.strictObject({ type: z.literal("video_url"), video_url: z.strictObject({ url }) });
+const videoPart = z.strictObject({ type: z.literal("video_url"), video_url: address });
 
 export const contentPart = z.discriminatedUnion("type", [textPart, imagePart, audioPart, videoPart]);
 
@@ -43,14 +46,14 @@ export const chatRequest = z.strictObject({
   top_p: top_p.describe("1 has no effect"),
   stop: z
     .union([z.string().min(1).max(optionTable.stop.longest), stop])
-    .nullable()
+
     .optional(),
-  stream: stream.nullable(),
-  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).nullable().optional(),
-  logprobs: logprobs.nullable(),
-  top_logprobs: z.literal(0).nullable().optional(),
-  frequency_penalty: z.literal(0).nullable().optional(),
-  presence_penalty: z.literal(0).nullable().optional(),
+  stream,
+  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).optional(),
+  logprobs,
+  top_logprobs: z.literal(0).optional(),
+  frequency_penalty: z.literal(0).optional(),
+  presence_penalty: z.literal(0).optional(),
   response_format: z.strictObject({ type: z.literal("text") }).optional(),
   user: z.string().optional().describe("accepted and ignored"),
   adapter,

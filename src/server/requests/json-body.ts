@@ -1,4 +1,5 @@
 import { EpalmError, type ErrorCode, messageOf } from "../../core/errors.js";
+import { withoutNulls } from "../../core/json.js";
 import type { CaptionRequest, VqaRequest } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 import { chatRequest } from "./chat-schema.js";
@@ -17,7 +18,7 @@ const readers: {
 } = {
   caption: (json, maxBytes) => readCaption(json, maxBytes),
   vqa: (json, maxBytes) => readVqa(json, maxBytes),
-  chat: (json, maxBytes) => readChat(parseFields(json, chatRequest), maxBytes),
+  chat: (json, maxBytes) => readChat(parseFields(withoutNulls(json), chatRequest), maxBytes),
 };
 
 /**

@@ -40,12 +40,16 @@ export async function readWhole(
   take: (bytes: number) => void,
 ): Promise<Buffer<ArrayBuffer>> {
   const pieces: Buffer[] = [];
-  let length = 0;
   for await (const piece of stream) {
     take(piece.length);
-    length += piece.length;
     pieces.push(piece);
   }
+  return joinPieces(pieces);
+}
+
+/** Copies pieces into a buffer with its own memory. */
+export function joinPieces(pieces: readonly Buffer[]): Buffer<ArrayBuffer> {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const whole = Buffer.from(new ArrayBuffer(length));
   let at = 0;
   for (const piece of pieces) at += piece.copy(whole, at);

@@ -54,15 +54,19 @@ function mediumOf(part: ContentPart): { readonly field: MediaField; readonly tex
     case "text":
       return undefined;
     case "image_url":
-      return { field: "image", text: part.image_url.url };
+      return { field: "image", text: urlOf(part.image_url) };
     case "input_audio":
       return { field: "audio", text: part.input_audio.data };
     case "video_url":
-      return { field: "video", text: part.video_url.url };
+      return { field: "video", text: urlOf(part.video_url) };
     default:
       part satisfies never;
       return undefined;
   }
+}
+
+function urlOf(address: string | { readonly url: string }): string {
+  return typeof address === "string" ? address : address.url;
 }
 
 function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
@@ -78,8 +82,8 @@ function fieldsOf(request: ChatRequest): ChatQuestion["fields"] {
     max_tokens: max_completion_tokens ?? max_tokens,
     // Some clients send their default of 1, which has no effect.
     top_p: top_p === 1 ? undefined : top_p,
-    stop: typeof stop === "string" ? [stop] : (stop ?? undefined),
-    logprobs: logprobs ?? undefined,
-    stream: stream ?? undefined,
+    stop: typeof stop === "string" ? [stop] : stop,
+    logprobs,
+    stream,
   };
 }

@@ -1,25 +1,22 @@
-import type { MultipartFile } from "@fastify/multipart";
-import type { FastifyRequest } from "fastify";
-import { EpalmError, messageOf } from "../../core/errors.js";
-import { type OptionValues, optionEntries } from "../../generation/option-table.js";
-import { mediaFields } from "../../wire.js";
+import type { IncomingMessage } from "node:http";
+import { Busboy, type BusboyHeaders } from "@fastify/busboy";
+import type { FastifyInstance } from "fastify";
+import { EpalmError, messageOf, tooManyBytes } from "../../core/errors.js";
+import { type MediaField, mediaFields } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 import type { InFlightRequest } from "../queue/in-flight.js";
+import { type FormPart, fieldName, formFields } from "./form-fields.js";
 import type { Medium } from "./medium.js";
-import { readWhole } from "./read-body.js";
+import { joinPieces } from "./read-body.js";
 
 /** More than the longest list of candidates and all other fields together. */
-const MAX_FIELDS = 400;
+const MAX_PARTS = 400;
 
-/** Enough for a question in any script, or for a long https URL. */
+/** Enough for a question in any script, for a long https URL or for a list in JSON. */
 const MAX_FIELD_BYTES = 64 * 1024;
 
-const MAX_FIELD_NAME_BYTES = 100;
-
-/** Forms have no lists of one element; under this name, a single question is a list. */
-export const QUESTION_LIST = "question[]";
-
-const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+/** UTF-16 units. */
+const MAX_FIELD_NAME = 100;
 
 /** The fields of a form, in the same types as in JSON, and the file in it. */
 export interface Form {
@@ -27,98 +24,166 @@ export interface Form {
   readonly medium: Medium | undefined;
 }
 
-const booleans = new Set(["logprobs", "stream", ...optionsOf("boolean")]);
-const lists = new Set(["candidates", ...optionsOf("strings")]);
-const numbers = new Set(optionsOf("integer", "number", "probability"));
+const FORM_TYPE = "multipart/form-data";
 
-function optionsOf(...types: readonly OptionValues["type"][]): string[] {
-  return optionEntries.flatMap(([, { wire, type }]) => (types.includes(type) ? wire : []));
+const JSON_TYPE = /^(application|text)\/([\w.-]+\+)?json$/;
+
+/** Leaves the bodies of forms to `readMultipart`. */
+export function takeForms(app: FastifyInstance): void {
+  app.addContentTypeParser(FORM_TYPE, (_request, _payload, done) => done(null));
+}
+
+export function isForm({ headers }: IncomingMessage): boolean {
+  return new RegExp(`^\\s*${FORM_TYPE}\\s*(;|$)`, "i").test(headers["content-type"] ?? "");
+}
+
+export interface FormLimits {
+  readonly mediaBytes: number;
+  readonly bodyBytes: number;
 }
 
 /**
- * Reads a multipart form. Values of numeric and boolean fields are converted, repeated fields become lists, and
- * `question[]` is always a list. The values are not validated here.
+ * Reads a multipart form. `formFields` converts the values, which are not validated here.
  *
  * @param inFlight takes its place in the queue when the form is complete
- * @throws FieldError, invalid_option, too_large, overloaded
+ * @throws FieldError, invalid_option, too_large, overloaded, aborted
  */
 export async function readMultipart(
-  request: FastifyRequest,
+  request: IncomingMessage,
   inFlight: InFlightRequest,
-  maxBytes: number,
+  limits: FormLimits,
 ): Promise<Form> {
-  const given = new Map<string, string[]>();
-  let medium: Medium | undefined;
-  const limits = {
-    files: 1,
-    fields: MAX_FIELDS,
-    fieldSize: MAX_FIELD_BYTES,
-    fieldNameSize: MAX_FIELD_NAME_BYTES,
-    parts: MAX_FIELDS + 1,
-  };
-  try {
-    for await (const part of request.parts({ limits })) {
-      if (part.type === "file") {
-        medium = await readFile(part, inFlight, maxBytes);
-        continue;
-      }
-      if (part.valueTruncated) {
-        throw new FieldError("too_large", part.fieldname, `expected at most ${MAX_FIELD_BYTES} bytes`);
-      }
-      const text = String(part.value);
-      inFlight.reserve(Buffer.byteLength(text));
-      given.set(part.fieldname, [...(given.get(part.fieldname) ?? []), text]);
-    }
-  } catch (error) {
-    // Unread data would block the connection and delay the shutdown of the service.
-    request.raw.unpipe().resume();
-    if (error instanceof EpalmError) throw error;
-    if (error instanceof Error && "statusCode" in error) throw error;
-    throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });
-  }
+  const form = new FormReader(inFlight, limits);
+  await readParts(request, form);
+  const { medium } = form;
+  const fields = formFields(form.parts);
   inFlight.enqueue();
-  return { fields: formFields(given), medium };
+  return { fields, medium };
 }
 
-async function readFile(part: MultipartFile, inFlight: InFlightRequest, maxBytes: number): Promise<Medium> {
-  const field = mediaFields.find((name) => name === part.fieldname);
-  if (!field) {
-    throw new FieldError(
-      "invalid_option",
-      part.fieldname,
-      `expected no file; only ${mediaFields.join(", ")} may be files`,
-    );
-  }
-  let length = 0;
-  const bytes = await readWhole(part.file, (more) => {
-    length += more;
-    if (length > maxBytes) throw new FieldError("too_large", field, `expected at most ${maxBytes} bytes`);
-    inFlight.reserve(more);
+/** Passes every part to the reader. Resolves when the form is complete. */
+function readParts(request: IncomingMessage, form: FormReader): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      // Unread data would block the connection and delay the shutdown of the service.
+      request.unpipe().resume();
+      const known = error instanceof EpalmError ? error : undefined;
+      reject(known ?? new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error }));
+    };
+    const attempt = (work: () => void) => {
+      try {
+        work();
+      } catch (error) {
+        fail(error);
+      }
+    };
+    request.on("close", () => {
+      if (!request.complete) fail(new EpalmError("aborted", "the client closed the connection"));
+    });
+    attempt(() => {
+      // All parts are streams, so that the name of a part decides how it is read.
+      const parser = new Busboy({ headers: request.headers as BusboyHeaders, isPartAFile: () => true });
+      parser.on("file", (name: string | undefined, stream, fileName: string | undefined, _encoding, type) => {
+        stream.on("error", fail);
+        attempt(() => {
+          const part = form.open(name, fileName, type);
+          stream.on("data", (piece: Buffer) => attempt(() => form.add(part, piece)));
+          stream.on("end", () => attempt(() => form.close(part)));
+        });
+      });
+      parser.on("error", fail);
+      parser.on("finish", resolve);
+      request.pipe(parser);
+    });
   });
-  return { field, bytes };
 }
 
-function formFields(given: ReadonlyMap<string, readonly string[]>): Record<string, unknown> {
-  const questions = given.get(QUESTION_LIST);
-  if (questions && given.has("question")) {
-    throw new FieldError("invalid_option", "question", `cannot be combined with ${QUESTION_LIST}`);
-  }
-  const others = Array.from(given).filter(([name]) => name !== QUESTION_LIST);
-  return {
-    ...Object.fromEntries(others.map(([name, texts]) => [name, value(name, texts)])),
-    ...(questions ? { question: questions } : {}),
-  };
+/** A part of a form that is being read. */
+interface OpenPart {
+  readonly name: string;
+  readonly kind: "file" | "json" | "text";
+  /** The field, if it takes a medium. */
+  readonly mediaField: MediaField | undefined;
+  readonly isNamed: boolean;
+  readonly maxBytes: number;
+  readonly pieces: Buffer[];
+  bytes: number;
 }
 
-function value(name: string, texts: readonly string[]): unknown {
-  if (lists.has(name)) return texts;
-  const [text = ""] = texts;
-  if (texts.length > 1) {
-    if (name === "question") return texts;
-    throw new FieldError("invalid_option", name, `expected one value, got ${texts.length}`);
+/** Collects the parts of a form within its limits. */
+class FormReader {
+  readonly parts: FormPart[] = [];
+  medium: Medium | undefined;
+  readonly #inFlight: InFlightRequest;
+  readonly #limits: FormLimits;
+  #parts = 0;
+  #bytes = 0;
+
+  constructor(inFlight: InFlightRequest, limits: FormLimits) {
+    this.#inFlight = inFlight;
+    this.#limits = limits;
   }
-  // Any other value remains a string, which the schema rejects.
-  if (numbers.has(name) && NUMBER.test(text)) return Number(text);
-  if (booleans.has(name) && (text === "true" || text === "false")) return text === "true";
-  return text;
+
+  /** @throws invalid_option, too_large */
+  open(name: string | undefined, fileName: string | undefined, type: string): OpenPart {
+    if (name === undefined || name === "") throw new EpalmError("invalid_option", "multipart: a part has no name");
+    if (name.length > MAX_FIELD_NAME) {
+      throw new FieldError("too_large", name, `expected a name of at most ${MAX_FIELD_NAME} characters`);
+    }
+    if (++this.#parts > MAX_PARTS) throw new EpalmError("too_large", `multipart: expected at most ${MAX_PARTS} parts`);
+    const mediaField = mediaFields.find((field) => fieldName(name).field === field);
+    // Programs that send a medium without a file name give at least its type.
+    const isFile = fileName !== undefined || (mediaField !== undefined && !/^text\/plain$|json$/.test(type));
+    const isJson = JSON_TYPE.test(type) && !(isFile && mediaField);
+    if (isFile && !isJson && !mediaField) {
+      throw new FieldError("invalid_option", name, `expected no file; only ${mediaFields.join(", ")} may be files`);
+    }
+    const kind = isJson ? "json" : isFile ? "file" : "text";
+    const maxBytes = mediaField ? this.#limits.mediaBytes : MAX_FIELD_BYTES;
+    return { name, kind, mediaField, isNamed: Boolean(fileName), maxBytes, pieces: [], bytes: 0 };
+  }
+
+  /** @throws too_large, overloaded */
+  add(part: OpenPart, piece: Buffer): void {
+    part.bytes += piece.length;
+    this.#bytes += piece.length;
+    if (part.bytes > part.maxBytes) {
+      throw new FieldError("too_large", part.mediaField ?? part.name, `expected at most ${part.maxBytes} bytes`);
+    }
+    const { bodyBytes } = this.#limits;
+    if (this.#bytes > bodyBytes) throw tooManyBytes("body", bodyBytes);
+    this.#inFlight.reserve(piece.length);
+    part.pieces.push(piece);
+  }
+
+  /** @throws invalid_option */
+  close({ name, kind, mediaField, isNamed, pieces, bytes }: OpenPart): void {
+    // Browsers send an empty part if no file was chosen.
+    if (bytes === 0 && !isNamed) return;
+    const whole = joinPieces(pieces);
+    const text = kind === "file" ? undefined : utf8(whole);
+    if (text !== undefined && (bytes <= MAX_FIELD_BYTES || !mediaField)) {
+      this.parts.push({ name, text, isJson: kind === "json" });
+      return;
+    }
+    if (!mediaField) throw new FieldError("invalid_option", name, "expected text in UTF-8");
+    if (text !== undefined) {
+      const message = `expected at most ${MAX_FIELD_BYTES} bytes of text; send larger media with a file name`;
+      throw new FieldError("too_large", mediaField, message);
+    }
+    if (this.medium) {
+      const message = `expected one medium, got ${this.medium.field} and ${mediaField}`;
+      throw new FieldError("invalid_option", "media", message);
+    }
+    this.medium = { field: mediaField, bytes: whole };
+  }
+}
+
+/** The text, or undefined if the bytes are not UTF-8. */
+function utf8(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }

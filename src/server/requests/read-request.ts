@@ -3,7 +3,7 @@ import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
 import { readCaption, readVqa } from "./read-fields.js";
-import { readMultipart } from "./read-multipart.js";
+import { isForm, readMultipart } from "./read-multipart.js";
 
 type AskBodies = Pick<JsonBodies, "caption" | "vqa">;
 
@@ -13,9 +13,9 @@ export async function readRequest<Kind extends keyof AskBodies>(
   request: FastifyRequest,
   { config, bodies }: Service,
 ): Promise<AskBodies[Kind]> {
-  const { mediaBytes } = config.limits;
-  if (!request.isMultipart()) return bodies.read(kind, request.body, mediaBytes);
-  const { fields, medium } = await readMultipart(request, inFlightOf(request), mediaBytes);
+  const { mediaBytes, bodyBytes } = config.limits;
+  if (!isForm(request.raw)) return bodies.read(kind, request.body, mediaBytes);
+  const { fields, medium } = await readMultipart(request.raw, inFlightOf(request), { mediaBytes, bodyBytes });
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
     vqa: readVqa,

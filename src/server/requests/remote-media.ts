@@ -4,7 +4,7 @@ import { type RequestOptions, request } from "node:https";
 import { isIP, type LookupFunction } from "node:net";
 import ipaddr from "ipaddr.js";
 import { throwIfAborted } from "../../core/abort.js";
-import { EpalmError, messageOf } from "../../core/errors.js";
+import { EpalmError, excerpt, messageOf } from "../../core/errors.js";
 import { FieldError } from "../http/problem.js";
 
 export interface RemoteLimits {
@@ -78,7 +78,7 @@ function checkedUrl(address: string, field: string, hosts: readonly string[]): U
   }
   if (hosts.includes(url.host)) return url;
   const allowed = hosts.length === 0 ? "URLs are disabled; send the bytes of the medium" : "is not an allowed host";
-  throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${url.host}: ${allowed}`);
+  throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${excerpt(url.host)}: ${allowed}`);
 }
 
 function get(url: URL, signal: AbortSignal, network: Network): Promise<IncomingMessage> {
