@@ -82,6 +82,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     await app.register(cors, {
       origin: corsOrigin(config.corsOrigins),
       exposedHeaders: ["x-request-id", "retry-after"],
+      // By default, the header of the request would be repeated. Browsers do not apply `*` to `authorization`.
+      allowedHeaders: ["*", "authorization"],
     });
   const limits = await rateLimits(app, config.rateLimit, MAX_SAMPLES + 1);
   const keys = new Keys(config.keys, limits.wrongKeys);
