@@ -17,17 +17,26 @@ const DIGEST = /^sha256:([0-9a-f]{64})$/;
  */
 export class Keys {
   readonly #digests: ReadonlyMap<string, Buffer>;
+  readonly #whenWrong: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
 
-  /** @param keys keys by name, or their digests as `sha256:` and 64 hex digits */
-  constructor(keys: Readonly<Record<string, string>>) {
+  /**
+   * @param keys keys by name, or their digests as `sha256:` and 64 hex digits
+   * @param whenWrong called before a request is rejected; may delay the response or throw another error
+   */
+  constructor(
+    keys: Readonly<Record<string, string>>,
+    whenWrong: (request: FastifyRequest, reply: FastifyReply) => Promise<void>,
+  ) {
+    this.#whenWrong = whenWrong;
     this.#digests = new Map(Object.entries(keys).map(([name, key]) => [name, digestOf(key)]));
   }
 
-  /** Hook that rejects requests without a known key and sets `keyName`. @throws unauthorized */
+  /** Hook that rejects requests without a known key and sets `keyName`. @throws unauthorized, rate_limited */
   readonly check = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     if (this.#digests.size === 0) return;
     request.keyName = this.#nameOf(request.headers.authorization ?? "");
     if (request.keyName !== undefined) return;
+    await this.#whenWrong(request, reply);
     reply.header("www-authenticate", 'Bearer realm="epalm"');
     throw new EpalmError("unauthorized", "expected the header 'Authorization: Bearer KEY' with a valid key");
   };

@@ -147,6 +147,11 @@ describe("a form", () => {
       ["candidates", "candidates[]"].map((name) => ({ name, value: "x" })),
       /candidates: cannot be combined with candidates\[\]/,
     ],
+    "an empty element of a list": [
+      ["x", "", "y"].map((value) => ({ name: "candidates", value })),
+      /candidates\[1\]: expected a string of at least 1 character/,
+    ],
+    "only an empty question": [[{ name: "question", value: "" }], /question: expected a string or a list/],
     "another word than true or false": [[{ name: "logprobs", value: "Yes" }], /logprobs: expected true or false/],
     "bytes that are not UTF-8": [[{ name: "model", value: Buffer.from([0xe9]) }], /model: expected text in UTF-8/],
     "text under the name of another medium": [[{ name: "video", value: "AAAA" }], /expected one medium/],

@@ -2,9 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import cors from "@fastify/cors";
-import rateLimit from "@fastify/rate-limit";
-import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
-import { EpalmError } from "../../core/errors.js";
+import fastify, { type FastifyInstance } from "fastify";
 import type { ServerConfig } from "../config.js";
 import { Keys } from "../keys.js";
 import { Metrics } from "../metrics.js";
@@ -21,7 +19,8 @@ import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
 import { answerFrameworkError, errorAnswers, expectHost } from "./errors-plugin.js";
 import { loggerOptions } from "./log.js";
-import { pageRoutes } from "./page-routes.js";
+import { MAX_SAMPLES, pageRoutes } from "./page-routes.js";
+import { rateLimits } from "./rate-limits.js";
 import { securityHeaders } from "./security-headers.js";
 import { statusRoutes } from "./status-routes.js";
 
@@ -65,8 +64,6 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const metrics = new Metrics(admission, models);
   const bodies = new BodyReader();
   const service: Service = { config, models, admission, inFlight, bodies, metrics };
-  const keys = new Keys(config.keys);
-
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   takeForms(app);
@@ -85,13 +82,18 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     await app.register(cors, {
       origin: corsOrigin(config.corsOrigins),
       exposedHeaders: ["x-request-id", "retry-after"],
+      // By default, the header of the request would be repeated. Browsers do not apply `*` to `authorization`.
+      allowedHeaders: ["*", "authorization"],
     });
-  statusRoutes(app, service, keys);
-  pageRoutes(app, service, keys);
+  const limits = await rateLimits(app, config.rateLimit, MAX_SAMPLES + 1);
+  const keys = new Keys(config.keys, limits.wrongKeys);
+  const reads = [keys.check, limits.reads];
+  statusRoutes(app, service, config.openMetrics ? [limits.reads] : reads);
+  pageRoutes(app, service, { lists: reads, files: [keys.check, limits.files] });
   await docsRoutes(app, options.version, Object.keys(config.keys).length > 0);
   await app.register(async (asking) => {
     asking.addHook("onRequest", keys.check);
-    if (config.rateLimit) await asking.register(rateLimit, rateLimitOptions(config.rateLimit));
+    asking.addHook("onRequest", limits.asks);
     askRoutes(asking, service);
     chatRoutes(asking, service);
   });
@@ -140,16 +142,6 @@ function requestId({ headers }: IncomingMessage): string {
 
 function corsOrigin(origins: readonly string[]): string | string[] {
   return origins.includes("*") ? "*" : [...origins];
-}
-
-function rateLimitOptions({ requests, seconds }: NonNullable<ServerConfig["rateLimit"]>) {
-  return {
-    max: requests,
-    timeWindow: seconds * 1000,
-    keyGenerator: ({ keyName, ip }: FastifyRequest) => keyName ?? ip,
-    errorResponseBuilder: () =>
-      new EpalmError("rate_limited", `expected at most ${requests} requests within ${seconds} s`),
-  };
 }
 
 async function closeGently(

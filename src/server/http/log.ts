@@ -1,7 +1,7 @@
-import { isIP } from "node:net";
 import type { FastifyReply, FastifyRequest, FastifyServerOptions } from "fastify";
 import { EpalmError, excerpt, messageOf } from "../../core/errors.js";
 import type { ServerConfig } from "../config.js";
+import { clientAddress } from "./client-address.js";
 
 /**
  * The log of the service. Lines about a request contain only what is listed here, whatever the service, fastify or a
@@ -91,13 +91,4 @@ export function isOfClient(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if ("statusCode" in error && Number(error.statusCode) < 500) return true;
   return "code" in error && disconnections.has(error.code);
-}
-
-/**
- * The IP address of a client. If the header that a trusted proxy set contains none, it is the address of the proxy.
- */
-export function clientAddress({ ip, socket }: FastifyRequest): string {
-  // Some proxies append the port: `203.0.113.7:5000`, `[2001:db8::1]:5000`.
-  const [, bare = ip] = /^\[(.+)\](?::\d+)?$/.exec(ip) ?? /^([\d.]+):\d+$/.exec(ip) ?? [];
-  return isIP(bare) ? bare : (socket.remoteAddress ?? "");
 }

@@ -2,10 +2,9 @@ import { createHash } from "node:crypto";
 import { createReadStream, readdirSync, readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, onRequestAsyncHookHandler } from "fastify";
 import { EpalmError } from "../../core/errors.js";
 import type { SampleList } from "../../wire.js";
-import type { Keys } from "../keys.js";
 import type { Service } from "../service.js";
 
 /** The files of the page are not compiled; the package contains them in `src/`. */
@@ -42,7 +41,7 @@ const POLICY = [
 const SAMPLES = "samples";
 
 /** Bounds the number of samples, because the page loads all of them. */
-const MAX_SAMPLES = 24;
+export const MAX_SAMPLES = 24;
 
 /** In seconds. A reload of the page does not transfer the samples again, and a new sample appears soon. */
 const SAMPLE_AGE = 300;
@@ -65,24 +64,33 @@ const sampleTypes: Readonly<Record<string, string>> = {
   ".webp": "image/webp",
 };
 
+/** The hooks of the list of samples and of their files. */
+export interface SampleGuards {
+  readonly lists: onRequestAsyncHookHandler[];
+  readonly files: onRequestAsyncHookHandler[];
+}
+
 /** `GET /`, the page, and `GET /samples`, the media that it offers, which require a key if the service has keys. */
-export function pageRoutes(app: FastifyInstance, { config }: Service, keys: Keys): void {
+export function pageRoutes(app: FastifyInstance, { config }: Service, { lists, files }: SampleGuards): void {
   for (const name of readdirSync(FOLDER)) servePageFile(app, new URL(name, FOLDER));
   servePageFile(app, OPTION_TABLE);
-  const guard = { onRequest: keys.check };
-  app.get("/samples", guard, async (): Promise<SampleList> => {
-    const lists = await Promise.all(Object.entries(config.models).map(([model, folder]) => samplesOf(model, folder)));
-    return { samples: lists.flat() };
+  app.get("/samples", { onRequest: lists }, async (): Promise<SampleList> => {
+    const samples = await Promise.all(Object.entries(config.models).map(([model, folder]) => samplesOf(model, folder)));
+    return { samples: samples.flat() };
   });
-  app.get<{ Params: { model: string; name: string } }>("/samples/:model/:name", guard, async ({ params }, reply) => {
-    const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
-    // The path is built from a name in the list, never from the string in the request.
-    const names = folder === undefined ? [] : await sampleNames(folder);
-    const name = names.find((known) => known === params.name);
-    if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
-    reply.header("cache-control", `private, max-age=${SAMPLE_AGE}`);
-    return reply.type(typeOf(name)).send(createReadStream(join(folder, SAMPLES, name)));
-  });
+  app.get<{ Params: { model: string; name: string } }>(
+    "/samples/:model/:name",
+    { onRequest: files },
+    async ({ params }, reply) => {
+      const folder = Object.hasOwn(config.models, params.model) ? config.models[params.model] : undefined;
+      // The path is built from a name in the list, never from the string in the request.
+      const names = folder === undefined ? [] : await sampleNames(folder);
+      const name = names.find((known) => known === params.name);
+      if (folder === undefined || name === undefined) throw new EpalmError("not_found", "no such sample");
+      reply.header("cache-control", `private, max-age=${SAMPLE_AGE}`);
+      return reply.type(typeOf(name)).send(createReadStream(join(folder, SAMPLES, name)));
+    },
+  );
 }
 
 /**

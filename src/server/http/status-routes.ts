@@ -1,11 +1,13 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, onRequestAsyncHookHandler } from "fastify";
 import { EpalmError } from "../../core/errors.js";
-import type { Keys } from "../keys.js";
 import type { Service } from "../service.js";
 
-/** `GET /healthz`, `/readyz` and `/metrics`, for operation and monitoring. */
-export function statusRoutes(app: FastifyInstance, service: Service, keys: Keys): void {
-  const { admission, config, metrics, models } = service;
+/** `GET /healthz`, `/readyz` and `/metrics`, for operation and monitoring. @param guards hooks of `/metrics` */
+export function statusRoutes(
+  app: FastifyInstance,
+  { admission, metrics, models }: Service,
+  guards: onRequestAsyncHookHandler[],
+): void {
   app.get("/healthz", { logLevel: "warn" }, () => ({ status: "alive" }));
   app.get("/readyz", { logLevel: "warn" }, () => {
     const { loaded } = models;
@@ -13,8 +15,7 @@ export function statusRoutes(app: FastifyInstance, service: Service, keys: Keys)
       throw new EpalmError("overloaded", "no requests are accepted: the queue is full, or the service is stopping");
     return { status: "ready", models: Array.from(loaded.keys()) };
   });
-  const guard = config.openMetrics ? {} : { onRequest: keys.check };
-  app.get("/metrics", { logLevel: "warn", ...guard }, async (_request, reply) => {
+  app.get("/metrics", { logLevel: "warn", onRequest: guards }, async (_request, reply) => {
     return reply.type(metrics.contentType).send(await metrics.text());
   });
 }

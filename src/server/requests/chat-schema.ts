@@ -38,26 +38,28 @@ const message = z.strictObject({
   name: z.string().optional(),
 });
 
-export const chatRequest = z.strictObject({
-  model,
-  messages: z.array(message).min(1).describe("one user message: a medium and an optional question"),
-  ...generationFields,
-  max_completion_tokens: max_tokens,
-  top_p: top_p.describe("1 has no effect"),
-  stop: z
-    .union([z.string().min(1).max(optionTable.stop.longest), stop])
+export const chatRequest = z
+  .strictObject({
+    model,
+    messages: z.array(message).min(1).describe("one user message: a medium and an optional question"),
+    ...generationFields,
+    max_completion_tokens: max_tokens,
+    top_p: top_p.describe("1 has no effect"),
+    stop: z
+      .union([z.string().min(1).max(optionTable.stop.longest), stop])
 
-    .optional(),
-  stream,
-  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).optional(),
-  logprobs,
-  top_logprobs: z.literal(0).optional(),
-  frequency_penalty: z.literal(0).optional(),
-  presence_penalty: z.literal(0).optional(),
-  response_format: z.strictObject({ type: z.literal("text") }).optional(),
-  user: z.string().optional().describe("accepted and ignored"),
-  adapter,
-});
+      .optional(),
+    stream,
+    stream_options: z.strictObject({ include_usage: z.boolean().optional() }).optional(),
+    logprobs,
+    top_logprobs: z.literal(0).optional(),
+    frequency_penalty: z.literal(0).optional(),
+    presence_penalty: z.literal(0).optional(),
+    response_format: z.strictObject({ type: z.literal("text") }).optional(),
+    user: z.string().optional().describe("accepted and ignored"),
+    adapter,
+  })
+  .describe("A key whose value is null counts as absent.");
 
 export type ChatRequest = z.infer<typeof chatRequest>;
 export type ContentPart = z.infer<typeof contentPart>;

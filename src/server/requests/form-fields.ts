@@ -36,7 +36,8 @@ export function fieldName(name: string): {
 /**
  * Converts the parts of a form to the values that the same request has in JSON, which are not validated here: parts
  * that contain JSON are parsed, values of numeric and boolean fields are converted, and repeated fields become lists.
- * `name[]` is always a list. Empty parts, and `null` in JSON, count as absent.
+ * `name[]` is always a list. A field whose only part is empty, or is `null` in JSON, counts as absent; an empty element of
+ * a list remains, because other elements would take its place.
  *
  * @throws FieldError: invalid_option
  */
@@ -57,9 +58,9 @@ function fieldValue(field: string, parts: readonly FormPart[]): unknown {
     throw new FieldError("invalid_option", field, `cannot be combined with ${element.name}`);
   }
   const inOrder = parts.toSorted((a, b) => fieldName(a.name).index - fieldName(b.name).index);
-  const values = inOrder.map((part) => partValue(field, part)).filter((value) => value !== undefined);
+  const values = inOrder.map((part) => partValue(field, part));
   const [value] = values;
-  if (value === undefined) return undefined;
+  if (values.length === 1 && (value === "" || value === null)) return undefined;
   // A list in JSON is the list itself, not one of its elements.
   if (element || lists.has(field)) return values.length === 1 && Array.isArray(value) ? value : values;
   if (values.length === 1) return value;
@@ -68,7 +69,7 @@ function fieldValue(field: string, parts: readonly FormPart[]): unknown {
 }
 
 function partValue(field: string, { text, isJson }: FormPart): unknown {
-  if (isJson) return jsonValue(field, text);
+  if (isJson && text !== "") return jsonValue(field, text);
   // Any other value remains a string, which the schema rejects.
   if (numbers.has(field) && NUMBER.test(text)) return Number(text);
   // Python writes True and False.
@@ -78,7 +79,7 @@ function partValue(field: string, { text, isJson }: FormPart): unknown {
 
 function jsonValue(field: string, text: string): unknown {
   try {
-    return JSON.parse(text) ?? undefined;
+    return JSON.parse(text);
   } catch (error) {
     throw new FieldError("invalid_option", field, `the part is not valid JSON: ${messageOf(error)}`);
   }

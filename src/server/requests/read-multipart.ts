@@ -77,9 +77,11 @@ function readParts(request: IncomingMessage, form: FormReader): Promise<void> {
         fail(error);
       }
     };
-    request.on("close", () => {
+    const expectComplete = () => {
       if (!request.complete) fail(new EpalmError("aborted", "the client closed the connection"));
-    });
+    };
+    if (request.destroyed) expectComplete();
+    else request.on("close", expectComplete);
     attempt(() => {
       // All parts are streams, so that the name of a part decides how it is read.
       const parser = new Busboy({ headers: request.headers as BusboyHeaders, isPartAFile: () => true });
@@ -159,7 +161,7 @@ class FormReader {
   /** @throws invalid_option */
   close({ name, kind, mediaField, isNamed, pieces, bytes }: OpenPart): void {
     // Browsers send an empty part if no file was chosen.
-    if (bytes === 0 && !isNamed) return;
+    if (kind === "file" && bytes === 0 && !isNamed) return;
     const whole = joinPieces(pieces);
     const text = kind === "file" ? undefined : utf8(whole);
     if (text !== undefined && (bytes <= MAX_FIELD_BYTES || !mediaField)) {
