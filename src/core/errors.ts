@@ -48,6 +48,8 @@ const catalogue = {
   aborted: 499,
   /** The queue is full, or the service is shutting down. The client can retry later. */
   overloaded: 503,
+  /** A worker thread ended while it worked on the request, and is being replaced. The client can retry. */
+  unavailable: 503,
   /** The answer was not ready before the request's deadline, and its computation was stopped. */
   deadline_exceeded: 504,
   /** The runtime or a worker thread failed. */

@@ -1,7 +1,7 @@
 import type { LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
-import { Thread } from "../runtime/thread.js";
+import { Thread, type ThreadHealth } from "../runtime/thread.js";
 
 /** The payload of a call to the thread. */
 export interface PrepareMedium {
@@ -22,7 +22,14 @@ export interface PreparedMedium {
  * JavaScript, which would block the caller's event loop.
  */
 export class MediaThread {
-  readonly #thread = new Thread(new URL("./media-thread.worker.js", import.meta.url));
+  readonly #thread = new Thread(new URL("./media-thread.worker.js", import.meta.url), {
+    name: "media",
+    restore: async () => undefined,
+  });
+
+  get health(): ThreadHealth {
+    return this.#thread;
+  }
 
   /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {

@@ -5,12 +5,14 @@ import type { Service } from "../service.js";
 
 /** `GET /healthz`, `/readyz` and `/metrics`, for operation and monitoring. */
 export function statusRoutes(app: FastifyInstance, service: Service, keys: Keys): void {
-  const { admission, config, metrics, models } = service;
+  const { admission, config, metrics, models, threads } = service;
   app.get("/healthz", { logLevel: "warn" }, () => ({ status: "alive" }));
   app.get("/readyz", { logLevel: "warn" }, () => {
     const { loaded } = models;
     if (admission.isFull)
       throw new EpalmError("overloaded", "no requests are accepted: the queue is full, or the service is stopping");
+    const { unready } = threads;
+    if (unready.length > 0) throw new EpalmError("unavailable", `being replaced: the thread ${unready.join(", ")}`);
     return { status: "ready", models: Array.from(loaded.keys()) };
   });
   const guard = config.openMetrics ? {} : { onRequest: keys.check };
