@@ -49,7 +49,7 @@ const refusal = (path: string, code: string, message: RegExp) => (error: unknown
 };
 
 /** Milliseconds; far more than a scan takes on a busy machine, and far less than parsing would. */
-const SOON = 2000;
+const SOON = 10_000;
 
 async function soon(work: () => unknown): Promise<void> {
   const started = performance.now();
