@@ -168,7 +168,8 @@ export class AdapterRegistry {
         await checkFile(folder, name);
         if (!isSame(name, manifest, old)) opened.push(await this.#load(folder, name));
       } catch (error) {
-        if (!(error instanceof EpalmError)) throw error;
+        // If the thread ended meanwhile, the adapter is not to blame.
+        if (!(error instanceof EpalmError) || error.code === "unavailable") throw error;
         refused.push({ name, error });
       }
     }
