@@ -3,7 +3,7 @@
 export { cascade, requireMae } from "./fedmae/cascade.js";
 export { type ClientCost, measureClients } from "./fedmae/client-cost.js";
 export { type FedMaeConfig, fedMaeConfigSchema, readFedMaeConfig } from "./fedmae/config.js";
-export { type PretrainHooks, type PretrainResult, pretrain } from "./fedmae/pretrain.js";
+export { type PretrainHooks, type PretrainResult, pretrain, type RoundRetry } from "./fedmae/pretrain.js";
 export {
   batchesInOrder,
   type LabelledBatch,

@@ -46,6 +46,7 @@ export {
   type RankOptions,
   type StreamOptions,
 } from "./pipeline.js";
+export type { ThreadHealth } from "./runtime/thread.js";
 export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/adapter/config.js";
 export {
   type Evaluation,

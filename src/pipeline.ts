@@ -23,6 +23,7 @@ import type { Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
 import { SessionThread } from "./runtime/session-thread.js";
+import type { ThreadHealth } from "./runtime/thread.js";
 import type { Tensor } from "./tensor/tensor.js";
 
 /** Options of `load`. */
@@ -448,6 +449,15 @@ export class Model {
   /** Counters of the encoders and the decoder since the model was loaded. */
   async counts(): Promise<ModelCounts> {
     return { encoder: this.#encoder.counts, decoder: await this.#threads.generator.counts() };
+  }
+
+  /**
+   * The worker threads. One that ends unexpectedly is replaced: its pending calls are rejected with `unavailable`, and
+   * later calls wait for the new one. If it ends too often, all calls are rejected with `internal`.
+   */
+  get threads(): readonly ThreadHealth[] {
+    const { sessions, media, generator } = this.#threads;
+    return [sessions.health, media.health, generator.health];
   }
 
   /** Ends the worker threads and rejects the calls that are still running. */

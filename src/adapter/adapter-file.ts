@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { EpalmError, messageOf } from "../core/errors.js";
+import { EpalmError } from "../core/errors.js";
+import { parseJson } from "../core/json.js";
 import { firstIssue, issuesOf, safeParse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
 import { unsupportedTensor } from "../formats/invalid-checkpoint.js";
@@ -24,6 +25,9 @@ const MAX_STATES = 1024;
 
 /** Every prompt contains the soft tokens; the published checkpoints have 10. */
 const MAX_PROMPT_LENGTH = 1024;
+
+/** Two per connector, and those of the soft prompt. More could block the event loop of a service. */
+const MAX_TENSORS = 2 * MAX_STATES + 16;
 
 const settingsSchema = z.strictObject({
   injectedStates: z.int().min(1).max(MAX_STATES),
@@ -62,7 +66,7 @@ export type GivenSettings = Partial<
  * ```
  */
 export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {
-  const checkpoint = await openCheckpoint(path);
+  const checkpoint = await openCheckpoint(path, { maxTensors: MAX_TENSORS });
   try {
     for (const unsupported of checkpoint.unsupported ?? []) throw unsupportedTensor(checkpoint.path, ...unsupported);
     const tensors = new Map<string, Tensor>();
@@ -117,13 +121,7 @@ function settingsOf(
 }
 
 function ownSettings(header: string, path: string): AdapterSettings {
-  let settings: unknown;
-  try {
-    settings = JSON.parse(header);
-  } catch (error) {
-    throw invalid(path, `the header's '${SETTINGS_KEY}': ${messageOf(error)}`);
-  }
-  return parseSettings(settings, path);
+  return parseSettings(parseJson(header, `${path}: the header's '${SETTINGS_KEY}'`, "invalid_adapter"), path);
 }
 
 function parseSettings(settings: unknown, path: string): AdapterSettings {

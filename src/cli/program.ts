@@ -14,6 +14,7 @@ import { addVqaCommand } from "./commands/vqa.js";
 import type { CliContext } from "./context.js";
 import { refuseRepeatedOptions } from "./options/refuse-repeated-options.js";
 import { hasColours, styled, styleHeadings } from "./output/colours.js";
+import { escapeControls } from "./output/output.js";
 import { packageVersion } from "./package-version.js";
 
 const notes = `
@@ -76,7 +77,7 @@ export function createProgram(context: CliContext): Command {
 /** An error message as a line for standard error. */
 export function errorLine(text: string, environment: Environment): string {
   const name = "epalm:";
-  return `${hasColours(process.stderr, environment) ? styled("red", name) : name} ${text}\n`;
+  return `${hasColours(process.stderr, environment) ? styled("red", name) : name} ${escapeControls(text)}\n`;
 }
 
 function asOneLine(text: string): string {

@@ -52,6 +52,8 @@ const catalogue = {
   aborted: 499,
   /** The queue or the space for temporary files is full, or the service is shutting down. A retry may succeed. */
   overloaded: 503,
+  /** A worker thread ended while it worked on the request, and is being replaced. The client can retry. */
+  unavailable: 503,
   /** The answer was not ready before the request's deadline, and its computation was stopped. */
   deadline_exceeded: 504,
   /** The runtime or a worker thread failed. */

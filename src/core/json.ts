@@ -1,17 +1,26 @@
 import { readFileSync, statSync } from "node:fs";
 import { EpalmError, type ErrorCode, messageOf } from "./errors.js";
+import { type JsonBounds, scanJson } from "./scan-json.js";
 
 /**
- * Parses a JSON document in UTF-8; `where` names it in errors.
+ * Parses a JSON document in UTF-8 after checking its bounds; `where` names it in errors.
  *
- * @throws `code` if it is not JSON
+ * @throws `code` if it is not JSON or exceeds the bounds
  */
-export function parseJson(document: string | Uint8Array, where: string, code: ErrorCode): unknown {
+export function parseJson(
+  document: string | Uint8Array,
+  where: string,
+  code: ErrorCode,
+  bounds: JsonBounds = {},
+): unknown {
   try {
     const isText = typeof document === "string";
-    return JSON.parse(isText ? document : new TextDecoder("utf-8", { fatal: true }).decode(document));
+    const text = isText ? document : new TextDecoder("utf-8", { fatal: true }).decode(document);
+    scanJson(text, bounds);
+    return JSON.parse(text);
   } catch (error) {
-    throw new EpalmError(code, `${where}: is not JSON: ${messageOf(error)}`, { cause: error });
+    const cause = error instanceof EpalmError ? error.message : `is not JSON: ${messageOf(error)}`;
+    throw new EpalmError(code, `${where}: ${cause}`, { cause: error });
   }
 }
 

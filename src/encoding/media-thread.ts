@@ -4,7 +4,7 @@ import type { Augmentation } from "../media/augment/augmentation.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import type { MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
-import { Thread } from "../runtime/thread.js";
+import { Thread, type ThreadHealth } from "../runtime/thread.js";
 
 const entry = new URL("./media-thread.worker.js", import.meta.url);
 
@@ -33,7 +33,7 @@ interface SharedThread {
 }
 
 function joinThread(): SharedThread {
-  shared ??= { thread: new Thread(entry), users: 0 };
+  shared ??= { thread: new Thread(entry, { name: "media", restore: async () => undefined }), users: 0 };
   shared.users++;
   return shared;
 }
@@ -45,6 +45,10 @@ function joinThread(): SharedThread {
 export class MediaThread {
   readonly #shared = joinThread();
   readonly #closing = new AbortController();
+
+  get health(): ThreadHealth {
+    return this.#shared.thread;
+  }
 
   /** Starts the process that decodes the first image, while the caller does something else. */
   warmUp(): void {

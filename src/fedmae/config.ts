@@ -10,6 +10,9 @@ import { readConfigFile } from "../core/config-file.js";
  * corresponding setting.
  */
 
+/** The longest wait before a round is repeated: one day. */
+export const MAX_RETRY_SECONDS = 86_400;
+
 const count = z.int().min(1);
 const positive = z.number().positive();
 const belowOne = z.number().min(0).lt(1);
@@ -94,6 +97,10 @@ export const fedMaeConfigSchema = z.strictObject({
   concurrency: count.optional(),
   /** Time limit in minutes; a client that takes longer is left out of the round. */
   clientMinutes: positive.default(60),
+  /** How often a round runs if none of its clients returns an update; the run then stops and can be resumed. */
+  roundAttempts: count.default(3),
+  /** Seconds before a round is repeated; doubled for each further time. */
+  retrySeconds: z.number().min(0).max(MAX_RETRY_SECONDS).default(30),
   /** Measure a client and one of full depth before the first round, and print both. */
   compare: z.boolean().default(true),
   /** Folder of non-confidential images, whose reconstructions the report shows. */

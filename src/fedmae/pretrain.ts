@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { at, pickEntries } from "../core/at.js";
 import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError, messageOf } from "../core/errors.js";
@@ -19,7 +20,7 @@ import { average, checkUpdate } from "./aggregate.js";
 import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
 import { type ClientCost, measureClients } from "./client-cost.js";
 import { type MeasuredUpdate, runClient } from "./client-process.js";
-import { type FedMaeConfig, maeConfigOf } from "./config.js";
+import { type FedMaeConfig, MAX_RETRY_SECONDS, maeConfigOf } from "./config.js";
 import { fedMaeReport, type Grid } from "./fedmae-report.js";
 import { type ClientReport, RoundLog, type RoundReport } from "./round-log.js";
 import { type ClientData, clientsOf } from "./split-clients.js";
@@ -46,8 +47,29 @@ export interface PretrainHooks {
   readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
   /** Called with the reason if the cost could not be measured. */
   readonly onUnmeasured?: ((reason: string) => void) | undefined;
+  /** Called before a round is repeated because none of its clients returned an update. */
+  readonly onRetry?: ((retry: RoundRetry) => void) | undefined;
   readonly onClient?: ((client: ClientReport) => void) | undefined;
   readonly onRound?: ((round: RoundReport) => void) | undefined;
+}
+
+/** A round that is repeated. */
+export interface RoundRetry {
+  /** From 1, over all stages. */
+  readonly round: number;
+  /** Number of times that the round has run. */
+  readonly attempts: number;
+  /** Seconds until it runs again. */
+  readonly seconds: number;
+  /** The first client's name and the reason why it returned no update. */
+  readonly reason: string;
+}
+
+/** An update that the server can average. */
+interface AcceptedUpdate {
+  readonly update: MeasuredUpdate;
+  readonly assignment: Assignment;
+  readonly client: number;
 }
 
 /** The pre-trained encoder, its blocks and the log of the rounds. */
@@ -63,7 +85,8 @@ export interface PretrainResult {
 /**
  * Federated pre-training: in each round, clients train in their own processes, and the server averages their updates;
  * `config.mode` divides the work. At the end, the blocks are stacked. If started again with the same config, it resumes
- * after the last finished round. A client that fails is left out of its round.
+ * after the last finished round. A client that fails is left out of its round; a round whose clients all fail is
+ * repeated up to `config.roundAttempts` times.
  *
  * @throws invalid_data, invalid_option, not_found, in_use, aborted; internal if no client of a round returns an update
  *
@@ -147,17 +170,33 @@ class Pretraining {
     }
   }
 
+  /** Repeats the round if all of its clients fail, because the cause may pass: a full disk, too little memory. */
   async #round(number: number): Promise<void> {
+    const { config, hooks } = this;
+    const round = number + 1;
+    for (let attempts = 1; ; attempts++) {
+      const { reports, updates } = await this.#attempt(number);
+      const report = { round, clients: reports };
+      if (updates.length > 0 || attempts === config.roundAttempts) {
+        this.#log.add(report);
+        this.#aggregate(report, updates);
+        hooks.onRound?.(report);
+        return;
+      }
+      const seconds = Math.min(config.retrySeconds * 2 ** (attempts - 1), MAX_RETRY_SECONDS);
+      hooks.onRetry?.({ round, attempts, seconds, reason: firstReason(reports) });
+      await sleep(seconds * 1000, undefined, hooks.signal ? { signal: hooks.signal } : {}).catch(() => {
+        throw stopped();
+      });
+    }
+  }
+
+  async #attempt(number: number): Promise<{ reports: ClientReport[]; updates: AcceptedUpdate[] }> {
     const { config, hooks, clients } = this;
     const stage = at(this.stages, Math.floor(number / config.rounds));
-    const chosen = this.#participants(number, stage);
-    const queue = chosen.slice();
+    const queue = this.#participants(number, stage);
     const reports: ClientReport[] = [];
-    const updates: {
-      readonly update: MeasuredUpdate;
-      readonly assignment: Assignment;
-      readonly client: number;
-    }[] = [];
+    const updates: AcceptedUpdate[] = [];
     const work = async () => {
       for (let client = queue.shift(); client !== undefined; client = queue.shift()) {
         const assignment = stage.assignment(client);
@@ -168,11 +207,7 @@ class Pretraining {
           const { weights: _weights, ...measured } = update;
           reports.push({ kind: "answered", name, block: assignment.block, ...measured });
         } catch (error) {
-          if (hooks.signal?.aborted)
-            throw new EpalmError(
-              "aborted",
-              "pre-training was stopped; start it again to resume after the last finished round",
-            );
+          if (hooks.signal?.aborted) throw stopped();
           reports.push({ kind: "left out", name, reason: messageOf(error) });
         }
         hooks.onClient?.(at(reports, reports.length - 1));
@@ -181,10 +216,8 @@ class Pretraining {
     await Promise.all(Array.from({ length: config.concurrency ?? availableParallelism() }, work));
     // Float sums depend on the order: use that of the clients instead of that of their answers.
     updates.sort((a, b) => a.client - b.client);
-    const report = { round: number + 1, clients: reports.sort((a, b) => a.name.localeCompare(b.name)) };
-    this.#log.add(report);
-    this.#aggregate(report, updates);
-    hooks.onRound?.(report);
+    reports.sort((a, b) => a.name.localeCompare(b.name));
+    return { reports, updates };
   }
 
   async #client(number: number, client: number, assignment: Assignment): Promise<MeasuredUpdate> {
@@ -210,13 +243,14 @@ class Pretraining {
     return update;
   }
 
-  #aggregate(
-    { round, clients: [first] }: RoundReport,
-    updates: readonly { readonly update: MeasuredUpdate; readonly assignment: Assignment }[],
-  ): void {
+  #aggregate({ round, clients }: RoundReport, updates: readonly AcceptedUpdate[]): void {
     if (updates.length === 0) {
-      const reason = first?.kind === "left out" ? `${first.name}: ${first.reason}; ` : "";
-      throw new EpalmError("internal", `round ${round}: no client returned an update: ${reason}see rounds.jsonl`);
+      const attempts = this.config.roundAttempts === 1 ? "1 attempt" : `${this.config.roundAttempts} attempts`;
+      throw new EpalmError(
+        "internal",
+        `round ${round}: no client returned an update in ${attempts}: ${firstReason(clients)}; rounds.jsonl lists all ` +
+          `reasons. Remove the cause and start the same run again, which resumes with round ${round}`,
+      );
     }
     const mean = average(
       updates.map(({ update: { examples, weights }, assignment }) => ({
@@ -328,6 +362,15 @@ class Pretraining {
   }
 }
 
+/** @param reports of a round without updates */
+function firstReason([first]: readonly ClientReport[]): string {
+  return first?.kind === "left out" ? `${first.name}: ${first.reason}` : "no client took part";
+}
+
+function stopped(): EpalmError {
+  return new EpalmError("aborted", "pre-training was stopped; start it again to resume after the last finished round");
+}
+
 /** A seed for each client and round, reproducible from the seed of the run. */
 function seedOf(seed: number, round: number, client: number): number {
   const digest = createHash("sha256").update(`${seed} ${round} ${client}`).digest();
@@ -339,7 +382,17 @@ async function fingerprintOfRun(
   clients: readonly ClientData[],
   signal: AbortSignal | undefined,
 ): Promise<Fingerprint> {
-  const { output, concurrency, clientMinutes, samples, compare, clients: given, ...settings } = config;
+  const {
+    output,
+    concurrency,
+    clientMinutes,
+    roundAttempts,
+    retrySeconds,
+    samples,
+    compare,
+    clients: given,
+    ...settings
+  } = config;
   const contents = await contentHashes(
     clients.flatMap(({ images }) => images),
     signal,

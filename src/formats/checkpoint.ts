@@ -16,3 +16,9 @@ export interface Checkpoint {
   /** Closes the files; the sources cannot be read afterwards. Can be called repeatedly. */
   close(): void;
 }
+
+/** Limits on what a file may contain, for files that are opened on an event loop that has to stay responsive. */
+export interface OpenLimits {
+  /** Default: the limits of the format. */
+  readonly maxTensors?: number | undefined;
+}

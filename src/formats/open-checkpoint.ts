@@ -1,7 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EpalmError, pathNotFound } from "../core/errors.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, OpenLimits } from "./checkpoint.js";
 import { invalidCheckpoint } from "./invalid-checkpoint.js";
 import { openNpz } from "./npz.js";
 import { RandomAccessFile } from "./random-access-file.js";
@@ -27,9 +27,9 @@ const MAGIC_BYTES = 9;
  * checkpoint.close();
  * ```
  */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, limits: OpenLimits = {}): Promise<Checkpoint> {
   if (!existsSync(path)) throw pathNotFound(path);
-  return openFile(statSync(path).isDirectory() ? weightsOf(path) : path);
+  return openFile(statSync(path).isDirectory() ? weightsOf(path) : path, limits);
 }
 
 function weightsOf(folder: string): string {
@@ -39,15 +39,15 @@ function weightsOf(folder: string): string {
   return join(folder, found);
 }
 
-async function openFile(path: string): Promise<Checkpoint> {
+async function openFile(path: string, limits: OpenLimits): Promise<Checkpoint> {
   const start = firstBytes(path);
   if (path.endsWith(".json")) return await openSharded(path);
   // Safetensors is tested first, because the header length may begin with the magic bytes of another format.
   const looksLikeSafetensors = String.fromCharCode(start[MAGIC_BYTES - 1] ?? 0) === "{";
-  if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path);
+  if (looksLikeSafetensors || path.endsWith(".safetensors")) return openSafetensors(path, limits);
   // Both numpy's archives and those of torch are zip files.
   if (path.endsWith(".npz")) return await openNpz(path);
-  if (torchFormat(start) !== "other") return await openTorchFile(path);
+  if (torchFormat(start) !== "other") return await openTorchFile(path, limits);
   if (String.fromCharCode(start[0] ?? 0) === "{") return await openSharded(path);
   throw invalidCheckpoint(path, "is neither a safetensors file, nor a torch zip file, nor an index of shards");
 }

@@ -96,9 +96,13 @@ export interface PickleDialect {
 }
 
 /** Unpickles an object. @throws `invalid_checkpoint` with the cause, including the name of a hostile function */
-export function unpickle(bytes: Uint8Array, dialect: PickleDialect): PickleValue {
+export function unpickle(
+  bytes: Uint8Array,
+  dialect: PickleDialect,
+  { maxOpcodes = MAX_OPCODES }: { readonly maxOpcodes?: number } = {},
+): PickleValue {
   const machine = new PickleMachine(bytes, dialect);
-  for (let count = 0; count < MAX_OPCODES; count++) {
+  for (let count = 0; count < maxOpcodes; count++) {
     const opcode = machine.input.uint8();
     if (opcode === STOP) return machine.pop();
     const operation = operations.get(opcode);
@@ -107,7 +111,7 @@ export function unpickle(bytes: Uint8Array, dialect: PickleDialect): PickleValue
     }
     operation(machine);
   }
-  throw refused(`has more than ${MAX_OPCODES} opcodes`);
+  throw refused(`has more than ${maxOpcodes} opcodes`);
 }
 
 function refused(cause: string): EpalmError {

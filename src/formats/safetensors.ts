@@ -5,7 +5,8 @@
  */
 import { z } from "zod";
 import { writeAtomically } from "../core/atomic-write.js";
-import { EpalmError, messageOf, unexpected } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
+import { parseJson } from "../core/json.js";
 import { firstIssue, safeParse } from "../core/schema.js";
 import {
   bytesOf,
@@ -16,15 +17,19 @@ import {
   type TensorSource,
   typedArray,
 } from "../tensor/tensor.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, OpenLimits } from "./checkpoint.js";
 import { namingFile } from "./invalid-checkpoint.js";
 import { MAX_RANK } from "./limits.js";
 import { RandomAccessFile } from "./random-access-file.js";
 
 /** The length of the header precedes it as an unsigned 64-bit integer. */
 const LENGTH_BYTES = 8;
-/** The limit of the reference implementation; the largest published headers stay below 10 MB. */
-const MAX_HEADER_BYTES = 100_000_000;
+/** The largest published headers stay below 10 MB. */
+const MAX_HEADER_BYTES = 25_000_000;
+/** The largest published files have tens of thousands. */
+const MAX_TENSORS = 100_000;
+/** Name, dtype, shape and offsets of a tensor are about twelve values. */
+const VALUES_PER_TENSOR = 20;
 /** Writers pad the header with spaces so that the data after it is aligned for every element type. */
 const HEADER_ALIGNMENT = 8;
 const METADATA_KEY = "__metadata__";
@@ -68,12 +73,12 @@ interface Entry {
  *
  * @throws `not_found`; `invalid_checkpoint`, naming the file and the cause
  */
-export function openSafetensors(path: string): Checkpoint {
+export function openSafetensors(path: string, { maxTensors = MAX_TENSORS }: OpenLimits = {}): Checkpoint {
   const file = new RandomAccessFile(path);
   try {
     const header = readHeader(file);
     const dataStart = LENGTH_BYTES + header.length;
-    const { [METADATA_KEY]: metadata, ...tensors } = parseHeader(header);
+    const { [METADATA_KEY]: metadata, ...tensors } = parseHeader(header, maxTensors);
     const entries = Object.entries(tensors).map(([name, value]) => parseEntry(name, value));
     checkLayout(entries, file.size - dataStart);
     return {
@@ -104,16 +109,14 @@ function readHeader(file: RandomAccessFile): Uint8Array {
   return file.read(LENGTH_BYTES, Number(length));
 }
 
-function parseHeader(bytes: Uint8Array): Record<string, unknown> {
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw damaged(`the safetensors header is not JSON: ${messageOf(error)}`);
-  }
+function parseHeader(bytes: Uint8Array, maxTensors: number): Record<string, unknown> {
+  const bounds = { maxValues: maxTensors * VALUES_PER_TENSOR, uniqueKeys: true };
+  const header = parseJson(bytes, "the safetensors header", "invalid_checkpoint", bounds);
   if (typeof header !== "object" || header === null || Array.isArray(header)) {
     throw damaged("the safetensors header is not a JSON object");
   }
+  const count = Object.keys(header).length;
+  if (count > maxTensors) throw damaged(`contains ${count} tensors, expected at most ${maxTensors}`);
   return Object.fromEntries(Object.entries(header));
 }
 

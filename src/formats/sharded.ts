@@ -13,6 +13,7 @@ import { openTorchFile } from "./torch-file.js";
 
 /** An index has about 100 bytes per tensor, so this allows more than half a million tensors. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+const MAX_INDEX_VALUES = 1_000_000;
 /** All shards stay open, and a process can usually open 1,024 files. The largest models have about 200 shards. */
 const MAX_SHARDS = 512;
 
@@ -75,7 +76,7 @@ function readJson(path: string): unknown {
     if (file.size > MAX_INDEX_BYTES) {
       throw invalidCheckpoint(path, `expected an index of at most ${MAX_INDEX_BYTES} bytes, got ${file.size}`);
     }
-    return parseJson(file.read(0, file.size), path, "invalid_checkpoint");
+    return parseJson(file.read(0, file.size), path, "invalid_checkpoint", { maxValues: MAX_INDEX_VALUES });
   } catch (error) {
     throw namingFile(path, error);
   } finally {

@@ -4,7 +4,7 @@
  */
 import { EpalmError } from "../core/errors.js";
 import type { TensorSource } from "../tensor/tensor.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, OpenLimits } from "./checkpoint.js";
 import { invalidCheckpoint, namingFile, unsupportedTensor } from "./invalid-checkpoint.js";
 import { PickleObject, type PickleValue, unpickle } from "./pickle.js";
 import { RandomAccessFile } from "./random-access-file.js";
@@ -32,6 +32,9 @@ const PICKLE_MAGIC = 0x80;
 /** `PK\x03\x04`, little-endian. */
 const ZIP_MAGIC = 0x04034b50;
 
+/** A tensor takes about 35; the rest is for a config and the state of an optimizer next to the tensors. */
+const OPCODES_PER_TENSOR = 200;
+
 export type TorchFormat = "zip" | "legacy" | "other";
 
 /** The torch format to which the first bytes of a file belong. */
@@ -48,12 +51,12 @@ export function torchFormat(start: Uint8Array): TorchFormat {
  *
  * @throws `not_found`; `invalid_checkpoint`, naming the file, the cause and any hostile function
  */
-export async function openTorchFile(path: string): Promise<Checkpoint> {
+export async function openTorchFile(path: string, limits: OpenLimits = {}): Promise<Checkpoint> {
   const file = new RandomAccessFile(path);
   try {
     refuseOtherFormats(file);
     const records = await readZipRecords(file);
-    const root = readRoot(records);
+    const root = readRoot(records, limits);
     return { path, ...findTensors(path, root), metadata: {}, root, close: () => file.close() };
   } catch (error) {
     file.close();
@@ -73,7 +76,7 @@ function refuseOtherFormats(file: RandomAccessFile): void {
     throw invalidCheckpoint(file.path, "is not a torch file: it does not begin like a zip archive");
 }
 
-function readRoot(records: ReadonlyMap<string, ZipRecord>): PickleValue {
+function readRoot(records: ReadonlyMap<string, ZipRecord>, { maxTensors }: OpenLimits): PickleValue {
   const [pickle, another] = [...records.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name));
   if (!pickle || another) throw damaged(`expected one record */data.pkl, got ${another ? "several" : "none"}`);
   const folder = pickle.name.slice(0, -"data.pkl".length);
@@ -81,6 +84,7 @@ function readRoot(records: ReadonlyMap<string, ZipRecord>): PickleValue {
   return unpickle(
     readBounded(pickle, MAX_PICKLE_BYTES),
     torchDialect((key) => records.get(`${folder}data/${key}`)),
+    maxTensors === undefined ? {} : { maxOpcodes: maxTensors * OPCODES_PER_TENSOR },
   );
 }
 

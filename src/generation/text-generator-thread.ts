@@ -1,4 +1,4 @@
-import { Thread } from "../runtime/thread.js";
+import { Thread, type ThreadHealth } from "../runtime/thread.js";
 import type { EngineCounts } from "./engine.js";
 import type { GenerationOptions } from "./options.js";
 import type { RankingOptions } from "./ranking.js";
@@ -8,13 +8,17 @@ import type { OpenDecoder } from "./text-generator-thread.worker.js";
 /** A `TextGenerator` in a worker thread; the caller's event loop only passes requests and texts. */
 export class RemoteTextGenerator {
   readonly #thread: Thread;
+  #counts: EngineCounts = { steps: 0, sequences: 0, lastSequences: 0, waiting: 0 };
 
   private constructor(thread: Thread) {
     this.#thread = thread;
   }
 
   static async open(decoder: OpenDecoder): Promise<RemoteTextGenerator> {
-    const thread = new Thread(new URL("./text-generator-thread.worker.js", import.meta.url));
+    const thread = new Thread(new URL("./text-generator-thread.worker.js", import.meta.url), {
+      name: "decoder",
+      restore: (call) => call("open", decoder),
+    });
     try {
       await thread.call("open", decoder);
       return new RemoteTextGenerator(thread);
@@ -46,9 +50,15 @@ export class RemoteTextGenerator {
     return (await this.#thread.call("scoreText", { text })) as number[];
   }
 
-  /** See `TextGenerator.counts`. */
+  /** See `TextGenerator.counts`. While the thread is being replaced, the counts are those of the last call. */
   async counts(): Promise<EngineCounts> {
-    return (await this.#thread.call("counts", {})) as EngineCounts;
+    if (this.#thread.state === "replacing") return this.#counts;
+    this.#counts = (await this.#thread.call("counts", {})) as EngineCounts;
+    return this.#counts;
+  }
+
+  get health(): ThreadHealth {
+    return this.#thread;
   }
 
   close(): Promise<void> {

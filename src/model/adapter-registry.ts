@@ -7,6 +7,7 @@ import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import { isReallyInside } from "../core/path-inside.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Session } from "../runtime/session.js";
 import type { SessionThread } from "../runtime/session-thread.js";
@@ -167,7 +168,8 @@ export class AdapterRegistry {
         await checkFile(folder, name);
         if (!isSame(name, manifest, old)) opened.push(await this.#load(folder, name));
       } catch (error) {
-        if (!(error instanceof EpalmError)) throw error;
+        // If the thread ended meanwhile, the adapter is not to blame.
+        if (!(error instanceof EpalmError) || error.code === "unavailable") throw error;
         refused.push({ name, error });
       }
     }
@@ -234,12 +236,14 @@ async function withDroppedFiles(
   const adapters: Record<string, AdapterManifest> = { ...manifest.adapters };
   const files = { ...manifest.files };
   const folder = join(path, "adapters");
-  const entries = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }).sort(byName) : [];
+  const entries = existsSync(folder) ? readdirSync(folder).sort() : [];
   for (const entry of entries) {
-    const file = `adapters/${entry.name}`;
-    const [, name] = ADAPTER_FILE.exec(entry.name) ?? [];
-    if (name === undefined || !entry.isFile() || Object.hasOwn(adapters, name) || Object.hasOwn(files, file)) continue;
+    const file = `adapters/${entry}`;
+    const [, name] = ADAPTER_FILE.exec(entry) ?? [];
+    if (name === undefined || Object.hasOwn(adapters, name) || Object.hasOwn(files, file)) continue;
+    if (!statSync(join(path, file), { throwIfNoEntry: false })?.isFile()) continue;
     try {
+      expectInside(path, file);
       const adapter = await readAdapter(join(path, file));
       const parameters = Array.from(adapter.tensors.values(), ({ shape }) => elementCount(shape));
       const sum = parameters.reduce((total, count) => total + count, 0);
@@ -272,10 +276,6 @@ function fittingModality(manifest: Manifest, adapter: Adapter): Modality {
   return modalitiesOf(manifest).find(fits) ?? manifest.encoder.modality;
 }
 
-function byName(a: { readonly name: string }, b: { readonly name: string }): number {
-  return a.name < b.name ? -1 : 1;
-}
-
 /** The parts that a running model cannot replace: everything except its adapters and their files. */
 function frozenParts({ adapters, files, ...rest }: Manifest): object {
   const own = new Set(Object.values(adapters).map(({ file }) => file));
@@ -304,9 +304,17 @@ function keeping(old: Manifest, manifest: Manifest, refused: readonly { readonly
   return { ...manifest, adapters };
 }
 
+/** Links may have been added after the folder was opened. @throws invalid_adapter */
+function expectInside(folder: string, file: string): void {
+  const path = join(folder, file);
+  if (!existsSync(path) || isReallyInside(folder, path)) return;
+  throw new EpalmError("invalid_adapter", `${path}: is a link to a file outside the model folder`);
+}
+
 async function checkFile({ path, manifest }: ModelFolder, name: string): Promise<void> {
   const file = manifest.adapters[name]?.file ?? "";
   const expected = manifest.files[file];
+  expectInside(path, file);
   const bytes = statSync(join(path, file), { throwIfNoEntry: false })?.size;
   if (expected && bytes === expected.bytes && (await fileSha256(join(path, file))) === expected.sha256) return;
   throw new EpalmError(

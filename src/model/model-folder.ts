@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
@@ -7,6 +7,7 @@ import { readAdapter } from "../adapter/adapter-file.js";
 import { injectionPlan } from "../adapter/injection-plan.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import { isReallyInside } from "../core/path-inside.js";
 import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
 
@@ -24,7 +25,7 @@ export interface OpenOptions {
 /**
  * Opens a model folder and checks all its files before they are used.
  *
- * @throws not_found; invalid_model, naming the file that is missing, truncated or changed
+ * @throws not_found; invalid_model, naming the file that is missing, truncated or changed, or a link out of the folder
  *
  * @example
  * ```ts
@@ -34,6 +35,7 @@ export interface OpenOptions {
  */
 export async function openModelFolder(path: string, { checksums = true }: OpenOptions = {}): Promise<ModelFolder> {
   const manifest = readManifest(path);
+  refuseLinksOut(path);
   for (const name of usedFiles(manifest)) {
     if (Object.hasOwn(manifest.files, name)) continue;
     throw new EpalmError("invalid_model", `${join(path, name)}: is used, but is not listed in the manifest's 'files'`);
@@ -50,6 +52,17 @@ export async function openModelFolder(path: string, { checksums = true }: OpenOp
     }
   }
   return { path, manifest };
+}
+
+/** A folder from others could otherwise make a service read, and serve as a sample, any file of its machine. */
+function refuseLinksOut(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isSymbolicLink()) continue;
+    const link = join(entry.parentPath, entry.name);
+    if (existsSync(link) && !isReallyInside(folder, link)) {
+      throw new EpalmError("invalid_model", `${link}: is a link to a file outside the model folder`);
+    }
+  }
 }
 
 function usedFiles(manifest: Manifest): string[] {

@@ -1,6 +1,6 @@
 import { parentPort } from "node:worker_threads";
 import { EpalmError, messageOf } from "../core/errors.js";
-import type { FromThread, ToThread } from "./thread.js";
+import type { FromThread, ToThread } from "./thread-worker.js";
 
 export interface MethodContext {
   /** Fires when the caller cancels the call. */
@@ -13,19 +13,23 @@ export interface MethodContext {
 
 export type Methods = Readonly<Record<string, (payload: never, context: MethodContext) => unknown>>;
 
+/** A method of every thread, which returns as soon as the thread takes calls. */
+export const STARTED = "started";
+
 /** Serves the calls of the `Thread` that started this worker thread. Several calls may run at the same time. */
 export function serveThread(methods: Methods): void {
   const port = parentPort;
   if (!port) throw new EpalmError("internal", "serveThread runs in a worker thread only");
   const post = (message: FromThread, transferred: readonly ArrayBuffer[] = []) =>
     port.postMessage(message, transferred);
+  const served: Methods = { [STARTED]: () => undefined, ...methods };
   const running = new Map<number, AbortController>();
 
   async function answer({ id, method, payload }: Extract<ToThread, { kind: "call" }>): Promise<void> {
     const controller = new AbortController();
     running.set(id, controller);
     try {
-      const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
+      const handler = Object.hasOwn(served, method) ? served[method] : undefined;
       if (!handler) throw new EpalmError("internal", `a thread has no method '${method}'`);
       const emit = (event: unknown) => post({ kind: "event", id, event });
       const transferred: ArrayBuffer[] = [];

@@ -1,118 +1,214 @@
-import "./no-telemetry.js";
-import { AsyncResource } from "node:async_hooks";
-import { Worker } from "node:worker_threads";
-import { abortError } from "../core/abort.js";
-import { EpalmError, type ErrorCode, messageOf } from "../core/errors.js";
+import { EventEmitter } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { throwIfAborted, untilAborted } from "../core/abort.js";
+import { EpalmError, messageOf } from "../core/errors.js";
+import { STARTED } from "./serve-thread.js";
+import { type CallOptions, ThreadWorker } from "./thread-worker.js";
 
-/** Messages to a worker thread. `id` identifies the call. */
-export type ToThread =
-  | { readonly kind: "call"; readonly id: number; readonly method: string; readonly payload: unknown }
-  | { readonly kind: "abort"; readonly id: number }
-  /** Cancels all calls; the thread ends when the running work is done. */
-  | { readonly kind: "close" };
+/** Calls a method of a worker thread. */
+export type CallThread = (method: string, payload: unknown) => Promise<unknown>;
 
-/** Messages from a worker thread. */
-export type FromThread =
-  | { readonly kind: "event"; readonly id: number; readonly event: unknown }
-  | { readonly kind: "result"; readonly id: number; readonly result: unknown }
-  | { readonly kind: "error"; readonly id: number; readonly code: ErrorCode; readonly message: string };
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Receives each event that the method emits before its result, in the asynchronous context of the call. */
-  readonly onEvent?: ((event: unknown) => void) | undefined;
-  /** Buffers that are transferred instead of copied. */
-  readonly transfer?: readonly ArrayBuffer[] | undefined;
+export interface ThreadOptions {
+  /** Names the thread in messages and metrics. Default: `worker`. */
+  readonly name?: string | undefined;
+  /**
+   * Brings a new worker to the state of the one that it replaces, before it gets other calls. Without this function, a
+   * worker that ends is not replaced.
+   */
+  readonly restore?: ((call: CallThread) => Promise<unknown>) | undefined;
+  readonly limits?: ReplacementLimits | undefined;
 }
 
-/** Time limit for closing a thread. No single step takes nearly as long, so only a thread that hangs reaches it. */
-const CLOSE_MILLISECONDS = 60_000;
+export interface ReplacementLimits {
+  /** Number of replacements within `milliseconds`; if the worker ends more often, it is not replaced any more. */
+  readonly replacements: number;
+  readonly milliseconds: number;
+  /** Wait before the first replacement; it doubles with each further one within the same time. */
+  readonly delayMilliseconds: number;
+}
 
-interface Call {
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onEvent: ((event: unknown) => void) | undefined;
+/** Enough for rare crashes. A worker that ends more often would end again with the next request. */
+const LIMITS: ReplacementLimits = { replacements: 5, milliseconds: 10 * 60_000, delayMilliseconds: 100 };
+
+interface ThreadEvents {
+  /** The worker ended unexpectedly, or could not be restored; it is replaced unless `failed` follows. */
+  ended: [reason: string];
+  /** A new worker has the state of the previous one. */
+  replaced: [];
+  /** The worker is not replaced any more; all calls are rejected with the error. */
+  failed: [error: EpalmError];
 }
 
 /**
- * A worker thread whose methods are called like functions (see `serveThread`). Errors keep their codes. If the thread
- * dies, all pending and later calls are rejected.
+ * What an operator needs to know about a worker thread.
+ *
+ * @example
+ * ```ts
+ * import { load } from "epalm";
+ * const model = await load("my-model");
+ * for (const thread of model.threads) {
+ *   thread.on("failed", (error) => console.error(thread.name, error.message));
+ * }
+ * ```
  */
-export class Thread {
-  readonly #worker: Worker;
-  readonly #calls = new Map<number, Call>();
-  #nextId = 0;
+export interface ThreadHealth {
+  /** `sessions` (encoders and adapters), `decoder`, `media` or `bodies`. */
+  readonly name: string;
+  /** `replacing` while a new worker is being started and restored, `failed` if that did not succeed. */
+  readonly state: "running" | "replacing" | "failed" | "closed";
+  /** Number of workers that were started in place of one that had ended. */
+  readonly replacements: number;
+  /** The id of its present worker in `worker_threads`. */
+  readonly threadId: number;
+  on<Name extends keyof ThreadEvents>(event: Name, listener: (...values: ThreadEvents[Name]) => void): unknown;
+}
+
+/**
+ * A worker thread whose methods are called like functions (see `serveThread`). Errors keep their codes.
+ *
+ * If the worker ends unexpectedly, its pending calls are rejected with `unavailable`, and it is replaced. Calls that
+ * arrive in the meantime wait for the new worker. If it ends too often, all calls are rejected with `internal`.
+ */
+export class Thread extends EventEmitter<ThreadEvents> implements ThreadHealth {
+  readonly name: string;
+  readonly #entry: URL;
+  readonly #restore: ThreadOptions["restore"];
+  readonly #limits: ReplacementLimits;
+  readonly #closing = new AbortController();
+  /** Times of the replacements that count for the limit. */
+  #times: number[] = [];
+  #worker: ThreadWorker;
+  /** Resolves when the worker was replaced, or will not be. */
+  #replacing: Promise<void> | undefined;
   #failure: EpalmError | undefined;
-  #hasEnded = false;
+  #replacements = 0;
 
   /** @param entry module that calls `serveThread` */
-  constructor(entry: URL) {
-    // The thread does not inherit Node's own options: one of them, --input-type, does not allow files.
-    this.#worker = new Worker(entry, { execArgv: [] });
-    this.#worker.on("message", (message: FromThread) => this.#receive(message));
-    this.#worker.on("error", (error) => this.#fail(messageOf(error)));
-    this.#worker.on("exit", (code) => {
-      this.#hasEnded = true;
-      this.#fail(`ended with code ${code}`);
-    });
-    // An idle thread must not keep a finished program alive.
-    this.#worker.unref();
+  constructor(entry: URL, { name = "worker", restore, limits = LIMITS }: ThreadOptions = {}) {
+    super();
+    this.name = name;
+    this.#entry = entry;
+    this.#restore = restore;
+    this.#limits = limits;
+    this.#worker = this.#start();
+    this.#observe();
   }
 
-  call(method: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
-    const { signal, onEvent, transfer = [] } = options;
-    if (this.#failure) return Promise.reject(this.#failure);
-    if (signal?.aborted) return Promise.reject(abortError(signal));
-    const id = this.#nextId++;
-    const abort = () => this.#post({ kind: "abort", id });
-    return new Promise<unknown>((resolve, reject) => {
-      this.#calls.set(id, { resolve, reject, onEvent: onEvent && AsyncResource.bind(onEvent) });
-      this.#worker.ref();
-      signal?.addEventListener("abort", abort, { once: true });
-      this.#post({ kind: "call", id, method, payload }, transfer);
-    }).finally(() => {
-      signal?.removeEventListener("abort", abort);
-      this.#calls.delete(id);
-      if (this.#calls.size === 0 && !this.#failure) this.#worker.unref();
-    });
+  get state(): ThreadHealth["state"] {
+    if (this.#closing.signal.aborted) return "closed";
+    if (this.#failure) return "failed";
+    return this.#replacing ? "replacing" : "running";
+  }
+
+  get replacements(): number {
+    return this.#replacements;
+  }
+
+  get threadId(): number {
+    return this.#worker.threadId;
+  }
+
+  async call(method: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
+    // The worker may end again before a waiting call is sent.
+    while (this.#replacing) await untilAborted(this.#replacing, options.signal);
+    if (this.#failure) throw this.#failure;
+    return this.#worker.call(method, payload, options);
   }
 
   /**
-   * Cancels all calls and ends the thread after the running work is done: ending a thread while ONNX Runtime is
-   * computing can crash the whole process.
+   * Cancels all calls and ends the thread after the running work is done. If a thread is ended while ONNX Runtime is
+   * computing, ONNX Runtime aborts the whole process, because it cannot create its results.
    */
-  async close(): Promise<void> {
-    if (this.#hasEnded) return;
-    const ended = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
-    this.#fail("was closed");
-    this.#worker.ref();
-    this.#post({ kind: "close" });
-    const patience = setTimeout(() => void this.#worker.terminate(), CLOSE_MILLISECONDS);
-    await ended;
-    clearTimeout(patience);
+  close(): Promise<void> {
+    return this.#stop("was closed", (error) => this.#worker.close(error));
   }
 
   /** Ends the thread immediately. Only for threads that run no graphs (see `close`). */
-  async terminate(): Promise<void> {
-    this.#fail("was ended");
-    await this.#worker.terminate();
+  terminate(): Promise<void> {
+    return this.#stop("was ended", (error) => this.#worker.terminate(error));
   }
 
-  #post(message: ToThread, transfer: readonly ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  async #stop(reason: string, end: (error: EpalmError) => Promise<void>): Promise<void> {
+    this.#failure ??= new EpalmError("internal", `${this.name} thread ${reason}`);
+    const error = this.#failure;
+    this.#closing.abort(error);
+    await Promise.all([end(error), this.#replacing]);
   }
 
-  #receive(message: FromThread): void {
-    const call = this.#calls.get(message.id);
-    if (!call) return;
-    if (message.kind === "event") call.onEvent?.(message.event);
-    else if (message.kind === "result") call.resolve(message.result);
-    else call.reject(new EpalmError(message.code, message.message));
+  #start(): ThreadWorker {
+    const isReplaced = this.#restore !== undefined;
+    return new ThreadWorker(this.#entry, (reason) =>
+      isReplaced
+        ? new EpalmError("unavailable", `the ${this.name} thread ended and is being replaced; try again`, {
+            cause: new EpalmError("internal", reason),
+          })
+        : new EpalmError("internal", `${this.name} thread ${reason}`),
+    );
+  }
+
+  #observe(): void {
+    const { ended } = this.#worker;
+    void ended.then((reason) => {
+      if (this.#failure) return;
+      this.#replacing = this.#replace(reason).finally(() => {
+        this.#replacing = undefined;
+      });
+    });
+  }
+
+  async #replace(firstReason: string): Promise<void> {
+    let reason: string | undefined = firstReason;
+    while (reason !== undefined) {
+      this.emit("ended", reason);
+      if (!this.#restore || !this.#mayReplace()) return this.#fail(reason);
+      await this.#pause();
+      if (this.#failure) return;
+      reason = await this.#tryReplacing(this.#restore);
+      if (this.#failure) return;
+    }
+    this.emit("replaced");
+  }
+
+  /** Starts and restores a new worker. Returns the reason if that fails. */
+  async #tryReplacing(restore: NonNullable<ThreadOptions["restore"]>): Promise<string | undefined> {
+    const { signal } = this.#closing;
+    this.#replacements++;
+    this.#times.push(Date.now());
+    const worker = this.#start();
+    const abandon = () => void worker.close(abandoned);
+    signal.addEventListener("abort", abandon, { once: true });
+    try {
+      await worker.call(STARTED, undefined);
+      await restore((method, payload) => worker.call(method, payload));
+      throwIfAborted(signal);
+      this.#worker = worker;
+      this.#observe();
+      return undefined;
+    } catch (error) {
+      await worker.close(abandoned);
+      return messageOf(error instanceof EpalmError && error.code === "unavailable" ? error.cause : error);
+    } finally {
+      signal.removeEventListener("abort", abandon);
+    }
   }
 
   #fail(reason: string): void {
-    this.#failure ??= new EpalmError("internal", `worker thread ${reason}`);
-    for (const { reject } of this.#calls.values()) reject(this.#failure);
-    this.#calls.clear();
+    const { replacements, milliseconds } = this.#limits;
+    const often = this.#restore ? `, after ${replacements} replacements within ${milliseconds / 1000} s` : "";
+    this.#failure = new EpalmError("internal", `${this.name} thread ${reason}${often}`);
+    this.emit("failed", this.#failure);
+  }
+
+  #mayReplace(): boolean {
+    const since = Date.now() - this.#limits.milliseconds;
+    this.#times = this.#times.filter((time) => time > since);
+    return this.#times.length < this.#limits.replacements;
+  }
+
+  async #pause(): Promise<void> {
+    const delay = this.#limits.delayMilliseconds * 2 ** this.#times.length;
+    await sleep(delay, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
 }
+
+const abandoned = new EpalmError("internal", "the worker was not needed any more");

@@ -4,6 +4,7 @@ import type { ModelCounts } from "../index.js";
 import type { Usage, WireTimings } from "../wire.js";
 import type { Models } from "./models.js";
 import type { Admission } from "./queue/admission.js";
+import type { ServiceThreads } from "./threads.js";
 
 /** Bucket bounds in seconds: from the projection of a cached image to a long text on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -18,7 +19,7 @@ export class Metrics {
   readonly #stageSeconds: Histogram<"model" | "stage">;
   readonly #tokens: Counter<"model" | "kind">;
 
-  constructor(admission: Admission, models: Models) {
+  constructor(admission: Admission, models: Models, threads: ServiceThreads) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
     this.#requests = new Counter({
@@ -48,6 +49,7 @@ export class Metrics {
       registers,
     });
     addQueueGauges(this.registry, admission);
+    addThreadCounter(this.registry, threads);
     addEventLoopGauge(this.registry);
     this.#models = models;
     this.#copied = copied(this.registry);
@@ -94,6 +96,19 @@ function addQueueGauges(registry: Registry, admission: Admission): void {
       },
     });
   }
+}
+
+function addThreadCounter(registry: Registry, threads: ServiceThreads): void {
+  new Counter({
+    name: "epalm_thread_restarts_total",
+    help: "Worker threads that ended unexpectedly and were started again, by thread.",
+    labelNames: ["thread"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [thread, replacements] of threads.replacements) this.inc({ thread }, replacements);
+    },
+  });
 }
 
 /** Interval at which the delay of the event loop is sampled; milliseconds. */

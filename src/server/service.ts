@@ -11,6 +11,7 @@ import type { InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
 import type { BodyReader } from "./requests/body-reader.js";
 import type { GivenMedium } from "./requests/medium.js";
 import { fetchMedium } from "./requests/remote-media.js";
+import type { ServiceThreads } from "./threads.js";
 
 /** The objects that all routes of a server share. */
 export interface Service {
@@ -20,6 +21,7 @@ export interface Service {
   readonly inFlight: InFlightRequests;
   readonly bodies: BodyReader;
   readonly metrics: Metrics;
+  readonly threads: ServiceThreads;
 }
 
 /** A request that can be answered, as far as the queue and the encoder need it. */

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyBaseLogger } from "fastify";
-import { messageOf } from "../core/errors.js";
+import { EpalmError, messageOf } from "../core/errors.js";
 import { MANIFEST_FILE, type Model } from "../index.js";
 
 /** A model and the folder from which it was loaded. */
@@ -28,8 +28,7 @@ export function watchAdapters(
     for (const one of watched) {
       const now = fingerprint(one.path);
       if (seen.get(one.name) === now) continue;
-      seen.set(one.name, now);
-      await refresh(one, log);
+      if (await refresh(one, log)) seen.set(one.name, now);
     }
   }
   looking = look();
@@ -43,7 +42,8 @@ export function watchAdapters(
   };
 }
 
-async function refresh({ name, model }: Watched, log: FastifyBaseLogger): Promise<void> {
+/** Returns whether the folder was read; if a thread ended meanwhile, it is read again at the next check. */
+async function refresh({ name, model }: Watched, log: FastifyBaseLogger): Promise<boolean> {
   try {
     const { loaded, removed, refused } = await model.refreshAdapters();
     for (const adapter of loaded) log.info({ model: name, adapter }, "adapter loaded");
@@ -53,7 +53,9 @@ async function refresh({ name, model }: Watched, log: FastifyBaseLogger): Promis
     }
   } catch (error) {
     log.error({ model: name, reason: messageOf(error) }, "model folder could not be read");
+    return !(error instanceof EpalmError && error.code === "unavailable");
   }
+  return true;
 }
 
 /** Changes whenever the manifest or a file in `adapters/` changes. */

@@ -93,7 +93,7 @@ describe("Kubernetes manifests", () => {
 
   it("scale on a metric that the service exports", () => {
     const patch = read(join(FOLDER, "queue-scaling", "queue-metric.yaml"));
-    const { registry } = new Metrics(Object(undefined), Object(undefined));
+    const { registry } = new Metrics(Object(undefined), Object(undefined), Object(undefined));
     const names = registry.getMetricsAsArray().map(({ name }) => name);
     assert.ok(names.includes(patch.spec.metrics[0].pods.metric.name));
   });

@@ -7,7 +7,7 @@ import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { readFedMaeConfig } from "../../src/fedmae/config.js";
-import { type PretrainPlan, pretrain } from "../../src/fedmae/pretrain.js";
+import { type PretrainPlan, pretrain, type RoundRetry } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
 import {
@@ -237,10 +237,10 @@ describe("a client that fails", () => {
   });
 
   it("is stopped at its time limit; a round without updates ends the run and is logged", async () => {
-    const slow = config("slow", { mode: "repeat", clientMinutes: 1e-5, localEpochs: 10_000 });
+    const slow = config("slow", { mode: "repeat", clientMinutes: 1e-5, localEpochs: 10_000, roundAttempts: 1 });
     await assert.rejects(pretrain(slow), {
       code: "internal",
-      message: /round 1: no client returned an update: across: took more/,
+      message: /round 1: no client returned an update in 1 attempt: across: took more/,
     });
     const [round] = readJsonLines<RoundReport>(at("slow", "rounds.jsonl"));
     assert.deepEqual(
@@ -250,6 +250,68 @@ describe("a client that fails", () => {
         ["left out", "down"],
       ],
     );
+  });
+});
+
+/** Ends all clients as they start, until the returned function is called. */
+function killClients(): () => void {
+  const earlier = new Set(childrenOf(process.pid));
+  const timer = setInterval(() => {
+    for (const pid of childrenOf(process.pid)) {
+      if (!earlier.has(pid) && isAlive(pid)) process.kill(pid, "SIGKILL");
+    }
+  }, 20);
+  return () => clearInterval(timer);
+}
+
+describe("a round whose clients all die", () => {
+  const settings = { mode: "repeat" as const, rounds: 2, localEpochs: 1, concurrency: 2 };
+
+  it("is repeated, and gives the same encoder as a run whose clients did not die", async () => {
+    await pretrain(config("undisturbed", settings));
+    const retries: RoundRetry[] = [];
+    const revive = killClients();
+    const { rounds } = await pretrain(config("revived", { ...settings, retrySeconds: 0.5 }), {
+      onRetry(retry) {
+        retries.push(retry);
+        if (retry.attempts === 2) revive();
+      },
+    });
+    assert.deepEqual(
+      retries.map(({ round, attempts, seconds }) => [round, attempts, seconds]),
+      [
+        [1, 1, 0.5],
+        [1, 2, 1],
+      ],
+    );
+    assert.equal(retries[0]?.reason, "across: its process ended with SIGKILL");
+    assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("undisturbed", "rounds.jsonl")).map(lossOf));
+    assert.deepEqual(encoderBytes("revived"), encoderBytes("undisturbed"));
+  });
+
+  it("stops the run after some attempts with the reason and what to do; the run can be resumed", async () => {
+    const revive = killClients();
+    const dying = config("dying", { ...settings, roundAttempts: 2, retrySeconds: 0 });
+    const message =
+      "round 1: no client returned an update in 2 attempts: across: its process ended with SIGKILL; rounds.jsonl lists " +
+      "all reasons. Remove the cause and start the same run again, which resumes with round 1";
+    await assert.rejects(pretrain(dying), { code: "internal", message });
+    revive();
+    assert.equal(readJsonLines(at("dying", "rounds.jsonl")).length, 1);
+    // Other limits do not make it another run.
+    await pretrain(config("dying", { ...settings, roundAttempts: 5, retrySeconds: 1 }));
+    assert.deepEqual(encoderBytes("dying"), encoderBytes("undisturbed"));
+  });
+
+  it("stops waiting when the run is cancelled", async () => {
+    const revive = killClients();
+    const abort = new AbortController();
+    const waiting = pretrain(config("waiting", { ...settings, retrySeconds: 600 }), {
+      signal: abort.signal,
+      onRetry: () => setTimeout(() => abort.abort(), 50),
+    });
+    await assert.rejects(waiting, { code: "aborted", message: /start it again to resume/ });
+    revive();
   });
 });
 

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Thread } from "../../src/runtime/thread.js";
+import { Thread, type ThreadOptions } from "../../src/runtime/thread.js";
 
 const methods = new URL("./thread-methods.js", import.meta.url);
 
@@ -12,8 +12,8 @@ const HANG_MILLISECONDS = 10_000;
 
 describe("thread", () => {
   const threads: Thread[] = [];
-  const open = () => {
-    const thread = new Thread(methods);
+  const open = (options?: ThreadOptions) => {
+    const thread = new Thread(methods, options);
     threads.push(thread);
     return thread;
   };
@@ -108,6 +108,56 @@ describe("thread", () => {
       await thread.close();
     });
   }
+
+  it("is replaced when it ends: pending calls are rejected, and later calls wait for the restored state", async () => {
+    const restored: unknown[] = [];
+    const thread = open({
+      restore: async (call) => restored.push(await call("echo", "state")),
+      limits: { replacements: 2, milliseconds: 60_000, delayMilliseconds: 20 },
+    });
+    const events: string[] = [];
+    for (const event of ["ended", "replaced", "failed"] as const) thread.on(event, () => events.push(event));
+    for (const count of [1, 2]) {
+      const pending = [thread.call("untilAborted", undefined), thread.call("die", undefined)];
+      for (const call of pending) await assert.rejects(call, { code: "unavailable", message: /ended.*try again/ });
+      assert.equal(thread.state, "replacing");
+      const cancelled = thread.call("echo", 1, { signal: AbortSignal.timeout(1) });
+      await assert.rejects(cancelled, { code: "aborted" });
+      assert.equal(await thread.call("echo", count), count);
+      assert.deepEqual([thread.state, thread.replacements, restored.length], ["running", count, count]);
+    }
+    const last = [thread.call("die", undefined), thread.call("die", undefined)];
+    for (const call of last) await assert.rejects(call, { code: "unavailable" });
+    await assert.rejects(thread.call("echo", 1), { code: "internal", message: /code 3, after 2 replacements/ });
+    assert.equal(thread.state, "failed");
+    assert.deepEqual(events, ["ended", "replaced", "ended", "replaced", "ended", "failed"]);
+  });
+
+  it("is replaced again if its state cannot be restored, a limited number of times", async () => {
+    const limits = { replacements: 3, milliseconds: 60_000, delayMilliseconds: 1 };
+    const healing = open({ limits, restore: (call) => call(healing.replacements < 3 ? "die" : "echo", 1) });
+    const hopeless = open({ limits, restore: (call) => call("refuse", 1) });
+    for (const thread of [healing, hopeless]) await assert.rejects(thread.call("die", 1), { code: "unavailable" });
+    assert.equal(await healing.call("echo", 2), 2);
+    assert.equal(healing.replacements, 3);
+    const message = "worker thread 41 tokens are more than 40, after 3 replacements within 60 s";
+    await assert.rejects(hopeless.call("echo", 2), { code: "internal", message });
+  });
+
+  it("can be closed while it is being replaced", async () => {
+    const delayed = open({ restore: async () => undefined });
+    const restoring = open({
+      restore: (call) => call("untilAborted", undefined),
+      limits: { replacements: 1, milliseconds: 1000, delayMilliseconds: 0 },
+    });
+    for (const thread of [delayed, restoring]) {
+      await assert.rejects(thread.call("die", 1), { code: "unavailable" });
+      const waiting = assert.rejects(thread.call("echo", 1), { code: "internal", message: /was closed/ });
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      await Promise.all([thread.close(), waiting]);
+      assert.equal(thread.state, "closed");
+    }
+  });
 
   it("rejects all calls when its module cannot be loaded", async () => {
     const thread = new Thread(new URL("./nowhere.js", import.meta.url));

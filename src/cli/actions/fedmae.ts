@@ -37,6 +37,10 @@ export async function pretrainCommand(path: string, { json }: PretrainFlags, { s
     },
     onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
     onUnmeasured: (reason) => note(`the cost of a client was not measured: ${reason}`),
+    onRetry({ round, attempts, seconds, reason }) {
+      const times = attempts === 1 ? "once" : `${attempts} times`;
+      note(`round ${round}: no client returned an update (${reason}); it ran ${times} and runs again in ${seconds} s`);
+    },
     onRound({ round, clients }) {
       const answered = clients.flatMap((client) => (client.kind === "answered" ? [client] : []));
       for (const client of clients) {

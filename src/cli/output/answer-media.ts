@@ -12,7 +12,7 @@ import { checkModality } from "../options/modality-option.js";
 import { readStandardInput, STANDARD_INPUT } from "../standard-input.js";
 import { AnswerFile, type AnswerLine } from "./answer-file.js";
 import { BatchProgress } from "./batch-progress.js";
-import { formatCount, note, print } from "./output.js";
+import { formatCount, note, print, printPart } from "./output.js";
 
 /** The answer of a model about one medium. */
 export interface Reply {
@@ -134,13 +134,13 @@ function inputReader({ signal }: CliContext) {
 
 /** The start of each line if there are several requests; it includes the question if there are different ones. */
 function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
-  return hasOwnQuestion ? `${file}\t${oneLine(question ?? "")}\t` : `${file}\t`;
+  return hasOwnQuestion ? `${oneLine(file)}\t${oneLine(question ?? "")}\t` : `${oneLine(file)}\t`;
 }
 
 async function streamReply(input: MediumInput, item: MediaQuestion, prefix: string, askModel: AskModel): Promise<void> {
   let next = prefix;
   await askModel(input, item, (piece) => {
-    process.stdout.write(next + (prefix === "" ? piece : oneLine(piece)));
+    printPart(next + (prefix === "" ? piece : oneLine(piece)));
     next = "";
   });
   print(next);

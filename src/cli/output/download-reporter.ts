@@ -1,5 +1,5 @@
 import type { HubOptions } from "../../hub/resolve-folder.js";
-import { formatBytes } from "./output.js";
+import { escapeControls, formatBytes } from "./output.js";
 
 type OnProgress = NonNullable<HubOptions["onProgress"]>;
 
@@ -13,7 +13,7 @@ function linePerFile(subject: string): OnProgress {
   return ({ file, totalBytes }) => {
     if (file === last) return;
     last = file;
-    process.stderr.write(`downloading ${subject}: ${file}, ${formatBytes(totalBytes)}\n`);
+    process.stderr.write(escapeControls(`downloading ${subject}: ${file}, ${formatBytes(totalBytes)}\n`));
   };
 }
 
@@ -21,7 +21,7 @@ function movingLine(subject: string): OnProgress {
   let last = "";
   return ({ file, receivedBytes, totalBytes }) => {
     const percent = Math.floor((receivedBytes / totalBytes) * 100);
-    const line = `downloading ${subject}: ${file}, ${percent} % of ${formatBytes(totalBytes)}`;
+    const line = escapeControls(`downloading ${subject}: ${file}, ${percent} % of ${formatBytes(totalBytes)}`);
     // Called for each of thousands of chunks; only changes are written.
     if (line !== last) process.stderr.write(`\r\x1b[K${line}${percent === 100 ? "\n" : ""}`);
     last = line;

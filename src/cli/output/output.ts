@@ -1,11 +1,39 @@
+/**
+ * Characters by which a string can control a terminal or show something other than what it contains: all control
+ * characters except line feed and tab, separators of lines, and those that change the direction of text.
+ */
+const CONTROLS = /(?![\n\t])[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Writes control characters as `\u001b`. Everything that the program prints passes through this function, because
+ * names in checkpoints, configs and folders come from others. In JSON, the result is the same value.
+ */
+export function escapeControls(text: string): string {
+  return text.replace(CONTROLS, escaped);
+}
+
+/** The same, and also for line breaks and tabs: for a string that must remain a part of one line. */
+function escapeLine(text: string): string {
+  return escapeControls(text).replace(/[\n\t]/g, escaped);
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
 /** Writes a line of results to standard output. */
 export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
+  printPart(`${line}\n`);
+}
+
+/** Writes part of a line of results to standard output. */
+export function printPart(text: string): void {
+  process.stdout.write(escapeControls(text));
 }
 
 /** Writes a line about the progress to standard error. */
 export function note(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${escapeControls(line)}\n`);
 }
 
 /** Calls `close` when the reader of the output closes the pipe (`epalm … | head`), which is not an error. */
@@ -20,16 +48,18 @@ export function onClosedPipe(close: () => void): void {
 
 /** Formats rows as lines with aligned columns. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const columns = Math.max(0, ...rows.map((row) => row.length));
-  const widths = Array.from({ length: columns }, (_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
+  const cells = rows.map((row) => row.map(escapeLine));
+  // Not with spread arguments: a checkpoint has more tensors than a call may have arguments.
+  const widths: number[] = [];
+  for (const row of cells) {
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
+  }
   const line = (row: readonly string[]) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join("  ")
       .trimEnd();
-  return rows.map(line).join("\n");
+  return cells.map(line).join("\n");
 }
 
 /** Formats a count as `1,234,567`. */

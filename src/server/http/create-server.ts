@@ -13,6 +13,7 @@ import { BodyReader } from "../requests/body-reader.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
 import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
+import { ServiceThreads } from "../threads.js";
 import { askRoutes } from "./ask-routes.js";
 import { chatRoutes } from "./chat-routes.js";
 import { answerClientError, answerServerErrors } from "./client-error.js";
@@ -37,6 +38,7 @@ export interface ServerOptions {
 /** A server that is not listening yet. */
 export interface Server {
   readonly app: FastifyInstance;
+  readonly threads: ServiceThreads;
   /** Starts to listen on the host and port of the config. Resolves to the address. */
   listen(): Promise<string>;
   /**
@@ -61,9 +63,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const app = bareServer(options);
   const admission = new Admission(config.queue);
   const inFlight = new InFlightRequests(admission);
-  const metrics = new Metrics(admission, models);
   const bodies = new BodyReader();
-  const service: Service = { config, models, admission, inFlight, bodies, metrics };
+  const threads = new ServiceThreads(bodies, models);
+  const metrics = new Metrics(admission, models, threads);
+  const service: Service = { config, models, admission, inFlight, bodies, metrics, threads };
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   takeForms(app);
@@ -99,6 +102,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   });
   return {
     app,
+    threads,
     listen: () => app.listen({ host: config.host, port: config.port }),
     close: async () => {
       await closeGently(app, admission, inFlight, config.graceSeconds);

@@ -10,8 +10,8 @@ const methods = ["GET", "POST"] as const;
 export function errorAnswers(app: FastifyInstance, admission: Admission): void {
   app.setErrorHandler((error, request, reply) => {
     const known = isDisconnected(request) ? disconnected() : asEpalmError(error);
-    // Errors of clients are only of interest for debugging.
-    if (known.status >= 500 && known.code !== "overloaded") request.log.error({ err: error }, "failed");
+    // Errors of clients are only of interest for debugging, and the end of a thread is logged once.
+    if (known.status >= 500 && known.status !== 503) request.log.error({ err: error }, "failed");
     else request.log.debug({ code: known.code, field: knownField(known) }, "rejected");
     return sendProblem(request, reply, known, admission);
   });
@@ -58,7 +58,7 @@ function sendProblem(
   error: EpalmError,
   admission?: Admission,
 ): FastifyReply {
-  if (error.code === "overloaded" && admission) reply.header("retry-after", admission.retrySeconds);
+  if (error.status === 503 && admission) reply.header("retry-after", admission.retrySeconds);
   const problem = problemOf(error, request.id);
   const body = request.url.startsWith("/v1/") ? openAiProblem(problem) : problem;
   return reply.status(error.status).type(PROBLEM_TYPE).send(body);

@@ -19,7 +19,8 @@ export interface RunOptions {
  * Runs the service until the signal fires. It listens while the models are still being loaded, so that an orchestrator
  * can distinguish a slow start from a dead process. Invalid model folders are reported before that.
  *
- * @throws the errors of loading a model, and of listening, such as a port that is in use
+ * @throws the errors of loading a model, and of listening, such as a port that is in use; internal if a worker thread
+ *   ended and could not be replaced
  */
 export async function runServer({ config, version, signal, onReady }: RunOptions): Promise<void> {
   for (const folder of Object.values(config.models)) await openModelFolder(folder, { checksums: false });
@@ -39,9 +40,10 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
     const stopWatching =
       config.watchSeconds > 0 ? watchAdapters(watched, config.watchSeconds, log) : async () => undefined;
     onReady(address);
-    await fired(signal);
+    const failure = await Promise.race([fired(signal), server.threads.watch(log)]);
     log.info("stopping: rejecting new requests, finishing running requests");
     await stopWatching();
+    if (failure) throw failure;
   } finally {
     await server.close();
     await models.close();

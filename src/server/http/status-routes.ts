@@ -5,7 +5,7 @@ import type { Service } from "../service.js";
 /** `GET /healthz`, `/readyz` and `/metrics`, for operation and monitoring. @param guards hooks of `/metrics` */
 export function statusRoutes(
   app: FastifyInstance,
-  { admission, metrics, models }: Service,
+  { admission, metrics, models, threads }: Service,
   guards: onRequestAsyncHookHandler[],
 ): void {
   app.get("/healthz", { logLevel: "warn" }, () => ({ status: "alive" }));
@@ -13,6 +13,8 @@ export function statusRoutes(
     const { loaded } = models;
     if (admission.isFull)
       throw new EpalmError("overloaded", "no requests are accepted: the queue is full, or the service is stopping");
+    const { unready } = threads;
+    if (unready.length > 0) throw new EpalmError("unavailable", `being replaced: the thread ${unready.join(", ")}`);
     return { status: "ready", models: Array.from(loaded.keys()) };
   });
   app.get("/metrics", { logLevel: "warn", onRequest: guards }, async (_request, reply) => {

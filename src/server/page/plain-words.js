@@ -29,6 +29,7 @@ const sentences = new Map([
   ["invalid_media", () => "This file is damaged and cannot be read."],
   ["rate_limited", () => "Too many requests in a short time. Please wait a little."],
   ["overloaded", () => "The service is busy. Please try again in a moment."],
+  ["unavailable", () => "A part of the service is being restarted. Please try again in a moment."],
   ["deadline_exceeded", () => "The answer took too long and was cancelled."],
 ]);
 

@@ -1,5 +1,5 @@
 import { EpalmError } from "../../core/errors.js";
-import { Thread } from "../../runtime/thread.js";
+import { Thread, type ThreadHealth } from "../../runtime/thread.js";
 import { FieldError } from "../http/problem.js";
 import { type BodyOutcome, type JsonBodies, readJsonBody } from "./json-body.js";
 
@@ -15,7 +15,14 @@ const BYTES_AT_ONCE = 64 * 1024;
 
 /** Parses JSON bodies. Large ones are parsed in a thread, because their base64 would block the event loop. */
 export class BodyReader {
-  readonly #thread = new Thread(new URL("./body-reader.worker.js", import.meta.url));
+  readonly #thread = new Thread(new URL("./body-reader.worker.js", import.meta.url), {
+    name: "bodies",
+    restore: async () => undefined,
+  });
+
+  get health(): ThreadHealth {
+    return this.#thread;
+  }
 
   /**
    * See `readJsonBody`.

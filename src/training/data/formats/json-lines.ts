@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../../../core/errors.js";
 import { modalities } from "../../../core/modality.js";
+import { scanJson } from "../../../core/scan-json.js";
 import { allIssues, safeParse } from "../../../core/schema.js";
 import { badExample, type Finding } from "../example.js";
 import { answerField, MAX_TEXTS, pathField, questionField, textField } from "../fields.js";
@@ -50,6 +51,7 @@ export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
 function parseLine(text: string, where: string, folder: string): Finding {
   let json: unknown;
   try {
+    scanJson(text, {});
     json = JSON.parse(text);
   } catch (error) {
     return badExample(where, `is not JSON: ${messageOf(error)}`);
