@@ -12,6 +12,7 @@ import { Metrics } from "../metrics.js";
 import type { Models } from "../models.js";
 import { Admission } from "../queue/admission.js";
 import { InFlightRequests } from "../queue/in-flight.js";
+import { limitConnections } from "../queue/limit-connections.js";
 import { BodyReader } from "../requests/body-reader.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
 import type { Service } from "../service.js";
@@ -59,13 +60,14 @@ const HEADER_SECONDS = 10;
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { config, models } = options;
   const app = bareServer(options);
-  const admission = new Admission(config.queue);
-  const inFlight = new InFlightRequests(admission);
+  const admission = new Admission(config.queue, config.limits.bodyBytes);
+  const inFlight = new InFlightRequests(admission, config.limits);
   const metrics = new Metrics(admission, models);
   const bodies = new BodyReader();
   const service: Service = { config, models, admission, inFlight, bodies, metrics };
   const keys = new Keys(config.keys);
 
+  limitConnections(app.server, config.queue.connections);
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   app.decorateRequest("keyName", undefined);

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from "fastify";
+import { untilAborted } from "../../core/abort.js";
 import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
@@ -15,7 +16,8 @@ export async function readRequest<Kind extends keyof AskBodies>(
 ): Promise<AskBodies[Kind]> {
   const { mediaBytes } = config.limits;
   if (!request.isMultipart()) return bodies.read(kind, request.body, mediaBytes);
-  const { fields, medium } = await readMultipart(request, inFlightOf(request), mediaBytes);
+  const inFlight = inFlightOf(request);
+  const { fields, medium } = await untilAborted(readMultipart(request, inFlight, mediaBytes), inFlight.signal);
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
     vqa: readVqa,
