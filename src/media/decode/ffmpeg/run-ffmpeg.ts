@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { constants, setPriority } from "node:os";
 import type { Readable } from "node:stream";
 import { abortError, throwIfAborted } from "../../../core/abort.js";
 import { atExit } from "../../../core/at-exit.js";
@@ -94,6 +95,7 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
     env: {},
     windowsHide: true,
   });
+  lowerPriority(child.pid);
   const watch = new Watch(child, file, limits, signal);
   const complaint = firstLine(child.stderr, file.path).catch(() => undefined);
   try {
@@ -110,6 +112,16 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
     throw watch.reason ?? error;
   } finally {
     watch.close();
+  }
+}
+
+/** Decoding must not take processor time from the models, the event loop and requests without audio or video. */
+function lowerPriority(processId: number | undefined): void {
+  if (processId === undefined) return;
+  try {
+    setPriority(processId, constants.priority.PRIORITY_LOW);
+  } catch {
+    // The process has already ended, or the system does not permit it.
   }
 }
 
