@@ -88,7 +88,7 @@ async function measureServer(
 }
 
 /** Waits for the address that the service prints on standard error when its models are loaded. */
-export async function listening(server: ChildProcess): Promise<string> {
+async function listening(server: ChildProcess): Promise<string> {
   for await (const chunk of server.stderr ?? []) {
     const [address] = /http:\/\/[\d.:]+/.exec(String(chunk)) ?? [];
     if (address !== undefined) return address;

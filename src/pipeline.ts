@@ -319,8 +319,16 @@ export class Model {
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: _adapter, modality: _modality, textOnly: _blind, signal, onText, client, priority, ...rest } =
-      options;
+    const {
+      adapter: _adapter,
+      modality: _modality,
+      textOnly: _blind,
+      signal,
+      onText,
+      client,
+      priority,
+      ...rest
+    } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
     const { conditioning, ...source } = await this.#condition(task, medium, options);

@@ -74,7 +74,11 @@ async function disturbances(samples: { readonly audio: string; readonly video: s
   const [audio, video] = [readFileSync(samples.audio), readFileSync(samples.video)];
   return [
     { name: "4 × 16 questions × 16 beams × 60 tokens", connections: 4, request: searches },
-    { name: "16 × 16 questions × 60 tokens", connections: 16, request: vqa({ beams: 1, max_tokens: 60, min_tokens: 60 }) },
+    {
+      name: "16 × 16 questions × 60 tokens",
+      connections: 16,
+      request: vqa({ beams: 1, max_tokens: 60, min_tokens: 60 }),
+    },
     { name: "8 × 16 questions × 40 candidates", connections: 8, request: vqa({ candidates }) },
     {
       name: "a mix of these and long samples",
@@ -145,6 +149,7 @@ async function measure(service: SoakService) {
     await send(service, tally, { path: "/caption", init: captionForm(image), role: "bystander" });
     await pause(BETWEEN);
   }
-  if (tally.latencies.length < REQUESTS) tally.fault(`bystander: ${REQUESTS - tally.latencies.length} were not answered`);
+  if (tally.latencies.length < REQUESTS)
+    tally.fault(`bystander: ${REQUESTS - tally.latencies.length} were not answered`);
   return { p50: quantile(tally.latencies, 0.5), p99: quantile(tally.latencies, 0.99), faults: tally.faults };
 }

@@ -34,7 +34,11 @@ export interface Sent {
 }
 
 /** Sends a request, reads the whole response and counts it. Returns the status; undefined if the connection failed. */
-export async function send(service: SoakService, tally: Tally, { path, init = {}, role }: Sent): Promise<number | undefined> {
+export async function send(
+  service: SoakService,
+  tally: Tally,
+  { path, init = {}, role }: Sent,
+): Promise<number | undefined> {
   const headers = new Headers(init.headers);
   if (role) headers.set("authorization", `Bearer ${keys[role]}`);
   const started = performance.now();

@@ -26,7 +26,8 @@ export async function kills(
     const ignored = new Tally();
     const clients = Array.from({ length: CLIENTS }, async () => {
       while (!end.signal.aborted) {
-        if ((await send(service, ignored, { path: "/caption", init: captionForm(image), role: "other" })) !== 200) await pause(50);
+        if ((await send(service, ignored, { path: "/caption", init: captionForm(image), role: "other" })) !== 200)
+          await pause(50);
       }
     });
     await pause(LOADED);

@@ -63,7 +63,9 @@ export async function loads(
 async function answerAll(service: SoakService, tally: Tally, images: Uint8Array[], count: number): Promise<void> {
   const client = async () => {
     for (let image = images.pop(); image; image = images.pop()) {
-      while ((await send(service, tally, { path: "/caption", init: captionForm(image, fields), role: "other" })) === 503)
+      while (
+        (await send(service, tally, { path: "/caption", init: captionForm(image, fields), role: "other" })) === 503
+      )
         await pause(RETRY);
     }
   };

@@ -24,16 +24,31 @@ const kinds: readonly (readonly [number, Kind])[] = [
   [20, (image) => ({ path: "/caption", init: captionForm(image, { beams: "1", max_tokens: "5" }) })],
   [10, (image) => ({ path: "/vqa", init: json({ image: base64(image), question: "what is it?", ...short }) })],
   [5, (image) => ({ path: "/vqa", init: json({ image: base64(image), question: ["what?", "where?"], ...short }) })],
-  [5, (image) => ({ path: "/vqa", init: json({ image: base64(image), question: "what?", candidates: ["cat", "dog"] }) })],
+  [
+    5,
+    (image) => ({ path: "/vqa", init: json({ image: base64(image), question: "what?", candidates: ["cat", "dog"] }) }),
+  ],
   [5, (image) => ({ path: "/caption", init: json({ image: base64(image), stream: true, ...short }) })],
   [10, () => "dropped stream"],
-  [10, (image, random) => ({ path: "/caption", init: { ...captionForm(image), signal: AbortSignal.timeout(1 + 30 * random()) } })],
+  [
+    10,
+    (image, random) => ({
+      path: "/caption",
+      init: { ...captionForm(image), signal: AbortSignal.timeout(1 + 30 * random()) },
+    }),
+  ],
   [5, (image) => ({ path: "/caption", init: json({ image: base64(image), no_such_field: 1 }) })],
   [2, (image) => ({ path: "/caption", init: json({ image: base64(image), ["k".repeat(100_000)]: 1 }) })],
   [5, () => ({ path: "/caption", init: { ...json({}), body: '{"image": ' } })],
   [5, (image) => ({ path: "/caption", init: captionForm(image.subarray(0, image.length / 2)) })],
   [5, () => ({ path: "/caption", init: captionForm(new Uint8Array(2000)) })],
-  [5, (image) => ({ path: "/vqa", init: json({ image: base64(image), question: Array(16).fill("?"), beams: 16, max_tokens: 999 }) })],
+  [
+    5,
+    (image) => ({
+      path: "/vqa",
+      init: json({ image: base64(image), question: Array(16).fill("?"), beams: 16, max_tokens: 999 }),
+    }),
+  ],
   [3, () => ({ path: `/no-such-path?${"q".repeat(1000)}` })],
   [3, () => ({ path: "/caption", init: { method: "DELETE" } })],
   [2, () => ({ path: "/metrics" })],
@@ -114,7 +129,10 @@ function megabytes(bytes: number): string {
 function tableOf(requests: number, tally: Tally, memory: readonly number[]): Table {
   const statuses = Array.from(tally.statuses).sort(([a], [b]) => a.localeCompare(b));
   const rows = [
-    ...statuses.map(([status, count]) => ({ what: /^\d/.test(status) ? `status ${status}` : status, value: `${count}` })),
+    ...statuses.map(([status, count]) => ({
+      what: /^\d/.test(status) ? `status ${status}` : status,
+      value: `${count}`,
+    })),
     { what: "longest error", value: `${tally.longestError} bytes` },
     { what: "memory at the start", value: `${megabytes(memory[0] ?? 0)} MB` },
     { what: "highest memory", value: `${megabytes(Math.max(...memory))} MB` },

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { EpalmError } from "../../src/core/errors.js";
 import type { ServerSettings } from "../../src/server/config.js";
-import { listening } from "../serve.js";
 
 /** Keys by the role of the client that uses them. */
 export const keys = {
@@ -32,8 +32,7 @@ export class SoakService {
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.#process = started;
-    this.address = await listening(started);
-    started.stderr?.resume();
+    this.address = await addressOf(started);
   }
 
   /** Sends the signal and waits for the end. Returns the exit code, or the signal that ended the process. */
@@ -55,6 +54,18 @@ export class SoakService {
   residentBytes(): number {
     return residentBytesOf(this.#process?.pid ?? 0);
   }
+}
+
+/** The address that the service prints on standard error, which is read until the end so that it stays open. */
+function addressOf(started: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    started.stderr?.on("data", (chunk: Buffer) => {
+      const [address] = /http:\/\/[\d.:]+/.exec(String(chunk)) ?? [];
+      if (address === undefined) process.stderr.write(chunk);
+      else resolve(address);
+    });
+    started.once("exit", () => reject(new EpalmError("internal", "the service exited before it was listening")));
+  });
 }
 
 function residentBytesOf(root: number): number {

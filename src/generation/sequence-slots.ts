@@ -84,10 +84,7 @@ export class SequenceSlots<Request extends SlotRequest> {
   }
 
   #held({ name }: Flow): number {
-    return this.#holders.reduce(
-      (sum, { flow, request }) => sum + (flow.name === name ? request.maxSequences : 0),
-      0,
-    );
+    return this.#holders.reduce((sum, { flow, request }) => sum + (flow.name === name ? request.maxSequences : 0), 0);
   }
 
   #used(pool: "shared" | "reserved"): number {

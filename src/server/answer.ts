@@ -55,7 +55,8 @@ function askOne(
     ...(request.rank_by ? { normalisation: request.rank_by } : {}),
     adapter: request.adapter,
     client,
-    signal,
+    // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
+    signal: AbortSignal.any([signal]),
   });
 }
 
@@ -64,7 +65,6 @@ function askOptions({ signal, onText, client }: AnswerContext, request: CaptionR
     ...generationOptions(request),
     adapter: request.adapter,
     client,
-    // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
     signal: AbortSignal.any([signal]),
     onText: onText && ((piece) => onText(index, piece)),
   };

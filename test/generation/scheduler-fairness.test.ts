@@ -170,7 +170,12 @@ function randomRun(seed: number, steps: number, limits: SchedulerLimits): number
   for (let at = 0; at < steps; at++) {
     const one = all[Math.floor(random() * all.length)];
     if (one && one.requests.size < 3) {
-      const request = new CountedRequest(one.client, some(random() < 0.2 ? limits.maxSequences : 3), some(20), some(12));
+      const request = new CountedRequest(
+        one.client,
+        some(random() < 0.2 ? limits.maxSequences : 3),
+        some(20),
+        some(12),
+      );
       one.requests.set(request, at);
       scheduler.add(request);
     }

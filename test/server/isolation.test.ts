@@ -137,10 +137,11 @@ describe("open connections", () => {
     assert.equal((await askFrom("127.0.0.2", url)).status, 200);
     open[0]?.destroy();
     await until(
-      () => fetch(`${url}/healthz`).then(
-        () => true,
-        () => false,
-      ),
+      () =>
+        fetch(`${url}/healthz`).then(
+          () => true,
+          () => false,
+        ),
       "a closed connection makes room",
     );
   });
@@ -154,11 +155,16 @@ describe("the cost of a request", () => {
     const ask = (fields: object) => postJson(`${running.url}/vqa`, { image: image(), question: questions, ...fields });
     const { code, field, detail } = await problemIn(await ask({ beams: 16, max_tokens: 100 }), 413);
     assert.deepEqual([code, field], ["too_large", "max_tokens"]);
-    assert.match(detail, /costs 256\d\d tokens, and at most 16384 are permitted.* 16 \(beams or n\) times 100 .*questions is 16$/);
+    assert.match(
+      detail,
+      /costs 256\d\d tokens, and at most 16384 are permitted.* 16 \(beams or n\) times 100 .*questions is 16$/,
+    );
     const candidates = Array.from({ length: 100 }, () => "a rather long candidate answer that has many words in it");
     assert.match((await problemIn(await ask({ candidates }), 413)).detail, /^candidates: the request costs/);
     const chat = await postJson(`${running.url}/v1/chat/completions`, {
-      messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: `data:image/png;base64,${image()}` } }] }],
+      messages: [
+        { role: "user", content: [{ type: "image_url", image_url: { url: `data:image/png;base64,${image()}` } }] },
+      ],
       max_tokens: 1024,
       n: 16,
       temperature: 1,
@@ -175,7 +181,10 @@ describe("the cost of a request", () => {
   it("can be configured", async () => {
     const { url } = await startServer({ models: {}, logLevel: "silent", limits: { requestCost: 20 } }, running.models);
     const caption = (fields: object) => postJson(`${url}/caption`, { image: image(), ...fields });
-    assert.match((await problemIn(await caption({ beams: 1, max_tokens: 30 }), 413)).detail, /costs 30 tokens, and at most 20/);
+    assert.match(
+      (await problemIn(await caption({ beams: 1, max_tokens: 30 }), 413)).detail,
+      /costs 30 tokens, and at most 20/,
+    );
     assert.ok(textAnswer.parse(await (await caption({ beams: 1, max_tokens: 20 })).json()));
   });
 });
