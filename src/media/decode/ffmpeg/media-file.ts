@@ -26,8 +26,8 @@ const running = new Semaphore(Math.max(1, availableParallelism() - 1));
  * Runs `use` on a medium as a file, after checking that its first bytes belong to a supported container. Bytes in
  * memory are written to a private file (mode 0600, folder 0700), which is deleted when this function returns or the
  * process exits. A pipe would not suffice, because cameras write the index of an MP4 after its content and decoding
- * seeks to frames. One medium fewer than there are cores, but at least one, is processed at a time; others wait for their
- * turn, unless their signal fires.
+ * seeks to frames. One medium fewer than there are cores, but at least one, is processed at a time; others wait for
+ * their turn, unless their signal fires.
  *
  * @throws unsupported_media, aborted, and the errors of `readMedia`
  */
