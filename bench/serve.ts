@@ -97,7 +97,7 @@ async function listening(server: ChildProcess): Promise<string> {
 }
 
 /** Returns a function that makes uniform images; after `distinct` calls, it repeats the first. */
-function pictures(distinct: number): () => Promise<Uint8Array> {
+export function pictures(distinct: number): () => Promise<Uint8Array> {
   const [random = Math.random] = randomStreams(0, 1);
   const known: Uint8Array[] = [];
   return async () => {

@@ -10,6 +10,7 @@ export type { EncoderOutput, MediumInput } from "./encoding/media-encoder.js";
 export type { MediumSource } from "./encoding/read-medium.js";
 export { openCheckpoint } from "./formats/open-checkpoint.js";
 export type { GenerationOptions } from "./generation/options.js";
+export type { Priority, RequestOrigin } from "./generation/request-origin.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
 export { type HubOptions, resolveFolder } from "./hub/resolve-folder.js";
 export type { AdapterChanges } from "./model/adapter-registry.js";

@@ -15,6 +15,7 @@ import { readMedium } from "./encoding/read-medium.js";
 import type { EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/options.js";
 import type { RankingOptions } from "./generation/ranking.js";
+import type { RequestOrigin } from "./generation/request-origin.js";
 import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./generation/text-generator.js";
 import { RemoteTextGenerator } from "./generation/text-generator-thread.js";
 import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./model/adapter-registry.js";
@@ -37,7 +38,7 @@ export interface LoadOptions extends MediaEncoderOptions {
 }
 
 /** Options of a streamed caption request or question. */
-export interface StreamOptions extends GenerationOptions {
+export interface StreamOptions extends GenerationOptions, RequestOrigin {
   /** Default: the first adapter of the folder that was trained for the task and the modality. */
   readonly adapter?: string | undefined;
   /** The modality as which the medium is interpreted. Default: that of the named adapter, otherwise detected. */
@@ -58,7 +59,7 @@ export interface AskOptions extends StreamOptions {
 }
 
 /** Options of `Model.rank`. */
-export interface RankOptions extends RankingOptions {
+export interface RankOptions extends RankingOptions, RequestOrigin {
   readonly adapter?: string | undefined;
   readonly modality?: Modality | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -281,13 +282,14 @@ export class Model {
     candidates: readonly string[],
     options: RankOptions = {},
   ): Promise<Ranking> {
-    const { adapter: _adapter, modality: _modality, signal, ...ranking } = options;
+    const { adapter: _adapter, modality: _modality, signal, client, priority, ...ranking } = options;
     const request = this.#request("vqa", question);
     const { conditioning, ...source } = await this.#condition("vqa", medium, options);
     const started = performance.now();
     const result = await this.#threads.generator.rank({ ...request, conditioning }, candidates, {
       ...ranking,
       signal,
+      origin: { client, priority },
     });
     return {
       answers: result.answers,
@@ -319,7 +321,16 @@ export class Model {
     question: string | undefined,
     options: AskOptions,
   ): Promise<Answer> {
-    const { adapter: _adapter, modality: _modality, textOnly: _blind, signal, onText, ...rest } = options;
+    const {
+      adapter: _adapter,
+      modality: _modality,
+      textOnly: _blind,
+      signal,
+      onText,
+      client,
+      priority,
+      ...rest
+    } = options;
     const given: GenerationOptions = definedOnly(rest);
     const request = this.#request(task, question);
     const { conditioning, ...source } = await this.#condition(task, medium, options);
@@ -328,6 +339,7 @@ export class Model {
     const result = await this.#threads.generator.generate({ ...request, conditioning }, generation, {
       signal,
       onText: onText && ((piece) => onText(piece, 0)),
+      origin: { client, priority },
     });
     return {
       text: result.texts[0]?.text ?? "",

@@ -1,4 +1,5 @@
 import { EpalmError } from "../core/errors.js";
+import type { RequestOrigin } from "./request-origin.js";
 import { isCacheable, leadLength, type Sequence, type SequenceContext, slotIsCached } from "./sequence.js";
 import type { LogitsRequest, StepOutput } from "./step.js";
 import type { Strategy } from "./strategies/strategy.js";
@@ -13,6 +14,7 @@ export interface SequenceState extends Sequence {
 
 /** A request as the scheduler sees it: sequences that need steps, until none are left. */
 export interface GenerationRequest {
+  readonly origin: RequestOrigin;
   /** The maximum number of sequences at any time. */
   readonly maxSequences: number;
   readonly sequences: readonly SequenceState[];
@@ -53,7 +55,12 @@ export class DecodingRequest implements GenerationRequest {
   sequences: readonly SequenceState[];
   readonly #needs: LogitsRequest;
 
-  constructor(context: SequenceContext, prompt: readonly number[], strategy: Strategy) {
+  constructor(
+    context: SequenceContext,
+    prompt: readonly number[],
+    strategy: Strategy,
+    readonly origin: RequestOrigin = {},
+  ) {
     this.strategy = strategy;
     this.maxSequences = strategy.maxSequences;
     this.#needs = { kind: "next", count: strategy.candidates };
@@ -89,7 +96,12 @@ export class ScoringRequest implements GenerationRequest {
   #running: readonly number[] = [];
   readonly #waiting: number[];
 
-  constructor(context: SequenceContext, prompt: readonly number[], answers: readonly (readonly number[])[]) {
+  constructor(
+    context: SequenceContext,
+    prompt: readonly number[],
+    answers: readonly (readonly number[])[],
+    readonly origin: RequestOrigin = {},
+  ) {
     this.#answers = answers;
     this.#tokensPerStep = context.perception && !slotIsCached(context) ? 1 : Number.POSITIVE_INFINITY;
     this.#prompt = firstSequence(context, prompt, { kind: "next", count: "all" });

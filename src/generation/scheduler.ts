@@ -1,10 +1,16 @@
 import { EpalmError } from "../core/errors.js";
+import { FairQueue, type FlowCost } from "./fair-queue.js";
 import { afterStep, type GenerationRequest, type SequenceState } from "./request.js";
+import { type Flow, flowOf } from "./request-origin.js";
 import { pendingCount } from "./sequence.js";
+import { type Admission, SequenceSlots } from "./sequence-slots.js";
 import type { StepOutput, StepPlan } from "./step.js";
 
 export interface SchedulerLimits {
-  /** Maximum number of running sequences over all requests; further requests wait. */
+  /**
+   * Maximum number of running sequences over all requests; further requests wait. When it is reached, a quarter more
+   * may run for clients that have none (see `SequenceSlots`).
+   */
   readonly maxSequences: number;
   /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
@@ -12,29 +18,46 @@ export interface SchedulerLimits {
 
 export const defaultLimits: SchedulerLimits = { maxSequences: 64, maxBatchedTokens: 4096 };
 
+/**
+ * If several clients have sequences to compute, a step takes at most this share of `maxSequences` and of
+ * `maxBatchedTokens` from each, so that no client waits long for the step of another one.
+ */
+const SEQUENCES_PER_TURN = 1 / 4;
+const TOKENS_PER_TURN = 1 / 32;
+
 /** A running sequence and its output, which is kept until all sequences of the request have been computed. */
 interface Entry {
   readonly request: GenerationRequest;
+  readonly flow: Flow;
   readonly sequence: SequenceState;
-  readonly output?: StepOutput;
+  readonly output?: StepOutput | undefined;
 }
 
 /**
  * Decides which sequences are computed next. There are no separate phases: each sequence computes its tokens that are
- * not cached yet. Requests join and leave between any two steps. Synchronous, and independent of devices and clocks.
+ * not cached yet. Requests join and leave between any two steps. Slots and steps are divided among clients; the
+ * requests of a single client are computed together, in the order in which they arrive. Synchronous, and independent
+ * of devices and clocks.
  */
 export class Scheduler {
   readonly #limits: SchedulerLimits;
-  readonly #waiting: GenerationRequest[] = [];
+  readonly #slots: SequenceSlots<GenerationRequest>;
+  #steps = new FairQueue();
+  #waiting: GenerationRequest[] = [];
+  /** Sequences of requests that were paused; they lose their place in the cache. */
+  readonly #paused = new Map<GenerationRequest, readonly Entry[]>();
   #running: GenerationRequest[] = [];
-  /** All running sequences, request by request. */
+  /** All running sequences, request by request; those of a client are next to each other. */
   #entries: Entry[] = [];
   /** Which entries the planned step computes; undefined between a commit and the next plan. */
   #active: readonly boolean[] | undefined;
   #longWasLast = false;
+  /** Whether requests came or left since the last admission. */
+  #mayAdmit = false;
 
   constructor(limits: SchedulerLimits = defaultLimits) {
     this.#limits = limits;
+    this.#slots = new SequenceSlots(limits.maxSequences);
   }
 
   /** Number of requests that are waiting for capacity. */
@@ -54,36 +77,34 @@ export class Scheduler {
         `request: expected at most ${this.#limits.maxSequences} sequences at once, got ${request.maxSequences}`,
       );
     }
+    if (this.idle) this.#steps = new FairQueue();
     this.#waiting.push(request);
+    this.#mayAdmit = true;
   }
 
   /** Removes a request in any state. Must not be called between a plan and its commit. */
   remove(request: GenerationRequest): void {
     const at = this.#waiting.indexOf(request);
     if (at >= 0) this.#waiting.splice(at, 1);
-    this.#running = this.#running.filter((other) => other !== request);
-    this.#entries = this.#entries.filter((entry) => entry.request !== request);
+    this.#paused.delete(request);
+    this.#stop(request);
   }
 
   /** Plans the next step; undefined if there is nothing to do. Each plan must be committed before the next one. */
   plan(): StepPlan | undefined {
-    this.#admit();
+    if (this.#mayAdmit) this.#admit();
     if (this.#entries.length === 0) return undefined;
-    const pending = this.#entries.map(({ sequence, output }) =>
-      sequence.needs && !output ? pendingCount(sequence) : 0,
-    );
-    const choice = chooseSequences(pending, this.#longWasLast, this.#limits.maxBatchedTokens);
-    this.#longWasLast = choice.long;
-    this.#active = choice.active;
-    const first = choice.active.indexOf(true);
-    const end = choice.active.lastIndexOf(true) + 1;
+    const active = this.#chooseActive();
+    this.#active = active;
+    const first = active.indexOf(true);
+    const end = active.lastIndexOf(true) + 1;
     return {
       sources: this.#entries.map(({ sequence }) => sequence.cacheIndex),
       cachedLengths: this.#entries.map(({ sequence }) => sequence.cached),
       first,
       scheduled: this.#entries.slice(first, end).map(({ sequence }, index) => ({
         sequence,
-        active: choice.active[first + index] ?? false,
+        active: active[first + index] ?? false,
         needs: sequence.needs ?? { kind: "next", count: 1 },
       })),
     };
@@ -99,9 +120,11 @@ export class Scheduler {
       if (!output) return { ...entry, sequence: { ...entry.sequence, cacheIndex: index } };
       return { ...entry, sequence: afterStep(entry.sequence, index), output };
     });
-    const ready = this.#running.filter((request) =>
-      this.#entries.every((entry) => entry.request !== request || entry.output || !entry.sequence.needs),
-    );
+    const unfinished = new Set<GenerationRequest>();
+    for (const { request, output, sequence } of this.#entries) {
+      if (!output && sequence.needs) unfinished.add(request);
+    }
+    const ready = this.#running.filter((request) => !unfinished.has(request));
     for (const request of ready) this.#advance(request);
     return ready;
   }
@@ -113,23 +136,129 @@ export class Scheduler {
       own.map(({ sequence }) => sequence),
       outputs,
     );
-    const sequences = request.sequences.map((sequence): Entry => ({ request, sequence }));
+    const flow = flowOf(request.origin);
+    const sequences = request.sequences.map((sequence): Entry => ({ request, flow, sequence }));
     const at = this.#entries.findIndex((entry) => entry.request === request);
     this.#entries = this.#entries.toSpliced(at, own.length, ...sequences);
-    if (sequences.length === 0) this.#running = this.#running.filter((other) => other !== request);
+    if (sequences.length === 0) this.#stop(request);
   }
 
-  /** First come, first served. A request reserves its maximum number of sequences, so that it never gets stuck. */
-  #admit(): void {
-    let room = this.#limits.maxSequences - this.#running.reduce((sum, request) => sum + request.maxSequences, 0);
-    for (let request = this.#waiting[0]; request && request.maxSequences <= room; request = this.#waiting[0]) {
-      const admitted = request;
-      room -= admitted.maxSequences;
-      this.#running.push(admitted);
-      this.#entries.push(...admitted.sequences.map((sequence): Entry => ({ request: admitted, sequence })));
-      this.#waiting.shift();
-    }
+  #stop(request: GenerationRequest): void {
+    this.#slots.remove(request);
+    this.#running = this.#running.filter((other) => other !== request);
+    this.#entries = this.#entries.filter((entry) => entry.request !== request);
+    this.#mayAdmit = true;
   }
+
+  /** Starts waiting requests, see `SequenceSlots`. */
+  #admit(): void {
+    for (let next = this.#slots.next(this.#waiting); next; next = this.#slots.next(this.#waiting)) this.#start(next);
+    this.#steps.forget((flow) => !this.#slots.holds(flow));
+    this.#mayAdmit = false;
+  }
+
+  #start(admission: Admission<GenerationRequest>): void {
+    for (const request of admission.paused) this.#pause(request);
+    const { request } = admission;
+    const flow = flowOf(request.origin);
+    if (!this.#slots.holds(flow.name)) this.#steps.activate(flow);
+    this.#slots.add(admission);
+    this.#waiting.splice(this.#waiting.indexOf(request), 1);
+    this.#running.push(request);
+    const entries = this.#paused.get(request) ?? request.sequences.map((sequence) => ({ request, flow, sequence }));
+    this.#paused.delete(request);
+    const after = this.#entries.findLastIndex((entry) => entry.flow.name === flow.name);
+    this.#entries.splice(after < 0 ? this.#entries.length : after + 1, 0, ...entries);
+  }
+
+  /** Returns a request to the front of the queue. Its sequences will be computed again like prompts. */
+  #pause(request: GenerationRequest): void {
+    const own = this.#entries.filter((entry) => entry.request === request);
+    this.#stop(request);
+    this.#paused.set(
+      request,
+      own.map((entry) => ({ ...entry, sequence: { ...entry.sequence, cached: 0, cacheIndex: undefined } })),
+    );
+    this.#waiting.unshift(request);
+  }
+
+  /** Which sequences the next step computes; counts their tokens for their clients. */
+  #chooseActive(): readonly boolean[] {
+    const { maxSequences, maxBatchedTokens } = this.#limits;
+    const pending = this.#entries.map(({ sequence, output }) =>
+      sequence.needs && !output ? pendingCount(sequence) : 0,
+    );
+    const flows = this.#entries.map(({ flow }) => flow);
+    const turn = {
+      sequences: Math.max(1, Math.floor(maxSequences * SEQUENCES_PER_TURN)),
+      tokens: Math.max(1, Math.floor(maxBatchedTokens * TOKENS_PER_TURN)),
+    };
+    const costs = flowCosts(flows, pending, turn);
+    const { first, chosen } = this.#steps.choose(costs);
+    const isShared = costs.length > 1;
+    const permitted = isShared ? permittedSequences(flows, pending, { first, chosen }, turn.sequences) : pending;
+    const choice = chooseSequences(permitted, this.#longWasLast, isShared ? turn.tokens : maxBatchedTokens);
+    this.#longWasLast = choice.long;
+    flows.forEach((flow, index) => {
+      if (choice.active[index]) this.#steps.charge(flow, pending[index] ?? 0);
+    });
+    return choice.active;
+  }
+}
+
+/** Limits for one client's part of a step that is shared. */
+interface Turn {
+  readonly sequences: number;
+  readonly tokens: number;
+}
+
+/** What the next step of each client with pending sequences would cost. */
+function flowCosts(flows: readonly Flow[], pending: readonly number[], turn: Turn): FlowCost[] {
+  const totals = new Map<string, { readonly flow: Flow; tokens: number; isLong: boolean }>();
+  flows.forEach((flow, index) => {
+    const count = pending[index] ?? 0;
+    if (count === 0) return;
+    const total = totals.get(flow.name) ?? { flow, tokens: 0, isLong: false };
+    total.tokens += count;
+    total.isLong ||= count > 1;
+    totals.set(flow.name, total);
+  });
+  return Array.from(totals.values(), ({ flow, tokens, isLong }) => ({
+    flow,
+    tokens: Math.min(tokens, isLong ? turn.tokens : turn.sequences),
+  }));
+}
+
+/** Sequences that are not computed but lie between two others cost time, so that a shared step has few of them. */
+const MAX_GAP = 4;
+
+/**
+ * The pending counts of a shared step, 0 for sequences that are not computed: of each chosen client, the first
+ * `maxSequences` pending sequences, and only those that lie next to those of the client whose turn it is.
+ */
+function permittedSequences(
+  flows: readonly Flow[],
+  pending: readonly number[],
+  { first, chosen }: ReturnType<FairQueue["choose"]>,
+  maxSequences: number,
+): readonly number[] {
+  const counts = new Map<string, number>();
+  const permitted = flows.map(({ name }, index) => {
+    const taken = counts.get(name) ?? 0;
+    if (!pending[index] || !chosen.has(name) || taken >= maxSequences) return 0;
+    counts.set(name, taken + 1);
+    return pending[index] ?? 0;
+  });
+  const middle = permitted.findIndex((count, index) => count > 0 && flows[index]?.name === first);
+  const reach = (step: 1 | -1) => {
+    let last = middle;
+    for (let at = middle + step; at >= 0 && at < permitted.length && Math.abs(at - last) <= MAX_GAP + 1; at += step) {
+      if (permitted[at]) last = at;
+    }
+    return last;
+  };
+  const [from, to] = [reach(-1), reach(1)];
+  return permitted.map((count, index) => (index >= from && index <= to ? count : 0));
 }
 
 /**

@@ -30,9 +30,9 @@ export class RemoteTextGenerator {
 
   /** See `TextGenerator.generate`. */
   async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
-    const { signal, onText } = control;
+    const { signal, onText, origin } = control;
     const onEvent = onText && ((piece: unknown) => onText(String(piece)));
-    const payload = { request, options, streams: onText !== undefined };
+    const payload = { request, options, streams: onText !== undefined, origin };
     return (await this.#thread.call("generate", payload, { signal, onEvent })) as Generation;
   }
 
@@ -40,7 +40,7 @@ export class RemoteTextGenerator {
   async rank(
     request: TextRequest,
     candidates: readonly string[],
-    { signal, ...options }: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
+    { signal, ...options }: RankingOptions & Omit<GenerateOptions, "onText"> = {},
   ): Promise<RankedTexts> {
     return (await this.#thread.call("rank", { request, candidates, options }, { signal })) as RankedTexts;
   }

@@ -7,6 +7,7 @@ import { Decoder } from "./decoder.js";
 import { Engine } from "./engine.js";
 import type { GenerationOptions } from "./options.js";
 import type { RankingOptions } from "./ranking.js";
+import type { RequestOrigin } from "./request-origin.js";
 import { type SpecialTokenIds, TextGenerator, type TextRequest } from "./text-generator.js";
 
 /** The worker of `RemoteTextGenerator`: one decoder with its tokenizer and scheduler. */
@@ -26,21 +27,28 @@ function opened(): TextGenerator {
   throw new EpalmError("internal", "the decoder is not open");
 }
 
+interface Generate {
+  readonly request: TextRequest;
+  readonly options: GenerationOptions;
+  readonly streams: boolean;
+  readonly origin: RequestOrigin | undefined;
+}
+
+interface Rank {
+  readonly request: TextRequest;
+  readonly candidates: readonly string[];
+  readonly options: RankingOptions & { readonly origin?: RequestOrigin | undefined };
+}
+
 serveThread({
   async open({ graph, tokenizer, shape, specialTokens, session }: OpenDecoder) {
     const engine = new Engine(new Decoder(await openSession(graph, session), shape));
     generator = new TextGenerator(engine, loadTokenizer(tokenizer), specialTokens);
   },
-  generate(
-    { request, options, streams }: { request: TextRequest; options: GenerationOptions; streams: boolean },
-    { signal, emit },
-  ) {
-    return opened().generate(request, options, { signal, onText: streams ? emit : undefined });
+  generate({ request, options, streams, origin }: Generate, { signal, emit }) {
+    return opened().generate(request, options, { signal, onText: streams ? emit : undefined, origin });
   },
-  rank(
-    { request, candidates, options }: { request: TextRequest; candidates: readonly string[]; options: RankingOptions },
-    { signal },
-  ) {
+  rank({ request, candidates, options }: Rank, { signal }) {
     return opened().rank(request, candidates, { ...options, signal });
   },
   counts: () => opened().counts,

@@ -8,6 +8,7 @@ import type { Engine, EngineCounts } from "./engine.js";
 import { type GenerationOptions, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
+import type { RequestOrigin } from "./request-origin.js";
 import { type SequenceContext, statesByLayer } from "./sequence.js";
 import { createStrategy } from "./strategies/create-strategy.js";
 import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
@@ -63,6 +64,7 @@ export interface RankedTexts {
 }
 
 export interface GenerateOptions {
+  readonly origin?: RequestOrigin | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Receives the text piece by piece. With beams or several texts, it receives the whole best text at the end. */
   readonly onText?: ((piece: string) => void) | undefined;
@@ -99,7 +101,7 @@ export class TextGenerator {
       decode: (tokens) => this.#tokenizer.decode(tokens),
     });
     const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
-    const job = new DecodingRequest(contextOf(request), prompt, strategy);
+    const job = new DecodingRequest(contextOf(request), prompt, strategy, control.origin);
     await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
     streamed.finish(texts[0]?.text ?? "");
@@ -116,7 +118,7 @@ export class TextGenerator {
   async rank(
     request: TextRequest,
     candidates: readonly string[],
-    options: RankingOptions & { readonly signal?: AbortSignal | undefined } = {},
+    options: RankingOptions & Omit<GenerateOptions, "onText"> = {},
   ): Promise<RankedTexts> {
     if (candidates.length === 0 || candidates.length > MAX_CANDIDATES) {
       throw unexpected("invalid_option", "candidates", `1 to ${MAX_CANDIDATES}`, candidates.length);
@@ -130,7 +132,7 @@ export class TextGenerator {
       this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });
-    const job = new ScoringRequest(contextOf(request), prompt, answers);
+    const job = new ScoringRequest(contextOf(request), prompt, answers, options.origin);
     await this.#engine.run(job, { signal: options.signal });
     const ranked = rankAnswers(job.logProbs, options);
     return {

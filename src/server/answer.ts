@@ -14,6 +14,8 @@ export interface AnswerContext {
   /** Name under which the service offers the model. */
   readonly name: string;
   readonly medium: EncodedMedium;
+  /** Whose request it is; see `clientOf`. */
+  readonly client: string;
   /** Milliseconds before the encoder: waiting in the queue, and fetching the medium. */
   readonly before: { readonly queue: number; readonly media: number };
   readonly signal: AbortSignal;
@@ -47,20 +49,22 @@ function askOne(
   question: string,
   index: number,
 ): Promise<Answer | Ranking> {
-  const { medium, signal } = context;
+  const { medium, signal, client } = context;
   if (!request.candidates) return medium.vqa(question, askOptions(context, request, index));
   return medium.rank(question, request.candidates, {
     ...(request.rank_by ? { normalisation: request.rank_by } : {}),
     adapter: request.adapter,
-    signal,
+    client,
+    // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
+    signal: AbortSignal.any([signal]),
   });
 }
 
-function askOptions({ signal, onText }: AnswerContext, request: CaptionRequest, index: number): AskOptions {
+function askOptions({ signal, onText, client }: AnswerContext, request: CaptionRequest, index: number): AskOptions {
   return {
     ...generationOptions(request),
     adapter: request.adapter,
-    // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
+    client,
     signal: AbortSignal.any([signal]),
     onText: onText && ((piece) => onText(index, piece)),
   };

@@ -67,13 +67,25 @@ const limits = z.strictObject({
   candidates: count.max(MAX_CANDIDATES).default(100),
   /** Tokens per generated text. */
   newTokens: count.max(4096).default(1024),
+  /**
+   * Cost of a request in tokens: for each question, those of the prompt, plus sequences (`beams`, `n` or candidates)
+   * times tokens per sequence.
+   */
+  requestCost: count.default(16_384),
+  /** Mean rate at which a body must arrive after the grace time; slower requests get 408. 0 disables the check. */
+  arrivalBytesPerSecond: z.int().min(0).default(1000),
+  /** How long after its header a body may arrive at any rate. */
+  arrivalGraceSeconds: seconds.default(5),
   /** From the first byte of a request to its last byte. */
   arrivalSeconds: seconds.default(30),
   /** From the last byte of a request to the last byte of its answer; then the request is cancelled. */
   answerSeconds: seconds.default(60),
 });
 
+/** Each limit except `connections` is shared by all clients; one client gets at most three quarters of it. */
 const queue = z.strictObject({
+  /** Open connections per address; further ones are closed. */
+  connections: count.default(1024),
   /** Requests that are processed at the same time. */
   running: count.default(64),
   /** Requests that are complete and waiting; further ones are rejected with 503. */

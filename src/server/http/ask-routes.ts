@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { CaptionRequest, ListAnswer, TextAnswer, TextEvent } from "../../wire.js";
 import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
 import { inFlightOf } from "../queue/in-flight.js";
+import { checkCost } from "../requests/check-cost.js";
 import { checkGeneration, checkVqa } from "../requests/check-request.js";
 import type { GivenMedium } from "../requests/medium.js";
 import { readRequest } from "../requests/read-request.js";
@@ -16,11 +17,13 @@ export function askRoutes(app: FastifyInstance, service: Service): void {
   app.post("/caption", options, async (request, reply) => {
     const { fields, medium } = await readRequest("caption", request, service);
     checkGeneration(fields, service.config.limits);
+    checkCost("caption", fields, service.models.get(fields.model).model.manifest, service.config.limits);
     return respond(service, request, reply, fields, medium, (context) => captionAnswer(context, fields));
   });
   app.post("/vqa", options, async (request, reply) => {
     const { fields, medium } = await readRequest("vqa", request, service);
     checkVqa(fields, service.config.limits);
+    checkCost("vqa", fields, service.models.get(fields.model).model.manifest, service.config.limits);
     return respond(service, request, reply, fields, medium, (context) => vqaAnswer(context, fields));
   });
 }

@@ -5,6 +5,7 @@ import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../../w
 import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
 import { inFlightOf } from "../queue/in-flight.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "../requests/chat-schema.js";
+import { checkCost } from "../requests/check-cost.js";
 import { checkGeneration, checkVqa } from "../requests/check-request.js";
 import type { ChatQuestion } from "../requests/read-chat.js";
 import { answerInTurn, type Service } from "../service.js";
@@ -19,6 +20,9 @@ export function chatRoutes(app: FastifyInstance, service: Service): void {
     const { model, adapter, stream } = chat.fields;
     checkGeneration(chat.fields, service.config.limits);
     if (chat.question !== undefined) checkVqa({ ...chat.fields, question: chat.question }, service.config.limits);
+    const task = chat.question === undefined ? "caption" : "vqa";
+    const work = { ...chat.fields, question: chat.question };
+    checkCost(task, work, service.models.get(model).model.manifest, service.config.limits);
     const ask = (onText: AnswerContext["onText"]) =>
       answerInTurn(service, { model, adapter, medium: chat.medium, inFlight: inFlightOf(request), onText }, (context) =>
         answerChat(context, chat),

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { throwIfAborted, untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Admission, Ticket } from "./admission.js";
+import { clientOf } from "./client-of.js";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -10,14 +11,41 @@ declare module "fastify" {
   }
 }
 
+/** How fast bodies must arrive. */
+export interface ArrivalRate {
+  /** Mean rate from the end of the grace time on; 0 permits any. */
+  readonly arrivalBytesPerSecond: number;
+  readonly arrivalGraceSeconds: number;
+}
+
+/** Interval at which the rate of a body is checked; milliseconds. */
+const RATE_CHECK = 1000;
+
 /** A request that was admitted and is not yet answered: its ticket, its deadline and its abort signal. */
 export class InFlightRequest {
+  /** See `clientOf`. */
+  readonly client: string;
   readonly #ticket: Ticket;
   readonly #controller = new AbortController();
   #deadline: NodeJS.Timeout | undefined;
+  #rateCheck: NodeJS.Timeout | undefined;
+  #arrivedBytes = 0;
 
-  constructor(ticket: Ticket) {
+  constructor(ticket: Ticket, client = "") {
     this.#ticket = ticket;
+    this.client = client;
+  }
+
+  /** Cancels the request with `slow_request` if its body arrives too slowly. @param onSlow called before that */
+  watchArrival({ arrivalBytesPerSecond: rate, arrivalGraceSeconds: grace }: ArrivalRate, onSlow: () => void): void {
+    const begun = performance.now();
+    this.#rateCheck = setInterval(() => {
+      const seconds = (performance.now() - begun) / 1000;
+      if (this.#arrivedBytes >= rate * (seconds - grace)) return;
+      onSlow();
+      const message = `after ${grace} s, the body must arrive at ${rate} bytes per second or more`;
+      this.cancel(new EpalmError("slow_request", message));
+    }, RATE_CHECK).unref();
   }
 
   /** Fires if the client disconnects, the deadline passes or the service stops. Its reason is the respective error. */
@@ -32,16 +60,19 @@ export class InFlightRequest {
 
   release(): void {
     clearTimeout(this.#deadline);
+    clearInterval(this.#rateCheck);
     this.#ticket.release();
   }
 
   /** Counts bytes of the body that have arrived. @throws overloaded if all bodies together exceed the limit */
   reserve(bytes: number): void {
+    this.#arrivedBytes += bytes;
     this.#ticket.reserve(bytes);
   }
 
   /** Takes a place in the queue when the body is complete. @throws overloaded */
   enqueue(): void {
+    clearInterval(this.#rateCheck);
     this.#ticket.enqueue();
   }
 
@@ -78,11 +109,13 @@ export class InFlightRequest {
 /** All requests in flight. */
 export class InFlightRequests {
   readonly #admission: Admission;
+  readonly #rate: ArrivalRate;
   readonly #requests = new Set<InFlightRequest>();
   #onDrained: (() => void) | undefined;
 
-  constructor(admission: Admission) {
+  constructor(admission: Admission, rate: ArrivalRate) {
     this.#admission = admission;
+    this.#rate = rate;
   }
 
   register(app: FastifyInstance): void {
@@ -91,8 +124,11 @@ export class InFlightRequests {
 
   /** Hook that admits a request before its body is read. @throws overloaded */
   readonly enter = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    const inFlight = new InFlightRequest(this.#admission.enter());
+    const client = clientOf(request);
+    const inFlight = new InFlightRequest(this.#admission.enter(client), client);
     this.#requests.add(inFlight);
+    // The rest of the body would otherwise be awaited on the same connection.
+    inFlight.watchArrival(this.#rate, () => reply.header("connection", "close"));
     request.inFlight = inFlight;
     reply.raw.once("close", () => {
       this.#requests.delete(inFlight);

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
 
 /**
@@ -19,11 +20,12 @@ export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
       let length = 0;
       // Destroying the stream would prevent the error from being sent to the client.
       const pieces = payload.iterator({ destroyOnReturn: false });
-      const body = await readWhole(pieces, (bytes) => {
+      const reading = readWhole(pieces, (bytes) => {
         length += bytes;
         expectRoom(length);
         inFlight.reserve(bytes);
       });
+      const body = await untilAborted(reading, inFlight.signal);
       inFlight.enqueue();
       return body;
     },

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from "fastify";
+import { untilAborted } from "../../core/abort.js";
 import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
@@ -15,7 +16,9 @@ export async function readRequest<Kind extends keyof AskBodies>(
 ): Promise<AskBodies[Kind]> {
   const { mediaBytes, bodyBytes } = config.limits;
   if (!isForm(request.raw)) return bodies.read(kind, request.body, mediaBytes);
-  const { fields, medium } = await readMultipart(request.raw, inFlightOf(request), { mediaBytes, bodyBytes });
+  const inFlight = inFlightOf(request);
+  const form = readMultipart(request.raw, inFlight, { mediaBytes, bodyBytes });
+  const { fields, medium } = await untilAborted(form, inFlight.signal);
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
     vqa: readVqa,

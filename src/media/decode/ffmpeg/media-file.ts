@@ -27,13 +27,13 @@ export interface MediaFile {
   readonly input: (seeks: boolean) => Promise<FfmpegInput>;
 }
 
-/** More concurrent decoders than cores would not be faster, and each one takes memory. */
-const running = new Semaphore(Math.max(2, availableParallelism()));
+/** One core remains for the models and the event loop, and each decoder takes memory. */
+const running = new Semaphore(Math.max(1, availableParallelism() - 1));
 
 /**
  * Runs `use` on a medium, after checking that its first bytes belong to a supported container. Bytes in memory are
  * piped to ffmpeg if it can read the container without seeking; otherwise they are written to a temporary file, because
- * many cameras write the index of an MP4 after its content. As many media as there are cores, but at least two, are
+ * many cameras write the index of an MP4 after its content. One medium fewer than there are cores, but at least one, is
  * processed at a time; others wait for their turn, unless their signal fires.
  *
  * @throws unsupported_media, aborted, and the errors of `readMedia` and `writeTemporaryFile`

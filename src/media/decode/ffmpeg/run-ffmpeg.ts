@@ -1,4 +1,5 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { constants, setPriority } from "node:os";
 import type { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { abortError, throwIfAborted } from "../../../core/abort.js";
@@ -115,6 +116,7 @@ export async function runFfmpeg<T>(run: FfmpegRun<T>): Promise<FfmpegResult<T>> 
     [...commonArguments(), ...before, ...inputArguments(file.container, input, run.seek), ...run.arguments],
     { stdio: "pipe", env: {}, windowsHide: true },
   );
+  lowerPriority(child.pid);
   feed(child.stdin, input);
   const watch = new Watch(child, file, limits, signal);
   const complaint = firstLine(child.stderr, "path" in input ? input.path : "pipe:0").catch(() => undefined);
@@ -141,6 +143,16 @@ function feed(stdin: Writable, input: FfmpegInput): void {
   if (typeof source === "function") return void pipeline(source(), stdin).catch(() => undefined);
   stdin.on("error", () => undefined);
   stdin.end(source);
+}
+
+/** Decoding must not take processor time from the models, the event loop and requests without audio or video. */
+function lowerPriority(processId: number | undefined): void {
+  if (processId === undefined) return;
+  try {
+    setPriority(processId, constants.priority.PRIORITY_LOW);
+  } catch {
+    // The process has already ended, or the system does not permit it.
+  }
 }
 
 function commonArguments(): string[] {
