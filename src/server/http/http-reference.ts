@@ -52,7 +52,9 @@ export function httpReference(): string {
   const endpoints = Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, known]) => endpoint(method, path, known)),
   );
-  const schemas = Object.entries(components.schemas).map(([name, schema]) => `### ${name}\n\n${fieldTable(schema)}`);
+  const schemas = Object.entries(components.schemas).map(([name, schema]) =>
+    [`### ${name}`, ...(schema.description ? [schema.description] : []), fieldTable(schema)].join("\n\n"),
+  );
   return `${[head, "## Endpoints", ...endpoints, "## Schemas", ...schemas].join("\n\n")}\n`;
 }
 
@@ -74,7 +76,8 @@ function endpoint(method: string, path: string, known: z.infer<typeof operation>
 
 /** Describes the schema of a body: named schemas by a link, a form by its difference to the JSON. */
 function nameOf(schema: Schema): string {
-  if (schema.properties) return " with the same fields; media are files, and lists are repeated fields";
+  if (schema.properties)
+    return " with the same fields; media are files, lists are repeated fields or `name[]`, and any field may be a part with JSON";
   if (schema.oneOf) return ` ${schema.oneOf.map((one) => typeOf(one)).join(" or ")}`;
   if (schema.$ref) return ` ${typeOf(schema)}`;
   return schema.description ? `: ${schema.description}` : "";
