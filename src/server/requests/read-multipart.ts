@@ -1,6 +1,4 @@
-import type { IncomingMessage } from "node:http";
-import { Busboy, type BusboyHeaders } from "@fastify/busboy";
-import type { FastifyInstance } from "fastify";
+import type { FastifyRequest } from "fastify";
 import { EpalmError, messageOf, tooManyBytes } from "../../core/errors.js";
 import { type MediaField, mediaFields } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
@@ -24,18 +22,7 @@ export interface Form {
   readonly medium: Medium | undefined;
 }
 
-const FORM_TYPE = "multipart/form-data";
-
 const JSON_TYPE = /^(application|text)\/([\w.-]+\+)?json$/;
-
-/** Leaves the bodies of forms to `readMultipart`. */
-export function takeForms(app: FastifyInstance): void {
-  app.addContentTypeParser(FORM_TYPE, (_request, _payload, done) => done(null));
-}
-
-export function isForm({ headers }: IncomingMessage): boolean {
-  return new RegExp(`^\\s*${FORM_TYPE}\\s*(;|$)`, "i").test(headers["content-type"] ?? "");
-}
 
 export interface FormLimits {
   readonly mediaBytes: number;
@@ -49,55 +36,33 @@ export interface FormLimits {
  * @throws FieldError, invalid_option, too_large, overloaded, aborted
  */
 export async function readMultipart(
-  request: IncomingMessage,
+  request: FastifyRequest,
   inFlight: InFlightRequest,
   limits: FormLimits,
 ): Promise<Form> {
   const form = new FormReader(inFlight, limits);
-  await readParts(request, form);
-  const { medium } = form;
+  // Every part is a stream, so that its name decides how it is read; the reader's own limits name the field.
+  const options = { isPartAFile: () => true, limits: { parts: Infinity, fileSize: Infinity } };
+  try {
+    for await (const part of request.parts(options)) {
+      if (part.type !== "file") continue;
+      const open = form.open(part.fieldname, part.filename, part.mimetype);
+      for await (const piece of part.file) form.add(open, piece);
+      form.close(open);
+    }
+  } catch (error) {
+    if (error instanceof EpalmError && error.code !== "internal") throw error;
+    if (request.raw.destroyed && !request.raw.complete) {
+      throw new EpalmError("aborted", "the client closed the connection", { cause: error });
+    }
+    throw new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error });
+  } finally {
+    // Unread data would block the connection and delay the shutdown of the service.
+    request.raw.unpipe().resume();
+  }
   const fields = formFields(form.parts);
   inFlight.enqueue();
-  return { fields, medium };
-}
-
-/** Passes every part to the reader. Resolves when the form is complete. */
-function readParts(request: IncomingMessage, form: FormReader): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: unknown) => {
-      // Unread data would block the connection and delay the shutdown of the service.
-      request.unpipe().resume();
-      const known = error instanceof EpalmError ? error : undefined;
-      reject(known ?? new EpalmError("invalid_option", `multipart: ${messageOf(error)}`, { cause: error }));
-    };
-    const attempt = (work: () => void) => {
-      try {
-        work();
-      } catch (error) {
-        fail(error);
-      }
-    };
-    const expectComplete = () => {
-      if (!request.complete) fail(new EpalmError("aborted", "the client closed the connection"));
-    };
-    if (request.destroyed) expectComplete();
-    else request.on("close", expectComplete);
-    attempt(() => {
-      // All parts are streams, so that the name of a part decides how it is read.
-      const parser = new Busboy({ headers: request.headers as BusboyHeaders, isPartAFile: () => true });
-      parser.on("file", (name: string | undefined, stream, fileName: string | undefined, _encoding, type) => {
-        stream.on("error", fail);
-        attempt(() => {
-          const part = form.open(name, fileName, type);
-          stream.on("data", (piece: Buffer) => attempt(() => form.add(part, piece)));
-          stream.on("end", () => attempt(() => form.close(part)));
-        });
-      });
-      parser.on("error", fail);
-      parser.on("finish", resolve);
-      request.pipe(parser);
-    });
-  });
+  return { fields, medium: form.medium };
 }
 
 /** A part of a form that is being read. */

@@ -4,7 +4,7 @@ import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
 import { readCaption, readVqa } from "./read-fields.js";
-import { isForm, readMultipart } from "./read-multipart.js";
+import { readMultipart } from "./read-multipart.js";
 
 type AskBodies = Pick<JsonBodies, "caption" | "vqa">;
 
@@ -15,9 +15,9 @@ export async function readRequest<Kind extends keyof AskBodies>(
   { config, bodies }: Service,
 ): Promise<AskBodies[Kind]> {
   const { mediaBytes, bodyBytes } = config.limits;
-  if (!isForm(request.raw)) return bodies.read(kind, request.body, mediaBytes);
+  if (!request.isMultipart()) return bodies.read(kind, request.body, mediaBytes);
   const inFlight = inFlightOf(request);
-  const form = readMultipart(request.raw, inFlight, { mediaBytes, bodyBytes });
+  const form = readMultipart(request, inFlight, { mediaBytes, bodyBytes });
   const { fields, medium } = await untilAborted(form, inFlight.signal);
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
