@@ -34,7 +34,7 @@ const kinds: readonly (readonly [number, Kind])[] = [
     10,
     (image, random) => ({
       path: "/caption",
-      init: { ...captionForm(image), signal: AbortSignal.timeout(1 + 30 * random()) },
+      init: { ...captionForm(image), signal: AbortSignal.timeout(Math.ceil(30 * random())) },
     }),
   ],
   [5, (image) => ({ path: "/caption", init: json({ image: base64(image), no_such_field: 1 }) })],
