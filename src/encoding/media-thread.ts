@@ -58,10 +58,12 @@ export class MediaThread {
 
   /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
-    throwIfAborted(this.#closing.signal);
-    const either = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    // A signal for each call, because Node warns of many listeners on one.
+    const closing = AbortSignal.any([this.#closing.signal]);
+    throwIfAborted(closing);
+    const either = signal ? AbortSignal.any([signal, closing]) : closing;
     const work = this.#shared.thread.call("prepare", payload, { signal: either });
-    return (await untilAborted(work, this.#closing.signal)) as PreparedMedium;
+    return (await untilAborted(work, closing)) as PreparedMedium;
   }
 
   /** Cancels all calls, and ends the thread if no other model uses it. */
