@@ -1,11 +1,20 @@
 import { excerpt } from "../core/errors.js";
 import { EpalmError, load, type Model } from "../index.js";
 import { type ServerConfig, temporaryBytes } from "./config.js";
+import { type PromptTask, promptTask } from "./dialects/prompt-task.js";
 import { FieldError } from "./http/problem.js";
+
+/** An adapter under the name that forces it. */
+export interface ServedAdapter {
+  readonly id: string;
+  readonly model: Model;
+  readonly adapter: string;
+}
 
 /** The models of a service, by the name that requests use. */
 export class Models {
   readonly #models = new Map<string, Model>();
+  readonly #promptTasks = new Map<string, PromptTask>();
   #isLoaded = false;
 
   /** Whether all models are loaded. */
@@ -47,6 +56,8 @@ export class Models {
           encoderBatch: config.encoderBatch,
         });
         this.#models.set(name, model);
+        const { captionPrompts } = config.chat[name] ?? model.manifest.chat ?? {};
+        this.#promptTasks.set(name, promptTask(captionPrompts));
       }
       this.#isLoaded = true;
     } catch (error) {
@@ -63,6 +74,18 @@ export class Models {
     if (model) return { name: name ?? first, model };
     const known = Array.from(models.keys()).join(", ") || "none";
     throw new FieldError("not_found", "model", `expected one of ${known}, got '${excerpt(name ?? "")}'`);
+  }
+
+  /** The function that chooses the task of a prompt for a model. */
+  promptTask(name: string): PromptTask {
+    return this.#promptTasks.get(name) ?? promptTask();
+  }
+
+  /** The adapters of all models, by the names `MODEL/ADAPTER` that force them. */
+  get adapterNames(): readonly ServedAdapter[] {
+    return Array.from(this.loaded).flatMap(([name, model]) =>
+      Object.keys(model.manifest.adapters).map((adapter) => ({ id: `${name}/${adapter}`, model, adapter })),
+    );
   }
 
   async close(): Promise<void> {

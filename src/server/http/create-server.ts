@@ -16,11 +16,12 @@ import { takeJsonAsBytes } from "../requests/read-body.js";
 import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
 import { askRoutes } from "./ask-routes.js";
-import { chatRoutes } from "./chat-routes.js";
 import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
 import { answerFrameworkError, errorAnswers, expectHost } from "./errors-plugin.js";
 import { loggerOptions } from "./log.js";
+import { ollamaRoutes } from "./ollama-routes.js";
+import { openAiRoutes } from "./openai-routes.js";
 import { pageRoutes } from "./page-routes.js";
 import { securityHeaders } from "./security-headers.js";
 import { statusRoutes } from "./status-routes.js";
@@ -93,7 +94,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     asking.addHook("onRequest", keys.check);
     if (config.rateLimit) await asking.register(rateLimit, rateLimitOptions(config.rateLimit));
     askRoutes(asking, service);
-    chatRoutes(asking, service);
+    openAiRoutes(asking, service);
+    await asking.register(async (ollama) => ollamaRoutes(ollama, service, options.version));
   });
   return {
     app,
