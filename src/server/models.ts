@@ -4,11 +4,12 @@ import { type ServerConfig, temporaryBytes } from "./config.js";
 import { type PromptTask, promptTask } from "./dialects/prompt-task.js";
 import { FieldError } from "./http/problem.js";
 
-/** An adapter under the name that forces it. */
-export interface ServedAdapter {
+/** A name that requests may use. */
+export interface ServedName {
   readonly id: string;
   readonly model: Model;
-  readonly adapter: string;
+  /** The adapter that the name forces. */
+  readonly adapter: string | undefined;
 }
 
 /** The models of a service, by the name that requests use. */
@@ -81,11 +82,12 @@ export class Models {
     return this.#promptTasks.get(name) ?? promptTask();
   }
 
-  /** The adapters of all models, by the names `MODEL/ADAPTER` that force them. */
-  get adapterNames(): readonly ServedAdapter[] {
-    return Array.from(this.loaded).flatMap(([name, model]) =>
-      Object.keys(model.manifest.adapters).map((adapter) => ({ id: `${name}/${adapter}`, model, adapter })),
-    );
+  /** All names that requests may use: each model, followed by its adapters under `MODEL/ADAPTER`. */
+  get served(): readonly ServedName[] {
+    return Array.from(this.loaded).flatMap(([id, model]) => [
+      { id, model, adapter: undefined },
+      ...Object.keys(model.manifest.adapters).map((adapter) => ({ id: `${id}/${adapter}`, model, adapter })),
+    ]);
   }
 
   async close(): Promise<void> {

@@ -4,8 +4,8 @@ import { captionRequest, generationFields } from "../../wire.js";
 
 /**
  * Schemas of `POST /v1/chat/completions` in the format of OpenAI. Additional options have the same names as in
- * `/caption` and `/vqa`. Keys whose value is null are removed before validation. A key is accepted if its value requests
- * nothing that the models cannot provide; what has no effect is reported in `epalm.ignored`.
+ * `/caption` and `/vqa`. Keys whose value is null are removed before validation. A key is accepted if its value
+ * requests nothing that the models cannot provide; what has no effect is reported in `epalm.ignored`.
  */
 
 const { adapter, logprobs, model, stream } = captionRequest.shape;

@@ -32,8 +32,8 @@ export interface PromptAnswer {
 }
 
 /**
- * Chooses the model, the adapter and the task of a prompt. If the adapters in question have only one task, the prompt is
- * not examined.
+ * Chooses the model, the adapter and the task of a prompt. If the adapters in question have only one task, the prompt
+ * is not examined.
  *
  * @throws FieldError: not_found, invalid_option, too_large
  */

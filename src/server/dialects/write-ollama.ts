@@ -50,8 +50,7 @@ export function ollamaLoaded(model: string, place: Placing): object {
 
 /** All names that requests may use, like the models that Ollama has downloaded. */
 export function ollamaTags(models: Models, started: Date): OllamaTag[] {
-  const whole = Array.from(models.loaded, ([id, model]) => ({ id, model }));
-  return [...whole, ...models.adapterNames].map(({ id, model: { manifest } }) => ({
+  return models.served.map(({ id, model: { manifest } }) => ({
     name: id,
     model: id,
     modified_at: started.toISOString(),

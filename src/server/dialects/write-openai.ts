@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { adapterModality, type Manifest, type Model } from "../../index.js";
+import { adapterModality } from "../../index.js";
 import type { ModelList, Usage, WireText } from "../../wire.js";
 import type { Models } from "../models.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./openai-schema.js";
@@ -86,29 +86,19 @@ function chatUsage({ prompt_tokens, completion_tokens }: Usage): ChatUsage {
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }
 
-/** The models, each followed by its adapters under the names that force them. */
+/** All names that requests may use. */
 export function modelList(models: Models, created: number): ModelList {
-  const data = Array.from(models.loaded).flatMap(([id, { manifest, modalities }]) => {
-    const common = { object: "model" as const, created, owned_by: "epalm" };
-    const adapters = adaptersOf(manifest);
-    return [
-      { id, ...common, epalm: { modalities: [...modalities], adapters } },
-      ...adapters.map((adapter) => ({
-        id: `${id}/${adapter.name}`,
-        ...common,
-        epalm: { modalities: [adapter.modality], adapters: [adapter] },
-      })),
-    ];
+  const data = models.served.map(({ id, model: { manifest, modalities }, adapter: forced }) => {
+    const adapters = Object.entries(manifest.adapters)
+      .filter(([name]) => forced === undefined || name === forced)
+      .map(([name, adapter]) => ({ name, tasks: adapter.tasks, modality: adapterModality(manifest, adapter) }));
+    const taken = forced === undefined ? [...modalities] : adapters.map(({ modality }) => modality);
+    return {
+      ...{ id, object: "model" as const, created, owned_by: "epalm" },
+      epalm: { modalities: taken, adapters },
+    };
   });
   return { object: "list", data };
-}
-
-function adaptersOf(manifest: Model["manifest"]): ModelList["data"][number]["epalm"]["adapters"] {
-  return Object.entries(manifest.adapters).map(([name, adapter]: [string, Manifest["adapters"][string]]) => ({
-    name,
-    tasks: adapter.tasks,
-    modality: adapterModality(manifest, adapter),
-  }));
 }
 
 export function unixSeconds(): number {
