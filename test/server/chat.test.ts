@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import OpenAI from "openai";
 import type { ChatCompletionContentPart } from "openai/resources/chat/completions";
@@ -189,6 +191,20 @@ describe("a chat request", () => {
     assert.deepEqual([answers.epalm.task, answers.epalm.adapter], ["vqa", "answers"]);
     for (const id of ["tiny", "tiny/words"]) assert.equal((await client.models.retrieve(id)).id, id);
     await assert.rejects(client.models.retrieve("tiny/none"), OpenAI.NotFoundError);
+  });
+
+  it("is interpreted by the patterns of the manifest", async () => {
+    const folder = await buildTinyModel();
+    const path = join(folder, "epalm.json");
+    const chat = { captionPrompts: ["{default}", "beschreib* *"] };
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), chat }));
+    const { url } = await startServer({ models: { german: folder }, logLevel: "silent" });
+    const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+    const tasks = ["Beschreibe das Bild.", "Describe the image.", "Welche Farbe?"].map(async (text) => {
+      const request = { model: "german", messages: asking(text), max_tokens: 2 };
+      return chatCompletion.parse(await openai.chat.completions.create(request)).epalm.task;
+    });
+    assert.deepEqual(await Promise.all(tasks), ["caption", "caption", "vqa"]);
   });
 
   it("reports what was done in the last chunk of a stream", async () => {

@@ -8,6 +8,10 @@ const DEFAULT_ENTRY = "{default}";
 /** Sentences are matched up to this length: matching time grows with a power of the number of words. */
 const MAX_WORDS = 60;
 
+/** In UTF-16 units: the parts of a prompt and of a sentence that decide. The rest is mostly detailed instructions. */
+const MAX_PROMPT = 8000;
+const MAX_SENTENCE = 600;
+
 /** Tags, turns and headings of chat templates, and the wrappers of bare questions. */
 const MARKUP =
   /<[^<>]{0,40}>|\[\/?inst\]|^[\s#*_>-]+|[#*_`~]+|\b(user|human|assistant|system|instruction|response|prompt|question|answer|task|q|a)\s*:/gim;
@@ -120,6 +124,7 @@ interface Sentence {
 
 function sentencesOf(prompt: string): Sentence[] {
   const plain = prompt
+    .slice(0, MAX_PROMPT)
     .normalize("NFKC")
     .toLowerCase()
     .replace(/[‘’]/g, "'")
@@ -132,8 +137,9 @@ function sentencesOf(prompt: string): Sentence[] {
   const pieces = plain.split(SENTENCE_END);
   const sentences: Sentence[] = [];
   for (let at = 0; at < pieces.length; at += 2) {
-    const whole = wordsOf(pieces[at] ?? "");
-    const text = bare(pieces[at] ?? "");
+    const sentence = (pieces[at] ?? "").slice(0, MAX_SENTENCE);
+    const whole = wordsOf(sentence);
+    const text = bare(sentence);
     if (whole === "") continue;
     const isQuestion = (pieces[at + 1] ?? "").includes("?") || QUESTION.test(text);
     sentences.push({ text, whole, isQuestion });
