@@ -161,24 +161,20 @@ export const problem = z.object({
     .describe("the same error in the format of OpenAI; only under /v1"),
 });
 
-/** `GET /v1/models` in the format of OpenAI; `epalm` holds the properties that this format does not have. */
-export const modelList = z.strictObject({
-  object: z.literal("list"),
-  data: z.array(
-    z.strictObject({
-      id: z.string(),
-      object: z.literal("model"),
-      created: z.int(),
-      owned_by: z.string(),
-      epalm: z.strictObject({
-        modalities: z.array(z.enum(modalities)).describe("modalities that the model accepts"),
-        adapters: z.array(
-          z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(modalities) }),
-        ),
-      }),
-    }),
-  ),
+/** `GET /v1/models/{id}` in the format of OpenAI; `epalm` holds the properties that this format does not have. */
+export const servedModel = z.strictObject({
+  id: z.string().describe("`MODEL`, or `MODEL/ADAPTER`, which forces the adapter"),
+  object: z.literal("model"),
+  created: z.int(),
+  owned_by: z.string(),
+  epalm: z.strictObject({
+    modalities: z.array(z.enum(modalities)).describe("modalities that the model accepts"),
+    adapters: z.array(z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(modalities) })),
+  }),
 });
+
+/** `GET /v1/models`: the models, each followed by its adapters. */
+export const modelList = z.strictObject({ object: z.literal("list"), data: z.array(servedModel) });
 
 /** `GET /samples`: sample media of the models. */
 export const sampleList = z.strictObject({

@@ -5,22 +5,25 @@ import { throwIfAborted } from "../core/abort.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
+import { type FrameImages, isFrameImages } from "../media/read-media.js";
 import { preparedFor } from "../model/encoders.js";
 import type { EncoderManifest } from "../model/manifest.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
 import { EncoderStateCache } from "./encoder-state-cache.js";
-import type { MediaThread, PreparedMedium } from "./media-thread.js";
+import type { MediaThread, PreparedMedium, PrepareMedium } from "./media-thread.js";
 import { type MediumSource, readMedium } from "./read-medium.js";
 
 /**
- * An image, an audio file or a video in one of three forms: a file in any form of `MediumSource`; a preprocessed
+ * An image, an audio file or a video in one of several forms: a file in any form of `MediumSource`; a preprocessed
  * encoder input (`pixels` [3, height, width] of an image or [frames, 3, height, width] of a video, or `features`
- * [frames, mel bins] of audio); or encoder states, such as the result of `Model.encode`.
+ * [frames, mel bins] of audio); or encoder states, such as the result of `Model.encode`. A clip may also be a list of
+ * encoded images (`frames`), in order of time and evenly spaced.
  */
 export type MediumInput =
   | MediumSource
+  | FrameImages
   | { readonly pixels: Float32Array }
   | { readonly features: Float32Array }
   | { readonly states: Tensor; readonly modality?: Modality | undefined };
@@ -168,6 +171,7 @@ export class MediaEncoder {
       const choices = taken.map((one) => preparedFor(this.#encoderFor(one).encoder));
       return this.#media.prepare({ input: medium, choices, limits: this.#limits }, signal);
     }
+    if (isFrames(medium)) return this.#media.prepare(this.#clip(medium, modality), signal);
     expectPrepared(medium);
     const [name, data] =
       "pixels" in medium ? (["pixels", medium.pixels] as const) : (["features", medium.features] as const);
@@ -181,6 +185,11 @@ export class MediaEncoder {
     const kind = wanted === name ? "" : `${wanted}, `;
     const expected = `expected ${kind}${elementCount(inputShape)} numbers, ${formatShape(inputShape)}`;
     throw new EpalmError("invalid_option", `${name}: ${expected}, got ${data.length}`);
+  }
+
+  #clip(input: FrameImages, modality: Modality = "video"): PrepareMedium {
+    if (modality !== "video") throw unexpected("invalid_option", "media", modality, "the frames of a video");
+    return { input, choices: [preparedFor(this.#encoderFor("video").encoder)], limits: this.#limits };
   }
 
   #checkedStates({ states, modality: own }: States, wanted: Modality | undefined): EncoderOutput {
@@ -203,7 +212,7 @@ export class MediaEncoder {
 
 type States = Extract<MediumInput, { readonly states: Tensor }>;
 /** A medium that was read and has not been encoded yet. */
-type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States>>>, States>;
+type UnencodedMedium = Exclude<Awaited<ReturnType<typeof readMedium<Prepared | States | FrameImages>>>, States>;
 type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { readonly features: Float32Array }>;
 
 function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: MediaEncoderOptions): number {
@@ -215,6 +224,15 @@ const noTime = { media: 0, encoder: 0 };
 
 function isStates(medium: UnencodedMedium | States): medium is States {
   return typeof medium === "object" && medium !== null && "states" in medium;
+}
+
+/** Checks at run time, for JavaScript callers. @throws invalid_option */
+function isFrames(medium: Prepared | FrameImages): medium is FrameImages {
+  if (typeof medium !== "object" || medium === null || !isFrameImages(medium)) return false;
+  const { frames } = medium;
+  const isList = Array.isArray(frames) && frames.length > 0;
+  if (isList && frames.every((frame) => frame instanceof Uint8Array)) return true;
+  throw new EpalmError("invalid_option", "frames: expected a list of at least one encoded image");
 }
 
 /** Checks a medium at run time, for JavaScript callers. @throws invalid_option */

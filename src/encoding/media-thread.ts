@@ -2,7 +2,7 @@ import { throwIfAborted, untilAborted } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Augmentation } from "../media/augment/augmentation.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
-import type { MediaInput } from "../media/read-media.js";
+import type { FrameImages, MediaInput } from "../media/read-media.js";
 import type { Prepared } from "../model/encoder-preprocessing.js";
 import { Thread, type ThreadHealth } from "../runtime/thread.js";
 
@@ -10,7 +10,7 @@ const entry = new URL("./media-thread.worker.js", import.meta.url);
 
 /** The payload of a call to the thread. */
 export interface PrepareMedium {
-  readonly input: MediaInput;
+  readonly input: MediaInput | FrameImages;
   /** The modalities as which the medium may be interpreted, with their preprocessing. */
   readonly choices: readonly Prepared[];
   readonly limits: LimitsByKind;

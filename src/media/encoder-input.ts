@@ -6,10 +6,11 @@ import type { Augmentation } from "./augment/augmentation.js";
 import { decodeAudio, MAX_AUDIO_SECONDS } from "./decode/audio/decode-audio.js";
 import { logMel, neededSamples } from "./decode/audio/log-mel.js";
 import { decodeImage, type ImageLimits } from "./decode/image/image.js";
+import { decodeFrames } from "./decode/video/decode-frames.js";
 import { decodeVideo, type VideoLimits } from "./decode/video/decode-video.js";
 import { mediaKinds } from "./detect/media-kinds.js";
 import type { MediaLimits } from "./media-limits.js";
-import { type MediaInput, mediaName } from "./read-media.js";
+import { type FrameImages, isFrameImages, type MediaInput, mediaName } from "./read-media.js";
 
 /** Limits on media, by the modality as which they are interpreted. */
 export interface LimitsByKind {
@@ -26,12 +27,17 @@ export interface LimitsByKind {
  * @throws the errors of `decodeImage`, `decodeAudio` and `decodeVideo`
  */
 export async function encoderInput(
-  input: MediaInput,
+  input: MediaInput | FrameImages,
   { modality, preprocessing }: Prepared,
   limits: LimitsByKind = {},
   signal?: AbortSignal,
   augmentation?: Augmentation,
 ): Promise<Float32Array> {
+  if (isFrameImages(input)) {
+    if (modality !== "video") throw unexpected("invalid_option", "media", modality, "the frames of a video");
+    const { frames, picture } = preprocessing;
+    return joined(await decodeFrames(input, { frames, preprocessing: picture, signal, augmentation }, limits.image));
+  }
   switch (modality) {
     case "image":
       return decodeImage(input, preprocessing, limits.image, signal, augmentation);

@@ -5,6 +5,15 @@ import { EpalmError, fileNotFound, messageOf, tooManyBytes } from "../core/error
 /** A medium as the path of a file or as its content. */
 export type MediaInput = string | Uint8Array;
 
+/** A clip as a list of encoded images, in order of time and evenly spaced. */
+export interface FrameImages {
+  readonly frames: readonly Uint8Array[];
+}
+
+export function isFrameImages(input: MediaInput | object): input is FrameImages {
+  return typeof input === "object" && "frames" in input;
+}
+
 /** The name of a medium in errors. */
 export function mediaName(input: MediaInput): string {
   return typeof input === "string" ? input : "media";

@@ -113,6 +113,12 @@ const task = z.strictObject({
   }),
 });
 
+/** How the task of a request without one is inferred from its prompt (docs/clients.md). */
+export const chatSettings = z.strictObject({
+  /** Patterns of prompts that request a caption. Default: the table for English, `{default}`. */
+  captionPrompts: z.array(z.string().min(1).max(200)).max(500),
+});
+
 const taskName = z.enum(["caption", "vqa"]);
 
 const adapter = z.strictObject({
@@ -134,6 +140,8 @@ export const manifestSchema = z.strictObject({
   otherEncoders: z.array(encoder).min(1).optional(),
   decoder,
   tasks: z.strictObject({ caption: task, vqa: task }),
+  /** Interpretation of prompts. Default: the table for English. */
+  chat: chatSettings.optional(),
   adapters: z.record(z.string().regex(ADAPTER_NAME), adapter),
   /** Every file of the folder except the manifest. */
   files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),

@@ -76,7 +76,9 @@ export function readRanking(json: unknown, candidates: readonly string[]): Ranki
 /** @throws EpalmConnectionError if the JSON is not a list of models */
 export function readModels(json: unknown): ModelInfo[] {
   if (!isModelList(json)) throw noAnswer();
-  return json.data.map(({ id, epalm }) => ({ name: id, ...epalm }));
+  // Names with a slash are adapters, which the models list as well.
+  const models = json.data.filter(({ id }) => !id.includes("/"));
+  return models.map(({ id, epalm }) => ({ name: id, ...epalm }));
 }
 
 /** The error for a response that does not come from an epalm service. */

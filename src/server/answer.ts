@@ -4,10 +4,10 @@ import {
   generationOptions,
   type ListAnswer,
   type TextAnswer,
-  type VqaRequest,
   type WireText,
   type WireTimings,
 } from "../wire.js";
+import type { AskRequest, CaptionAsk, VqaAsk } from "./requests/ask-request.js";
 
 /** The input of an answer: an encoded medium, the time spent so far, and the receiver of the text. */
 export interface AnswerContext {
@@ -23,15 +23,19 @@ export interface AnswerContext {
   readonly onText: ((index: number, piece: string) => void) | undefined;
 }
 
-/** Generates a caption of a medium. */
-export async function captionAnswer(context: AnswerContext, request: CaptionRequest): Promise<TextAnswer> {
+/** Generates a caption, or answers questions. */
+export function answerAsk(context: AnswerContext, { task, fields }: AskRequest): Promise<TextAnswer | ListAnswer> {
+  return task === "caption" ? captionAnswer(context, fields) : vqaAnswer(context, fields);
+}
+
+async function captionAnswer(context: AnswerContext, request: CaptionAsk["fields"]): Promise<TextAnswer> {
   const answer = await context.medium.caption(askOptions(context, request, 0));
   const { text, texts } = wireTexts(answer, request);
   return { text, texts, ...wireSource(context, [answer]) };
 }
 
 /** Answers one or several questions by generating text or by ranking candidates. */
-export async function vqaAnswer(context: AnswerContext, request: VqaRequest): Promise<TextAnswer | ListAnswer> {
+async function vqaAnswer(context: AnswerContext, request: VqaAsk["fields"]): Promise<TextAnswer | ListAnswer> {
   const questions = typeof request.question === "string" ? [request.question] : request.question;
   const answers = await Promise.all(questions.map((question, index) => askOne(context, request, question, index)));
   const source = wireSource(context, answers);
@@ -45,7 +49,7 @@ export async function vqaAnswer(context: AnswerContext, request: VqaRequest): Pr
 
 function askOne(
   context: AnswerContext,
-  request: VqaRequest,
+  request: VqaAsk["fields"],
   question: string,
   index: number,
 ): Promise<Answer | Ranking> {

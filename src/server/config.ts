@@ -4,6 +4,7 @@ import { z } from "zod";
 import { readYaml } from "../core/config-file.js";
 import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
+import { chatSettings } from "../model/manifest.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
@@ -109,6 +110,8 @@ export const serverConfigSchema = z.strictObject({
   port: z.int().min(0).max(65_535).default(8080),
   /** Model folders by the name that requests use; the first is the default. Paths are relative to the config file. */
   models: z.record(modelName, z.string().min(1)).default({}),
+  /** Per model: the prompts that request a caption; in place of those of the manifest. */
+  chat: z.record(modelName, chatSettings).default({}),
   /** Threads per graph. Default: number of cores divided by number of models. */
   threads: count.max(1024).optional(),
   /** Verify the checksum of every file of a model before it is used. */

@@ -1,11 +1,21 @@
 import { excerpt } from "../core/errors.js";
 import { EpalmError, load, type Model } from "../index.js";
 import { type ServerConfig, temporaryBytes } from "./config.js";
+import { type PromptTask, promptTask } from "./dialects/prompt-task.js";
 import { FieldError } from "./http/problem.js";
+
+/** A name that requests may use. */
+export interface ServedName {
+  readonly id: string;
+  readonly model: Model;
+  /** The adapter that the name forces. */
+  readonly adapter: string | undefined;
+}
 
 /** The models of a service, by the name that requests use. */
 export class Models {
   readonly #models = new Map<string, Model>();
+  readonly #promptTasks = new Map<string, PromptTask>();
   #isLoaded = false;
 
   /** Whether all models are loaded. */
@@ -47,6 +57,8 @@ export class Models {
           encoderBatch: config.encoderBatch,
         });
         this.#models.set(name, model);
+        const { captionPrompts } = config.chat[name] ?? model.manifest.chat ?? {};
+        this.#promptTasks.set(name, promptTask(captionPrompts));
       }
       this.#isLoaded = true;
     } catch (error) {
@@ -63,6 +75,19 @@ export class Models {
     if (model) return { name: name ?? first, model };
     const known = Array.from(models.keys()).join(", ") || "none";
     throw new FieldError("not_found", "model", `expected one of ${known}, got '${excerpt(name ?? "")}'`);
+  }
+
+  /** The function that chooses the task of a prompt for a model. */
+  promptTask(name: string): PromptTask {
+    return this.#promptTasks.get(name) ?? promptTask();
+  }
+
+  /** All names that requests may use: each model, followed by its adapters under `MODEL/ADAPTER`. */
+  get served(): readonly ServedName[] {
+    return Array.from(this.loaded).flatMap(([id, model]) => [
+      { id, model, adapter: undefined },
+      ...Object.keys(model.manifest.adapters).map((adapter) => ({ id: `${id}/${adapter}`, model, adapter })),
+    ]);
   }
 
   async close(): Promise<void> {

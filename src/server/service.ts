@@ -1,16 +1,18 @@
 import type { FastifyReply } from "fastify";
 import type { Modality } from "../index.js";
-import type { Usage, WireTimings } from "../wire.js";
-import type { AnswerContext } from "./answer.js";
+import type { FrameImages } from "../media/read-media.js";
+import type { ListAnswer, TextAnswer } from "../wire.js";
+import { type AnswerContext, answerAsk } from "./answer.js";
 import type { ServerConfig } from "./config.js";
-import { FieldError, namingFields } from "./http/problem.js";
+import { FieldError } from "./http/problem.js";
 import type { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
 import type { Admission } from "./queue/admission.js";
 import type { InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
+import type { AskRequest } from "./requests/ask-request.js";
 import type { BodyReader } from "./requests/body-reader.js";
-import type { GivenMedium } from "./requests/medium.js";
-import { fetchMedium } from "./requests/remote-media.js";
+import { type GivenMedium, namingMedium, pathOf, type SingleMedium } from "./requests/medium.js";
+import { fetchMedium, type RemoteLimits } from "./requests/remote-media.js";
 import type { ServiceThreads } from "./threads.js";
 
 /** The objects that all routes of a server share. */
@@ -24,62 +26,80 @@ export interface Service {
   readonly threads: ServiceThreads;
 }
 
-/** A request that can be answered, as far as the queue and the encoder need it. */
+/** A request that can be answered, its place in the queue and the receiver of its text. */
 export interface AnswerRequest {
-  readonly model: string | undefined;
-  readonly adapter: string | undefined;
-  readonly medium: GivenMedium;
+  readonly ask: AskRequest;
   readonly inFlight: InFlightRequest;
   readonly onText: AnswerContext["onText"];
-}
-
-interface Counted {
-  readonly model: string;
-  readonly timings: WireTimings;
-  readonly usage?: Usage | undefined;
 }
 
 /**
  * Fetches the medium, waits for the request's turn, encodes the medium and computes the answer. Everything is cancelled
  * when the signal of the request fires. Errors of the library are rewritten to use the field names of the request.
  */
-export async function answerInTurn<T extends Counted>(
+export async function answerInTurn(
   { config, models, metrics }: Service,
-  { model: wanted, adapter, medium, inFlight, onText }: AnswerRequest,
-  answer: (context: AnswerContext) => Promise<T>,
-): Promise<T> {
-  const { name, model } = models.get(wanted);
-  const modality = medium.field === "media" ? undefined : medium.field;
-  if (modality !== undefined) expectModality(modality, model.modalities, name);
+  { ask, inFlight, onText }: AnswerRequest,
+): Promise<TextAnswer | ListAnswer> {
+  const { medium, fields } = ask;
+  const { adapter } = fields;
+  const { name, model } = models.get(fields.model);
+  const modality = modalityOf(medium);
+  expectModality(medium, model.modalities, name);
   const { mediaBytes, answerSeconds } = config.limits;
+  const { signal } = inFlight;
   const started = performance.now();
   try {
     const answered = await inFlight.run(
       answerSeconds,
       async () => {
-        if ("bytes" in medium) return { bytes: medium.bytes, media: 0 };
         const limits = { ...config.remoteMedia, maxBytes: mediaBytes };
-        const bytes = await fetchMedium(medium.address, medium.field, limits, inFlight.signal);
-        return { bytes, media: performance.now() - started };
+        const input = await received(medium, limits, signal);
+        return { input, media: performance.now() - started };
       },
-      async ({ bytes, media }, queue) => {
-        const medium = await model.encode(bytes, { modality, adapter, signal: inFlight.signal });
-        const { client, signal } = inFlight;
-        return answer({ name, medium, client, before: { queue, media }, signal, onText });
+      async ({ input, media }, queue) => {
+        const medium = await model.encode(input, { modality, adapter, signal });
+        const { client } = inFlight;
+        return answerAsk({ name, medium, client, before: { queue, media }, signal, onText }, ask);
       },
     );
     metrics.countAnswer(answered.model, answered.timings, answered.usage);
     return answered;
   } catch (error) {
-    throw namingFields(error, medium.field);
+    throw namingMedium(error, medium);
   }
 }
 
-/** @throws FieldError for the field, which is named after the modality */
-function expectModality(modality: Modality, taken: readonly Modality[], model: string): void {
-  if (taken.includes(modality)) return;
-  const message = `model '${model}' accepts ${taken.join(" and ")}, not ${modality}`;
-  throw new FieldError("invalid_option", modality, message);
+/** The modality that the request sets; undefined if the content decides. */
+export function modalityOf({ field }: GivenMedium): Modality | undefined {
+  return field === "media" ? undefined : field;
+}
+
+/** The content of a medium; URLs are fetched one after the other. */
+async function received(
+  medium: GivenMedium,
+  limits: RemoteLimits,
+  signal: AbortSignal,
+): Promise<Uint8Array | FrameImages> {
+  if (!("frames" in medium)) return receivedBytes(medium, limits, signal);
+  const frames: Uint8Array[] = [];
+  for (const frame of medium.frames) frames.push(await receivedBytes(frame, limits, signal));
+  return { frames };
+}
+
+async function receivedBytes(medium: SingleMedium, limits: RemoteLimits, signal: AbortSignal): Promise<Uint8Array> {
+  return "bytes" in medium ? medium.bytes : fetchMedium(medium.address, pathOf(medium), limits, signal);
+}
+
+/** @throws FieldError */
+function expectModality(medium: GivenMedium, taken: readonly Modality[], model: string): void {
+  const modality = modalityOf(medium);
+  if (modality === undefined || taken.includes(modality)) return;
+  const message =
+    "frames" in medium
+      ? `expected one image, got ${medium.frames.length}; model '${model}' accepts no video`
+      : `model '${model}' accepts ${taken.join(" and ")}, not ${modality}`;
+  throw new FieldError("invalid_option", pathOf(medium), message);
 }
 
 /** Sets the headers of a response with server-sent events. */

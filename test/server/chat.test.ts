@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import OpenAI from "openai";
 import type { ChatCompletionContentPart } from "openai/resources/chat/completions";
 import type { Model } from "../../src/index.js";
+import { chatChunk, chatCompletion } from "../../src/server/dialects/openai-schema.js";
 import { modelList, problem } from "../../src/wire.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
 import { makeMedia, threeColours, tone } from "../support/make-media.js";
-import { postJson, type Running, startServer } from "../support/running-server.js";
+import { postJson, problemIn, type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
 
 const KEY = "a-key-of-the-chat-tests";
@@ -99,19 +102,30 @@ describe("the openai client", () => {
     const { data } = await client.models.list();
     assert.deepEqual(
       data.map(({ id, owned_by }) => [id, owned_by]),
-      [["tiny", "epalm"]],
+      ["tiny", "tiny/words", "tiny/answers"].map((id) => [id, "epalm"]),
     );
   });
 
   it("gets an error for unsupported requests", async () => {
     const base = { model: "tiny", messages: asking("what?") };
     const cases: [object, number, RegExp][] = [
-      [{ messages: asking("what?", image()) }, 400, /messages: expected one image.*got 2/],
+      [{ messages: asking("what?", image()) }, 400, /messages\[0\]\.content: expected one image, got 2/],
       [{ messages: [{ role: "user", content: "no picture" }] }, 400, /got none/],
-      [{ messages: [{ role: "system", content: "be nice" }, ...base.messages] }, 400, /messages\[0\]\.role/],
-      [{ messages: [...base.messages, ...base.messages] }, 400, /expected one message, got 2/],
+      [
+        { messages: [{ role: "user", content: [{ type: "text", text: 5 }] }] },
+        400,
+        /messages\[0\]\.content\[0\]\.text/,
+      ],
+      [{ messages: [{ role: "nobody", content: "x" }, ...base.messages] }, 400, /messages\[0\]\.role/],
       [{ model: "gpt-4" }, 404, /model: expected one of tiny/],
-      [{ tools: [] }, 400, /tools: is not a known key/],
+      [{ model: "tiny/none" }, 404, /model: expected an adapter among words, answers/],
+      [{ tools: [{ type: "function" }] }, 400, /tools: expected no tools/],
+      [{ tool_choice: "required" }, 400, /tool_choice: expected no call/],
+      [{ logit_bias: { 5: 1 } }, 400, /logit_bias\.5: /],
+      [{ response_format: { type: "json_object" } }, 400, /response_format\.type: /],
+      [{ modalities: ["text", "audio"] }, 400, /modalities\[1\]: /],
+      [{ presence_penalty: 1 }, 400, /presence_penalty: /],
+      [{ web_search_options: {} }, 400, /web_search_options: is not a known key/],
       [{ n: 0 }, 400, /n: /],
       [
         {
@@ -131,6 +145,79 @@ describe("the openai client", () => {
       });
     }
     await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+  });
+});
+
+function dataUrl(type: string, bytes: Buffer): string {
+  return `data:${type};base64,${bytes.toString("base64")}`;
+}
+
+describe("a chat request", () => {
+  const ask = async (change: object) => {
+    const request = { model: "tiny", messages: asking("Describe the image."), max_tokens: 4, ...change };
+    const completion = await client.chat.completions.create(
+      request as Parameters<typeof client.chat.completions.create>[0],
+    );
+    return chatCompletion.parse(completion);
+  };
+
+  it("may have keys whose values request nothing", async () => {
+    const plain = await ask({});
+    const { choices, epalm } = await ask({
+      ...{ tools: [], tool_choice: "none", functions: [], logit_bias: {}, modalities: ["text"], n: 1, logprobs: false },
+      ...{ frequency_penalty: 0, presence_penalty: 0, response_format: { type: "text" }, parallel_tool_calls: true },
+      ...{ store: true, metadata: { a: "b" }, user: "someone", service_tier: "auto", reasoning_effort: "low" },
+    });
+    assert.deepEqual(choices, plain.choices);
+    assert.deepEqual(epalm, {
+      task: "caption",
+      adapter: "words",
+      ignored: ["metadata", "parallel_tool_calls", "reasoning_effort", "service_tier", "store", "user"],
+    });
+  });
+
+  it("may set options that have no effect, which are reported", async () => {
+    const { epalm, usage } = await ask({ seed: 3, top_p: 0.5, max_tokens: 1_000_000 });
+    assert.deepEqual(epalm.ignored, ["top_p", "seed", "max_tokens"]);
+    assert.ok(usage.completion_tokens <= 32);
+  });
+
+  it("forces the adapter that the name of the model contains", async () => {
+    const words = await ask({ model: "tiny/words", messages: asking("What colour is it?") });
+    const caption = await model.caption(png, { maxNewTokens: 4 });
+    assert.deepEqual([words.choices[0]?.message.content, words.epalm.task], [caption.text, "caption"]);
+    assert.deepEqual(words.epalm.ignored, ["messages[0]"]);
+    const answers = await ask({ model: "tiny/answers" });
+    assert.deepEqual([answers.epalm.task, answers.epalm.adapter], ["vqa", "answers"]);
+    for (const id of ["tiny", "tiny/words"]) assert.equal((await client.models.retrieve(id)).id, id);
+    await assert.rejects(client.models.retrieve("tiny/none"), OpenAI.NotFoundError);
+  });
+
+  it("is interpreted by the patterns of the manifest", async () => {
+    const folder = await buildTinyModel();
+    const path = join(folder, "epalm.json");
+    const chat = { captionPrompts: ["{default}", "beschreib* *"] };
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), chat }));
+    const { url } = await startServer({ models: { german: folder }, logLevel: "silent" });
+    const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+    const tasks = ["Beschreibe das Bild.", "Describe the image.", "Welche Farbe?"].map(async (text) => {
+      const request = { model: "german", messages: asking(text), max_tokens: 2 };
+      return chatCompletion.parse(await openai.chat.completions.create(request)).epalm.task;
+    });
+    assert.deepEqual(await Promise.all(tasks), ["caption", "caption", "vqa"]);
+  });
+
+  it("reports what was done in the last chunk of a stream", async () => {
+    for (const include_usage of [true, false]) {
+      const stream = await client.chat.completions.create({
+        ...{ model: "tiny", messages: asking("What colour is it?"), max_tokens: 4 },
+        ...{ stream: true, stream_options: { include_usage } },
+      });
+      const chunks = [];
+      for await (const chunk of stream) chunks.push(chatChunk.parse(chunk));
+      assert.deepEqual(chunks.map(({ epalm }) => epalm?.task).filter(Boolean), ["vqa"]);
+      assert.equal(chunks.at(-1)?.epalm?.adapter, "answers");
+    }
   });
 });
 
@@ -183,16 +270,64 @@ describe("audio and videos in a chat", () => {
     const expected = await senses.vqa(clip, "what moves?", { maxNewTokens: 6 });
     assert.deepEqual([expected.modality, choices[0]?.message.content], ["video", expected.text]);
     const wrong: readonly (readonly [Promise<Response>, number, RegExp])[] = [
-      [ask([film, sound]), 400, /expected one image, audio or video part, got 2/],
       [ask([film], { adapter: "sounds" }), 400, /expected one for video, got one for audio/],
-      [ask([{ ...film, video_url: { url: "data:video/mp4;base64,AAAA" } }]), 415, /^video: expected/],
-      [ask([{ ...sound, input_audio: { data: "AAAA" } }]), 415, /^audio: expected/],
+      [
+        ask([{ ...film, video_url: { url: "data:video/mp4;base64,AAAA" } }]),
+        415,
+        /^messages\[0\]\.content\[0\]\.video_url\.url: expected/,
+      ],
+      [
+        ask([{ ...sound, input_audio: { data: "AAAA" } }]),
+        415,
+        /^messages\[0\]\.content\[0\]\.input_audio\.data: expected/,
+      ],
     ];
     for (const [asking, status, detail] of wrong) {
       const refused = await asking;
       assert.equal(refused.status, status);
       assert.match(problem.parse(await refused.json()).error?.message ?? "", detail);
     }
+  });
+
+  const report = async (content: readonly object[], more: object = {}) => {
+    const messages = [{ role: "user", content }];
+    const response = await postJson(`${running.url}/v1/chat/completions`, { max_tokens: 6, messages, ...more });
+    const { choices, epalm } = chatCompletion.parse(await response.json());
+    return { text: choices[0]?.message.content, ...epalm };
+  };
+
+  it("give way to the newest medium, and the others are reported", async () => {
+    const { text, adapter, ignored } = await report([film, sound]);
+    assert.equal(text, (await senses.caption(wav, { maxNewTokens: 6 })).text);
+    assert.deepEqual([adapter, ignored], ["sounds", ["messages[0].content[0]"]]);
+  });
+
+  it("are accepted as audio_url, input_image, URLs alone and files", async () => {
+    const png = dataUrl("image/png", await picture());
+    const cases: readonly (readonly [object, string])[] = [
+      [{ type: "audio_url", audio_url: { url: dataUrl("audio/wav", wav) } }, "sounds"],
+      [{ type: "audio_url", audio_url: dataUrl("audio/wav", wav) }, "sounds"],
+      [{ type: "input_image", image_url: png, detail: "high" }, "pictures"],
+      [{ type: "image_url", image_url: { url: png, detail: "anything" } }, "pictures"],
+      [{ type: "file", file: { file_data: dataUrl("video/quicktime", clip), filename: "a.mov" } }, "clips"],
+    ];
+    for (const [part, adapter] of cases) {
+      const given = await report([part]);
+      assert.deepEqual([given.task, given.adapter], ["caption", adapter]);
+    }
+  });
+
+  it("are made of several images, which are the frames of a clip", async () => {
+    const frames = await Promise.all([3, 50, 7].map((seed) => picture(seed)));
+    const parts = frames.map((frame) => ({ type: "image_url", image_url: { url: dataUrl("image/png", frame) } }));
+    const { text, adapter } = await report([{ type: "text", text: "what moves?" }, ...parts]);
+    const expected = await senses.vqa({ frames }, "what moves?", { maxNewTokens: 6 });
+    assert.deepEqual([text, adapter, expected.modality], [expected.text, "clips", "video"]);
+    const damaged = [...parts.slice(0, 1), { type: "image_url", image_url: "data:image/png;base64,AAAA" }];
+    const response = await postJson(`${running.url}/v1/chat/completions`, {
+      messages: [{ role: "user", content: damaged }],
+    });
+    assert.equal((await problemIn(response, 415)).field, "messages[0].content[1].image_url");
   });
 
   it("appear in the list of models", async () => {

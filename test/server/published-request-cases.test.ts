@@ -157,7 +157,10 @@ describe("a form", () => {
     "text under the name of another medium": [[{ name: "video", value: "AAAA" }], /expected one medium/],
     "a part without a name": [[{ name: "", value: "x" }], /a part has no name/],
     "the name of a prototype": [[{ name: "__proto__", value: "x" }], /prototype property is not allowed as field name/],
-    "another name of a prototype": [[{ name: "constructor", value: "x" }], /prototype property is not allowed as field name/],
+    "another name of a prototype": [
+      [{ name: "constructor", value: "x" }],
+      /prototype property is not allowed as field name/,
+    ],
     "a file that is no medium": [
       [{ name: "question", value: "x", head: '; filename="a.txt"\r\nContent-Type: text/plain' }],
       /question: expected no file/,

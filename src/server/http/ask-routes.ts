@@ -1,10 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { CaptionRequest, ListAnswer, TextAnswer, TextEvent } from "../../wire.js";
-import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
+import type { ListAnswer, TextAnswer, TextEvent } from "../../wire.js";
 import { inFlightOf } from "../queue/in-flight.js";
-import { checkCost } from "../requests/check-cost.js";
-import { checkGeneration, checkVqa } from "../requests/check-request.js";
-import type { GivenMedium } from "../requests/medium.js";
+import type { AskRequest } from "../requests/ask-request.js";
+import { checkAsk } from "../requests/check-request.js";
 import { readRequest } from "../requests/read-request.js";
 import { answerInTurn, type Service } from "../service.js";
 import { sendEvents } from "./event-stream.js";
@@ -15,16 +13,10 @@ type AnyAnswer = TextAnswer | ListAnswer;
 export function askRoutes(app: FastifyInstance, service: Service): void {
   const options = { onRequest: service.inFlight.enter };
   app.post("/caption", options, async (request, reply) => {
-    const { fields, medium } = await readRequest("caption", request, service);
-    checkGeneration(fields, service.config.limits);
-    checkCost("caption", fields, service.models.get(fields.model).model.manifest, service.config.limits);
-    return respond(service, request, reply, fields, medium, (context) => captionAnswer(context, fields));
+    return respond(service, request, reply, await readRequest("caption", request, service));
   });
   app.post("/vqa", options, async (request, reply) => {
-    const { fields, medium } = await readRequest("vqa", request, service);
-    checkVqa(fields, service.config.limits);
-    checkCost("vqa", fields, service.models.get(fields.model).model.manifest, service.config.limits);
-    return respond(service, request, reply, fields, medium, (context) => vqaAnswer(context, fields));
+    return respond(service, request, reply, await readRequest("vqa", request, service));
   });
 }
 
@@ -32,17 +24,14 @@ function respond(
   service: Service,
   request: FastifyRequest,
   reply: FastifyReply,
-  { model, adapter, stream }: Pick<CaptionRequest, "model" | "adapter" | "stream">,
-  medium: GivenMedium,
-  answer: (context: AnswerContext) => Promise<AnyAnswer>,
+  ask: AskRequest,
 ): Promise<AnyAnswer | FastifyReply> {
-  const asked = { model, adapter, medium, inFlight: inFlightOf(request) };
-  if (!(stream ?? acceptsEvents(request))) {
-    return answerInTurn(service, { ...asked, onText: undefined }, answer);
-  }
+  checkAsk(ask, service.models.get(ask.fields.model).model.manifest, service.config.limits);
+  const asked = { ask, inFlight: inFlightOf(request) };
+  if (!(ask.fields.stream ?? acceptsEvents(request))) return answerInTurn(service, { ...asked, onText: undefined });
   return sendEvents(reply, async (send) => {
     const onText = (index: number, text: string) => send("text", { index, text } satisfies TextEvent);
-    send("answer", await answerInTurn(service, { ...asked, onText }, answer));
+    send("answer", await answerInTurn(service, { ...asked, onText }));
   });
 }
 

@@ -16,11 +16,12 @@ import { takeJsonAsBytes } from "../requests/read-body.js";
 import type { Service } from "../service.js";
 import { ServiceThreads } from "../threads.js";
 import { askRoutes } from "./ask-routes.js";
-import { chatRoutes } from "./chat-routes.js";
 import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
 import { answerFrameworkError, errorAnswers, expectHost } from "./errors-plugin.js";
 import { loggerOptions } from "./log.js";
+import { ollamaRoutes } from "./ollama-routes.js";
+import { openAiRoutes } from "./openai-routes.js";
 import { MAX_SAMPLES, pageRoutes } from "./page-routes.js";
 import { rateLimits } from "./rate-limits.js";
 import { securityHeaders } from "./security-headers.js";
@@ -100,7 +101,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     asking.addHook("onRequest", keys.check);
     asking.addHook("onRequest", limits.asks);
     askRoutes(asking, service);
-    chatRoutes(asking, service);
+    openAiRoutes(asking, service);
+    await asking.register(async (ollama) => ollamaRoutes(ollama, service, options.version));
   });
   return {
     app,

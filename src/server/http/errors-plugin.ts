@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EpalmError } from "../../core/errors.js";
 import type { Admission } from "../queue/admission.js";
-import { asEpalmError, knownField, openAiProblem, PROBLEM_TYPE, problemOf } from "./problem.js";
+import { asEpalmError, errorBody, knownField, problemOf } from "./problem.js";
 import { setSecurityHeaders } from "./security-headers.js";
 
 const methods = ["GET", "POST"] as const;
@@ -59,7 +59,6 @@ function sendProblem(
   admission?: Admission,
 ): FastifyReply {
   if (error.status === 503 && admission) reply.header("retry-after", admission.retrySeconds);
-  const problem = problemOf(error, request.id);
-  const body = request.url.startsWith("/v1/") ? openAiProblem(problem) : problem;
-  return reply.status(error.status).type(PROBLEM_TYPE).send(body);
+  const { type, body } = errorBody(request.url, problemOf(error, request.id));
+  return reply.status(error.status).type(type).send(body);
 }

@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { eventStreamHeaders } from "../service.js";
-import { asEpalmError, knownField, problemOf } from "./problem.js";
+import { asEpalmError, errorBody, knownField, problemOf } from "./problem.js";
 
 /** Sends one event. The name is optional; data other than strings is converted to JSON. */
 export type SendEvent = (name: string | undefined, data: unknown) => void;
@@ -13,17 +13,45 @@ export type SendEvent = (name: string | undefined, data: unknown) => void;
  * @param run sends the events; the stream ends when it resolves
  */
 export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promise<void>): Promise<FastifyReply> {
+  const format: StreamFormat = {
+    start: eventStreamHeaders,
+    failure: (body) => formatEvent("problem", body),
+  };
+  return sendStream(reply, format, (write) => run((name, data) => write(formatEvent(name, data))));
+}
+
+/** Answers with newline-delimited JSON, as Ollama does. See `sendEvents`. */
+export function sendLines(
+  reply: FastifyReply,
+  run: (send: (line: object) => void) => Promise<void>,
+): Promise<FastifyReply> {
+  const format: StreamFormat = { start: (to) => to.type("application/x-ndjson"), failure: formatLine };
+  return sendStream(reply, format, (write) => run((line) => write(formatLine(line))));
+}
+
+interface StreamFormat {
+  /** Sets the headers. */
+  readonly start: (reply: FastifyReply) => FastifyReply;
+  /** Formats the body of an error. */
+  readonly failure: (body: object) => string;
+}
+
+function sendStream(
+  reply: FastifyReply,
+  { start, failure }: StreamFormat,
+  run: (write: (text: string) => void) => Promise<void>,
+): Promise<FastifyReply> {
   const stream = new PassThrough();
   return new Promise((resolve, reject) => {
     let isOpen = false;
-    const send: SendEvent = (name, data) => {
+    const write = (text: string) => {
       if (stream.destroyed) return;
-      stream.write(formatEvent(name, data));
+      stream.write(text);
       if (isOpen) return;
       isOpen = true;
-      resolve(eventStreamHeaders(reply).send(stream));
+      resolve(start(reply).send(stream));
     };
-    run(send).then(
+    run(write).then(
       () => stream.end(),
       (error: unknown) => {
         if (!isOpen) {
@@ -34,11 +62,15 @@ export function sendEvents(reply: FastifyReply, run: (send: SendEvent) => Promis
         if (known.status >= 500 && known.code !== "overloaded")
           reply.log.error({ code: known.code, err: error }, "stream failed");
         else reply.log.debug({ code: known.code, field: knownField(known) }, "stream failed");
-        send("problem", problemOf(known, reply.request.id));
+        write(failure(errorBody(reply.request.url, problemOf(known, reply.request.id)).body));
         stream.end();
       },
     );
   });
+}
+
+function formatLine(line: object): string {
+  return `${JSON.stringify(line)}\n`;
 }
 
 function formatEvent(name: string | undefined, data: unknown): string {

@@ -6,11 +6,24 @@ import {
   modelList,
   problem,
   sampleList,
+  servedModel,
   textAnswer,
   textEvent,
   vqaRequest,
 } from "../../wire.js";
-import { chatChunk, chatCompletion, chatRequest } from "../requests/chat-schema.js";
+import {
+  ollamaChatAnswer,
+  ollamaChatRequest,
+  ollamaError,
+  ollamaGenerateAnswer,
+  ollamaGenerateRequest,
+  ollamaNameRequest,
+  ollamaRunning,
+  ollamaShow,
+  ollamaTags,
+  ollamaVersion,
+} from "../dialects/ollama-schema.js";
+import { chatChunk, chatCompletion, chatRequest } from "../dialects/openai-schema.js";
 import { QUESTION_LIST } from "../requests/form-fields.js";
 
 const schemas = {
@@ -24,6 +37,17 @@ const schemas = {
   ChatCompletion: chatCompletion,
   ChatChunk: chatChunk,
   ModelList: modelList,
+  Model: servedModel,
+  OllamaGenerateRequest: ollamaGenerateRequest,
+  OllamaGenerateAnswer: ollamaGenerateAnswer,
+  OllamaChatRequest: ollamaChatRequest,
+  OllamaChatAnswer: ollamaChatAnswer,
+  OllamaNameRequest: ollamaNameRequest,
+  OllamaShow: ollamaShow,
+  OllamaTags: ollamaTags,
+  OllamaRunning: ollamaRunning,
+  OllamaVersion: ollamaVersion,
+  OllamaError: ollamaError,
   SampleList: sampleList,
 } as const;
 
@@ -44,6 +68,19 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       "/vqa": { post: asking("Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
       "/v1/models": { get: reading("List the models and their adapters", json(ref("ModelList"))) },
+      "/v1/models/{id}": {
+        get: { ...reading("Get a model or an adapter", json(ref("Model"))), parameters: [modelId] },
+      },
+      "/api/generate": {
+        post: ollama("Answer a prompt in the format of Ollama", "OllamaGenerateRequest", "OllamaGenerateAnswer", true),
+      },
+      "/api/chat": {
+        post: ollama("Answer a chat in the format of Ollama", "OllamaChatRequest", "OllamaChatAnswer", true),
+      },
+      "/api/show": { post: ollama("Describe a model as Ollama does", "OllamaNameRequest", "OllamaShow", false) },
+      "/api/tags": { get: ollamaReading("List the models as Ollama does", "OllamaTags") },
+      "/api/ps": { get: ollamaReading("List the loaded models as Ollama does", "OllamaRunning") },
+      "/api/version": { get: ollamaReading("Get the version as Ollama does", "OllamaVersion") },
       "/samples": { get: reading("List the sample media of the models", json(ref("SampleList"))) },
       "/healthz": { get: reading("Check whether the process is alive", json({ type: "object" }), false) },
       "/readyz": { get: reading("Check whether the service accepts requests", json({ type: "object" }), false) },
@@ -127,7 +164,7 @@ function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
 function chat(): Json {
   const events = "one ChatChunk per event, then `[DONE]`";
   return {
-    summary: "Answer in the format of OpenAI's chat completions: one user message with one medium",
+    summary: "Answer in the format of OpenAI's chat completions",
     requestBody: { required: true, content: json(ref("ChatRequest")) },
     responses: {
       200: { description: "The answer", content: { ...json(ref("ChatCompletion")), ...eventStream(events) } },
@@ -139,4 +176,35 @@ function chat(): Json {
 function reading(summary: string, content: Json, needsKey = true): Json {
   const responses = { 200: { description: "OK", content }, ...failure };
   return { summary, responses, ...(needsKey ? {} : { security: [] }) };
+}
+
+const modelId = {
+  name: "id",
+  in: "path",
+  required: true,
+  description: "`MODEL` or `MODEL/ADAPTER`; the slash may be escaped",
+  schema: { type: "string" },
+};
+
+const ollamaFailure = { default: { description: "An error", content: json(ref("OllamaError")) } };
+
+function ollama(
+  summary: string,
+  request: keyof typeof schemas,
+  answer: keyof typeof schemas,
+  canStream: boolean,
+): Json {
+  const lines = { "application/x-ndjson": { schema: { type: "string", description: "one part per line" } } };
+  return {
+    summary,
+    requestBody: { required: true, content: json(ref(request)) },
+    responses: {
+      200: { description: "The answer", content: { ...json(ref(answer)), ...(canStream ? lines : {}) } },
+      ...ollamaFailure,
+    },
+  };
+}
+
+function ollamaReading(summary: string, answer: keyof typeof schemas): Json {
+  return { summary, responses: { 200: { description: "OK", content: json(ref(answer)) }, ...ollamaFailure } };
 }

@@ -15,7 +15,7 @@ const wireNames = new Map<string, string>(optionEntries.map(([name, { wire }]) =
 const fields = new Set([
   ...wireNames.values(),
   ...mediaFields,
-  ...["question", "candidates", "adapter", "model", "rank_by", "messages"],
+  ...["question", "candidates", "adapter", "model", "rank_by", "messages", "images", "prompt", "options", "format"],
 ]);
 
 /** Characters of a problem's `detail`. Messages quote only excerpts of requests; this is the limit for all together. */
@@ -84,8 +84,14 @@ export function problemOf(error: EpalmError, instance: string): Problem {
   };
 }
 
+/** The body of an error under a path, in the format that its clients expect. */
+export function errorBody(url: string, problem: Problem): { readonly type: string; readonly body: object } {
+  if (url.startsWith("/api/")) return { type: "application/json; charset=utf-8", body: { error: problem.detail } };
+  return { type: PROBLEM_TYPE, body: url.startsWith("/v1/") ? openAiProblem(problem) : problem };
+}
+
 /** Adds the member `error`, which clients of the OpenAI API expect. */
-export function openAiProblem(problem: Problem): Problem {
+function openAiProblem(problem: Problem): Problem {
   const { detail, code, field = null } = problem;
   return { ...problem, error: { message: detail, type: code, code, param: field } };
 }

@@ -39,7 +39,10 @@ export class ServiceClient {
   /** @returns {Promise<readonly Model[]>} */
   async models() {
     const response = await this.#request("v1/models");
-    return (await response.json()).data;
+    /** @type {{ data: readonly Model[] }} */
+    const { data } = await response.json();
+    // Names with a slash are adapters, which the models list as well.
+    return data.filter(({ id }) => !id.includes("/"));
   }
 
   /** @returns {Promise<readonly Sample[]>} */

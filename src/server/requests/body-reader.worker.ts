@@ -1,15 +1,16 @@
 import { type MethodContext, serveThread } from "../../runtime/serve-thread.js";
 import type { ReadBody } from "./body-reader.js";
-import { tryJsonBody } from "./json-body.js";
+import { mediaBytesIn, tryJsonBody } from "./json-body.js";
 
 /** The thread behind `BodyReader`. */
 serveThread({
   read({ kind, bytes, maxBytes }: ReadBody, { transfer }: MethodContext) {
     const outcome = tryJsonBody(kind, bytes, maxBytes);
-    if (outcome.kind === "refused" || !("bytes" in outcome.body.medium)) return outcome;
-    const { buffer, byteLength } = outcome.body.medium.bytes;
-    // Small buffers share their memory with others, so they are copied.
-    if (buffer.byteLength === byteLength) transfer(buffer as ArrayBuffer);
+    if (outcome.kind === "refused") return outcome;
+    for (const { buffer, byteLength } of mediaBytesIn(outcome.body)) {
+      // Small buffers share their memory with others, so they are copied.
+      if (buffer.byteLength === byteLength) transfer(buffer as ArrayBuffer);
+    }
     return outcome;
   },
 });

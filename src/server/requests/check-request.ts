@@ -1,18 +1,26 @@
-import { type GenerationFields, generationFields, type VqaRequest } from "../../wire.js";
+import type { Manifest } from "../../model/manifest.js";
+import { type GenerationFields, generationFields } from "../../wire.js";
 import type { ServerConfig } from "../config.js";
 import { FieldError } from "../http/problem.js";
+import type { AskRequest, VqaAsk } from "./ask-request.js";
+import { checkCost } from "./check-cost.js";
 
 type Limits = ServerConfig["limits"];
 
+/** Checks limits and combinations that the schemas do not cover. @throws too_large, invalid_option */
+export function checkAsk({ task, fields }: AskRequest, manifest: Manifest, limits: Limits): void {
+  checkGeneration(fields, limits);
+  if (task === "vqa") checkVqa(fields, limits);
+  checkCost(task, fields, manifest, limits);
+}
+
 /** @throws too_large for more tokens than the service allows */
-export function checkGeneration({ max_tokens = 0 }: GenerationFields, limits: Limits): void {
+function checkGeneration({ max_tokens = 0 }: GenerationFields, limits: Limits): void {
   if (max_tokens <= limits.newTokens) return;
   throw new FieldError("too_large", "max_tokens", `expected at most ${limits.newTokens}, got ${max_tokens}`);
 }
 
-/** Checks limits and combinations that the schema does not cover. @throws too_large, invalid_option */
-export function checkVqa(request: VqaRequest, limits: Limits): void {
-  checkGeneration(request, limits);
+function checkVqa(request: VqaAsk["fields"], limits: Limits): void {
   const { question, candidates = [] } = request;
   if (typeof question !== "string") checkCount("question", question, limits.questions);
   checkCount("candidates", candidates, limits.candidates);
@@ -33,7 +41,7 @@ function checkLengths(field: string, texts: readonly string[], most: number): vo
 }
 
 /** Generation options cannot be combined with candidates, nor can `rank_by` be used without them. */
-function checkModes(request: VqaRequest): void {
+function checkModes(request: VqaAsk["fields"]): void {
   if (!request.candidates) {
     if (request.rank_by === undefined) return;
     throw new FieldError("invalid_option", "rank_by", "requires candidates");

@@ -1,16 +1,25 @@
 import { EpalmError, type ErrorCode, messageOf } from "../../core/errors.js";
-import { withoutNulls } from "../../core/json.js";
-import type { CaptionRequest, VqaRequest } from "../../wire.js";
+import {
+  type OllamaName,
+  type OllamaRequest,
+  readOllamaChat,
+  readOllamaGenerate,
+  readOllamaName,
+} from "../dialects/read-ollama.js";
+import { type OpenAiRequest, readOpenAi } from "../dialects/read-openai.js";
 import { FieldError } from "../http/problem.js";
-import { chatRequest } from "./chat-schema.js";
-import { type ChatQuestion, readChat } from "./read-chat.js";
-import { parseFields, type ReadRequest, readCaption, readVqa } from "./read-fields.js";
+import type { CaptionAsk, VqaAsk } from "./ask-request.js";
+import { bytesIn } from "./medium.js";
+import { readCaption, readVqa } from "./read-fields.js";
 
 /** The results of parsing a JSON body, by endpoint. */
 export interface JsonBodies {
-  readonly caption: ReadRequest<CaptionRequest>;
-  readonly vqa: ReadRequest<VqaRequest>;
-  readonly chat: ChatQuestion;
+  readonly caption: CaptionAsk;
+  readonly vqa: VqaAsk;
+  readonly openai: OpenAiRequest;
+  readonly ollamaGenerate: OllamaRequest;
+  readonly ollamaChat: OllamaRequest;
+  readonly ollamaName: OllamaName;
 }
 
 const readers: {
@@ -18,8 +27,17 @@ const readers: {
 } = {
   caption: (json, maxBytes) => readCaption(json, maxBytes),
   vqa: (json, maxBytes) => readVqa(json, maxBytes),
-  chat: (json, maxBytes) => readChat(parseFields(withoutNulls(json), chatRequest), maxBytes),
+  openai: readOpenAi,
+  ollamaGenerate: readOllamaGenerate,
+  ollamaChat: readOllamaChat,
+  ollamaName: readOllamaName,
 };
+
+/** The bytes of the media in a body, which can be transferred between threads. */
+export function mediaBytesIn(body: JsonBodies[keyof JsonBodies]): readonly Uint8Array[] {
+  if ("medium" in body) return bytesIn(body.medium);
+  return "asked" in body && body.asked ? bytesIn(body.asked.medium) : [];
+}
 
 /**
  * Maximum number of objects, lists and members in a body, which need far more memory than their characters. The largest

@@ -6,30 +6,33 @@ import { EpalmError } from "../../core/errors.js";
 /**
  * Receives JSON bodies as bytes, because `BodyReader` parses large ones in a thread. A request takes its place in the
  * queue when its body is complete.
+ *
+ * @param types media types of bodies with JSON
  */
-export function takeJsonAsBytes(app: FastifyInstance, maxBytes: number): void {
+export function takeJsonAsBytes(
+  app: FastifyInstance,
+  maxBytes: number,
+  types: readonly string[] = ["application/json"],
+): void {
   const expectRoom = (length: number) => {
     if (length > maxBytes) throw new EpalmError("too_large", `body: expected at most ${maxBytes} bytes`);
   };
-  app.addContentTypeParser(
-    "application/json",
-    async ({ inFlight, headers }: FastifyRequest, payload: IncomingMessage) => {
-      // Routes without the `enter` hook, such as unknown paths, do not read the body.
-      if (!inFlight) return undefined;
-      expectRoom(Number(headers["content-length"] ?? 0));
-      let length = 0;
-      // Destroying the stream would prevent the error from being sent to the client.
-      const pieces = payload.iterator({ destroyOnReturn: false });
-      const reading = readWhole(pieces, (bytes) => {
-        length += bytes;
-        expectRoom(length);
-        inFlight.reserve(bytes);
-      });
-      const body = await untilAborted(reading, inFlight.signal);
-      inFlight.enqueue();
-      return body;
-    },
-  );
+  app.addContentTypeParser([...types], async ({ inFlight, headers }: FastifyRequest, payload: IncomingMessage) => {
+    // Routes without the `enter` hook, such as unknown paths, do not read the body.
+    if (!inFlight) return undefined;
+    expectRoom(Number(headers["content-length"] ?? 0));
+    let length = 0;
+    // Destroying the stream would prevent the error from being sent to the client.
+    const pieces = payload.iterator({ destroyOnReturn: false });
+    const reading = readWhole(pieces, (bytes) => {
+      length += bytes;
+      expectRoom(length);
+      inFlight.reserve(bytes);
+    });
+    const body = await untilAborted(reading, inFlight.signal);
+    inFlight.enqueue();
+    return body;
+  });
 }
 
 /**

@@ -1,22 +1,10 @@
 import type { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
 import { issuesOf, safeParse } from "../../core/schema.js";
-import {
-  type CaptionRequest,
-  captionRequest,
-  type MediaField,
-  mediaFields,
-  type VqaRequest,
-  vqaRequest,
-} from "../../wire.js";
+import { captionRequest, type MediaField, mediaFields, vqaRequest } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
+import type { CaptionAsk, VqaAsk } from "./ask-request.js";
 import { type GivenMedium, givenMedium, type Medium } from "./medium.js";
-
-/** The fields of a request and its medium. */
-export interface ReadRequest<Fields> {
-  readonly fields: Omit<Fields, MediaField>;
-  readonly medium: GivenMedium;
-}
 
 type MediaTexts = { readonly [Field in MediaField]?: string | undefined };
 
@@ -27,13 +15,13 @@ type MediaTexts = { readonly [Field in MediaField]?: string | undefined };
  * @param file the medium, if it was sent as a file
  * @throws FieldError, invalid_option, too_large
  */
-export function readCaption(fields: unknown, maxBytes: number, file?: Medium): ReadRequest<CaptionRequest> {
-  return withMedium(parseFields(fields, captionRequest), maxBytes, file);
+export function readCaption(fields: unknown, maxBytes: number, file?: Medium): CaptionAsk {
+  return { task: "caption", ...withMedium(parseFields(fields, captionRequest), maxBytes, file) };
 }
 
 /** Reads a request of `/vqa`; see `readCaption`. */
-export function readVqa(fields: unknown, maxBytes: number, file?: Medium): ReadRequest<VqaRequest> {
-  return withMedium(parseFields(fields, vqaRequest), maxBytes, file);
+export function readVqa(fields: unknown, maxBytes: number, file?: Medium): VqaAsk {
+  return { task: "vqa", ...withMedium(parseFields(fields, vqaRequest), maxBytes, file) };
 }
 
 /** @throws FieldError for the first invalid field */
@@ -52,7 +40,7 @@ function withMedium<Fields extends MediaTexts>(
   { media, image, audio, video, ...fields }: Fields,
   maxBytes: number,
   file: Medium | undefined,
-): ReadRequest<Fields> {
+): { readonly fields: Omit<Fields, MediaField>; readonly medium: GivenMedium } {
   const texts = { media, image, audio, video };
   const named = mediaFields.filter((field) => texts[field] !== undefined);
   const got = [...(file ? [file.field] : []), ...named];

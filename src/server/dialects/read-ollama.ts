@@ -1,0 +1,141 @@
+import { withoutNulls } from "../../core/json.js";
+import { optionTable } from "../../generation/option-table.js";
+import { FieldError } from "../http/problem.js";
+import { frameList, type GivenMedium, givenMedium } from "../requests/medium.js";
+import { parseFields } from "../requests/read-fields.js";
+import { expectFillable } from "./json-format.js";
+import {
+  type OllamaFormat,
+  type OllamaOptions,
+  ollamaChatRequest,
+  ollamaGenerateRequest,
+  ollamaNameRequest,
+} from "./ollama-schema.js";
+import type { PromptRequest } from "./prompt-request.js";
+
+/** A request of `/api/generate` or `/api/chat`. */
+export interface OllamaRequest {
+  readonly model: string | undefined;
+  /** Undefined if the request only asks to load the model, as Ollama's programs do before the first prompt. */
+  readonly asked: PromptRequest | undefined;
+  readonly stream: boolean;
+  readonly format: OllamaFormat;
+}
+
+/** A request that names a model. */
+export interface OllamaName {
+  readonly model: string;
+}
+
+/** @throws FieldError: invalid_option, too_large */
+export function readOllamaGenerate(json: unknown, maxBytes: number): OllamaRequest {
+  const { prompt = "", images = [], ...request } = parseFields(withoutNulls(json), ollamaGenerateRequest);
+  const isLoading = prompt.trim() === "" && images.length === 0;
+  return read(request, isLoading, () => ({
+    prompt: prompt.trim() === "" ? undefined : { text: prompt, path: "prompt" },
+    medium: mediumOf(images, "images", maxBytes),
+    ignored: [],
+  }));
+}
+
+/** Uses the last text and the newest images of the user. @throws FieldError: invalid_option, too_large */
+export function readOllamaChat(json: unknown, maxBytes: number): OllamaRequest {
+  const { messages, tools: _tools, ...request } = parseFields(withoutNulls(json), ollamaChatRequest);
+  return read(request, messages.length === 0, () => {
+    const user = messages.map((message) => (message.role === "user" ? message : undefined));
+    const asking = user.findLastIndex((message) => (message?.content ?? "").trim() !== "");
+    const showing = user.findLastIndex((message) => (message?.images ?? []).length > 0);
+    const text = user[asking]?.content;
+    const unused = messages.flatMap(({ content = "", images = [] }, index) => [
+      ...(content.trim() === "" || index === asking ? [] : [`messages[${index}].content`]),
+      ...(images.length === 0 || index === showing ? [] : [`messages[${index}].images`]),
+    ]);
+    return {
+      prompt: text === undefined ? undefined : { text, path: `messages[${asking}].content` },
+      medium: mediumOf(user[showing]?.images ?? [], showing < 0 ? "messages" : `messages[${showing}].images`, maxBytes),
+      ignored: unused,
+    };
+  });
+}
+
+/** @throws FieldError: invalid_option */
+export function readOllamaName(json: unknown): OllamaName {
+  const { model, name } = parseFields(withoutNulls(json), ollamaNameRequest);
+  const given = model ?? name;
+  if (given !== undefined) return { model: withoutTag(given) };
+  throw new FieldError("invalid_option", "model", "expected the name of a model");
+}
+
+interface Settings {
+  readonly model?: string | undefined;
+  readonly stream?: boolean | undefined;
+  readonly format?: OllamaFormat;
+  readonly options?: OllamaOptions | undefined;
+  readonly [key: string]: unknown;
+}
+
+function read(
+  { model, stream = true, format, options = {}, ...others }: Settings,
+  isLoading: boolean,
+  prompted: () => Pick<PromptRequest, "prompt" | "medium" | "ignored">,
+): OllamaRequest {
+  expectFillable(format);
+  const name = model === undefined ? undefined : withoutTag(model);
+  if (isLoading) return { model: name, asked: undefined, stream, format };
+  const { fields, ignored: unused } = generationFields(options);
+  const { ignored, ...rest } = prompted();
+  const unread = Object.keys(others).filter((key) => requestsSomething(others[key]));
+  const asked = { model: name, ...rest, fields, paths, ignored: [...ignored, ...unread, ...unused] };
+  return { model: name, asked, stream, format };
+}
+
+/** Without the tag that Ollama's clients append to names. */
+function withoutTag(name: string): string {
+  return name.replace(/:latest$/, "");
+}
+
+/** Values such as an empty suffix request nothing, so that they need not be reported. */
+function requestsSomething(value: unknown): boolean {
+  return value !== "" && value !== false && !(Array.isArray(value) && value.length === 0);
+}
+
+function mediumOf(images: readonly string[], path: string, maxBytes: number): GivenMedium {
+  const given = images.map((image, index) => givenMedium("image", image, maxBytes, `${path}[${index}]`));
+  const [only, ...more] = given;
+  if (!only) throw new FieldError("invalid_option", path, "expected an image; the models describe media only");
+  return more.length === 0 ? only : frameList(given, path);
+}
+
+const paths = {
+  max_tokens: "options.num_predict",
+  temperature: "options.temperature",
+  top_k: "options.top_k",
+  top_p: "options.top_p",
+  seed: "options.seed",
+  stop: "options.stop",
+};
+
+function generationFields(options: OllamaOptions): Pick<PromptRequest, "fields" | "ignored"> {
+  const { num_predict = 0, temperature, top_k = 0, top_p = 0, seed = -1, stop, ...others } = options;
+  const stops = (typeof stop === "string" ? [stop] : (stop ?? [])).filter((text) => text !== "");
+  const { most, longest } = optionTable.stop;
+  const tooLong = stops.findIndex((text) => text.length > longest);
+  if (stops.length > most || tooLong >= 0) {
+    throw new FieldError(
+      "invalid_option",
+      paths.stop,
+      `expected at most ${most} strings of at most ${longest} characters`,
+    );
+  }
+  return {
+    fields: {
+      ...(num_predict > 0 ? { max_tokens: num_predict } : {}),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(top_k > 0 ? { top_k: Math.min(top_k, optionTable.topK.most) } : {}),
+      ...(top_p > 0 && top_p < 1 ? { top_p } : {}),
+      ...(seed >= 0 ? { seed } : {}),
+      ...(stops.length > 0 ? { stop: stops } : {}),
+    },
+    ignored: Object.keys(others).map((key) => `options.${key}`),
+  };
+}

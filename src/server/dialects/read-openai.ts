@@ -1,0 +1,160 @@
+import { withoutNulls } from "../../core/json.js";
+import { generationFields, type MediaField } from "../../wire.js";
+import { FieldError } from "../http/problem.js";
+import { frameList, type GivenMedium, givenMedium } from "../requests/medium.js";
+import { parseFields } from "../requests/read-fields.js";
+import { type ChatRequest, type ContentPart, ignoredKeys, listedChatRequest } from "./openai-schema.js";
+import type { PromptRequest } from "./prompt-request.js";
+
+/** A chat request of the OpenAI API. */
+export interface OpenAiRequest {
+  readonly asked: PromptRequest;
+  /** Whether a stream ends with a chunk that contains the usage. */
+  readonly includeUsage: boolean;
+}
+
+/**
+ * Converts a chat request. The models answer one prompt about one medium: the last text and the newest medium of the
+ * user. System messages, answers and everything else are reported as ignored.
+ *
+ * @param maxBytes limit for the medium
+ * @throws FieldError, which names the path of the key: invalid_option, too_large
+ */
+export function readOpenAi(json: unknown, maxBytes: number): OpenAiRequest {
+  const request = parseFields(withTextParts(withoutNulls(json)), listedChatRequest);
+  const placed = request.messages.flatMap((message, index) =>
+    isUser(message)
+      ? message.content.map((part, at) => ({ part, index, at, path: `messages[${index}].content[${at}]` }))
+      : [],
+  );
+  const texts = placed.filter(({ part }) => textIn(part).trim() !== "");
+  const lastText = texts.at(-1)?.index;
+  const prompt = texts.filter(({ index }) => index === lastText);
+  const media = placed.flatMap((one) => {
+    const medium = mediumOf(one.part, one.path);
+    return medium ? [{ ...one, medium }] : [];
+  });
+  const used = newest(media);
+  const kept = new Set([...prompt, ...used].map(({ path }) => path));
+  const others = request.messages.flatMap((message, index) => (isUser(message) ? [] : [`messages[${index}]`]));
+  const { fields, ignored } = optionsOf(request);
+  return {
+    asked: {
+      model: request.model,
+      prompt:
+        lastText === undefined
+          ? undefined
+          : { text: prompt.map(({ part }) => textIn(part)).join("\n"), path: `messages[${lastText}]` },
+      medium: mediumFrom(used, maxBytes),
+      fields,
+      paths: request.max_completion_tokens === undefined ? {} : { max_tokens: "max_completion_tokens" },
+      ignored: [
+        ...others,
+        ...placed.flatMap(({ path, part }) => (kept.has(path) ? detailOf(part, path) : [path])),
+        ...ignored,
+      ],
+    },
+    includeUsage: request.stream_options?.include_usage === true,
+  };
+}
+
+type Message = ChatRequest["messages"][number];
+type UserMessage = Extract<Message, { readonly role: "user" }>;
+
+function isUser(message: Message): message is UserMessage {
+  return message.role === "user";
+}
+
+/** Converts content that is only a text to a list of one part. */
+function withTextParts(json: unknown): unknown {
+  if (typeof json !== "object" || json === null || !("messages" in json) || !Array.isArray(json.messages)) return json;
+  const messages: unknown[] = json.messages;
+  return { ...json, messages: messages.map(withTextPart) };
+}
+
+function withTextPart(message: unknown): unknown {
+  if (typeof message !== "object" || message === null || !("content" in message)) return message;
+  const { content } = message;
+  return typeof content === "string" ? { ...message, content: [{ type: "text", text: content }] } : message;
+}
+
+interface PlacedMedium {
+  readonly field: MediaField;
+  readonly text: string;
+  readonly path: string;
+}
+
+function textIn(part: ContentPart): string {
+  return part.type === "text" || part.type === "input_text" ? part.text : "";
+}
+
+function mediumOf(part: ContentPart, path: string): PlacedMedium | undefined {
+  switch (part.type) {
+    case "text":
+    case "input_text":
+      return undefined;
+    case "image_url":
+    case "input_image":
+      return { field: "image", ...urlOf(part.image_url, `${path}.image_url`) };
+    case "audio_url":
+      return { field: "audio", ...urlOf(part.audio_url, `${path}.audio_url`) };
+    case "input_audio":
+      return { field: "audio", text: part.input_audio.data, path: `${path}.input_audio.data` };
+    case "video_url":
+      return { field: "video", ...urlOf(part.video_url, `${path}.video_url`) };
+    case "file":
+      return { field: "media", text: part.file.file_data, path: `${path}.file.file_data` };
+    default:
+      return part satisfies never;
+  }
+}
+
+function urlOf(address: string | { readonly url: string }, path: string): Pick<PlacedMedium, "text" | "path"> {
+  return typeof address === "string" ? { text: address, path } : { text: address.url, path: `${path}.url` };
+}
+
+/** Media are always scaled to the input size of the encoder. */
+function detailOf(part: ContentPart, path: string): string[] {
+  if (part.type !== "image_url" && part.type !== "input_image") return [];
+  if (typeof part.image_url === "string") return "detail" in part ? [`${path}.detail`] : [];
+  return "detail" in part.image_url ? [`${path}.image_url.detail`] : [];
+}
+
+/** The newest medium, or all images of the message whose newest medium is an image. */
+function newest<Part extends { readonly index: number; readonly medium: PlacedMedium }>(
+  media: readonly Part[],
+): Part[] {
+  const last = media.at(-1);
+  if (!last) return [];
+  if (last.medium.field !== "image") return [last];
+  return media.filter(({ index, medium }) => index === last.index && medium.field === "image");
+}
+
+function mediumFrom(
+  used: readonly { readonly index: number; readonly medium: PlacedMedium }[],
+  maxBytes: number,
+): GivenMedium {
+  const given = used.map(({ medium: { field, text, path } }) => givenMedium(field, text, maxBytes, path));
+  const [only, ...more] = given;
+  if (!only) throw new FieldError("invalid_option", "messages", "expected an image, audio or video part, got none");
+  return more.length === 0 ? only : frameList(given, `messages[${used[0]?.index}].content`);
+}
+
+function optionsOf(request: ChatRequest): { readonly fields: PromptRequest["fields"]; readonly ignored: string[] } {
+  const { adapter, max_tokens, max_completion_tokens, stop, top_p, logprobs, stream } = request;
+  const generation = Object.entries(request).filter(([name]) => Object.hasOwn(generationFields, name));
+  const isDouble = max_completion_tokens !== undefined && max_tokens !== undefined;
+  return {
+    fields: {
+      ...Object.fromEntries(generation),
+      adapter,
+      max_tokens: max_completion_tokens ?? max_tokens,
+      // Some clients send their default of 1, which has no effect.
+      top_p: top_p === 1 ? undefined : top_p,
+      stop: typeof stop === "string" ? [stop] : stop,
+      logprobs,
+      stream,
+    },
+    ignored: [...(isDouble ? ["max_tokens"] : []), ...ignoredKeys.filter((key) => Object.hasOwn(request, key))],
+  };
+}
