@@ -32,7 +32,7 @@ export const defaultCaptionPrompts: readonly string[] = [
   "(share|present|give|relay|provide|tell) * details *",
   "use * to (describe|illustrate|depict|explain|summarise|summarize|caption|narrate|portray) *",
   "(talk|speak) about *",
-  "about {this} *",
+  "about ({this}|what|everything) *",
   "[a] (something|bit|little) about *",
   "more about *",
   "everything about *",
