@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { adapterModality, type Model } from "../../index.js";
+import { capabilitiesOf } from "../../model/capabilities.js";
 import type { ModelList, TextAnswer, Usage, VqaRequest, WireText } from "../../wire.js";
 import { type AnswerContext, captionAnswer, vqaAnswer } from "../answer.js";
 import { inFlightOf } from "../queue/in-flight.js";
@@ -115,6 +116,12 @@ function modelList(models: ReadonlyMap<string, Model>, created: number): ModelLi
         name,
         tasks: adapter.tasks,
         modality: adapterModality(manifest, adapter),
+      })),
+      capabilities: capabilitiesOf(manifest).map(({ task, modality, description, exampleQuestions }) => ({
+        task,
+        modality,
+        description,
+        example_questions: [...exampleQuestions],
       })),
     },
   }));
