@@ -12,6 +12,7 @@ import type { Models } from "../models.js";
 import { Admission } from "../queue/admission.js";
 import { InFlightRequests } from "../queue/in-flight.js";
 import { BodyReader } from "../requests/body-reader.js";
+import { takeRawMedia } from "../requests/raw-medium.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
 import { takeForms } from "../requests/read-multipart.js";
 import type { Service } from "../service.js";
@@ -70,6 +71,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   takeForms(app);
+  takeRawMedia(app, config.limits.mediaBytes);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
   errorAnswers(app, admission);

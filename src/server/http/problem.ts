@@ -90,6 +90,10 @@ export function openAiProblem(problem: Problem): Problem {
   return { ...problem, error: { message: detail, type: code, code, param: field } };
 }
 
+/** The types of bodies; of the endpoints that read one, those of OpenAI's format accept JSON only. */
+const BODY_TYPES =
+  "content-type: expected application/json, multipart/form-data, image/*, audio/* or video/*, got another type or none";
+
 /** Maps the statuses of errors of fastify and its plugins to codes of the catalogue; others of clients are 400. */
 const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [400, "invalid_option"],
@@ -112,6 +116,7 @@ const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
 function frameworkError(error: unknown): EpalmError | undefined {
   if (!(error instanceof Error) || !("statusCode" in error)) return undefined;
   const status = Number(error.statusCode);
+  if (status === 415) return new EpalmError("unsupported_media", BODY_TYPES, { cause: error });
   const code = codesByStatus.get(status) ?? (status >= 400 && status < 500 ? "invalid_option" : undefined);
   return code && new EpalmError(code, excerpt(error.message), { cause: error });
 }

@@ -2,6 +2,7 @@ import type { FastifyRequest } from "fastify";
 import { inFlightOf } from "../queue/in-flight.js";
 import type { Service } from "../service.js";
 import type { JsonBodies } from "./json-body.js";
+import { queryFields, RawMedium } from "./raw-medium.js";
 import { readCaption, readVqa } from "./read-fields.js";
 import { isForm, readMultipart } from "./read-multipart.js";
 
@@ -14,8 +15,12 @@ export async function readRequest<Kind extends keyof AskBodies>(
   { config, bodies }: Service,
 ): Promise<AskBodies[Kind]> {
   const { mediaBytes, bodyBytes } = config.limits;
-  if (!isForm(request.raw)) return bodies.read(kind, request.body, mediaBytes);
-  const { fields, medium } = await readMultipart(request.raw, inFlightOf(request), { mediaBytes, bodyBytes });
+  const { body } = request;
+  if (!(body instanceof RawMedium) && !isForm(request.raw)) return bodies.read(kind, body, mediaBytes);
+  const { fields, medium } =
+    body instanceof RawMedium
+      ? { fields: queryFields(request), medium: { field: "media" as const, bytes: body.bytes } }
+      : await readMultipart(request.raw, inFlightOf(request), { mediaBytes, bodyBytes });
   const readers: { readonly [Kind in keyof AskBodies]: typeof readCaption | typeof readVqa } = {
     caption: readCaption,
     vqa: readVqa,
