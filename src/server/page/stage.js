@@ -66,20 +66,34 @@ export class Stage {
     this.#problem.hidden = false;
   }
 
-  /** @param {readonly File[]} files samples that the visitor can click on */
-  offer(files) {
-    const items = files.map((file) => {
+  /**
+   * Shows what the model can do, according to its manifest.
+   *
+   * @param {readonly { readonly title: string, readonly description: string }[]} abilities
+   */
+  describe(abilities) {
+    const about = find("#about", HTMLElement);
+    about.replaceChildren(
+      ...abilities.flatMap(({ title, description }) => [make("h3", {}, title), make("p", {}, description)]),
+    );
+    about.hidden = abilities.length === 0;
+  }
+
+  /** @param {readonly { readonly file: File, readonly isWrong: boolean }[]} samples that the visitor can click on */
+  offer(samples) {
+    const items = samples.map(({ file, isWrong }) => {
       const url = URL.createObjectURL(file);
       const shown = mediaKinds[kindOf(file) ?? "image"].offer(url, file.name);
       for (const event of ["load", "loadeddata", "error"]) {
         shown.addEventListener(event, () => URL.revokeObjectURL(url), { once: true });
       }
-      const button = make("button", { type: "button" }, shown);
+      const label = isWrong ? [make("span", { class: "wrong" }, "The model gets this one wrong")] : [];
+      const button = make("button", { type: "button" }, shown, ...label);
       button.addEventListener("click", () => this.#onFile(file));
       return make("li", {}, button);
     });
     find("ul", HTMLUListElement, this.#samples).replaceChildren(...items);
-    this.#samples.hidden = files.length === 0;
+    this.#samples.hidden = samples.length === 0;
   }
 
   /** Accepts files that are dropped anywhere on the page. */
