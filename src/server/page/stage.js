@@ -73,9 +73,10 @@ export class Stage {
    */
   describe(abilities) {
     const about = find("#about", HTMLElement);
-    about.replaceChildren(
-      ...abilities.flatMap(({ title, description }) => [make("h3", {}, title), make("p", {}, description)]),
+    const items = abilities.map(({ title, description }) =>
+      make("div", {}, make("dt", {}, title), make("dd", {}, description)),
     );
+    find("dl", HTMLElement, about).replaceChildren(...items);
     about.hidden = abilities.length === 0;
   }
 
@@ -87,8 +88,9 @@ export class Stage {
       for (const event of ["load", "loadeddata", "error"]) {
         shown.addEventListener(event, () => URL.revokeObjectURL(url), { once: true });
       }
-      const label = isWrong ? [make("span", { class: "wrong" }, "The model gets this one wrong")] : [];
+      const label = isWrong ? [make("span", { class: "wrong" }, "Wrong caption")] : [];
       const button = make("button", { type: "button" }, shown, ...label);
+      if (isWrong) button.title = "The model gets this one wrong.";
       button.addEventListener("click", () => this.#onFile(file));
       return make("li", {}, button);
     });
