@@ -35,7 +35,9 @@ export class FieldError extends EpalmError {
   }
 }
 
-/** The known field of requests to which an error refers, without the position in it; never a name that a client chose. */
+/**
+ * The known field of requests to which an error refers, without the position in it; never a name that a client chose.
+ */
 export function knownField(error: EpalmError): string | undefined {
   const [root = ""] = error instanceof FieldError ? (/^\w+/.exec(error.field) ?? []) : [];
   return fields.has(root) ? root : undefined;

@@ -7,6 +7,12 @@ import { make } from "./make-element.js";
  */
 
 /**
+ * What a turn asked, and the answer of the service or the error.
+ *
+ * @typedef {{ readonly question?: string } & ({ readonly answer: TextAnswer } | { readonly error: string })} Outcome
+ */
+
+/**
  * A conversation that was taken off the page.
  *
  * @typedef {object} Kept
@@ -86,7 +92,7 @@ class Turn {
   #stop = make("button", { type: "button", class: "quiet stop" }, "Stop");
   #question;
   #onEnd;
-  /** @type {{ readonly question?: string, readonly answer: TextAnswer } | { readonly question?: string, readonly error: string } | undefined} */
+  /** @type {Outcome | undefined} */
   outcome;
 
   /**
