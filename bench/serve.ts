@@ -133,7 +133,7 @@ async function underLoad(address: string, clients: number, picture: () => Promis
 
 async function eventLoopDelay(address: string): Promise<number> {
   const metrics = await (await fetch(`${address}/metrics`)).text();
-  return 1000 * Number(/^epalm_event_loop_delay_seconds\{quantile="0.99"\} (\S+)$/m.exec(metrics)?.[1]);
+  return 1000 * Number(/^epalm_event_loop_delay_p99_seconds (\S+)$/m.exec(metrics)?.[1]);
 }
 
 async function ask(address: string, png: Uint8Array): Promise<void> {

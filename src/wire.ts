@@ -170,6 +170,16 @@ export const servedModel = z.strictObject({
   epalm: z.strictObject({
     modalities: z.array(z.enum(modalities)).describe("modalities that the model accepts"),
     adapters: z.array(z.strictObject({ name: z.string(), tasks: z.array(z.string()), modality: z.enum(modalities) })),
+    capabilities: z
+      .array(
+        z.strictObject({
+          task: z.enum(["caption", "vqa"]),
+          modality: z.enum(modalities),
+          description: z.string().optional().describe("what the model recognises, and what it does not"),
+          example_questions: z.array(z.string()).describe("questions of the kinds that it was trained on"),
+        }),
+      )
+      .describe("what the manifest says that the model can do, for the people who use it"),
   }),
 });
 
@@ -184,6 +194,8 @@ export const sampleList = z.strictObject({
       name: z.string().describe("name of the file"),
       type: z.string().describe("media type"),
       href: z.string().describe("URL of the file, relative to the root of the service"),
+      expected: z.string().optional().describe("a correct caption, if the model folder states one"),
+      is_correct: z.boolean().optional().describe("whether the model gives a correct caption, if that was tested"),
     }),
   ),
 });

@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
 import { buildModel, trainModel } from "../../src/index.js";
@@ -14,19 +14,13 @@ import {
   textOnlyBaseline,
 } from "./adapters/adapters.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
+import { chooseSamples, modelCard } from "./choose-samples.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
-import { makeSamples } from "./data/samples.js";
 import { trainingStyles } from "./data/text/concepts.js";
+import { describeModel } from "./describe-model.js";
 import { trainAudioEncoder } from "./encoders/audio-encoder.js";
-import {
-  backbonesIn,
-  encoderFolders,
-  LANGUAGE_MODEL,
-  modalitiesIn,
-  stateLicences,
-  takesAllOf,
-} from "./encoders/backbones.js";
+import { backbonesIn, encoderFolders, LANGUAGE_MODEL, stateLicences, takesAllOf } from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
 import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
 import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
@@ -265,6 +259,13 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
   }
 }
 
+/** Adds the descriptions, the samples and the model card to a built folder, which may have some from before. */
+export async function finishBundle(folder: string, say: (what: string) => void): Promise<void> {
+  describeModel(folder);
+  const table = await chooseSamples(folder, say);
+  writeFileSync(join(folder, "README.md"), modelCard(table));
+}
+
 /**
  * Builds the model folder that `npm start` serves, with int8 backbones, adapters, samples and model card, and copies
  * the text-only baselines into the repository.
@@ -285,8 +286,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
     })),
     onStage: say,
   });
-  await makeSamples(join(folder, "samples"), modalitiesIn(work));
-  cpSync(new URL("../../../models/recipe/CARD.md", import.meta.url), join(folder, "README.md"));
+  await finishBundle(folder, say);
   rmSync(output, { recursive: true, force: true });
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { buildPart, type Part, parts } from "./build.js";
+import { buildPart, finishBundle, type Part, parts } from "./build.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
 import { writeSceneSet } from "./data/images/scene-sets.js";
 import { HELD_OUT, trainingStyles } from "./data/text/concepts.js";
@@ -12,6 +12,7 @@ import { trainLanguageModel } from "./language-model/language-model.js";
  */
 
 const usage = `usage: npm run models:build -- [options]
+       npm run models:build -- samples [--output DIR]
        npm run models:build -- icons|scenes|language-model --output DIR [options]
 
 The first form builds the bundled model, one part after the other:
@@ -21,7 +22,10 @@ The first form builds the bundled model, one part after the other:
                    ${parts.join(", ")}
   --threads N      threads of ONNX Runtime
 
-The second form makes one kind of data, or a language model, for other uses:
+The second form writes descriptions, example questions, samples and the model card of a built model folder again
+(default: models/default), without training.
+
+The third form makes one kind of data, or a language model, for other uses:
   icons            images of single icons, DIR/STYLE/KIND/NAME.png
                    [--side N] [--border N]
   scenes           images of all concepts, with captions, questions and labels
@@ -50,6 +54,7 @@ const [what, ...others] = positionals;
 const threads = values.threads === undefined ? undefined : Number(values.threads);
 if (others.length > 0) fail();
 if (what === undefined) await buildAll();
+else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
 else await makeOne(what, values.output ?? fail());
 
 async function buildAll(): Promise<void> {

@@ -100,6 +100,42 @@ const decoder = z.strictObject({
   origin,
 });
 
+/** Bounds texts that people write about a model, which are sent with every list of models. */
+const MAX_DESCRIPTION = 1000;
+const MAX_EXAMPLE_QUESTIONS = 20;
+const MAX_EXAMPLE_LENGTH = 200;
+
+/** What a model can do in one task with media of one modality, for the people who use it. */
+const capability = z.strictObject({
+  /** What the model recognises, and what it does not. */
+  description: z.string().min(1).max(MAX_DESCRIPTION).optional(),
+  /** Questions of the kinds that it was trained on. */
+  exampleQuestions: z.array(z.string().min(1).max(MAX_EXAMPLE_LENGTH)).min(1).max(MAX_EXAMPLE_QUESTIONS).optional(),
+});
+
+/** Bound the tables of `questionNormalization`, which are applied to every question. */
+const MAX_PHRASES = 1000;
+const MAX_PHRASE_LENGTH = 100;
+
+/** Words in lower case without surrounding punctuation, separated by single spaces. */
+const phrase = z
+  .string()
+  .max(MAX_PHRASE_LENGTH)
+  .regex(/^[^\s\p{Lu}]+( [^\s\p{Lu}]+)*$/u, "expected words in lower case, separated by single spaces");
+
+/** How questions are rewritten for a model that knows only one spelling and no small talk. */
+const questionNormalization = z.strictObject({
+  /** Phrases that are removed at the start and the end of a question, such as `can you tell me`. */
+  smallTalk: z.array(phrase).max(MAX_PHRASES).optional(),
+  /** Replacements of words, such as `colour` by `color`; a word that is replaced by `""` is removed. */
+  spelling: z
+    .record(phrase, z.union([phrase, z.literal("")]))
+    .refine((words) => Object.keys(words).length <= MAX_PHRASES, `expected at most ${MAX_PHRASES} words`)
+    .optional(),
+  /** Whether indirect English questions become direct: `what color the sky is` becomes `what color is the sky`. */
+  directWordOrder: z.boolean().optional(),
+});
+
 /** The prompt of a task and its default generation options. */
 const task = z.strictObject({
   /** Text before the answer; `{question}` is replaced with the question, without its question mark. */
@@ -111,6 +147,10 @@ const task = z.strictObject({
     beams: size.optional(),
     lengthPenalty: z.number().optional(),
   }),
+  /** Default: questions are used as they are. */
+  questionNormalization: questionNormalization.optional(),
+  /** By modality. */
+  capabilities: z.partialRecord(z.enum(modalities), capability).optional(),
 });
 
 /** How the task of a request without one is inferred from its prompt (docs/clients.md). */
@@ -181,6 +221,7 @@ export type Precision = z.infer<typeof precision>;
 /** What an adapter is trained for. */
 export type TaskName = z.infer<typeof taskName>;
 export type TaskManifest = z.infer<typeof task>;
+export type QuestionNormalization = z.infer<typeof questionNormalization>;
 export type AdapterManifest = z.infer<typeof adapter>;
 
 /**

@@ -1,6 +1,7 @@
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { TemplatePart } from "../tokenizer/tokenizer.js";
 import type { Manifest, TaskName } from "./manifest.js";
+import { normalizeQuestion } from "./normalize-question.js";
 
 /** eP-ALM's token between question and answer; its id is the first one after the vocabulary. */
 export const ANSWER_TOKEN = "</a>";
@@ -32,9 +33,11 @@ export const MAX_QUESTION_LENGTH = 2000;
  * @throws invalid_option or too_large, naming `question`
  */
 export function promptParts(manifest: Manifest, task: TaskName, question: string | undefined): TemplatePart[] {
-  const [before = "", ...after] = manifest.tasks[task].prompt.split("{question}");
+  const { prompt, questionNormalization } = manifest.tasks[task];
+  const [before = "", ...after] = prompt.split("{question}");
   if (after.length === 0) return [{ literal: before }];
-  const asked = bareQuestion(question);
+  const bare = bareQuestion(question);
+  const asked = questionNormalization ? normalizeQuestion(bare, questionNormalization) : bare;
   return [{ literal: before }, ...after.flatMap((literal) => [{ user: asked }, { literal }])];
 }
 

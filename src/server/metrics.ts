@@ -9,6 +9,13 @@ import type { ServiceThreads } from "./threads.js";
 /** Bucket bounds in seconds: from the projection of a cached image to a long text on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
+/** Gauges of prom-client whose names end like those of counters; all are sums of other metrics or duplicate them. */
+const misnamedMetrics = [
+  "nodejs_active_handles_total",
+  "nodejs_active_requests_total",
+  "nodejs_active_resources_total",
+];
+
 /** The metrics of `/metrics`; docs/serving.md lists them. */
 export class Metrics {
   readonly registry = new Registry();
@@ -18,10 +25,12 @@ export class Metrics {
   readonly #requestSeconds: Histogram<"route">;
   readonly #stageSeconds: Histogram<"model" | "stage">;
   readonly #tokens: Counter<"model" | "kind">;
+  readonly #readEventLoop: () => void;
 
   constructor(admission: Admission, models: Models, threads: ServiceThreads) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
+    for (const name of misnamedMetrics) this.registry.removeSingleMetric(name);
     this.#requests = new Counter({
       name: "epalm_http_requests_total",
       help: "Responses sent, by route, method and status.",
@@ -50,7 +59,7 @@ export class Metrics {
     });
     addQueueGauges(this.registry, admission);
     addThreadCounter(this.registry, threads);
-    addEventLoopGauge(this.registry);
+    this.#readEventLoop = addEventLoopGauges(this.registry);
     this.#models = models;
     this.#copied = copied(this.registry);
   }
@@ -58,6 +67,7 @@ export class Metrics {
   /** All metrics in the text format of Prometheus. */
   async text(): Promise<string> {
     await copyCounts(this.#models, this.#copied);
+    this.#readEventLoop();
     return this.registry.metrics();
   }
 
@@ -117,23 +127,30 @@ const LOOKED_AT = 10;
 /**
  * Measures how late timers fire. `nodejs_eventloop_lag_…` of prom-client includes the sampling interval, so that it
  * reports 10 ms for an idle process.
+ *
+ * @returns sets the gauges to the delays since the last call
  */
-function addEventLoopGauge(registry: Registry): void {
+function addEventLoopGauges(registry: Registry): () => void {
   const between = monitorEventLoopDelay({ resolution: LOOKED_AT });
   between.enable();
-  new Gauge({
-    name: "epalm_event_loop_delay_seconds",
-    help: "Delay of timers in the event loop since the last scrape.",
-    labelNames: ["quantile"],
-    registers: [registry],
-    collect() {
-      for (const quantile of [0.5, 0.9, 0.99]) {
-        const milliseconds = between.percentile(100 * quantile) / 1e6 - LOOKED_AT;
-        this.set({ quantile }, Math.max(0, milliseconds) / 1000);
-      }
-      between.reset();
-    },
-  });
+  const quantiles = [50, 90, 99] as const;
+  const gauges = quantiles.map((percent) => ({
+    percent,
+    // A gauge may have no label `quantile`: summaries have it, but their quantiles cannot be set.
+    gauge: new Gauge({
+      name: `epalm_event_loop_delay_p${percent}_seconds`,
+      help: `Delay of timers in the event loop since the last scrape, percentile ${percent}.`,
+      registers: [],
+    }),
+  }));
+  for (const { gauge } of gauges) registry.registerMetric(gauge);
+  return () => {
+    for (const { percent, gauge } of gauges) {
+      const milliseconds = between.percentile(percent) / 1e6 - LOOKED_AT;
+      gauge.set(Math.max(0, milliseconds) / 1000);
+    }
+    between.reset();
+  };
 }
 
 /** Counters of the models, read at each scrape. */

@@ -161,15 +161,6 @@ describe("the cost of a request", () => {
     );
     const candidates = Array.from({ length: 100 }, () => "a rather long candidate answer that has many words in it");
     assert.match((await problemIn(await ask({ candidates }), 413)).detail, /^candidates: the request costs/);
-    const chat = await postJson(`${running.url}/v1/chat/completions`, {
-      messages: [
-        { role: "user", content: [{ type: "image_url", image_url: { url: `data:image/png;base64,${image()}` } }] },
-      ],
-      max_tokens: 1024,
-      n: 16,
-      temperature: 1,
-    });
-    assert.equal((await problemIn(chat, 413)).field, "max_tokens");
   });
 
   it("admits 16 questions with 3 beams and 30 tokens", async () => {

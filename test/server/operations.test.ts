@@ -58,7 +58,7 @@ describe("the service", () => {
     assert.match(metrics, /^epalm_http_requests_total\{route="\/caption",method="POST",status="200"\} 2$/m);
     assert.match(metrics, /^epalm_state_cache_hits_total\{model="tiny"\} 1$/m);
     assert.match(metrics, /^epalm_tokens_total\{model="tiny",kind="new"\} 6$/m);
-    assert.match(metrics, /^epalm_event_loop_delay_seconds\{quantile="0\.99"\} \d/m);
+    assert.match(metrics, /^epalm_event_loop_delay_p99_seconds \d/m);
     const schema = (await (await fetch(`${running.url}/openapi.json`)).json()) as {
       openapi: string;
       paths: Record<string, object>;

@@ -3,10 +3,11 @@ import { basename, join, resolve } from "node:path";
 import type { ServerEnvironment } from "../../core/environment.js";
 import { EpalmError } from "../../core/errors.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
-import { MANIFEST_FILE } from "../../model/manifest.js";
+import { MANIFEST_FILE, readManifest } from "../../model/manifest.js";
 import { parseServerConfig, readServerSettings, type ServerConfig } from "../../server/config.js";
 import { runServer } from "../../server/http/run-server.js";
 import type { CliContext } from "../context.js";
+import { formatCapabilities } from "../output/format-model.js";
 import { note } from "../output/output.js";
 import { packageVersion } from "../package-version.js";
 
@@ -31,11 +32,24 @@ export async function serve(flags: ServeFlags, { environment, signal }: CliConte
       config,
       version: packageVersion(),
       signal: ending.signal,
-      onReady: (address) => note(`epalm: serving ${Object.keys(config.models).join(", ")} at ${address}`),
+      onReady: (address) =>
+        note(
+          [`epalm: serving ${Object.keys(config.models).join(", ")} at ${address}`, ...capabilityLines(config)].join(
+            "\n",
+          ),
+        ),
     });
   } finally {
     process.off("SIGTERM", end);
   }
+}
+
+/** What the manifests say about the models; nothing for models that say nothing. */
+function capabilityLines({ models }: ServerConfig): string[] {
+  return Object.entries(models).flatMap(([name, folder]) => {
+    const capabilities = formatCapabilities(readManifest(folder));
+    return capabilities.length === 0 ? [] : [`${name}:`, ...capabilities.map((text) => text.replace(/^/gm, "  "))];
+  });
 }
 
 /** Flags take precedence over the environment, the environment over the file, and the file over the defaults. */

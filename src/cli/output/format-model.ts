@@ -1,6 +1,7 @@
 import type { AdapterSettings } from "../../adapter/adapter.js";
 import type { InjectionPlan } from "../../adapter/injection-plan.js";
 import type { Manifest } from "../../index.js";
+import { capabilitiesOf } from "../../model/capabilities.js";
 import { adapterModality, encoderOf, encodersOf } from "../../model/encoders.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import { type AdapterDescription, graphBytes, type ModelDescription } from "./describe-model.js";
@@ -16,6 +17,7 @@ export function formatModel(model: ModelDescription): string {
     backboneTable(model),
     parameterTable(model),
     taskTable(manifest),
+    ...formatCapabilities(manifest),
     ...adapters,
   ].join("\n\n");
 }
@@ -90,6 +92,19 @@ function taskTable({ tasks, adapters }: Manifest): string {
     ];
   });
   return formatTable([["task", "prompt", "decoding", "adapters"], ...rows]);
+}
+
+const titles = { caption: "captions of", vqa: "questions about" } as const;
+const media = { image: "images", audio: "audio", video: "videos" } as const;
+
+/** One paragraph per task and modality that the manifest describes. */
+export function formatCapabilities(manifest: Manifest): string[] {
+  return capabilitiesOf(manifest).map(({ task, modality, description, exampleQuestions }) =>
+    [
+      `${titles[task]} ${media[modality]}${description === undefined ? "" : `: ${description}`}`,
+      ...exampleQuestions.map((question) => `  ${question}`),
+    ].join("\n"),
+  );
 }
 
 function formatAdapter({ manifest }: ModelDescription, name: string, { settings, plan }: AdapterDescription): string {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { adapterModality } from "../../index.js";
+import { adapterModality, type Manifest } from "../../index.js";
+import { capabilitiesOf } from "../../model/capabilities.js";
 import type { ModelList, Usage, WireText } from "../../wire.js";
 import type { Models } from "../models.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./openai-schema.js";
@@ -86,6 +87,9 @@ function chatUsage({ prompt_tokens, completion_tokens }: Usage): ChatUsage {
   return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
 }
 
+type ModelProperties = ModelList["data"][number]["epalm"];
+type ServedAdapter = ModelProperties["adapters"][number];
+
 /** All names that requests may use. */
 export function modelList(models: Models, created: number): ModelList {
   const data = models.served.map(({ id, model: { manifest, modalities }, adapter: forced }) => {
@@ -95,10 +99,19 @@ export function modelList(models: Models, created: number): ModelList {
     const taken = forced === undefined ? [...modalities] : adapters.map(({ modality }) => modality);
     return {
       ...{ id, object: "model" as const, created, owned_by: "epalm" },
-      epalm: { modalities: taken, adapters },
+      epalm: { modalities: taken, adapters, capabilities: capabilities(manifest, adapters) },
     };
   });
   return { object: "list", data };
+}
+
+/** What the manifest says that these adapters can do. */
+function capabilities(manifest: Manifest, adapters: readonly ServedAdapter[]): ModelProperties["capabilities"] {
+  return capabilitiesOf(manifest)
+    .filter(({ task, modality }) => adapters.some((one) => one.tasks.includes(task) && one.modality === modality))
+    .map(({ task, modality, description, exampleQuestions }) => {
+      return { task, modality, description, example_questions: [...exampleQuestions] };
+    });
 }
 
 export function unixSeconds(): number {

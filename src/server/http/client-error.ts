@@ -5,7 +5,9 @@ import { EpalmError } from "../../core/errors.js";
 import { PROBLEM_TYPE, problemOf } from "./problem.js";
 import { dataHeaders } from "./security-headers.js";
 
-/** Answers requests that Node's HTTP server handles itself with problems, like other errors. */
+/**
+ * Answers requests that Node's HTTP server handles itself, which never reach fastify, with problems like other errors.
+ */
 export function answerServerErrors(server: Server): void {
   server.on("checkExpectation", (request, response) => {
     request.resume();

@@ -12,6 +12,7 @@ import { Admission } from "../queue/admission.js";
 import { InFlightRequests } from "../queue/in-flight.js";
 import { limitConnections } from "../queue/limit-connections.js";
 import { BodyReader } from "../requests/body-reader.js";
+import { takeRawMedia } from "../requests/raw-medium.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
 import type { Service } from "../service.js";
 import { ServiceThreads } from "../threads.js";
@@ -73,6 +74,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   await app.register(multipart);
+  takeRawMedia(app, config.limits.mediaBytes);
   app.decorateRequest("keyName", undefined);
   securityHeaders(app);
   errorAnswers(app, admission);

@@ -25,6 +25,7 @@ import {
 } from "../dialects/ollama-schema.js";
 import { chatChunk, chatCompletion, chatRequest } from "../dialects/openai-schema.js";
 import { QUESTION_LIST } from "../requests/form-fields.js";
+import { rawTypes } from "../requests/raw-medium.js";
 
 const schemas = {
   CaptionRequest: captionRequest,
@@ -62,37 +63,41 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       version,
       description:
         "Captions of images, audio and videos, and answers to questions about them. Every error is problem+json (RFC 9457).",
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
+    servers: [{ url: "/", description: "This service" }],
     paths: {
-      "/caption": { post: asking("Generate a caption of a medium", "CaptionRequest", ["TextAnswer"]) },
-      "/vqa": { post: asking("Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
+      "/caption": { post: asking("caption", "Generate a caption of a medium", "CaptionRequest", ["TextAnswer"]) },
+      "/vqa": { post: asking("vqa", "Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
-      "/v1/models": { get: reading("List the models and their adapters", json(ref("ModelList"))) },
+      "/v1/models": { get: reading("listModels", "List the models and their adapters", json(ref("ModelList"))) },
       "/v1/models/{id}": {
-        get: { ...reading("Get a model or an adapter", json(ref("Model"))), parameters: [modelId] },
+        get: { ...reading("getModel", "Get a model or an adapter", json(ref("Model"))), parameters: [modelId] },
       },
       "/api/generate": {
-        post: ollama("Answer a prompt in the format of Ollama", "OllamaGenerateRequest", "OllamaGenerateAnswer", true),
+        post: ollama("ollamaGenerate", "Answer a prompt", "OllamaGenerateRequest", "OllamaGenerateAnswer", true),
       },
-      "/api/chat": {
-        post: ollama("Answer a chat in the format of Ollama", "OllamaChatRequest", "OllamaChatAnswer", true),
+      "/api/chat": { post: ollama("ollamaChat", "Answer a chat", "OllamaChatRequest", "OllamaChatAnswer", true) },
+      "/api/show": { post: ollama("ollamaShow", "Describe a model", "OllamaNameRequest", "OllamaShow", false) },
+      "/api/tags": { get: ollamaReading("ollamaTags", "List the models", "OllamaTags") },
+      "/api/ps": { get: ollamaReading("ollamaPs", "List the loaded models", "OllamaRunning") },
+      "/api/version": { get: ollamaReading("ollamaVersion", "Get the version", "OllamaVersion") },
+      "/samples": { get: reading("listSamples", "List the sample media of the models", json(ref("SampleList"))) },
+      "/healthz": {
+        get: reading("checkLiveness", "Check whether the process is alive", json({ type: "object" }), false),
       },
-      "/api/show": { post: ollama("Describe a model as Ollama does", "OllamaNameRequest", "OllamaShow", false) },
-      "/api/tags": { get: ollamaReading("List the models as Ollama does", "OllamaTags") },
-      "/api/ps": { get: ollamaReading("List the loaded models as Ollama does", "OllamaRunning") },
-      "/api/version": { get: ollamaReading("Get the version as Ollama does", "OllamaVersion") },
-      "/samples": { get: reading("List the sample media of the models", json(ref("SampleList"))) },
-      "/healthz": { get: reading("Check whether the process is alive", json({ type: "object" }), false) },
-      "/readyz": { get: reading("Check whether the service accepts requests", json({ type: "object" }), false) },
+      "/readyz": {
+        get: reading("checkReadiness", "Check whether the service accepts requests", json({ type: "object" }), false),
+      },
       "/metrics": {
-        get: reading("Get metrics for Prometheus", { "text/plain": { schema: { type: "string" } } }),
+        get: reading("getMetrics", "Get metrics for Prometheus", { "text/plain": { schema: { type: "string" } } }),
       },
     },
     components: {
       schemas: Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, jsonSchema(schema)])),
-      securitySchemes: { key: { type: "http", scheme: "bearer" } },
+      ...(needsKey ? { securitySchemes: { key: { type: "http", scheme: "bearer" } } } : {}),
     },
-    ...(needsKey ? { security: [{ key: [] }] } : {}),
+    security: needsKey ? [{ key: [] }] : [],
   };
 }
 
@@ -100,6 +105,30 @@ export function jsonSchema(schema: z.ZodType): Json {
   const { $schema, ...rest } = z.toJSONSchema(schema, { io: "input" });
   return rest;
 }
+
+/** A red square of 32 x 32 pixels, so that examples can be sent as they are. */
+const EXAMPLE_IMAGE =
+  "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAMAAABEpIrGAAAAA1BMVEXIHh4WiPieAAAACXBIWXMAAAPoAAAD6AG1e1JrAAAAE0lEQVQ4jWNgGAWjYBSMAgasAAAEIAABMVaGxQAAAABJRU5ErkJggg==";
+
+const exampleFields = { image: EXAMPLE_IMAGE };
+const exampleVqa = { ...exampleFields, question: "What color is the background?" };
+
+/** Bodies that "Try it out" of `GET /docs` offers; every one of them gets an answer. */
+const examples = {
+  CaptionRequest: exampleFields,
+  VqaRequest: exampleVqa,
+  ChatRequest: {
+    messages: [
+      {
+        role: "user",
+        content: [
+          { type: "text", text: exampleVqa.question },
+          { type: "image_url", image_url: { url: EXAMPLE_IMAGE } },
+        ],
+      },
+    ],
+  },
+} as const;
 
 function ref(name: keyof typeof schemas): Json {
   return { $ref: `#/components/schemas/${name}` };
@@ -109,15 +138,26 @@ function json(schema: Json): Json {
   return { "application/json": { schema } };
 }
 
-const eventStream = (description: string) => ({
-  "text/event-stream": { schema: { type: "string", description } },
+/** @param data schemas of the events' data */
+const eventStream = (description: string, ...data: (keyof typeof schemas)[]) => ({
+  "text/event-stream": {
+    schema: {
+      type: "string",
+      description,
+      contentMediaType: "text/event-stream",
+      contentSchema: { anyOf: data.map(ref) },
+    },
+  },
 });
 
+const problemBody = { content: { "application/problem+json": { schema: ref("Problem") } } };
 const failure = {
-  default: { description: "An error", content: { "application/problem+json": { schema: ref("Problem") } } },
+  "4XX": { description: "The request was rejected", ...problemBody },
+  "5XX": { description: "The service is busy, stopping or at fault", ...problemBody },
 };
 
 function asking(
+  operationId: string,
   summary: string,
   request: "CaptionRequest" | "VqaRequest",
   answers: readonly (keyof typeof schemas)[],
@@ -125,22 +165,44 @@ function asking(
   const events = "events `text` (TextEvent) while the text is generated, then `answer` or `problem` (Problem)";
   const [first, ...more] = answers.map(ref);
   return {
+    operationId,
     summary,
+    parameters: queryParameters(request),
     requestBody: {
       required: true,
-      content: { ...json(ref(request)), "multipart/form-data": { schema: formSchema(request) } },
+      content: {
+        "application/json": { schema: ref(request), example: examples[request] },
+        "multipart/form-data": { schema: formSchema(request) },
+        ...Object.fromEntries(rawTypes.map((type) => [type, { schema: { type: "string", format: "binary" } }])),
+      },
     },
     responses: {
       200: {
         description: "The answer",
         content: {
           ...json(more.length > 0 ? { oneOf: [first, ...more] } : { ...first }),
-          ...eventStream(events),
+          ...eventStream(events, "TextEvent", ...answers, "Problem"),
         },
       },
       ...failure,
     },
   };
+}
+
+/** A body that is a medium has the other fields in its query. Other bodies ignore the query. */
+function queryParameters(request: "CaptionRequest" | "VqaRequest"): Json[] {
+  const { properties } = jsonSchema(schemas[request]);
+  const fields = Object.entries(Object(properties) as Record<string, Json>);
+  return fields
+    .filter(([name]) => !mediaFields.some((field) => field === name))
+    .map(([name, { description, ...schema }]) => ({
+      name,
+      in: "query",
+      description: [description, "only if the body is a medium (image/*, audio/* or video/*)"]
+        .filter(Boolean)
+        .join("; "),
+      schema,
+    }));
 }
 
 /** Like the JSON schema, but media are files, and a list of questions has its own field. */
@@ -164,18 +226,25 @@ function formSchema(request: "CaptionRequest" | "VqaRequest"): Json {
 function chat(): Json {
   const events = "one ChatChunk per event, then `[DONE]`";
   return {
+    operationId: "chat",
     summary: "Answer in the format of OpenAI's chat completions",
-    requestBody: { required: true, content: json(ref("ChatRequest")) },
+    requestBody: {
+      required: true,
+      content: { "application/json": { schema: ref("ChatRequest"), example: examples.ChatRequest } },
+    },
     responses: {
-      200: { description: "The answer", content: { ...json(ref("ChatCompletion")), ...eventStream(events) } },
+      200: {
+        description: "The answer",
+        content: { ...json(ref("ChatCompletion")), ...eventStream(events, "ChatChunk", "Problem") },
+      },
       ...failure,
     },
   };
 }
 
-function reading(summary: string, content: Json, needsKey = true): Json {
+function reading(operationId: string, summary: string, content: Json, needsKey = true): Json {
   const responses = { 200: { description: "OK", content }, ...failure };
-  return { summary, responses, ...(needsKey ? {} : { security: [] }) };
+  return { operationId, summary, responses, ...(needsKey ? {} : { security: [] }) };
 }
 
 const modelId = {
@@ -189,6 +258,7 @@ const modelId = {
 const ollamaFailure = { default: { description: "An error", content: json(ref("OllamaError")) } };
 
 function ollama(
+  operationId: string,
   summary: string,
   request: keyof typeof schemas,
   answer: keyof typeof schemas,
@@ -196,7 +266,7 @@ function ollama(
 ): Json {
   const lines = { "application/x-ndjson": { schema: { type: "string", description: "one part per line" } } };
   return {
-    summary,
+    ...ollamaOperation(operationId, summary),
     requestBody: { required: true, content: json(ref(request)) },
     responses: {
       200: { description: "The answer", content: { ...json(ref(answer)), ...(canStream ? lines : {}) } },
@@ -205,6 +275,13 @@ function ollama(
   };
 }
 
-function ollamaReading(summary: string, answer: keyof typeof schemas): Json {
-  return { summary, responses: { 200: { description: "OK", content: json(ref(answer)) }, ...ollamaFailure } };
+function ollamaOperation(operationId: string, summary: string): Json {
+  return { operationId, summary: `${summary} in the format of Ollama` };
+}
+
+function ollamaReading(operationId: string, summary: string, answer: keyof typeof schemas): Json {
+  return {
+    ...ollamaOperation(operationId, summary),
+    responses: { 200: { description: "OK", content: json(ref(answer)) }, ...ollamaFailure },
+  };
 }

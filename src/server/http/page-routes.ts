@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import type { FastifyInstance, onRequestAsyncHookHandler } from "fastify";
 import { EpalmError } from "../../core/errors.js";
+import { readSampleNotes } from "../../model/sample-notes.js";
 import type { SampleList } from "../../wire.js";
 import type { Service } from "../service.js";
 
@@ -114,12 +115,17 @@ function servePageFile(app: FastifyInstance, file: URL): void {
 
 async function samplesOf(model: string, folder: string): Promise<SampleList["samples"]> {
   const names = await sampleNames(folder);
-  return names.map((name) => ({
-    model,
-    name,
-    type: typeOf(name),
-    href: `samples/${encodeURIComponent(model)}/${encodeURIComponent(name)}`,
-  }));
+  const notes = readSampleNotes(join(folder, SAMPLES));
+  return names.map((name) => {
+    const note = Object.hasOwn(notes, name) ? notes[name] : undefined;
+    return {
+      model,
+      name,
+      type: typeOf(name),
+      href: `samples/${encodeURIComponent(model)}/${encodeURIComponent(name)}`,
+      ...(note ? { expected: note.expected, is_correct: note.isCorrect } : {}),
+    };
+  });
 }
 
 /** Excludes symbolic links, because they may point out of the folder. */

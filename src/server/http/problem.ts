@@ -35,7 +35,9 @@ export class FieldError extends EpalmError {
   }
 }
 
-/** The field of requests to which an error refers, without the position in it; never a name that a client chose. */
+/**
+ * The known field of requests to which an error refers, without the position in it; never a name that a client chose.
+ */
 export function knownField(error: EpalmError): string | undefined {
   const [root = ""] = error instanceof FieldError ? (/^\w+/.exec(error.field) ?? []) : [];
   return fields.has(root) ? root : undefined;
@@ -96,6 +98,10 @@ function openAiProblem(problem: Problem): Problem {
   return { ...problem, error: { message: detail, type: code, code, param: field } };
 }
 
+/** The types of bodies; of the endpoints that read one, those of OpenAI's format accept JSON only. */
+const BODY_TYPES =
+  "content-type: expected application/json, multipart/form-data, image/*, audio/* or video/*, got another type or none";
+
 /** Maps the statuses of errors of fastify and its plugins to codes of the catalogue; others of clients are 400. */
 const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
   [400, "invalid_option"],
@@ -118,6 +124,7 @@ const codesByStatus: ReadonlyMap<number, ErrorCode> = new Map([
 function frameworkError(error: unknown): EpalmError | undefined {
   if (!(error instanceof Error) || !("statusCode" in error)) return undefined;
   const status = Number(error.statusCode);
+  if (status === 415) return new EpalmError("unsupported_media", BODY_TYPES, { cause: error });
   const code = codesByStatus.get(status) ?? (status >= 400 && status < 500 ? "invalid_option" : undefined);
   return code && new EpalmError(code, excerpt(error.message), { cause: error });
 }

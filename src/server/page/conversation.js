@@ -6,26 +6,63 @@ import { make } from "./make-element.js";
  * @typedef {import("./plain-words.js").PlainWords} PlainWords
  */
 
+/**
+ * What a turn asked, and the answer of the service or the error.
+ *
+ * @typedef {{ readonly question?: string } & ({ readonly answer: TextAnswer } | { readonly error: string })} Outcome
+ */
+
+/**
+ * A conversation that was taken off the page.
+ *
+ * @typedef {object} Kept
+ * @property {readonly Node[]} items
+ * @property {readonly Turn[]} turns
+ */
+
 /** The questions about the current medium and their answers, newest last. */
 export class Conversation {
   #list;
   #onAgain;
+  #onChange;
+  /** @type {readonly Turn[]} */
+  #turns = [];
 
   /**
    * @param {HTMLElement} list
    * @param {(question: string) => void} onAgain called with a question that the visitor wants to repeat
+   * @param {() => void} onChange called when a turn ends, or when the turns are replaced
    */
-  constructor(list, onAgain) {
+  constructor(list, onAgain, onChange) {
     this.#list = list;
     this.#onAgain = onAgain;
+    this.#onChange = onChange;
   }
 
-  /** Removes all turns and cancels running requests. */
+  /** The finished turns: requests with their answers, as the service sent them, or errors. */
+  get record() {
+    return this.#turns.flatMap((turn) => (turn.outcome ? [turn.outcome] : []));
+  }
+
+  /**
+   * Cancels running requests and removes all turns.
+   *
+   * @returns {Kept} the removed turns, for `restore`
+   */
   clear() {
     for (const button of this.#list.querySelectorAll("button.stop")) {
       if (button instanceof HTMLElement) button.click();
     }
-    this.#list.replaceChildren();
+    const kept = { items: [...this.#list.childNodes], turns: this.#turns };
+    this.restore({ items: [], turns: [] });
+    return kept;
+  }
+
+  /** Replaces all turns by those of an earlier conversation. @param {Kept} kept */
+  restore({ items, turns }) {
+    this.#list.replaceChildren(...items);
+    this.#turns = turns;
+    this.#onChange();
   }
 
   /**
@@ -42,7 +79,9 @@ export class Conversation {
       item.append(again);
     }
     this.#list.append(item);
-    return new Turn(item, onStop);
+    const turn = new Turn(item, question, onStop, this.#onChange);
+    this.#turns = [...this.#turns, turn];
+    return turn;
   }
 }
 
@@ -51,13 +90,21 @@ class Turn {
   #item;
   #text = make("p", { class: "answer", "aria-busy": "true" });
   #stop = make("button", { type: "button", class: "quiet stop" }, "Stop");
+  #question;
+  #onEnd;
+  /** @type {Outcome | undefined} */
+  outcome;
 
   /**
    * @param {HTMLElement} item
+   * @param {string | undefined} question
    * @param {() => void} onStop
+   * @param {() => void} onEnd
    */
-  constructor(item, onStop) {
+  constructor(item, question, onStop, onEnd) {
     this.#item = item;
+    this.#question = question === undefined ? {} : { question };
+    this.#onEnd = onEnd;
     this.#stop.addEventListener("click", onStop, { once: true });
     item.append(this.#text, this.#stop);
     item.scrollIntoView({ block: "nearest" });
@@ -81,6 +128,8 @@ class Turn {
     if (isRanking) this.#item.append(ranking(answer.texts));
     else if (answer.texts.length > 1) this.#item.append(otherTexts(answer.texts.slice(1)));
     this.#item.append(answerDetails(answer));
+    this.outcome = { ...this.#question, answer };
+    this.#onEnd();
     this.#item.scrollIntoView({ block: "nearest" });
   }
 
@@ -89,6 +138,8 @@ class Turn {
     this.#end();
     if (this.#text.textContent === "") this.#text.remove();
     this.#item.append(problem({ sentence, detail }));
+    this.outcome = { ...this.#question, error: detail === "" ? sentence : `${sentence} ${detail}` };
+    this.#onEnd();
     this.#item.scrollIntoView({ block: "nearest" });
   }
 

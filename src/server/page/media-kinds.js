@@ -33,7 +33,7 @@ export const mediaKinds = {
     one: "a video",
     many: "videos",
     accept: "video/*",
-    show: (url, name) => silentVideo(url, name, { controls: "", loop: "" }),
+    show: (url, name) => silentVideo(url, name, { controls: "", loop: "", ...(wantsMotion() ? { autoplay: "" } : {}) }),
     offer: (url, name) => silentVideo(url, name),
   },
 };
@@ -51,6 +51,10 @@ function showImage(url, name) {
   const tellShape = () => image.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
   image.addEventListener("load", tellShape, { once: true });
   return image;
+}
+
+function wantsMotion() {
+  return matchMedia("(prefers-reduced-motion: no-preference)").matches;
 }
 
 /**

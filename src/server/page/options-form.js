@@ -59,6 +59,11 @@ export class OptionsForm {
     return this.#models.find(({ id }) => id === this.#model.value);
   }
 
+  /** The expected kind of media; undefined if it is not known. */
+  get kind() {
+    return this.#kind;
+  }
+
   /** The adapters of the selected model for the expected kind of media. */
   get adapters() {
     const all = this.model?.epalm.adapters ?? [];

@@ -1,6 +1,6 @@
 import { Conversation } from "./conversation.js";
-import { find } from "./make-element.js";
-import { kindOf, likelyKind, whyNot } from "./media-kinds.js";
+import { find, make } from "./make-element.js";
+import { kindOf, likelyKind, mediaKinds, whyNot } from "./media-kinds.js";
 import { OptionsForm } from "./options-form.js";
 import { isAboutMedium, MEDIUM_FIELD, plainWords } from "./plain-words.js";
 import { ServiceClient, ServiceProblem } from "./service-client.js";
@@ -8,6 +8,9 @@ import { Stage } from "./stage.js";
 
 /** How long to wait before the next request to a service that is still loading its models; milliseconds. */
 const PATIENCE = 2000;
+
+/** How long a button confirms what it did; milliseconds. */
+const CONFIRMATION = 2500;
 
 const service = new ServiceClient();
 const talk = find("#talk", HTMLElement);
@@ -17,15 +20,26 @@ const keyForm = find("#key-form", HTMLFormElement);
 
 const stage = new Stage(open);
 const options = new OptionsForm(find("#options", HTMLDetailsElement), showModel);
-const conversation = new Conversation(find("#turns", HTMLOListElement), (asked) => {
-  question.value = asked;
-  question.focus();
-});
+const conversation = new Conversation(
+  find("#turns", HTMLOListElement),
+  (asked) => {
+    question.value = asked;
+    question.focus();
+  },
+  showTools,
+);
 
 /** @typedef {import("./media-kinds.js").MediaKind} MediaKind */
 
 /** @type {File | undefined} */
 let medium;
+
+/**
+ * The medium and the conversation before the current one, to which the visitor can return.
+ *
+ * @type {{ readonly medium: File, readonly kept: import("./conversation.js").Kept } | undefined}
+ */
+let previous;
 
 /** Loads the list of models and shows the page. */
 async function start() {
@@ -81,6 +95,42 @@ function showTasks() {
   find("#caption", HTMLElement).hidden = !isTrainedFor("caption");
   find("#question-row", HTMLElement).hidden = !isTrainedFor("vqa");
   find("#choices", HTMLElement).hidden = !isTrainedFor("vqa");
+  showCapabilities();
+}
+
+/** Shows what the model says about itself, and its example questions for the kind of the current medium. */
+function showCapabilities() {
+  const kind = options.kind;
+  const all = options.model?.epalm.capabilities ?? [];
+  const fitting = all.filter(({ modality }) => kind === undefined || modality === kind);
+  stage.describe(
+    fitting.flatMap(({ task, modality, description }) =>
+      description === undefined ? [] : [{ title: abilityTitle(task, modality), description }],
+    ),
+  );
+  const questions = medium && isTrainedFor("vqa") ? fitting.flatMap((one) => one.example_questions) : [];
+  const items = Array.from(new Set(questions), (text) => {
+    const button = make("button", { type: "button" }, text);
+    button.addEventListener("click", () => ask(text));
+    return make("li", {}, button);
+  });
+  find("#examples", HTMLElement).replaceChildren(...items);
+}
+
+/**
+ * @param {"caption" | "vqa"} task
+ * @param {MediaKind} kind
+ */
+function abilityTitle(task, kind) {
+  return task === "caption" ? `Captions of ${mediaKinds[kind].many}` : `Questions about ${mediaKinds[kind].many}`;
+}
+
+/** Shows the buttons for what the visitor can do with the current conversation. */
+function showTools() {
+  const isEmpty = conversation.record.length === 0;
+  find("#copy", HTMLElement).hidden = isEmpty;
+  find("#download", HTMLElement).hidden = isEmpty;
+  find("#previous", HTMLElement).hidden = previous === undefined;
 }
 
 /** @param {MediaKind | undefined} kind kind of the current medium, if known */
@@ -98,9 +148,11 @@ function isTrainedFor(task) {
 async function offerSamples(model) {
   const samples = await service.samples();
   const own = samples.filter((sample) => sample.model === model);
-  const files = await Promise.all(own.map((sample) => service.sampleFile(sample)));
+  const offered = await Promise.all(
+    own.map(async (sample) => ({ file: await service.sampleFile(sample), isWrong: sample.is_correct === false })),
+  );
   // The visitor may have selected another model in the meantime.
-  if (options.model?.id === model) stage.offer(files);
+  if (options.model?.id === model) stage.offer(offered);
 }
 
 /**
@@ -117,14 +169,78 @@ function open(file) {
     stage.complain(reason);
     return;
   }
-  conversation.clear();
+  keepConversation();
+  show(file);
+  // On touch screens, the focus would open a keyboard that hides the medium.
+  if (!matchMedia("(pointer: coarse)").matches) question.focus({ preventScroll: true });
+  if (isTrainedFor("caption")) ask(undefined);
+}
+
+/** Clears the conversation, and keeps it if it has a finished turn. */
+function keepConversation() {
+  const hasTurns = conversation.record.length > 0;
+  const before = medium;
+  const kept = conversation.clear();
+  if (before && hasTurns) previous = { medium: before, kept };
+  showTools();
+}
+
+/** Shows a medium that the model accepts. @param {File} file */
+function show(file) {
+  const modalities = options.model?.epalm.modalities ?? [];
   medium = file;
   stage.show(file, kindOf(file) ?? modalities[0] ?? "image");
   expectKind(likelyKind(file, modalities));
   talk.hidden = false;
-  // On touch screens, the focus would open a keyboard that hides the medium.
-  if (!matchMedia("(pointer: coarse)").matches) question.focus({ preventScroll: true });
-  if (isTrainedFor("caption")) ask(undefined);
+}
+
+/** Shows the previous conversation; the current one becomes the previous one. */
+function goBack() {
+  if (!previous) return;
+  const { medium: file, kept } = previous;
+  previous = undefined;
+  keepConversation();
+  show(file);
+  conversation.restore(kept);
+}
+
+/** The current medium and conversation as JSON. */
+function conversationJson() {
+  return JSON.stringify({ medium: medium?.name, turns: conversation.record }, undefined, 2);
+}
+
+async function copyConversation() {
+  try {
+    await navigator.clipboard.writeText(conversationJson());
+    say("The conversation was copied.");
+    confirmOn(find("#copy", HTMLElement), "Copied");
+  } catch {
+    // Browsers allow this only in secure contexts, and visitors can forbid it.
+    confirmOn(find("#copy", HTMLElement), "The browser does not allow copying; please download instead");
+  }
+}
+
+/**
+ * Replaces the text of a button for a moment.
+ *
+ * @param {HTMLElement} button
+ * @param {string} text
+ */
+function confirmOn(button, text) {
+  const before = button.dataset.text ?? button.textContent ?? "";
+  button.dataset.text = before;
+  button.textContent = text;
+  setTimeout(() => {
+    button.textContent = before;
+  }, CONFIRMATION);
+}
+
+function downloadConversation() {
+  const url = URL.createObjectURL(new Blob([conversationJson()], { type: "application/json" }));
+  const name = `${(medium?.name ?? "conversation").replace(/\.\w+$/, "")}.json`;
+  make("a", { href: url, download: name }).click();
+  // The download has started when the event has been dispatched.
+  setTimeout(() => URL.revokeObjectURL(url));
 }
 
 /**
@@ -159,6 +275,8 @@ async function ask(asked) {
     else {
       explainProblem(error);
       turn.fail(plainWords(error, modalities));
+      // The question was not the problem, so that the visitor need not type it again.
+      if (asked !== undefined && question.value === "") question.value = asked;
     }
   }
 }
@@ -193,6 +311,8 @@ function refuseMedium(error) {
   conversation.clear();
   talk.hidden = true;
   stage.clear();
+  showCapabilities();
+  goBack();
   stage.complain(`${name}: ${plainWords(error, options.model?.epalm.modalities ?? ["image"]).sentence}`);
   find("#file", HTMLInputElement).focus();
 }
@@ -221,10 +341,15 @@ keyForm.addEventListener("submit", (event) => {
 find("#ask", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   const asked = question.value.trim();
-  if (asked === "") return;
+  // If an option is invalid, the form shows it, and the question stays.
+  if (asked === "" || !options.check()) return;
   question.value = "";
   ask(asked);
 });
+
+find("#previous", HTMLButtonElement).addEventListener("click", goBack);
+find("#copy", HTMLButtonElement).addEventListener("click", copyConversation);
+find("#download", HTMLButtonElement).addEventListener("click", downloadConversation);
 
 find("#caption", HTMLButtonElement).addEventListener("click", () => ask(undefined));
 

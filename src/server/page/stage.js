@@ -66,20 +66,36 @@ export class Stage {
     this.#problem.hidden = false;
   }
 
-  /** @param {readonly File[]} files samples that the visitor can click on */
-  offer(files) {
-    const items = files.map((file) => {
+  /**
+   * Shows what the model can do, according to its manifest.
+   *
+   * @param {readonly { readonly title: string, readonly description: string }[]} abilities
+   */
+  describe(abilities) {
+    const about = find("#about", HTMLElement);
+    const items = abilities.map(({ title, description }) =>
+      make("div", {}, make("dt", {}, title), make("dd", {}, description)),
+    );
+    find("dl", HTMLElement, about).replaceChildren(...items);
+    about.hidden = abilities.length === 0;
+  }
+
+  /** @param {readonly { readonly file: File, readonly isWrong: boolean }[]} samples that the visitor can click on */
+  offer(samples) {
+    const items = samples.map(({ file, isWrong }) => {
       const url = URL.createObjectURL(file);
       const shown = mediaKinds[kindOf(file) ?? "image"].offer(url, file.name);
       for (const event of ["load", "loadeddata", "error"]) {
         shown.addEventListener(event, () => URL.revokeObjectURL(url), { once: true });
       }
-      const button = make("button", { type: "button" }, shown);
+      const label = isWrong ? [make("span", { class: "wrong" }, "Wrong caption")] : [];
+      const button = make("button", { type: "button" }, shown, ...label);
+      if (isWrong) button.title = "The model gets this one wrong.";
       button.addEventListener("click", () => this.#onFile(file));
       return make("li", {}, button);
     });
     find("ul", HTMLUListElement, this.#samples).replaceChildren(...items);
-    this.#samples.hidden = files.length === 0;
+    this.#samples.hidden = samples.length === 0;
   }
 
   /** Accepts files that are dropped anywhere on the page. */

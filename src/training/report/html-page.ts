@@ -33,6 +33,10 @@ table { border-collapse: collapse; } th, td { padding: .25rem 1rem .25rem 0; tex
 th { color: var(--faint); font-weight: 500; } td.best { color: var(--accent); font-weight: 600; }
 .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
 .samples figure { margin: 0; } .samples img { display: block; max-width: 100%; border-radius: .3rem; }
+@media (max-width: 40rem) {
+  body { padding: 1rem .5rem 3rem; font-size: 15px; } h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
+  section, figure { padding: .6rem; } th, td { padding-right: .6rem; } td:only-of-type { overflow-wrap: anywhere; }
+}
 figcaption { margin-top: .6rem; overflow-wrap: anywhere; } .faint { color: var(--faint); }
 `;
 

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import type { Browser, Page } from "puppeteer-core";
+import { BUNDLED_MODEL } from "../../../src/model/bundled-model.js";
+import { readSampleNotes } from "../../../src/model/sample-notes.js";
 import { parseServerConfig } from "../../../src/server/config.js";
 import { createServer } from "../../../src/server/http/create-server.js";
 import { Models } from "../../../src/server/models.js";
@@ -302,6 +305,122 @@ test("plays and captions audio and videos, and offers the adapters for their kin
     [],
   );
   assert.deepEqual([...origins], [all.url]);
+  await page.close();
+});
+
+test("shows what the bundled model can do, asks example questions, and fits a phone of 390 px in each state", {
+  skip: skip || lacksEncoder("libx264"),
+}, async () => {
+  const bundled = await startServer({ models: { default: BUNDLED_MODEL }, logLevel: "silent" });
+  const samples = readSampleNotes(join(BUNDLED_MODEL, "samples"));
+  const names = Object.keys(samples).toSorted();
+  const [wrong = ""] = names.filter((name) => samples[name]?.isCorrect === false);
+  const sample = (name: string) => `#samples li:nth-child(${names.indexOf(name) + 1}) button`;
+  const nameOfKind = (end: string) => names.filter((name) => name.endsWith(end) && name !== wrong)[0] ?? "";
+  const screens = [390, 1280].flatMap((width) => (["light", "dark"] as const).map((scheme) => ({ width, scheme })));
+  for (const { width, scheme } of screens) {
+    const { page, complaints } = await ticket(browser, bundled.url, { width, height: 844, scheme });
+    const state = async (name: string) => {
+      await expectNoSideways(page);
+      await page.screenshot({ path: join(ARTIFACTS, `page-${width}-${scheme}-${name}.png`) });
+    };
+    await waitForCount(page, "#samples li", names.length);
+    assert.match((await textsOf(page, "#about")).join(), /does not know photographs/);
+    assert.deepEqual(await textsOf(page, "#samples .wrong"), ["Wrong caption"]);
+    assert.ok((await textsOf(page, `${sample(wrong)} .wrong`)).length === 1);
+    await state("start");
+    for (const [kind, end] of Object.entries({ image: ".jpg", audio: ".wav", video: ".mp4" })) {
+      const name = nameOfKind(end);
+      await page.click(sample(name));
+      await waitForCount(page, ".how", 1);
+      assert.deepEqual(await textsOf(page, ".answer"), [samples[name]?.expected]);
+      await page.click("#examples li:nth-child(2) button");
+      await waitForCount(page, ".how", 2);
+      const [asked = ""] = await textsOf(page, "#examples li:nth-child(2) button");
+      assert.deepEqual(await textsOf(page, ".question"), [asked]);
+      if (kind === "video") {
+        await page.waitForFunction("!document.querySelector('#figure video').paused");
+        await page.waitForFunction("document.querySelector('#figure video').currentTime > 0");
+      }
+      await state(kind);
+    }
+    const broken = join(files, "a-file-with-a-name-so-long-that-it-does-not-fit-on-a-narrow-screen.wav");
+    writeFileSync(broken, "RIFF0000WAVE");
+    await choose(page, broken);
+    await page.waitForSelector("#medium-problem:not([hidden])");
+    await state("error");
+    assert.deepEqual(
+      complaints.filter((text) => !/status of 4(15|22)/.test(text)),
+      [],
+    );
+    await page.close();
+  }
+});
+
+test("keeps a typed question if an option is invalid", { skip }, async () => {
+  const { page } = await ticket(browser, running.url);
+  await choose(page, photo);
+  await waitForCount(page, ".how", 1);
+  await page.click("#options summary");
+  await page.type("[name=beams]", "0");
+  await page.type("#question", "What is it?");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate("document.querySelector('#question').value"), "What is it?");
+  assert.equal((await textsOf(page, ".turn")).length, 1);
+  // The page accepts these options, but the service does not.
+  await page.evaluate(
+    "document.querySelector('[name=beams]').value = '1'; document.querySelector('[name=n]').value = '3'",
+  );
+  await page.focus("#question");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".turn .problem");
+  assert.equal(await page.evaluate("document.querySelector('#question').value"), "What is it?");
+  await page.close();
+});
+
+test("returns to the previous conversation, and copies and downloads the conversation as JSON", { skip }, async () => {
+  const { page, complaints } = await ticket(browser, running.url);
+  await page
+    .browserContext()
+    .overridePermissions(running.url, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
+  await page.click("#samples li:nth-child(1) button");
+  await waitForCount(page, ".how", 1);
+  assert.equal(await page.evaluate("document.querySelector('#previous').hidden"), true);
+  await page.type("#question", "What is it?");
+  await page.keyboard.press("Enter");
+  await waitForCount(page, ".how", 2);
+  const before = await textsOf(page, ".answer");
+  await page.click("#samples li:nth-child(2) button");
+  await waitForCount(page, ".how", 1);
+  await page.click("#previous");
+  assert.deepEqual(await textsOf(page, ".answer"), before);
+  assert.equal(await page.evaluate("document.querySelector('#figure img').alt"), "hills");
+  await page.click("#copy");
+  await page.waitForFunction("document.querySelector('#copy').textContent === 'Copied'");
+  const copied = JSON.parse(String(await page.evaluate("navigator.clipboard.readText()")));
+  assert.equal(copied.medium, "hills.png");
+  assert.deepEqual(
+    copied.turns.map(({ question, answer }: { question?: string; answer: { text: string } }) => [
+      question,
+      answer.text.trim(),
+    ]),
+    [undefined, "What is it?"].map((question, index) => [question, before[index]]),
+  );
+  const downloads = join(files, "downloads");
+  const session = await page.createCDPSession();
+  await session.send("Browser.setDownloadBehavior", {
+    behavior: "allow",
+    downloadPath: downloads,
+    browserContextId: page.browserContext().id ?? "",
+  });
+  await page.click("#download");
+  const file = join(downloads, "hills.json");
+  for (let tries = 0; !existsSync(file) && tries < 100; tries++) await pause(50);
+  assert.deepEqual(JSON.parse(readFileSync(file, "utf8")), copied);
+  // The conversation with the second sample is the previous one now.
+  await page.click("#previous");
+  assert.equal(await page.evaluate("document.querySelector('#figure img').alt"), "night sky");
+  assert.deepEqual(complaints, []);
   await page.close();
 });
 

@@ -47,7 +47,7 @@ describe("a training report", () => {
 
   it("contains thinned curves, marks the best scores and embeds images", () => {
     const html = renderTrainingReport(whole);
-    const x = /new uPlot\(.*?, \[\[([\d,]+)\]/s.exec(html)?.[1]?.split(",") ?? [];
+    const x = /\[id, options, data\] = .*?, \[\[([\d,]+)\]/s.exec(html)?.[1]?.split(",") ?? [];
     assert.ok(x.length > 1000 && x.length <= 2000);
     assert.match(html, /<td class="best">0\.7500<\/td>/);
     assert.match(html, /<td>0\.2500<\/td>/);
