@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
+import { escapeControls } from "../../src/cli/output/output.js";
 import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();
@@ -41,7 +42,7 @@ describe("epalm caption", { concurrency: true }, () => {
     const text = await textOf("caption", red, ...few);
     const { stdout } = await epalm(["caption", red, ...few, "--json"]);
     const answer = JSON.parse(stdout);
-    assert.equal(answer.text, text);
+    assert.equal(escapeControls(answer.text), text);
     assert.deepEqual([answer.file, answer.model, answer.adapter], [red, "tiny", "a"]);
     assert.equal(answer.usage.newTokens, 6);
   });
@@ -148,7 +149,7 @@ describe("epalm vqa", { concurrency: true }, () => {
     const answer = JSON.parse(stdout);
     assert.equal(answer.question, "what colour is it?");
     assert.ok(answer.usage.promptTokens > 1);
-    assert.equal(await textOf("vqa", red, ...question, ...few), answer.text);
+    assert.equal(await textOf("vqa", red, ...question, ...few), escapeControls(answer.text));
   });
 
   it("ranks candidates, and prints the best or all with their probabilities", async () => {

@@ -4,6 +4,7 @@ import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync }
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
+import { escapeControls } from "../../src/cli/output/output.js";
 import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();
@@ -185,9 +186,9 @@ describe("several files", { concurrency: true }, () => {
       rows.map(({ image, question }, at) => [image, question, [undefined, "not_found", "too_large", undefined][at]]),
     );
     const single = await epalm(["vqa", first, "-q", "what colour?", ...few]);
-    assert.equal(single.stdout, `${lines[0].text}\n`);
+    assert.equal(single.stdout, `${escapeControls(lines[0].text)}\n`);
     const text = await epalm(["vqa", "--questions", questions, ...few]);
-    assert.equal(text.stdout.split("\n")[0], `photo-0.png\twhat colour?\t${lines[0].text}`);
+    assert.equal(text.stdout.split("\n")[0], `photo-0.png\twhat colour?\t${escapeControls(lines[0].text)}`);
     assert.match(text.stdout, /\thow many\?\t/);
   });
 
@@ -212,10 +213,12 @@ describe("several files", { concurrency: true }, () => {
     const text = await epalm(ask("what?", "how\tmany?"));
     assert.equal(
       text.stdout,
-      lines.map(({ file, question, text }) => `${file}\t${question.replace("\t", " ")}\t${text}\n`).join(""),
+      lines
+        .map(({ file, question, text }) => `${file}\t${question.replace("\t", " ")}\t${escapeControls(text)}\n`)
+        .join(""),
     );
     const one = await epalm(["vqa", second, "-q", "how\tmany?", ...few]);
-    assert.equal(one.stdout, `${lines[3].text}\n`);
+    assert.equal(one.stdout, `${escapeControls(lines[3].text)}\n`);
     const more = await epalm([...ask("what?", "where?"), "-o", output]);
     assert.equal(more.stderr, "2 of 4 are already answered\n");
     assert.equal(linesIn(output).length, 6);

@@ -138,7 +138,7 @@ describe("a model for images, audio and video, on the command line", () => {
     };
     assert.match(await refused({}), /mixed\.jsonl:2: expected 'audio', which the adapter is for, got 'image'/);
     writeFileSync(at("mixed.jsonl"), `${JSON.stringify(rows[0])}\n`);
-    assert.match(await refused({ augmentations: 2 }), /augmentations: expected 0 for audio, got 2/);
+    assert.match(await refused({ augmentations: 2 }), /augmentations: expected 0 for audio, or 'augment', got 2/);
   });
 
   it("rejects an image with an audio model", async () => {

@@ -122,7 +122,7 @@ const makers: Readonly<Record<string, (random: Random) => Omit<BadRequest, "what
     init: {
       method: "POST",
       headers: {
-        "content-type": pick(random, ["text/plain", "application/xml", "image/png", "x", "multipart/mixed"]),
+        "content-type": pick(random, ["text/plain", "application/xml", "model/stl", "x", "multipart/mixed"]),
       },
       body: new Uint8Array(png),
     },

@@ -255,7 +255,10 @@ const modelId = {
   schema: { type: "string" },
 };
 
-const ollamaFailure = { default: { description: "An error", content: json(ref("OllamaError")) } };
+const ollamaFailure = {
+  "4XX": { description: failure["4XX"].description, content: json(ref("OllamaError")) },
+  "5XX": { description: failure["5XX"].description, content: json(ref("OllamaError")) },
+};
 
 function ollama(
   operationId: string,

@@ -44,11 +44,17 @@ export function fieldName(name: string): {
 export function formFields(parts: readonly FormPart[]): Record<string, unknown> {
   const byField = new Map<string, FormPart[]>();
   for (const part of parts) {
+    if (isBlank(part, parts)) continue;
     const { field } = fieldName(part.name);
     byField.set(field, [...(byField.get(field) ?? []), part]);
   }
   const entries = Array.from(byField, ([field, given]) => [field, fieldValue(field, given)] as const);
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+}
+
+/** Programs send fields that a person has not filled in as empty parts, also under names that end in `[]`. */
+function isBlank({ name, text }: FormPart, parts: readonly FormPart[]): boolean {
+  return text === "" && !/\[\d+\]$/.test(name) && parts.filter((part) => part.name === name).length === 1;
 }
 
 function fieldValue(field: string, parts: readonly FormPart[]): unknown {
@@ -60,7 +66,7 @@ function fieldValue(field: string, parts: readonly FormPart[]): unknown {
   const inOrder = parts.toSorted((a, b) => fieldName(a.name).index - fieldName(b.name).index);
   const values = inOrder.map((part) => partValue(field, part));
   const [value] = values;
-  if (values.length === 1 && (value === "" || value === null)) return undefined;
+  if (values.length === 1 && value === null) return undefined;
   // A list in JSON is the list itself, not one of its elements.
   if (element || lists.has(field)) return values.length === 1 && Array.isArray(value) ? value : values;
   if (values.length === 1) return value;
