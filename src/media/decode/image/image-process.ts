@@ -3,7 +3,7 @@ import { abortError, throwIfAborted } from "../../../core/abort.js";
 import { atExit } from "../../../core/at-exit.js";
 import { readEnvironment } from "../../../core/environment.js";
 import { EpalmError, type ErrorCode } from "../../../core/errors.js";
-import { residentBytes } from "../resident-bytes.js";
+import { reservedCodeBytes, residentBytes } from "../resident-bytes.js";
 import type { ImageResult, ImageTask } from "./image-task.js";
 
 /** Message from a process. `decoded` is undefined if the image has more pixels than the process may decode. */
@@ -120,10 +120,10 @@ export class ImageProcess {
  * resident memory can grow by hundreds of megabytes between two checks. A shell sets the limit, because Node cannot.
  */
 function start(bytes: number): ChildProcess {
-  const limit = Math.ceil((bytes + IDLE_BYTES) / 1024);
+  const kilobytes = () => Math.ceil((bytes + IDLE_BYTES + reservedCodeBytes()) / 1024);
   const limited =
     process.platform === "linux"
-      ? { execPath: "/bin/sh", execArgv: ["-c", `ulimit -d ${limit}; exec "$0" "$@"`, process.execPath] }
+      ? { execPath: "/bin/sh", execArgv: ["-c", `ulimit -d ${kilobytes()}; exec "$0" "$@"`, process.execPath] }
       : { execArgv: [] };
   return fork(entry, {
     ...limited,
