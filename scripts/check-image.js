@@ -183,7 +183,7 @@ async function checkRunning(image, model) {
     for (const place of ["/written", "/app/written", "/models/written"]) {
       assert.notEqual(beside(["touch", place]).code, 0, `${place} could be written`);
     }
-    await checkAnswers();
+    await checkAnswers(() => told);
     process.kill(pid, image.stopSignal);
     const [code] = await exit;
     assert.equal(code, 0, `${image.stopSignal}: exited with ${code}\n${told}`);
@@ -215,7 +215,7 @@ function checkPrivileges(pid, user) {
   assert.equal(field("NoNewPrivs"), "1");
 }
 
-async function checkAnswers() {
+async function checkAnswers(told) {
   const address = `http://127.0.0.1:${PORT}`;
   for (const path of ["/healthz", "/readyz", "/", "/docs/", "/openapi.json", "/metrics"]) {
     assert.equal((await fetch(address + path)).status, 200, path);
@@ -228,7 +228,7 @@ async function checkAnswers() {
     form.set("image", picture, "picture");
     const response = await fetch(address + path, { method: "POST", body: form });
     const answer = await response.text();
-    assert.equal(response.status, 200, `${path}: ${answer}`);
+    assert.equal(response.status, 200, `${path}: ${answer}\n${told()}`);
     assert.equal(typeof JSON.parse(answer).text, "string", answer);
   }
 }
