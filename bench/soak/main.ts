@@ -65,8 +65,8 @@ async function main(): Promise<void> {
   const connections = values.connections.split(",").map((text) => wholeNumber("connections", text));
   const [requests, times] = [wholeNumber("requests", values.requests), wholeNumber("kills", values.kills)];
   const samples = {
-    audio: join(bundled, "samples", "bell-then-whistle.wav"),
-    video: join(bundled, "samples", "rocket-moves.mp4"),
+    audio: join(bundled, "samples", "siren-then-a-falling-whistle.wav"),
+    video: join(bundled, "samples", "postbox-moves-quickly-to-the-left.mp4"),
   };
   const folder = mkdtempSync(join(tmpdir(), "epalm-soak-"));
   const service = new SoakService(folder, { models: { model: resolve(values.model) } });
