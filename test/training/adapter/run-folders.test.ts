@@ -17,6 +17,7 @@ import {
   type TrainHooks,
   trainModel,
 } from "../../../src/index.js";
+import { writeTrainingConfig } from "../../support/training-config.js";
 
 const golden = "test/fixtures/goldens/opt-shared-1token";
 const temporary = mkdtempSync(join(tmpdir(), "epalm-runs-"));
@@ -27,21 +28,8 @@ const colours = ["red", "green", "blue"] as const;
 
 /** A config file in a folder that has data and a model. */
 function config(place: string, output: string, changes: object = {}): string {
-  const path = at(place, `${output}.json`);
-  const settings = {
-    model: "model",
-    output,
-    data: { train: { path: "train.jsonl" }, validation: { path: "validation.jsonl" } },
-    adapter: { name: "colours", injectedStates: 3, startLayer: 3, endLayer: 6 },
-    optimizer: { learningRate: 0.01 },
-    epochs: 2,
-    batchSize: 4,
-    checkpointEvery: 2,
-    install: false,
-    ...changes,
-  };
-  writeFileSync(path, JSON.stringify(settings));
-  return path;
+  const adapter = { name: "colours", injectedStates: 3, startLayer: 3, endLayer: 6 };
+  return writeTrainingConfig(at(place), output, { adapter, epochs: 2, ...changes });
 }
 
 async function drawImage(path: string, background: string, width: number): Promise<void> {

@@ -15,6 +15,7 @@ import {
 } from "../../../src/index.js";
 import { makeMedia } from "../../support/make-media.js";
 import { severalModel } from "../../support/several-model.js";
+import { writeTrainingConfig } from "../../support/training-config.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-senses-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));
@@ -45,21 +46,13 @@ const kinds = {
 type Kind = keyof typeof kinds;
 
 function config(name: string, data: string, changes: object = {}, adapter: object = {}): string {
-  const path = at(`${name}.json`);
-  const settings = {
-    model: "model",
-    output: name,
+  return writeTrainingConfig(temporary, name, {
     data: { train: { path: `${data}.jsonl` }, validation: { path: `${data}-held-out.jsonl` } },
     adapter: { name, injectedStates: 2, startLayer: 3, endLayer: 6, ...adapter },
     optimizer: { learningRate: 0.02, promptLearningRate: 0.02 },
     epochs: 8,
-    batchSize: 4,
-    checkpointEvery: 2,
-    install: false,
     ...changes,
-  };
-  writeFileSync(path, JSON.stringify(settings));
-  return path;
+  });
 }
 
 function lossesOf(name: string): number[] {

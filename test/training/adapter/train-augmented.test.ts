@@ -19,6 +19,7 @@ import {
 } from "../../../src/index.js";
 import { makeMedia } from "../../support/make-media.js";
 import { severalModel } from "../../support/several-model.js";
+import { writeTrainingConfig } from "../../support/training-config.js";
 
 const cli = fileURLToPath(new URL("../../../src/cli/main.js", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), "epalm-augmented-"));
@@ -55,10 +56,7 @@ const kinds = {
 type Kind = keyof typeof kinds;
 
 function config(name: string, kind: Kind, changes: object = {}): string {
-  const path = at(`${name}.json`);
-  const settings = {
-    model: "model",
-    output: name,
+  return writeTrainingConfig(temporary, name, {
     data: { train: { path: `${kind}.jsonl` } },
     adapter: { name: "same", injectedStates: 2, startLayer: 3, endLayer: 6 },
     optimizer: { learningRate: 0.02 },
@@ -66,11 +64,8 @@ function config(name: string, kind: Kind, changes: object = {}): string {
     epochs: 2,
     batchSize: 6,
     checkpointEvery: 1,
-    install: false,
     ...changes,
-  };
-  writeFileSync(path, JSON.stringify(settings));
-  return path;
+  });
 }
 
 async function trained(name: string, kind: Kind, changes: object = {}): Promise<Buffer> {

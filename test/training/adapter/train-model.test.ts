@@ -17,6 +17,7 @@ import {
   type TrainingPlan,
   trainModel,
 } from "../../../src/index.js";
+import { writeTrainingConfig } from "../../support/training-config.js";
 
 const golden = "test/fixtures/goldens/opt-shared-1token";
 const cli = fileURLToPath(new URL("../../../src/cli/main.js", import.meta.url));
@@ -26,21 +27,7 @@ const temporary = mkdtempSync(join(tmpdir(), "epalm-train-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));
 
 function config(name: string, changes: object = {}): string {
-  const path = join(temporary, `${name}.json`);
-  const settings = {
-    model: "model",
-    output: name,
-    data: { train: { path: "train.jsonl" }, validation: { path: "validation.jsonl" } },
-    adapter: { name, injectedStates: 3, startLayer: 3, endLayer: 6 },
-    optimizer: { learningRate: 0.01 },
-    epochs: 3,
-    batchSize: 4,
-    checkpointEvery: 2,
-    install: false,
-    ...changes,
-  };
-  writeFileSync(path, JSON.stringify(settings));
-  return path;
+  return writeTrainingConfig(temporary, name, { epochs: 3, ...changes });
 }
 
 function adapterBytes(name: string): Buffer {
