@@ -10,14 +10,15 @@ import { EpalmError, messageOf } from "./errors.js";
  * or a named pipe, which the operating system frees when the process ends, even if it is killed; a lock file would stay
  * behind. It is invisible to other machines, and to other containers that share the folder.
  *
- * @param path need not exist yet; different paths of one file count as the same
+ * @param path need not exist yet; different paths of one file count as the same. Without a path, nothing is locked.
  * @throws in_use; the errors of `use`
  */
 export async function whileLocked<T>(
-  path: string,
+  path: string | undefined,
   use: () => Promise<T>,
   platform: NodeJS.Platform = process.platform,
 ): Promise<T> {
+  if (path === undefined) return use();
   const server = await lock(path, addressOf(canonical(resolve(path)), platform));
   try {
     return await use();

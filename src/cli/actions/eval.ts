@@ -42,8 +42,7 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
   const data = await readEvaluationData(source, { skipBad, limit, modalities, signal: context.signal });
   if (data.skipped.length > 0) note(`invalid examples skipped: ${formatCount(data.skipped.length)}`);
   for (const { where, cause } of data.skipped) note(`  ${where}: ${cause}`);
-  const evaluate = () => evaluation(data.examples, flags, context);
-  const { scores } = await (flags.predictions === undefined ? evaluate() : whileLocked(flags.predictions, evaluate));
+  const { scores } = await whileLocked(flags.predictions, () => evaluation(data.examples, flags, context));
   const named = namedScores(scores);
   if (flags.json)
     print(JSON.stringify({ examples: data.examples.length, skipped: data.skipped.length, scores: named }));

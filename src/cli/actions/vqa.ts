@@ -22,7 +22,7 @@ export async function vqa(files: readonly string[], flags: VqaFlags, context: Cl
   refuseMixedModes(flags);
   const questions = await questionsOf(files, flags);
   await withModel(flags, context, (model) =>
-    answerMedia(questions, flags, context, model, askWith(model, flags, context)),
+    answerMedia({ questions, flags, context, model, askModel: askWith(model, flags, context) }),
   );
 }
 

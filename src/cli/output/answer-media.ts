@@ -30,6 +30,15 @@ export type AskModel = (
 
 type OpenedModel = Pick<Model, "manifest" | "modalities">;
 
+/** The requests of one command. */
+export interface AnswerRun {
+  readonly questions: readonly MediaQuestion[];
+  readonly flags: AnswerFlags;
+  readonly context: CliContext;
+  readonly model: OpenedModel;
+  readonly askModel: AskModel;
+}
+
 /**
  * Sends the requests to the model one after the other and prints the answers: only the text for one file,
  * `path<TAB>text` for several files, or lines of JSON. If a file cannot be read, the others are still processed.
@@ -37,25 +46,12 @@ type OpenedModel = Pick<Model, "manifest" | "modalities">;
  * @throws invalid_option if the model does not accept the modality of `--modality`; in_use if another process writes
  *   to `--output`
  */
-export async function answerMedia(
-  questions: readonly MediaQuestion[],
-  flags: AnswerFlags,
-  context: CliContext,
-  model: OpenedModel,
-  askModel: AskModel,
-): Promise<void> {
-  checkModality(flags, model);
-  const answer = () => answerAll(questions, flags, context, model, askModel);
-  return flags.output === undefined ? answer() : whileLocked(flags.output, answer);
+export async function answerMedia(run: AnswerRun): Promise<void> {
+  checkModality(run.flags, run.model);
+  return whileLocked(run.flags.output, () => answerAll(run));
 }
 
-async function answerAll(
-  questions: readonly MediaQuestion[],
-  flags: AnswerFlags,
-  context: CliContext,
-  model: OpenedModel,
-  askModel: AskModel,
-): Promise<void> {
+async function answerAll({ questions, flags, context, model, askModel }: AnswerRun): Promise<void> {
   const { name } = model.manifest;
   const output = flags.output === undefined ? undefined : new AnswerFile(flags.output, questions, name);
   const open = questions.filter((item) => !output?.has(item));
