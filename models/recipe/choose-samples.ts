@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { load, type Model } from "../../src/index.js";
+import { EpalmError, load, type Model } from "../../src/index.js";
 import { SAMPLE_NOTES, type SampleNote } from "../../src/model/sample-notes.js";
 import { normalizeAnswer } from "../../src/training/metrics/normalize-answer.js";
 import { type Candidate, type Slot, sampleSlots } from "./data/samples.js";
@@ -63,7 +63,10 @@ async function firstSuch(
     const tested = await testCandidate(model, candidate);
     if (tested.isCorrect === isCorrect) return tested;
   }
-  throw new Error(`expected a sample with a ${isCorrect ? "correct" : "wrong"} caption among ${MAX_CANDIDATES}`);
+  throw new EpalmError(
+    "internal",
+    `samples: expected one with a ${isCorrect ? "correct" : "wrong"} caption among ${MAX_CANDIDATES}`,
+  );
 }
 
 async function testCandidate(model: Model, candidate: Candidate): Promise<Tested> {

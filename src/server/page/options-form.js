@@ -133,7 +133,7 @@ export class OptionsForm {
 function expectOption(input) {
   const option = Object.values(optionTable).find(({ wire }) => wire === input.name);
   if (option?.type !== "integer" && option?.type !== "number")
-    throw new Error(`${input.name}: expected the name of a numeric generation option`);
+    throw new TypeError(`${input.name}: expected the name of a numeric generation option`);
   input.min = String(option.least);
   input.max = String(option.most);
   input.step = option.type === "integer" ? "1" : "any";
