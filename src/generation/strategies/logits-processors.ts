@@ -15,7 +15,7 @@ export interface LogitsProcessors {
  * The probabilities from which a token is drawn, by rank. Tokens of lower ranks are cut off; at least one is kept.
  *
  * As in transformers 5.18, generation/logits_process.py: temperature, then top-k, then top-p on the renormalised rest.
- * If tokens at the cut are equally probable, the one with the lower id is kept; top-k of transformers keeps all of them.
+ * If tokens at the cut are equally probable, the one with the lower id is kept; transformers' top-k keeps all of them.
  */
 export function applyLogitsProcessors(
   { logProbs }: NextTokens,

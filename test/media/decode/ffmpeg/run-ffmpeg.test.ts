@@ -15,6 +15,7 @@ import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js"
 import { publishedPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
 import { makeMedia, threeColours, tone } from "../../../support/make-media.js";
 import { runningFfmpegs } from "../../../support/running-ffmpegs.js";
+import { until } from "../../../support/tiny-clients.js";
 
 const parent = tmpdir();
 const folder = mkdtempSync(join(parent, "epalm-runs-"));
@@ -215,7 +216,8 @@ describe("withMediaFile", () => {
     assert.equal(code, 3);
     assert.ok(stdout.startsWith(folder), stdout);
     assert.deepEqual(readdirSync(folder), []);
-    assert.deepEqual(runningFfmpegs("testsrc=s=64x64"), []);
+    // It was killed while its parent exited, but nobody waited until it was gone.
+    await until(() => runningFfmpegs("testsrc=s=64x64").length === 0);
     rmSync(source);
   });
 });
