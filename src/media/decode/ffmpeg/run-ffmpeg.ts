@@ -149,7 +149,7 @@ function feed(stdin: Writable, input: FfmpegInput): void {
 function lowerPriority(processId: number | undefined): void {
   if (processId === undefined) return;
   try {
-    setPriority(processId, constants.priority.PRIORITY_LOW);
+    setPriority(processId, constants.priority.PRIORITY_BELOW_NORMAL);
   } catch {
     // The process has already ended, or the system does not permit it.
   }
