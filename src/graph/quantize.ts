@@ -3,7 +3,7 @@ import type { TensorSource } from "../tensor/tensor.js";
 import { checkGraph, inferNode } from "./check-graph.js";
 import { type Attributes, type Graph, int, ints, type Node, type OperatorDomain, type Value } from "./ir.js";
 import { onnxTypes } from "./operators.js";
-import { type Int8Matrix, int4Blocks, int8Columns } from "./quantized-weights.js";
+import { blockwise, type Int8Matrix, int8Columns } from "./quantized-weights.js";
 
 export interface QuantizationOptions {
   readonly precision: "int8" | "int4";
@@ -11,19 +11,28 @@ export interface QuantizationOptions {
   readonly reduceRange?: boolean | undefined;
 }
 
-/** Number of elements of a column that share a 4-bit scale; smaller blocks are more accurate and take more space. */
-const INT4_BLOCK = 64;
+/** Number of elements of a column that share a scale in MatMulNBits. */
+const BLOCK = 64;
 
 /** MatMulNBits multiplies in 8-bit integers, which is several times faster than in floats and almost as accurate. */
-const INT4_ACCURACY_LEVEL = 4;
+const ACCURACY_LEVEL = 4;
+
+/**
+ * The last matrix of a gated feed-forward layer. Its input, a product of two activations, contains values in a few
+ * channels that are thousands of times larger than the others (Sun et al. 2024, arXiv 2402.17762). With one scale for
+ * the whole tensor, they would leave no precision to the others, and in 4 bits, neither would its weights
+ * (docs/precision.md).
+ */
+const GATED_OUTPUT = /\.down_proj\.weight$/;
 
 /** Matrices with fewer elements stay float32: they take little time, and rounding would cost accuracy. */
 const SMALLEST_MATRIX = 1024;
 
 /**
  * Replaces products with weight matrices by integer products, in the forms that ONNX Runtime runs fastest. int8:
- * activations are quantized at run time, per tensor. int4: only weights are quantized, in blocks; embeddings and
- * output heads use int8. An embedding that is also the output head remains one tensor.
+ * activations are quantized at run time, per tensor. int4: weights are quantized in blocks; embeddings and output heads
+ * use int8. In both, the last matrix of a gated feed-forward layer uses 8-bit blocks, and activations are quantized in
+ * the same blocks. An embedding that is also the output head remains one tensor.
  */
 export function quantizeGraph(graph: Graph, options: QuantizationOptions): Graph {
   const rewriter = new Rewriter(graph, options);
@@ -53,8 +62,9 @@ class Rewriter {
     const [first = "", second = ""] = node.inputs;
     const weight = this.#matrix(node.op === "Gather" ? first : second);
     if (node.op === "MatMul" && weight) {
-      if (this.#options.precision === "int8") this.#int8Product(node, first, this.#int8(second, weight));
-      else this.#int4Product(node, first, second, weight);
+      if (GATED_OUTPUT.test(second)) this.#blockProduct(node, 8, weight);
+      else if (this.#options.precision === "int4") this.#blockProduct(node, 4, weight);
+      else this.#int8Product(node, first, this.#int8(second, weight));
     } else if (isTableProduct(node) && weight) {
       this.#int8Product(node, first, this.#int8Transposed(second, weight));
     } else if (node.op === "Gather" && weight && this.#isEmbedding(first)) {
@@ -102,19 +112,16 @@ class Rewriter {
     this.#emit("Mul", [real, scale], node.outputs[0] ?? name);
   }
 
-  #int4Product(node: Node, x: string, name: string, weight: TensorSource): void {
-    const matrix = int4Blocks(weight, INT4_BLOCK);
+  /** y = x W with weights in blocks: [.., K] x [K, N]. Activations are quantized in the same blocks, for each row. */
+  #blockProduct({ name, inputs: [x = "", matrix = ""], outputs }: Node, bits: 4 | 8, weight: TensorSource): void {
+    const steps = bits === 8 && this.#options.reduceRange ? 64 : 2 ** (bits - 1);
+    const blocks = blockwise(weight, { bits, block: BLOCK, steps });
+    const values = this.#weight(`${matrix}.int${bits}`, blocks.values);
+    const scales = this.#weight(`${matrix}.scales`, blocks.scales);
     const [k = 0, n = 0] = weight.shape;
-    const values = this.#weight(`${name}.int4`, matrix.values);
-    const scales = this.#weight(`${name}.scales`, matrix.scales);
-    const attributes = {
-      K: int(k),
-      N: int(n),
-      bits: int(4),
-      block_size: int(matrix.block),
-      accuracy_level: int(INT4_ACCURACY_LEVEL),
-    };
-    this.#emit("MatMulNBits", [x, values, scales], node.outputs[0] ?? node.name, attributes, "com.microsoft");
+    const sizes = { K: int(k), N: int(n), bits: int(bits), block_size: int(BLOCK) };
+    const attributes = { ...sizes, accuracy_level: int(ACCURACY_LEVEL) };
+    this.#emit("MatMulNBits", [x, values, scales], outputs[0] ?? name, attributes, "com.microsoft");
   }
 
   /**

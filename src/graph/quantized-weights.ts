@@ -52,49 +52,54 @@ export function int8Columns(matrix: TensorSource, largest: number): Int8Matrix {
   };
 }
 
-/** A matrix [K, N] in 4-bit integers, in the layout of ONNX Runtime's MatMulNBits. */
-export interface Int4Matrix {
-  /** uint8 [N, K / block, block / 2]: two integers from 0 to 15 per byte, low half first; 8 represents zero. */
+/** A matrix [K, N] in 4- or 8-bit integers, in the layout of ONNX Runtime's MatMulNBits. */
+export interface BlockMatrix {
+  /** uint8 [N, K / block, block * bits / 8]: two 4-bit integers per byte, low half first; 2^(bits - 1) represents zero. */
   readonly values: TensorSource;
   /** float32 [N * K / block] */
   readonly scales: TensorSource;
-  readonly block: number;
 }
 
-const INT4_ZERO = 8;
+export interface BlockOptions {
+  readonly bits: 4 | 8;
+  /** Number of elements of a column that share a scale. */
+  readonly block: number;
+  /** Steps between zero and the element of largest magnitude, at most 2^(bits - 1). */
+  readonly steps: number;
+}
 
-/** Quantizes with one scale per column and block of K; the last block is padded with zeros. */
-export function int4Blocks(matrix: TensorSource, block: number): Int4Matrix {
+/** Quantizes [K, N] with one scale per column and block of K; the last block is padded with zeros. */
+export function blockwise(matrix: TensorSource, { bits, block, steps }: BlockOptions): BlockMatrix {
   const [rows = 0, columns = 0] = matrix.shape;
   const blocks = Math.ceil(rows / block);
-  /** The element of largest magnitude becomes -8, the end of the range that has one more step. */
+  const zero = 2 ** (bits - 1);
+  const perByte = 8 / bits;
+  /** The element of largest magnitude becomes negative, the end of the range that has one more step. */
   const scaleOf = (data: Float32Array, column: number, start: number) => {
     let extreme = 0;
     for (let k = start; k < Math.min(start + block, rows); k++) {
       const value = data[k * columns + column] as number;
       if (Math.abs(value) > Math.abs(extreme)) extreme = value;
     }
-    return extreme === 0 ? 1 : extreme / -INT4_ZERO;
+    return extreme === 0 ? 1 : extreme / -steps;
   };
   return {
-    block,
     values: {
       type: "uint8",
-      shape: [columns, blocks, block / 2],
+      shape: [columns, blocks, block / perByte],
       read() {
         const data = matrix.read() as Float32Array;
-        const values = new Uint8Array((columns * blocks * block) / 2).fill(INT4_ZERO * 0x11);
+        const values = new Uint8Array((columns * blocks * block) / perByte);
         for (let n = 0; n < columns; n++) {
-          for (let k = 0; k < rows; k += block) {
-            const scale = scaleOf(data, n, k);
-            packBlock(data, values, {
-              scale,
-              columns,
-              column: n,
-              start: k,
-              end: Math.min(k + block, rows),
-              at: (n * blocks * block) / 2,
-            });
+          for (let start = 0; start < blocks * block; start += block) {
+            const scale = scaleOf(data, n, start);
+            for (let k = start; k < start + block; k++) {
+              const value = k < rows ? (data[k * columns + n] as number) : 0;
+              const integer = Math.min(2 * zero - 1, Math.round(value / scale) + zero);
+              const place = n * blocks * block + k;
+              const byte = Math.floor(place / perByte);
+              values[byte] = (values[byte] as number) | (integer << (bits * (place % perByte)));
+            }
           }
         }
         return values;
@@ -111,24 +116,4 @@ export function int4Blocks(matrix: TensorSource, block: number): Int4Matrix {
       },
     },
   };
-}
-
-interface Block {
-  readonly scale: number;
-  readonly columns: number;
-  readonly column: number;
-  readonly start: number;
-  readonly end: number;
-  /** Index of the column's first packed byte. */
-  readonly at: number;
-}
-
-function packBlock(data: Float32Array, packed: Uint8Array, { scale, columns, column, start, end, at }: Block): void {
-  for (let k = start; k < end; k++) {
-    const steps = Math.round((data[k * columns + column] as number) / scale) + INT4_ZERO;
-    const number = Math.min(15, Math.max(0, steps));
-    const byte = at + (k >> 1);
-    const old = packed[byte] as number;
-    packed[byte] = k % 2 === 0 ? (old & 0xf0) | number : (old & 0x0f) | (number << 4);
-  }
 }

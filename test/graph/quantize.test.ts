@@ -7,7 +7,7 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import { type Graph, int } from "../../src/graph/ir.js";
 import { writeOnnx } from "../../src/graph/onnx-writer.js";
 import { quantizeGraph } from "../../src/graph/quantize.js";
-import { int4Blocks, int8Columns } from "../../src/graph/quantized-weights.js";
+import { blockwise, int8Columns } from "../../src/graph/quantized-weights.js";
 import { transposed } from "../../src/tensor/source-recipes.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import { type GoldenRun, goldenDecoder, goldenEncoder } from "../support/golden-graphs.js";
@@ -34,10 +34,10 @@ function productGraph(build: (g: GraphBuilder) => void): Graph {
   return g.finish();
 }
 
-const product = () =>
+const product = (name: string) =>
   productGraph((g) => {
     const x = g.input("x", "float32", ["batch", ROWS]);
-    g.output("y", g.matmul(x, g.weight("w", wave(ROWS, COLUMNS))));
+    g.output("y", g.matmul(x, g.weight(name, wave(ROWS, COLUMNS))));
   });
 
 const operators = (graph: Graph) => graph.nodes.map(({ op }) => op);
@@ -49,24 +49,27 @@ function cosine(a: Tensor, b: Tensor): number {
   return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y));
 }
 
-/** The values to which a matrix [K, N] is rounded. */
-function rounded(matrix: TensorSource, precision: "int8" | "int4"): TensorSource {
-  const [, columns = 0] = matrix.shape;
-  if (precision === "int8") {
-    const { values, scales } = int8Columns(matrix, 127);
-    const factors = scales.read();
-    const data = Float32Array.from(
-      Array.from(values.read(), Number),
-      (value, i) => value * Number(factors[i % columns]),
-    );
-    return constantSource("float32", matrix.shape, data);
-  }
-  const { values, scales, block } = int4Blocks(matrix, 64);
+/** The values to which a matrix [K, N] is rounded with one scale per column. */
+function roundedColumns(matrix: TensorSource): TensorSource {
+  const { values, scales } = int8Columns(matrix, 127);
+  const factors = scales.read();
+  const data = Array.from(values.read(), Number).map((value, i) => value * Number(factors[i % factors.length]));
+  return constantSource("float32", matrix.shape, Float32Array.from(data));
+}
+
+const BLOCK = 64;
+
+/** The values to which a matrix [K, N] is rounded with one scale per column and block. */
+function roundedBlocks(matrix: TensorSource, bits: 4 | 8): TensorSource {
+  const [rows = 0, columns = 0] = matrix.shape;
+  const zero = 2 ** (bits - 1);
+  const { values, scales } = blockwise(matrix, { bits, block: BLOCK, steps: zero });
   const [packed, factors, blocks] = [values.read(), scales.read(), values.shape[1] ?? 0];
-  const data = Float32Array.from({ length: (matrix.shape[0] ?? 0) * columns }, (_, i) => {
+  const data = Float32Array.from({ length: rows * columns }, (_, i) => {
     const [k, n] = [Math.floor(i / columns), i % columns];
-    const pair = Number(packed[(n * blocks * block) / 2 + (k >> 1)]);
-    return ((k % 2 === 0 ? pair & 15 : pair >> 4) - 8) * Number(factors[n * blocks + Math.floor(k / block)]);
+    const place = (n * blocks * BLOCK + k) * bits;
+    const integer = (Number(packed[Math.floor(place / 8)]) >> (place % 8)) & (2 * zero - 1);
+    return (integer - zero) * Number(factors[n * blocks + Math.floor(k / BLOCK)]);
   });
   return constantSource("float32", matrix.shape, data);
 }
@@ -78,8 +81,10 @@ function withRoundedWeights(graph: Graph, precision: "int8" | "int4"): Graph {
     const name = inputs[1] ?? "";
     const matrix = graph.initializers.get(name);
     if (matrix?.shape.length !== 2) continue;
-    if (op === "MatMul") initializers.set(name, rounded(matrix, precision));
-    if (op === "Gemm") initializers.set(name, transposed(rounded(transposed(matrix), "int8")));
+    if (op === "Gemm") initializers.set(name, transposed(roundedColumns(transposed(matrix))));
+    else if (op !== "MatMul") continue;
+    else if (name.endsWith("down_proj.weight")) initializers.set(name, roundedBlocks(matrix, 8));
+    else initializers.set(name, precision === "int8" ? roundedColumns(matrix) : roundedBlocks(matrix, 4));
   }
   return { ...graph, initializers };
 }
@@ -123,9 +128,12 @@ describe("quantized graphs", () => {
       [false, 127],
       [true, 63],
     ] as const) {
-      const { initializers } = quantizeGraph(product(), { precision: "int8", reduceRange });
-      const values = Array.from(initializers.get("w.int8")?.read() ?? [], Number);
-      assert.equal(Math.max(...values.map(Math.abs)), largest);
+      const options = { precision: "int8", reduceRange } as const;
+      const valuesOf = (graph: Graph, name: string) =>
+        Array.from(quantizeGraph(graph, options).initializers.get(name)?.read() ?? [], Number);
+      assert.equal(Math.max(...valuesOf(product("w"), "w.int8").map(Math.abs)), largest);
+      const blocks = valuesOf(product("mlp.down_proj.weight"), "mlp.down_proj.weight.int8");
+      assert.equal(Math.max(...blocks.map((value) => Math.abs(value - 128))), largest + 1);
     }
   });
 
@@ -138,6 +146,24 @@ describe("quantized graphs", () => {
     const ops = operators(quantizeGraph(graph, { precision: "int8" }));
     assert.equal(ops.filter((op) => op === "DynamicQuantizeLinear").length, 1);
     assert.equal(ops.filter((op) => op === "MatMulInteger").length, 2);
+  });
+
+  it("keep their precision where a gated feed-forward layer has outliers", async () => {
+    // The other sequence of the step contains a value 10,000 times as large.
+    const outlier = Array.from({ length: 2 * ROWS }, (_, i) => (i === 5 ? 10_000 : Math.cos(i)));
+    const feeds = { x: floats([2, ROWS], outlier) };
+    const secondOf = async (form: Graph) => numbersOf((await runGraph(form, feeds))[0] as Tensor).slice(COLUMNS);
+    const exact = await secondOf(product("w"));
+    const largest = Math.max(...exact.map(Math.abs));
+    const errorOf = async (name: string, precision: "int8" | "int4") => {
+      const found = await secondOf(quantizeGraph(product(name), { precision }));
+      return Math.max(...found.map((value, i) => Math.abs(value - (exact[i] ?? 0)))) / largest;
+    };
+    assert.ok((await errorOf("layers.0.mlp.gate_up_proj.weight", "int8")) > 0.5);
+    for (const precision of ["int8", "int4"] as const) {
+      const error = await errorOf("layers.0.mlp.down_proj.weight", precision);
+      assert.ok(error < 0.05, `${precision}: ${error}`);
+    }
   });
 
   it("leave small weights, other inputs and products of another form unchanged", async () => {

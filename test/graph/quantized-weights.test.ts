@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { quantizeGraph } from "../../src/graph/quantize.js";
-import { int4Blocks, int8Columns } from "../../src/graph/quantized-weights.js";
+import { blockwise, int8Columns } from "../../src/graph/quantized-weights.js";
 import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
 
@@ -53,7 +53,7 @@ describe("quantized weights", () => {
       const identity = Float32Array.from({ length: rows * rows }, (_, i) => Number(i % (rows + 1) === 0));
       const { y } = await session.run({ x: { type: "float32", shape: [rows, rows], data: identity } }, ["y"]);
       await session.close();
-      const scales = int4Blocks(source, 64).scales.read();
+      const scales = blockwise(source, { bits: 4, block: 64, steps: 8 }).scales.read();
       const blocks = Math.ceil(rows / 64);
       source.read().forEach((value: number | bigint, i: number) => {
         const step = Math.abs(Number(scales[(i % columns) * blocks + Math.floor(Math.floor(i / columns) / 64)]));
