@@ -1,4 +1,4 @@
-import type { TensorSource } from "../tensor/tensor.js";
+import type { Shape, TensorSource } from "../tensor/tensor.js";
 
 /**
  * Sources that quantize a float32 matrix to integers and scales when they are read. Quantization is symmetric: zero
@@ -114,6 +114,26 @@ export function blockwise(matrix: TensorSource, { bits, block, steps }: BlockOpt
           scaleOf(data, Math.floor(index / blocks), (index % blocks) * block),
         );
       },
+    },
+  };
+}
+
+/** The matrix [K, N] in float32 that `blockwise` gives in 8 bits. */
+export function dequantizedBlocks({ values, scales }: BlockMatrix, [rows = 0, columns = 0]: Shape): TensorSource {
+  const [, blocks = 0, block = 0] = values.shape;
+  return {
+    type: "float32",
+    shape: [rows, columns],
+    read() {
+      const [integers, factors] = [values.read() as Uint8Array, scales.read() as Float32Array];
+      const data = new Float32Array(rows * columns);
+      for (let n = 0; n < columns; n++) {
+        for (let k = 0; k < rows; k++) {
+          const scale = factors[n * blocks + Math.floor(k / block)] as number;
+          data[k * columns + n] = ((integers[n * blocks * block + k] as number) - 128) * scale;
+        }
+      }
+      return data;
     },
   };
 }

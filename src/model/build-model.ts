@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, posix, resolve } from "node:path";
 import { z } from "zod";
 import type { Adapter } from "../adapter/adapter.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
@@ -7,7 +7,7 @@ import { decoderGraph } from "../adapter/decoder-graph.js";
 import { encoderGraph } from "../backbones/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { wrapperPrefix } from "../formats/prefix.js";
 import { Weights } from "../formats/weights.js";
@@ -30,7 +30,7 @@ import {
   type Precision,
   type TaskName,
 } from "./manifest.js";
-import { checkFits, fileSha256 } from "./model-folder.js";
+import { checkFits, fileSha256, openModelFolder } from "./model-folder.js";
 import { type EncoderChoices, readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
@@ -45,7 +45,10 @@ export interface SourceReference {
   readonly revision?: string | undefined;
 }
 
-/** The checkpoint of an encoder, its precision and its preprocessing. */
+/**
+ * The checkpoint of an encoder, its precision and its preprocessing. The encoder of a model folder is copied as it is,
+ * with its own precision and preprocessing.
+ */
 export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly precision: Precision;
   readonly preprocessing: PreprocessingChoice;
@@ -177,21 +180,16 @@ class ModelBuilder {
 
   async #encoder(options: EncoderOptions, before: readonly EncoderManifest[]): Promise<EncoderManifest> {
     this.#stage(`encoder ${options.given}`);
+    if (existsSync(join(options.path, MANIFEST_FILE))) return this.#copiedEncoder(options, before);
     const source = await openSource(options.path, options.given, options.revision);
     try {
       const g = new GraphBuilder("encoder");
       const { backbone, weights } = readEncoder(g, source, options);
-      const { modality } = backbone;
-      if (before.some((other) => other.modality === modality)) {
-        throw new EpalmError(
-          "invalid_option",
-          `${options.given}: expected one encoder per modality, got a second one for ${modality}`,
-        );
-      }
+      refuseSecond(backbone.modality, before, options.given);
       const prepared = preprocessingOf(source, backbone, options.preprocessing);
       const graph = encoderGraph(g, backbone);
       weights.finish();
-      const path = before.length === 0 ? "encoder/model.onnx" : `${modality}-encoder/model.onnx`;
+      const path = `${encoderFolder(backbone.modality, before)}/model.onnx`;
       await this.#write(graph, path, options.precision);
       return {
         architecture: backbone.architecture,
@@ -207,6 +205,28 @@ class ModelBuilder {
     } finally {
       source.checkpoint.close();
     }
+  }
+
+  /** Copies an encoder of another model folder, whose files are checked first. */
+  async #copiedEncoder(
+    { path, given, modality: wanted, frames, heads }: EncoderOptions,
+    before: readonly EncoderManifest[],
+  ): Promise<EncoderManifest> {
+    for (const [name, value] of Object.entries({ frames, heads })) {
+      if (value === undefined) continue;
+      throw unexpected("invalid_option", name, "nothing with the encoder of a model folder, which is copied", value);
+    }
+    const { manifest } = await openModelFolder(path);
+    const encoder = wanted === undefined ? manifest.encoder : encoderOf(manifest, wanted, given);
+    refuseSecond(encoder.modality, before, given);
+    const [from, to] = [posix.dirname(encoder.graph), encoderFolder(encoder.modality, before)];
+    mkdirSync(join(this.#folder, to));
+    for (const name of Object.keys(manifest.files).filter((file) => posix.dirname(file) === from)) {
+      const copied = `${to}/${posix.basename(name)}`;
+      copyFileSync(join(path, name), join(this.#folder, copied));
+      await this.#record(copied);
+    }
+    return { ...encoder, graph: `${to}/${posix.basename(encoder.graph)}` };
   }
 
   async #decoder(options: DecoderOptions): Promise<{ decoder: DecoderManifest; hasAnswerToken: boolean }> {
@@ -300,6 +320,16 @@ class ModelBuilder {
   #stage(stage: string): void {
     this.#options.onStage?.(stage);
   }
+}
+
+function refuseSecond(modality: Modality, before: readonly EncoderManifest[], given: string): void {
+  if (before.every((other) => other.modality !== modality)) return;
+  throw unexpected("invalid_option", given, "one encoder per modality", `a second one for ${modality}`);
+}
+
+/** The folder of an encoder's graph in the model folder. */
+function encoderFolder(modality: Modality, before: readonly EncoderManifest[]): string {
+  return before.length === 0 ? "encoder" : `${modality}-encoder`;
 }
 
 /** The number of parameters in all tensors of a checkpoint that belong to the backbone. */

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { quantizeGraph } from "../../src/graph/quantize.js";
-import { blockwise, int8Columns } from "../../src/graph/quantized-weights.js";
+import { blockwise, dequantizedBlocks, int8Columns } from "../../src/graph/quantized-weights.js";
 import { openSession } from "../../src/runtime/session.js";
 import { constantSource, type TensorSource } from "../../src/tensor/tensor.js";
 
@@ -61,6 +61,18 @@ describe("quantized weights", () => {
         assert.ok(Math.abs(Number(y?.data[i]) - Number(value)) <= step * 1.1, `${rows}x${columns}: ${i}`);
       });
     }
+  });
+
+  it("are read back from 8-bit blocks with at most half a step of difference", () => {
+    const shape = [100, 24] as const;
+    const source = matrix(...shape, wild(4));
+    const blocks = blockwise(source, { bits: 8, block: 64, steps: 128 });
+    const [read, scales] = [dequantizedBlocks(blocks, shape).read(), blocks.scales.read()];
+    source.read().forEach((value: number | bigint, i: number) => {
+      const step = Math.abs(Number(scales[(i % 24) * 2 + Math.floor(Math.floor(i / 24) / 64)]));
+      // The range has one step less on one side.
+      assert.ok(Math.abs(Number(read[i]) - Number(value)) <= step * 1.001, `${i}`);
+    });
   });
 
   it("store an embedding that is also the output head as one tensor", () => {

@@ -77,6 +77,27 @@ describe("a model folder with an encoder for each modality", () => {
     }
   });
 
+  it("can be the source of the encoders of another one", async () => {
+    const { decoder, adapters } = severalModel(join(temporary, "copied"));
+    const copied = await buildModel({
+      output: join(temporary, "copied"),
+      encoder: { ...image, path: folder, given: "model", modality: "video" },
+      otherEncoders: [{ ...image, path: folder, given: "model" }],
+      decoder,
+      adapters: adapters.filter(({ name }) => name === "clips"),
+    });
+    assert.deepEqual(copied.encoder, { ...encoderOf(manifest, "video"), graph: "encoder/model.onnx" });
+    const imageGraph = "image-encoder/model.onnx";
+    assert.deepEqual(copied.otherEncoders, [{ ...encoderOf(manifest, "image"), graph: imageGraph }]);
+    assert.deepEqual(copied.files[imageGraph], manifest.files["encoder/model.onnx"]);
+    await openModelFolder(join(temporary, "copied"));
+    const second = { ...image, path: folder, given: "model" };
+    await assert.rejects(
+      buildModel({ output: join(temporary, "twice"), encoder: second, otherEncoders: [second], decoder, adapters: [] }),
+      { code: "invalid_option", message: "model: expected one encoder per modality, got a second one for image" },
+    );
+  });
+
   it("uses an image adapter for images, and rejects others by name", async () => {
     const model = await load(folder, { threads: 1 });
     try {

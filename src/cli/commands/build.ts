@@ -35,7 +35,10 @@ export function addBuildCommand(program: Command, context: CliContext): void {
     .description(
       "Creates a model folder from one frozen encoder per modality (at least one), a frozen decoder and any number of adapters.",
     )
-    .option("--encoder <encoder>", "encoder for the modality of its checkpoint: a hub id, a folder or a weights file")
+    .option(
+      "--encoder <encoder>",
+      "encoder for the modality of its checkpoint: a hub id, a folder, a weights file, or a model folder whose encoder is copied",
+    )
     .option("--image-encoder <encoder>", "encoder for images: a vision transformer")
     .option("--audio-encoder <encoder>", "encoder for audio: an AST")
     .option(

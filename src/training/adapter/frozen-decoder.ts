@@ -6,6 +6,7 @@ import { EpalmError } from "../../core/errors.js";
 import type { GraphBuilder } from "../../graph/builder.js";
 import type { Graph } from "../../graph/ir.js";
 import { readOnnx } from "../../graph/onnx-reader.js";
+import { dequantizedBlocks } from "../../graph/quantized-weights.js";
 import type { ModelFolder } from "../../model/model-folder.js";
 import { transposed } from "../../tensor/source-recipes.js";
 import { floats, formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
@@ -76,11 +77,15 @@ class GraphWeights implements WeightSource {
     );
   }
 
-  /** int8 [K, N] times a scale per column. Embeddings that also serve as the output head are stored transposed. */
+  /**
+   * int8 [K, N] times a scale per column, or 8-bit blocks. Embeddings that also serve as the output head are stored
+   * transposed.
+   */
   #dequantized(name: string, shape: Shape): TensorSource | undefined {
     const integers = this.#graph.initializers.get(`${name}.int8`);
     const scales = this.#graph.initializers.get(`${name}.scales`);
     if (!integers || !scales) return undefined;
+    if (integers.type === "uint8") return dequantizedBlocks({ values: integers, scales }, shape);
     const [, columns = 0] = integers.shape;
     const dequantized: TensorSource = {
       type: "float32",
