@@ -16,6 +16,11 @@ export const MAX_FRAMES = 256;
 export interface EncoderSettings {
   /** Frames per video, for video encoders. Default: that of the checkpoint. */
   readonly frames?: number | undefined;
+  /**
+   * Width and height of the images in pixels, for encoders whose positions can be computed for any size (DINOv2,
+   * DINOv3). Default: 224 for a DINOv2 with positions for 518 pixels, otherwise that of the checkpoint.
+   */
+  readonly imageSize?: number | undefined;
 }
 
 /** An encoder: maps the features of a medium to one [CLS] state per block, after the final norm. */

@@ -89,7 +89,7 @@ export function vitName(name: string): string | undefined {
 }
 
 /** The first tensor of an encoder in the names of timm and of transformers, after any prefix. */
-const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.weight$/;
+const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings(?:\.projection)?)\.weight$/;
 
 /**
  * The prefix of an encoder inside a larger network or a wrapper: `backbone.`, `_orig_mod.`, `teacher.backbone.`. Empty
