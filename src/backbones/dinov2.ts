@@ -5,7 +5,7 @@ import { activationName } from "../layers/activation.js";
 import type { EncoderSettings } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide } from "./config.js";
 import { dinoName } from "./dino-names.js";
-import { imageBackbone, withSpecialTokens } from "./image-backbone.js";
+import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
 import type { ParameterReader } from "./parameters.js";
 import { resizedPositions } from "./positions.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
@@ -104,7 +104,8 @@ export function dinov2(json: unknown, parameters: ParameterReader, settings: Enc
   const { hidden_size: d, num_attention_heads: heads } = config;
   const hasRegisters = config.model_type === "dinov2_with_registers";
   const patch = config.patch_size ?? (hasRegisters ? 16 : 14);
-  const imageSize = settings.imageSize ?? (config.image_size === TRAINED_SIZE ? USUAL_SIZE : config.image_size);
+  const usual = config.image_size === TRAINED_SIZE ? USUAL_SIZE : config.image_size;
+  const imageSize = inputSize(settings.imageSize, usual, patch);
   const size = { hidden_size: d, image_size: imageSize, patch_size: patch };
   const [from, to] = [Math.floor(config.image_size / patch), patchesPerSide(size, "DINOv2")];
   const registers = hasRegisters ? config.num_register_tokens : 0;

@@ -8,7 +8,7 @@ import { constantSource, floats, type TensorSource } from "../tensor/tensor.js";
 import type { EncoderSettings } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide } from "./config.js";
 import { dinoName } from "./dino-names.js";
-import { imageBackbone, withSpecialTokens } from "./image-backbone.js";
+import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
 import type { ParameterReader } from "./parameters.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, type PatchBackbone, patchesPerSide } from "./vit.js";
@@ -129,7 +129,7 @@ export function dinov3(json: unknown, parameters: ParameterReader, settings: Enc
   const config = parseConfig(dinov3Config, json, "DINOv3");
   const { g, weights } = parameters;
   const { hidden_size: d, num_attention_heads: heads, patch_size } = config;
-  const imageSize = settings.imageSize ?? config.image_size;
+  const imageSize = inputSize(settings.imageSize, config.image_size, patch_size);
   const size = { hidden_size: d, image_size: imageSize, patch_size };
   const special = 1 + config.num_register_tokens;
   const layout = headLayout("DINOv3", "num_attention_heads", { width: d, heads });

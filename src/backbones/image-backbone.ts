@@ -1,9 +1,20 @@
+import { unexpected } from "../core/errors.js";
 import type { Value } from "../graph/ir.js";
 import { layerNorm } from "../layers/norm.js";
 import type { ParameterReader } from "./parameters.js";
 import { throughBlocks } from "./through-blocks.js";
 import type { PatchBackbone, PatchStates } from "./vit.js";
 import type { BlockShape } from "./vit-block.js";
+
+/**
+ * The input size in pixels: the chosen one, otherwise the usual one.
+ *
+ * @throws invalid_option if the patch size does not divide the chosen one
+ */
+export function inputSize(chosen: number | undefined, usual: number, patch: number): number {
+  if (chosen === undefined || chosen % patch === 0) return chosen ?? usual;
+  throw unexpected("invalid_option", "imageSize", `a multiple of the patch size, ${patch}`, `${chosen}`);
+}
 
 export interface ImageBackboneParts {
   readonly architecture: string;

@@ -1,4 +1,4 @@
-import { cubic, filterTaps, type Taps } from "../tensor/filter-taps.js";
+import { cubic, filterTaps, resizedAxis, type Taps } from "../tensor/filter-taps.js";
 import { floats, type TensorSource } from "../tensor/tensor.js";
 
 /**
@@ -36,28 +36,6 @@ export function resizedPositions(source: TensorSource, { prefix, from, to, metho
       return Float32Array.from([...data.subarray(0, prefix * width), ...grid]);
     },
   };
-}
-
-/** [outer, from, inner] -> [outer, taps, inner] */
-function resizedAxis(
-  data: ArrayLike<number>,
-  { outer, from, inner }: { readonly outer: number; readonly from: number; readonly inner: number },
-  taps: readonly Taps[],
-): Float64Array {
-  const output = new Float64Array(outer * taps.length * inner);
-  for (let row = 0; row < outer; row++) {
-    taps.forEach(({ first, weights }, place) => {
-      const target = (row * taps.length + place) * inner;
-      weights.forEach((weight, tap) => {
-        // Positions outside the grid are those at its border.
-        const index = Math.min(from - 1, Math.max(0, first + tap));
-        const start = (row * from + index) * inner;
-        for (let i = 0; i < inner; i++)
-          output[target + i] = Number(output[target + i]) + weight * Number(data[start + i]);
-      });
-    });
-  }
-  return output;
 }
 
 function tapsOf(from: number, to: number, method: PositionInterpolation): Taps[] {

@@ -1,9 +1,14 @@
 import type { ImageSize, Resample } from "../preprocessing/image-preprocessing.js";
-import { cubic, type Filter, filterTaps } from "../tensor/filter-taps.js";
+import { cubic, type Filter, filterTaps, resizedAxis } from "../tensor/filter-taps.js";
 
 /** Pixels in memory: `[height, width, 3]`, row-major, in the order red, green, blue. */
 export interface RgbImage extends ImageSize {
   readonly data: Uint8Array;
+}
+
+/** Like `RgbImage`, with values from 0 to 255 that are not rounded. */
+export interface FloatImage extends ImageSize {
+  readonly data: Float32Array;
 }
 
 const CHANNELS = 3;
@@ -19,6 +24,20 @@ export function resample(image: RgbImage, size: ImageSize, method: Resample): Rg
   const filter = filters[method];
   const narrowed = image.width === size.width ? image : filterRows(image, size.width, filter);
   return image.height === size.height ? narrowed : filterColumns(narrowed, size.height, filter);
+}
+
+/**
+ * Resizes without rounding, like torchvision's `resize` of floats with `antialias`: rows first, then columns. Values of
+ * `bicubic` and `lanczos` may lie outside 0 to 255.
+ */
+export function resampleFloats(image: RgbImage, size: ImageSize, method: Resample): FloatImage {
+  if (method === "nearest") return { ...size, data: Float32Array.from(pickNearest(image, size).data) };
+  const { height, width, data } = image;
+  const tapsOf = (from: number, to: number) => filterTaps(from, to, filters[method]);
+  const columns = { outer: height, from: width, inner: CHANNELS };
+  const narrowed = resizedAxis(data, columns, tapsOf(width, size.width));
+  const rows = { outer: 1, from: height, inner: size.width * CHANNELS };
+  return { ...size, data: Float32Array.from(resizedAxis(narrowed, rows, tapsOf(height, size.height))) };
 }
 
 const filters: Readonly<Record<Exclude<Resample, "nearest">, Filter>> = {

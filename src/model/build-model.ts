@@ -188,7 +188,7 @@ class ModelBuilder {
           `${options.given}: expected one encoder per modality, got a second one for ${modality}`,
         );
       }
-      const prepared = preprocessingOf(source, backbone, options.preprocessing);
+      const prepared = preprocessingOf(source, backbone, options.preprocessing, options.imageSize);
       const graph = encoderGraph(g, backbone);
       weights.finish();
       const path = before.length === 0 ? "encoder/model.onnx" : `${modality}-encoder/model.onnx`;

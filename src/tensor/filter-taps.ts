@@ -35,3 +35,25 @@ export function filterTaps(from: number, to: number, { support, weight }: Filter
     return { first, weights: raw.map((value) => value / sum) };
   });
 }
+
+/** Resizes the second axis: [outer, from, inner] -> [outer, number of taps, inner]. */
+export function resizedAxis(
+  data: ArrayLike<number>,
+  { outer, from, inner }: { readonly outer: number; readonly from: number; readonly inner: number },
+  taps: readonly Taps[],
+): Float64Array {
+  const output = new Float64Array(outer * taps.length * inner);
+  for (let row = 0; row < outer; row++) {
+    taps.forEach(({ first, weights }, place) => {
+      const target = (row * taps.length + place) * inner;
+      weights.forEach((weight, tap) => {
+        // Places outside the axis have the values at its ends.
+        const index = Math.min(from - 1, Math.max(0, first + tap));
+        const start = (row * from + index) * inner;
+        for (let i = 0; i < inner; i++)
+          output[target + i] = Number(output[target + i]) + weight * Number(data[start + i]);
+      });
+    });
+  }
+  return output;
+}
