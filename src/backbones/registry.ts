@@ -54,6 +54,7 @@ const encoders = {
   vit: vitArchitecture,
   deit: vitArchitecture,
   vit_mae: vitArchitecture,
+  vit_msn: vitArchitecture,
   dinov2: dinov2Architecture,
   dinov2_with_registers: dinov2Architecture,
   dinov3_vit: {

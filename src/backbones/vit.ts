@@ -13,13 +13,13 @@ import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
  * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (whose distillation token attends like any
- * other token), and the encoder of a masked autoencoder. It follows timm's `vision_transformer.py` and uses its
+ * other token), MSN, and the encoder of a masked autoencoder. It follows timm's `vision_transformer.py` and uses its
  * tensor names; `vitName` converts the names of transformers (`modeling_vit.py`, `modeling_deit.py`,
- * `modeling_vit_mae.py`).
+ * `modeling_vit_msn.py`, `modeling_vit_mae.py`).
  */
 
 export const vitConfig = z.object({
-  model_type: z.enum(["vit", "deit", "vit_mae"]),
+  model_type: z.enum(["vit", "deit", "vit_mae", "vit_msn"]),
   hidden_size: count,
   num_hidden_layers: layerCount,
   num_attention_heads: count,

@@ -8,9 +8,11 @@ import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import { Weights } from "../../src/formats/weights.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
+import { quantizeGraph } from "../../src/graph/quantize.js";
+import type { Precision } from "../../src/model/manifest.js";
 import { openSession } from "../../src/runtime/session.js";
 import { concatenatedRows } from "../../src/tensor/source-recipes.js";
-import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
+import { constantSource, floats, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import {
   assertClose,
   type Config,
@@ -32,6 +34,7 @@ async function run(
   config: Config | "bare",
   imageSize: number,
   pixels: Tensor,
+  precision: Precision = "fp32",
 ): Promise<Results> {
   const architecture =
     config === "bare"
@@ -49,7 +52,8 @@ async function run(
   g.output("patches", patches());
   const graph = g.finish();
   weights.finish();
-  const session = await openSession(encodeOnnx(graph), { threads: 1 });
+  const written = precision === "fp32" ? graph : quantizeGraph(graph, { precision });
+  const session = await openSession(encodeOnnx(written), { threads: 1 });
   const results = await session.run({ pixels }, ["states", "patches"]);
   await session.close();
   assert.ok(results.states && results.patches);
@@ -77,6 +81,31 @@ describe("DINOv2 and DINOv3", () => {
     }
   }
 });
+
+describe("quantized DINOv2 and DINOv3", () => {
+  for (const [name, [size = 0]] of cases) {
+    for (const [precision, least] of [
+      ["int8", 0.999],
+      ["int4", 0.95],
+    ] as const) {
+      it(`give states with a cosine similarity of ${least} in ${precision}: ${name}`, async () => {
+        const [pixels, expected] = [golden(name, `pixels_${size}`), golden(name, `states_${size}`)];
+        const found = await run(openWeights(name), readConfig(name), size, pixels, precision);
+        assert.ok(smallestCosine(found.states, expected) >= least);
+      });
+    }
+  }
+});
+
+/** The smallest cosine similarity of states [B, depth, dv]. */
+function smallestCosine(found: Tensor, expected: Tensor): number {
+  const width = expected.shape.at(-1) ?? 1;
+  const [a, b] = [floats(found), floats(expected)];
+  const product = (x: Float32Array, y: Float32Array, start: number) =>
+    x.subarray(start, start + width).reduce((sum, value, i) => sum + value * Number(y[start + i]), 0);
+  const starts = Array.from({ length: b.length / width }, (_, index) => index * width);
+  return Math.min(...starts.map((at) => product(a, b, at) / Math.sqrt(product(a, a, at) * product(b, b, at))));
+}
 
 /** Replaces groups of tensors by their concatenation along the first axis. */
 function joined(checkpoint: Checkpoint, groups: readonly (readonly [pattern: RegExp, parts: string[], to: string])[]) {
