@@ -6,6 +6,9 @@ import type { RotaryAngles } from "../layers/rotary.js";
 /** Published video encoders take 8, 16 or 96; each frame costs as much as a picture. */
 export const MAX_FRAMES = 256;
 
+/** Pixels per side. Public encoders take at most 1024; a value above this bound indicates a damaged file. */
+export const MAX_IMAGE_SIZE = 4096;
+
 /**
  * The interface of all architectures. A backbone combines a config and weights into functions that add parts of the
  * model to one graph; it does not know where perceptual states are injected between these parts. B batch, T tokens of
@@ -16,6 +19,11 @@ export const MAX_FRAMES = 256;
 export interface EncoderSettings {
   /** Frames per video, for video encoders. Default: that of the checkpoint. */
   readonly frames?: number | undefined;
+  /**
+   * Width and height of the images in pixels, for encoders whose positions can be computed for any size (DINOv2,
+   * DINOv3). Default: 224 for a DINOv2 with positions for 518 pixels, otherwise that of the checkpoint.
+   */
+  readonly imageSize?: number | undefined;
 }
 
 /** An encoder: maps the features of a medium to one [CLS] state per block, after the final norm. */

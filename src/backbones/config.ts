@@ -20,6 +20,15 @@ const MAX_LAYERS = 1000;
 
 export const layerCount = z.int().min(1).max(MAX_LAYERS);
 
+/** A size in pixels; configs may state it as one number or as a height and a width, which must be equal. */
+export const squareSide = z.union([
+  count,
+  z
+    .tuple([count, count])
+    .refine(([height, width]) => height === width, "expected a square")
+    .transform(([height]) => height),
+]);
+
 /** Number of frames of a video. */
 export const frameCount = z.int().min(1).max(MAX_FRAMES);
 

@@ -37,6 +37,11 @@ export class ParameterReader {
     return this.#once(name, () => this.weights.take(name, shape));
   }
 
+  /** A tensor that is computed from others of the checkpoint when the graph is written. It is never trained. */
+  derived(name: string, read: () => TensorSource): Value {
+    return this.#once(name, read);
+  }
+
   /** `NAME.weight` [out, in] (transposed to [in, out]) and `NAME.bias` [out]. */
   linear(name: string, inputs: number, outputs: number, options: { bias: boolean }): LinearParameters {
     return this.joined(name, [name], inputs, [outputs], options);

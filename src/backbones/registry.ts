@@ -2,6 +2,8 @@ import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { ast, astConfigFromTensors, astName } from "./ast.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings } from "./backbone.js";
+import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./dinov2.js";
+import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./dinov3.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";
@@ -19,6 +21,8 @@ export interface Architecture<Backbone> {
 
 export interface EncoderArchitecture extends Architecture<EncoderBackbone> {
   readonly modality: Modality;
+  /** Whether it can be built for any size of images (`EncoderSettings.imageSize`). Default: false. */
+  readonly anyImageSize?: boolean;
   build(config: unknown, parameters: ParameterReader, settings?: EncoderSettings): EncoderBackbone;
   /** Derives a config for a file of weights only from the shapes of its tensors, by the architecture's own names. */
   configFromTensors(shapeOf: TensorShapes, settings: TimmSettings): unknown;
@@ -38,10 +42,28 @@ const vitArchitecture: EncoderArchitecture = {
   configFromTensors: vitConfigFromTensors,
 };
 
+const dinov2Architecture: EncoderArchitecture = {
+  modality: "image",
+  anyImageSize: true,
+  rename: dinov2Name,
+  build: dinov2,
+  configFromTensors: dinov2ConfigFromTensors,
+};
+
 const encoders = {
   vit: vitArchitecture,
   deit: vitArchitecture,
   vit_mae: vitArchitecture,
+  vit_msn: vitArchitecture,
+  dinov2: dinov2Architecture,
+  dinov2_with_registers: dinov2Architecture,
+  dinov3_vit: {
+    modality: "image",
+    anyImageSize: true,
+    rename: dinov3Name,
+    build: dinov3,
+    configFromTensors: dinov3ConfigFromTensors,
+  },
   "audio-spectrogram-transformer": {
     modality: "audio",
     rename: astName,
@@ -74,11 +96,17 @@ export function encoderArchitecture(modelType: string, where: string): EncoderAr
   return find<EncoderArchitecture>(encoders, "an encoder", modelType, where);
 }
 
-/** The architecture of weights without a config. AST and TimeSformer have characteristic tensors; others are ViTs. */
+/**
+ * The architecture of weights without a config. AST and TimeSformer have characteristic tensors, DINOv2 and DINOv3
+ * scale their residuals, and others are ViTs.
+ */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
-  for (const name of tensorNames) {
-    if (/(^|\.)v\.patch_embed\./.test(name)) return encoders["audio-spectrogram-transformer"];
-    if (/(^|\.)time_embed$/.test(name)) return encoders.timesformer;
+  const names = [...tensorNames];
+  const some = (pattern: RegExp) => names.some((name) => pattern.test(name));
+  if (some(/(^|\.)v\.patch_embed\./)) return encoders["audio-spectrogram-transformer"];
+  if (some(/(^|\.)time_embed$/)) return encoders.timesformer;
+  if (some(/(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/)) {
+    return some(/(^|\.)pos_embed$/) ? encoders.dinov2 : encoders.dinov3_vit;
   }
   return encoders.vit;
 }

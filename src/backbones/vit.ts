@@ -13,13 +13,13 @@ import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
  * Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929), DeiT (whose distillation token attends like any
- * other token), and the encoder of a masked autoencoder. It follows timm's `vision_transformer.py` and uses its
+ * other token), MSN, and the encoder of a masked autoencoder. It follows timm's `vision_transformer.py` and uses its
  * tensor names; `vitName` converts the names of transformers (`modeling_vit.py`, `modeling_deit.py`,
- * `modeling_vit_mae.py`).
+ * `modeling_vit_msn.py`, `modeling_vit_mae.py`).
  */
 
 export const vitConfig = z.object({
-  model_type: z.enum(["vit", "deit", "vit_mae"]),
+  model_type: z.enum(["vit", "deit", "vit_mae", "vit_msn"]),
   hidden_size: count,
   num_hidden_layers: layerCount,
   num_attention_heads: count,
@@ -89,7 +89,7 @@ export function vitName(name: string): string | undefined {
 }
 
 /** The first tensor of an encoder in the names of timm and of transformers, after any prefix. */
-const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.weight$/;
+const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings(?:\.projection)?)\.weight$/;
 
 /**
  * The prefix of an encoder inside a larger network or a wrapper: `backbone.`, `_orig_mod.`, `teacher.backbone.`. Empty

@@ -2,7 +2,7 @@ import type { ImagePreprocessing, ImageSize, Resize } from "../preprocessing/ima
 import { type Augmentation, contentRandom } from "./augment/augmentation.js";
 import { randAugment } from "./augment/rand-augment.js";
 import { cropped, mirrored, randomCrop } from "./augment/random-crop.js";
-import { type RgbImage, resample } from "./resample.js";
+import { type FloatImage, type RgbImage, resample, resampleFloats } from "./resample.js";
 
 /**
  * Converts decoded pixels to an encoder's input: resize, centre crop, rescale, normalise. Returns `[3, H, W]`,
@@ -18,10 +18,15 @@ export function preprocessPixels(
 ): Float32Array {
   const resized = augmentation
     ? augmented(image, preprocessing, augmentation)
-    : resample(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
+    : resizeAs(preprocessing)(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
   return normalize(resized, preprocessing);
 }
 
+function resizeAs({ resizedValues }: ImagePreprocessing): typeof resample | typeof resampleFloats {
+  return resizedValues === "floats" ? resampleFloats : resample;
+}
+
+/** Augmented images always have bytes, because the random operations are defined on bytes. */
 function augmented(image: RgbImage, preprocessing: ImagePreprocessing, augmentation: Augmentation): RgbImage {
   const { size, resize, resample: method } = preprocessing;
   const { randomResizedCrop, flip = 0, randAugment: operations } = augmentation.settings;
@@ -42,21 +47,21 @@ export function resizedSize({ height, width }: ImageSize, resize: Resize): Image
     : { height: Math.floor((length * height) / width), width: length };
 }
 
-/** Crops `[H', W', 3]` bytes to `[3, H, W]` floats; an odd border is one pixel wider at the right and at the bottom. */
-function normalize(image: RgbImage, { size, rescaleFactor, mean, std }: ImagePreprocessing): Float32Array {
+/** Crops `[H', W', 3]` to `[3, H, W]` floats; an odd border is one pixel wider at the right and at the bottom. */
+function normalize(image: RgbImage | FloatImage, { size, rescaleFactor, mean, std }: ImagePreprocessing): Float32Array {
   const top = Math.floor((image.height - size.height) / 2);
   const left = Math.floor((image.width - size.width) / 2);
   const plane = size.height * size.width;
   const output = new Float32Array(3 * plane);
   for (const channel of [0, 1, 2] as const) {
-    const levels = Float32Array.from({ length: 256 }, (_, byte) => {
-      return (byte * rescaleFactor - mean[channel]) / std[channel];
-    });
+    const scaled = (value: number) => (value * rescaleFactor - mean[channel]) / std[channel];
+    const levels = Float32Array.from({ length: 256 }, (_, byte) => scaled(byte));
+    const normalized = image.data instanceof Uint8Array ? (byte: number) => levels[byte] ?? 0 : scaled;
     let at = channel * plane;
     for (let y = 0; y < size.height; y++) {
       const row = (top + y) * image.width + left;
       for (let x = 0; x < size.width; x++, at++) {
-        output[at] = levels[image.data[(row + x) * 3 + channel] ?? 0] ?? 0;
+        output[at] = normalized(image.data[(row + x) * 3 + channel] ?? 0);
       }
     }
   }

@@ -1,8 +1,14 @@
 import type { ImageSize, Resample } from "../preprocessing/image-preprocessing.js";
+import { cubic, type Filter, filterTaps, resizedAxis } from "../tensor/filter-taps.js";
 
 /** Pixels in memory: `[height, width, 3]`, row-major, in the order red, green, blue. */
 export interface RgbImage extends ImageSize {
   readonly data: Uint8Array;
+}
+
+/** Like `RgbImage`, with values from 0 to 255 that are not rounded. */
+export interface FloatImage extends ImageSize {
+  readonly data: Float32Array;
 }
 
 const CHANNELS = 3;
@@ -20,25 +26,25 @@ export function resample(image: RgbImage, size: ImageSize, method: Resample): Rg
   return image.height === size.height ? narrowed : filterColumns(narrowed, size.height, filter);
 }
 
-interface Filter {
-  /** Half the width in source pixels when the image is not reduced. */
-  readonly support: number;
-  readonly weight: (x: number) => number;
+/**
+ * Resizes without rounding, like torchvision's `resize` of floats with `antialias`: rows first, then columns. Values of
+ * `bicubic` and `lanczos` may lie outside 0 to 255.
+ */
+export function resampleFloats(image: RgbImage, size: ImageSize, method: Resample): FloatImage {
+  if (method === "nearest") return { ...size, data: Float32Array.from(pickNearest(image, size).data) };
+  const { height, width, data } = image;
+  const tapsOf = (from: number, to: number) => filterTaps(from, to, filters[method]);
+  const columns = { outer: height, from: width, inner: CHANNELS };
+  const narrowed = resizedAxis(data, columns, tapsOf(width, size.width));
+  const rows = { outer: 1, from: height, inner: size.width * CHANNELS };
+  return { ...size, data: Float32Array.from(resizedAxis(narrowed, rows, tapsOf(height, size.height))) };
 }
 
 const filters: Readonly<Record<Exclude<Resample, "nearest">, Filter>> = {
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
-  bicubic: { support: 2, weight: cubic },
+  bicubic: { support: 2, weight: (x) => cubic(x, -0.5) },
   lanczos: { support: 3, weight: (x) => (Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0) },
 };
-
-/** Keys' cubic convolution with a = -0.5 (Catmull-Rom). */
-function cubic(distance: number): number {
-  const a = -0.5;
-  const x = Math.abs(distance);
-  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
-}
 
 function sinc(x: number): number {
   if (x === 0) return 1;
@@ -58,27 +64,15 @@ interface Weights {
   readonly values: Int32Array;
 }
 
-function weightsOf(from: number, to: number, { support, weight }: Filter): Weights {
-  const scale = from / to;
-  const widening = Math.max(scale, 1);
-  const reach = support * widening;
-  const taps = Math.ceil(reach) * 2 + 1;
-  const first = new Int32Array(to);
-  const count = new Int32Array(to);
+function weightsOf(from: number, to: number, filter: Filter): Weights {
+  const all = filterTaps(from, to, filter);
+  const taps = Math.max(...all.map(({ weights }) => weights.length));
+  const first = Int32Array.from(all, (tap) => tap.first);
+  const count = Int32Array.from(all, ({ weights }) => weights.length);
   const values = new Int32Array(to * taps);
-  for (let position = 0; position < to; position++) {
-    const center = (position + 0.5) * scale;
-    const start = Math.max(0, Math.trunc(center - reach + 0.5));
-    const end = Math.min(from, Math.trunc(center + reach + 0.5));
-    const raw = Array.from({ length: end - start }, (_, tap) => weight((tap + start - center + 0.5) * (1 / widening)));
-    const sum = raw.reduce((total, value) => total + value, 0);
-    first[position] = start;
-    count[position] = end - start;
-    values.set(
-      raw.map((value) => fixedPoint(value / sum)),
-      position * taps,
-    );
-  }
+  all.forEach(({ weights }, position) => {
+    values.set(weights.map(fixedPoint), position * taps);
+  });
   return { taps, first, count, values };
 }
 

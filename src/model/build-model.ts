@@ -186,7 +186,7 @@ class ModelBuilder {
       const g = new GraphBuilder("encoder");
       const { backbone, weights } = readEncoder(g, source, options);
       refuseSecond(backbone.modality, before, options.given);
-      const prepared = preprocessingOf(source, backbone, options.preprocessing);
+      const prepared = preprocessingOf(source, backbone, options.preprocessing, options.imageSize);
       const graph = encoderGraph(g, backbone);
       weights.finish();
       const path = `${encoderFolder(backbone.modality, before)}/model.onnx`;
@@ -209,10 +209,10 @@ class ModelBuilder {
 
   /** Copies an encoder of another model folder, whose files are checked first. */
   async #copiedEncoder(
-    { path, given, modality: wanted, frames, heads }: EncoderOptions,
+    { path, given, modality: wanted, frames, heads, imageSize }: EncoderOptions,
     before: readonly EncoderManifest[],
   ): Promise<EncoderManifest> {
-    for (const [name, value] of Object.entries({ frames, heads })) {
+    for (const [name, value] of Object.entries({ frames, heads, imageSize })) {
       if (value === undefined) continue;
       throw unexpected("invalid_option", name, "nothing with the encoder of a model folder, which is copied", value);
     }

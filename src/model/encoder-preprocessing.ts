@@ -7,10 +7,13 @@ import {
   publishedAudioPreprocessing,
 } from "../preprocessing/audio-preprocessing.js";
 import {
+  dinov2Preprocessing,
+  dinov3Preprocessing,
   type ImagePreprocessing,
   parsePreprocessorConfig,
   parseTimmConfig,
   publishedPreprocessing,
+  withInputSize,
 } from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
 import { readJson, type Source } from "./source-folder.js";
@@ -27,45 +30,67 @@ export type Prepared = EncoderManifest extends infer E
 
 const PROCESSOR_FILE = "preprocessor_config.json";
 
+/** The preprocessing of encoders without files that specify it. Default: as published with eP-ALM. */
+const ofArchitecture: ReadonlyMap<string, (side: number) => ImagePreprocessing> = new Map([
+  ["dinov2", dinov2Preprocessing],
+  ["dinov2_with_registers", dinov2Preprocessing],
+  ["dinov3_vit", dinov3Preprocessing],
+]);
+
 /**
  * The preprocessing of media for an encoder that was read from a source.
  *
+ * @param imageSize the input size for which the encoder was built, if it was chosen by the user
  * @throws unsupported_architecture for unsupported settings
  * @throws invalid_checkpoint if the preprocessed size is not the encoder's input size
  */
 export function preprocessingOf(
   source: Source,
-  { modality, inputShape }: EncoderBackbone,
+  backbone: EncoderBackbone,
   choice: PreprocessingChoice,
+  imageSize?: number,
 ): Prepared {
+  const { modality, inputShape } = backbone;
+  const picture = (side: number) => {
+    if (choice === "published") return publishedPreprocessing(side);
+    return imagePreprocessingOf(source, backbone.architecture, side, imageSize);
+  };
   switch (modality) {
     case "image":
-      return { modality, preprocessing: imagePreprocessingOf(source, inputShape[1] ?? 0, choice) };
+      return { modality, preprocessing: picture(inputShape[1] ?? 0) };
     case "audio":
       return { modality, preprocessing: audioPreprocessingOf(source, inputShape, choice) };
     case "video": {
       const [frames = 1, , side = 0] = inputShape;
-      return { modality, preprocessing: { frames, picture: imagePreprocessingOf(source, side, choice) } };
+      return { modality, preprocessing: { frames, picture: picture(side) } };
     }
     default:
       return modality satisfies never;
   }
 }
 
-function imagePreprocessingOf(
-  { folder, config }: Source,
-  side: number,
-  choice: PreprocessingChoice,
-): ImagePreprocessing {
-  const published = publishedPreprocessing(side);
-  if (choice === "published") return published;
+/**
+ * The preprocessing of images in the files of a checkpoint; undefined if they do not specify it.
+ *
+ * @throws unsupported_architecture for unsupported settings
+ */
+export function ownImagePreprocessing({ folder, config }: Source): ImagePreprocessing | undefined {
   const path = join(folder, PROCESSOR_FILE);
   const processor = config && readJson(path);
-  const own = processor
-    ? parsePreprocessorConfig(processor, path)
-    : config?.pretrained_cfg !== undefined
-      ? parseTimmConfig(config, join(folder, "config.json"))
-      : published;
+  if (processor) return parsePreprocessorConfig(processor, path);
+  return config?.pretrained_cfg === undefined ? undefined : parseTimmConfig(config, join(folder, "config.json"));
+}
+
+function imagePreprocessingOf(
+  source: Source,
+  architecture: string,
+  side: number,
+  imageSize: number | undefined,
+): ImagePreprocessing {
+  const { folder } = source;
+  const usual = ofArchitecture.get(architecture) ?? publishedPreprocessing;
+  const given = ownImagePreprocessing(source) ?? usual(side);
+  const own = imageSize === undefined ? given : withInputSize(given, imageSize);
   if (own.size.height === side && own.size.width === side) return own;
   throw new EpalmError(
     "invalid_checkpoint",

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import type { EncoderBackbone } from "../backbones/backbone.js";
+import { type EncoderBackbone, MAX_IMAGE_SIZE } from "../backbones/backbone.js";
 import { count, frameCount } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
@@ -11,6 +11,7 @@ import type { Modality } from "../core/modality.js";
 import { parse } from "../core/schema.js";
 import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
+import { ownImagePreprocessing } from "./encoder-preprocessing.js";
 import type { Source } from "./source-folder.js";
 
 /** Default number of frames when an image encoder is used for video: that of the smallest published video encoders. */
@@ -23,6 +24,11 @@ export interface EncoderChoices {
   readonly frames?: number | undefined;
   /** Attention heads, if the files do not specify them. Default: that of published encoders of the same width. */
   readonly heads?: number | undefined;
+  /**
+   * Width and height of the images, in pixels, for encoders whose positions can be computed for any size (DINOv2,
+   * DINOv3). Default: the size of the checkpoint's own preprocessing.
+   */
+  readonly imageSize?: number | undefined;
 }
 
 /**
@@ -51,8 +57,9 @@ export function readEncoder(
   const { modality = architecture.modality } = choices;
   const frames = framesOf(modality, choices.frames);
   const parameters = new ParameterReader(g, weights);
+  const imageSize = imageSizeOf(source, architecture, choices.imageSize);
   const ofFrames = modality === "video" && architecture.modality === "image";
-  const backbone = architecture.build(config, parameters, ofFrames ? {} : { frames });
+  const backbone = architecture.build(config, parameters, { imageSize, ...(ofFrames ? {} : { frames }) });
   if (ofFrames) return { backbone: framesEncoder(g, backbone, frames ?? USUAL_FRAMES), weights };
   if (backbone.modality === modality) return { backbone, weights };
   throw unexpected(
@@ -76,6 +83,21 @@ function timmHeads({ config, path }: Source): number | undefined {
 function architectureOf({ checkpoint, path }: Source, modelType: unknown): EncoderArchitecture {
   if (typeof modelType === "string") return encoderArchitecture(modelType, path);
   return bareEncoderArchitecture(checkpoint.tensors.keys());
+}
+
+/** The given size, or that of the checkpoint's preprocessing if the encoder can be built for it. */
+function imageSizeOf(
+  source: Source,
+  { anyImageSize = false }: EncoderArchitecture,
+  given: number | undefined,
+): number | undefined {
+  if (given !== undefined && (!Number.isInteger(given) || given < 1 || given > MAX_IMAGE_SIZE)) {
+    throw unexpected("invalid_option", "imageSize", `an integer from 1 to ${MAX_IMAGE_SIZE}`, given);
+  }
+  if (anyImageSize) return given ?? ownImagePreprocessing(source)?.size.height;
+  if (given === undefined) return undefined;
+  const expected = "only with an encoder whose positions can be computed for any size (DINOv2, DINOv3)";
+  throw unexpected("invalid_option", "imageSize", expected, source.path);
 }
 
 function framesOf(modality: Modality, frames: number | undefined): number | undefined {

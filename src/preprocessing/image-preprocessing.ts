@@ -1,11 +1,9 @@
 import { z } from "zod";
+import { MAX_IMAGE_SIZE } from "../backbones/backbone.js";
 import { EpalmError, type ErrorCode } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 
-/** Public encoders take at most 1024 pixels per side; a value above this bound indicates a damaged file. */
-const MAX_SIDE = 4096;
-
-const side = z.int().min(1).max(MAX_SIDE);
+const side = z.int().min(1).max(MAX_IMAGE_SIZE);
 const sizeSchema = z.strictObject({ height: side, width: side });
 const channels = z.tuple([z.number(), z.number(), z.number()]);
 const resampleSchema = z.enum(["nearest", "bilinear", "bicubic", "lanczos"]);
@@ -30,6 +28,8 @@ export const imagePreprocessingSchema = z
     resize: resizeSchema,
     /** The filter, as in Pillow: it is widened when an image is reduced. */
     resample: resampleSchema,
+    /** Values between resizing and normalisation. Default: rounded to bytes, as in Pillow. */
+    resizedValues: z.literal("floats").optional(),
     /** Maps values from 0…255 to the range of `mean` and `std`; 1 leaves them unchanged. */
     rescaleFactor: z.number().positive(),
     /** Red, green, blue; zeros for no shift. */
@@ -71,6 +71,40 @@ function squashed(size: number, scale: ChannelScale): ImagePreprocessing {
   );
 }
 
+/** DINOv2's preprocessing as published: for 224 pixels, the shorter side to 256, then a crop around the centre. */
+export function dinov2Preprocessing(size: number): ImagePreprocessing {
+  const resize: Resize = { mode: "shortest-edge", length: Math.round((size * 256) / 224) };
+  return { ...squashed(size, IMAGENET), resize };
+}
+
+/** DINOv3's preprocessing as published: squash, bilinear, without rounding. */
+export function dinov3Preprocessing(size: number): ImagePreprocessing {
+  return { ...squashed(size, IMAGENET), resample: "bilinear", resizedValues: "floats" };
+}
+
+/**
+ * The same preprocessing for another input size; the fraction of the image that is cropped stays the same.
+ *
+ * @throws invalid_option if the size is invalid
+ */
+export function withInputSize(preprocessing: ImagePreprocessing, side: number): ImagePreprocessing {
+  const { size, resize } = preprocessing;
+  const grown = (length: number, from: number) => Math.max(side, Math.round((length * side) / from));
+  const [height, width] = [size.height, size.width];
+  return valid(
+    {
+      ...preprocessing,
+      size: { height: side, width: side },
+      resize:
+        resize.mode === "squash"
+          ? { mode: "squash", height: grown(resize.height, height), width: grown(resize.width, width) }
+          : { mode: "shortest-edge", length: grown(resize.length, Math.min(height, width)) },
+    },
+    `preprocessing for ${side} pixels`,
+    "invalid_option",
+  );
+}
+
 /** The `preprocessor_config.json` that is equivalent to `imagenetPreprocessing`. */
 export function imagenetPreprocessorConfig(size: number): Readonly<Record<string, unknown>> {
   return {
@@ -93,6 +127,7 @@ interface ProcessorDefaults extends ChannelScale {
   /** The meaning of a bare number in `size`. */
   readonly bareSize: "square" | "shortest_edge";
   readonly crop: boolean;
+  readonly resizedValues?: "floats";
 }
 
 const processorSize = z.union([
@@ -109,6 +144,14 @@ const processors: Readonly<Record<string, ProcessorDefaults>> = {
   DeiT: { resample: "bicubic", size: { height: 256, width: 256 }, bareSize: "square", crop: true, ...HALF },
   CLIP: { resample: "bicubic", ...shortest224, ...CLIP },
   Bit: { resample: "bicubic", ...shortest224, ...CLIP },
+  DINOv3ViT: {
+    resample: "bilinear",
+    size: { height: 224, width: 224 },
+    bareSize: "square",
+    crop: false,
+    resizedValues: "floats",
+    ...IMAGENET,
+  },
   VideoMAE: { resample: "bilinear", ...shortest224, ...HALF },
 };
 
@@ -157,6 +200,7 @@ export function parsePreprocessorConfig(json: unknown, where: string): ImagePrep
       size: cropped || whole === undefined ? toSize(config.crop_size) : whole,
       resize,
       resample: config.resample ?? defaults.resample,
+      ...(defaults.resizedValues && { resizedValues: defaults.resizedValues }),
       rescaleFactor: config.do_rescale ? config.rescale_factor : 1,
       mean: config.do_normalize ? (config.image_mean ?? defaults.mean) : [0, 0, 0],
       std: config.do_normalize ? (config.image_std ?? defaults.std) : [1, 1, 1],

@@ -92,7 +92,7 @@ describe("decoders in other public forms", () => {
 });
 
 describe("encoders", () => {
-  for (const name of ["vit", "deit", "vit-mae"]) {
+  for (const name of ["vit", "deit", "vit-mae", "vit-msn"]) {
     it(`give transformers' [CLS] states after every block: ${name}`, async () => {
       const graph = buildEncoder(openWeights(name), readConfig(name));
       assertClose(await statesOf(graph, golden(name, "pixels")), golden(name, "states"));

@@ -51,12 +51,40 @@ describe("decodeImage compared with Pillow", () => {
     assert.ok(max <= 2 && mean < 0.5, `max ${max}, mean ${mean}`);
   });
 
-  it("resizes by the shorter side, crops and normalises like CLIPImageProcessor", async () => {
-    const config = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 41 }, crop_size: 32 };
-    const preprocessing = parsePreprocessorConfig(config, "config");
-    const got = await decodeImage(`${fixtures}/photo-64x48.png`, preprocessing);
-    const bytes = readFileSync(`${fixtures}/photo-64x48.clip-41-32.f32`);
-    const expected = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
-    assert.ok(differences(got, expected).max < 1e-6);
-  });
+  const imagenet = { image_mean: [0.485, 0.456, 0.406], image_std: [0.229, 0.224, 0.225] };
+  const processors: readonly (readonly [what: string, config: object, file: string, largest: number])[] = [
+    [
+      "by the shorter side, crops and normalises like CLIPImageProcessor",
+      { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 41 }, crop_size: 32 },
+      "clip-41-32",
+      1e-6,
+    ],
+    [
+      "by the shorter side, crops and normalises like DINOv2's BitImageProcessor",
+      {
+        image_processor_type: "BitImageProcessor",
+        size: { shortest_edge: 41 },
+        crop_size: { height: 32, width: 32 },
+        resample: 3,
+        ...imagenet,
+      },
+      "dinov2-41-32",
+      1e-6,
+    ],
+    [
+      "without rounding like DINOv3ViTImageProcessor",
+      { image_processor_type: "DINOv3ViTImageProcessorFast", size: { height: 56, width: 40 } },
+      "dinov3-40x56",
+      1e-5,
+    ],
+  ];
+  for (const [what, config, file, largest] of processors) {
+    it(`resizes ${what}`, async () => {
+      const got = await decodeImage(`${fixtures}/photo-64x48.png`, parsePreprocessorConfig(config, "config"));
+      const bytes = readFileSync(`${fixtures}/photo-64x48.${file}.f32`);
+      const expected = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
+      const { max } = differences(got, expected);
+      assert.ok(max < largest, `max ${max}`);
+    });
+  }
 });

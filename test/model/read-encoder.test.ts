@@ -27,7 +27,7 @@ async function read(path: string, choices: EncoderChoices = {}): Promise<Read> {
   const source = await openSource(path, path);
   const g = new GraphBuilder("encoder");
   const { backbone, weights } = readEncoder(g, source, choices);
-  const preprocessing = preprocessingOf(source, backbone, "source");
+  const preprocessing = preprocessingOf(source, backbone, "source", choices.imageSize);
   const graph = encoderGraph(g, backbone);
   weights.finish();
   return { backbone, graph, preprocessing };
@@ -103,6 +103,68 @@ describe("a video encoder", () => {
     const { backbone } = await read(join(fixtures, "vit"), { modality: "video" });
     assert.deepEqual(backbone.inputShape, [8, 3, 32, 32]);
   });
+});
+
+describe("the input size of an encoder whose positions can be computed for any size", () => {
+  const folder = mkdtempSync(join(tmpdir(), "epalm-encoders-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** DINOv2's files on the hub have positions for a larger size than that of their preprocessing. */
+  const target = join(folder, "dinov2");
+  cpSync(join(fixtures, "dinov2"), target, { recursive: true });
+  const processor = {
+    image_processor_type: "BitImageProcessor",
+    size: { shortest_edge: 28 },
+    crop_size: { height: 24, width: 24 },
+    resample: 3,
+    image_mean: [0.485, 0.456, 0.406],
+    image_std: [0.229, 0.224, 0.225],
+  };
+  writeFileSync(join(target, "preprocessor_config.json"), JSON.stringify(processor));
+  const imageOf = ({ preprocessing }: Read) => {
+    assert.ok(preprocessing.modality === "image");
+    return preprocessing.preprocessing;
+  };
+
+  it("is that of its preprocessing", async () => {
+    const found = await read(target);
+    assert.deepEqual(found.backbone.inputShape, [3, 24, 24]);
+    assert.deepEqual(imageOf(found).resize, { mode: "shortest-edge", length: 28 });
+    assertClose(await statesOf(found.graph, golden("dinov2", "pixels_24")), golden("dinov2", "states_24"));
+  });
+
+  it("can be chosen, and then the preprocessing follows", async () => {
+    const found = await read(target, { imageSize: 54 });
+    assert.deepEqual(imageOf(found).size, { height: 54, width: 54 });
+    assert.deepEqual(imageOf(found).resize, { mode: "shortest-edge", length: 63 });
+    assertClose(await statesOf(found.graph, golden("dinov2", "pixels_54")), golden("dinov2", "states_54"));
+  });
+
+  it("applies to the frames of a video", async () => {
+    const { backbone, preprocessing } = await read(target, { imageSize: 54, modality: "video", frames: 2 });
+    assert.deepEqual(backbone.inputShape, [2, 3, 54, 54]);
+    assert.ok(preprocessing.modality === "video");
+    assert.deepEqual(preprocessing.preprocessing.picture.size, { height: 54, width: 54 });
+  });
+
+  it("is that of the config if no preprocessing is specified, which is then the published one", async () => {
+    const dinov2 = await read(join(fixtures, "dinov2"));
+    assert.deepEqual(dinov2.backbone.inputShape, [3, 42, 42]);
+    assert.deepEqual(imageOf(dinov2).resize, { mode: "shortest-edge", length: 48 });
+    const dinov3 = imageOf(await read(join(fixtures, "dinov3")));
+    assert.deepEqual([dinov3.resample, dinov3.resizedValues], ["bilinear", "floats"]);
+  });
+
+  for (const [name, imageSize, message] of [
+    ["dinov2", 25, /^imageSize: expected a multiple of the patch size, 6, got 25/],
+    ["dinov3", 30, /^imageSize: expected a multiple of the patch size, 4, got 30/],
+    ["dinov2", 1.5, /^imageSize: expected an integer from 1/],
+    ["vit", 32, /^imageSize: expected only with an encoder whose positions can be computed/],
+  ] as const) {
+    it(`cannot be ${imageSize} for ${name}`, async () => {
+      await assert.rejects(read(join(fixtures, name), { imageSize }), { code: "invalid_option", message });
+    });
+  }
 });
 
 describe("preprocessor_config.json", () => {

@@ -5,6 +5,7 @@ import {
   parsePreprocessorConfig,
   parseTimmConfig,
   publishedPreprocessing,
+  withInputSize,
 } from "../../src/preprocessing/image-preprocessing.js";
 
 const clip = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] };
@@ -22,6 +23,19 @@ describe("publishedPreprocessing", () => {
 
   it("rejects an invalid size", () => {
     assert.throws(() => publishedPreprocessing(0), { code: "invalid_option" });
+  });
+});
+
+describe("withInputSize", () => {
+  const cropped = { ...publishedPreprocessing(224), resize: { mode: "shortest-edge", length: 256 } } as const;
+
+  it("keeps the fraction of the image that is cropped", () => {
+    assert.deepEqual(withInputSize(cropped, 518), { ...cropped, size: square(518), resize: shortest(592) });
+    assert.deepEqual(withInputSize(publishedPreprocessing(224), 98), publishedPreprocessing(98));
+  });
+
+  it("rejects an invalid size", () => {
+    assert.throws(() => withInputSize(cropped, 0.5), { code: "invalid_option" });
   });
 });
 
@@ -67,6 +81,19 @@ describe("parsePreprocessorConfig", () => {
       "Bit (DINOv2)",
       { image_processor_type: "BitImageProcessor", size: { shortest_edge: 256 }, crop_size: square(224) },
       { size: square(224), resize: shortest(256), ...common, ...clip },
+    ],
+    [
+      "DINOv3, which resizes floats",
+      { image_processor_type: "DINOv3ViTImageProcessorFast", size: square(224) },
+      {
+        size: square(224),
+        resize: squash(224),
+        resample: "bilinear",
+        resizedValues: "floats",
+        rescaleFactor: 1 / 255,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+      },
     ],
     [
       "values without normalisation",

@@ -32,6 +32,7 @@ export interface BuildFlags {
   readonly reduceRange?: true;
   readonly preprocessing: "source" | "published";
   readonly heads?: number;
+  readonly imageSize?: number;
   readonly shardMb?: number;
   readonly adapterStates?: number;
   readonly adapterStart?: number;
@@ -74,12 +75,17 @@ async function givenEncoders(
   flags: BuildFlags,
   hub: HubOptions,
 ): Promise<readonly [EncoderOptions, ...EncoderOptions[]]> {
-  const { frames, videoEncoder } = flags;
+  const { frames, videoEncoder, imageEncoder, imageSize } = flags;
+  const ofVideo = flags.encoder === undefined && imageEncoder === undefined ? { frames, imageSize } : { frames };
   const given = [
-    { path: flags.encoder, ...(videoEncoder === undefined ? { frames } : {}) },
-    { path: flags.imageEncoder, modality: "image" },
+    {
+      path: flags.encoder,
+      ...(imageEncoder === undefined ? { imageSize } : {}),
+      ...(videoEncoder === undefined ? { frames } : {}),
+    },
+    { path: imageEncoder, modality: "image", imageSize },
     { path: flags.audioEncoder, modality: "audio" },
-    { path: videoEncoder, modality: "video", frames },
+    { path: videoEncoder, modality: "video", ...ofVideo },
   ] as const;
   const encoders: EncoderOptions[] = [];
   for (const { path, ...choices } of given) {
@@ -123,8 +129,8 @@ const adapterFlags: ReadonlyMap<string, string> = new Map(
 const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
 
 /**
- * Rewrites an error about `--frames` or `--heads`, or about an adapter setting that the options can provide, to name
- * the flag as the user typed it. Other errors are returned unchanged.
+ * Rewrites an error about `--frames`, `--heads` or `--image-size`, or about an adapter setting that the options can
+ * provide, to name the flag as the user typed it. Other errors are returned unchanged.
  */
 function namingBuildFlag(error: unknown): unknown {
   if (!(error instanceof EpalmError) || error.code !== "invalid_adapter") {
@@ -133,6 +139,7 @@ function namingBuildFlag(error: unknown): unknown {
       new Map([
         ["frames", "--frames"],
         ["heads", "--heads"],
+        ["imageSize", "--image-size"],
       ]),
     );
   }

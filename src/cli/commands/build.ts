@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { MAX_FRAMES } from "../../backbones/backbone.js";
+import { MAX_FRAMES, MAX_IMAGE_SIZE } from "../../backbones/backbone.js";
 import type { Precision } from "../../model/manifest.js";
 import type { BuildFlags } from "../actions/build.js";
 import type { CliContext } from "../context.js";
@@ -87,6 +87,11 @@ function addWeightOptions(command: Command): void {
       "--heads <n>",
       "attention heads of an encoder whose files do not specify them (default: that of published encoders of the same width)",
       integer(1, MAX_COUNT),
+    )
+    .option(
+      "--image-size <n>",
+      "width and height in pixels of the images of a DINOv2 or DINOv3 encoder (default: that of its preprocessing)",
+      integer(1, MAX_IMAGE_SIZE),
     )
     .option(
       "--shard-mb <n>",

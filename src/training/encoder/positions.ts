@@ -1,3 +1,4 @@
+import { resizedPositions } from "../../backbones/positions.js";
 import { EpalmError } from "../../core/errors.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 
@@ -39,41 +40,7 @@ export function sinCosPositions(width: number, side: number): Tensor & { readonl
  * @param positions [1, 1 + from^2, width]
  */
 export function interpolatePositions(positions: Tensor, from: number, to: number): Tensor {
-  const width = positions.shape[2] ?? 0;
-  const source = floats(positions);
-  const data = new Float32Array((1 + to * to) * width);
-  data.set(source.subarray(0, width));
-  const weights = Array.from({ length: to }, (_, place) => cubicWeights(place, from, to));
-  weights.forEach((rows, row) => {
-    weights.forEach((columns, column) => {
-      const target = (1 + row * to + column) * width;
-      for (const [y, rowWeight] of rows) {
-        for (const [x, columnWeight] of columns) {
-          const start = (1 + y * from + x) * width;
-          const weight = rowWeight * columnWeight;
-          source.subarray(start, start + width).forEach((value, i) => {
-            data[target + i] = Number(data[target + i]) + weight * value;
-          });
-        }
-      }
-    });
-  });
-  return { type: "float32", shape: [1, 1 + to * to, width], data };
-}
-
-/** Four neighbours and their weights, as in torch's bicubic `interpolate` without `align_corners` (a = -0.75). */
-function cubicWeights(place: number, from: number, to: number): [number, number][] {
-  const center = ((place + 0.5) * from) / to - 0.5;
-  const first = Math.floor(center);
-  return [-1, 0, 1, 2].map((offset) => {
-    const index = Math.min(from - 1, Math.max(0, first + offset));
-    return [index, cubic(center - first - offset)];
-  });
-}
-
-function cubic(distance: number): number {
-  const a = -0.75;
-  const x = Math.abs(distance);
-  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return x < 2 ? a * (((x - 5) * x + 8) * x - 4) : 0;
+  const source = { ...positions, read: () => floats(positions) };
+  const resized = resizedPositions(source, { prefix: 1, from, to, method: "size" });
+  return { type: resized.type, shape: resized.shape, data: resized.read() };
 }
