@@ -12,13 +12,22 @@ export const MAX_FRAMES = 256;
  * a step, E embedding width, d width, V rows of the embedding table.
  */
 
+/**
+ * How an encoder's tokens become states: the class token (`cls`) or the mean of the patches (`mean`), after each block
+ * and the final norm; or the encoder's own attention pooling (`attention`), which gives a single state.
+ */
+export const poolings = ["cls", "mean", "attention"] as const;
+export type Pooling = (typeof poolings)[number];
+
 /** How to build an encoder if its checkpoint leaves a choice. */
 export interface EncoderSettings {
   /** Frames per video, for video encoders. Default: that of the checkpoint. */
   readonly frames?: number | undefined;
+  /** Default: the first one of the architecture. */
+  readonly pooling?: Pooling | undefined;
 }
 
-/** An encoder: maps the features of a medium to one [CLS] state per block, after the final norm. */
+/** An encoder: maps the features of a medium to one state per block, after the final norm, or to a single one. */
 export interface EncoderBackbone {
   readonly architecture: string;
   readonly modality: Modality;
@@ -27,9 +36,12 @@ export interface EncoderBackbone {
    * [frames, 3, height, width] for videos.
    */
   readonly inputShape: readonly number[];
+  /** Number of states: that of the blocks, or 1 with the pooling `attention`. */
   readonly depth: number;
   /** Width of a state, dv. */
   readonly width: number;
+  /** The features of an audio encoder. Default: `kaldi`. */
+  readonly features?: "kaldi" | "whisper" | undefined;
   /** input [B, ...inputShape] -> [B, depth, dv], first block first. */
   states(input: Value): Value;
 }

@@ -13,6 +13,8 @@ export interface BlockShape {
   readonly activation: ActivationName;
   readonly epsilon: number;
   readonly qkvBias: boolean;
+  /** Default: `qkvBias`. Whisper's keys have none. */
+  readonly keyBias?: boolean | undefined;
 }
 
 /**
@@ -58,9 +60,9 @@ export function feedForward(parameters: ParameterReader, name: string, x: Value,
 function queriesKeysValues(
   parameters: ParameterReader,
   name: string,
-  { width, qkvBias }: BlockShape,
+  { width, qkvBias, keyBias = qkvBias }: BlockShape,
 ): LinearParameters {
-  const options = { bias: qkvBias };
+  const options = { bias: qkvBias, unbiased: keyBias ? [] : [`${name}.k`] };
   if (parameters.weights.has(`${name}.qkv.weight`)) {
     return parameters.linear(`${name}.qkv`, width, 3 * width, options);
   }

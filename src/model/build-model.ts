@@ -180,7 +180,7 @@ class ModelBuilder {
     const source = await openSource(options.path, options.given, options.revision);
     try {
       const g = new GraphBuilder("encoder");
-      const { backbone, weights } = readEncoder(g, source, options);
+      const { backbone, pooling, weights } = readEncoder(g, source, options);
       const { modality } = backbone;
       if (before.some((other) => other.modality === modality)) {
         throw new EpalmError(
@@ -202,6 +202,7 @@ class ModelBuilder {
         inputShape: [...backbone.inputShape],
         depth: backbone.depth,
         width: backbone.width,
+        pooling,
         origin: source.origin,
       };
     } finally {
