@@ -4,16 +4,20 @@ import { EpalmError } from "../core/errors.js";
 import {
   type AudioPreprocessing,
   parseFeatureExtractorConfig,
+  parseWhisperConfig,
   publishedAudioPreprocessing,
+  whisperPreprocessing,
 } from "../preprocessing/audio-preprocessing.js";
 import {
   type ImagePreprocessing,
+  parseOpenClipConfig,
   parsePreprocessorConfig,
   parseTimmConfig,
   publishedPreprocessing,
+  siglipPreprocessing,
 } from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
-import { readJson, type Source } from "./source-folder.js";
+import { OPEN_CLIP_CONFIG, readJson, type Source } from "./source-folder.js";
 
 /** `source`: as in the checkpoint's own files, otherwise as published. `published`: always as published with eP-ALM. */
 export type PreprocessingChoice = "source" | "published";
@@ -26,6 +30,7 @@ export type Prepared = EncoderManifest extends infer E
   : never;
 
 const PROCESSOR_FILE = "preprocessor_config.json";
+const JOINT_PROCESSOR_FILE = "processor_config.json";
 
 /**
  * The preprocessing of media for an encoder that was read from a source.
@@ -33,56 +38,70 @@ const PROCESSOR_FILE = "preprocessor_config.json";
  * @throws unsupported_architecture for unsupported settings
  * @throws invalid_checkpoint if the preprocessed size is not the encoder's input size
  */
-export function preprocessingOf(
-  source: Source,
-  { modality, inputShape }: EncoderBackbone,
-  choice: PreprocessingChoice,
-): Prepared {
+export function preprocessingOf(source: Source, backbone: EncoderBackbone, choice: PreprocessingChoice): Prepared {
+  const { modality, inputShape } = backbone;
   switch (modality) {
     case "image":
-      return { modality, preprocessing: imagePreprocessingOf(source, inputShape[1] ?? 0, choice) };
+      return { modality, preprocessing: imagePreprocessingOf(source, backbone, inputShape[1] ?? 0, choice) };
     case "audio":
-      return { modality, preprocessing: audioPreprocessingOf(source, inputShape, choice) };
+      return { modality, preprocessing: audioPreprocessingOf(source, backbone, choice) };
     case "video": {
       const [frames = 1, , side = 0] = inputShape;
-      return { modality, preprocessing: { frames, picture: imagePreprocessingOf(source, side, choice) } };
+      return { modality, preprocessing: { frames, picture: imagePreprocessingOf(source, backbone, side, choice) } };
     }
     default:
       return modality satisfies never;
   }
 }
 
+/** A processor's settings: in a file of their own, or, as transformers 5 saves them, in one for all processors. */
+function processorOf(folder: string, key: "image_processor" | "feature_extractor") {
+  const path = join(folder, PROCESSOR_FILE);
+  const own = readJson(path);
+  if (own) return { settings: own, path };
+  const joint = join(folder, JOINT_PROCESSOR_FILE);
+  const settings = readJson(joint)?.[key];
+  return settings === undefined ? undefined : { settings, path: joint };
+}
+
 function imagePreprocessingOf(
-  { folder, config }: Source,
+  { folder, config, openClip }: Source,
+  { architecture }: EncoderBackbone,
   side: number,
   choice: PreprocessingChoice,
 ): ImagePreprocessing {
   const published = publishedPreprocessing(side);
   if (choice === "published") return published;
-  const path = join(folder, PROCESSOR_FILE);
-  const processor = config && readJson(path);
-  const own = processor
-    ? parsePreprocessorConfig(processor, path)
-    : config?.pretrained_cfg !== undefined
-      ? parseTimmConfig(config, join(folder, "config.json"))
-      : published;
+  const own = ownPreprocessing() ?? (architecture === "siglip" ? siglipPreprocessing(side) : published);
   if (own.size.height === side && own.size.width === side) return own;
   throw new EpalmError(
     "invalid_checkpoint",
     `${folder}: images are preprocessed to ${own.size.height} x ${own.size.width}, but the encoder takes ${side} x ${side}`,
   );
+
+  function ownPreprocessing(): ImagePreprocessing | undefined {
+    if (openClip) return parseOpenClipConfig(openClip, side, join(folder, OPEN_CLIP_CONFIG));
+    const processor = config && processorOf(folder, "image_processor");
+    if (processor) return parsePreprocessorConfig(processor.settings, processor.path);
+    return config?.pretrained_cfg === undefined ? undefined : parseTimmConfig(config, join(folder, "config.json"));
+  }
 }
+
+const audioFeatures = {
+  kaldi: { published: publishedAudioPreprocessing, read: parseFeatureExtractorConfig },
+  whisper: { published: whisperPreprocessing, read: parseWhisperConfig },
+} as const;
 
 function audioPreprocessingOf(
   { folder, config }: Source,
-  [maxLength = 0, melBins = 0]: readonly number[],
+  { features = "kaldi", inputShape }: EncoderBackbone,
   choice: PreprocessingChoice,
 ): AudioPreprocessing {
-  const published = publishedAudioPreprocessing({ maxLength, melBins });
-  const path = join(folder, PROCESSOR_FILE);
-  const processor = choice === "source" && config ? readJson(path) : undefined;
-  if (!processor) return published;
-  const own = parseFeatureExtractorConfig(processor, path);
+  const [maxLength = 0, melBins = 0] = inputShape;
+  const { published, read } = audioFeatures[features];
+  const processor = choice === "source" && config ? processorOf(folder, "feature_extractor") : undefined;
+  if (!processor) return published({ maxLength, melBins });
+  const own = read(processor.settings, processor.path);
   if (own.maxLength === maxLength && own.melBins === melBins) return own;
   throw new EpalmError(
     "invalid_checkpoint",

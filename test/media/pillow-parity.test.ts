@@ -51,6 +51,23 @@ describe("decodeImage compared with Pillow", () => {
     assert.ok(max <= 2 && mean < 0.5, `max ${max}, mean ${mean}`);
   });
 
+  for (const [filter, resample] of [
+    ["bicubic", undefined],
+    ["bilinear", 2],
+  ] as const) {
+    it(`resizes to a square and normalises like SiglipImageProcessor, ${filter}`, async () => {
+      const size = { height: 28, width: 28 };
+      const preprocessing = parsePreprocessorConfig(
+        { image_processor_type: "SiglipImageProcessor", size, resample },
+        "config",
+      );
+      const got = await decodeImage(`${fixtures}/photo-64x48.png`, preprocessing);
+      const bytes = readFileSync(`${fixtures}/photo-64x48.siglip-${filter}-28.f32`);
+      const expected = Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
+      assert.ok(differences(got, expected).max < 1e-6);
+    });
+  }
+
   it("resizes by the shorter side, crops and normalises like CLIPImageProcessor", async () => {
     const config = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 41 }, crop_size: 32 };
     const preprocessing = parsePreprocessorConfig(config, "config");

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { GivenSettings } from "../../adapter/adapter-file.js";
+import type { Pooling } from "../../backbones/backbone.js";
 import { EpalmError } from "../../core/errors.js";
 import { type HubOptions, resolveFolder } from "../../hub/resolve-folder.js";
 import type { EncoderOptions, SourceReference } from "../../model/build-model.js";
@@ -32,6 +33,7 @@ export interface BuildFlags {
   readonly reduceRange?: true;
   readonly preprocessing: "source" | "published";
   readonly heads?: number;
+  readonly pooling?: Pooling;
   readonly shardMb?: number;
   readonly adapterStates?: number;
   readonly adapterStart?: number;
@@ -90,6 +92,7 @@ async function givenEncoders(
       precision: flags.encoderPrecision ?? flags.precision,
       preprocessing: flags.preprocessing,
       heads: flags.heads,
+      pooling: flags.pooling,
     });
   }
   const [first, ...others] = encoders;
@@ -123,7 +126,7 @@ const adapterFlags: ReadonlyMap<string, string> = new Map(
 const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
 
 /**
- * Rewrites an error about `--frames` or `--heads`, or about an adapter setting that the options can provide, to name
+ * Rewrites an error about `--frames`, `--heads` or `--pooling`, or about an adapter setting that the options can provide, to name
  * the flag as the user typed it. Other errors are returned unchanged.
  */
 function namingBuildFlag(error: unknown): unknown {
@@ -133,6 +136,7 @@ function namingBuildFlag(error: unknown): unknown {
       new Map([
         ["frames", "--frames"],
         ["heads", "--heads"],
+        ["pooling", "--pooling"],
       ]),
     );
   }
