@@ -4,10 +4,10 @@ import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import { constantSource } from "../tensor/tensor.js";
-import type { EncoderBackbone } from "./backbone.js";
+import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
-import { throughBlocks } from "./through-blocks.js";
+import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { vitName } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
@@ -95,7 +95,7 @@ function patchesAlong(key: "num_mel_bins" | "max_length", config: AstConfig, str
 }
 
 /** Positions in windows that may overlap, window after window: `windows * size` numbers. */
-function windowPlaces(windows: number, size: number, stride: number): number[] {
+export function windowPlaces(windows: number, size: number, stride: number): number[] {
   return Array.from({ length: windows * size }, (_, at) => Math.floor(at / size) * stride + (at % size));
 }
 
@@ -123,7 +123,7 @@ function embedSpectrogram(
   return linear(g, patches, parameters.windows("patch_embed.proj", d, [1, patch, patch]));
 }
 
-export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone {
+export function ast(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): EncoderBackbone {
   const config = parseConfig(astConfig, json, "AST");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads } = config;
@@ -153,8 +153,13 @@ export function ast(json: unknown, parameters: ParameterReader): EncoderBackbone
     depth: config.num_hidden_layers,
     width: d,
     states: (features) =>
-      throughBlocks(parameters, shape, config.num_hidden_layers, enter(features), (index, x) =>
-        vitBlock(parameters, `blocks.${index}`, x, shape),
+      throughBlocks(
+        parameters,
+        shape,
+        config.num_hidden_layers,
+        enter(features),
+        (index, x) => vitBlock(parameters, `blocks.${index}`, x, shape),
+        tokenPooling(settings, 2),
       ).classTokens,
   };
 }

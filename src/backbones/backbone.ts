@@ -15,6 +15,13 @@ export const MAX_IMAGE_SIZE = 4096;
  * a step, E embedding width, d width, V rows of the embedding table.
  */
 
+/**
+ * How an encoder's tokens become states: the class token (`cls`) or the mean of the patches (`mean`), after each block
+ * and the final norm; or the encoder's own attention pooling (`attention`), which gives a single state.
+ */
+export const poolings = ["cls", "mean", "attention"] as const;
+export type Pooling = (typeof poolings)[number];
+
 /** How to build an encoder if its checkpoint leaves a choice. */
 export interface EncoderSettings {
   /** Frames per video, for video encoders. Default: that of the checkpoint. */
@@ -24,9 +31,11 @@ export interface EncoderSettings {
    * DINOv3). Default: 224 for a DINOv2 with positions for 518 pixels, otherwise that of the checkpoint.
    */
   readonly imageSize?: number | undefined;
+  /** Default: the first one of the architecture. */
+  readonly pooling?: Pooling | undefined;
 }
 
-/** An encoder: maps the features of a medium to one [CLS] state per block, after the final norm. */
+/** An encoder: maps the features of a medium to one state per block, after the final norm, or to a single one. */
 export interface EncoderBackbone {
   readonly architecture: string;
   readonly modality: Modality;
@@ -35,9 +44,12 @@ export interface EncoderBackbone {
    * [frames, 3, height, width] for videos.
    */
   readonly inputShape: readonly number[];
+  /** Number of states: that of the blocks, or 1 with the pooling `attention`. */
   readonly depth: number;
   /** Width of a state, dv. */
   readonly width: number;
+  /** The features of an audio encoder. Default: `kaldi`. */
+  readonly features?: "kaldi" | "whisper" | undefined;
   /** input [B, ...inputShape] -> [B, depth, dv], first block first. */
   states(input: Value): Value;
 }

@@ -29,6 +29,20 @@ export const squareSide = z.union([
     .transform(([height]) => height),
 ]);
 
+/**
+ * The keys of an image encoder in the `config.json` of a model of images and text, which has them in `vision_config`
+ * (or, in older files, `vision_config_dict`), or in that of the encoder alone.
+ */
+export function visionKeys(json: unknown): unknown {
+  const nested = z.looseObject({
+    vision_config: z.looseObject({}).optional(),
+    vision_config_dict: z.looseObject({}).optional(),
+  });
+  const { vision_config, vision_config_dict, ...config } = nested.safeParse(json).data ?? {};
+  if (!vision_config && !vision_config_dict) return json;
+  return { ...vision_config, ...vision_config_dict, model_type: config.model_type };
+}
+
 /** Number of frames of a video. */
 export const frameCount = z.int().min(1).max(MAX_FRAMES);
 

@@ -3,7 +3,7 @@ import type { Value } from "../graph/ir.js";
 import type { LinearParameters } from "../layers/linear.js";
 import type { LayerNormParameters } from "../layers/norm.js";
 import { concatenatedRows, reshaped, transposed } from "../tensor/source-recipes.js";
-import { elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
+import { constantSource, elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
 
 /** Access to tensors by name, for example the `Weights` of a checkpoint. */
 export interface WeightSource {
@@ -20,6 +20,8 @@ export interface JoinedLinears {
   readonly parts: readonly string[];
   readonly inputs: number;
   readonly outputs: readonly number[];
+  /** Parts whose bias is zero. Default: none. */
+  readonly unbiased?: readonly string[] | undefined;
 }
 
 /** Adds the parameters of a checkpoint to a graph, with the names that they have in the checkpoint. */
@@ -53,23 +55,22 @@ export class ParameterReader {
     parts: readonly string[],
     inputs: number,
     outputs: readonly number[],
-    options: { bias: boolean },
+    options: { bias: boolean; unbiased?: readonly string[] | undefined },
   ): LinearParameters {
-    const linears = { name, parts, inputs, outputs };
+    const linears = { name, parts, inputs, outputs, unbiased: options.unbiased };
     const weight = this.#once(`${name}.weight`, () => this.joinedWeight(linears));
     if (!options.bias) return { weight };
     return { weight, bias: this.#once(`${name}.bias`, () => this.joinedBias(linears)) };
   }
 
   /**
-   * `NAME.weight` [out, ...window] and `NAME.bias` [out] of a convolution whose windows do not overlap, as a linear
-   * on flattened windows.
+   * `NAME.weight` [out, ...window] and `NAME.bias` [out] of a convolution, as a linear on flattened windows.
    */
-  windows(name: string, outputs: number, window: Shape): LinearParameters {
+  windows(name: string, outputs: number, window: Shape, options: { bias: boolean } = { bias: true }): LinearParameters {
     const inputs = elementCount(window);
     const kernel = () => this.weights.take(`${name}.weight`, [outputs, ...window]);
     const weight = this.#once(`${name}.weight`, () => transposed(reshaped(kernel(), [outputs, inputs])));
-    return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
+    return options.bias ? { weight, bias: this.tensor(`${name}.bias`, [outputs]) } : { weight };
   }
 
   /** [in, all outputs], from parts that a checkpoint stores as [out, in]. */
@@ -79,8 +80,12 @@ export class ParameterReader {
   }
 
   /** [all outputs] */
-  protected joinedBias({ parts, outputs }: JoinedLinears): TensorSource {
-    return concatenatedRows(parts.map((part, i) => this.weights.take(`${part}.bias`, [outputs[i] ?? 0])));
+  protected joinedBias({ parts, outputs, unbiased = [] }: JoinedLinears): TensorSource {
+    const bias = (part: string, size: number) =>
+      unbiased.includes(part)
+        ? constantSource("float32", [size], new Float32Array(size))
+        : this.weights.take(`${part}.bias`, [size]);
+    return concatenatedRows(parts.map((part, i) => bias(part, outputs[i] ?? 0)));
   }
 
   layerNorm(name: string, width: number, epsilon: number): LayerNormParameters {

@@ -1,16 +1,19 @@
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { ast, astConfigFromTensors, astName } from "./ast.js";
-import type { DecoderBackbone, EncoderBackbone, EncoderSettings } from "./backbone.js";
+import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Pooling } from "./backbone.js";
+import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./clip.js";
 import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./dinov2.js";
 import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./dinov3.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";
 import type { ParameterReader } from "./parameters.js";
+import { siglip, siglipConfigFromTensors, siglipName } from "./siglip.js";
 import { timesformer, timesformerConfigFromTensors, timesformerName } from "./timesformer.js";
 import type { TensorShapes, TimmSettings } from "./timm-config.js";
 import { vit, vitConfigFromTensors, vitName } from "./vit.js";
+import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./whisper.js";
 
 /** How to build the backbone for one `model_type` of a public config.json. */
 export interface Architecture<Backbone> {
@@ -23,6 +26,11 @@ export interface EncoderArchitecture extends Architecture<EncoderBackbone> {
   readonly modality: Modality;
   /** Whether it can be built for any size of images (`EncoderSettings.imageSize`). Default: false. */
   readonly anyImageSize?: boolean;
+  /** The possible poolings of its states; the first one is the default. Default: only `cls`. */
+  readonly poolings?: readonly Pooling[];
+  /** Matches the first tensor of the encoder; its first group is a prefix. Default: that of a ViT. */
+  readonly firstTensor?: RegExp;
+  rename(name: string, settings?: EncoderSettings): string | undefined;
   build(config: unknown, parameters: ParameterReader, settings?: EncoderSettings): EncoderBackbone;
   /** Derives a config for a file of weights only from the shapes of its tensors, by the architecture's own names. */
   configFromTensors(shapeOf: TensorShapes, settings: TimmSettings): unknown;
@@ -37,6 +45,7 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
 
 const vitArchitecture: EncoderArchitecture = {
   modality: "image",
+  poolings: ["cls", "mean"],
   rename: vitName,
   build: vit,
   configFromTensors: vitConfigFromTensors,
@@ -48,6 +57,24 @@ const dinov2Architecture: EncoderArchitecture = {
   rename: dinov2Name,
   build: dinov2,
   configFromTensors: dinov2ConfigFromTensors,
+};
+
+const clipArchitecture: EncoderArchitecture = {
+  modality: "image",
+  poolings: ["cls", "mean"],
+  firstTensor: clipFirstTensor,
+  rename: clipName,
+  build: clip,
+  configFromTensors: clipConfigFromTensors,
+};
+
+const siglipArchitecture: EncoderArchitecture = {
+  modality: "image",
+  poolings: ["mean", "attention"],
+  firstTensor: clipFirstTensor,
+  rename: siglipName,
+  build: siglip,
+  configFromTensors: siglipConfigFromTensors,
 };
 
 const encoders = {
@@ -64,14 +91,30 @@ const encoders = {
     build: dinov3,
     configFromTensors: dinov3ConfigFromTensors,
   },
+  clip: clipArchitecture,
+  clip_vision_model: clipArchitecture,
+  siglip: siglipArchitecture,
+  siglip_vision_model: siglipArchitecture,
+  siglip2: siglipArchitecture,
+  siglip2_vision_model: siglipArchitecture,
   "audio-spectrogram-transformer": {
     modality: "audio",
+    poolings: ["cls", "mean"],
     rename: astName,
     build: ast,
     configFromTensors: astConfigFromTensors,
   },
+  whisper: {
+    modality: "audio",
+    poolings: ["mean"],
+    firstTensor: whisperFirstTensor,
+    rename: whisperName,
+    build: whisper,
+    configFromTensors: whisperConfigFromTensors,
+  },
   timesformer: {
     modality: "video",
+    poolings: ["cls", "mean"],
     rename: timesformerName,
     build: timesformer,
     configFromTensors: timesformerConfigFromTensors,
@@ -93,20 +136,36 @@ export function decoderArchitecture(modelType: string, where: string): Architect
 }
 
 export function encoderArchitecture(modelType: string, where: string): EncoderArchitecture {
+  if (modelType === "clap" || modelType === "clap_audio_model") {
+    throw new EpalmError(
+      "unsupported_architecture",
+      `${where}: 'model_type': expected a plain transformer, got '${modelType}': CLAP's audio encoder, HTSAT, is a ` +
+        "Swin transformer, whose attention is limited to windows and whose blocks differ in width; " +
+        "encoders of audio are audio-spectrogram-transformer and whisper",
+    );
+  }
   return find<EncoderArchitecture>(encoders, "an encoder", modelType, where);
 }
 
-/**
- * The architecture of weights without a config. AST and TimeSformer have characteristic tensors, DINOv2 and DINOv3
- * scale their residuals, and others are ViTs.
- */
+/** Tensors that only one architecture has, in the names of every library that publishes it. */
+const characteristicTensors: readonly (readonly [tensor: RegExp, EncoderArchitecture])[] = [
+  [/(^|\.)v\.patch_embed\./, encoders["audio-spectrogram-transformer"]],
+  [/(^|\.)time_embed$/, encoders.timesformer],
+  [/(^|\.)(norm_pre|ln_pre|pre_layrnorm)\./, clipArchitecture],
+  [/(^|\.)(attn_pool\.latent|head\.probe)$/, siglipArchitecture],
+  [/(^|\.)encoder\.conv2\.weight$/, encoders.whisper],
+];
+
+/** The architecture of weights without a config: that of a characteristic tensor; others are ViTs. */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
   const names = [...tensorNames];
-  const some = (pattern: RegExp) => names.some((name) => pattern.test(name));
-  if (some(/(^|\.)v\.patch_embed\./)) return encoders["audio-spectrogram-transformer"];
-  if (some(/(^|\.)time_embed$/)) return encoders.timesformer;
-  if (some(/(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/)) {
-    return some(/(^|\.)pos_embed$/) ? encoders.dinov2 : encoders.dinov3_vit;
+  const found = characteristicTensors.find(([tensor]) => names.some((name) => tensor.test(name)));
+  if (found) return found[1];
+  if (names.some((name) => /(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/.test(name))) {
+    return names.some((name) => /(^|\.)pos_embed$/.test(name)) ? encoders.dinov2 : encoders.dinov3_vit;
   }
-  return encoders.vit;
+  const isWithoutClass =
+    names.some((name) => /(^|\.)patch_embed\.proj\.weight$/.test(name)) &&
+    !names.some((name) => /(^|\.)cls_token$/.test(name));
+  return isWithoutClass ? siglipArchitecture : encoders.vit;
 }

@@ -6,7 +6,7 @@ import { layerNorm } from "../layers/norm.js";
 import type { EncoderSettings } from "./backbone.js";
 import { frameCount, headLayout, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
-import { throughBlocks } from "./through-blocks.js";
+import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, type PatchBackbone, type PatchStates, patchesPerSide, vitConfig, vitName } from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
@@ -131,7 +131,9 @@ export function timesformer(json: unknown, parameters: ParameterReader, settings
   }
 
   function through(pixels: Value): PatchStates {
-    const { classTokens, last } = throughBlocks(parameters, shape, config.num_hidden_layers, enter(pixels), block);
+    const depth = config.num_hidden_layers;
+    const pooled = tokenPooling(settings, 1);
+    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), block, pooled);
     const norm = () => parameters.layerNorm("norm", d, epsilon);
     return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, 1), norm()) };
   }

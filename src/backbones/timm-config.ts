@@ -12,6 +12,13 @@ export interface TimmSettings {
   readonly path?: string | undefined;
   /** Width and height in pixels. */
   readonly imageSize?: number | undefined;
+  /**
+   * Width and height in pixels of a checkpoint whose patches need not divide them. Default: those that the patches
+   * cover.
+   */
+  readonly inputSize?: number | undefined;
+  /** `hidden_act`. Default: that of the architecture. */
+  readonly activation?: string | undefined;
   /** `layer_norm_eps`. Default: 1e-6, as in timm's models. */
   readonly epsilon?: number | undefined;
 }

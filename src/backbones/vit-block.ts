@@ -14,6 +14,8 @@ export interface BlockShape {
   readonly activation: ActivationName;
   readonly epsilon: number;
   readonly qkvBias: boolean;
+  /** Default: `qkvBias`. Whisper's keys have none. */
+  readonly keyBias?: boolean | undefined;
   /** Bias of the linear after the attention. Default: true. */
   readonly projBias?: boolean;
   /** Biases of the feed-forward's linears. Default: true. */
@@ -107,9 +109,9 @@ function gated(g: GraphBuilder, x: Value, { activation, intermediateSize: size }
 function queriesKeysValues(
   parameters: ParameterReader,
   name: string,
-  { width, qkvBias }: BlockShape,
+  { width, qkvBias, keyBias = qkvBias }: BlockShape,
 ): LinearParameters {
-  const options = { bias: qkvBias };
+  const options = { bias: qkvBias, unbiased: keyBias ? [] : [`${name}.k`] };
   if (parameters.weights.has(`${name}.qkv.weight`)) {
     return parameters.linear(`${name}.qkv`, width, 3 * width, options);
   }

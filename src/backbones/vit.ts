@@ -4,10 +4,10 @@ import type { Value } from "../graph/ir.js";
 import { activationName } from "../layers/activation.js";
 import { linear } from "../layers/linear.js";
 import { layerNorm } from "../layers/norm.js";
-import type { EncoderBackbone } from "./backbone.js";
+import type { EncoderBackbone, EncoderSettings } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
 import type { ParameterReader } from "./parameters.js";
-import { throughBlocks } from "./through-blocks.js";
+import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
@@ -89,15 +89,16 @@ export function vitName(name: string): string | undefined {
 }
 
 /** The first tensor of an encoder in the names of timm and of transformers, after any prefix. */
-const firstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings(?:\.projection)?)\.weight$/;
+const vitFirstTensor = /^(|.*\.)(?:patch_embed\.proj|embeddings\.patch_embeddings(?:\.projection)?)\.weight$/;
 
 /**
  * The prefix of an encoder inside a larger network or a wrapper: `backbone.`, `_orig_mod.`, `teacher.backbone.`. Empty
  * if the names have no prefix, or contain no encoder.
  *
+ * @param firstTensor matches the encoder's first tensor; its first group is the prefix
  * @throws `invalid_checkpoint`, listing the prefixes, if there are several encoders
  */
-export function encoderPrefix(names: Iterable<string>, path: string): string {
+export function encoderPrefix(names: Iterable<string>, path: string, firstTensor = vitFirstTensor): string {
   const prefixes = [...names].flatMap((name) => firstTensor.exec(name)?.[1] ?? []);
   const [first = ""] = prefixes;
   if (prefixes.length < 2 || prefixes.includes("")) return prefixes.includes("") ? "" : first;
@@ -143,17 +144,18 @@ export function embedPatches(
   parameters: ParameterReader,
   pixels: Value,
   config: Pick<VitConfig, "image_size" | "patch_size" | "hidden_size">,
+  options = { bias: true },
 ): Value {
   const { g } = parameters;
   const [side, patch] = [patchesPerSide(config), config.patch_size];
   const cut = g.reshape(pixels, [0, 3, side, patch, side, patch]);
   const patches = g.reshape(g.transpose(cut, [0, 2, 4, 1, 3, 5]), [0, side * side, 3 * patch * patch]);
-  return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch]));
+  return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch], options));
 }
 
 /** Outputs of the blocks of a transformer over image patches. */
 export interface PatchStates {
-  /** The [CLS] state after each block and the final norm: [B, L, dv] */
+  /** The [CLS] state, or the encoder's pooled state, after each block and the final norm: [B, L, dv] */
   readonly classTokens: Value;
   /**
    * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv], position by position,
@@ -168,7 +170,7 @@ export interface PatchBackbone extends EncoderBackbone {
   through(input: Value): PatchStates;
 }
 
-export function vit(json: unknown, parameters: ParameterReader): PatchBackbone {
+export function vit(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): PatchBackbone {
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
   const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
@@ -193,9 +195,9 @@ export function vit(json: unknown, parameters: ParameterReader): PatchBackbone {
 
   function through(pixels: Value): PatchStates {
     const depth = config.num_hidden_layers;
-    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), (index, x) =>
-      vitBlock(parameters, `blocks.${index}`, x, shape),
-    );
+    const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
+    const pooled = tokenPooling(settings, special.length);
+    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), block, pooled);
     const norm = () => parameters.layerNorm("norm", d, epsilon);
     return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, special.length), norm()) };
   }

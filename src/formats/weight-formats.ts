@@ -18,4 +18,6 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
     entry: "pytorch_model.bin.index.json",
     files: ["pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"],
   },
+  { entry: "open_clip_model.safetensors", files: ["open_clip_model.safetensors"] },
+  { entry: "open_clip_pytorch_model.bin", files: ["open_clip_pytorch_model.bin"] },
 ];

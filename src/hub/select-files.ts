@@ -10,6 +10,8 @@ const SUPPORTING_FILES = [
   "merges.txt",
   "special_tokens_map.json",
   "preprocessor_config.json",
+  "processor_config.json",
+  "open_clip_config.json",
   "LICENSE*",
   "README.md",
 ];

@@ -8,6 +8,8 @@ const activations = {
   gelu: (g: GraphBuilder, x: Value) => g.gelu(x, "none"),
   gelu_new: (g: GraphBuilder, x: Value) => g.gelu(x, "tanh"),
   gelu_pytorch_tanh: (g: GraphBuilder, x: Value) => g.gelu(x, "tanh"),
+  /** The approximation of GPT-1 (Hendrycks and Gimpel 2016), which CLIP uses. */
+  quick_gelu: (g: GraphBuilder, x: Value) => g.multiply(x, g.sigmoid(g.multiply(x, g.number(1.702)))),
   silu: (g: GraphBuilder, x: Value) => g.multiply(x, g.sigmoid(x)),
 } as const;
 

@@ -42,7 +42,7 @@ export async function encoderInput(
     case "image":
       return decodeImage(input, preprocessing, limits.image, signal, augmentation);
     case "audio": {
-      const heard = neededSamples(preprocessing.maxLength) / preprocessing.samplingRate;
+      const heard = neededSamples(preprocessing) / preprocessing.samplingRate;
       const seconds = Math.min(heard, MAX_AUDIO_SECONDS);
       const sound = await decodeAudio(input, { seconds, signal }, limits.audio);
       const features = await logMel(sound, preprocessing, mediaName(input));

@@ -184,7 +184,7 @@ class ModelBuilder {
     const source = await openSource(options.path, options.given, options.revision);
     try {
       const g = new GraphBuilder("encoder");
-      const { backbone, weights } = readEncoder(g, source, options);
+      const { backbone, pooling, weights } = readEncoder(g, source, options);
       refuseSecond(backbone.modality, before, options.given);
       const prepared = preprocessingOf(source, backbone, options.preprocessing, options.imageSize);
       const graph = encoderGraph(g, backbone);
@@ -200,6 +200,7 @@ class ModelBuilder {
         inputShape: [...backbone.inputShape],
         depth: backbone.depth,
         width: backbone.width,
+        pooling,
         origin: source.origin,
       };
     } finally {

@@ -4,19 +4,23 @@ import { EpalmError } from "../core/errors.js";
 import {
   type AudioPreprocessing,
   parseFeatureExtractorConfig,
+  parseWhisperConfig,
   publishedAudioPreprocessing,
+  whisperPreprocessing,
 } from "../preprocessing/audio-preprocessing.js";
 import {
   dinov2Preprocessing,
   dinov3Preprocessing,
   type ImagePreprocessing,
+  parseOpenClipConfig,
   parsePreprocessorConfig,
   parseTimmConfig,
   publishedPreprocessing,
+  siglipPreprocessing,
   withInputSize,
 } from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
-import { readJson, type Source } from "./source-folder.js";
+import { OPEN_CLIP_CONFIG, readJson, type Source } from "./source-folder.js";
 
 /** `source`: as in the checkpoint's own files, otherwise as published. `published`: always as published with eP-ALM. */
 export type PreprocessingChoice = "source" | "published";
@@ -29,12 +33,14 @@ export type Prepared = EncoderManifest extends infer E
   : never;
 
 const PROCESSOR_FILE = "preprocessor_config.json";
+const JOINT_PROCESSOR_FILE = "processor_config.json";
 
 /** The preprocessing of encoders without files that specify it. Default: as published with eP-ALM. */
 const ofArchitecture: ReadonlyMap<string, (side: number) => ImagePreprocessing> = new Map([
   ["dinov2", dinov2Preprocessing],
   ["dinov2_with_registers", dinov2Preprocessing],
   ["dinov3_vit", dinov3Preprocessing],
+  ["siglip", siglipPreprocessing],
 ]);
 
 /**
@@ -59,7 +65,7 @@ export function preprocessingOf(
     case "image":
       return { modality, preprocessing: picture(inputShape[1] ?? 0) };
     case "audio":
-      return { modality, preprocessing: audioPreprocessingOf(source, inputShape, choice) };
+      return { modality, preprocessing: audioPreprocessingOf(source, backbone, choice) };
     case "video": {
       const [frames = 1, , side = 0] = inputShape;
       return { modality, preprocessing: { frames, picture: picture(side) } };
@@ -69,15 +75,24 @@ export function preprocessingOf(
   }
 }
 
+/** A processor's settings: in a file of their own, or, as transformers 5 saves them, in one for all processors. */
+function processorOf(folder: string, key: "image_processor" | "feature_extractor") {
+  const path = join(folder, PROCESSOR_FILE);
+  const own = readJson(path);
+  if (own) return { settings: own, path };
+  const joint = join(folder, JOINT_PROCESSOR_FILE);
+  const settings = readJson(joint)?.[key];
+  return settings === undefined ? undefined : { settings, path: joint };
+}
+
 /**
  * The preprocessing of images in the files of a checkpoint; undefined if they do not specify it.
  *
  * @throws unsupported_architecture for unsupported settings
  */
 export function ownImagePreprocessing({ folder, config }: Source): ImagePreprocessing | undefined {
-  const path = join(folder, PROCESSOR_FILE);
-  const processor = config && readJson(path);
-  if (processor) return parsePreprocessorConfig(processor, path);
+  const processor = config && processorOf(folder, "image_processor");
+  if (processor) return parsePreprocessorConfig(processor.settings, processor.path);
   return config?.pretrained_cfg === undefined ? undefined : parseTimmConfig(config, join(folder, "config.json"));
 }
 
@@ -87,9 +102,12 @@ function imagePreprocessingOf(
   side: number,
   imageSize: number | undefined,
 ): ImagePreprocessing {
-  const { folder } = source;
+  const { folder, openClip } = source;
   const usual = ofArchitecture.get(architecture) ?? publishedPreprocessing;
-  const given = ownImagePreprocessing(source) ?? usual(side);
+  const stated = openClip
+    ? parseOpenClipConfig(openClip, side, join(folder, OPEN_CLIP_CONFIG))
+    : ownImagePreprocessing(source);
+  const given = stated ?? usual(side);
   const own = imageSize === undefined ? given : withInputSize(given, imageSize);
   if (own.size.height === side && own.size.width === side) return own;
   throw new EpalmError(
@@ -98,16 +116,21 @@ function imagePreprocessingOf(
   );
 }
 
+const audioFeatures = {
+  kaldi: { published: publishedAudioPreprocessing, read: parseFeatureExtractorConfig },
+  whisper: { published: whisperPreprocessing, read: parseWhisperConfig },
+} as const;
+
 function audioPreprocessingOf(
   { folder, config }: Source,
-  [maxLength = 0, melBins = 0]: readonly number[],
+  { features = "kaldi", inputShape }: EncoderBackbone,
   choice: PreprocessingChoice,
 ): AudioPreprocessing {
-  const published = publishedAudioPreprocessing({ maxLength, melBins });
-  const path = join(folder, PROCESSOR_FILE);
-  const processor = choice === "source" && config ? readJson(path) : undefined;
-  if (!processor) return published;
-  const own = parseFeatureExtractorConfig(processor, path);
+  const [maxLength = 0, melBins = 0] = inputShape;
+  const { published, read } = audioFeatures[features];
+  const processor = choice === "source" && config ? processorOf(folder, "feature_extractor") : undefined;
+  if (!processor) return published({ maxLength, melBins });
+  const own = read(processor.settings, processor.path);
   if (own.maxLength === maxLength && own.melBins === melBins) return own;
   throw new EpalmError(
     "invalid_checkpoint",

@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { poolings } from "../backbones/backbone.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import { readJsonFile } from "../core/json.js";
 import { type Modality, modalities } from "../core/modality.js";
@@ -60,10 +61,12 @@ const encoderOf = <M extends Modality, P extends z.ZodType>(modality: M, preproc
     parameters: size,
     /** Shape of one example's input, without the batch axis. */
     inputShape: z.array(size),
-    /** Number of blocks, which is also the number of [CLS] states. */
+    /** Number of states: one per block, or 1 with the pooling `attention`. */
     depth: size,
-    /** Width of a [CLS] state. */
+    /** Width of a state. */
     width: size,
+    /** How tokens become states. Default: `cls`, the class token. */
+    pooling: z.enum(poolings).optional(),
     preprocessing,
     origin,
   });

@@ -101,10 +101,9 @@ export function checkFits(adapter: Adapter, backbones: Backbones, where: string)
   checkAdapter(adapter, adapterWidths(backbones), where);
   injectionPlan(adapter.settings, decoder.shape.layers);
   if (injectedStates > encoder.depth) {
-    throw new EpalmError(
-      "invalid_adapter",
-      `${where}: injects ${injectedStates} states, but the encoder has only ${encoder.depth} blocks`,
-    );
+    const has =
+      encoder.pooling === "attention" ? "pools to a single state (attention)" : `has only ${encoder.depth} blocks`;
+    throw new EpalmError("invalid_adapter", `${where}: injects ${injectedStates} states, but the encoder ${has}`);
   }
 }
 

@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { type EncoderBackbone, MAX_IMAGE_SIZE } from "../backbones/backbone.js";
-import { count, frameCount } from "../backbones/config.js";
+import { type EncoderBackbone, MAX_IMAGE_SIZE, type Pooling } from "../backbones/backbone.js";
+import { count, frameCount, squareSide } from "../backbones/config.js";
 import { framesEncoder } from "../backbones/frames.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { bareEncoderArchitecture, type EncoderArchitecture, encoderArchitecture } from "../backbones/registry.js";
+import type { TimmSettings } from "../backbones/timm-config.js";
 import { encoderPrefix } from "../backbones/vit.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
@@ -12,7 +13,7 @@ import { parse } from "../core/schema.js";
 import { Weights } from "../formats/weights.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import { ownImagePreprocessing } from "./encoder-preprocessing.js";
-import type { Source } from "./source-folder.js";
+import { OPEN_CLIP_CONFIG, type Source } from "./source-folder.js";
 
 /** Default number of frames when an image encoder is used for video: that of the smallest published video encoders. */
 const USUAL_FRAMES = 8;
@@ -22,6 +23,8 @@ export interface EncoderChoices {
   readonly modality?: Modality | undefined;
   /** Frames per video. Default: as many as the checkpoint was trained with; 8 for an image encoder. */
   readonly frames?: number | undefined;
+  /** How tokens become states. Default: the class token, or the mean of the patches of an encoder without one. */
+  readonly pooling?: Pooling | undefined;
   /** Attention heads, if the files do not specify them. Default: that of published encoders of the same width. */
   readonly heads?: number | undefined;
   /**
@@ -40,17 +43,19 @@ export function readEncoder(
   g: GraphBuilder,
   source: Source,
   choices: EncoderChoices,
-): { readonly backbone: EncoderBackbone; readonly weights: Weights } {
+): { readonly backbone: EncoderBackbone; readonly pooling: Pooling; readonly weights: Weights } {
   const modelType = source.config?.model_type;
   const architecture = architectureOf(source, modelType);
-  const prefix = encoderPrefix(source.checkpoint.tensors.keys(), source.checkpoint.path);
+  const pooling = poolingOf(source, architecture, choices.pooling);
+  const prefix = encoderPrefix(source.checkpoint.tensors.keys(), source.checkpoint.path, architecture.firstTensor);
   const rename = (name: string) =>
-    name.startsWith(prefix) ? architecture.rename(name.slice(prefix.length)) : undefined;
+    name.startsWith(prefix) ? architecture.rename(name.slice(prefix.length), { pooling }) : undefined;
   const weights = new Weights(source.checkpoint, { rename });
   const config =
     modelType === undefined
       ? architecture.configFromTensors((name) => weights.shapeOf(name), {
-          heads: choices.heads ?? timmHeads(source),
+          ...librarySettings(source),
+          ...(choices.heads === undefined ? {} : { heads: choices.heads }),
           path: source.path,
         })
       : source.config;
@@ -59,9 +64,9 @@ export function readEncoder(
   const parameters = new ParameterReader(g, weights);
   const imageSize = imageSizeOf(source, architecture, choices.imageSize);
   const ofFrames = modality === "video" && architecture.modality === "image";
-  const backbone = architecture.build(config, parameters, { imageSize, ...(ofFrames ? {} : { frames }) });
-  if (ofFrames) return { backbone: framesEncoder(g, backbone, frames ?? USUAL_FRAMES), weights };
-  if (backbone.modality === modality) return { backbone, weights };
+  const backbone = architecture.build(config, parameters, { imageSize, pooling, ...(ofFrames ? {} : { frames }) });
+  if (ofFrames) return { backbone: framesEncoder(g, backbone, frames ?? USUAL_FRAMES), pooling, weights };
+  if (backbone.modality === modality) return { backbone, pooling, weights };
   throw unexpected(
     "invalid_option",
     source.path,
@@ -70,14 +75,61 @@ export function readEncoder(
   );
 }
 
-const timmModelArgs = z.object({ model_args: z.object({ num_heads: count.optional() }).optional() });
-
-/** The number of heads in a timm `config.json`, which states it only for models that differ from their architecture. */
-function timmHeads({ config, path }: Source): number | undefined {
-  return (
-    config && parse(timmModelArgs, config, join(path, "config.json"), "unsupported_architecture").model_args?.num_heads
-  );
+/** The chosen pooling, or the default one of the architecture. */
+function poolingOf(
+  { path }: Source,
+  { poolings = ["cls"] }: EncoderArchitecture,
+  chosen: Pooling | undefined,
+): Pooling {
+  const [usual = "cls"] = poolings;
+  if (chosen === undefined || poolings.includes(chosen)) return chosen ?? usual;
+  throw unexpected("invalid_option", "pooling", `${poolings.join(" or ")} for ${path}`, chosen);
 }
+
+/** What a timm `config.json` states; the arguments of the model only where they differ from its architecture. */
+const timmConfig = z.object({
+  architecture: z.string().optional(),
+  model_args: z.object({ num_heads: count.optional(), act_layer: z.string().optional() }).optional(),
+  pretrained_cfg: z.object({ input_size: z.array(count).optional() }).optional(),
+});
+
+/** timm's names of activations whose names in a Hugging Face config differ. */
+const timmActivations: Readonly<Record<string, string>> = { gelu_tanh: "gelu_pytorch_tanh", quickgelu: "quick_gelu" };
+
+/** The settings that weights do not determine, in the `config.json` of timm or the `open_clip_config.json`. */
+function librarySettings({ config, openClip, path }: Source): TimmSettings {
+  if (openClip) {
+    const { quick_gelu, vision_cfg } = parse(
+      openClipConfig,
+      openClip,
+      join(path, OPEN_CLIP_CONFIG),
+      "unsupported_architecture",
+    ).model_cfg;
+    // A tower from timm has the activation and the heads of its timm architecture.
+    if (vision_cfg.timm_model_name !== undefined) return { inputSize: vision_cfg.image_size };
+    const heads = vision_cfg.width / vision_cfg.head_width;
+    return { heads, activation: quick_gelu ? "quick_gelu" : "gelu", inputSize: vision_cfg.image_size };
+  }
+  if (!config) return {};
+  const timm = parse(timmConfig, config, join(path, "config.json"), "unsupported_architecture");
+  const { num_heads: heads, act_layer } = timm.model_args ?? {};
+  const named = timm.architecture?.includes("quickgelu") ? "quick_gelu" : undefined;
+  const activation = act_layer === undefined ? named : (timmActivations[act_layer] ?? act_layer);
+  return { heads, activation, inputSize: timm.pretrained_cfg?.input_size?.at(-1) };
+}
+
+/** The model in an `open_clip_config.json`; defaults as in open_clip's `CLIPVisionCfg`. */
+const openClipConfig = z.object({
+  model_cfg: z.object({
+    quick_gelu: z.boolean().default(false),
+    vision_cfg: z.object({
+      timm_model_name: z.string().optional(),
+      width: count.default(768),
+      head_width: count.default(64),
+      image_size: squareSide.default(224),
+    }),
+  }),
+});
 
 /** timm's config.json has another format, and single weights files have none: both are identified by their tensors. */
 function architectureOf({ checkpoint, path }: Source, modelType: unknown): EncoderArchitecture {

@@ -11,6 +11,9 @@ import type { Origin } from "./manifest.js";
 /** Public JSON files next to weights take a few kilobytes; tokenizers have their own bound. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
 
+/** The config of a model that open_clip published, with its preprocessing. */
+export const OPEN_CLIP_CONFIG = "open_clip_config.json";
+
 /** A public checkpoint on disk: a folder in Hugging Face or timm layout, or a single weights file. */
 export interface Source {
   /** The folder or the weights file. */
@@ -19,6 +22,8 @@ export interface Source {
   readonly folder: string;
   /** `config.json`; undefined for a single weights file. */
   readonly config: Readonly<Record<string, unknown>> | undefined;
+  /** `open_clip_config.json` of a folder without a `config.json`. */
+  readonly openClip?: Readonly<Record<string, unknown>> | undefined;
   readonly checkpoint: Checkpoint;
   readonly origin: Origin;
 }
@@ -32,10 +37,12 @@ export async function openSource(path: string, given: string, revision?: string)
   const isFolder = statSync(path).isDirectory();
   const folder = isFolder ? path : dirname(path);
   const license = readLicense(folder);
+  const config = isFolder ? readJson(join(folder, "config.json")) : undefined;
   return {
     path,
     folder,
-    config: isFolder ? readJson(join(folder, "config.json")) : undefined,
+    config,
+    openClip: isFolder && !config ? readJson(join(folder, OPEN_CLIP_CONFIG)) : undefined,
     checkpoint: await openCheckpoint(path),
     origin: {
       // Only the last part of a path is recorded, because the rest describes the user's machine.

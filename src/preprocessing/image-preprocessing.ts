@@ -56,6 +56,11 @@ export function publishedPreprocessing(size: number): ImagePreprocessing {
   return squashed(size, CLIP);
 }
 
+/** The preprocessing of SigLIP: squash, bicubic, values between -1 and 1. */
+export function siglipPreprocessing(size: number): ImagePreprocessing {
+  return squashed(size, HALF);
+}
+
 /** The preprocessing of masked autoencoders: squash, bicubic, ImageNet's mean and std. */
 export function imagenetPreprocessing(size: number): ImagePreprocessing {
   return squashed(size, IMAGENET);
@@ -143,6 +148,7 @@ const processors: Readonly<Record<string, ProcessorDefaults>> = {
   ViT: { resample: "bilinear", size: { height: 224, width: 224 }, bareSize: "square", crop: false, ...HALF },
   DeiT: { resample: "bicubic", size: { height: 256, width: 256 }, bareSize: "square", crop: true, ...HALF },
   CLIP: { resample: "bicubic", ...shortest224, ...CLIP },
+  Siglip: { resample: "bicubic", size: { height: 224, width: 224 }, bareSize: "square", crop: false, ...HALF },
   Bit: { resample: "bicubic", ...shortest224, ...CLIP },
   DINOv3ViT: {
     resample: "bilinear",
@@ -257,6 +263,38 @@ export function parseTimmConfig(json: unknown, where: string): ImagePreprocessin
         config.crop_mode === "squash"
           ? { mode: "squash", height: grown(height), width: grown(width) }
           : { mode: "shortest-edge", length: grown(height) },
+      resample: config.interpolation,
+      rescaleFactor: ONE_BYTE,
+      mean: config.mean,
+      std: config.std,
+    },
+    where,
+    "unsupported_architecture",
+  );
+}
+
+const openClipConfig = z.object({
+  mean: channels.default(CLIP.mean),
+  std: channels.default(CLIP.std),
+  interpolation: resampleSchema.default("bicubic"),
+  resize_mode: z.enum(["shortest", "squash"]).default("shortest"),
+});
+
+/**
+ * Reads `preprocess_cfg` of an `open_clip_config.json`. Source: open_clip's `transform.py`, `PreprocessCfg`.
+ *
+ * @param length side of the encoder's input in pixels
+ * @param where the file's name in errors
+ * @throws unsupported_architecture for an unsupported value, naming its key
+ */
+export function parseOpenClipConfig(json: unknown, length: number, where: string): ImagePreprocessing {
+  const file = z.looseObject({ preprocess_cfg: z.unknown().optional() }).parse(json);
+  const config = parse(openClipConfig, file.preprocess_cfg ?? {}, where, "unsupported_architecture");
+  const size = toSize(length);
+  return valid(
+    {
+      size,
+      resize: config.resize_mode === "squash" ? { mode: "squash", ...size } : { mode: "shortest-edge", length },
       resample: config.interpolation,
       rescaleFactor: ONE_BYTE,
       mean: config.mean,

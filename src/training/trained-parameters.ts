@@ -46,12 +46,12 @@ export class TrainedParameters extends ParameterReader {
     return options.bias ? { weight, bias: join("bias", []) } : { weight };
   }
 
-  override windows(name: string, outputs: number, window: Shape): LinearParameters {
-    if (!this.#hasTrained(name)) return super.windows(name, outputs, window);
+  override windows(name: string, outputs: number, window: Shape, options = { bias: true }): LinearParameters {
+    if (!this.#hasTrained(name)) return super.windows(name, outputs, window, options);
     const { g } = this;
     const kernel = this.tensor(`${name}.weight`, [outputs, ...window]);
     const weight = g.transpose(g.reshape(kernel, [outputs, elementCount(window)]), [1, 0]);
-    return { weight, bias: this.tensor(`${name}.bias`, [outputs]) };
+    return options.bias ? { weight, bias: this.tensor(`${name}.bias`, [outputs]) } : { weight };
   }
 
   /** Either of weight and bias may be trained alone. */

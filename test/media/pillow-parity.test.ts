@@ -77,6 +77,20 @@ describe("decodeImage compared with Pillow", () => {
       "dinov3-40x56",
       1e-5,
     ],
+    ...(
+      [
+        ["bicubic", undefined],
+        ["bilinear", 2],
+      ] as const
+    ).map(
+      ([filter, resample]) =>
+        [
+          `to a square and normalises like SiglipImageProcessor, ${filter}`,
+          { image_processor_type: "SiglipImageProcessor", size: { height: 28, width: 28 }, resample },
+          `siglip-${filter}-28`,
+          1e-6,
+        ] as const,
+    ),
   ];
   for (const [what, config, file, largest] of processors) {
     it(`resizes ${what}`, async () => {

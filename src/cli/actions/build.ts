@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { GivenSettings } from "../../adapter/adapter-file.js";
+import type { Pooling } from "../../backbones/backbone.js";
 import { EpalmError } from "../../core/errors.js";
 import { type HubOptions, resolveFolder } from "../../hub/resolve-folder.js";
 import type { EncoderOptions, SourceReference } from "../../model/build-model.js";
@@ -33,6 +34,7 @@ export interface BuildFlags {
   readonly preprocessing: "source" | "published";
   readonly heads?: number;
   readonly imageSize?: number;
+  readonly pooling?: Pooling;
   readonly shardMb?: number;
   readonly adapterStates?: number;
   readonly adapterStart?: number;
@@ -96,6 +98,7 @@ async function givenEncoders(
       precision: flags.encoderPrecision ?? flags.precision,
       preprocessing: flags.preprocessing,
       heads: flags.heads,
+      pooling: flags.pooling,
     });
   }
   const [first, ...others] = encoders;
@@ -129,8 +132,8 @@ const adapterFlags: ReadonlyMap<string, string> = new Map(
 const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
 
 /**
- * Rewrites an error about `--frames`, `--heads` or `--image-size`, or about an adapter setting that the options can
- * provide, to name the flag as the user typed it. Other errors are returned unchanged.
+ * Rewrites an error about an option of an encoder, or about an adapter setting that the options can provide, to name
+ * the flag as the user typed it. Other errors are returned unchanged.
  */
 function namingBuildFlag(error: unknown): unknown {
   if (!(error instanceof EpalmError) || error.code !== "invalid_adapter") {
@@ -140,6 +143,7 @@ function namingBuildFlag(error: unknown): unknown {
         ["frames", "--frames"],
         ["heads", "--heads"],
         ["imageSize", "--image-size"],
+        ["pooling", "--pooling"],
       ]),
     );
   }

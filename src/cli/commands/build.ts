@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { MAX_FRAMES, MAX_IMAGE_SIZE } from "../../backbones/backbone.js";
+import { MAX_FRAMES, MAX_IMAGE_SIZE, poolings } from "../../backbones/backbone.js";
 import type { Precision } from "../../model/manifest.js";
 import type { BuildFlags } from "../actions/build.js";
 import type { CliContext } from "../context.js";
@@ -39,8 +39,8 @@ export function addBuildCommand(program: Command, context: CliContext): void {
       "--encoder <encoder>",
       "encoder for the modality of its checkpoint: a hub id, a folder, a weights file, or a model folder whose encoder is copied",
     )
-    .option("--image-encoder <encoder>", "encoder for images: a vision transformer")
-    .option("--audio-encoder <encoder>", "encoder for audio: an AST")
+    .option("--image-encoder <encoder>", "encoder for images: a vision transformer, such as a ViT, CLIP or SigLIP")
+    .option("--audio-encoder <encoder>", "encoder for audio: an AST, or the encoder of Whisper")
     .option(
       "--video-encoder <encoder>",
       "encoder for video: a TimeSformer, or an image encoder that is applied to each frame",
@@ -82,6 +82,12 @@ function addWeightOptions(command: Command): void {
       )
         .choices(["source", "published"])
         .default("source"),
+    )
+    .addOption(
+      new Option(
+        "--pooling <how>",
+        "what each state of an encoder is: its class token, the mean of its patches, or a single state from its own attention pooling, SigLIP's head (default: cls, or mean without a class token)",
+      ).choices(poolings),
     )
     .option(
       "--heads <n>",

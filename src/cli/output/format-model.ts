@@ -41,7 +41,7 @@ function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
         encoderName(manifest, encoder),
         encoder,
         graphBytes(manifest, encoder),
-        `${encoder.depth} blocks of width ${encoder.width}, input ${encoder.inputShape.join(" x ")}`,
+        `${encoderStates(encoder)} of width ${encoder.width}, input ${encoder.inputShape.join(" x ")}`,
       ),
     ),
     row(
@@ -51,6 +51,12 @@ function backboneTable({ manifest, decoderBytes }: ModelDescription): string {
       `${shape.layers} layers of width ${shape.width}, ${formatCount(shape.vocabulary)} tokens, ${formatCount(shape.positions)} positions`,
     ),
   ]);
+}
+
+/** The number of states, and what they are unless they are class tokens. */
+function encoderStates({ depth, pooling }: EncoderManifest): string {
+  if (pooling === "attention") return "one state from attention pooling";
+  return pooling === "mean" ? `${depth} blocks (means of patches)` : `${depth} blocks`;
 }
 
 /** A single image encoder is just called `encoder`; in all other cases the name includes the modality. */

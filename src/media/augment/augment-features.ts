@@ -15,20 +15,26 @@ const MAX_SHIFT = 10;
  */
 export function augmentFeatures(
   features: Float32Array,
-  { maxLength, melBins, mean, std }: AudioPreprocessing,
+  preprocessing: AudioPreprocessing,
   augmentation: Augmentation,
 ): Float32Array {
+  const { maxLength, melBins } = preprocessing;
   const random = contentRandom(augmentation);
   const { specAugment, noise } = augmentation.settings;
   const output = Float32Array.from(features);
   if (specAugment) {
-    const silence = (0 - mean) / (2 * std);
+    const silence = maskedValue(preprocessing);
     const [low, high] = maskedRange(specAugment.frequency, melBins, random);
     for (let frame = 0; frame < maxLength; frame++) output.fill(silence, frame * melBins + low, frame * melBins + high);
     const [first, end] = maskedRange(specAugment.time, maxLength, random);
     output.fill(silence, first * melBins, end * melBins);
   }
   return noise ? shifted(noisy(output, random), melBins, random) : output;
+}
+
+/** The value of a masked energy: 0 before AST's normalisation; 0 after Whisper's, as in its published fine-tuning. */
+function maskedValue(preprocessing: AudioPreprocessing): number {
+  return preprocessing.features === "whisper" ? 0 : (0 - preprocessing.mean) / (2 * preprocessing.std);
 }
 
 /** A range of up to `most` of `length` places, as torchaudio's masking. */
