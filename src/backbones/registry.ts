@@ -2,6 +2,7 @@ import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { ast, astConfigFromTensors, astName } from "./ast.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings } from "./backbone.js";
+import { gemma, gemmaName } from "./gemma.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";
@@ -28,7 +29,13 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   opt: { rename: optName, build: opt },
   gpt2: { rename: gpt2Name, build: gpt2 },
   llama: { rename: llamaName, build: llama },
+  mistral: { rename: llamaName, build: llama },
+  smollm3: { rename: llamaName, build: llama },
   qwen2: { rename: llamaName, build: llama },
+  qwen3: { rename: llamaName, build: llama },
+  gemma2: { rename: gemmaName, build: gemma },
+  gemma3_text: { rename: gemmaName, build: gemma },
+  gemma3: { rename: gemmaName, build: gemma },
 };
 
 const vitArchitecture: EncoderArchitecture = {
