@@ -1,7 +1,8 @@
 import type { DecoderBackbone } from "../backbones/backbone.js";
+import { memoized } from "../core/memoized.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
-import { visibilityBias } from "../layers/attention.js";
+import { type HeadLayout, insideWindow, visibilityBias } from "../layers/attention.js";
 
 /**
  * One graph for prompts and for next tokens, for any adapter and any mix of rows.
@@ -49,24 +50,25 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
 
   const isText = g.less(ids, g.integer(vocabulary));
   const sizes = g.concat([g.sizeOf(past[0]?.keys ?? ids, 2), g.sizeOf(ids, 1)], 0);
-  const withPerception = visibilityBias(g, visible, attention);
-  const onlyOthers = g.and(visible, g.not(g.unsqueeze(perceptionKeys, 1)));
-  const withoutPerception = visibilityBias(g, onlyOthers, attention);
   const each = new Array<number>(layers).fill(1);
   const existsAt = g.split(g.unsqueeze(perceptionVisible, 2, 3), each, 1);
   const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1);
   const overwriteAt = g.split(g.and(g.unsqueeze(slot, 2), g.unsqueeze(overwrites, 1)), each, 2);
   const stateAt = g.split(states, each, 1);
   const angles = backbone.angles?.(positions);
+  const masksOf = memoized((window: number | undefined) =>
+    windowMasks(g, { visible, perceptionKeys, slot }, attention, window),
+  );
 
   let hidden = backbone.enter(embedTokens(g, backbone, ids, isText, prompt), positions, isText);
   const cache: Value[] = [];
   for (let layer = 0; layer < layers; layer++) {
     g.scope(`layers.${layer}`, () => {
       const entering = g.where(overwriteAt[layer] as Value, stateAt[layer] as Value, hidden);
+      const { withPerception, withoutPerception } = masksOf(backbone.window?.(layer));
       const bias = g.where(existsAt[layer] as Value, withPerception, withoutPerception);
       const { keys, values } = past[layer] as { keys: Value; values: Value };
-      const output = backbone.layer(layer, entering, { bias, past: { keys, values, sizes }, angles });
+      const output = backbone.layer(layer, entering, { bias, past: { keys, values, sizes }, angles: angles?.[layer] });
       cache.push(output.keysValues.keys, output.keysValues.values);
       hidden = output.hidden;
     });
@@ -74,6 +76,36 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   g.output("new_keys_values", g.concat(cache, 1));
   scoreTokens(g, backbone, hidden);
   return g.finish();
+}
+
+/** Biases of the attention scores for layers at which the perceptual slot exists, and for those below. */
+interface Masks {
+  readonly withPerception: Value;
+  readonly withoutPerception: Value;
+}
+
+interface Visibility {
+  readonly visible: Value;
+  readonly perceptionKeys: Value;
+  /** [B, T] bool: the tokens of this step that are the perceptual slot; a slot attends without a window. */
+  readonly slot: Value;
+}
+
+function windowMasks(
+  g: GraphBuilder,
+  { visible, perceptionKeys, slot }: Visibility,
+  attention: HeadLayout,
+  window: number | undefined,
+): Masks {
+  const inside =
+    window === undefined
+      ? visible
+      : g.and(visible, g.or(g.unsqueeze(slot, 2), insideWindow(g, visible, window, perceptionKeys)));
+  const onlyOthers = g.and(inside, g.not(g.unsqueeze(perceptionKeys, 1)));
+  return {
+    withPerception: visibilityBias(g, inside, attention),
+    withoutPerception: visibilityBias(g, onlyOthers, attention),
+  };
 }
 
 /** Embeds text tokens from the table and soft tokens from the prompt: [B, T, E]. */

@@ -94,8 +94,13 @@ export interface DecoderBackbone {
    * a position embedding is added only where `isText` [B, T] (bool) is true.
    */
   enter(embeddings: Value, positions: Value, isText: Value): Value;
-  /** Rotary angles of the tokens; only for architectures that use them. */
-  angles?(positions: Value): RotaryAngles;
+  /** Rotary angles of the tokens for each layer, undefined for layers that do not rotate; only if some layers do. */
+  angles?(positions: Value): readonly (RotaryAngles | undefined)[];
+  /**
+   * Size of the sliding window of a layer: the number of tokens, itself included, to which a token attends. The
+   * perceptual slot and soft tokens count like text. Undefined: no window. Default: no layer has one.
+   */
+  window?(layer: number): number | undefined;
   layer(index: number, hidden: Value, context: LayerContext): LayerOutput;
   /** Output of the last layer [N, d] -> logits [N, V] */
   head(hidden: Value): Value;

@@ -1,152 +1,180 @@
 import { z } from "zod";
 import { EpalmError } from "../core/errors.js";
 import type { Value } from "../graph/ir.js";
-import { activate, activationName } from "../layers/activation.js";
-import { attention, splitHeads } from "../layers/attention.js";
-import { linear } from "../layers/linear.js";
+import { activationName } from "../layers/activation.js";
 import { rmsNorm } from "../layers/norm.js";
-import { type RotaryScaling, rotaryAngles, rotate } from "../layers/rotary.js";
-import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
+import { rotaryAngles } from "../layers/rotary.js";
+import type { DecoderBackbone } from "./backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "./config.js";
+import { layerTypes, resolveLayerTypes } from "./layer-types.js";
+import { gatedFeedForward, selfAttention } from "./llama-block.js";
 import type { ParameterReader } from "./parameters.js";
+import { ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**
- * The Llama family (Touvron et al. 2023, arXiv 2302.13971): Llama 1 to 3, SmolLM2, and Qwen2, which has biases on
- * queries, keys and values. It follows `models/llama/modeling_llama.py` of transformers: RMS norm, rotary positions,
- * grouped-query attention, SwiGLU.
+ * The Llama family (Touvron et al. 2023, arXiv 2302.13971): RMS norm, rotary positions, grouped-query attention,
+ * SwiGLU. It follows `models/llama/modeling_llama.py` of transformers and the files of the models that differ from it
+ * in one option: Llama 1 to 3 and SmolLM2; Qwen2 (biases on queries, keys and values); Qwen3 (norms of queries and
+ * keys); Mistral (a sliding window); SmolLM3 (layers without positions).
  */
 
-/** Older versions of transformers write `rope_scaling`, newer ones `rope_parameters`. */
-const ropeScaling = z.object({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  factor: z.number().positive().optional(),
-  low_freq_factor: z.number().positive().optional(),
-  high_freq_factor: z.number().positive().optional(),
-  original_max_position_embeddings: count.optional(),
-  partial_rotary_factor: z.literal(1).optional(),
-});
+/** What distinguishes a model type beyond its config, and transformers' values for keys that the file omits. */
+interface Family {
+  readonly defaults: Readonly<Record<string, unknown>>;
+  /** Biases, if the model type determines them: of queries, keys and values; of the output; of the feed-forward. */
+  readonly biases?: { readonly inputs?: boolean; readonly output?: boolean; readonly mlp?: boolean };
+  /** Whether queries and keys are normalised by head. */
+  readonly headNorms?: boolean;
+}
+
+const families = {
+  llama: { defaults: {} },
+  qwen2: {
+    defaults: { sliding_window: 4096, max_window_layers: 28 },
+    biases: { inputs: true, output: false, mlp: false },
+  },
+  qwen3: {
+    defaults: { num_key_value_heads: 32, head_dim: 128, sliding_window: 4096, max_window_layers: 28 },
+    biases: { mlp: false },
+    headNorms: true,
+  },
+  mistral: {
+    defaults: { num_key_value_heads: 8, sliding_window: 4096 },
+    biases: { inputs: false, output: false, mlp: false },
+  },
+  smollm3: { defaults: { num_key_value_heads: 4, rope_theta: 2_000_000, tie_word_embeddings: true } },
+} as const satisfies Readonly<Record<string, Family>>;
+
+const modelTypes = z.enum(["llama", "qwen2", "qwen3", "mistral", "smollm3"]);
 
 export const llamaConfig = z.object({
-  model_type: z.enum(["llama", "qwen2"]),
+  model_type: modelTypes,
   hidden_size: count,
   intermediate_size: count,
   num_hidden_layers: layerCount,
   num_attention_heads: count,
-  num_key_value_heads: count.optional(),
+  num_key_value_heads: count.nullish(),
   head_dim: count.nullish(),
   vocab_size: count,
   max_position_embeddings: count,
-  rms_norm_eps: z.number().positive(),
-  rope_theta: z.number().positive().optional(),
-  rope_scaling: ropeScaling.nullish(),
-  rope_parameters: ropeScaling.nullish(),
+  original_max_position_embeddings: count.nullish(),
+  rms_norm_eps: z.number().positive().default(1e-6),
+  rope_theta: z.number().positive().default(10_000),
+  rope_scaling: ropeSettings.nullish(),
+  rope_parameters: ropeSettings.nullish(),
   hidden_act: z.string().default("silu"),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
-  use_sliding_window: z.literal(false).default(false),
-  tie_word_embeddings: z.boolean().optional(),
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: count.nullish(),
+  max_window_layers: z.int().min(0).default(0),
+  layer_types: layerTypes.nullish(),
+  no_rope_layers: z.array(z.union([z.literal(0), z.literal(1)])).nullish(),
+  no_rope_layer_interval: count.default(4),
+  tie_word_embeddings: z.boolean().default(false),
 });
 
-/** transformers' default if the file does not specify one. */
-const DEFAULT_ROPE_THETA = 10_000;
+type LlamaConfig = z.infer<typeof llamaConfig>;
 
 /** Frequencies are computed from the config; old checkpoints also store them as tensors. */
 export function llamaName(name: string): string | undefined {
   return name.endsWith("rotary_emb.inv_freq") ? undefined : name.replace(/^model\./, "");
 }
 
-function rotaryScaling(rope: z.infer<typeof ropeScaling> | null | undefined): RotaryScaling {
-  const kind = rope?.rope_type ?? rope?.type ?? "default";
-  const need = (value: number | undefined, key: string) => {
-    if (value !== undefined) return value;
-    throw new EpalmError("unsupported_architecture", `Llama config.json: rope_scaling '${kind}' needs '${key}'`);
-  };
-  switch (kind) {
-    case "default":
-      return { kind: "none" };
-    case "linear":
-      return { kind: "linear", factor: need(rope?.factor, "factor") };
-    case "llama3":
-      return {
-        kind: "llama3",
-        factor: need(rope?.factor, "factor"),
-        lowFrequencyFactor: need(rope?.low_freq_factor, "low_freq_factor"),
-        highFrequencyFactor: need(rope?.high_freq_factor, "high_freq_factor"),
-        originalPositions: need(rope?.original_max_position_embeddings, "original_max_position_embeddings"),
-      };
-    default:
-      throw new EpalmError(
-        "unsupported_architecture",
-        `Llama config.json: rope_scaling: expected default, linear or llama3, got '${kind}'`,
-      );
-  }
+function familyOf(json: unknown): Family {
+  const { data } = z.looseObject({ model_type: modelTypes }).safeParse(json);
+  return families[data?.model_type ?? "llama"];
+}
+
+/** The window of each layer; undefined for layers that attend to everything. */
+function windowsOf(config: LlamaConfig): readonly (number | undefined)[] {
+  const { num_hidden_layers: layers, model_type: type, use_sliding_window: used } = config;
+  if (type === "llama") return [];
+  if (type === "mistral") return new Array<number | undefined>(layers).fill(config.sliding_window ?? undefined);
+  // A list of types can make layers of SmolLM3 slide even if the window is not used otherwise.
+  const window = used || type === "smollm3" ? config.sliding_window : undefined;
+  const types = resolveLayerTypes("Llama", {
+    layers,
+    listed: config.layer_types,
+    slides: (layer) =>
+      used && !!window && (type === "smollm3" ? !hasPositions(config, layer) : layer >= config.max_window_layers),
+    window,
+  });
+  return types.map((kind) => (kind === "sliding_attention" ? (window ?? undefined) : undefined));
+}
+
+/** Whether a layer rotates queries and keys. */
+function hasPositions(config: LlamaConfig, layer: number): boolean {
+  if (config.model_type !== "smollm3") return true;
+  const listed = config.no_rope_layers;
+  if (!listed) return (layer + 1) % config.no_rope_layer_interval !== 0;
+  const found = listed[layer];
+  if (found !== undefined) return found === 1;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `Llama config.json: 'no_rope_layers': expected ${config.num_hidden_layers} numbers, got ${listed.length}`,
+  );
 }
 
 export function llama(json: unknown, parameters: ParameterReader): DecoderBackbone {
-  const config = parseConfig(llamaConfig, json, "Llama");
+  const family = familyOf(json);
+  const withDefaults = typeof json === "object" ? { ...family.defaults, ...json } : json;
+  const config = parseConfig(llamaConfig, withDefaults, "Llama");
   const { g } = parameters;
-  const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary } = config;
+  const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary, num_hidden_layers: layers } = config;
   const layout = headLayout("Llama", "num_attention_heads", {
     width: d,
     heads,
-    keyHeads: config.num_key_value_heads,
+    keyHeads: config.num_key_value_heads ?? undefined,
     headSize: config.head_dim,
   });
-  const { keyHeads, headSize } = layout;
+  const { headSize } = layout;
   if (headSize % 2 !== 0) {
     throw new EpalmError(
       "unsupported_architecture",
       `Llama config.json: 'head_dim': expected an even size, since rotary positions rotate pairs, got ${headSize}`,
     );
   }
-  const [queryWidth, keyWidth] = [heads * headSize, keyHeads * headSize];
   const activation = activationName(config.hidden_act, "hidden_act");
-  const rope = config.rope_parameters ?? config.rope_scaling;
-  const qwen = config.model_type === "qwen2";
-  // Weights of both model types are tied only if the file says so: transformers writes the key whenever it is true.
-  const tied = config.tie_word_embeddings ?? false;
+  const rope = config.rope_scaling ?? config.rope_parameters;
+  const rotary = {
+    headSize,
+    theta: rope?.rope_theta ?? config.rope_theta,
+    scaling: rotaryScaling("Llama", rope, config),
+  };
+  const windows = windowsOf(config);
+  const rotates = Array.from({ length: layers }, (_, layer) => hasPositions(config, layer));
+  const tied = config.tie_word_embeddings;
 
   // Some tied checkpoints contain the output head as a second copy, which is ignored.
   if (tied) parameters.weights.takeIfPresent("lm_head.weight", [vocabulary, d]);
 
   const embedding = () => parameters.tensor("embed_tokens.weight", [vocabulary, d]);
   const norm = (name: string, x: Value) =>
-    rmsNorm(g, x, { scale: parameters.tensor(`${name}.weight`, [d]), epsilon: config.rms_norm_eps });
-
-  function selfAttention(name: string, x: Value, { bias, past, angles }: LayerContext): LayerOutput {
-    if (!angles) throw new EpalmError("internal", "Llama layers need rotary angles");
-    const parts = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.${part}`);
-    const widths = [queryWidth, keyWidth, keyWidth];
-    const hasBias = { bias: qwen || config.attention_bias };
-    const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, d, widths, hasBias));
-    const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1) as [Value, Value];
-    const [q, keys] = g.split(rotate(g, qk, angles), [heads, keyHeads], 1);
-    const keysValues = { keys, values };
-    const mixed = attention(g, q, keysValues, layout, bias, past);
-    const out = parameters.linear(`${name}.o_proj`, queryWidth, d, { bias: config.attention_bias });
-    return { hidden: linear(g, mixed, out), keysValues };
-  }
-
-  function feedForward(name: string, x: Value): Value {
-    const intermediateSize = config.intermediate_size;
-    const parts = [`${name}.gate_proj`, `${name}.up_proj`];
-    const options = { bias: config.mlp_bias };
-    const joined = linear(
-      g,
-      x,
-      parameters.joined(`${name}.gate_up_proj`, parts, d, [intermediateSize, intermediateSize], options),
-    );
-    const [gate, up] = g.split(joined, [intermediateSize, intermediateSize], -1);
-    const gated = g.multiply(activate(g, activation, gate), up);
-    return linear(g, gated, parameters.linear(`${name}.down_proj`, intermediateSize, d, options));
-  }
+    rmsNorm(g, x, {
+      scale: parameters.tensor(`${name}.weight`, [Number(x.shape.at(-1))]),
+      epsilon: config.rms_norm_eps,
+    });
+  const attentionOptions = {
+    width: d,
+    layout,
+    biases: {
+      inputs: family.biases?.inputs ?? config.attention_bias,
+      output: family.biases?.output ?? config.attention_bias,
+    },
+    headNorm: family.headNorms ? norm : undefined,
+  };
+  const feedForwardOptions = {
+    width: d,
+    intermediateSize: config.intermediate_size,
+    activation,
+    bias: family.biases?.mlp ?? config.mlp_bias,
+  };
 
   return {
     architecture: config.model_type,
     shape: {
-      layers: config.num_hidden_layers,
+      layers,
       width: d,
       embeddingWidth: d,
       attention: layout,
@@ -155,17 +183,18 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
     },
     embed: (ids) => g.gather(embedding(), ids),
     enter: (embeddings) => embeddings,
-    angles: (positions) =>
-      rotaryAngles(g, g.maximum(positions, g.integer(0)), {
-        headSize,
-        theta: rope?.rope_theta ?? config.rope_theta ?? DEFAULT_ROPE_THETA,
-        scaling: rotaryScaling(rope),
-      }),
+    angles(positions) {
+      const angles = rotaryAngles(g, g.maximum(positions, g.integer(0)), rotary);
+      return rotates.map((rotated) => (rotated ? angles : undefined));
+    },
+    window: (layer) => windows[layer],
     layer(index, x, context) {
       const name = `layers.${index}`;
-      const attended = selfAttention(`${name}.self_attn`, norm(`${name}.input_layernorm`, x), context);
+      const entering = norm(`${name}.input_layernorm`, x);
+      const attended = selfAttention(parameters, `${name}.self_attn`, entering, context, attentionOptions);
       const middle = g.add(x, attended.hidden);
-      const fed = feedForward(`${name}.mlp`, norm(`${name}.post_attention_layernorm`, middle));
+      const normed = norm(`${name}.post_attention_layernorm`, middle);
+      const fed = gatedFeedForward(parameters, `${name}.mlp`, normed, feedForwardOptions);
       return { hidden: g.add(middle, fed), keysValues: attended.keysValues };
     },
     head(x) {

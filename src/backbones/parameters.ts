@@ -3,7 +3,7 @@ import type { Value } from "../graph/ir.js";
 import type { LinearParameters } from "../layers/linear.js";
 import type { LayerNormParameters } from "../layers/norm.js";
 import { concatenatedRows, reshaped, transposed } from "../tensor/source-recipes.js";
-import { constantSource, elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
+import { constantSource, type ElementType, elementCount, type Shape, type TensorSource } from "../tensor/tensor.js";
 
 /** Access to tensors by name, for example the `Weights` of a checkpoint. */
 export interface WeightSource {
@@ -11,6 +11,8 @@ export interface WeightSource {
   /** The tensor as float32. @throws `invalid_checkpoint` if it is missing or has another shape */
   take(name: string, shape: Shape): TensorSource;
   takeIfPresent(name: string, shape: Shape): TensorSource | undefined;
+  /** The element type in which a tensor is stored; only if the source converts tensors. */
+  typeOf?(name: string): ElementType | undefined;
 }
 
 /** Linears with the same input, computed as one. */

@@ -5,6 +5,7 @@ import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Pooling } from 
 import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./clip.js";
 import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./dinov2.js";
 import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./dinov3.js";
+import { gemma, gemmaName } from "./gemma.js";
 import { gpt2, gpt2Name } from "./gpt2.js";
 import { llama, llamaName } from "./llama.js";
 import { opt, optName } from "./opt.js";
@@ -40,7 +41,13 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   opt: { rename: optName, build: opt },
   gpt2: { rename: gpt2Name, build: gpt2 },
   llama: { rename: llamaName, build: llama },
+  mistral: { rename: llamaName, build: llama },
+  smollm3: { rename: llamaName, build: llama },
   qwen2: { rename: llamaName, build: llama },
+  qwen3: { rename: llamaName, build: llama },
+  gemma2: { rename: gemmaName, build: gemma },
+  gemma3_text: { rename: gemmaName, build: gemma },
+  gemma3: { rename: gemmaName, build: gemma },
 };
 
 const vitArchitecture: EncoderArchitecture = {

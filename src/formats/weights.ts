@@ -44,6 +44,12 @@ export class Weights {
     return source && "shape" in source ? source.shape : undefined;
   }
 
+  /** The element type of a tensor in the file. */
+  typeOf(name: string): ElementType | undefined {
+    const source = this.#sources.get(name)?.source;
+    return source && "shape" in source ? source.type : undefined;
+  }
+
   names(): Iterable<string> {
     return this.#sources.keys();
   }

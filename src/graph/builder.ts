@@ -257,6 +257,10 @@ export class GraphBuilder {
   sum(x: Value, axes: readonly number[], keep: boolean): Value {
     return this.#one("ReduceSum", [x, this.integers(axes)], { keepdims: int(Number(keep)) });
   }
+  /** For each element, the sum of it and of all later elements along the last axis. */
+  sumToTheEnd(x: Value): Value {
+    return this.#one("CumSum", [x, this.integer(x.shape.length - 1)], { reverse: int(1) });
+  }
   /** Cross-entropy of scores [N, V] and target ids [N]: the loss of each row [N] and all log-probabilities [N, V]. */
   crossEntropy(scores: Value, ids: Value): { loss: Value; logProbabilities: Value } {
     const outputs = ["loss", "log-probabilities"] as const;

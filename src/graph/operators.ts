@@ -422,6 +422,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Clip: unary,
   Concat: concat,
   Cos: floatUnary,
+  CumSum: floatUnary,
   Div: binary,
   DynamicQuantizeLinear: (node) => [
     { type: "uint8", shape: expectType(node, 0, "float32").shape },

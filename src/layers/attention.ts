@@ -19,6 +19,19 @@ export interface PastKeysValues extends KeysValues {
   readonly sizes: Value;
 }
 
+/** How the scores of an attention are computed from queries and keys. */
+export interface ScoreOptions {
+  /** Default: 1 / sqrt(headSize). */
+  readonly scale?: number | undefined;
+  /** Soft cap of the scores, before the mask is added (Gemma 2). Default: none. */
+  readonly cap?: number | undefined;
+}
+
+/** cap tanh(x / cap): close to x for small values, and never above the cap (Gemma 2, arXiv 2408.00118). */
+export function softCap(g: GraphBuilder, x: Value, cap: number): Value {
+  return g.multiply(g.tanh(g.divide(x, g.number(cap))), g.number(cap));
+}
+
 /** [B, T, n * headSize] -> [B, n, T, headSize] */
 export function splitHeads(g: GraphBuilder, x: Value, headSize: number): Value {
   const heads = Number(x.shape.at(-1)) / headSize;
@@ -32,7 +45,7 @@ function joinHeads(g: GraphBuilder, x: Value): Value {
 }
 
 /**
- * softmax(q k^T / sqrt(headSize) + bias) v, for queries [B, heads, T, headSize] -> [B, T, heads * headSize].
+ * softmax(scale q k^T + bias) v, for queries [B, heads, T, headSize] -> [B, T, heads * headSize].
  *
  * The R = heads / keyHeads query heads that share a key/value head are treated as additional rows of it, so that keys
  * are never repeated in memory. `bias` is added to the scores: [B, 1, R * T, all keys]. With `past`, scores and
@@ -46,12 +59,14 @@ export function attention(
   layout: HeadLayout,
   bias?: Value,
   past?: PastKeysValues,
+  { scale = layout.headSize ** -0.5, cap }: ScoreOptions = {},
 ): Value {
   const { heads, keyHeads, headSize } = layout;
+  const capped = (scores: Value) => (cap === undefined ? scores : softCap(g, scores, cap));
   const grouped = heads === keyHeads ? q : g.reshape(q, [0, keyHeads, -1, headSize]);
-  const queries = g.multiply(grouped, g.number(headSize ** -0.5));
+  const queries = g.multiply(grouped, g.number(scale));
   const scoresOf = (k: Value) => g.matmul(queries, g.transpose(k, [0, 1, 3, 2]));
-  const scores = past ? g.concat([scoresOf(past.keys), scoresOf(keys)], -1) : scoresOf(keys);
+  const scores = capped(past ? g.concat([scoresOf(past.keys), scoresOf(keys)], -1) : scoresOf(keys));
   const weights = g.softmax(bias ? g.add(scores, bias) : scores);
   const sums = past ? sumWithPast(g, weights, values, past) : g.matmul(weights, values);
   return joinHeads(g, heads === keyHeads ? sums : g.reshape(sums, [0, heads, -1, headSize]));
@@ -67,6 +82,20 @@ const HIDDEN = -3.4028234663852886e38;
 export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHeads }: HeadLayout): Value {
   const numbers = g.unsqueeze(g.where(visible, g.number(0), g.number(HIDDEN)), 1);
   return g.concat(new Array<Value>(heads / keyHeads).fill(numbers), 2);
+}
+
+/**
+ * The keys of an attention mask, bool [B, T, keys], that are inside a sliding window: the last `size` keys that a token
+ * attends to, itself included. Keys of the perceptual slot, bool [B, keys], come before all others wherever they are
+ * stored.
+ */
+export function insideWindow(g: GraphBuilder, visible: Value, size: number, slotKeys?: Value): Value {
+  const within = (count: Value, largest: number) => g.less(count, g.number(largest + 0.5));
+  if (!slotKeys) return g.and(visible, within(g.sumToTheEnd(g.cast(visible, "float32")), size));
+  const isSlot = g.unsqueeze(slotKeys, 1);
+  const counts = g.sumToTheEnd(g.cast(g.and(visible, g.not(isSlot)), "float32"));
+  const reachesSlot = within(g.slice(counts, 2, 0, 1), size - 1);
+  return g.and(visible, g.or(g.and(isSlot, reachesSlot), g.and(g.not(isSlot), within(counts, size))));
 }
 
 /** Weighted sum of the values, with attention weights over [past, new] keys. */

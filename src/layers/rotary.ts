@@ -14,9 +14,25 @@ export type RotaryScaling =
       readonly lowFrequencyFactor: number;
       readonly highFrequencyFactor: number;
       readonly originalPositions: number;
+    }
+  /** Like `llama3`, by the number of turns over the original positions (YaRN, Peng et al. 2023, arXiv 2309.00071). */
+  | {
+      readonly kind: "yarn";
+      readonly factor: number;
+      readonly originalPositions: number;
+      /** Pairs with at least this many turns keep their frequency. */
+      readonly fastTurns: number;
+      /** Pairs with at most this many turns are divided by the factor. */
+      readonly slowTurns: number;
+      /** Whether the bounds between these pairs are rounded to whole pairs. */
+      readonly truncate: boolean;
+      /** Factor of cosines and sines. */
+      readonly magnitude: number;
     };
 
 export interface RotaryOptions {
+  /** Prefix of the names of the constants. Models with several sets of angles need several. Default: rotary. */
+  readonly name?: string | undefined;
   readonly headSize: number;
   readonly theta: number;
   readonly scaling: RotaryScaling;
@@ -30,7 +46,9 @@ export interface RotaryAngles {
 
 /** Angle per position for each pair: theta^(-2 i / headSize), scaled. */
 function frequencies({ headSize, theta, scaling }: RotaryOptions): number[] {
-  const plain = Array.from({ length: headSize / 2 }, (_, i) => theta ** ((-2 * i) / headSize));
+  // In float32, as transformers computes them: at late positions, the angles would differ otherwise.
+  const power = (i: number) => Math.fround(theta ** Math.fround((2 * i) / headSize));
+  const plain = Array.from({ length: headSize / 2 }, (_, i) => Math.fround(1 / power(i)));
   switch (scaling.kind) {
     case "none":
       return plain;
@@ -43,9 +61,26 @@ function frequencies({ headSize, theta, scaling }: RotaryOptions): number[] {
         const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
         return frequency * (kept + (1 - kept) / scaling.factor);
       });
+    case "yarn": {
+      const { low, high } = yarnBounds(headSize, theta, scaling);
+      return plain.map((frequency, i) => {
+        const divided = Math.min(1, Math.max(0, (i - low) / (high - low)));
+        return frequency * (1 - divided + divided / scaling.factor);
+      });
+    }
     default:
       return scaling satisfies never;
   }
+}
+
+/** The pairs between which YaRN interpolates. */
+function yarnBounds(headSize: number, theta: number, scaling: RotaryScaling & { kind: "yarn" }) {
+  const pairOf = (turns: number) =>
+    (headSize * Math.log(scaling.originalPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [first, last] = [pairOf(scaling.fastTurns), pairOf(scaling.slowTurns)];
+  const low = Math.max(scaling.truncate ? Math.floor(first) : first, 0);
+  const high = Math.min(scaling.truncate ? Math.ceil(last) : last, headSize - 1);
+  return { low, high: low === high ? high + 0.001 : high };
 }
 
 /**
@@ -58,9 +93,11 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
   const forward = constantSource("float32", shape, Float32Array.from([...rates, ...rates]));
   const signed = constantSource("float32", shape, Float32Array.from([...rates.map((rate) => -rate), ...rates]));
   const place = g.unsqueeze(g.cast(positions, "float32"), 1, 3);
+  const { name = "rotary", scaling } = options;
+  const scaled = (x: Value) => (scaling.kind === "yarn" ? g.multiply(x, g.number(scaling.magnitude)) : x);
   return {
-    cosines: g.cosine(g.multiply(place, g.weight("rotary.rates", forward))),
-    sines: g.sine(g.multiply(place, g.weight("rotary.signed_rates", signed))),
+    cosines: scaled(g.cosine(g.multiply(place, g.weight(`${name}.rates`, forward)))),
+    sines: scaled(g.sine(g.multiply(place, g.weight(`${name}.signed_rates`, signed)))),
   };
 }
 

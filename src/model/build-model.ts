@@ -349,8 +349,10 @@ const textConfig = z.object({ bos_token_id: tokenIds.nullish(), eos_token_id: to
 
 /** The start and end tokens. Values of the generation config take precedence over those of the model's config. */
 function textBounds({ folder, config }: Source): Pick<DecoderManifest, "startToken" | "endTokens"> {
-  const merged = { ...config, ...readJson(join(folder, "generation_config.json")) };
-  const result = textConfig.safeParse(merged);
+  // A key that is null leaves the value of the file with less precedence. Composite models nest the decoder's config.
+  const sources = [config?.text_config, config, readJson(join(folder, "generation_config.json"))];
+  const stated = sources.flatMap((source) => Object.entries(source ?? {}).filter(([, value]) => value !== null));
+  const result = textConfig.safeParse(Object.fromEntries(stated));
   const endTokens = result.data?.eos_token_id;
   if (!endTokens) {
     throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id or a list of token ids`);

@@ -40,6 +40,19 @@ export function toFloat32(type: ElementType, data: TypedArray): Float32Array {
   throw new EpalmError("invalid_checkpoint", `expected a tensor of floats, got ${type}`);
 }
 
+/** The nearest number that an element type of floats can represent, halves to even. */
+export function roundTo(type: ElementType, value: number): number {
+  if (type !== "float16" && type !== "bfloat16") return type === "float64" ? value : Math.fround(value);
+  if (value === 0 || !Number.isFinite(value)) return value;
+  const exponent = Math.floor(Math.log2(Math.abs(value)));
+  const [bits, smallest] = type === "float16" ? [10, -14] : [7, -126];
+  const step = 2 ** (Math.max(exponent, smallest) - bits);
+  const scaled = value / step;
+  const below = Math.floor(scaled);
+  const roundsUp = scaled - below > 0.5 || (scaled - below === 0.5 && below % 2 !== 0);
+  return (roundsUp ? below + 1 : below) * step;
+}
+
 /** A source that converts its elements to float32 when it is read. */
 export function float32Source(source: TensorSource): TensorSource {
   if (source.type === "float32") return source;

@@ -84,7 +84,7 @@ export interface TokenizerFiles {
  * it is created from `vocab.json` and `merges.txt`: byte-level BPE as in GPT-2.
  *
  * @throws not_found if the folder has no tokenizer; invalid_checkpoint if a file is damaged; too_large
- * @throws unsupported_architecture if the tokenizer is not BPE
+ * @throws unsupported_architecture if the tokenizer is not BPE, or only a SentencePiece file
  */
 export function prepareTokenizer(sourceFolder: string): TokenizerFiles {
   const at = (name: string) => join(sourceFolder, name);
@@ -97,6 +97,13 @@ export function prepareTokenizer(sourceFolder: string): TokenizerFiles {
   }
   if (!exists(at("vocab.json")) || !exists(at("merges.txt"))) {
     const expected = "tokenizer.json, or vocab.json and merges.txt";
+    if (exists(at("tokenizer.model"))) {
+      throw new EpalmError(
+        "unsupported_architecture",
+        `${at("tokenizer.model")}: SentencePiece files are not read: expected ${expected}. With transformers, ` +
+          `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json`,
+      );
+    }
     throw new EpalmError("not_found", `${sourceFolder}: no tokenizer: expected ${expected}`);
   }
   return fromVocabAndMerges(sourceFolder, config);

@@ -29,6 +29,15 @@ const decoders = [
   "opt-bfloat16-old-names",
   "opt-gelu",
   "opt-post-norm",
+  "qwen2-window",
+  "qwen3-tied",
+  "qwen3-yarn-window",
+  "mistral-window",
+  "smollm3",
+  "smollm3-window",
+  "gemma2",
+  "gemma3-text",
+  "gemma3-composite",
 ];
 
 describe("decoders", () => {

@@ -15,6 +15,12 @@ interface Expected {
   readonly llama: readonly number[][];
   readonly "llama decoded": readonly string[];
   readonly llama3: readonly number[][];
+  readonly gemma: readonly number[][];
+  readonly "gemma decoded": readonly string[];
+  readonly mistral: readonly number[][];
+  readonly "mistral decoded": readonly string[];
+  readonly qwen3: readonly number[][];
+  readonly "qwen3 decoded": readonly string[];
 }
 
 export const expected: Expected = JSON.parse(readFileSync(join(tokenizers, "expected.json"), "utf8"));

@@ -119,6 +119,17 @@ describe("prepareTokenizer", () => {
   });
 });
 
+describe("a folder with only a SentencePiece file", () => {
+  it("is rejected by name, with the way to convert it", () => {
+    const folder = mkdtempSync(join(root, "sentencepiece-"));
+    writeFileSync(join(folder, "tokenizer.model"), "");
+    assert.throws(() => prepareTokenizer(folder), {
+      code: "unsupported_architecture",
+      message: /tokenizer\.model: SentencePiece files are not read: .*save_pretrained/,
+    });
+  });
+});
+
 describe("addAnswerToken", () => {
   const { tokenizerJson } = prepareTokenizer(optFolder);
 

@@ -49,6 +49,25 @@ describe("encode", () => {
   });
 });
 
+describe("tokenizers of newer decoders", () => {
+  const folders = { gemma: "gemma-replace", mistral: "mistral-prepend", qwen3: "qwen3-nfc" } as const;
+  for (const name of ["gemma", "mistral", "qwen3"] as const) {
+    const tokenizer = loadTokenizer(join(tokenizers, folders[name]));
+    for (const [index, text] of expected.texts.entries()) {
+      it(`${name} gives the ids and the text of Hugging Face's tokenizers for ${JSON.stringify(text)}`, () => {
+        const ids = expected[name][index] ?? [];
+        assert.deepEqual(tokenizer.encode(text), ids);
+        assert.equal(tokenizer.decode(ids), expected[`${name} decoded`][index]);
+      });
+    }
+  }
+
+  it("start with <bos> only if the tokenizer says so", () => {
+    const start = (name: string) => loadTokenizer(join(tokenizers, name)).encode("");
+    assert.deepEqual([start("gemma-replace"), start("mistral-prepend"), start("qwen3-nfc")], [[2], [1], []]);
+  });
+});
+
 describe("encodeTemplate", () => {
   const question = (user: string) => [{ user }, { literal: "?</a>" }];
 

@@ -1,11 +1,13 @@
 import { type AdapterSettings, type AdapterValues, perception, softPrompt } from "../../adapter/adapter.js";
 import { injectionPlan } from "../../adapter/injection-plan.js";
 import { gradient } from "../../autodiff/gradient.js";
-import type { DecoderBackbone } from "../../backbones/backbone.js";
+import type { DecoderBackbone, LayerContext } from "../../backbones/backbone.js";
+import { memoized } from "../../core/memoized.js";
 import type { GraphBuilder } from "../../graph/builder.js";
 import { addDims } from "../../graph/dims.js";
 import type { Graph, Value } from "../../graph/ir.js";
-import { visibilityBias } from "../../layers/attention.js";
+import { insideWindow, visibilityBias } from "../../layers/attention.js";
+import type { RotaryAngles } from "../../layers/rotary.js";
 import type { Shape } from "../../tensor/tensor.js";
 import { smoothedLoss } from "../smoothed-loss.js";
 
@@ -66,12 +68,7 @@ function injectedLayers(
   const positions = g.input("position_ids", "int64", ["batch", below]);
   const isText = g.input("is_text", "bool", ["batch", below]);
   const visible = g.input("visible", "bool", ["batch", addDims(below, 1), addDims(below, 1)]);
-  const angles = backbone.angles?.(g.pad(positions, 1, 1, 0));
-  const withSlot = { bias: visibilityBias(g, visible, shape.attention), angles };
-  const withoutSlot = {
-    bias: visibilityBias(g, g.slice(g.slice(visible, 1, 1), 2, 1), shape.attention),
-    angles: angles && { cosines: g.slice(angles.cosines, 2, 1), sines: g.slice(angles.sines, 2, 1) },
-  };
+  const contextOf = layerContexts(g, backbone, visible, g.pad(positions, 1, 1, 0));
   const text = backbone.embed(ids);
   const embeddings = g.concat([g.repeatFor(g.unsqueeze(prompt, 0), text), text], 1);
   let hidden = backbone.enter(embeddings, positions, isText);
@@ -80,10 +77,36 @@ function injectedLayers(
       const state = plan.stateAt[layer];
       const rest = layer > settings.startLayer ? g.slice(hidden, 1, 1) : hidden;
       const entering = state === undefined ? hidden : g.concat([g.slice(states, 1, state, state + 1), rest], 1);
-      return backbone.layer(layer, entering, plan.visible[layer] ? withSlot : withoutSlot).hidden;
+      return backbone.layer(layer, entering, contextOf(layer, plan.visible[layer] ?? false)).hidden;
     });
   }
   return hidden;
+}
+
+/** The mask and the angles of each layer, with or without the slot. Layers with equal ones share their values. */
+function layerContexts(g: GraphBuilder, backbone: DecoderBackbone, visible: Value, positions: Value) {
+  const { attention } = backbone.shape;
+  const angles = backbone.angles?.(positions);
+  const rest = g.slice(visible, 1, 1);
+  const biases = memoized((window: number | undefined) => {
+    const inside = window === undefined ? rest : insideWindow(g, rest, window);
+    const all = window === undefined ? visible : g.concat([g.slice(visible, 1, 0, 1), inside], 1);
+    return {
+      // A slot attends without a window.
+      withSlot: visibilityBias(g, all, attention),
+      withoutSlot: visibilityBias(g, g.slice(inside, 2, 1), attention),
+    };
+  });
+  const anglesWithoutSlot = memoized(({ cosines, sines }: RotaryAngles) => ({
+    cosines: g.slice(cosines, 2, 1),
+    sines: g.slice(sines, 2, 1),
+  }));
+  return (layer: number, hasSlot: boolean): LayerContext => {
+    const own = angles?.[layer];
+    const { withSlot, withoutSlot } = biases(backbone.window?.(layer));
+    if (hasSlot) return { bias: withSlot, angles: own };
+    return { bias: withoutSlot, angles: own && anglesWithoutSlot(own) };
+  };
 }
 
 function weightedLoss(g: GraphBuilder, backbone: DecoderBackbone, hidden: Value, labelSmoothing: number): void {

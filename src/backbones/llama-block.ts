@@ -1,0 +1,69 @@
+import type { Value } from "../graph/ir.js";
+import { type ActivationName, activate } from "../layers/activation.js";
+import { attention, type HeadLayout, type ScoreOptions, splitHeads } from "../layers/attention.js";
+import { linear } from "../layers/linear.js";
+import { rotate } from "../layers/rotary.js";
+import type { LayerContext, LayerOutput } from "./backbone.js";
+import type { ParameterReader } from "./parameters.js";
+
+/** Attention and feed-forward of the Llama family, shared by the models that descend from it. */
+
+export interface AttentionOptions {
+  readonly width: number;
+  readonly layout: HeadLayout;
+  /** Biases of queries, keys and values, and of the output. */
+  readonly biases: { readonly inputs: boolean; readonly output: boolean };
+  /** Norms of queries and keys by head, with the name of their weight. Default: none. */
+  readonly headNorm?: ((name: string, x: Value) => Value) | undefined;
+  readonly scores?: ScoreOptions | undefined;
+}
+
+/** Grouped-query attention with rotary positions, or without any if the context has no angles. */
+export function selfAttention(
+  parameters: ParameterReader,
+  name: string,
+  x: Value,
+  { bias, past, angles }: LayerContext,
+  { width, layout, biases, headNorm, scores }: AttentionOptions,
+): LayerOutput {
+  const { g } = parameters;
+  const { heads, keyHeads, headSize } = layout;
+  const parts = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.${part}`);
+  const widths = [heads * headSize, keyHeads * headSize, keyHeads * headSize];
+  const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, width, widths, { bias: biases.inputs }));
+  const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1);
+  const normed = (both: Value) => {
+    if (!headNorm) return both;
+    const [q, k] = g.split(both, [heads, keyHeads], 1);
+    return g.concat([headNorm(`${name}.q_norm`, q), headNorm(`${name}.k_norm`, k)], 1);
+  };
+  const placed = angles ? rotate(g, normed(qk), angles) : normed(qk);
+  const [q, keys] = g.split(placed, [heads, keyHeads], 1);
+  const keysValues = { keys, values };
+  const mixed = attention(g, q, keysValues, layout, bias, past, scores);
+  const out = parameters.linear(`${name}.o_proj`, heads * headSize, width, { bias: biases.output });
+  return { hidden: linear(g, mixed, out), keysValues };
+}
+
+export interface FeedForwardOptions {
+  readonly width: number;
+  readonly intermediateSize: number;
+  readonly activation: ActivationName;
+  readonly bias: boolean;
+}
+
+/** down(activation(gate(x)) * up(x)) */
+export function gatedFeedForward(
+  parameters: ParameterReader,
+  name: string,
+  x: Value,
+  { width, intermediateSize, activation, bias }: FeedForwardOptions,
+): Value {
+  const { g } = parameters;
+  const parts = [`${name}.gate_proj`, `${name}.up_proj`];
+  const sizes = [intermediateSize, intermediateSize] as const;
+  const joined = linear(g, x, parameters.joined(`${name}.gate_up_proj`, parts, width, sizes, { bias }));
+  const [gate, up] = g.split(joined, sizes, -1);
+  const gated = g.multiply(activate(g, activation, gate), up);
+  return linear(g, gated, parameters.linear(`${name}.down_proj`, intermediateSize, width, { bias }));
+}

@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { EpalmError } from "../core/errors.js";
+import type { RotaryScaling } from "../layers/rotary.js";
+import { count } from "./config.js";
+
+/** Rotary positions in a `config.json`, with the defaults of `modeling_rope_utils.py` of transformers. */
+
+const positive = z.number().positive();
+
+/** Older versions of transformers write `rope_scaling`, newer ones `rope_parameters`. */
+export const ropeSettings = z.object({
+  rope_type: z.string().nullish(),
+  type: z.string().nullish(),
+  rope_theta: positive.nullish(),
+  factor: positive.nullish(),
+  low_freq_factor: positive.nullish(),
+  high_freq_factor: positive.nullish(),
+  original_max_position_embeddings: count.nullish(),
+  partial_rotary_factor: z.literal(1).nullish(),
+  attention_factor: positive.nullish(),
+  beta_fast: positive.nullish(),
+  beta_slow: positive.nullish(),
+  mscale: z.number().nullish(),
+  mscale_all_dim: z.number().nullish(),
+  truncate: z.boolean().nullish(),
+});
+
+export type RopeSettings = z.infer<typeof ropeSettings>;
+
+/** Keys beside the rotary settings that they depend on. */
+export interface RopeContext {
+  readonly max_position_embeddings: number;
+  readonly original_max_position_embeddings?: number | null | undefined;
+}
+
+/** @param architecture names the config in messages @throws `unsupported_architecture` */
+export function rotaryScaling(
+  architecture: string,
+  rope: RopeSettings | null | undefined,
+  context: RopeContext,
+): RotaryScaling {
+  const kind = rope?.rope_type ?? rope?.type ?? "default";
+  const need = (value: number | null | undefined, key: string) => {
+    if (value !== undefined && value !== null) return value;
+    throw new EpalmError(
+      "unsupported_architecture",
+      `${architecture} config.json: rope_scaling '${kind}' needs '${key}'`,
+    );
+  };
+  const originalPositions =
+    context.original_max_position_embeddings ??
+    rope?.original_max_position_embeddings ??
+    context.max_position_embeddings;
+  switch (kind) {
+    case "default":
+      return { kind: "none" };
+    case "linear":
+      return { kind: "linear", factor: need(rope?.factor, "factor") };
+    case "llama3":
+      return {
+        kind: "llama3",
+        factor: need(rope?.factor, "factor"),
+        lowFrequencyFactor: need(rope?.low_freq_factor, "low_freq_factor"),
+        highFrequencyFactor: need(rope?.high_freq_factor, "high_freq_factor"),
+        originalPositions,
+      };
+    case "yarn":
+      return yarn(rope ?? {}, originalPositions, context.max_position_embeddings / originalPositions);
+    default:
+      throw new EpalmError(
+        "unsupported_architecture",
+        `${architecture} config.json: rope_scaling: expected default, linear, llama3 or yarn, got '${kind}'`,
+      );
+  }
+}
+
+/** @param extension the factor if the config has none */
+function yarn(rope: RopeSettings, originalPositions: number, extension: number): RotaryScaling {
+  const factor = rope.factor ?? extension;
+  const magnitude = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
+  const { mscale, mscale_all_dim } = rope;
+  const usual = mscale && mscale_all_dim ? magnitude(mscale) / magnitude(mscale_all_dim) : magnitude(1);
+  return {
+    kind: "yarn",
+    factor,
+    originalPositions,
+    fastTurns: rope.beta_fast ?? 32,
+    slowTurns: rope.beta_slow ?? 1,
+    truncate: rope.truncate ?? true,
+    magnitude: rope.attention_factor ?? usual,
+  };
+}
