@@ -126,8 +126,8 @@ const adapterFlags: ReadonlyMap<string, string> = new Map(
 const SETTING = /: (?:setting )?'(\w+)': (?=the file )/;
 
 /**
- * Rewrites an error about `--frames`, `--heads` or `--pooling`, or about an adapter setting that the options can provide, to name
- * the flag as the user typed it. Other errors are returned unchanged.
+ * Rewrites an error about `--frames`, `--heads` or `--pooling`, or about an adapter setting that the options can
+ * provide, to name the flag as the user typed it. Other errors are returned unchanged.
  */
 function namingBuildFlag(error: unknown): unknown {
   if (!(error instanceof EpalmError) || error.code !== "invalid_adapter") {
