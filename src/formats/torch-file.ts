@@ -20,6 +20,7 @@ const MAX_BYTEORDER_BYTES = 16;
 export const STATE_DICT_KEYS = [
   "model",
   "model_state",
+  "model_state_dict",
   "state_dict",
   "module",
   "teacher",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
@@ -178,6 +178,77 @@ describe("preprocessor_config.json", () => {
     writeFileSync(join(target, "preprocessor_config.json"), JSON.stringify(config));
     return target;
   }
+
+  /** The config of google/siglip2-base-patch16-224, except for the size. */
+  const ofSiglip2 = {
+    image_processor_type: "SiglipImageProcessor",
+    do_convert_rgb: null,
+    do_normalize: true,
+    image_mean: [0.5, 0.5, 0.5],
+    image_std: [0.5, 0.5, 0.5],
+    processor_class: "SiglipProcessor",
+    resample: 2,
+    size: { height: 26, width: 26 },
+  };
+  const siglip2 = {
+    size: { height: 26, width: 26 },
+    resize: { mode: "squash", height: 26, width: 26 },
+    resample: "bilinear",
+    rescaleFactor: 1 / 255,
+    mean: [0.5, 0.5, 0.5],
+    std: [0.5, 0.5, 0.5],
+  };
+
+  it("determines SigLIP 2's preprocessing", async () => {
+    const { preprocessing } = await read(prepared("siglip", ofSiglip2));
+    assert.deepEqual(preprocessing, { modality: "image", preprocessing: siglip2 });
+  });
+
+  it("is read from the file for all processors that transformers 5 writes", async () => {
+    const target = prepared("siglip", {});
+    rmSync(join(target, "preprocessor_config.json"));
+    writeFileSync(join(target, "processor_config.json"), JSON.stringify({ image_processor: ofSiglip2 }));
+    const { preprocessing } = await read(target);
+    assert.deepEqual(preprocessing, { modality: "image", preprocessing: siglip2 });
+  });
+
+  it("is not needed for SigLIP, whose values lie between -1 and 1", async () => {
+    const { preprocessing } = await read(join(fixtures, "siglip"));
+    assert.deepEqual(preprocessing, { modality: "image", preprocessing: { ...siglip2, resample: "bicubic" } });
+  });
+
+  it("is found in the config of open_clip, whose weights have another name", async () => {
+    const target = prepared("clip", {});
+    renameSync(join(target, "model.safetensors"), join(target, "open_clip_model.safetensors"));
+    for (const name of ["config.json", "preprocessor_config.json"]) rmSync(join(target, name));
+    const vision_cfg = { width: 40, head_width: 8, layers: 3, image_size: 40, patch_size: 6 };
+    const preprocess_cfg = { mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.2], resize_mode: "squash" };
+    const config = { model_cfg: { quick_gelu: true, vision_cfg }, preprocess_cfg };
+    writeFileSync(join(target, "open_clip_config.json"), JSON.stringify(config));
+    const { preprocessing, graph } = await read(target);
+    const square = { height: 40, width: 40 };
+    assert.deepEqual(preprocessing.preprocessing, {
+      size: square,
+      resize: { mode: "squash", ...square },
+      resample: "bicubic",
+      rescaleFactor: 1 / 255,
+      mean: [0.4, 0.5, 0.6],
+      std: [0.2, 0.2, 0.2],
+    });
+    assertClose(await statesOf(graph, golden("clip", "pixels")), golden("clip", "states"));
+  });
+
+  it("of Whisper must have as many bands and frames as the encoder", async () => {
+    const config = { feature_extractor_type: "WhisperFeatureExtractor", feature_size: 80, chunk_length: 30 };
+    await assert.rejects(read(prepared("whisper", config)), {
+      code: "invalid_checkpoint",
+      message: /audio is preprocessed to 3000 x 80 features, but the encoder takes 14 x 10/,
+    });
+    await assert.rejects(read(prepared("whisper", { ...config, hop_length: 320 })), {
+      code: "unsupported_architecture",
+      message: /'hop_length'/,
+    });
+  });
 
   /** The config of facebook/timesformer-base-finetuned-k400, except for the size. */
   const ofVideos = {

@@ -96,11 +96,11 @@ const RANGE = 2;
 
 /**
  * Whisper's features: the decimal logarithm of Slaney's mel filter banks over Hanning windows of 25 ms, centred every
- * 10 ms, not below the largest value less 8, plus 4, divided by 4. Audio is cut or padded with silence first. The result
- * equals Hugging Face's `WhisperFeatureExtractor` to within 2e-5.
+ * 10 ms, not below the largest value less 8, plus 4, divided by 4. Audio is cut or padded with silence first. The
+ * result equals Hugging Face's `WhisperFeatureExtractor` to within 2e-5.
  *
- * Pieces are computed with frames of their neighbours, which are then dropped. Each is limited by its own largest value,
- * which is at most that of the whole, so that the limit of the whole can be applied in the end.
+ * Pieces are computed with frames of their neighbours, which are then dropped. Each is limited by its own largest
+ * value, which is at most that of the whole, so that the limit of the whole can be applied in the end.
  */
 async function whisperFeatures(
   data: Float32Array,
