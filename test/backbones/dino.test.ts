@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { gradient, gradientName } from "../../src/autodiff/gradient.js";
 import type { EncoderBackbone } from "../../src/backbones/backbone.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { bareEncoderArchitecture, encoderArchitecture } from "../../src/backbones/registry.js";
@@ -13,6 +14,7 @@ import type { Precision } from "../../src/model/manifest.js";
 import { openSession } from "../../src/runtime/session.js";
 import { concatenatedRows } from "../../src/tensor/source-recipes.js";
 import { constantSource, floats, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
+import { TrainedParameters } from "../../src/training/trained-parameters.js";
 import {
   assertClose,
   type Config,
@@ -79,6 +81,51 @@ describe("DINOv2 and DINOv3", () => {
         assertClose(found.patches, golden(name, `patches_${size}`));
       });
     }
+  }
+});
+
+describe("trained DINOv2 and DINOv3", () => {
+  for (const name of ["dinov2", "dinov3", "dinov3-gated"]) {
+    it(`have gradients that agree with finite differences: ${name}`, async () => {
+      const config = readConfig(name);
+      const { rename, build } = encoderArchitecture(String(config.model_type), "test");
+      const weights = new Weights(openWeights(name), { rename });
+      const g = new GraphBuilder("trained");
+      const parameters = new TrainedParameters(g, weights);
+      const backbone = build(config, parameters);
+      const states = backbone.states(g.input("pixels", "float32", ["batch", ...backbone.inputShape]));
+      g.output("loss", g.sum(g.multiply(states, g.multiply(states, states)), [0, 1, 2], false));
+      const { trained } = parameters;
+      const session = await openSession(encodeOnnx(gradient(g.finish(), "loss", trained)), { threads: 1 });
+      const tensors = trained.map((key) => {
+        const { shape, read } = weights.take(key, weights.shapeOf(key) ?? []);
+        return [key, { type: "float32", shape, data: Float32Array.from(read() as Float32Array) } as Tensor] as const;
+      });
+      const size = backbone.inputShape[1] ?? 0;
+      const pixels = { type: "float32", shape: [1, 3, size, size], data: new Float32Array(3 * size * size) } as const;
+      pixels.data.forEach((_, i) => {
+        pixels.data[i] = Math.sin(i);
+      });
+      const lossAt = async (step: number, along: ReadonlyMap<string, Float32Array>, outputs: readonly string[]) => {
+        const moved = tensors.map(([key, tensor]) => {
+          const slope = along.get(key);
+          return [key, { ...tensor, data: floats(tensor).map((v, i) => v + step * Number(slope?.[i] ?? 0)) }] as const;
+        });
+        return session.run({ pixels, ...Object.fromEntries(moved) }, outputs);
+      };
+      const names = trained.map(gradientName);
+      const first = await lossAt(0, new Map(), names);
+      const slopes = new Map(trained.map((key) => [key, floats(first[gradientName(key)])]));
+      const length = Math.hypot(...[...slopes.values()].flatMap((slope) => [...slope]));
+      const step = 3e-3 / length;
+      const [up, down] = [await lossAt(step, slopes, ["loss"]), await lossAt(-step, slopes, ["loss"])];
+      await session.close();
+      const measured = (Number(up.loss?.data[0]) - Number(down.loss?.data[0])) / (2 * step * length);
+      assert.ok(Math.abs(measured / length - 1) < 0.01, `measured ${measured}, computed ${length}`);
+      // Every tensor has an effect, except the biases of keys, which the softmax cancels.
+      const still = trained.filter((key) => slopes.get(key)?.every((value) => value === 0));
+      assert.deepEqual(still, []);
+    });
   }
 });
 

@@ -14,7 +14,7 @@ import {
   zeros,
 } from "../support/tiny-backbones.js";
 
-const isEncoder = (name: string) => /^(vit|deit$|ast$|timesformer$)/.test(name);
+const isEncoder = (name: string) => /^(vit|deit$|dino|ast$|timesformer$)/.test(name);
 
 function build(name: string, weights: Readonly<Record<string, TensorSource | undefined>>, config: Config) {
   const checkpoint = changed(openWeights(name), weights);
@@ -42,6 +42,14 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
   ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /unexpected tensor .*q_proj\.bias/],
   ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
   ["vit", { "vit.encoder.layer.0.layer_scale.lambda": zeros(32) }, /unexpected tensor .*layer_scale/],
+  ["dinov2-giant", { "encoder.layer.1.layer_scale2.lambda1": undefined }, /tensor blocks\.1\.ls2\.gamma is missing/],
+  [
+    "dinov2-giant",
+    { "embeddings.register_tokens": zeros(1, 4, 24) },
+    /register_tokens: expected shape \[1, 0, 24\], got \[1, 4, 24\]/,
+  ],
+  ["dinov3", { "layer.0.attention.k_proj.bias": zeros(24) }, /unexpected tensor layer\.0\.attention\.k_proj\.bias/],
+  ["dinov3-gated", { "layer.0.mlp.gate_proj.weight": undefined }, /tensor blocks\.0\.mlp\.gate\.weight is missing/],
   [
     "deit",
     { "embeddings.position_embeddings": zeros(1, 17, 32) },
