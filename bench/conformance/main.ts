@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../src/core/errors.js";
+import { openSafetensors } from "../../src/formats/safetensors.js";
 import { openCase } from "./case.js";
 import { checkAst } from "./check-ast.js";
 import { checkCase } from "./check-case.js";
+import { checkDecoder } from "./check-decoder.js";
 import { checkMae } from "./check-mae.js";
 import { checkCaptionMetrics, checkVqaAnswers } from "./check-metrics.js";
 import type { Check } from "./compare.js";
@@ -39,8 +41,17 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
   if (existsSync(join(path, "mae"))) return linesFrom(name, () => checkMae(path));
+  if (hasLogits(join(path, "golden.safetensors"))) return linesFrom(name, () => checkDecoder(path));
   if (!existsSync(join(path, "case.json"))) return linesFrom(name, () => checkAst(path));
   return linesFrom(name, () => checkCase(openCase(path, name)));
+}
+
+/** Whether a folder contains a decoder without an adapter, as in test/fixtures/backbones. */
+function hasLogits(path: string): boolean {
+  const golden = openSafetensors(path);
+  const found = golden.tensors.has("input_ids") && golden.tensors.has("logits") && !golden.tensors.has("states");
+  golden.close();
+  return found;
 }
 
 async function linesFrom(name: string, check: () => Check[] | Promise<Check[]>): Promise<Line[]> {
