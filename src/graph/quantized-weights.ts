@@ -54,7 +54,7 @@ export function int8Columns(matrix: TensorSource, largest: number): Int8Matrix {
 
 /** A matrix [K, N] in 4- or 8-bit integers, in the layout of ONNX Runtime's MatMulNBits. */
 export interface BlockMatrix {
-  /** uint8 [N, K / block, block * bits / 8]: two 4-bit integers per byte, low half first; 2^(bits - 1) represents zero. */
+  /** uint8 [N, K / block, block * bits / 8]: in 4 bits, two integers per byte, low half first; 2^(bits - 1) is zero. */
   readonly values: TensorSource;
   /** float32 [N * K / block] */
   readonly scales: TensorSource;
