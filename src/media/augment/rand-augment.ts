@@ -1,7 +1,8 @@
 import { at } from "../../core/at.js";
 import type { Random } from "../../core/random.js";
 import type { RgbImage } from "../resample.js";
-import { type AugmentSettings, MAX_MAGNITUDE } from "./augmentation.js";
+import type { AugmentSettings } from "./augment-settings.js";
+import { MAX_MAGNITUDE } from "./augmentation.js";
 
 /**
  * The ten operations of RandAugment (arXiv 1909.13719) that eP-ALM, like ALBEF, uses for images with texts: none of
