@@ -10,8 +10,8 @@ import { readFedMaeConfig } from "../../src/fedmae/config.js";
 import { type PretrainPlan, pretrain, type RoundRetry } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
+import { childrenOf } from "../support/running-processes.js";
 import {
-  childrenOf,
   drawStripes,
   isAlive,
   lineCount,
