@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Modality } from "../../core/modality.js";
-import { MAX_MAGNITUDE } from "./augmentation.js";
+import { MAX_MAGNITUDE } from "./rand-augment.js";
 
 /** More would leave nothing of an image. */
 const MAX_OPERATIONS = 10;

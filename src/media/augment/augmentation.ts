@@ -2,9 +2,6 @@ import { type Random, randomStreams } from "../../core/random.js";
 // Only the type: the processes that decode images import this file, and zod would double the time of their start.
 import type { AugmentSettings } from "./augment-settings.js";
 
-/** Levels of the operations of RandAugment reach from 0 to 10. */
-export const MAX_MAGNITUDE = 10;
-
 /** One draw of an augmentation; the same draw changes the same medium in the same way. */
 export interface Augmentation {
   readonly settings: AugmentSettings;
