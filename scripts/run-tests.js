@@ -1,12 +1,13 @@
 // Runs compiled tests with Node's own runner, and says at the end where the time went and what was skipped.
 //   node scripts/run-tests.js [PART]                 tests that need npm alone, of files whose path contains PART
-//   node scripts/run-tests.js --integration [PART]   those of test/integration, which need other programs
-import { readdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
+//   node scripts/run-tests.js --integration [PART]   those of test/integration, which need other programs or long
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { finished } from "node:stream/promises";
 import { run } from "node:test";
 import { spec, tap } from "node:test/reporters";
+import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { TestSummary } from "./test-summary.js";
 
@@ -16,11 +17,31 @@ const longest = [
   "examples",
   "cli/",
   "training/adapter/train-",
+  "training/adapter/run-folders",
   "fedmae/pretrain",
   "server/hostile-media",
   "recipe/data/audio/",
   "server/",
 ];
+
+/**
+ * Starting a process and importing the sources takes about a second of CPU time, more than most tests. Files of these
+ * folders therefore share processes. A file whose tests start or count processes, change or measure what belongs to the
+ * whole process, or open services and command lines has a process of its own.
+ */
+const sharing =
+  /^(adapter|autodiff|backbones|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|tensor|tokenizer|training)\//;
+const alone = [
+  "core/lock-path",
+  "formats/hostile-documents",
+  "formats/published-cases",
+  "media/decode/ffmpeg/run-ffmpeg",
+  "media/decode/image/image-processes",
+  "media/hostile-media",
+  "training/encoder/finetune",
+  ...longest,
+];
+const FILES_PER_PROCESS = 16;
 
 /** Node's own default leaves one core out: on two cores, files would run one after the other. */
 const FILES_AT_ONCE = availableParallelism();
@@ -53,10 +74,35 @@ function rank(name) {
   return at < 0 ? longest.length : at;
 }
 
-const files = chosen
-  .map(({ name }) => name)
-  .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
-  .map((name) => resolve("dist/test", name.replace(/\.ts$/, ".js")));
+function shares(name) {
+  return sharing.test(name) && !alone.some((start) => name.startsWith(start));
+}
+
+const folder = mkdtempSync(join(tmpdir(), "epalm-tests-"));
+process.once("exit", () => rmSync(folder, { recursive: true }));
+
+/** Writes a file that runs several files as suites named like them, as Node names a file that runs alone. */
+function together(paths, index) {
+  if (paths.length === 1) return paths[0];
+  const suites = paths.map((path) => {
+    const url = JSON.stringify(pathToFileURL(path));
+    return `describe(${JSON.stringify(path)}, async () => void (await import(${url})));\n`;
+  });
+  const file = join(folder, `${index}.mjs`);
+  writeFileSync(file, `import { describe } from "node:test";\n${suites.join("")}`);
+  return file;
+}
+
+function piecesOf(list, length) {
+  return Array.from({ length: Math.ceil(list.length / length) }, (_, at) => list.slice(at * length, (at + 1) * length));
+}
+
+const names = chosen.map(({ name }) => name).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+const compiled = (name) => resolve("dist/test", name.replace(/\.ts$/, ".js"));
+const files = [
+  ...names.filter((name) => !shares(name)).map(compiled),
+  ...piecesOf(names.filter(shares).map(compiled), FILES_PER_PROCESS).map(together),
+];
 const events = run({ files, concurrency: FILES_AT_ONCE });
 const summary = new TestSummary(nameOf);
 events.on("data", (event) => summary.add(event));

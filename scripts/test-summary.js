@@ -19,13 +19,17 @@ export class TestSummary {
   /** @param {{ type: string, data: any }} event of `run` in node:test */
   add({ type, data }) {
     if (data?.file === undefined) return;
-    const name = this.#nameOf(data.file);
-    const file = this.#fileOf(name);
-    // A file is a test itself, named after its path; its time has the start of its process in it.
-    if (type === "test:complete" && data.nesting === 0 && data.name.endsWith(".js"))
-      file.seconds = data.details.duration_ms / 1000;
+    // A file is a test itself, or a suite if it shares a process, and is named after its path. The time of a file
+    // includes the start of its process, and that of the first file of a shared process the imports.
+    if (type === "test:complete" && data.nesting === 0 && data.name.endsWith(".test.js"))
+      this.#fileOf(this.#nameOf(data.name)).seconds = data.details.duration_ms / 1000;
     if (type !== "test:pass" && type !== "test:fail") return;
-    if (data.details?.type === "suite") return;
+    const isSuite = data.details?.type === "suite";
+    // What fails in a suite of a shared process outside of tests is the import of its file.
+    const isFile = isSuite && data.nesting === 0 && data.name.endsWith(".test.js");
+    if (isSuite && !(isFile && type === "test:fail" && data.details.error?.failureType !== "subtestsFailed")) return;
+    const name = this.#nameOf(isFile ? data.name : data.file);
+    const file = this.#fileOf(name);
     if (type === "test:fail") file.fail++;
     else if (data.skip !== undefined) {
       file.skipped++;

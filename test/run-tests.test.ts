@@ -11,13 +11,13 @@ describe("npm test", () => {
   const folder = temporaryFolder();
 
   /** Writes a compiled test and an empty source for it. */
-  function write(name: string, code: string): void {
+  function write(name: string, code: string, to = folder): void {
     for (const [file, text] of [
       [join("test", `${name}.test.ts`), ""],
       [join("dist", "test", `${name}.test.js`), `const { test } = require("node:test"); ${code}`],
     ] as const) {
-      mkdirSync(dirname(join(folder, file)), { recursive: true });
-      writeFileSync(join(folder, file), text);
+      mkdirSync(dirname(join(to, file)), { recursive: true });
+      writeFileSync(join(to, file), text);
     }
   }
   write("tensor/shapes", 'test("fits", () => {}); test("needs a GPU", { skip: "no GPU" }, () => {});');
@@ -27,9 +27,11 @@ describe("npm test", () => {
   mkdirSync(join(folder, "dist", "test", "old"), { recursive: true });
   writeFileSync(join(folder, "dist", "test", "old", "name.test.js"), 'throw new Error("old")');
 
-  function run(...args: readonly string[]) {
+  const run = (...args: readonly string[]) => runIn(folder, ...args);
+
+  function runIn(cwd: string, ...args: readonly string[]) {
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    return spawnSync(process.execPath, [SCRIPT, ...args], { cwd: folder, env, encoding: "utf8" });
+    return spawnSync(process.execPath, [SCRIPT, ...args], { cwd, env, encoding: "utf8" });
   }
 
   it("prints a row for each folder and the reasons of skips, and fails if a test fails", () => {
@@ -59,6 +61,17 @@ describe("npm test", () => {
       [other.status, other.stderr],
       [1, "no test file matches 'browser'; try npm run test:integration -- browser\n"],
     );
+  });
+
+  it("runs small files in one process, and reports each by its name even if it cannot be imported", () => {
+    const shared = temporaryFolder();
+    write("tensor/first", 'globalThis.isShared = true; test("fits", () => {});', shared);
+    write("tensor/second", 'test("shares", () => { if (!globalThis.isShared) throw new Error(); });', shared);
+    write("tensor/third", 'throw new Error("cannot be imported");', shared);
+    const { status, stdout } = runIn(shared);
+    assert.equal(status, 1);
+    assert.match(stdout, /^tensor +3 +0\.\d\d +2 +1 +0$/m);
+    assert.match(stdout, /cannot be imported/);
   });
 
   it("rejects a name that no file has", () => {

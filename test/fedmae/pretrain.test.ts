@@ -10,8 +10,8 @@ import { readFedMaeConfig } from "../../src/fedmae/config.js";
 import { type PretrainPlan, pretrain, type RoundRetry } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
+import { childrenOf } from "../support/running-processes.js";
 import {
-  childrenOf,
   drawStripes,
   isAlive,
   lineCount,
@@ -55,12 +55,12 @@ function encoderBytes(name: string): Buffer {
 
 describe("federated pre-training", () => {
   for (const [mode, rounds, blocks] of [
-    ["parallel", 4, 2],
-    ["repeat", 4, 1],
+    ["parallel", 2, 2],
+    ["repeat", 2, 1],
   ] as const) {
     it(`${mode}: lowers the loss and writes the blocks and their cascade`, async () => {
       const plans: PretrainPlan[] = [];
-      const result = await pretrain(config(mode, { mode, rounds, localEpochs: 2 }), {
+      const result = await pretrain(config(mode, { mode, rounds, localEpochs: 6 }), {
         onPlan: (plan) => plans.push(plan),
       });
       assert.deepEqual(plans, [
@@ -159,11 +159,11 @@ describe("federated pre-training", () => {
     });
     const others = [
       [{ seed: 1 }, /another config \('seed' was 0 and is now 1\);/],
-      [{ rounds: 5 }, /another config \('rounds' was 4 and is now 5\);/],
+      [{ rounds: 5 }, /another config \('rounds' was 2 and is now 5\);/],
       [{ clients: clients.toReversed() }, /belongs to a run with other data;/],
     ] as const;
     for (const [changes, message] of others) {
-      const other = config("parallel", { mode: "parallel", rounds: 4, localEpochs: 2, ...changes });
+      const other = config("parallel", { mode: "parallel", rounds: 2, localEpochs: 6, ...changes });
       await assert.rejects(pretrain(other), {
         code: "invalid_option",
         message,
@@ -176,12 +176,12 @@ describe("pre-training whose images have moved", () => {
   it("resumes, unless an image has changed", async () => {
     cpSync(at("set"), at("moved"), { recursive: true });
     const moved = clients.map(({ name }) => ({ name, path: at("moved", name) }));
-    const settings = { mode: "parallel" as const, rounds: 4, localEpochs: 2, clients: moved };
+    const settings = { mode: "parallel" as const, rounds: 2, localEpochs: 6, clients: moved };
     const plans: PretrainPlan[] = [];
     await pretrain(config("parallel", settings), { onPlan: (plan) => plans.push(plan) });
     assert.deepEqual(
       plans.map(({ resumedFrom }) => resumedFrom),
-      [4],
+      [2],
     );
     await drawStripes(at("moved", "down"), 4, "across");
     await assert.rejects(pretrain(config("parallel", settings)), { message: /belongs to a run with other data;/ });

@@ -16,7 +16,7 @@ import { publishedPreprocessing } from "../../src/preprocessing/image-preprocess
 import { countingServer } from "../support/counting-server.js";
 import { aliasTo, type Damage, damaged, enormousMp4, pointers, withBoxContent } from "../support/hostile-files.js";
 import { lacksEncoder, makeMedia, threeColours } from "../support/make-media.js";
-import { runningFfmpegs } from "../support/running-ffmpegs.js";
+import { runningFfmpegs } from "../support/running-processes.js";
 import { dominantFrequency } from "./dominant-frequency.js";
 
 const made = mkdtempSync(join(tmpdir(), "epalm-hostile-"));

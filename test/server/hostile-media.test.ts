@@ -7,7 +7,7 @@ import { textAnswer } from "../../src/wire.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
 import { countingServer } from "../support/counting-server.js";
 import { type Damage, damaged, enormousMp4, pointers } from "../support/hostile-files.js";
-import { runningFfmpegs } from "../support/running-ffmpegs.js";
+import { runningFfmpegs } from "../support/running-processes.js";
 import { form, postForm, startServer } from "../support/running-server.js";
 import { temporaryFolder } from "../support/tiny-model.js";
 

@@ -7,7 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { findFfmpeg } from "../../src/media/decode/ffmpeg/find-ffmpeg.js";
 import { buildAllSensesModel } from "../support/all-modalities-model.js";
 import { makeMedia } from "../support/make-media.js";
-import { runningFfmpegs } from "../support/running-ffmpegs.js";
+import { runningFfmpegs } from "../support/running-processes.js";
 import { postJson, problemIn, startServer } from "../support/running-server.js";
 import { temporaryFolder } from "../support/tiny-model.js";
 

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -105,12 +104,6 @@ export async function until<T>(look: () => T | undefined | false, seconds = 30):
     if (found) return found;
   }
   throw new RangeError(`waited ${seconds} s in vain: ${look}`);
-}
-
-/** Ids of the child processes of a process. */
-export function childrenOf(pid: number | undefined): number[] {
-  const { stdout } = spawnSync("pgrep", ["-P", String(pid)], { encoding: "utf8" });
-  return stdout.split("\n").filter(Boolean).map(Number);
 }
 
 export function isAlive(pid: number): boolean {

@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after } from "node:test";
 import sharp from "sharp";
 import { buildModel } from "../../src/index.js";
 
@@ -10,13 +9,12 @@ const GOLDEN = "test/fixtures/goldens/opt-6states-mlp10";
 
 export const ADAPTER_FILE = join(GOLDEN, "adapter.pth");
 
-/** Registered at the top level: inside `before`, Node would run it as soon as that hook is done. */
 const folders: string[] = [];
-after(() => {
+process.once("exit", () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** Creates a folder that is deleted after the tests of the file. */
+/** Creates a folder that is deleted at the end of the process. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "epalm-server-"));
   folders.push(folder);

@@ -1,7 +1,9 @@
 import { at } from "../../core/at.js";
 import type { Random } from "../../core/random.js";
 import type { RgbImage } from "../resample.js";
-import { type AugmentSettings, MAX_MAGNITUDE } from "./augmentation.js";
+
+/** Levels of the operations reach from 0 to 10. */
+export const MAX_MAGNITUDE = 10;
 
 /**
  * The ten operations of RandAugment (arXiv 1909.13719) that eP-ALM, like ALBEF, uses for images with texts: none of
@@ -36,7 +38,7 @@ const PROBABILITY = 0.5;
 /** Draws `operations` operations, with repetition, and applies each with probability 0.5. */
 export function randAugment(
   image: RgbImage,
-  { operations: count, magnitude }: NonNullable<AugmentSettings["randAugment"]>,
+  { operations: count, magnitude }: { readonly operations: number; readonly magnitude: number },
   random: Random,
 ): RgbImage {
   const all: readonly Operation[] = Object.values(operations);

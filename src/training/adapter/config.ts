@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { readConfigFile } from "../../core/config-file.js";
 import { modalities } from "../../core/modality.js";
-import { augmentSettingsSchema } from "../../media/augment/augmentation.js";
+import { augmentSettingsSchema } from "../../media/augment/augment-settings.js";
 import { ADAPTER_NAME } from "../../model/manifest.js";
 import { dataSetFormats } from "../data/data-set-formats.js";
 

@@ -8,7 +8,7 @@ import { EpalmError, unexpected } from "../../core/errors.js";
 import { whileLocked } from "../../core/lock-path.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
-import { augmentedModalities } from "../../media/augment/augmentation.js";
+import { augmentedModalities } from "../../media/augment/augment-settings.js";
 import { thumbnail } from "../../media/decode/image/thumbnail.js";
 import { encoderOf, modalitiesOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";

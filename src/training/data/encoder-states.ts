@@ -8,7 +8,7 @@ import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
 import { MediaThread } from "../../encoding/media-thread.js";
-import type { AugmentSettings } from "../../media/augment/augmentation.js";
+import type { AugmentSettings } from "../../media/augment/augment-settings.js";
 import { augmentPixels } from "../../media/augment-pixels.js";
 import { encoderInput } from "../../media/encoder-input.js";
 import { encoderOf, preparedFor } from "../../model/encoders.js";

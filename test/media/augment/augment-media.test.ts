@@ -4,11 +4,8 @@ import { describe, it } from "node:test";
 import sharp from "sharp";
 import { randomStreams } from "../../../src/core/random.js";
 import { augmentFeatures } from "../../../src/media/augment/augment-features.js";
-import {
-  type Augmentation,
-  type AugmentSettings,
-  augmentSettingsSchema,
-} from "../../../src/media/augment/augmentation.js";
+import { type AugmentSettings, augmentSettingsSchema } from "../../../src/media/augment/augment-settings.js";
+import type { Augmentation } from "../../../src/media/augment/augmentation.js";
 import { cropped, mirrored, randomCrop } from "../../../src/media/augment/random-crop.js";
 import { handOverSize } from "../../../src/media/decode/image/sharp-pixels.js";
 import { chooseFrames } from "../../../src/media/decode/video/choose-frames.js";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { injectionPlan } from "../../../src/adapter/injection-plan.js";
 import type { Modality } from "../../../src/core/modality.js";
-import type { AugmentSettings } from "../../../src/media/augment/augmentation.js";
+import type { AugmentSettings } from "../../../src/media/augment/augment-settings.js";
 import { readTrainingConfig } from "../../../src/training/adapter/config.js";
 
 const FOLDER = "recipes";

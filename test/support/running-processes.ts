@@ -9,11 +9,21 @@ interface Process {
 
 /** Ids of the running ffmpeg processes that this process started, or of all whose command contains `text`. */
 export function runningFfmpegs(text?: string): number[] {
-  const processes = process.platform === "linux" ? linuxProcesses() : listedProcesses();
-  return processes
+  return runningProcesses()
     .filter(({ command }) => /ffmpeg/.test(command))
     .filter(({ parent, command }) => (text === undefined ? parent === process.pid : command.includes(text)))
     .map(({ id }) => id);
+}
+
+/** Ids of the child processes of a process. */
+export function childrenOf(pid: number | undefined): number[] {
+  return runningProcesses()
+    .filter(({ parent }) => parent === pid)
+    .map(({ id }) => id);
+}
+
+function runningProcesses(): Process[] {
+  return process.platform === "linux" ? linuxProcesses() : listedProcesses();
 }
 
 /** Used because small Linux images have no `ps`. */

@@ -1,0 +1,3 @@
+import { testRandomRequests } from "../../support/counted-requests.js";
+
+testRandomRequests(1_000_000);
