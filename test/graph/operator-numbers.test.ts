@@ -222,6 +222,9 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
     { inputs: { a: matrix }, build: (g, { a }) => [g.sum(a, [0], false)], expected: [[4, -1.75, -0.5]] },
     { inputs: { a: matrix }, build: (g, { a }) => [g.sum(a, [0, 1], true)], expected: [[1.75]] },
   ],
+  CumSum: [
+    { inputs: { a: matrix }, build: (g, { a }) => [g.sumToTheEnd(a)], expected: [[-0.5, -1.5, 0.5, 2.25, -0.75, -1]] },
+  ],
   SoftmaxCrossEntropyLoss: [
     {
       inputs: { a: matrix, b: integers([2], [1, 0]) },
