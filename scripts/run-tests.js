@@ -25,7 +25,7 @@ const longest = [
 ];
 
 /**
- * Starting a process and importing the sources takes about a second of CPU time, more than most tests. Files of these
+ * Starting a process and importing the sources takes 0.3 to 1.3 s of CPU time, more than most tests. Files of these
  * folders therefore share processes. A file whose tests start or count processes, change or measure what belongs to the
  * whole process, or open services and command lines has a process of its own.
  */

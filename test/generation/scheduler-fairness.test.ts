@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import type { GenerationRequest } from "../../src/generation/request.js";
 import { priorityWeights } from "../../src/generation/request-origin.js";
 import { Scheduler } from "../../src/generation/scheduler.js";
-import { type Client, CountedRequest, clientOf, step, testRandomRequests } from "../support/counted-requests.js";
+import { assertNoRequestWaits, type Client, CountedRequest, clientOf, step } from "../support/counted-requests.js";
 
 /** Keeps a number of requests of each client in the scheduler, for a number of steps. */
 function keepBusy(scheduler: Scheduler, steps: number, work: readonly (readonly [number, () => CountedRequest])[]) {
@@ -81,5 +81,7 @@ describe("clients that are always busy", () => {
   });
 });
 
-// `test/integration/generation` runs 1,000,000 steps.
-testRandomRequests(50_000);
+describe("random requests of clients of both priorities", () => {
+  // `test/integration/generation` runs 1,000,000 steps.
+  it("are all completed soon, in 50,000 steps", () => assertNoRequestWaits(50_000));
+});
