@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseConfig } from "../src/backbones/config.js";
-import { llamaConfig } from "../src/backbones/llama.js";
+import { llamaConfig } from "../src/backbones/decoders/llama.js";
 import { EpalmError } from "../src/core/errors.js";
 import type { Checkpoint } from "../src/formats/checkpoint.js";
 import { openSafetensors } from "../src/formats/safetensors.js";

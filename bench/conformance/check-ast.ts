@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
 import { EpalmError } from "../../src/core/errors.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";

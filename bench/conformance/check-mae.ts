@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { gradientName } from "../../src/autodiff/gradient.js";
-import { maeName } from "../../src/backbones/mae.js";
+import { maeName } from "../../src/backbones/encoders/mae.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";

@@ -1,20 +1,20 @@
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
-import { ast, astConfigFromTensors, astName } from "./ast.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Pooling } from "./backbone.js";
-import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./clip.js";
-import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./dinov2.js";
-import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./dinov3.js";
-import { gemma, gemmaName } from "./gemma.js";
-import { gpt2, gpt2Name } from "./gpt2.js";
-import { llama, llamaName } from "./llama.js";
-import { opt, optName } from "./opt.js";
+import { gemma, gemmaName } from "./decoders/gemma.js";
+import { gpt2, gpt2Name } from "./decoders/gpt2.js";
+import { llama, llamaName } from "./decoders/llama.js";
+import { opt, optName } from "./decoders/opt.js";
+import { ast, astConfigFromTensors, astName } from "./encoders/ast.js";
+import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./encoders/clip.js";
+import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./encoders/dinov2.js";
+import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./encoders/dinov3.js";
+import { siglip, siglipConfigFromTensors, siglipName } from "./encoders/siglip.js";
+import { timesformer, timesformerConfigFromTensors, timesformerName } from "./encoders/timesformer.js";
+import type { TensorShapes, TimmSettings } from "./encoders/timm-config.js";
+import { vit, vitConfigFromTensors, vitName } from "./encoders/vit.js";
+import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./encoders/whisper.js";
 import type { ParameterReader } from "./parameters.js";
-import { siglip, siglipConfigFromTensors, siglipName } from "./siglip.js";
-import { timesformer, timesformerConfigFromTensors, timesformerName } from "./timesformer.js";
-import type { TensorShapes, TimmSettings } from "./timm-config.js";
-import { vit, vitConfigFromTensors, vitName } from "./vit.js";
-import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./whisper.js";
 
 /** How to build the backbone for one `model_type` of a public config.json. */
 export interface Architecture<Backbone> {

@@ -1,4 +1,4 @@
-import { encoderInputs } from "../backbones/encoder-graph.js";
+import { encoderInputs } from "../backbones/encoders/encoder-graph.js";
 import { abortError } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";

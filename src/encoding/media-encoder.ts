@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { encoderInputs } from "../backbones/encoder-graph.js";
+import { encoderInputs } from "../backbones/encoders/encoder-graph.js";
 import { throwIfAborted } from "../core/abort.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";

@@ -1,4 +1,4 @@
-import { type MaeConfig, maeConfig } from "../backbones/mae.js";
+import { type MaeConfig, maeConfig } from "../backbones/encoders/mae.js";
 import { at } from "../core/at.js";
 import { EpalmError } from "../core/errors.js";
 import type { Tensor } from "../tensor/tensor.js";

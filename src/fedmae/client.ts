@@ -1,5 +1,5 @@
-import { type MaeConfig, visiblePatches } from "../backbones/mae.js";
-import { patchesPerSide } from "../backbones/vit.js";
+import { type MaeConfig, visiblePatches } from "../backbones/encoders/mae.js";
+import { patchesPerSide } from "../backbones/encoders/vit.js";
 import { weightsInMemory } from "../backbones/weights-in-memory.js";
 import { pickEntries } from "../core/at.js";
 import { randomStreams } from "../core/random.js";

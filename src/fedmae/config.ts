@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { parseConfig } from "../backbones/config.js";
-import { type MaeConfig, maeConfig } from "../backbones/mae.js";
+import { type MaeConfig, maeConfig } from "../backbones/encoders/mae.js";
 import { readConfigFile } from "../core/config-file.js";
 
 /**

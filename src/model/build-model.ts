@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { Adapter } from "../adapter/adapter.js";
 import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
-import { encoderGraph } from "../backbones/encoder-graph.js";
+import { encoderGraph } from "../backbones/encoders/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
 import { EpalmError, unexpected } from "../core/errors.js";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { vitConfigFromTensors } from "../../src/backbones/vit.js";
+import { vitConfigFromTensors } from "../../src/backbones/encoders/vit.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import {
   assertClose,

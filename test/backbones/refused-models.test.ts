@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { astConfigFromTensors } from "../../src/backbones/ast.js";
-import { timesformerConfigFromTensors } from "../../src/backbones/timesformer.js";
-import { vitConfigFromTensors } from "../../src/backbones/vit.js";
+import { astConfigFromTensors } from "../../src/backbones/encoders/ast.js";
+import { timesformerConfigFromTensors } from "../../src/backbones/encoders/timesformer.js";
+import { vitConfigFromTensors } from "../../src/backbones/encoders/vit.js";
 import type { TensorSource } from "../../src/tensor/tensor.js";
 import {
   buildDecoder,

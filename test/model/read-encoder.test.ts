@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import type { EncoderBackbone } from "../../src/backbones/backbone.js";
-import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";

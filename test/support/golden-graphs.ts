@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decoderGraph } from "../../src/adapter/decoder-graph.js";
-import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { decoderArchitecture, encoderArchitecture } from "../../src/backbones/registry.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";

@@ -1,4 +1,4 @@
-import { encoderGraph } from "../../src/backbones/encoder-graph.js";
+import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { encoderArchitecture } from "../../src/backbones/registry.js";
 import { weightsInMemory } from "../../src/backbones/weights-in-memory.js";

@@ -1,5 +1,5 @@
 import { gradient } from "../../../src/autodiff/gradient.js";
-import { opt } from "../../../src/backbones/opt.js";
+import { opt } from "../../../src/backbones/decoders/opt.js";
 import type { WeightSource } from "../../../src/backbones/parameters.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import type { Graph, Value } from "../../../src/graph/ir.js";

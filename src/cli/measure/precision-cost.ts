@@ -1,4 +1,4 @@
-import { encoderInputs } from "../../backbones/encoder-graph.js";
+import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
 import { EpalmError } from "../../core/errors.js";
 import type { MediumInput } from "../../index.js";
 import type { EncoderManifest } from "../../model/manifest.js";

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { encoderInputs } from "../../backbones/encoder-graph.js";
+import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";

@@ -1,9 +1,9 @@
 import { gradient } from "../../autodiff/gradient.js";
 import type { EncoderBackbone } from "../../backbones/backbone.js";
-import { encoderInputs } from "../../backbones/encoder-graph.js";
+import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
+import type { PatchBackbone } from "../../backbones/encoders/vit.js";
 import type { WeightSource } from "../../backbones/parameters.js";
 import { encoderArchitecture } from "../../backbones/registry.js";
-import type { PatchBackbone } from "../../backbones/vit.js";
 import { EpalmError } from "../../core/errors.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import type { Graph, Value } from "../../graph/ir.js";

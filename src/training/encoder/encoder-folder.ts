@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseConfig } from "../../backbones/config.js";
-import { type MaeConfig, maeConfig, maeName } from "../../backbones/mae.js";
-import { encoderPrefix, type VitConfig, vitConfigFromTensors } from "../../backbones/vit.js";
+import { type MaeConfig, maeConfig, maeName } from "../../backbones/encoders/mae.js";
+import { encoderPrefix, type VitConfig, vitConfigFromTensors } from "../../backbones/encoders/vit.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Checkpoint } from "../../formats/checkpoint.js";
 import { writeSafetensors } from "../../formats/safetensors.js";

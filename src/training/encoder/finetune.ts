@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { patchesPerSide, type VitConfig, vitConfig } from "../../backbones/vit.js";
+import { patchesPerSide, type VitConfig, vitConfig } from "../../backbones/encoders/vit.js";
 import { EpalmError } from "../../core/errors.js";
 import { JsonLinesLog } from "../../core/json-lines-log.js";
 import { randomStreams } from "../../core/random.js";

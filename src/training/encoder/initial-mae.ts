@@ -1,5 +1,5 @@
-import type { MaeConfig } from "../../backbones/mae.js";
-import { patchesPerSide } from "../../backbones/vit.js";
+import type { MaeConfig } from "../../backbones/encoders/mae.js";
+import { patchesPerSide } from "../../backbones/encoders/vit.js";
 import { type Random, randomStreams } from "../../core/random.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import { filled, normal, xavierUniform } from "../distributions.js";

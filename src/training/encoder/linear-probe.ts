@@ -1,6 +1,6 @@
 import { gradient } from "../../autodiff/gradient.js";
+import { vit } from "../../backbones/encoders/vit.js";
 import { ParameterReader } from "../../backbones/parameters.js";
-import { vit } from "../../backbones/vit.js";
 import { weightsInMemory } from "../../backbones/weights-in-memory.js";
 import { randomStreams, shuffled } from "../../core/random.js";
 import { GraphBuilder } from "../../graph/builder.js";

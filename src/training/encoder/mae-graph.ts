@@ -1,5 +1,5 @@
 import { gradient } from "../../autodiff/gradient.js";
-import { type Mae, mae, maeConfig } from "../../backbones/mae.js";
+import { type Mae, mae, maeConfig } from "../../backbones/encoders/mae.js";
 import type { WeightSource } from "../../backbones/parameters.js";
 import { at } from "../../core/at.js";
 import type { Random } from "../../core/random.js";

@@ -1,4 +1,4 @@
-import { resizedPositions } from "../../backbones/positions.js";
+import { resizedPositions } from "../../backbones/encoders/positions.js";
 import { EpalmError } from "../../core/errors.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 

@@ -1,4 +1,4 @@
-import { patchesPerSide } from "../../backbones/vit.js";
+import { patchesPerSide } from "../../backbones/encoders/vit.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Tensor } from "../../tensor/tensor.js";
 import type { EncoderFolder } from "./encoder-folder.js";

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { encoderInputs } from "../../backbones/encoder-graph.js";
+import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
 import { weightsInMemory } from "../../backbones/weights-in-memory.js";
 import { pickEntries } from "../../core/at.js";
 import { whileLocked } from "../../core/lock-path.js";

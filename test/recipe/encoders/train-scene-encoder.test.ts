@@ -8,7 +8,7 @@ import {
   type SceneEncoderOptions,
   trainSceneEncoder,
 } from "../../../models/recipe/encoders/train-scene-encoder.js";
-import { encoderGraph } from "../../../src/backbones/encoder-graph.js";
+import { encoderGraph } from "../../../src/backbones/encoders/encoder-graph.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { openSafetensors } from "../../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";

@@ -4,7 +4,7 @@ import { END_TOKEN } from "../../../models/recipe/language-model/byte-pair-encod
 import { languageModelGraph } from "../../../models/recipe/language-model/language-model-graph.js";
 import { packedFeeds, packRows, type TokenDocument } from "../../../models/recipe/language-model/packed-rows.js";
 import { adapterShapes } from "../../../src/adapter/adapter.js";
-import { opt } from "../../../src/backbones/opt.js";
+import { opt } from "../../../src/backbones/decoders/opt.js";
 import { ParameterReader } from "../../../src/backbones/parameters.js";
 import { weightsInMemory } from "../../../src/backbones/weights-in-memory.js";
 import { randomStreams } from "../../../src/core/random.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { type MaeConfig, visiblePatches } from "../../../src/backbones/mae.js";
+import { type MaeConfig, visiblePatches } from "../../../src/backbones/encoders/mae.js";
 import { weightsInMemory } from "../../../src/backbones/weights-in-memory.js";
 import { randomStreams } from "../../../src/core/random.js";
 import { maeConfigOf } from "../../../src/fedmae/config.js";

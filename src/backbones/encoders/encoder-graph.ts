@@ -1,7 +1,7 @@
-import type { Modality } from "../core/modality.js";
-import type { GraphBuilder } from "../graph/builder.js";
-import type { Graph } from "../graph/ir.js";
-import type { EncoderBackbone } from "./backbone.js";
+import type { Modality } from "../../core/modality.js";
+import type { GraphBuilder } from "../../graph/builder.js";
+import type { Graph } from "../../graph/ir.js";
+import type { EncoderBackbone } from "../backbone.js";
 
 /** Name of an encoder graph's input for each modality. */
 export const encoderInputs = {

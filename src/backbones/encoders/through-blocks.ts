@@ -1,7 +1,7 @@
-import type { Value } from "../graph/ir.js";
-import { layerNorm } from "../layers/norm.js";
-import type { EncoderSettings, Pooling } from "./backbone.js";
-import type { ParameterReader } from "./parameters.js";
+import type { Value } from "../../graph/ir.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { EncoderSettings, Pooling } from "../backbone.js";
+import type { ParameterReader } from "../parameters.js";
 import type { BlockShape } from "./vit-block.js";
 
 /** Outputs of the blocks of a transformer over patches. */

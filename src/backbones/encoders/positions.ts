@@ -1,5 +1,5 @@
-import { cubic, filterTaps, resizedAxis, type Taps } from "../tensor/filter-taps.js";
-import { floats, type TensorSource } from "../tensor/tensor.js";
+import { cubic, filterTaps, resizedAxis, type Taps } from "../../tensor/filter-taps.js";
+import { floats, type TensorSource } from "../../tensor/tensor.js";
 
 /**
  * How a grid of positions is resized; always torch's bicubic `interpolate` without `align_corners`. `size`: to a number

@@ -1,12 +1,12 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
-import type { Value } from "../graph/ir.js";
-import { activationName } from "../layers/activation.js";
-import type { EncoderSettings } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig, squareSide } from "./config.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Value } from "../../graph/ir.js";
+import { activationName } from "../../layers/activation.js";
+import type { EncoderSettings } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig, squareSide } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 import { dinoName } from "./dino-names.js";
 import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
-import type { ParameterReader } from "./parameters.js";
 import { resizedPositions } from "./positions.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, type PatchBackbone, patchesPerSide } from "./vit.js";

@@ -1,11 +1,11 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
-import type { Value } from "../graph/ir.js";
-import { activationName } from "../layers/activation.js";
-import { linear } from "../layers/linear.js";
-import { layerNorm } from "../layers/norm.js";
-import { count, headLayout, layerCount, parseConfig } from "./config.js";
-import type { ParameterReader } from "./parameters.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Value } from "../../graph/ir.js";
+import { activationName } from "../../layers/activation.js";
+import { linear } from "../../layers/linear.js";
+import { layerNorm } from "../../layers/norm.js";
+import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 import { embedPatches, patchesPerSide, vitBlockNames, vitConfig, vitName } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 

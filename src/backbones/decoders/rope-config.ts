@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
-import type { RotaryScaling } from "../layers/rotary.js";
-import { count } from "./config.js";
+import { EpalmError } from "../../core/errors.js";
+import type { RotaryScaling } from "../../layers/rotary.js";
+import { count } from "../config.js";
 
 /** Rotary positions in a `config.json`, with the defaults of `modeling_rope_utils.py` of transformers. */
 

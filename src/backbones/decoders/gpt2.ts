@@ -1,12 +1,12 @@
 import { z } from "zod";
-import type { Value } from "../graph/ir.js";
-import { activate, activationName } from "../layers/activation.js";
-import { attention, splitHeads } from "../layers/attention.js";
-import { linear } from "../layers/linear.js";
-import { layerNorm } from "../layers/norm.js";
-import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "./config.js";
-import type { ParameterReader } from "./parameters.js";
+import type { Value } from "../../graph/ir.js";
+import { activate, activationName } from "../../layers/activation.js";
+import { attention, splitHeads } from "../../layers/attention.js";
+import { linear } from "../../layers/linear.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { DecoderBackbone, LayerContext, LayerOutput } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 
 /**
  * GPT-2 (Radford et al. 2019), following `models/gpt2/modeling_gpt2.py` of transformers: learned positions, pre-norm,

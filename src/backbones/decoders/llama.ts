@@ -1,14 +1,14 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
-import type { Value } from "../graph/ir.js";
-import { activationName } from "../layers/activation.js";
-import { rmsNorm } from "../layers/norm.js";
-import { rotaryAngles } from "../layers/rotary.js";
-import type { DecoderBackbone } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "./config.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Value } from "../../graph/ir.js";
+import { activationName } from "../../layers/activation.js";
+import { rmsNorm } from "../../layers/norm.js";
+import { rotaryAngles } from "../../layers/rotary.js";
+import type { DecoderBackbone } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 import { layerTypes, resolveLayerTypes } from "./layer-types.js";
 import { gatedFeedForward, selfAttention } from "./llama-block.js";
-import type { ParameterReader } from "./parameters.js";
 import { ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**

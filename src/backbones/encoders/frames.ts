@@ -1,5 +1,5 @@
-import type { GraphBuilder } from "../graph/builder.js";
-import type { EncoderBackbone } from "./backbone.js";
+import type { GraphBuilder } from "../../graph/builder.js";
+import type { EncoderBackbone } from "../backbone.js";
 
 /**
  * Applies an image encoder to the frames of a video and averages their states. The states represent the content of

@@ -1,10 +1,10 @@
-import type { GraphBuilder } from "../graph/builder.js";
-import type { Value } from "../graph/ir.js";
-import { type ActivationName, activate } from "../layers/activation.js";
-import { attention, type HeadLayout, splitHeads } from "../layers/attention.js";
-import { type LinearParameters, linear } from "../layers/linear.js";
-import { layerNorm } from "../layers/norm.js";
-import type { ParameterReader } from "./parameters.js";
+import type { GraphBuilder } from "../../graph/builder.js";
+import type { Value } from "../../graph/ir.js";
+import { type ActivationName, activate } from "../../layers/activation.js";
+import { attention, type HeadLayout, splitHeads } from "../../layers/attention.js";
+import { type LinearParameters, linear } from "../../layers/linear.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { ParameterReader } from "../parameters.js";
 
 /** Sizes of a ViT block; an encoder and the decoder of a masked autoencoder have different ones. */
 export interface BlockShape {

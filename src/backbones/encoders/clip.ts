@@ -1,10 +1,10 @@
 import { z } from "zod";
-import type { Value } from "../graph/ir.js";
-import { activationName } from "../layers/activation.js";
-import { layerNorm } from "../layers/norm.js";
-import type { EncoderSettings } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig, squareSide, visionKeys } from "./config.js";
-import type { ParameterReader } from "./parameters.js";
+import type { Value } from "../../graph/ir.js";
+import { activationName } from "../../layers/activation.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { EncoderSettings } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig, squareSide, visionKeys } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, type PatchBackbone, type PatchStates } from "./vit.js";

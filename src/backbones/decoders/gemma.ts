@@ -1,16 +1,16 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
-import type { Value } from "../graph/ir.js";
-import { activationName } from "../layers/activation.js";
-import { softCap } from "../layers/attention.js";
-import { rmsNorm } from "../layers/norm.js";
-import { rotaryAngles } from "../layers/rotary.js";
-import { roundTo } from "../tensor/float-conversion.js";
-import type { DecoderBackbone } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "./config.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Value } from "../../graph/ir.js";
+import { activationName } from "../../layers/activation.js";
+import { softCap } from "../../layers/attention.js";
+import { rmsNorm } from "../../layers/norm.js";
+import { rotaryAngles } from "../../layers/rotary.js";
+import { roundTo } from "../../tensor/float-conversion.js";
+import type { DecoderBackbone } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 import { type LayerType, layerTypes, resolveLayerTypes } from "./layer-types.js";
 import { gatedFeedForward, selfAttention } from "./llama-block.js";
-import type { ParameterReader } from "./parameters.js";
 import { type RopeSettings, ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**

@@ -1,7 +1,7 @@
-import { unexpected } from "../core/errors.js";
-import type { Value } from "../graph/ir.js";
-import { layerNorm } from "../layers/norm.js";
-import type { ParameterReader } from "./parameters.js";
+import { unexpected } from "../../core/errors.js";
+import type { Value } from "../../graph/ir.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { ParameterReader } from "../parameters.js";
 import { throughBlocks } from "./through-blocks.js";
 import type { PatchBackbone, PatchStates } from "./vit.js";
 import type { BlockShape } from "./vit-block.js";

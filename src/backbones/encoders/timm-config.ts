@@ -1,5 +1,5 @@
-import { EpalmError } from "../core/errors.js";
-import type { Shape } from "../tensor/tensor.js";
+import { EpalmError } from "../../core/errors.js";
+import type { Shape } from "../../tensor/tensor.js";
 
 /** The shape of a tensor by its timm name; undefined if there is no such tensor. */
 export type TensorShapes = (name: string) => Shape | undefined;

@@ -1,10 +1,10 @@
-import type { Value } from "../graph/ir.js";
-import { type ActivationName, activate } from "../layers/activation.js";
-import { attention, type HeadLayout, type ScoreOptions, splitHeads } from "../layers/attention.js";
-import { linear } from "../layers/linear.js";
-import { rotate } from "../layers/rotary.js";
-import type { LayerContext, LayerOutput } from "./backbone.js";
-import type { ParameterReader } from "./parameters.js";
+import type { Value } from "../../graph/ir.js";
+import { type ActivationName, activate } from "../../layers/activation.js";
+import { attention, type HeadLayout, type ScoreOptions, splitHeads } from "../../layers/attention.js";
+import { linear } from "../../layers/linear.js";
+import { rotate } from "../../layers/rotary.js";
+import type { LayerContext, LayerOutput } from "../backbone.js";
+import type { ParameterReader } from "../parameters.js";
 
 /** Attention and feed-forward of the Llama family, shared by the models that descend from it. */
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError } from "../../core/errors.js";
 
 /** The kinds of attention that layers of a decoder can have, as in `layer_types` of a `config.json`. */
 export const layerTypes = z.array(z.enum(["full_attention", "sliding_attention"]));

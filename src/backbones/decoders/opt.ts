@@ -1,12 +1,12 @@
 import { z } from "zod";
-import type { Value } from "../graph/ir.js";
-import { activate, activationName } from "../layers/activation.js";
-import { attention, splitHeads } from "../layers/attention.js";
-import { linear } from "../layers/linear.js";
-import { layerNorm } from "../layers/norm.js";
-import type { DecoderBackbone, LayerContext, LayerOutput } from "./backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "./config.js";
-import type { ParameterReader } from "./parameters.js";
+import type { Value } from "../../graph/ir.js";
+import { activate, activationName } from "../../layers/activation.js";
+import { attention, splitHeads } from "../../layers/attention.js";
+import { linear } from "../../layers/linear.js";
+import { layerNorm } from "../../layers/norm.js";
+import type { DecoderBackbone, LayerContext, LayerOutput } from "../backbone.js";
+import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import type { ParameterReader } from "../parameters.js";
 
 /**
  * OPT (Zhang et al. 2022, arXiv 2205.01068), following `models/opt/modeling_opt.py` of transformers: learned
