@@ -54,6 +54,23 @@ export interface EncoderBackbone {
   states(input: Value): Value;
 }
 
+/** Outputs of the blocks of a transformer over image patches. */
+export interface PatchStates {
+  /** The [CLS] state, or the encoder's pooled state, after each block and the final norm: [B, L, dv] */
+  readonly classTokens: Value;
+  /**
+   * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv], position by position,
+   * each frame by frame.
+   */
+  patches(): Value;
+}
+
+/** An encoder that also returns the states of its patches. */
+export interface PatchBackbone extends EncoderBackbone {
+  /** input [B, 3, H, W], or [B, T, 3, H, W] for clips */
+  through(input: Value): PatchStates;
+}
+
 /** The sizes of a decoder. */
 export interface DecoderShape {
   readonly layers: number;

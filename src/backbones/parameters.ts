@@ -22,6 +22,10 @@ export interface JoinedLinears {
   readonly parts: readonly string[];
   readonly inputs: number;
   readonly outputs: readonly number[];
+}
+
+/** The biases of joined linears. */
+export interface JoinedBiases extends Omit<JoinedLinears, "inputs"> {
   /** Parts whose bias is zero. Default: none. */
   readonly unbiased?: readonly string[] | undefined;
 }
@@ -59,10 +63,19 @@ export class ParameterReader {
     outputs: readonly number[],
     options: { bias: boolean; unbiased?: readonly string[] | undefined },
   ): LinearParameters {
-    const linears = { name, parts, inputs, outputs, unbiased: options.unbiased };
+    const linears = { name, parts, inputs, outputs };
     const weight = this.#once(`${name}.weight`, () => this.joinedWeight(linears));
-    if (!options.bias) return { weight };
-    return { weight, bias: this.#once(`${name}.bias`, () => this.joinedBias(linears)) };
+    return options.bias ? { weight, bias: this.joinedBiases(name, parts, outputs, options) } : { weight };
+  }
+
+  /** The biases of several linears as one tensor [all outputs], with zeros for those without a bias. */
+  joinedBiases(
+    name: string,
+    parts: readonly string[],
+    outputs: readonly number[],
+    { unbiased }: { readonly unbiased?: readonly string[] | undefined },
+  ): Value {
+    return this.#once(`${name}.bias`, () => this.joinedBias({ name, parts, outputs, unbiased }));
   }
 
   /**
@@ -82,7 +95,7 @@ export class ParameterReader {
   }
 
   /** [all outputs] */
-  protected joinedBias({ parts, outputs, unbiased = [] }: JoinedLinears): TensorSource {
+  protected joinedBias({ parts, outputs, unbiased = [] }: JoinedBiases): TensorSource {
     const bias = (part: string, size: number) =>
       unbiased.includes(part)
         ? constantSource("float32", [size], new Float32Array(size))

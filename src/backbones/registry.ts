@@ -60,6 +60,7 @@ const vitArchitecture: EncoderArchitecture = {
 
 const dinov2Architecture: EncoderArchitecture = {
   modality: "image",
+  poolings: ["cls", "mean"],
   anyImageSize: true,
   rename: dinov2Name,
   build: dinov2,
@@ -93,6 +94,7 @@ const encoders = {
   dinov2_with_registers: dinov2Architecture,
   dinov3_vit: {
     modality: "image",
+    poolings: ["cls", "mean"],
     anyImageSize: true,
     rename: dinov3Name,
     build: dinov3,

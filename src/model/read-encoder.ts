@@ -54,7 +54,7 @@ export function readEncoder(
   const config =
     modelType === undefined
       ? architecture.configFromTensors((name) => weights.shapeOf(name), {
-          ...librarySettings(source),
+          ...statedSettings(source),
           ...(choices.heads === undefined ? {} : { heads: choices.heads }),
           path: source.path,
         })
@@ -97,7 +97,7 @@ const timmConfig = z.object({
 const timmActivations: Readonly<Record<string, string>> = { gelu_tanh: "gelu_pytorch_tanh", quickgelu: "quick_gelu" };
 
 /** The settings that weights do not determine, in the `config.json` of timm or the `open_clip_config.json`. */
-function librarySettings({ config, openClip, path }: Source): TimmSettings {
+function statedSettings({ config, openClip, path }: Source): TimmSettings {
   if (openClip) {
     const { quick_gelu, vision_cfg } = parse(
       openClipConfig,

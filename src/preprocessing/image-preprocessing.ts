@@ -256,21 +256,11 @@ export function parseTimmConfig(json: unknown, where: string): ImagePreprocessin
   if (config.crop_mode === "center" && height !== width) {
     throw unsupported(where, `'crop_mode': expected squash for an input of ${height} x ${width}, got center`);
   }
-  return valid(
-    {
-      size: { height, width },
-      resize:
-        config.crop_mode === "squash"
-          ? { mode: "squash", height: grown(height), width: grown(width) }
-          : { mode: "shortest-edge", length: grown(height) },
-      resample: config.interpolation,
-      rescaleFactor: ONE_BYTE,
-      mean: config.mean,
-      std: config.std,
-    },
-    where,
-    "unsupported_architecture",
-  );
+  const resize: Resize =
+    config.crop_mode === "squash"
+      ? { mode: "squash", height: grown(height), width: grown(width) }
+      : { mode: "shortest-edge", length: grown(height) };
+  return normalized({ height, width }, resize, config, where);
 }
 
 const openClipConfig = z.object({
@@ -291,18 +281,20 @@ export function parseOpenClipConfig(json: unknown, length: number, where: string
   const file = z.looseObject({ preprocess_cfg: z.unknown().optional() }).parse(json);
   const config = parse(openClipConfig, file.preprocess_cfg ?? {}, where, "unsupported_architecture");
   const size = toSize(length);
-  return valid(
-    {
-      size,
-      resize: config.resize_mode === "squash" ? { mode: "squash", ...size } : { mode: "shortest-edge", length },
-      resample: config.interpolation,
-      rescaleFactor: ONE_BYTE,
-      mean: config.mean,
-      std: config.std,
-    },
-    where,
-    "unsupported_architecture",
-  );
+  const resize: Resize =
+    config.resize_mode === "squash" ? { mode: "squash", ...size } : { mode: "shortest-edge", length };
+  return normalized(size, resize, config, where);
+}
+
+/** The preprocessing of timm and open_clip after resizing: from bytes to 0 to 1, then normalised. */
+function normalized(
+  size: ImageSize,
+  resize: Resize,
+  { interpolation, mean, std }: Pick<z.infer<typeof openClipConfig>, "interpolation" | "mean" | "std">,
+  where: string,
+): ImagePreprocessing {
+  const value = { size, resize, resample: interpolation, rescaleFactor: ONE_BYTE, mean, std };
+  return valid(value, where, "unsupported_architecture");
 }
 
 function cropFits({ size, resize }: { size: ImageSize; resize: Resize }): boolean {

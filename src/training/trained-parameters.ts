@@ -2,7 +2,7 @@ import { ParameterReader, type WeightSource } from "../backbones/parameters.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { LinearParameters } from "../layers/linear.js";
-import { elementCount, type Shape } from "../tensor/tensor.js";
+import { constantSource, elementCount, type Shape } from "../tensor/tensor.js";
 
 /**
  * Parameters of a backbone in training. Trained tensors are inputs of the graph, with the shapes and names of the
@@ -31,19 +31,33 @@ export class TrainedParameters extends ParameterReader {
     parts: readonly string[],
     inputs: number,
     outputs: readonly number[],
-    options: { bias: boolean },
+    options: { bias: boolean; unbiased?: readonly string[] | undefined },
   ): LinearParameters {
     if (!parts.some((part) => this.#hasTrained(part))) {
       return super.joined(name, parts, inputs, outputs, options);
     }
     const { g } = this;
-    const join = (kind: string, inner: Shape) =>
-      g.concat(
-        parts.map((part, i) => this.tensor(`${part}.${kind}`, [outputs[i] ?? 0, ...inner])),
-        0,
-      );
-    const weight = g.transpose(join("weight", [inputs]), [1, 0]);
-    return options.bias ? { weight, bias: join("bias", []) } : { weight };
+    const weights = parts.map((part, i) => this.tensor(`${part}.weight`, [outputs[i] ?? 0, inputs]));
+    const weight = g.transpose(g.concat(weights, 0), [1, 0]);
+    return options.bias ? { weight, bias: this.joinedBiases(name, parts, outputs, options) } : { weight };
+  }
+
+  override joinedBiases(
+    name: string,
+    parts: readonly string[],
+    outputs: readonly number[],
+    options: { readonly unbiased?: readonly string[] | undefined },
+  ): Value {
+    if (!parts.some((part) => this.#isTrained(`${part}.bias`))) {
+      return super.joinedBiases(name, parts, outputs, options);
+    }
+    const zeros = (size: number) => constantSource("float32", [size], new Float32Array(size));
+    const biases = parts.map((part, i) => {
+      const size = outputs[i] ?? 0;
+      const isZero = options.unbiased?.includes(part);
+      return isZero ? this.derived(`${part}.bias`, () => zeros(size)) : this.tensor(`${part}.bias`, [size]);
+    });
+    return this.g.concat(biases, 0);
   }
 
   override windows(name: string, outputs: number, window: Shape, options = { bias: true }): LinearParameters {

@@ -23,20 +23,7 @@ import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
 import { trainingFeeds } from "../../src/training/adapter/training-batch.js";
 import { lossGraph, trainingGraph } from "../../src/training/adapter/training-graph.js";
 import { writingJob } from "../support/golden-decoder.js";
-import { golden, openWeights, readConfig } from "../support/tiny-backbones.js";
-
-/** Tiny decoders whose layers differ in window, positions, norms or caps; texts are longer than the windows. */
-const names = [
-  "qwen2-window",
-  "qwen3-tied",
-  "qwen3-yarn-window",
-  "mistral-window",
-  "smollm3",
-  "smollm3-window",
-  "gemma2",
-  "gemma3-text",
-  "gemma3-composite",
-];
+import { golden, openWeights, readConfig, variedDecoders } from "../support/tiny-backbones.js";
 
 const NEW_TOKENS = 8;
 /** Two orders of summation in float32. */
@@ -86,7 +73,7 @@ const variants = (layers: number): readonly AdapterSettings[] => [
   { ...settings, endLayer: layers },
 ];
 
-for (const name of names) {
+for (const name of variedDecoders) {
   describe(`decoder ${name}`, () => {
     let session: Session;
     let shape: DecoderShape;

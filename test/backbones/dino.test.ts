@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { gradient, gradientName } from "../../src/autodiff/gradient.js";
-import type { EncoderBackbone } from "../../src/backbones/backbone.js";
-import type { PatchBackbone } from "../../src/backbones/encoders/vit.js";
+import type { EncoderBackbone, PatchBackbone } from "../../src/backbones/backbone.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { bareEncoderArchitecture, encoderArchitecture } from "../../src/backbones/registry.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
@@ -15,6 +14,8 @@ import { openSession } from "../../src/runtime/session.js";
 import { concatenatedRows } from "../../src/tensor/source-recipes.js";
 import { constantSource, floats, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
 import { TrainedParameters } from "../../src/training/trained-parameters.js";
+import { encoded, sourceOf } from "../support/read-tiny-encoder.js";
+import { numbersOf } from "../support/small-graphs.js";
 import {
   assertClose,
   type Config,
@@ -81,6 +82,27 @@ describe("DINOv2 and DINOv3", () => {
         assertClose(found.patches, golden(name, `patches_${size}`));
       });
     }
+  }
+});
+
+describe("DINOv2 and DINOv3 with the mean of the patches", () => {
+  for (const [name, [size = 0]] of cases) {
+    it(`leave out the class token and the registers: ${name}`, async () => {
+      const source = sourceOf(openWeights(name), readConfig(name));
+      const choices = { pooling: "mean", imageSize: size } as const;
+      const states = numbersOf(await encoded(source, golden(name, `pixels_${size}`), choices));
+      const patches = golden(name, `patches_${size}`);
+      const [batch = 0, count = 0, width = 0] = patches.shape;
+      const depth = states.length / (batch * width);
+      for (let image = 0; image < batch; image++) {
+        for (let channel = 0; channel < width; channel++) {
+          const at = Array.from({ length: count }, (_, patch) => (image * count + patch) * width + channel);
+          const mean = at.reduce((sum, index) => sum + Number(patches.data[index]), 0) / count;
+          const last = states[((image + 1) * depth - 1) * width + channel] ?? Number.NaN;
+          assert.ok(Math.abs(last - mean) < 1e-5, `${image}, ${channel}: ${last}, expected ${mean}`);
+        }
+      }
+    });
   }
 });
 

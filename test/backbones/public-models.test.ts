@@ -14,6 +14,7 @@ import {
   readConfig,
   renamed,
   statesOf,
+  variedDecoders,
   zeros,
 } from "../support/tiny-backbones.js";
 
@@ -29,15 +30,7 @@ const decoders = [
   "opt-bfloat16-old-names",
   "opt-gelu",
   "opt-post-norm",
-  "qwen2-window",
-  "qwen3-tied",
-  "qwen3-yarn-window",
-  "mistral-window",
-  "smollm3",
-  "smollm3-window",
-  "gemma2",
-  "gemma3-text",
-  "gemma3-composite",
+  ...variedDecoders,
 ];
 
 describe("decoders", () => {

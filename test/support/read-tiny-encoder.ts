@@ -1,5 +1,5 @@
+import type { PatchBackbone } from "../../src/backbones/backbone.js";
 import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
-import type { PatchBackbone } from "../../src/backbones/encoders/vit.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";

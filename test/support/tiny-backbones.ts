@@ -130,3 +130,16 @@ export const zeros = (...shape: number[]): TensorSource => ({
   shape,
   read: () => new Float32Array(shape.reduce((count, dim) => count * dim, 1)),
 });
+
+/** Tiny decoders whose layers differ in window, positions, norms or caps; texts are longer than the windows. */
+export const variedDecoders = [
+  "qwen2-window",
+  "qwen3-tied",
+  "qwen3-yarn-window",
+  "mistral-window",
+  "smollm3",
+  "smollm3-window",
+  "gemma2",
+  "gemma3-text",
+  "gemma3-composite",
+];

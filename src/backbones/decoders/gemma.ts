@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { EpalmError } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
 import { softCap } from "../../layers/attention.js";
@@ -7,10 +6,10 @@ import { rmsNorm } from "../../layers/norm.js";
 import { rotaryAngles } from "../../layers/rotary.js";
 import { roundTo } from "../../tensor/float-conversion.js";
 import type { DecoderBackbone } from "../backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import { count, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { type LayerType, layerTypes, resolveLayerTypes } from "./layer-types.js";
-import { gatedFeedForward, selfAttention } from "./llama-block.js";
+import { gatedFeedForward, rotaryLayout, selfAttention, tokenTables } from "./llama-block.js";
 import { type RopeSettings, ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**
@@ -126,20 +125,14 @@ const EMBEDDING_FACTOR = "embed_tokens.factor";
 export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbone {
   const config = parseConfig(gemmaConfig, textConfig(json), "Gemma");
   const { g } = parameters;
-  const { hidden_size: d, vocab_size: vocabulary, num_hidden_layers: layers, tie_word_embeddings: tied } = config;
-  const layout = headLayout("Gemma", "num_attention_heads", {
+  const { hidden_size: d, vocab_size: vocabulary, num_hidden_layers: layers } = config;
+  const layout = rotaryLayout("Gemma", {
     width: d,
     heads: config.num_attention_heads,
     keyHeads: config.num_key_value_heads,
     headSize: config.head_dim,
   });
   const { headSize } = layout;
-  if (headSize % 2 !== 0) {
-    throw new EpalmError(
-      "unsupported_architecture",
-      `Gemma config.json: 'head_dim': expected an even size, since rotary positions rotate pairs, got ${headSize}`,
-    );
-  }
   const second = config.model_type === "gemma2";
   const types = resolveLayerTypes("Gemma", {
     layers,
@@ -154,10 +147,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
   };
   const cap = config.final_logit_softcapping;
 
-  // Some tied checkpoints contain the output head as a second copy, which is ignored.
-  if (tied) parameters.weights.takeIfPresent("lm_head.weight", [vocabulary, d]);
-
-  const embedding = () => parameters.tensor("embed_tokens.weight", [vocabulary, d]);
+  const tables = tokenTables(parameters, [vocabulary, d], config.tie_word_embeddings);
   const norm = (name: string, x: Value) => {
     const scale = parameters.tensor(`${name}.weight`, [Number(x.shape.at(-1))]);
     return rmsNorm(g, x, { scale: g.add(scale, g.number(1)), epsilon: config.rms_norm_eps });
@@ -190,7 +180,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
       vocabulary,
       positions: config.max_position_embeddings,
     },
-    embed: (ids) => g.multiply(g.gather(embedding(), ids), embeddingFactor(parameters, d)),
+    embed: (ids) => g.multiply(g.gather(tables.embedding(), ids), embeddingFactor(parameters, d)),
     enter: (embeddings) => embeddings,
     angles(positions) {
       const places = g.maximum(positions, g.integer(0));
@@ -211,8 +201,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
       return { hidden, keysValues: attended.keysValues };
     },
     head(x) {
-      const table = tied ? embedding() : parameters.tensor("lm_head.weight", [vocabulary, d]);
-      const logits = g.matmulTransposed(norm("norm", x), table);
+      const logits = g.matmulTransposed(norm("norm", x), tables.head());
       return cap ? softCap(g, logits, cap) : logits;
     },
   };

@@ -1,12 +1,36 @@
+import { EpalmError } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { type ActivationName, activate } from "../../layers/activation.js";
 import { attention, type HeadLayout, type ScoreOptions, splitHeads } from "../../layers/attention.js";
 import { linear } from "../../layers/linear.js";
 import { rotate } from "../../layers/rotary.js";
+import type { Shape } from "../../tensor/tensor.js";
 import type { LayerContext, LayerOutput } from "../backbone.js";
+import { type HeadSizes, headLayout } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 
 /** Attention and feed-forward of the Llama family, shared by the models that descend from it. */
+
+/**
+ * How a config divides its attention. @throws `unsupported_architecture` if the sizes are not divisible, or if heads
+ * cannot be rotated
+ */
+export function rotaryLayout(architecture: string, sizes: HeadSizes): HeadLayout {
+  const layout = headLayout(architecture, "num_attention_heads", sizes);
+  if (layout.headSize % 2 === 0) return layout;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `${architecture} config.json: 'head_dim': expected an even size, since rotary positions rotate pairs, got ${layout.headSize}`,
+  );
+}
+
+/** The table of embeddings [V, d] and that of the output head, which are the same in a tied model. */
+export function tokenTables(parameters: ParameterReader, shape: Shape, tied: boolean) {
+  // Some tied checkpoints contain the output head as a second copy, which is ignored.
+  if (tied) parameters.weights.takeIfPresent("lm_head.weight", shape);
+  const embedding = () => parameters.tensor("embed_tokens.weight", shape);
+  return { embedding, head: tied ? embedding : () => parameters.tensor("lm_head.weight", shape) };
+}
 
 export interface AttentionOptions {
   readonly width: number;

@@ -5,10 +5,10 @@ import { activationName } from "../../layers/activation.js";
 import { rmsNorm } from "../../layers/norm.js";
 import { rotaryAngles } from "../../layers/rotary.js";
 import type { DecoderBackbone } from "../backbone.js";
-import { count, headLayout, layerCount, parseConfig } from "../config.js";
+import { count, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { layerTypes, resolveLayerTypes } from "./layer-types.js";
-import { gatedFeedForward, selfAttention } from "./llama-block.js";
+import { gatedFeedForward, rotaryLayout, selfAttention, tokenTables } from "./llama-block.js";
 import { ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**
@@ -122,19 +122,13 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   const config = parseConfig(llamaConfig, withDefaults, "Llama");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary, num_hidden_layers: layers } = config;
-  const layout = headLayout("Llama", "num_attention_heads", {
+  const layout = rotaryLayout("Llama", {
     width: d,
     heads,
     keyHeads: config.num_key_value_heads ?? undefined,
     headSize: config.head_dim,
   });
   const { headSize } = layout;
-  if (headSize % 2 !== 0) {
-    throw new EpalmError(
-      "unsupported_architecture",
-      `Llama config.json: 'head_dim': expected an even size, since rotary positions rotate pairs, got ${headSize}`,
-    );
-  }
   const activation = activationName(config.hidden_act, "hidden_act");
   const rope = config.rope_scaling ?? config.rope_parameters;
   const rotary = {
@@ -144,12 +138,8 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   };
   const windows = windowsOf(config);
   const rotates = Array.from({ length: layers }, (_, layer) => hasPositions(config, layer));
-  const tied = config.tie_word_embeddings;
 
-  // Some tied checkpoints contain the output head as a second copy, which is ignored.
-  if (tied) parameters.weights.takeIfPresent("lm_head.weight", [vocabulary, d]);
-
-  const embedding = () => parameters.tensor("embed_tokens.weight", [vocabulary, d]);
+  const tables = tokenTables(parameters, [vocabulary, d], config.tie_word_embeddings);
   const norm = (name: string, x: Value) =>
     rmsNorm(g, x, {
       scale: parameters.tensor(`${name}.weight`, [Number(x.shape.at(-1))]),
@@ -181,7 +171,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       vocabulary,
       positions: config.max_position_embeddings,
     },
-    embed: (ids) => g.gather(embedding(), ids),
+    embed: (ids) => g.gather(tables.embedding(), ids),
     enter: (embeddings) => embeddings,
     angles(positions) {
       const angles = rotaryAngles(g, g.maximum(positions, g.integer(0)), rotary);
@@ -198,8 +188,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       return { hidden: g.add(middle, fed), keysValues: attended.keysValues };
     },
     head(x) {
-      const table = tied ? embedding() : parameters.tensor("lm_head.weight", [vocabulary, d]);
-      return g.matmulTransposed(norm("norm", x), table);
+      return g.matmulTransposed(norm("norm", x), tables.head());
     },
   };
 }

@@ -2,12 +2,13 @@ import { z } from "zod";
 import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
 import { layerNorm } from "../../layers/norm.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide, visionKeys } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
-import { throughBlocks, tokenPooling } from "./through-blocks.js";
+import { imageBackbone } from "./image-backbone.js";
+import { tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, type PatchBackbone, type PatchStates } from "./vit.js";
+import { embedPatches } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
@@ -139,7 +140,7 @@ export function positions(parameters: ParameterReader, tokens: number, d: number
 export function clip(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): PatchBackbone {
   const config = parseConfig(clipConfig, visionKeys(json), "CLIP");
   const { g, weights } = parameters;
-  const { hidden_size: d, num_hidden_layers: depth, patch_size, layer_norm_eps: epsilon } = config;
+  const { hidden_size: d, patch_size, layer_norm_eps: epsilon } = config;
   const shape: BlockShape = {
     width: d,
     layout: headLayout("CLIP", "num_attention_heads", { width: d, heads: config.num_attention_heads }),
@@ -148,7 +149,6 @@ export function clip(json: unknown, parameters: ParameterReader, settings: Encod
     epsilon,
     qkvBias: true,
   };
-  const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, epsilon));
 
   /** [1, 1, d] */
   function classToken(): Value {
@@ -162,23 +162,17 @@ export function clip(json: unknown, parameters: ParameterReader, settings: Encod
     const sizes = { image_size: side * patch_size, patch_size, hidden_size: d };
     const patches = embedPatches(parameters, pixels, sizes, { bias: weights.has("patch_embed.proj.bias") });
     const tokens = g.concat([g.repeatFor(classToken(), patches), patches], 1);
-    return norm("norm_pre", g.add(tokens, positions(parameters, 1 + side * side, d)));
+    const placed = g.add(tokens, positions(parameters, 1 + side * side, d));
+    return layerNorm(g, placed, parameters.layerNorm("norm_pre", d, epsilon));
   }
 
-  function through(pixels: Value): PatchStates {
-    const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
-    const pooled = tokenPooling(settings, 1);
-    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), block, pooled);
-    return { classTokens, patches: () => norm("norm", g.slice(last, 1, 1)) };
-  }
-
-  return {
+  return imageBackbone(parameters, {
     architecture: "clip",
-    modality: "image",
-    inputShape: [3, config.image_size, config.image_size],
-    depth,
-    width: d,
-    states: (pixels) => through(pixels).classTokens,
-    through,
-  };
+    imageSize: config.image_size,
+    depth: config.num_hidden_layers,
+    shape,
+    pooling: tokenPooling(settings, 1),
+    enter,
+    block: (index, x) => vitBlock(parameters, `blocks.${index}`, x, shape),
+  });
 }

@@ -2,14 +2,15 @@ import { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { dinoName } from "./dino-names.js";
 import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
 import { resizedPositions } from "./positions.js";
+import { tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, type PatchBackbone, patchesPerSide } from "./vit.js";
+import { embedPatches, patchesPerSide } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
@@ -150,7 +151,7 @@ export function dinov2(json: unknown, parameters: ParameterReader, settings: Enc
     imageSize,
     depth: config.num_hidden_layers,
     shape,
-    special: 1 + registers,
+    pooling: tokenPooling(settings, 1 + registers),
     enter,
     block: (index, x) => vitBlock(parameters, `blocks.${index}`, x, shape),
   });

@@ -5,13 +5,14 @@ import { activationName } from "../../layers/activation.js";
 import type { LinearParameters } from "../../layers/linear.js";
 import { type RotaryAngles, rotate } from "../../layers/rotary.js";
 import { constantSource, floats, type TensorSource } from "../../tensor/tensor.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { dinoName } from "./dino-names.js";
 import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
+import { tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, type PatchBackbone, patchesPerSide } from "./vit.js";
+import { embedPatches, patchesPerSide } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**
@@ -167,16 +168,14 @@ export function dinov3(json: unknown, parameters: ParameterReader, settings: Enc
 
   function queriesKeysValues(name: string): LinearParameters {
     const parts = ["q", "k", "v"].map((part) => `${name}.${part}`);
-    const { weight } = weights.has(`${name}.qkv.weight`)
-      ? parameters.linear(`${name}.qkv`, d, 3 * d, { bias: false })
-      : parameters.joined(`${name}.qkv`, parts, d, [d, d, d], { bias: false });
-    if (weights.has(`${name}.qkv.bias`)) return { weight, bias: maskedBias(name) };
     const has = [config.query_bias, config.key_bias, config.value_bias];
-    if (!has.includes(true)) return { weight };
-    const zeros = (part: string) =>
-      parameters.derived(`${part}.bias`, () => constantSource("float32", [d], new Float32Array(d)));
-    const biases = parts.map((part, i) => (has[i] ? parameters.tensor(`${part}.bias`, [d]) : zeros(part)));
-    return { weight, bias: g.concat(biases, 0) };
+    const options = { bias: has.includes(true), unbiased: parts.filter((_, index) => !has[index]) };
+    if (!weights.has(`${name}.qkv.weight`)) return parameters.joined(`${name}.qkv`, parts, d, [d, d, d], options);
+    const { weight } = parameters.linear(`${name}.qkv`, d, 3 * d, { bias: false });
+    if (weights.has(`${name}.qkv.bias`)) return { weight, bias: maskedBias(name) };
+    return options.bias
+      ? { weight, bias: parameters.joinedBiases(`${name}.qkv`, parts, [d, d, d], options) }
+      : { weight };
   }
 
   /** The published code multiplies the bias by a mask, which removes that of the keys. */
@@ -191,7 +190,7 @@ export function dinov3(json: unknown, parameters: ParameterReader, settings: Enc
     imageSize,
     depth: config.num_hidden_layers,
     shape,
-    special,
+    pooling: tokenPooling(settings, special),
     enter(pixels) {
       const patches = embedPatches(parameters, pixels, size);
       const classToken = parameters.tensor("cls_token", [1, 1, d]);

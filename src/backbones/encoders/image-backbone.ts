@@ -1,9 +1,9 @@
 import { unexpected } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { layerNorm } from "../../layers/norm.js";
+import type { PatchBackbone, PatchStates } from "../backbone.js";
 import type { ParameterReader } from "../parameters.js";
-import { throughBlocks } from "./through-blocks.js";
-import type { PatchBackbone, PatchStates } from "./vit.js";
+import { type TokenPooling, throughBlocks } from "./through-blocks.js";
 import type { BlockShape } from "./vit-block.js";
 
 /**
@@ -22,23 +22,22 @@ export interface ImageBackboneParts {
   readonly imageSize: number;
   readonly depth: number;
   readonly shape: BlockShape;
-  /** Tokens before the patches: the class token, then registers. */
-  readonly special: number;
-  /** pixels [B, 3, H, W] -> input of the first block: [B, special + N, d] */
+  readonly pooling: TokenPooling;
+  /** pixels [B, 3, H, W] -> input of the first block [B, special + N, d], the class token first. */
   enter(pixels: Value): Value;
   block(index: number, x: Value): Value;
 }
 
-/** An image encoder with a class token, whose blocks are followed by one final norm, `norm`. */
+/** An image encoder whose blocks are followed by one final norm, `norm`. */
 export function imageBackbone(parameters: ParameterReader, parts: ImageBackboneParts): PatchBackbone {
   const { g } = parameters;
-  const { imageSize, depth, shape, special } = parts;
+  const { imageSize, depth, shape, pooling } = parts;
   const { width, epsilon } = shape;
 
   function through(pixels: Value): PatchStates {
-    const { classTokens, last } = throughBlocks(parameters, shape, depth, parts.enter(pixels), parts.block);
+    const { classTokens, last } = throughBlocks(parameters, shape, depth, parts.enter(pixels), parts.block, pooling);
     const norm = () => parameters.layerNorm("norm", width, epsilon);
-    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, special), norm()) };
+    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, pooling.special), norm()) };
   }
 
   return {

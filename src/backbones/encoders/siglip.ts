@@ -5,13 +5,13 @@ import { activationName } from "../../layers/activation.js";
 import { attention, splitHeads } from "../../layers/attention.js";
 import { linear } from "../../layers/linear.js";
 import { layerNorm } from "../../layers/norm.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone, PatchStates } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide, visionKeys } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { clipName, coveredPixels, imageSide, positionCount, positions } from "./clip.js";
 import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, type PatchBackbone, type PatchStates } from "./vit.js";
+import { embedPatches } from "./vit.js";
 import { type BlockShape, feedForward, vitBlock } from "./vit-block.js";
 
 /**

@@ -14,10 +14,10 @@ export interface BlockOutputs {
 
 /** How the tokens after a block become one state. */
 export interface TokenPooling {
-  /** Default: `cls`, for which the first token must be the class token. */
-  readonly pooling?: Exclude<Pooling, "attention"> | undefined;
-  /** Number of tokens before the patches. Default: 1, the class token. */
-  readonly special?: number | undefined;
+  /** `cls` requires that the first token is the class token. */
+  readonly pooling: Exclude<Pooling, "attention">;
+  /** Number of tokens before the patches: the class token, then registers. */
+  readonly special: number;
 }
 
 /** The pooling by tokens that an encoder's settings ask for. */
@@ -36,7 +36,7 @@ export function throughBlocks(
   depth: number,
   x: Value,
   block: (index: number, x: Value) => Value,
-  { pooling = "cls", special = 1 }: TokenPooling = {},
+  { pooling, special }: TokenPooling,
 ): BlockOutputs {
   const { g } = parameters;
   const norm = (tokens: Value) => layerNorm(g, tokens, parameters.layerNorm("norm", width, epsilon));

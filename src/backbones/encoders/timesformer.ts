@@ -3,12 +3,12 @@ import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
 import { linear } from "../../layers/linear.js";
 import { layerNorm } from "../../layers/norm.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone, PatchStates } from "../backbone.js";
 import { frameCount, headLayout, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import { embedPatches, type PatchBackbone, type PatchStates, patchesPerSide, vitConfig, vitName } from "./vit.js";
+import { embedPatches, patchesPerSide, vitConfig, vitName } from "./vit.js";
 import { type BlockShape, feedForward, normedAttention } from "./vit-block.js";
 
 /**

@@ -3,11 +3,11 @@ import { EpalmError } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
 import { linear } from "../../layers/linear.js";
-import { layerNorm } from "../../layers/norm.js";
-import type { EncoderBackbone, EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
-import { throughBlocks, tokenPooling } from "./through-blocks.js";
+import { imageBackbone } from "./image-backbone.js";
+import { tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
@@ -153,34 +153,17 @@ export function embedPatches(
   return linear(g, patches, parameters.windows("patch_embed.proj", config.hidden_size, [3, patch, patch], options));
 }
 
-/** Outputs of the blocks of a transformer over image patches. */
-export interface PatchStates {
-  /** The [CLS] state, or the encoder's pooled state, after each block and the final norm: [B, L, dv] */
-  readonly classTokens: Value;
-  /**
-   * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv], position by position,
-   * each frame by frame.
-   */
-  patches(): Value;
-}
-
-/** An encoder that also returns the states of its patches. */
-export interface PatchBackbone extends EncoderBackbone {
-  /** input [B, 3, H, W], or [B, T, 3, H, W] for clips */
-  through(input: Value): PatchStates;
-}
-
 export function vit(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): PatchBackbone {
   const config = parseConfig(vitConfig, json, "ViT");
   const { g, weights } = parameters;
-  const { hidden_size: d, num_attention_heads: heads, layer_norm_eps: epsilon } = config;
+  const { hidden_size: d, num_attention_heads: heads } = config;
   const side = patchesPerSide(config);
   const shape: BlockShape = {
     width: d,
     layout: headLayout("ViT", "num_attention_heads", { width: d, heads }),
     intermediateSize: config.intermediate_size,
     activation: activationName(config.hidden_act, "hidden_act"),
-    epsilon,
+    epsilon: config.layer_norm_eps,
     qkvBias: config.qkv_bias,
   };
   const special = weights.has("dist_token") ? ["cls_token", "dist_token"] : ["cls_token"];
@@ -193,22 +176,13 @@ export function vit(json: unknown, parameters: ParameterReader, settings: Encode
     return g.add(g.concat([...tokens, patches], 1), positions);
   }
 
-  function through(pixels: Value): PatchStates {
-    const depth = config.num_hidden_layers;
-    const block = (index: number, x: Value) => vitBlock(parameters, `blocks.${index}`, x, shape);
-    const pooled = tokenPooling(settings, special.length);
-    const { classTokens, last } = throughBlocks(parameters, shape, depth, enter(pixels), block, pooled);
-    const norm = () => parameters.layerNorm("norm", d, epsilon);
-    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, special.length), norm()) };
-  }
-
-  return {
+  return imageBackbone(parameters, {
     architecture: config.model_type,
-    modality: "image",
-    inputShape: [3, config.image_size, config.image_size],
+    imageSize: config.image_size,
     depth: config.num_hidden_layers,
-    width: d,
-    states: (pixels) => through(pixels).classTokens,
-    through,
-  };
+    shape,
+    pooling: tokenPooling(settings, special.length),
+    enter,
+    block: (index, x) => vitBlock(parameters, `blocks.${index}`, x, shape),
+  });
 }

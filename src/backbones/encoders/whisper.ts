@@ -4,13 +4,12 @@ import { activationName } from "../../layers/activation.js";
 import { linear } from "../../layers/linear.js";
 import { layerNorm } from "../../layers/norm.js";
 import { constantSource } from "../../tensor/tensor.js";
-import type { EncoderSettings } from "../backbone.js";
+import type { EncoderSettings, PatchBackbone, PatchStates } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { windowPlaces } from "./ast.js";
 import { throughBlocks, tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
-import type { PatchBackbone, PatchStates } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
 /**

@@ -1,6 +1,11 @@
 import { join } from "node:path";
 import type { DecoderBackbone } from "../../backbones/backbone.js";
-import { type JoinedLinears, ParameterReader, type WeightSource } from "../../backbones/parameters.js";
+import {
+  type JoinedBiases,
+  type JoinedLinears,
+  ParameterReader,
+  type WeightSource,
+} from "../../backbones/parameters.js";
 import { decoderArchitecture } from "../../backbones/registry.js";
 import { EpalmError } from "../../core/errors.js";
 import type { GraphBuilder } from "../../graph/builder.js";
@@ -39,7 +44,7 @@ class FolderParameterReader extends ParameterReader {
     return this.weights.take(`${name}.weight`, [inputs, sum(outputs)]);
   }
 
-  protected override joinedBias({ name, outputs }: JoinedLinears): TensorSource {
+  protected override joinedBias({ name, outputs }: JoinedBiases): TensorSource {
     return this.weights.take(`${name}.bias`, [sum(outputs)]);
   }
 }

@@ -1,7 +1,6 @@
 import { gradient } from "../../autodiff/gradient.js";
-import type { EncoderBackbone } from "../../backbones/backbone.js";
+import type { EncoderBackbone, PatchBackbone } from "../../backbones/backbone.js";
 import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
-import type { PatchBackbone } from "../../backbones/encoders/vit.js";
 import type { WeightSource } from "../../backbones/parameters.js";
 import { encoderArchitecture } from "../../backbones/registry.js";
 import { EpalmError } from "../../core/errors.js";
