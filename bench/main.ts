@@ -12,6 +12,7 @@ import { llamaCpp } from "./llama-cpp.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
+import { precision } from "./precision.js";
 import { published } from "./published.js";
 import { serve } from "./serve.js";
 import { startup } from "./startup.js";
@@ -33,6 +34,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["training", training],
   ["fedmae", fedMae],
   ["serve", serve],
+  ["precision", precision],
   ["published", published],
   ["hostile-images", hostileImages],
 ]);
