@@ -210,10 +210,10 @@ class ModelBuilder {
 
   /** Copies an encoder of another model folder, whose files are checked first. */
   async #copiedEncoder(
-    { path, given, modality: wanted, frames, heads, imageSize }: EncoderOptions,
+    { path, given, modality: wanted, frames, heads, imageSize, pooling }: EncoderOptions,
     before: readonly EncoderManifest[],
   ): Promise<EncoderManifest> {
-    for (const [name, value] of Object.entries({ frames, heads, imageSize })) {
+    for (const [name, value] of Object.entries({ frames, heads, imageSize, pooling })) {
       if (value === undefined) continue;
       throw unexpected("invalid_option", name, "nothing with the encoder of a model folder, which is copied", value);
     }

@@ -92,6 +92,13 @@ describe("a model folder with an encoder for each modality", () => {
     assert.deepEqual(copied.files[imageGraph], manifest.files["encoder/model.onnx"]);
     await openModelFolder(join(temporary, "copied"));
     const second = { ...image, path: folder, given: "model" };
+    for (const [name, value] of Object.entries({ frames: 2, heads: 2, imageSize: 32, pooling: "mean" })) {
+      const encoder = { ...second, [name]: value };
+      await assert.rejects(buildModel({ output: join(temporary, "chosen"), encoder, decoder, adapters: [] }), {
+        code: "invalid_option",
+        message: `${name}: expected nothing with the encoder of a model folder, which is copied, got ${value}`,
+      });
+    }
     await assert.rejects(
       buildModel({ output: join(temporary, "twice"), encoder: second, otherEncoders: [second], decoder, adapters: [] }),
       { code: "invalid_option", message: "model: expected one encoder per modality, got a second one for image" },
