@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { EpalmError } from "../../src/core/errors.js";
-import { openSafetensors } from "../../src/formats/safetensors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
+import { openGolden } from "./golden.js";
 
 /** Settings in `case.json`. */
 const caseSchema = z.object({
@@ -27,16 +26,6 @@ export interface Case {
 
 export function openCase(folder: string, name: string): Case {
   const settings = caseSchema.parse(JSON.parse(readFileSync(join(folder, "case.json"), "utf8")));
-  const golden = openSafetensors(join(folder, "golden.safetensors"));
-  return {
-    name,
-    folder,
-    settings,
-    has: (key) => golden.tensors.has(key),
-    golden(key) {
-      const source = golden.tensors.get(key);
-      if (!source) throw new EpalmError("not_found", `${folder}: golden.safetensors has no ${key}`);
-      return { type: source.type, shape: source.shape, data: source.read() };
-    },
-  };
+  const golden = openGolden(folder);
+  return { name, folder, settings, has: golden.has, golden: golden.tensor };
 }

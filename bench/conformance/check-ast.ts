@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
 import { EpalmError } from "../../src/core/errors.js";
-import { openSafetensors } from "../../src/formats/safetensors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { logMel } from "../../src/media/decode/audio/log-mel.js";
@@ -12,17 +11,13 @@ import { SAMPLING_RATE } from "../../src/preprocessing/audio-preprocessing.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";
+import { openGolden } from "./golden.js";
 
 /**
  * Compares the features of a waveform, with the settings in the encoder's files, and the states from these features.
  */
 export async function checkAst(folder: string): Promise<Check[]> {
-  const golden = openSafetensors(join(folder, "golden.safetensors"));
-  const expected = (name: string): Tensor => {
-    const source = golden.tensors.get(name);
-    if (!source) throw new EpalmError("not_found", `${folder}: golden.safetensors has no ${name}`);
-    return { type: source.type, shape: source.shape, data: source.read() };
-  };
+  const golden = openGolden(folder);
   const path = join(folder, "encoder");
   const source = await openSource(path, path);
   try {
@@ -32,16 +27,16 @@ export async function checkAst(folder: string): Promise<Check[]> {
     if (preparation.modality !== "audio") throw new EpalmError("internal", `${path}: is not an audio encoder`);
     const graph = encoderGraph(g, backbone);
     weights.finish();
-    const features = expected("input_values");
+    const features = golden.tensor("input_values");
     const session = await openSession(encodeOnnx(graph));
     const { cls_states: states } = await session.run({ features }, ["cls_states"]);
     await session.close();
-    const data = expected("waveform").data as Float32Array;
+    const data = golden.tensor("waveform").data as Float32Array;
     const heard = await logMel({ data, sampleRate: SAMPLING_RATE }, preparation.preprocessing);
     const { maxLength, melBins } = preparation.preprocessing;
     return [
       closeTo("features of the waveform", { type: "float32", shape: [1, maxLength, melBins], data: heard }, features),
-      closeTo("states", states as Tensor, expected("states")),
+      closeTo("states", states as Tensor, golden.tensor("states")),
     ];
   } finally {
     source.checkpoint.close();

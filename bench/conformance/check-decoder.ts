@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { decoderGraph } from "../../src/adapter/decoder-graph.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { decoderArchitecture } from "../../src/backbones/registry.js";
-import { EpalmError } from "../../src/core/errors.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
 import { Decoder } from "../../src/generation/decoder.js";
@@ -18,18 +17,14 @@ import { readJson } from "../../src/model/source-folder.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
+import { openGolden } from "./golden.js";
 
 /**
  * Compares a decoder in its public form with transformers: the logits of `input_ids` [B, T] and, if the file has them,
  * the tokens `greedy` [B, N] that follow each text, generated from the cache in one batch.
  */
 export async function checkDecoder(folder: string): Promise<Check[]> {
-  const golden = openSafetensors(join(folder, "golden.safetensors"));
-  const expected = (name: string): Tensor => {
-    const source = golden.tensors.get(name);
-    if (!source) throw new EpalmError("not_found", `${folder}: golden.safetensors has no ${name}`);
-    return { type: source.type, shape: source.shape, data: source.read() };
-  };
+  const golden = openGolden(folder);
   const config = readJson(join(folder, "config.json"));
   const architecture = decoderArchitecture(String(config?.model_type), folder);
   const checkpoint = openSafetensors(join(folder, "model.safetensors"));
@@ -40,7 +35,7 @@ export async function checkDecoder(folder: string): Promise<Check[]> {
   weights.finish();
   const session = await openSession(encodeOnnx(graph));
   try {
-    const texts = rowsOf(expected("input_ids"));
+    const texts = rowsOf(golden.tensor("input_ids"));
     const scheduled = texts.map((text) => ({
       sequence: { context: {}, text, cached: 0 },
       active: true,
@@ -49,9 +44,9 @@ export async function checkDecoder(folder: string): Promise<Check[]> {
     const { feeds } = stepInputs(scheduled, backbone.shape, 0, 1);
     const cache = new KeyValueCache(backbone.shape).feeds(0, texts.length, true);
     const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
-    const checks = [closeTo("logits", logits as Tensor, expected("logits"))];
-    if (!golden.tensors.has("greedy")) return checks;
-    const followers = rowsOf(expected("greedy"));
+    const checks = [closeTo("logits", logits as Tensor, golden.tensor("logits"))];
+    if (!golden.has("greedy")) return checks;
+    const followers = rowsOf(golden.tensor("greedy"));
     const engine = new Engine(new Decoder(session, backbone.shape));
     const options = parseGenerationOptions({ maxNewTokens: followers[0]?.length ?? 1 });
     const written = await Promise.all(

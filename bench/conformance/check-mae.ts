@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { gradientName } from "../../src/autodiff/gradient.js";
 import { maeName } from "../../src/backbones/encoders/mae.js";
-import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSource } from "../../src/model/source-folder.js";
@@ -9,20 +8,13 @@ import { type Feeds, openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { maeGraph, maskFeeds } from "../../src/training/encoder/mae-graph.js";
 import { type Check, closeTo } from "./compare.js";
+import { openGolden } from "./golden.js";
 
 const GRADIENT = "grad.";
 
 /** Compares mask, logits, loss and all gradients of a masked autoencoder for given noise. */
 export async function checkMae(folder: string): Promise<Check[]> {
-  const golden = openSafetensors(join(folder, "golden.safetensors"));
-  const expected = (name: string): Tensor => {
-    const { type, shape, read } = golden.tensors.get(name) ?? {
-      type: "float32",
-      shape: [0],
-      read: () => new Float32Array(),
-    };
-    return { type, shape, data: read() };
-  };
+  const golden = openGolden(folder);
   const path = join(folder, "mae");
   const source = await openSource(path, path);
   try {
@@ -34,26 +26,26 @@ export async function checkMae(folder: string): Promise<Check[]> {
       const { type, shape, read } = weights.take(name, weights.shapeOf(name) ?? []);
       return [name, { type, shape, data: read() }];
     });
-    const mask = expected("mask");
+    const mask = golden.tensor("mask");
     const visible = (mask.shape[1] ?? 0) - sum(mask.data.subarray(0, mask.shape[1]) as Float32Array);
-    const feeds: Feeds = { pixels: expected("pixels"), ...maskFeeds(expected("noise"), visible) };
+    const feeds: Feeds = { pixels: golden.tensor("pixels"), ...maskFeeds(golden.tensor("noise"), visible) };
     const results = await session.run({ ...feeds, ...Object.fromEntries(values) }, [
       "loss",
       "logits",
       ...trained.map(gradientName),
     ]);
     await session.close();
-    const gradients = Array.from(golden.tensors.keys()).filter((name) => name.startsWith(GRADIENT));
+    const gradients = golden.names.filter((name) => name.startsWith(GRADIENT));
     // A softmax does not change if all keys are shifted, so the gradient of their bias consists of rounding errors.
-    const rounding = 1e-3 * Math.max(...gradients.map((name) => largest(expected(name))));
+    const rounding = 1e-3 * Math.max(...gradients.map((name) => largest(golden.tensor(name))));
     return [
       closeTo("mask", feeds.masked as Tensor, mask),
-      closeTo("logits", results.logits as Tensor, expected("logits")),
-      closeTo("loss", results.loss as Tensor, expected("loss")),
+      closeTo("logits", results.logits as Tensor, golden.tensor("logits")),
+      closeTo("loss", results.loss as Tensor, golden.tensor("loss")),
       ...gradients.map((name) => {
         const own = maeName(name.slice(GRADIENT.length)) ?? name;
         const found = results[gradientName(own)] ?? { type: "float32", shape: [0], data: new Float32Array() };
-        return closeTo(`gradient of ${own}`, found, expected(name), rounding);
+        return closeTo(`gradient of ${own}`, found, golden.tensor(name), rounding);
       }),
     ];
   } finally {
