@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
+import { encoders } from "./encoders.js";
 import { fedMae } from "./fedmae.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
@@ -13,7 +14,7 @@ import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
 import { precision } from "./precision.js";
-import { published } from "./published.js";
+import { photographs, published } from "./published.js";
 import { serve } from "./serve.js";
 import { startup } from "./startup.js";
 import { formatTable, type Table } from "./table.js";
@@ -34,7 +35,9 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["training", training],
   ["fedmae", fedMae],
   ["serve", serve],
+  ["encoders", encoders],
   ["precision", precision],
+  ["photographs", photographs],
   ["published", published],
   ["hostile-images", hostileImages],
 ]);

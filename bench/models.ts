@@ -6,27 +6,46 @@ import type { BuildOptions } from "../src/model/build-model.js";
 import type { Precision } from "../src/model/manifest.js";
 import { runInFreshProcess } from "./fresh-process.js";
 import type { Context } from "./measurement.js";
+import { clipLarge, qwen3Small, writePublicModel } from "./public-shapes.js";
 import { writeOpt125m, writeOpt2700m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
 
 /** The measured models. They are built when they are first requested and kept in the benchmark's folder. */
 
-const sources = { opt: writeOpt125m, opt2700m: writeOpt2700m, smol: writeSmolLm135m, vit: writeVitBase } as const;
+const sources = {
+  opt: writeOpt125m,
+  opt2700m: writeOpt2700m,
+  smol: writeSmolLm135m,
+  qwen3: (folder: string) => writePublicModel(folder, qwen3Small),
+  vit: writeVitBase,
+  clip: (folder: string) => writePublicModel(folder, clipLarge),
+} as const;
 type SourceName = keyof typeof sources;
 
-/** Adapters inject six states into the upper layers, as the published configs do. */
+const encoders = { vit: { title: "ViT-B/16", width: 768 }, clip: { title: "CLIP ViT-L/14", width: 1024 } } as const;
+
+/** Each with its encoder. Adapters inject six states into the upper layers, as the published configs do. */
 const decoders = {
-  opt: { title: "opt-125m", width: 768, startLayer: 5, endLayer: 11 },
-  opt2700m: { title: "OPT-2.7B", width: 2560, startLayer: 19, endLayer: 31 },
-  smol: { title: "SmolLM2-135M", width: 576, startLayer: 19, endLayer: 29 },
+  opt: { title: "opt-125m", encoder: "vit", width: 768, startLayer: 5, endLayer: 11 },
+  opt2700m: { title: "OPT-2.7B", encoder: "vit", width: 2560, startLayer: 19, endLayer: 31 },
+  smol: { title: "SmolLM2-135M", encoder: "vit", width: 576, startLayer: 19, endLayer: 29 },
+  qwen3: { title: "Qwen3-0.6B", encoder: "clip", width: 1024, startLayer: 17, endLayer: 27 },
 } as const;
 export type DecoderName = keyof typeof decoders;
 
-const ENCODER_WIDTH = 768;
-const INJECTED_STATES = 6;
+/** Where the adapter of a decoder injects its states. */
+export function injectionOf(name: DecoderName): { injectedStates: number; startLayer: number; endLayer: number } {
+  const { startLayer, endLayer } = decoders[name];
+  return { injectedStates: 6, startLayer, endLayer };
+}
 
 /** The public name of the decoder's shape. */
 export function decoderTitle(name: DecoderName): string {
   return decoders[name].title;
+}
+
+/** The public names of the shapes of encoder and decoder. */
+export function modelTitle(name: DecoderName): string {
+  return `${encoders[decoders[name].encoder].title} + ${decoders[name].title}`;
 }
 
 /** A checkpoint with random weights in its public format. */
@@ -41,26 +60,21 @@ export function sourceFolder({ folder, say }: Context, name: SourceName): string
   return path;
 }
 
-/** Options for building ViT-B/16 and a decoder in one precision. */
+/** Options for building a decoder and its encoder in one precision. */
 export function buildOptions(
   context: Context,
   name: DecoderName,
   precision: Precision,
   output: string,
 ): Omit<BuildOptions, "onStage"> {
-  const { width, startLayer, endLayer } = decoders[name];
+  const { encoder, width } = decoders[name];
   const adapter = join(context.folder, `adapter-${name}.safetensors`);
-  const [vit, decoder] = [sourceFolder(context, "vit"), sourceFolder(context, name)];
-  if (!existsSync(adapter)) writeRandomAdapter(adapter, ENCODER_WIDTH, width);
-  const settings = {
-    injectedStates: INJECTED_STATES,
-    startLayer,
-    endLayer,
-    perceptionSees: "itself",
-  } as const;
+  const [encoderPath, decoder] = [sourceFolder(context, encoder), sourceFolder(context, name)];
+  if (!existsSync(adapter)) writeRandomAdapter(adapter, encoders[encoder].width, width);
+  const settings = { ...injectionOf(name), perceptionSees: "itself" } as const;
   return {
     output,
-    encoder: { path: vit, given: "vit", precision, preprocessing: "published" },
+    encoder: { path: encoderPath, given: encoder, precision, preprocessing: "published" },
     decoder: { path: decoder, given: name, precision },
     adapters: [{ name: "random", path: adapter, tasks: ["caption", "vqa"], settings }],
   };

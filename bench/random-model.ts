@@ -8,7 +8,8 @@ import { elementCount, type Shape, type TensorSource } from "../src/tensor/tenso
  * activations stay finite; the output of such a model is meaningless.
  */
 
-interface RandomTensor extends TensorSource {
+/** Values that are computed when they are read. */
+export interface RandomTensor extends TensorSource {
   read(): Float32Array<ArrayBuffer>;
 }
 
@@ -33,6 +34,11 @@ function random(shape: Shape, name: string, deviation: number, mean = 0): Random
       );
     },
   };
+}
+
+/** A tensor of a public checkpoint: scales of norms are near 1, and everything else near 0. */
+export function randomTensor(name: string, shape: Shape): RandomTensor {
+  return random(shape, name, 0.02, shape.length === 1 && name.endsWith("weight") ? 1 : 0);
 }
 
 type Tensors = Map<string, RandomTensor>;
@@ -63,14 +69,14 @@ function asBfloat16({ shape, read }: RandomTensor): TensorSource {
   return { type: "bfloat16", shape, read: upperHalves };
 }
 
-function writeFolder(folder: string, config: object, tensors: ReadonlyMap<string, TensorSource>): void {
+export function writeFolder(folder: string, config: object, tensors: ReadonlyMap<string, TensorSource>): void {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
 }
 
 /** A tokenizer whose vocabulary contains only bytes, which is sufficient for prompts. */
-function writeTokenizer(folder: string): void {
+export function writeTokenizer(folder: string): void {
   const vocabulary = ["<s>", "<pad>", "</s>", ...byteLevelAlphabet()];
   const json = {
     version: "1.0",

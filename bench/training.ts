@@ -5,11 +5,13 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { median } from "../src/cli/measure/median.js";
-import type { Measurement } from "./measurement.js";
-import { modelFolder } from "./models.js";
+import type { Context, Measurement } from "./measurement.js";
+import { type DecoderName, injectionOf, modelFolder } from "./models.js";
 
 /** Path of a Python with torch, for the comparison. */
 const PYTHON_VARIABLE = "EPALM_BENCH_PYTHON";
+
+const ROUNDS = 9;
 
 export interface StepSettings {
   readonly batch: number;
@@ -23,7 +25,8 @@ export interface StepSettings {
   readonly rounds: number;
 }
 
-const settings = { batch: 16, tokens: 24, states: 6, start: 5, end: 11, warmups: 2, rounds: 9 };
+/** Examples and tokens of a step. */
+export const trainingStep = { batch: 16, tokens: 24 } as const;
 
 const stepCost = z.strictObject({
   /** Durations of whole steps in milliseconds. */
@@ -46,17 +49,14 @@ const columns = [
 export const training: Measurement = {
   summary: `a step of training an adapter, opt-125m shape, compared with torch if ${PYTHON_VARIABLE} names a Python that has it`,
   async run(context) {
-    const given: StepSettings = { ...settings, threads: context.machine.cores };
+    const settings = stepSettings(context, "opt", ROUNDS);
     const path = await modelFolder(context, "opt", "fp32");
-    const work = join(context.folder, "training-graph");
-    mkdirSync(work, { recursive: true });
     const python = process.env[PYTHON_VARIABLE];
-    context.say(`measuring: training, ${settings.rounds} steps`);
-    const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
-    const ours = await cost(process.execPath, [entry, path, work, JSON.stringify(given)]);
+    context.say(`measuring: training, ${ROUNDS} steps`);
+    const ours = await trainingCost(context, path, settings);
     if (python === undefined) context.say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
     const peer = join("bench", "training_step.py");
-    const theirs = python === undefined ? undefined : await cost(python, [peer, JSON.stringify(given)]);
+    const theirs = python === undefined ? undefined : await cost(python, [peer, JSON.stringify(settings)]);
     const row = (who: string, { steps, runs, peakBytes }: StepCost) => ({
       who,
       step: median(steps),
@@ -69,11 +69,35 @@ export const training: Measurement = {
         title: `training: loss, gradients, AdamW; ${settings.batch} x ${settings.tokens} tokens, K = ${settings.states}, fp32`,
         columns,
         rows: [row("epalm", ours), ...(theirs ? [row("torch", theirs)] : [])],
-        notes: [`medians of ${settings.rounds} steps, each side in its own process, ${given.threads} threads`],
+        notes: [`medians of ${ROUNDS} steps, each side in its own process, ${settings.threads} threads`],
       },
     ];
   },
 };
+
+function stepSettings({ machine }: Context, name: DecoderName, rounds: number): StepSettings {
+  const { injectedStates: states, startLayer: start, endLayer: end } = injectionOf(name);
+  return { ...trainingStep, states, start, end, threads: machine.cores, warmups: 2, rounds };
+}
+
+/** The cost of steps in a process of their own. */
+function trainingCost({ folder }: Context, path: string, settings: StepSettings): Promise<StepCost> {
+  const work = join(folder, "training-graph");
+  mkdirSync(work, { recursive: true });
+  const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
+  return cost(process.execPath, [entry, path, work, JSON.stringify(settings)]);
+}
+
+/** The median duration of a step in milliseconds, and the memory of its process. */
+export async function trainingStepCost(
+  context: Context,
+  name: DecoderName,
+  path: string,
+  rounds: number,
+): Promise<{ readonly milliseconds: number; readonly peakBytes: number }> {
+  const { steps, peakBytes } = await trainingCost(context, path, stepSettings(context, name, rounds));
+  return { milliseconds: median(steps), peakBytes };
+}
 
 async function cost(command: string, args: readonly string[]): Promise<StepCost> {
   const { stdout } = await promisify(execFile)(command, [...args]);

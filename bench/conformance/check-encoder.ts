@@ -1,10 +1,9 @@
 import type { PatchBackbone } from "../../src/backbones/backbone.js";
 import { encoderGraph } from "../../src/backbones/encoders/encoder-graph.js";
-import { encoderArchitecture } from "../../src/backbones/registry.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
-import { type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";
+import { architectureOf, type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";
 import { openSource, type Source } from "../../src/model/source-folder.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
@@ -47,7 +46,7 @@ async function checkInput(source: Source, golden: Golden, input: string, suffix:
     checks.push(closeTo(name, await run(graph, feed, output), golden.tensor(name)));
   };
   await compare(`states${suffix}`, "cls_states", statesGraph(source, choices));
-  const { poolings: allowed = [] } = encoderArchitecture(String(source.config?.model_type), source.path);
+  const { poolings: allowed = [] } = architectureOf(source);
   for (const [name, pooling] of poolings) {
     if (allowed.includes(pooling) && golden.has(name + suffix)) {
       await compare(name + suffix, "cls_states", statesGraph(source, { ...choices, pooling }));

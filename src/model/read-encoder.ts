@@ -45,7 +45,7 @@ export function readEncoder(
   choices: EncoderChoices,
 ): { readonly backbone: EncoderBackbone; readonly pooling: Pooling; readonly weights: Weights } {
   const modelType = source.config?.model_type;
-  const architecture = architectureOf(source, modelType);
+  const architecture = architectureOf(source);
   const pooling = poolingOf(source, architecture, choices.pooling);
   const prefix = encoderPrefix(source.checkpoint.tensors.keys(), source.checkpoint.path, architecture.firstTensor);
   const rename = (name: string) =>
@@ -132,7 +132,8 @@ const openClipConfig = z.object({
 });
 
 /** timm's config.json has another format, and single weights files have none: both are identified by their tensors. */
-function architectureOf({ checkpoint, path }: Source, modelType: unknown): EncoderArchitecture {
+export function architectureOf({ checkpoint, path, config }: Source): EncoderArchitecture {
+  const modelType = config?.model_type;
   if (typeof modelType === "string") return encoderArchitecture(modelType, path);
   return bareEncoderArchitecture(checkpoint.tensors.keys());
 }

@@ -110,6 +110,11 @@ describe("CLIP", () => {
     assertClose(await encoded(sourceOf(weights, undefined, openClip), pixels), golden("clip", "states"));
   });
 
+  it("gives timm's own states from timm's files", async () => {
+    const source = sourceOf(openWeights("clip-timm"), readConfig("clip-timm"));
+    assertClose(await encoded(source, golden("clip-timm", "pixels")), golden("clip-timm", "states"));
+  });
+
   it("gives them from timm's names and config", async () => {
     const config = {
       architecture: "vit_base_patch6_clip_quickgelu_40",
@@ -162,6 +167,14 @@ describe("SigLIP", () => {
       assertClose(await patchesOf(source(), pixels), golden(name, "patches"));
     });
   }
+
+  it("gives timm's own states from timm's files", async () => {
+    const source = sourceOf(openWeights("siglip-timm"), readConfig("siglip-timm"));
+    const pixels = golden("siglip-timm", "pixels");
+    assertClose(await encoded(source, pixels), golden("siglip-timm", "states"));
+    const { data } = golden("siglip-timm", "pooled");
+    assertClose(await encoded(source, pixels, { pooling: "attention" }), { type: "float32", shape: [2, 1, 20], data });
+  });
 
   for (const [pooling, expected] of [
     ["mean", "states"],

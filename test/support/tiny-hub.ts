@@ -11,6 +11,8 @@ const models: Readonly<Record<string, string>> = {
   "facebook/opt-125m": "test/fixtures/goldens/opt-6states-mlp10/decoder",
   "timm/vit_base_patch16_224.augreg_in21k_ft_in1k": "test/fixtures/goldens/opt-6states-mlp10/encoder",
   "facebook/opt-2.7b": "test/fixtures/goldens/opt-6states-mlp10/decoder",
+  "openai/clip-vit-base-patch16": "test/fixtures/backbones/clip",
+  "Qwen/Qwen3-0.6B": "test/fixtures/goldens/llama-shared-1token/decoder",
   "facebook/dino-vitb16": "test/fixtures/goldens/llama-shared-1token/encoder",
   "HuggingFaceTB/SmolLM2-135M": "test/fixtures/goldens/llama-shared-1token/decoder",
 };
