@@ -48,6 +48,7 @@ export {
   type StreamOptions,
 } from "./pipeline.js";
 export type { ThreadHealth } from "./runtime/thread.js";
+export { type Breakdown, breakdown, type NamedIntervals } from "./training/adapter/breakdown.js";
 export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/adapter/config.js";
 export {
   type Evaluation,
@@ -62,3 +63,4 @@ export {
   type TrainingResult,
   trainModel,
 } from "./training/adapter/train-model.js";
+export type { MeanInterval } from "./training/metrics/mean-interval.js";

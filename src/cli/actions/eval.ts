@@ -2,8 +2,11 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { whileLocked } from "../../core/lock-path.js";
 import {
   adapterModality,
+  type Breakdown,
+  breakdown,
   type Evaluation,
   evaluateModel,
+  type MeanInterval,
   modalitiesOf,
   namedScores,
   readAdapter,
@@ -42,14 +45,33 @@ export async function evalCommand(path: string, flags: EvalFlags, context: CliCo
   const data = await readEvaluationData(source, { skipBad, limit, modalities, signal: context.signal });
   if (data.skipped.length > 0) note(`invalid examples skipped: ${formatCount(data.skipped.length)}`);
   for (const { where, cause } of data.skipped) note(`  ${where}: ${cause}`);
-  const { scores } = await whileLocked(flags.predictions, () => evaluation(data.examples, flags, context));
+  const { scores, predictions } = await whileLocked(flags.predictions, () => evaluation(data.examples, flags, context));
   const named = namedScores(scores);
-  if (flags.json)
-    print(JSON.stringify({ examples: data.examples.length, skipped: data.skipped.length, scores: named }));
-  else {
-    const rows = Object.entries(named).map(([name, value]) => [name, value.toFixed(4)]);
+  const parts = breakdown(predictions);
+  if (flags.json) {
+    const { overall: intervals, ...details } = parts;
+    const counts = { examples: data.examples.length, skipped: data.skipped.length };
+    print(JSON.stringify({ ...counts, scores: named, intervals, ...details }));
+  } else {
+    const rows = Object.entries(named).map(([name, value]) => [name, value.toFixed(4), rangeOf(parts.overall[name])]);
     print(formatTable([["examples", formatCount(data.examples.length)], ...rows]));
+    if (parts.groups.length > 0) print(`\n${groupTable(parts)}`);
   }
+}
+
+/** The 95 % confidence interval, if one was computed. */
+function rangeOf(interval: MeanInterval | undefined): string {
+  return interval ? `(${interval.low.toFixed(4)} to ${interval.high.toFixed(4)})` : "";
+}
+
+function groupTable({ overall, groups }: Breakdown): string {
+  const names = Object.keys(overall);
+  const cellOf = (interval: MeanInterval | undefined) =>
+    interval ? `${interval.mean.toFixed(4)} ${rangeOf(interval)}, n ${formatCount(interval.examples)}` : "";
+  return formatTable([
+    ["group", ...names],
+    ...groups.map(({ group, scores }) => [group, ...names.map((name) => cellOf(scores[name]))]),
+  ]);
 }
 
 function evaluation(examples: readonly Example[], flags: EvalFlags, context: CliContext): Promise<Evaluation> {

@@ -29,6 +29,7 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     const result = await trainModel(config, {
       signal,
       onPlan: (plan) => tellPlan(plan),
+      onBaseline: () => note("text-only baseline:"),
       onEncoding: (done, all) => progress.encoding(done, all),
       onStep: (report) => progress.step(report),
       onEpoch: (epoch, scores) => progress.say(`epoch ${epoch}: ${formatScores(scores)}`),
@@ -36,10 +37,11 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     progress.stop();
     if (flags.json) {
       const { adapterFile: adapter, lastAdapterFile: last, reportFile: report, epoch, scores } = result;
-      print(JSON.stringify({ adapter, last, report, epoch, scores }));
+      print(JSON.stringify({ adapter, last, report, epoch, scores, baselineScores: result.baselineScores }));
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
       if (config.keep === "best") print(`kept    epoch ${result.epoch}: ${formatScores(result.scores)}`);
+      if (result.baselineScores) print(`text-only baseline: ${formatScores(result.baselineScores)}`);
       if (config.install) print(usageOf(config, result.tasks));
     }
   } finally {

@@ -137,6 +137,10 @@ export const trainingConfigSchema = z.strictObject({
   keep: z.enum(["last", "best"]).default("last"),
   /** With `keep: best`: the score. Default: cider for captions, accuracy or exact-match for answers. */
   score: z.enum(["cider", "cider-d", "bleu-4", "rouge-l", "accuracy", "exact-match"]).optional(),
+  /** With `keep: best`: ends the training after this many epochs without a better score. Default: never. */
+  patience: count.optional(),
+  /** Also train the text-only baseline, in `baseline` in the output folder, and report its scores. */
+  baseline: z.boolean().default(false),
   /** Optimizer steps between checkpoints; a killed run loses at most this many. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */

@@ -70,7 +70,8 @@ export async function evaluateModel(
 
 function scored(example: Example): ScoredExample {
   const { path: media, modality } = example.media;
-  const common = { id: example.where, media, modality };
+  const { group } = example;
+  const common = { id: example.where, media, modality, ...(group === undefined ? {} : { group }) };
   if (example.kind === "caption") return { kind: "caption", ...common, references: example.captions };
   const { question, answers: references, metric } = example;
   return { kind: "vqa", ...common, question, references, ...(metric ? { metric } : {}) };

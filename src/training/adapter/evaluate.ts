@@ -6,27 +6,24 @@ import { type CaptionScores, captionScores } from "../metrics/caption-scores.js"
 import { mean } from "../metrics/mean.js";
 import { exactMatch, vqaAccuracy } from "../metrics/vqa-accuracy.js";
 
+interface CommonFields {
+  readonly id: string;
+  /** Path of the file. */
+  readonly media: string;
+  readonly modality: Modality;
+  readonly references: readonly string[];
+  readonly group?: string | undefined;
+}
+
 /** An example with its references and an id for messages and files. */
 export type ScoredExample =
-  | {
-      readonly kind: "caption";
-      readonly id: string;
-      /** Path of the file. */
-      readonly media: string;
-      readonly modality: Modality;
-      readonly references: readonly string[];
-    }
-  | {
+  | (CommonFields & { readonly kind: "caption" })
+  | (CommonFields & {
       readonly kind: "vqa";
-      readonly id: string;
-      /** Path of the file. */
-      readonly media: string;
-      readonly modality: Modality;
       readonly question: string;
-      readonly references: readonly string[];
       /** Default: VQA accuracy. */
       readonly metric?: AnswerMetric | undefined;
-    };
+    });
 
 /** An example with the model's answer. */
 export type Prediction = ScoredExample & { readonly prediction: string };

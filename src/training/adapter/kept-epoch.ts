@@ -30,10 +30,15 @@ function metricOf(example: Example): keyof typeof scoresOf {
  *
  * @throws invalid_option if the validation set does not have the score
  */
-export function keptScore({ keep, score }: TrainingConfig, validation: readonly Example[]): string | undefined {
+export function keptScore(
+  { keep, score, patience }: TrainingConfig,
+  validation: readonly Example[],
+): string | undefined {
   if (keep === "last") {
-    if (score === undefined) return undefined;
-    throw unexpected("invalid_option", "score", "'keep: best' with it", "'keep: last'");
+    for (const [name, value] of Object.entries({ score, patience })) {
+      if (value !== undefined) throw unexpected("invalid_option", name, "'keep: best' with it", "'keep: last'");
+    }
+    return undefined;
   }
   const [metric, ...others] = new Set(validation.map(metricOf));
   if (metric === undefined) {

@@ -17,8 +17,19 @@ export async function fingerprintOfRun(
   { modality, training, validation }: TrainingData,
   contents: ReadonlyMap<string, string>,
 ): Promise<Fingerprint> {
-  const { output, cache, model, checkpointEvery, install, replace, skipBad, validationExamples, data, ...settings } =
-    config;
+  const {
+    output,
+    cache,
+    model,
+    checkpointEvery,
+    install,
+    replace,
+    skipBad,
+    validationExamples,
+    baseline,
+    data,
+    ...settings
+  } = config;
   const { name, tasks: _tasks, initial, ...adapter } = config.adapter;
   const { origin: _encoderOrigin, ...encoder } = encoderOf(manifest, modality);
   const { origin: _decoderOrigin, ...decoder } = manifest.decoder;
@@ -48,6 +59,9 @@ export async function fingerprintOfRun(
   };
 }
 
-function scoredPart({ where: _where, media, ...example }: Example, contents: ReadonlyMap<string, string>): unknown {
+function scoredPart(
+  { where: _where, group: _group, media, ...example }: Example,
+  contents: ReadonlyMap<string, string>,
+): unknown {
   return { ...example, media: contents.get(media.path) };
 }

@@ -63,6 +63,8 @@ export interface TrainingRun {
   readonly whitening?: Whitening | undefined;
   /** Identifies the run that a checkpoint belongs to. */
   readonly fingerprint: Fingerprint;
+  /** Called before each epoch; ends the training if it returns true. */
+  readonly isOver?: (() => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
   /** Called after each epoch with the current adapter, before the checkpoint is written. */
@@ -123,6 +125,7 @@ async function runSteps(
   await fit(training, {
     async *batches(done) {
       for (let step = done; step < schedule.steps; step++) {
+        if (step % stepsPerEpoch === 0 && run.isOver?.()) return;
         yield await feedsOfStep(run, Math.floor(step / stepsPerEpoch), step % stepsPerEpoch);
       }
     },

@@ -27,6 +27,7 @@ import type { TrainingData } from "../data/training-data.js";
 import { trainingTexts } from "../data/training-texts.js";
 import { type ReportSample, renderTrainingReport } from "../report/training-report.js";
 import { type Fingerprint, readRunState } from "../run-state.js";
+import { breakdown } from "./breakdown.js";
 import type { TrainingConfig } from "./config.js";
 import type { Prediction } from "./evaluate.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
@@ -41,6 +42,8 @@ import { Whitening } from "./whitening.js";
 
 export const LOG_FILE = "log.jsonl";
 export const REPORT_FILE = "report.html";
+/** Folder of the text-only baseline in the output folder. */
+export const BASELINE_FOLDER = "baseline";
 
 /** Number of examples in the report, and the longer side of their images in pixels. */
 const SAMPLES = 24;
@@ -67,6 +70,8 @@ export interface TrainHooks {
   readonly signal?: AbortSignal | undefined;
   /** Called when everything has been read and checked, before anything is computed. */
   readonly onPlan?: ((plan: TrainingPlan) => void) | undefined;
+  /** Called before the text-only baseline is trained, whose steps and epochs are reported like those of the adapter. */
+  readonly onBaseline?: (() => void) | undefined;
   /** Called as encoder states become available. */
   readonly onEncoding?: ((done: number, all: number) => void) | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
@@ -86,6 +91,8 @@ export interface TrainingResult {
   readonly epoch: number;
   /** Scores after this epoch; empty without a validation set. */
   readonly scores: Readonly<Record<string, number>>;
+  /** Those of the text-only baseline, with `baseline: true`. */
+  readonly baselineScores?: Readonly<Record<string, number>> | undefined;
 }
 
 /**
@@ -106,10 +113,32 @@ export interface TrainingResult {
  * ```
  */
 export async function trainModel(config: TrainingConfig, hooks: TrainHooks = {}): Promise<TrainingResult> {
-  return whileLocked(config.output, () => trainAlone(config, hooks));
+  return whileLocked(config.output, async () => {
+    // First, because the report of the adapter, which is written after each epoch, contains its scores.
+    const baselineScores = config.baseline ? await baselineOf(config, hooks) : undefined;
+    return { ...(await trainAlone(config, hooks, baselineScores)), ...(baselineScores ? { baselineScores } : {}) };
+  });
 }
 
-async function trainAlone(config: TrainingConfig, hooks: TrainHooks): Promise<TrainingResult> {
+/** Trains the text-only baseline of a config; returns its scores. */
+async function baselineOf(config: TrainingConfig, { signal, onBaseline, onStep, onEpoch }: TrainHooks) {
+  if (config.data.validation === undefined) {
+    throw unexpected("invalid_option", "baseline", "'data.validation' with it", "no validation examples");
+  }
+  onBaseline?.();
+  const output = join(config.output, BASELINE_FOLDER);
+  const { scores } = await trainModel(
+    { ...config, output, blind: true, baseline: false, install: false },
+    { signal, onStep, onEpoch },
+  );
+  return scores;
+}
+
+async function trainAlone(
+  config: TrainingConfig,
+  hooks: TrainHooks,
+  baselineScores: TrainingResult["scores"] | undefined,
+): Promise<TrainingResult> {
   const folder = await openModelFolder(config.model);
   refuseInt4(folder);
   await refuseReplacing(config, folder);
@@ -131,7 +160,8 @@ async function trainAlone(config: TrainingConfig, hooks: TrainHooks): Promise<Tr
     augment: config.augment,
   });
   try {
-    if (config.blind) return await new Run(config, folder, data, initial, states, plan, fingerprint, hooks).run();
+    const parts = { config, folder, data, initial, states, plan, fingerprint, hooks, baselineScores };
+    if (config.blind) return await new Run(parts).run();
     const views = isDrawn(config) && !config.whiten ? [] : viewsOf(data.training, config.augmentations);
     const onView = (done: number) => hooks.onEncoding?.(done, views.length);
     await states.prepare(views, { signal: hooks.signal, onView });
@@ -139,7 +169,7 @@ async function trainAlone(config: TrainingConfig, hooks: TrainHooks): Promise<Tr
     const whitening = config.whiten
       ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
       : undefined;
-    return await new Run(config, folder, data, initial, states, plan, fingerprint, hooks, whitening).run();
+    return await new Run({ ...parts, whitening }).run();
   } finally {
     await states.close();
   }
@@ -252,30 +282,36 @@ function planOf(
   };
 }
 
+interface RunParts {
+  readonly config: TrainingConfig;
+  readonly folder: ModelFolder;
+  readonly data: TrainingData;
+  readonly initial: Adapter;
+  readonly states: EncoderStates;
+  readonly plan: TrainingPlan;
+  readonly fingerprint: Fingerprint;
+  readonly hooks: TrainHooks;
+  readonly baselineScores: TrainingResult["scores"] | undefined;
+  readonly whitening?: Whitening | undefined;
+}
+
 class Run {
+  readonly #parts: RunParts;
   readonly #log: RunLog;
   #model: Promise<Model> | undefined;
-  #samples: readonly Prediction[] = [];
+  /** Those of the kept epoch. */
+  #predictions: readonly Prediction[] = [];
 
-  constructor(
-    private readonly config: TrainingConfig,
-    private readonly folder: ModelFolder,
-    private readonly data: TrainingData,
-    private readonly initial: Adapter,
-    private readonly states: EncoderStates,
-    private readonly plan: TrainingPlan,
-    private readonly fingerprint: Fingerprint,
-    private readonly hooks: TrainHooks,
-    private readonly whitening?: Whitening,
-  ) {
-    this.#log = new RunLog(this.#file(LOG_FILE), plan.resumedFrom);
+  constructor(parts: RunParts) {
+    this.#parts = parts;
+    this.#log = new RunLog(this.#file(LOG_FILE), parts.plan.resumedFrom);
   }
 
   async run(): Promise<TrainingResult> {
-    const { config, folder } = this;
-    const { modality } = this.data;
+    const { config, folder, data, hooks, whitening, fingerprint } = this.#parts;
+    const { modality } = data;
     const { depth, width } = encoderOf(folder.manifest, modality);
-    const batches = new TrainingBatches(this.data.training, this.states, {
+    const batches = new TrainingBatches(data.training, this.#parts.states, {
       batchSize: config.batchSize,
       seed: config.seed,
       augmentations: config.augmentations,
@@ -290,28 +326,26 @@ class Run {
         modality,
         batches,
         initial: this.#start(),
-        whitening: this.whitening,
-        fingerprint: this.fingerprint,
-        signal: this.hooks.signal,
+        whitening,
+        fingerprint,
+        isOver: () => this.#isOver(),
+        signal: hooks.signal,
         onStep: (report) => {
           this.#log.add({ kind: "step", ...report });
-          this.hooks.onStep?.(report);
+          hooks.onStep?.(report);
         },
         onEpoch: (epoch, trained) => this.#afterEpoch(epoch, trained),
       });
       // With the settings in the same order, so that the installed file and that of the run have the same bytes.
       const adapter =
-        this.data.score === undefined
-          ? last
-          : { ...last, tensors: (await readAdapter(this.#file(ADAPTER_FILE))).tensors };
+        data.score === undefined ? last : { ...last, tensors: (await readAdapter(this.#file(ADAPTER_FILE))).tensors };
       await this.#install(adapter);
-      // The report of a run that had already ended is kept, because its examples are not computed again.
-      if (!existsSync(this.#file(REPORT_FILE))) await this.#report();
+      await this.#finishReport(adapter);
       const kept = this.#keptEpoch();
       return {
         adapter,
         adapterFile: this.#file(ADAPTER_FILE),
-        lastAdapterFile: this.data.score === undefined ? undefined : this.#file(LAST_ADAPTER_FILE),
+        lastAdapterFile: data.score === undefined ? undefined : this.#file(LAST_ADAPTER_FILE),
         reportFile: this.#file(REPORT_FILE),
         tasks: this.#tasks(),
         epoch: kept?.epoch ?? config.epochs,
@@ -323,53 +357,65 @@ class Run {
   }
 
   #file(name: string): string {
-    return join(this.config.output, name);
+    return join(this.#parts.config.output, name);
   }
 
   async #install(adapter: Adapter): Promise<void> {
-    const { config, folder } = this;
+    const { config, folder, data } = this.#parts;
     if (!config.install) return;
     // Another adapter of this name may have been installed during the training.
     await refuseReplacing(config, { ...folder, manifest: readManifest(folder.path) });
-    await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), this.data.modality);
+    await installAdapter(folder.path, config.adapter.name, adapter, this.#tasks(), data.modality);
   }
 
   /** Random weights are used for whitened states as they are; the weights of a file must be converted. */
   #start(): Adapter {
-    const isGiven = this.config.adapter.initial !== undefined;
-    return (isGiven && this.whitening?.toWhitened(this.initial)) || this.initial;
+    const { config, initial, whitening } = this.#parts;
+    const isGiven = config.adapter.initial !== undefined;
+    return (isGiven && whitening?.toWhitened(initial)) || initial;
   }
 
   /** The tasks of the config, or by default those of the training data. */
   #tasks(): TaskName[] {
-    return this.config.adapter.tasks ?? Array.from(new Set(this.data.training.map(({ example }) => example.kind)));
+    const { config, data } = this.#parts;
+    return config.adapter.tasks ?? Array.from(new Set(data.training.map(({ example }) => example.kind)));
   }
 
   async #afterEpoch(epoch: number, adapter: Adapter): Promise<void> {
     const evaluation = await this.#evaluate(adapter);
     const scores = evaluation ? namedScores(evaluation.scores) : {};
-    this.#samples = evaluation?.predictions.slice(0, SAMPLES) ?? [];
-    this.#keepIfBest(adapter, scores);
+    if (this.#isKept(scores)) {
+      this.#predictions = evaluation?.predictions ?? [];
+      // Written before the epoch is logged, so that the file always exists for the best logged epoch.
+      if (this.#parts.data.score !== undefined) writeAdapter(this.#file(ADAPTER_FILE), adapter);
+    }
     this.#log.add({ kind: "epoch", step: this.#log.lines.at(-1)?.step ?? 0, epoch, scores });
     await this.#report();
-    this.hooks.onEpoch?.(epoch, scores);
+    this.#parts.hooks.onEpoch?.(epoch, scores);
   }
 
-  /** Written before the epoch is logged, so that the file always exists for the best logged epoch. */
-  #keepIfBest(adapter: Adapter, scores: Readonly<Record<string, number>>): void {
-    const { score } = this.data;
-    if (score === undefined) return;
+  /** Whether an epoch with these scores, after those in the log, would be the kept one. */
+  #isKept(scores: Readonly<Record<string, number>>): boolean {
+    const { score } = this.#parts.data;
     const now = { scores };
-    if (bestEpoch([...this.#epochs(), now], score) === now) writeAdapter(this.#file(ADAPTER_FILE), adapter);
+    return score === undefined || bestEpoch([...this.#epochs(), now], score) === now;
+  }
+
+  /** Whether `patience` epochs have not improved the score. */
+  #isOver(): boolean {
+    const { patience } = this.#parts.config;
+    const epochs = this.#epochs();
+    const best = this.#keptEpoch();
+    return patience !== undefined && best !== undefined && epochs.length - best.epoch >= patience;
   }
 
   #keptEpoch() {
-    const { score } = this.data;
+    const { score } = this.#parts.data;
     return score === undefined ? this.#epochs().at(-1) : bestEpoch(this.#epochs(), score);
   }
 
   async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
-    const { config, data, hooks } = this;
+    const { config, data, hooks } = this.#parts;
     if (data.validation.length === 0) return undefined;
     this.#model ??= load(config.model, { checksums: false });
     const model = await this.#model;
@@ -382,16 +428,27 @@ class Run {
     });
   }
 
+  /**
+   * The report was written after each epoch. It lacks the samples if the kept epoch belongs to an earlier session of the
+   * run; that of a run that had already ended is complete.
+   */
+  async #finishReport(adapter: Adapter): Promise<void> {
+    const isNew = this.#log.lines.some(({ step }) => step > this.#parts.plan.resumedFrom);
+    if (existsSync(this.#file(REPORT_FILE)) && (!isNew || this.#predictions.length > 0)) return;
+    if (isNew) this.#predictions = (await this.#evaluate(adapter))?.predictions ?? [];
+    await this.#report();
+  }
+
   #epochs() {
     return this.#log.lines.flatMap((line) => (line.kind === "epoch" ? [line] : []));
   }
 
   async #report(): Promise<void> {
-    const { config, plan } = this;
+    const { config, plan, folder, data, baselineScores } = this.#parts;
     const html = renderTrainingReport({
       title: `${config.adapter.name}: ${basename(config.output)}`,
       facts: [
-        ["model", this.folder.manifest.name],
+        ["model", folder.manifest.name],
         ["modality", plan.modality],
         ["training examples", String(plan.examples)],
         ["validation examples", String(plan.validationExamples)],
@@ -400,11 +457,13 @@ class Run {
         ["frozen parameters", String(plan.frozenParameters)],
         ["text-only baseline", config.blind ? "yes" : "no"],
         ["seed", String(config.seed)],
-        ["kept epoch", keptEpochText(this.#keptEpoch(), this.data.score)],
+        ["kept epoch", keptEpochText(this.#keptEpoch(), data.score)],
       ],
+      baselineScores,
+      breakdown: this.#predictions.length === 0 ? undefined : breakdown(this.#predictions),
       steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
       epochs: this.#epochs(),
-      samples: await Promise.all(this.#samples.map(sampleOf)),
+      samples: await Promise.all(this.#predictions.slice(0, SAMPLES).map(sampleOf)),
     });
     writeAtomically(this.#file(REPORT_FILE), html);
   }

@@ -6,12 +6,17 @@ export interface MediaReference {
   readonly path: string;
 }
 
-/** A medium and human captions of it. */
-export interface CaptionExample {
-  readonly kind: "caption";
+interface CommonFields {
   /** File and line, or file and id, for messages. */
   readonly where: string;
   readonly media: MediaReference;
+  /** Scores are also reported for each group, such as a camera or a kind of question. */
+  readonly group?: string | undefined;
+}
+
+/** A medium and human captions of it. */
+export interface CaptionExample extends CommonFields {
+  readonly kind: "caption";
   readonly captions: readonly string[];
 }
 
@@ -22,10 +27,8 @@ export type AnswerMetric = "vqa-accuracy" | "exact-match";
  * A medium, a question about it, and human answers; an answer that several people gave is repeated. A blank answer
  * matches nothing and is not trained on.
  */
-export interface QuestionExample {
+export interface QuestionExample extends CommonFields {
   readonly kind: "vqa";
-  readonly where: string;
-  readonly media: MediaReference;
   readonly question: string;
   readonly answers: readonly string[];
   /** Default: VQA accuracy. */

@@ -1,3 +1,5 @@
+import type { Breakdown, NamedIntervals } from "../adapter/breakdown.js";
+import type { MeanInterval } from "../metrics/mean-interval.js";
 import { escapeHtml, htmlPage } from "./html-page.js";
 import { lineChart } from "./line-chart.js";
 
@@ -32,6 +34,10 @@ export interface TrainingReport {
   readonly facts: readonly (readonly [string, string])[];
   readonly steps: readonly ReportStep[];
   readonly epochs: readonly ReportEpoch[];
+  /** Scores of the text-only baseline. */
+  readonly baselineScores?: Readonly<Record<string, number>> | undefined;
+  /** Of the kept epoch. */
+  readonly breakdown?: Breakdown | undefined;
   readonly samples: readonly ReportSample[];
 }
 
@@ -42,12 +48,14 @@ const MAX_POINTS = 2000;
 const SMOOTHING = 0.05;
 
 /** A self-contained page with facts, curves, scores per epoch, and samples with predictions and references. */
-export function renderTrainingReport({ title, facts, steps, epochs, samples }: TrainingReport): string {
+export function renderTrainingReport(report: TrainingReport): string {
+  const { title, facts, steps, epochs, baselineScores, breakdown, samples } = report;
   const parts = [section(table(facts.map(([name, value]) => [cell("th", name), cell("td", value)])))];
   if (steps.length > 0) parts.push("<h2>Training</h2>", ...stepCharts(steps));
   if (epochs.some(({ scores }) => Object.keys(scores).length > 0)) {
-    parts.push("<h2>Scores on the validation set</h2>", scoreTable(epochs), scoreChart(epochs));
+    parts.push("<h2>Scores on the validation set</h2>", scoreTable(epochs, baselineScores), scoreChart(epochs));
   }
+  if (breakdown) parts.push(...breakdownParts(breakdown));
   if (samples.length > 0) {
     parts.push("<h2>Samples</h2>", `<div class="samples">${samples.map(sampleFigure).join("")}</div>`);
   }
@@ -99,7 +107,7 @@ function scoreNames(epochs: readonly ReportEpoch[]): string[] {
   return Array.from(new Set(epochs.flatMap(({ scores }) => Object.keys(scores))));
 }
 
-function scoreTable(epochs: readonly ReportEpoch[]): string {
+function scoreTable(epochs: readonly ReportEpoch[], baseline: TrainingReport["baselineScores"]): string {
   const names = scoreNames(epochs);
   const best = new Map(names.map((name) => [name, Math.max(...epochs.map(({ scores }) => scores[name] ?? -1))]));
   const head = ["epoch", ...names].map((name) => cell("th", name));
@@ -110,7 +118,42 @@ function scoreTable(epochs: readonly ReportEpoch[]): string {
       return cell("td", score?.toFixed(4) ?? "", score !== undefined && score === best.get(name));
     }),
   ]);
-  return section(table([head, ...rows]));
+  const baselineRow = baseline && ["text-only baseline", ...names.map((name) => baseline[name]?.toFixed(4) ?? "")];
+  return section(table([head, ...rows, ...(baselineRow ? [baselineRow.map((text) => cell("td", text))] : [])]));
+}
+
+/** Scores with intervals by group, and for questions the most common answers and errors. */
+function breakdownParts({ overall, groups, confusions, answers }: Breakdown): string[] {
+  const names = Object.keys(overall);
+  const rowOf = (group: string, scores: NamedIntervals) => [
+    group,
+    ...names.map((name) => (scores[name] ? formatInterval(scores[name]) : "")),
+  ];
+  const parts = [
+    "<h2>Scores of the kept epoch, with 95 % confidence intervals</h2>",
+    textTable(["group", ...names], [rowOf("all", overall), ...groups.map(({ group, scores }) => rowOf(group, scores))]),
+  ];
+  if (confusions.length > 0) {
+    const rows = confusions.map(({ expected, answered, count }) => [expected, answered, String(count)]);
+    parts.push("<h2>Most common wrong answers</h2>", textTable(["expected", "answered", "examples"], rows));
+  }
+  if (answers.length > 0) {
+    const rows = answers.map(({ answer, expected, answered }) => [answer, String(expected), String(answered)]);
+    parts.push("<h2>Most common answers</h2>", textTable(["answer", "expected", "given by the model"], rows));
+  }
+  return parts;
+}
+
+/** A score as `0.5240 (0.5101 to 0.5380), 1,200 examples`. */
+function formatInterval({ mean, low, high, examples }: MeanInterval): string {
+  const [score, from, to] = [mean, low, high].map((value) => value.toFixed(4));
+  return `${score} (${from} to ${to}), ${examples.toLocaleString("en")} ${examples === 1 ? "example" : "examples"}`;
+}
+
+function textTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return section(
+    table([head.map((text) => cell("th", text)), ...rows.map((row) => row.map((text) => cell("td", text)))]),
+  );
 }
 
 function scoreChart(epochs: readonly ReportEpoch[]): string {

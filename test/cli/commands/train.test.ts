@@ -75,7 +75,9 @@ describe("epalm train and epalm eval", () => {
     const args = ["eval", at("data.jsonl"), "-m", at("model"), "--adapter", "a", "--json"];
     const seeing = await epalmProcess([...args, "--predictions", at("seen.jsonl")]);
     assert.equal(seeing.code, 0, seeing.stderr);
-    const { examples, scores } = JSON.parse(seeing.stdout);
+    const { examples, scores, intervals, groups, answers } = JSON.parse(seeing.stdout);
+    assert.equal(intervals["VQA accuracy"].mean, scores["VQA accuracy"]);
+    assert.deepEqual([groups, answers[0].expected + answers[0].answered > 0], [[], true]);
     assert.equal(examples, 2);
     assert.ok(scores["VQA accuracy"] >= 0 && scores["BLEU-4"] >= 0);
     const lines = readFileSync(at("seen.jsonl"), "utf8").trimEnd().split("\n");
@@ -85,8 +87,12 @@ describe("epalm train and epalm eval", () => {
     );
     const blind = await epalm([...args, "--blind"]);
     assert.equal(blind.code, 0, blind.stderr);
-    const limited = await epalm(["eval", at("data.jsonl"), "-m", at("model"), "--limit", "1"]);
+    const [first = ""] = readFileSync(at("data.jsonl"), "utf8").split("\n");
+    writeFileSync(at("grouped.jsonl"), `${JSON.stringify({ ...JSON.parse(first), group: "at night" })}\n${first}\n`);
+    const limited = await epalm(["eval", at("grouped.jsonl"), "-m", at("model"), "--limit", "1"]);
     assert.match(limited.stdout, /^examples +1$/m);
+    assert.match(limited.stdout, /^CIDEr +\d\.\d{4} +\(\d\.\d{4} to \d\.\d{4}\)$/m);
+    assert.match(limited.stdout, /^at night +\d\.\d{4} \(\d\.\d{4} to \d\.\d{4}\), n 1$/m);
   });
 
   it("scores a public data set in its official format with its own metric", async () => {

@@ -228,7 +228,40 @@ describe("a run that keeps its best epoch", () => {
     }
   });
 
+  it("ends after `patience` epochs without a better score, and trains nothing if it is started again", async () => {
+    const values = epochs("best").map(({ scores }) => scores.CIDEr ?? Number.NaN);
+    const last = values.findIndex((value, index) => index > 0 && value <= Math.max(...values.slice(0, index))) + 1;
+    assert.ok(last > 0 && last < 5, `the scores ${values} do not end a run early`);
+    const path = config("first", "patient", { ...settings, adapter: adapter("patient"), patience: 1 });
+    const result = await train(path);
+    assert.deepEqual(epochs("patient"), epochs("best").slice(0, last));
+    assert.equal(result.epoch, values.indexOf(Math.max(...values.slice(0, last))) + 1);
+    await train(path, { onStep: () => assert.fail("a step") });
+  });
+
+  it("first trains the text-only baseline and reports its scores, if `baseline` is set", async () => {
+    let began = false;
+    const result = await train(config("first", "compared", { epochs: 1, baseline: true }), {
+      onBaseline: () => {
+        began = true;
+      },
+    });
+    const alone = await train(config("first", "unseeing", { epochs: 1, blind: true }));
+    assert.ok(began);
+    assert.deepEqual(result.baselineScores, alone.scores);
+    assert.deepEqual(
+      bytes("first", "compared", "baseline", "adapter.safetensors"),
+      bytes("first", "unseeing", "adapter.safetensors"),
+    );
+    assert.match(readFileSync(result.reportFile, "utf8"), /<td>text-only baseline<\/td><td>\d/);
+  });
+
   const unusable: readonly (readonly [changes: object, message: RegExp])[] = [
+    [{ keep: "last", patience: 2 }, /^patience: expected 'keep: best' with it, got 'keep: last'/],
+    [
+      { baseline: true, data: { train: { path: "train.jsonl" } } },
+      /^baseline: expected 'data\.validation' with it, got no validation/,
+    ],
     [{ data: { train: { path: "train.jsonl" } } }, /^keep: expected 'data\.validation' with 'best', got no validation/],
     [
       { score: "accuracy" },

@@ -30,14 +30,14 @@ before(async () => {
 describe("JSON lines", () => {
   it("contain captions and questions, with paths relative to the file", async () => {
     const lines = [
-      '\uFEFF{"image": "a.png", "caption": " red "}',
+      '\uFEFF{"image": "a.png", "caption": " red ", "group": "north" }',
       "",
       '{"image": "a.png", "question": "what?", "answer": ["red", "red", "pink"]}\r',
     ];
     const { examples, skipped } = await readDataSet({ path: write("good.jsonl", lines.join("\n")) });
     const media = { modality: "image", path: at("a.png") };
     assert.deepEqual(examples, [
-      { kind: "caption", where: `${at("good.jsonl")}:1`, media, captions: ["red"] },
+      { kind: "caption", where: `${at("good.jsonl")}:1`, media, group: "north", captions: ["red"] },
       {
         kind: "vqa",
         where: `${at("good.jsonl")}:3`,
@@ -52,6 +52,7 @@ describe("JSON lines", () => {
   const bad: [string, string, RegExp][] = [
     ["that are not JSON", "{image", /is not JSON/],
     ["with unknown keys", '{"image": "a.png", "caption": "x", "captoin": "y"}', /captoin/],
+    ["with an empty group", '{"image": "a.png", "caption": "x", "group": ""}', /'group': expected/],
     ["without a medium", '{"caption": "x"}', /expected one of 'image', 'audio', 'video', got 0/],
     ["with two media", '{"image": "a.png", "audio": "a.wav", "caption": "x"}', /got 2/],
     [

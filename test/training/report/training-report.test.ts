@@ -54,6 +54,26 @@ describe("a training report", () => {
     assert.match(html, /src="data:image\/png;base64,AQID"/);
   });
 
+  it("contains the baseline, scores by group and the most common errors, with hostile strings escaped", () => {
+    const score = { mean: 0.5, low: 0.25, high: 0.75, examples: 1200 };
+    const html = renderTrainingReport({
+      ...whole,
+      baselineScores: { CIDEr: 0.125 },
+      breakdown: {
+        overall: { CIDEr: score, "VQA accuracy": score },
+        groups: [{ group: hostile, scores: { "VQA accuracy": { ...score, examples: 1 } } }],
+        confusions: [{ expected: hostile, answered: "red", count: 7 }],
+        answers: [{ answer: hostile, expected: 3, answered: 9 }],
+      },
+    });
+    assert.ok(!html.includes("<img src=x"));
+    assert.match(html, /<td>text-only baseline<\/td><td>0\.1250<\/td><td><\/td>/);
+    assert.match(html, /<td>all<\/td><td>0\.5000 \(0\.2500 to 0\.7500\), 1,200 examples<\/td>/);
+    assert.match(html, /&#39;<\/td><td><\/td><td>0\.5000 \(0\.2500 to 0\.7500\), 1 example<\/td>/);
+    assert.match(html, /<td>red<\/td><td>7<\/td>/);
+    assert.match(html, /<td>3<\/td><td>9<\/td>/);
+  });
+
   it("can be written before the first step", () => {
     const html = renderTrainingReport({ title: "new", facts: [], steps: [], epochs: [], samples: [] });
     assert.match(html, /<h1>new<\/h1>/);
