@@ -5,6 +5,7 @@ import { openSafetensors } from "../../src/formats/safetensors.js";
 import { openCase } from "./case.js";
 import { checkAst } from "./check-ast.js";
 import { checkCase } from "./check-case.js";
+import { CONNECTOR_FILE, checkConnector } from "./check-connector.js";
 import { checkDecoder } from "./check-decoder.js";
 import { checkMae } from "./check-mae.js";
 import { checkCaptionMetrics, checkVqaAnswers } from "./check-metrics.js";
@@ -40,6 +41,7 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
     return check ? linesFrom(name, () => check(path)) : [];
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
+  if (existsSync(join(path, CONNECTOR_FILE))) return linesFrom(name, () => checkConnector(path));
   if (existsSync(join(path, "mae"))) return linesFrom(name, () => checkMae(path));
   if (hasLogits(join(path, "golden.safetensors"))) return linesFrom(name, () => checkDecoder(path));
   if (!existsSync(join(path, "case.json"))) return linesFrom(name, () => checkAst(path));
