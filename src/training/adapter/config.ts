@@ -48,37 +48,37 @@ const adapterKeys = z.strictObject({
     .optional(),
   /** Modality of the encoder. Default: the only one of the model, otherwise that of the first example. */
   modality: z.enum(modalities).optional(),
-  /** What connects the encoder and the decoder. Default: cls-injection. */
+  /** What connects the encoder and the decoder. */
   connector: z
     .discriminatedUnion("kind", [z.strictObject({ kind: z.literal("cls-injection") }), visualConnectorSchema])
-    .optional(),
+    .default({ kind: "cls-injection" }),
   /** K, with cls-injection. Published: 6. */
   injectedStates: count.optional(),
   /** The first layer of the injection. Default with visual tokens: 0. */
   startLayer: z.int().min(0).optional(),
   /** The layer after the last one of the injection. Default with visual tokens: the number of the decoder's layers. */
   endLayer: count.optional(),
-  /** With cls-injection. Default: true. */
-  sharedConnector: z.boolean().optional(),
+  /** With cls-injection. */
+  sharedConnector: z.boolean().default(true),
   /** P. Published: 10; the paper's smallest setting: 1. With visual tokens, 0 is possible. */
   promptLength: z.int().min(0).default(1),
   promptForm: z.enum(["table", "mlp"]).default("table"),
-  /** With cls-injection. Published: everything. With `itself`, the default, the slot never attends to later tokens. */
-  perceptionSees: z.enum(["everything", "itself"]).optional(),
+  /** With cls-injection. Published: everything. With `itself`, the slot never attends to later tokens in training. */
+  perceptionSees: z.enum(["everything", "itself"]).default("itself"),
   /** Adapter file with the same settings, from which training starts. */
   initial: path.optional(),
 });
 
-/** Keys that only cls-injection has, and those that it requires. */
-const slotKeys = ["injectedStates", "sharedConnector", "perceptionSees"] as const;
+/** Keys that cls-injection requires, and values that visual tokens permit for those that only cls-injection has. */
 const requiredSlotKeys = ["injectedStates", "startLayer", "endLayer"] as const;
+const withoutSlot = { injectedStates: undefined, sharedConnector: true, perceptionSees: "itself" } as const;
 
 const adapter = adapterKeys.superRefine((given, context) => {
   const { connector } = given;
-  if (connector && connector.kind !== "cls-injection") {
-    for (const key of slotKeys) {
-      if (given[key] === undefined) continue;
-      const message = `expected nothing with the connector ${connector.kind}`;
+  if (connector.kind !== "cls-injection") {
+    for (const [key, permitted] of Object.entries(withoutSlot)) {
+      if (given[key as keyof typeof withoutSlot] === permitted) continue;
+      const message = `has no meaning with the connector ${connector.kind}`;
       context.addIssue({ code: "custom", path: [key], message });
     }
     return;
@@ -97,10 +97,8 @@ const adapter = adapterKeys.superRefine((given, context) => {
 /** The settings of the adapter that a config describes, for a decoder with `layers` layers. */
 export function adapterSettingsOf({ adapter }: Pick<TrainingConfig, "adapter">, layers: number): AdapterSettings {
   const { connector, promptLength, promptForm, startLayer = 0, endLayer = layers } = adapter;
-  if (connector && connector.kind !== "cls-injection") {
-    return { connector, startLayer, endLayer, promptLength, promptForm };
-  }
-  const { injectedStates = 1, sharedConnector = true, perceptionSees = "itself" } = adapter;
+  if (connector.kind !== "cls-injection") return { connector, startLayer, endLayer, promptLength, promptForm };
+  const { injectedStates = 1, sharedConnector, perceptionSees } = adapter;
   return { injectedStates, startLayer, endLayer, sharedConnector, promptLength, promptForm, perceptionSees };
 }
 
