@@ -243,8 +243,8 @@ class ModelBuilder {
   }
 
   /** The encoders with a graph of patch states, if the adapter needs one. */
-  #withPatchGraph({ modality, path }: AdapterOptions, { settings }: Adapter, encoders: Encoders): Encoders {
-    const wanted = encoderOf(encoders, modality ?? encoders.encoder.modality, path).modality;
+  #withPatchGraph({ name, modality }: AdapterOptions, { settings }: Adapter, encoders: Encoders): Encoders {
+    const wanted = encoderOf(encoders, modality ?? encoders.encoder.modality, `adapter '${name}'`).modality;
     const { files, ...extended } = withPatchGraph(this.#folder, { ...encoders, files: this.#files }, wanted, settings);
     Object.assign(this.#files, files);
     return extended;

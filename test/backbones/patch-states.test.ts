@@ -23,7 +23,7 @@ async function patchesOf(name: string, choices: EncoderChoices) {
   const found = withPatchStates(graph, backbone.modality);
   if (!found) return { backbone, found };
   const shape = [2, ...backbone.inputShape];
-  const data = Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(i * 0.37) + Math.cos(i * 0.011));
+  const data = Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(0.37 * i) + Math.cos(0.011 * i));
   const input: Tensor = { type: "float32", shape, data };
   const feeds = { [encoderInputs[backbone.modality]]: input };
   const session = await openSession(encodeOnnx(found.graph), { threads: 1 });
@@ -56,7 +56,7 @@ function isPatchBackbone(backbone: EncoderBackbone): backbone is PatchBackbone {
   return "through" in backbone;
 }
 
-/** The states of a medium in the order of the layout, from TimeSformer's, which keeps the frames of a place together. */
+/** States in the order of the layout, from TimeSformer's order, which keeps the frames of a place together. */
 function byFrame(states: Tensor, frames: number): Float32Array {
   const [batch = 0, count = 0, width = 0] = states.shape;
   const places = count / frames;
