@@ -5,15 +5,15 @@ import { messageOf } from "../src/core/errors.js";
 import { randomStreams } from "../src/core/random.js";
 import { GraphBuilder } from "../src/graph/builder.js";
 import { writeOnnx } from "../src/graph/onnx-writer.js";
+import { frozenDecoder } from "../src/model/frozen-decoder.js";
 import { adapterWidths, openModelFolder } from "../src/model/model-folder.js";
 import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import { openSession } from "../src/runtime/session.js";
 import type { Tensor } from "../src/tensor/tensor.js";
 import { AdamW } from "../src/training/adamw.js";
-import { frozenDecoder } from "../src/training/adapter/frozen-decoder.js";
 import { initialAdapter } from "../src/training/adapter/initial-adapter.js";
 import { trainingFeeds } from "../src/training/adapter/training-batch.js";
-import { trainingGraph } from "../src/training/adapter/training-graph.js";
+import { trainingGraph, trainingLayout } from "../src/training/adapter/training-graph.js";
 import type { StepCost, StepSettings } from "./training.js";
 
 /** The process behind `npm run bench -- training`: trains an adapter for some steps and prints their cost as JSON. */
@@ -34,8 +34,10 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
   const { tensors } = initialAdapter(settings, adapterWidths(model.manifest), random);
   const weights = new Map(tensors);
   const g = new GraphBuilder("training");
-  const trained = adapterShapes(settings, adapterWidths(model.manifest));
-  const graph = trainingGraph(g, frozenDecoder(model, g), { settings, states: encoder, trained });
+  const widths = adapterWidths(model.manifest);
+  const trained = adapterShapes(settings, widths);
+  const layout = trainingLayout(settings, widths, model.manifest.decoder.shape.layers);
+  const graph = trainingGraph(g, frozenDecoder(model, g), { settings, widths, depth: encoder.depth, trained });
   writeOnnx(graph, join(work, "training.onnx"));
   const session = await openSession(join(work, "training.onnx"), { threads: bench.threads });
   const optimizer = new AdamW();
@@ -58,7 +60,7 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
   for (let round = 0; round < bench.warmups + bench.rounds; round++) {
     const started = performance.now();
     const weight = 0.1 / bench.batch;
-    const feeds = trainingFeeds({ ids, mask }, states, 1, "itself", { weightOf: () => weight });
+    const feeds = trainingFeeds({ ids, mask }, { states }, layout, { weightOf: () => weight });
     const inputs = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
     const before = performance.now();
     const results = await session.run({ ...feeds, ...inputs }, ["loss", ...names.map(gradientName)]);

@@ -1,6 +1,6 @@
 /** The public library: build a model folder, load it, and ask it about images, audio and video. */
 
-export type { AdapterSettings } from "./adapter/adapter.js";
+export type { AdapterSettings, ClsInjectionSettings, VisualTokenSettings } from "./adapter/adapter.js";
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 export type { AnswerPiece, AnswerStream } from "./core/answer-stream.js";

@@ -3,6 +3,7 @@ import type { Adapter } from "./adapter/adapter.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
 import { EpalmError, unexpected } from "./core/errors.js";
 import type { Modality } from "./core/modality.js";
+import type { PatchChoice } from "./encoding/encoder-batcher.js";
 import {
   type EncoderOutput,
   MediaEncoder,
@@ -20,9 +21,10 @@ import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./gen
 import { RemoteTextGenerator } from "./generation/text-generator-thread.js";
 import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./model/adapter-registry.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
-import type { Manifest, TaskName } from "./model/manifest.js";
+import type { EncoderManifest, Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
+import type { Session } from "./runtime/session.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { ThreadHealth } from "./runtime/thread.js";
 import type { Tensor } from "./tensor/tensor.js";
@@ -168,22 +170,28 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     session,
   });
   try {
-    const [encoders, adapters, generator] = await Promise.all([
-      Promise.all(
-        encodersOf(folder.manifest).map(async (encoder) => ({
-          encoder,
-          session: await thread.open(join(path, encoder.graph), session),
-        })),
-      ),
-      AdapterRegistry.open(folder, thread),
+    const adapters = await AdapterRegistry.open(folder, thread);
+    const openEncoder = async (encoder: EncoderManifest) => {
+      const patches = patchChoice(encoder, adapters.patchDepths(encoder.modality));
+      const graph = patches && encoder.patches ? encoder.patches.graph : encoder.graph;
+      return { encoder, patches, session: await thread.open(join(path, graph), session) };
+    };
+    const [encoders, generator] = await Promise.all([
+      Promise.all(encodersOf(folder.manifest).map(openEncoder)),
       opening,
     ]);
     const mediaEncoder = new MediaEncoder(media, encoders, options);
-    return new Model(adapters, { sessions: thread, media, generator }, mediaEncoder);
+    const openGraph = (graph: string) => thread.open(join(path, graph), session);
+    return new Model(adapters, { sessions: thread, media, generator, openGraph }, mediaEncoder);
   } catch (error) {
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
+}
+
+/** The patch states that an encoder must return for its adapters; undefined if they take none. */
+function patchChoice({ patches }: EncoderManifest, depths: number): PatchChoice | undefined {
+  return patches && depths > 0 ? { layout: patches, depths } : undefined;
 }
 
 /** The worker threads of a model. */
@@ -191,6 +199,8 @@ interface ModelThreads {
   readonly sessions: SessionThread;
   readonly media: MediaThread;
   readonly generator: RemoteTextGenerator;
+  /** Opens a graph of the model folder among the sessions. */
+  openGraph(graph: string): Promise<Session>;
 }
 
 /**
@@ -407,12 +417,9 @@ export class Model {
         ? this.#encoder.zeroStates(modality)
         : (detected ?? (await this.#encode(medium, { modality, signal })));
       const started = performance.now();
-      const projected = await projectedStates(adapter, encoded.states);
+      const conditioning = await conditioningOf(adapter, encoded);
       return {
-        conditioning: {
-          perception: { states: projected, plan: adapter.plan },
-          softPrompt: adapter.softPrompt,
-        },
+        conditioning,
         model: this.manifest.name,
         adapter: adapter.name,
         modality,
@@ -445,6 +452,7 @@ export class Model {
    */
   async useAdapter(name: string, adapter: Adapter, modality: Modality = this.manifest.encoder.modality): Promise<void> {
     await this.#adapters.use(name, adapter, modality);
+    await this.#openPatches();
   }
 
   /**
@@ -454,8 +462,20 @@ export class Model {
    *
    * @throws not_found or invalid_model if the manifest cannot be read or belongs to a different model
    */
-  refreshAdapters(): Promise<AdapterChanges> {
-    return this.#adapters.refresh();
+  async refreshAdapters(): Promise<AdapterChanges> {
+    const changes = await this.#adapters.refresh();
+    await this.#openPatches();
+    return changes;
+  }
+
+  /** Lets the encoders return the patch states that the adapters take. */
+  async #openPatches(): Promise<void> {
+    for (const encoder of encodersOf(this.manifest)) {
+      const { modality } = encoder;
+      const patches = patchChoice(encoder, this.#adapters.patchDepths(modality));
+      if (!patches || !encoder.patches || this.#encoder.patchDepths(modality) >= patches.depths) continue;
+      this.#encoder.usePatches(modality, await this.#threads.openGraph(encoder.patches.graph), patches);
+    }
   }
 
   /** Counters of the encoders and the decoder since the model was loaded. */
@@ -495,14 +515,17 @@ export class EncodedMedium implements EncoderOutput {
   readonly modality: Modality;
   /** The [CLS] states after each block, each passed through the final norm: [depth, dv], first block first. */
   readonly states: Tensor;
+  /** See `EncoderOutput.patches`. */
+  readonly patches?: Tensor | undefined;
   readonly cached: boolean;
   readonly timings: EncoderOutput["timings"];
   readonly #model: Model;
 
-  constructor(model: Model, { modality, states, cached, timings }: EncoderOutput) {
+  constructor(model: Model, { modality, states, patches, cached, timings }: EncoderOutput) {
     this.#model = model;
     this.modality = modality;
     this.states = states;
+    this.patches = patches;
     this.cached = cached;
     this.timings = timings;
   }
@@ -527,12 +550,40 @@ export class EncodedMedium implements EncoderOutput {
   }
 }
 
-/** Projects encoder states [depth, dv] to perceptual states [K, d]. */
-async function projectedStates({ name, session }: ReadyAdapter, states: Tensor): Promise<Tensor> {
+/** What an adapter computes from the states of a medium. @throws invalid_option if it needs states that are missing */
+async function conditioningOf(adapter: ReadyAdapter, { states, patches }: EncoderOutput): Promise<Conditioning> {
+  const { connector, softPrompt } = adapter;
+  if (connector.kind === "slot") {
+    const projected = await projectedStates(adapter, "cls_states", states, "perception");
+    return { perception: { states: projected, plan: connector.plan }, softPrompt };
+  }
+  const own = patches && lastEntries(patches, connector.depths);
+  if (!own) {
+    const expected = `patches of the last ${connector.depths} blocks, such as \`Model.encode\` returns`;
+    throw unexpected("invalid_option", `states: for adapter '${adapter.name}'`, expected, "none");
+  }
+  const tokens = await projectedStates(adapter, "patch_states", own, "visual_tokens");
+  return { visual: { tokens, plan: connector.plan }, softPrompt };
+}
+
+/** The last entries along the first axis; undefined if there are fewer. */
+function lastEntries({ type, shape, data }: Tensor, count: number): Tensor | undefined {
+  const [all = 0, ...rest] = shape;
+  if (all < count) return undefined;
+  return { type, shape: [count, ...rest], data: data.subarray((data.length / all) * (all - count)) };
+}
+
+/** Runs the connector on the states of one medium. */
+async function projectedStates(
+  { name, session }: ReadyAdapter,
+  input: string,
+  states: Tensor,
+  output: string,
+): Promise<Tensor> {
   const batch: Tensor = { ...states, shape: [1, ...states.shape] };
-  const { perception } = await session.run({ cls_states: batch }, ["perception"]);
-  if (!perception) throw new EpalmError("internal", `adapter '${name}': computed no perception`);
-  return { ...perception, shape: perception.shape.slice(1) };
+  const { [output]: projected } = await session.run({ [input]: batch }, [output]);
+  if (!projected) throw new EpalmError("internal", `adapter '${name}': computed no ${output}`);
+  return { ...projected, shape: projected.shape.slice(1) };
 }
 
 /** Checks the questions at run time, for JavaScript callers. @throws invalid_option */

@@ -5,8 +5,10 @@ import { describe, it } from "node:test";
 import { openCase } from "../bench/conformance/case.js";
 import { checkAst } from "../bench/conformance/check-ast.js";
 import { checkCase } from "../bench/conformance/check-case.js";
+import { CONNECTOR_FILE, checkConnector } from "../bench/conformance/check-connector.js";
 
 const goldens = "test/fixtures/goldens";
+const connectors = "test/fixtures/connectors";
 
 describe("models built from public files", () => {
   const cases = readdirSync(goldens).filter((name) => existsSync(join(goldens, name, "case.json")));
@@ -16,6 +18,13 @@ describe("models built from public files", () => {
   for (const name of cases) {
     it(`gives the reference's numbers: ${name}`, async () => {
       const failed = (await checkCase(openCase(join(goldens, name), name))).filter(({ passed }) => !passed);
+      assert.deepEqual(failed, []);
+    });
+  }
+
+  for (const name of readdirSync(connectors).filter((name) => existsSync(join(connectors, name, CONNECTOR_FILE)))) {
+    it(`gives torch's numbers with visual tokens, cached and in a mixed batch: ${name}`, async () => {
+      const failed = (await checkConnector(join(connectors, name))).filter(({ passed }) => !passed);
       assert.deepEqual(failed, []);
     });
   }

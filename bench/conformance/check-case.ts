@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PROMPT } from "../../src/adapter/adapter.js";
+import { clsSettings, PROMPT } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan } from "../../src/adapter/injection-plan.js";
 import { openCheckpoint } from "../../src/formats/open-checkpoint.js";
@@ -89,7 +89,7 @@ function buildCase({ folder, settings }: Case, form: Form, output: string): Prom
 async function checkModel(golden: Case, folder: string, manifest: Manifest): Promise<Check[]> {
   const adapter = await loadAdapter({ path: folder, manifest }, "case");
   const { shape } = manifest.decoder;
-  const plan = injectionPlan(adapter.settings, shape.layers);
+  const plan = injectionPlan(clsSettings(adapter.settings, folder), shape.layers);
   const encoder = await openSession(join(folder, manifest.encoder.graph));
   const projector = await openSession(
     encodeOnnx(adapterGraph(adapter, adapterWidths(manifest), manifest.encoder.depth)),

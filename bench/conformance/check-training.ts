@@ -14,7 +14,7 @@ import { openSession, type Session } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { AdamW, torchDefaults } from "../../src/training/adamw.js";
 import { trainingFeeds } from "../../src/training/adapter/training-batch.js";
-import { trainingGraph } from "../../src/training/adapter/training-graph.js";
+import { trainingGraph, trainingLayout } from "../../src/training/adapter/training-graph.js";
 import type { Case } from "./case.js";
 import { type Check, closeTo } from "./compare.js";
 
@@ -28,8 +28,8 @@ export async function checkTraining(golden: Case, adapter: Adapter, manifest: Ma
   try {
     const texts = { ids: golden.golden("input_ids"), mask: golden.golden("attention_mask") };
     const [batch = 1] = texts.ids.shape;
-    const { promptLength, perceptionSees } = adapter.settings;
-    const feeds = trainingFeeds(texts, golden.golden("states"), promptLength, perceptionSees, {
+    const layout = trainingLayout(adapter.settings, adapterWidths(manifest), manifest.decoder.shape.layers);
+    const feeds = trainingFeeds(texts, { states: golden.golden("states") }, layout, {
       weightOf: () => 1 / batch,
     });
     const weights = new Map(
@@ -73,7 +73,8 @@ async function openTrainingSession(golden: Case, adapter: Adapter, manifest: Man
     const g = new GraphBuilder("training");
     const graph = trainingGraph(g, architecture.build(source.config, new ParameterReader(g, weights)), {
       settings: adapter.settings,
-      states: manifest.encoder,
+      widths: adapterWidths(manifest),
+      depth: manifest.encoder.depth,
       trained: adapterShapes(adapter.settings, adapterWidths(manifest)),
     });
     return await openSession(encodeOnnx(graph));

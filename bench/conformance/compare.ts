@@ -12,7 +12,7 @@ export interface Check {
 const TOLERANCE = 1e-4;
 
 /** @param least divisor if all expected magnitudes are smaller, because such values are rounding errors */
-export function closeTo(what: string, found: Tensor, expected: Tensor, least = 0): Check {
+export function closeTo(what: string, found: Tensor, expected: Tensor, least = 0, tolerance = TOLERANCE): Check {
   if (found.data.length !== expected.data.length) {
     return { what, passed: false, found: `[${found.shape}], expected [${expected.shape}]` };
   }
@@ -23,7 +23,7 @@ export function closeTo(what: string, found: Tensor, expected: Tensor, least = 0
     largest = Math.max(largest, Math.abs(b));
   }
   const relative = difference / largest;
-  return { what, passed: relative <= TOLERANCE, found: relative.toExponential(1) };
+  return { what, passed: relative <= tolerance, found: relative.toExponential(1) };
 }
 
 export function sameTokens(what: string, found: readonly number[], expected: readonly number[]): Check {

@@ -4,6 +4,7 @@ import { messageOf } from "../../src/core/errors.js";
 import { openCase } from "./case.js";
 import { checkAst } from "./check-ast.js";
 import { checkCase } from "./check-case.js";
+import { CONNECTOR_FILE, checkConnector } from "./check-connector.js";
 import { checkDecoder } from "./check-decoder.js";
 import { checkEncoder } from "./check-encoder.js";
 import { checkMae } from "./check-mae.js";
@@ -41,6 +42,7 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
     return check ? linesFrom(name, () => check(path)) : [];
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
+  if (existsSync(join(path, CONNECTOR_FILE))) return linesFrom(name, () => checkConnector(path));
   if (existsSync(join(path, "mae"))) return linesFrom(name, () => checkMae(path));
   if (existsSync(join(path, "case.json"))) return linesFrom(name, () => checkCase(openCase(path, name)));
   if (existsSync(join(path, "encoder"))) return linesFrom(name, () => checkAst(path));

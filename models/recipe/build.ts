@@ -6,13 +6,13 @@ import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 import {
   adapterConfig,
   adapterFile,
-  adapterSettings,
   BASELINE_FOLDER,
   firstAdapterFile,
   recipesIn,
   statesFolder,
   textOnlyBaseline,
 } from "./adapters/adapters.js";
+import { adapterSettings } from "./adapters/connectors.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
 import { chooseSamples, modelCard } from "./choose-samples.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
@@ -20,7 +20,14 @@ import { writeIconFolder } from "./data/images/icon-folders.js";
 import { trainingStyles } from "./data/text/concepts.js";
 import { describeModel } from "./describe-model.js";
 import { trainAudioEncoder } from "./encoders/audio-encoder.js";
-import { backbonesIn, encoderFolders, LANGUAGE_MODEL, stateLicences, takesAllOf } from "./encoders/backbones.js";
+import {
+  backbonesIn,
+  encoderFolders,
+  LANGUAGE_MODEL,
+  stateLicences,
+  takesAllOf,
+  takesVisualTokens,
+} from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
 import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
 import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
@@ -66,6 +73,8 @@ export interface BuildAllOptions extends MakeOptions {
   /** Folder of the bundled model; an existing folder is replaced. */
   readonly output: string;
   readonly threads?: number | undefined;
+  /** Connectors of further adapters for images. Default: none. */
+  readonly connectors?: readonly string[] | undefined;
 }
 
 /**
@@ -216,19 +225,25 @@ async function makeClipEncoder({ work, threads, say }: BuildAllOptions): Promise
 
 /**
  * Builds the model folder of frozen backbones on which the adapters are trained. Rebuilds an existing folder only if
- * its modalities differ from those of the available encoders.
+ * its modalities differ from those of the available encoders, or if an adapter needs visual tokens that it cannot take.
  */
-async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
+async function joinBackbones({ work, say, connectors = [] }: BuildAllOptions): Promise<void> {
   const output = join(work, "model");
-  if (existsSync(output) && (await takesAllOf(work, output))) return;
+  if (
+    existsSync(output) &&
+    (await takesAllOf(work, output)) &&
+    (connectors.length === 0 || takesVisualTokens(output))
+  ) {
+    return;
+  }
   rmSync(output, { recursive: true, force: true });
   stateLicences(work);
   await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
 /** Trains each adapter and its text-only baseline, which shows what the media contribute. */
-async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
-  const recipes = recipesIn(work, say);
+async function trainAdapters({ work, say, connectors }: BuildAllOptions): Promise<void> {
+  const recipes = recipesIn(work, say, connectors);
   for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
     const output = firstAdapterFile(work, modality);
     if (existsSync(output)) continue;
@@ -244,7 +259,8 @@ async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
     say(`first adapter: ${output}`);
   }
   for (const recipe of recipes) {
-    for (const blind of [false, true]) {
+    // The text-only baseline of a task is the same for all connectors.
+    for (const blind of recipe.connector ? [false] : [false, true]) {
       const name = blind ? textOnlyBaseline(recipe) : recipe.name;
       const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
         onPlan: (plan) =>
@@ -270,9 +286,9 @@ export async function finishBundle(folder: string, say: (what: string) => void):
  * Builds the model folder that `npm start` serves, with int8 backbones, adapters, samples and model card, and copies
  * the text-only baselines into the repository.
  */
-async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
+async function bundleModel({ work, output, say, connectors }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
-  const recipes = recipesIn(work, say);
+  const recipes = recipesIn(work, say, connectors);
   rmSync(folder, { recursive: true, force: true });
   stateLicences(work);
   await buildModel({
@@ -291,7 +307,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
   mkdirSync(dirname(output), { recursive: true });
   cpSync(folder, output, { recursive: true });
   mkdirSync(BASELINE_FOLDER, { recursive: true });
-  for (const recipe of recipes) {
+  for (const recipe of recipes.filter(({ connector }) => connector === undefined)) {
     const name = textOnlyBaseline(recipe);
     cpSync(adapterFile(work, name), join(BASELINE_FOLDER, `${name}.safetensors`));
   }

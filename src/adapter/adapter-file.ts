@@ -9,7 +9,8 @@ import { wrapperPrefix } from "../formats/prefix.js";
 import { writeSafetensors } from "../formats/safetensors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
-import { type Adapter, type AdapterSettings, PROMPT } from "./adapter.js";
+import { type Adapter, type AdapterSettings, type ClsInjectionSettings, PROMPT } from "./adapter.js";
+import { visualConnectorSchema } from "./connector-schema.js";
 
 /**
  * Adapter files. epalm writes safetensors with the settings of the method in the header, so that a file is
@@ -39,6 +40,14 @@ const settingsSchema = z.strictObject({
   promptForm: z.enum(["table", "mlp"]),
 });
 
+const visualSettingsSchema = z.strictObject({
+  connector: visualConnectorSchema,
+  startLayer: z.int().min(0),
+  endLayer: z.int().min(1),
+  promptLength: z.int().min(0).max(MAX_PROMPT_LENGTH),
+  promptForm: z.enum(["table", "mlp"]),
+});
+
 /** The keys of a published `config` that describe the adapter. All other keys concern training. */
 const publishedConfig = z.object({
   injected_hidden_states: z.int().min(1).max(MAX_STATES).optional(),
@@ -49,7 +58,7 @@ const publishedConfig = z.object({
 
 /** Settings that a file may not specify. Those that follow from the tensors are never needed. */
 export type GivenSettings = Partial<
-  Pick<AdapterSettings, "injectedStates" | "startLayer" | "endLayer" | "perceptionSees">
+  Pick<ClsInjectionSettings, "injectedStates" | "startLayer" | "endLayer" | "perceptionSees">
 >;
 
 /**
@@ -110,12 +119,13 @@ function settingsOf(
   const header = checkpoint.metadata[SETTINGS_KEY];
   const stated = header === undefined ? foreignSettings(checkpoint, tensors) : ownSettings(header, checkpoint.path);
   for (const [key, value] of Object.entries(given)) {
-    const own = stated[key as keyof GivenSettings];
+    const own = Object.entries(stated).find(([name]) => name === key)?.[1];
     if (value !== undefined && own !== undefined && own !== value) {
       throw invalid(checkpoint.path, `'${key}': the file specifies ${own}, the option ${value}`);
     }
   }
   const defined = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  if (stated.connector) return parseSettings({ ...stated, ...defined }, checkpoint.path);
   // The published implementation always does this, and its files do not record it.
   return parseSettings({ perceptionSees: "everything", ...stated, ...defined }, checkpoint.path);
 }
@@ -125,7 +135,8 @@ function ownSettings(header: string, path: string): AdapterSettings {
 }
 
 function parseSettings(settings: unknown, path: string): AdapterSettings {
-  const result = safeParse(settingsSchema, settings);
+  const isVisual = typeof settings === "object" && settings !== null && "connector" in settings;
+  const result = safeParse(isVisual ? visualSettingsSchema : settingsSchema, settings);
   if (result.success) return result.data;
   const [{ key, message } = { key: "", message: "is not valid" }] = issuesOf(result.error);
   if (key === "") throw invalid(path, `settings: ${message}`);
@@ -134,7 +145,7 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
 }
 
 /** Settings that follow from the names and shapes of the tensors, and those in a published `config`. */
-function foreignSettings(checkpoint: Checkpoint, tensors: ReadonlyMap<string, Tensor>): Partial<AdapterSettings> {
+function foreignSettings(checkpoint: Checkpoint, tensors: ReadonlyMap<string, Tensor>): Partial<ClsInjectionSettings> {
   const connectors = Array.from(tensors.keys()).filter((name) => /^connector\.\d+\.weight$/.test(name)).length;
   const [promptLength = 0] = tensors.get(`${PROMPT}.0.weight`)?.shape ?? [];
   if (connectors === 0 || promptLength === 0) {

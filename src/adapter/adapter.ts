@@ -2,7 +2,10 @@ import { EpalmError } from "../core/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { formatShape, type Shape, sameShape, type Tensor } from "../tensor/tensor.js";
-import type { InjectionSettings } from "./injection-plan.js";
+import { type AdapterValues, project } from "./adapter-values.js";
+import type { AdapterWidths } from "./adapter-widths.js";
+import type { InjectionSettings, LayerRange } from "./injection-plan.js";
+import { connectorShapes, type VisualConnector } from "./visual-connector.js";
 
 /** The trained part of a model: a few named tensors and the settings of the method that they belong to. */
 export interface Adapter {
@@ -11,37 +14,63 @@ export interface Adapter {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
-/** How an adapter projects and injects encoder states (eP-ALM, section 3). */
-export interface AdapterSettings extends InjectionSettings {
-  /** True if all K states share one projection; false if each state has its own. */
-  readonly sharedConnector: boolean;
-  /** P: number of soft tokens before the text. */
+/** How an adapter projects encoder states and where they enter the decoder. */
+export type AdapterSettings = ClsInjectionSettings | VisualTokenSettings;
+
+/** The soft tokens of an adapter. */
+export interface SoftPromptSettings {
+  /** P: number of soft tokens. */
   readonly promptLength: number;
   /** Soft tokens are stored as a table, or computed as table -> linear -> tanh -> linear. */
   readonly promptForm: "table" | "mlp";
 }
 
-/** Widths of the encoder and the decoder that an adapter connects. */
-export interface AdapterWidths {
-  /** dv */
-  readonly encoder: number;
-  /** d */
-  readonly decoder: number;
-  /** E: width of the soft tokens. */
-  readonly embedding: number;
+/** `cls-injection`: [CLS] states overwrite one perceptual token at some layers (eP-ALM, section 3). */
+export interface ClsInjectionSettings extends InjectionSettings, SoftPromptSettings {
+  readonly connector?: undefined;
+  /** True if all K states share one projection; false if each state has its own. */
+  readonly sharedConnector: boolean;
+}
+
+/** `prefix` and `queries`: patch states become visual tokens of the sequence. */
+export interface VisualTokenSettings extends LayerRange, SoftPromptSettings {
+  readonly connector: VisualConnector;
+}
+
+/** An adapter that injects [CLS] states. */
+export interface ClsAdapter extends Adapter {
+  readonly settings: ClsInjectionSettings;
+}
+
+/** The settings of an adapter that must inject [CLS] states. @throws `invalid_adapter` for any other connector */
+export function clsSettings(settings: AdapterSettings, where: string): ClsInjectionSettings {
+  if (!settings.connector) return settings;
+  throw new EpalmError(
+    "invalid_adapter",
+    `${where}: expected the connector cls-injection, got ${settings.connector.kind}`,
+  );
 }
 
 export const PROMPT = "prompt_module.prefix_embedding";
 
-/** Names and shapes of an adapter's tensors. The weight of a linear is [out, in], as published. */
+/**
+ * Names and shapes of an adapter's tensors. The weight of a linear is [out, in], as published.
+ *
+ * @throws `invalid_adapter` if the connector takes patch states and the encoder returns none that it can take
+ */
 export function adapterShapes(settings: AdapterSettings, widths: AdapterWidths): ReadonlyMap<string, Shape> {
   const shapes = new Map<string, Shape>();
   const linear = (name: string, inputs: number, outputs: number) => {
     shapes.set(`${name}.weight`, [outputs, inputs]);
     shapes.set(`${name}.bias`, [outputs]);
   };
-  const connectors = settings.sharedConnector ? 1 : settings.injectedStates;
-  for (let index = 0; index < connectors; index++) linear(`connector.${index}`, widths.encoder, widths.decoder);
+  if (settings.connector) {
+    for (const [name, shape] of connectorShapes(settings.connector, widths)) shapes.set(name, shape);
+  } else {
+    const connectors = settings.sharedConnector ? 1 : settings.injectedStates;
+    for (let index = 0; index < connectors; index++) linear(`connector.${index}`, widths.encoder, widths.decoder);
+  }
+  if (settings.promptLength === 0) return shapes;
   shapes.set(`${PROMPT}.0.weight`, [settings.promptLength, widths.embedding]);
   if (settings.promptForm === "mlp") {
     for (const part of [1, 3]) linear(`${PROMPT}.${part}`, widths.embedding, widths.embedding);
@@ -67,14 +96,6 @@ export function checkAdapter({ settings, tensors }: Adapter, widths: AdapterWidt
   }
 }
 
-/** An adapter's tensors as values of a graph: weights in an adapter that is used, inputs in one that is trained. */
-export type AdapterValues = (name: string) => Value;
-
-function project(g: GraphBuilder, x: Value, values: AdapterValues, name: string): Value {
-  const product = g.matmul(x, g.transpose(values(`${name}.weight`), [1, 0]));
-  return g.add(product, values(`${name}.bias`));
-}
-
 /**
  * Projects the last K of all [CLS] states [B, depth, dv] of an encoder: [B, K, d], shallowest state first. Unless
  * they share one projection, `connector.0` belongs to the shallowest state.
@@ -83,7 +104,7 @@ export function perception(
   g: GraphBuilder,
   states: Value,
   values: AdapterValues,
-  { injectedStates, sharedConnector }: AdapterSettings,
+  { injectedStates, sharedConnector }: ClsInjectionSettings,
 ): Value {
   const last = g.slice(states, 1, -injectedStates);
   if (sharedConnector) return project(g, last, values, "connector.0");
@@ -94,8 +115,13 @@ export function perception(
   );
 }
 
-/** The soft tokens [P, E]. */
-export function softPrompt(g: GraphBuilder, values: AdapterValues, { promptForm }: AdapterSettings): Value {
+/** The soft tokens [P, E]; undefined if there are none. */
+export function softPrompt(
+  g: GraphBuilder,
+  values: AdapterValues,
+  { promptForm, promptLength }: SoftPromptSettings,
+): Value | undefined {
+  if (promptLength === 0) return undefined;
   const table = values(`${PROMPT}.0.weight`);
   if (promptForm === "table") return table;
   return project(g, g.tanh(project(g, table, values, `${PROMPT}.1`)), values, `${PROMPT}.3`);

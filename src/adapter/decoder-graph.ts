@@ -4,22 +4,30 @@ import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
 import { type HeadLayout, insideWindow, visibilityBias } from "../layers/attention.js";
 
+/** The input that graphs without visual tokens lack; they were built by earlier versions. */
+export const VISUAL_TOKENS_INPUT = "has_position";
+
 /**
  * One graph for prompts and for next tokens, for any adapter and any mix of rows.
  *
- * In each step, a sequence contributes a run of tokens that are not in the cache yet: the perceptual slot, soft
- * tokens, text and padding. Perceptual states, soft tokens and the attention mask are inputs, so the sequences of a
- * step may be at different positions and use different adapters or none.
+ * In each step, a sequence contributes a run of tokens that are not in the cache yet: the perceptual slot or visual
+ * tokens, soft tokens, text and padding. All of them except text are inputs, as is the attention mask, so the sequences
+ * of a step may be at different positions and use different adapters or none.
+ *
+ * Perceptual tokens exist only at some layers. Such a token is either the slot, whose states are overwritten layer by
+ * layer, or a visual token that enters at an inner layer, as it would have entered the first one. Visual tokens that
+ * exist at all layers are not among the perceptual tokens: they are embeddings that are given instead of looked up.
  *
  * Inputs (B `batch`, T `step`, C `past`, L layers, G key/value heads):
- * - `input_ids` [B, T] int64: text tokens are below V; V + j is soft token j; ignored at the perceptual slot.
- * - `position_ids` [B, T] int64: positions of text tokens, from zero.
+ * - `input_ids` [B, T] int64: text tokens are below V; V + j is given embedding j; a slot has an id below V.
+ * - `has_position` [B, T] bool: which tokens have a position: text and visual tokens, but not soft tokens.
+ * - `position_ids` [B, T] int64: their positions, from zero.
  * - `visible` [B, T, C + T] bool: whether a token of this step attends to a key; cached keys come first.
- * - `perception_keys` [B, C + T] bool: which keys belong to the perceptual slot.
- * - `perception_visible` [B, L] bool: the layers at which the slot exists; below them, no token attends to it.
- * - `perception_overwrites` [B, L] bool: the layers at whose entry the slot is overwritten.
- * - `perception_states` [B, L, d]: the states that overwrite it.
- * - `soft_prompt` [`soft`, E]: the soft tokens of all sequences.
+ * - `perception_keys` [B, C + T] bool: which keys belong to perceptual tokens.
+ * - `perception_visible` [B, L] bool: the layers at which they exist; at the others, no token attends to them.
+ * - `perception_overwrites` [B, L] bool: the layers at whose entry they are overwritten.
+ * - `perception_states` [B, L, d]: the states that overwrite a slot; visual tokens get their own embedding.
+ * - `soft_prompt` [`soft`, E]: the given embeddings of all sequences: soft tokens and visual tokens.
  * - `past_keys.I`, `past_values.I` [B, G, C, headSize] for each layer I; C may be 0.
  * - `scored_rows` [`scored`] int64: the tokens whose logits are computed, as sequence * T + column.
  * - `target_ids` [`scored`] int64: for each of them, a token whose logit is returned.
@@ -35,6 +43,7 @@ import { type HeadLayout, insideWindow, visibilityBias } from "../layers/attenti
 export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph {
   const { layers, width, embeddingWidth, attention, vocabulary } = backbone.shape;
   const ids = g.input("input_ids", "int64", ["batch", "step"]);
+  const hasPosition = g.input(VISUAL_TOKENS_INPUT, "bool", ["batch", "step"]);
   const positions = g.input("position_ids", "int64", ["batch", "step"]);
   const visible = g.input("visible", "bool", ["batch", "step", "past+step"]);
   const perceptionKeys = g.input("perception_keys", "bool", ["batch", "past+step"]);
@@ -52,19 +61,23 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   const sizes = g.concat([g.sizeOf(past[0]?.keys ?? ids, 2), g.sizeOf(ids, 1)], 0);
   const each = new Array<number>(layers).fill(1);
   const existsAt = g.split(g.unsqueeze(perceptionVisible, 2, 3), each, 1);
-  const [, slot] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1);
-  const overwriteAt = g.split(g.and(g.unsqueeze(slot, 2), g.unsqueeze(overwrites, 1)), each, 2);
+  const [, perceptual] = g.splitDynamic(perceptionKeys, sizes, ["past", "step"], 1);
+  const slot = g.and(perceptual, isText);
+  const overwriteAt = g.split(g.and(g.unsqueeze(perceptual, 2), g.unsqueeze(overwrites, 1)), each, 2);
+  const isSlot = g.unsqueeze(slot, 2);
   const stateAt = g.split(states, each, 1);
   const angles = backbone.angles?.(positions);
   const masksOf = memoized((window: number | undefined) =>
     windowMasks(g, { visible, perceptionKeys, slot }, attention, window),
   );
 
-  let hidden = backbone.enter(embedTokens(g, backbone, ids, isText, prompt), positions, isText);
+  const entered = backbone.enter(embedTokens(g, backbone, ids, isText, prompt), positions, hasPosition);
+  let hidden = entered;
   const cache: Value[] = [];
   for (let layer = 0; layer < layers; layer++) {
     g.scope(`layers.${layer}`, () => {
-      const entering = g.where(overwriteAt[layer] as Value, stateAt[layer] as Value, hidden);
+      const overwritten = layer === 0 ? (stateAt[layer] as Value) : g.where(isSlot, stateAt[layer] as Value, entered);
+      const entering = g.where(overwriteAt[layer] as Value, overwritten, hidden);
       const { withPerception, withoutPerception } = masksOf(backbone.window?.(layer));
       const bias = g.where(existsAt[layer] as Value, withPerception, withoutPerception);
       const { keys, values } = past[layer] as { keys: Value; values: Value };
@@ -108,7 +121,7 @@ function windowMasks(
   };
 }
 
-/** Embeds text tokens from the table and soft tokens from the prompt: [B, T, E]. */
+/** Embeds text tokens from the table and takes given embeddings from the prompt: [B, T, E]. */
 function embedTokens(g: GraphBuilder, backbone: DecoderBackbone, ids: Value, isText: Value, prompt: Value): Value {
   const first = g.integer(backbone.shape.vocabulary);
   const text = backbone.embed(g.where(isText, ids, g.integer(0)));

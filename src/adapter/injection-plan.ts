@@ -14,6 +14,22 @@ export interface InjectionSettings {
   readonly perceptionSees: PerceptionSees;
 }
 
+/** Where visual tokens enter a decoder and where they leave it again. */
+export interface LayerRange {
+  /** The layer that visual tokens enter. At layer 0, they enter like the embeddings of text. */
+  readonly startLayer: number;
+  /** The layer after the last one at which they exist. */
+  readonly endLayer: number;
+}
+
+/** What happens to visual tokens at each layer of one decoder. */
+export interface VisualTokenPlan {
+  /** For each layer, whether the tokens exist there; at the others, no token attends to them. */
+  readonly visible: readonly boolean[];
+  /** The layer that they enter. */
+  readonly startLayer: number;
+}
+
 /** What happens to the perceptual token at each layer of one decoder. */
 export interface InjectionPlan {
   /** For each layer, whether the token exists there. */
@@ -45,12 +61,7 @@ export interface InjectionPlan {
  */
 export function injectionPlan(settings: InjectionSettings, layers: number): InjectionPlan {
   const { injectedStates, startLayer, endLayer, perceptionSees } = settings;
-  if (!(startLayer >= 0 && startLayer < endLayer && endLayer <= layers)) {
-    throw new EpalmError(
-      "invalid_adapter",
-      `layers ${startLayer} to ${endLayer}: expected 0 <= start < end <= ${layers}, the decoder's layers`,
-    );
-  }
+  expectRange(settings, layers);
   const step = Math.max(1, Math.floor((endLayer - startLayer) / injectedStates));
   const all = Array.from({ length: layers }, (_, layer) => layer);
   return {
@@ -63,4 +74,23 @@ export function injectionPlan(settings: InjectionSettings, layers: number): Inje
     perceptionSees,
     cacheable: perceptionSees === "itself" || endLayer >= layers - 1,
   };
+}
+
+/**
+ * Visual tokens exist from `startLayer` up to and excluding `endLayer`.
+ *
+ * @throws `invalid_adapter` if the settings do not fit a decoder of `layers` layers
+ */
+export function visualTokenPlan(range: LayerRange, layers: number): VisualTokenPlan {
+  expectRange(range, layers);
+  const { startLayer, endLayer } = range;
+  return { startLayer, visible: Array.from({ length: layers }, (_, layer) => layer >= startLayer && layer < endLayer) };
+}
+
+function expectRange({ startLayer, endLayer }: LayerRange, layers: number): void {
+  if (startLayer >= 0 && startLayer < endLayer && endLayer <= layers) return;
+  throw new EpalmError(
+    "invalid_adapter",
+    `layers ${startLayer} to ${endLayer}: expected 0 <= start < end <= ${layers}, the decoder's layers`,
+  );
 }

@@ -71,6 +71,16 @@ export interface PatchBackbone extends EncoderBackbone {
   through(input: Value): PatchStates;
 }
 
+/**
+ * How the patch states of a medium are arranged: frame by frame, and in each frame row by row. An image has one frame;
+ * audio has one frame of one row, whose columns are points in time.
+ */
+export interface PatchLayout {
+  readonly frames: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
 /** The sizes of a decoder. */
 export interface DecoderShape {
   readonly layers: number;
@@ -107,10 +117,10 @@ export interface DecoderBackbone {
   /** ids [B, T] int64 -> [B, T, E] */
   embed(ids: Value): Value;
   /**
-   * Embeddings [B, T, E] -> input of the first layer [B, T, d]. Positions [B, T] (int64) count text tokens from zero;
-   * a position embedding is added only where `isText` [B, T] (bool) is true.
+   * Embeddings [B, T, E] -> input of the first layer [B, T, d]. Positions [B, T] (int64) count text and visual tokens
+   * from zero; a position embedding is added only where `hasPosition` [B, T] (bool) is true.
    */
-  enter(embeddings: Value, positions: Value, isText: Value): Value;
+  enter(embeddings: Value, positions: Value, hasPosition: Value): Value;
   /** Rotary angles of the tokens for each layer, undefined for layers that do not rotate; only if some layers do. */
   angles?(positions: Value): readonly (RotaryAngles | undefined)[];
   /**

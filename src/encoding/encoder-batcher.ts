@@ -1,8 +1,10 @@
+import type { PatchLayout } from "../backbones/backbone.js";
 import { encoderInputs } from "../backbones/encoders/encoder-graph.js";
+import { patchOutput } from "../backbones/encoders/patch-states.js";
 import { abortError } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
-import type { Session } from "../runtime/session.js";
+import type { Results, Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
 
 /** The properties of an encoder that the batcher needs. */
@@ -14,6 +16,21 @@ export interface EncoderShape {
   readonly width: number;
 }
 
+/** The states of one example. */
+export interface ExampleStates {
+  /** Shape [depth, dv]. */
+  readonly states: Tensor;
+  /** States of the patches after each of the last D blocks, [D, N, dv]; only if adapters need them. */
+  readonly patches?: Tensor | undefined;
+}
+
+/** The patch states that a batcher returns. */
+export interface PatchChoice {
+  readonly layout: PatchLayout;
+  /** D: number of the encoder's last blocks whose states are returned. */
+  readonly depths: number;
+}
+
 /** Counters since the model was loaded. */
 export interface EncoderCounts {
   readonly runs: number;
@@ -23,7 +40,7 @@ export interface EncoderCounts {
 interface Waiting {
   readonly data: Float32Array;
   readonly signal: AbortSignal | undefined;
-  readonly resolve: (states: Tensor) => void;
+  readonly resolve: (states: ExampleStates) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -32,17 +49,30 @@ interface Waiting {
  * `maxBatch` of them. A request never waits just to fill a batch.
  */
 export class EncoderBatcher {
-  readonly #session: Session;
   readonly #shape: EncoderShape;
   readonly #maxBatch: number;
+  #session: Session;
+  #patches: PatchChoice | undefined;
   #waiting: Waiting[] = [];
   #isRunning = false;
   #counts = { runs: 0, examples: 0 };
 
-  constructor(session: Session, shape: EncoderShape, maxBatch: number) {
+  constructor(session: Session, shape: EncoderShape, maxBatch: number, patches?: PatchChoice) {
     this.#session = session;
     this.#shape = shape;
     this.#maxBatch = maxBatch;
+    this.#patches = patches;
+  }
+
+  /** The patch states that are returned. */
+  get patches(): PatchChoice | undefined {
+    return this.#patches;
+  }
+
+  /** Returns other patch states from the next run on, which `session` computes. */
+  usePatches(session: Session, patches: PatchChoice): void {
+    this.#session = session;
+    this.#patches = patches;
   }
 
   get counts(): EncoderCounts {
@@ -50,12 +80,12 @@ export class EncoderBatcher {
   }
 
   /**
-   * Returns the states of one example, [depth, dv].
+   * Returns the states of one example.
    *
    * @param signal cancels the example, unless its run has begun
    * @throws aborted, and the errors of the session
    */
-  encode(data: Float32Array, signal?: AbortSignal): Promise<Tensor> {
+  encode(data: Float32Array, signal?: AbortSignal): Promise<ExampleStates> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ data, signal, resolve, reject });
       if (!this.#isRunning) void this.#work();
@@ -81,23 +111,48 @@ export class EncoderBatcher {
   async #run(batch: readonly Waiting[]): Promise<void> {
     const { modality, inputShape, depth, width } = this.#shape;
     const size = elementCount(inputShape);
+    const session = this.#session;
+    const { layout, depths = 0 } = this.#patches ?? {};
+    const patchNames = Array.from({ length: depths }, (_, index) => patchOutput(depth - depths + index));
+    const patches = layout ? layout.frames * layout.rows * layout.columns : 0;
     try {
       const data = new Float32Array(batch.length * size);
       for (const [index, example] of batch.entries()) data.set(example.data, index * size);
       const input: Tensor = { type: "float32", shape: [batch.length, ...inputShape], data };
-      const { cls_states: states } = await this.#session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
-      const expected = [batch.length, depth, width];
-      if (!states || !sameShape(states.shape, expected)) {
-        throw new EpalmError("invalid_model", `encoder: expected states ${formatShape(expected)}`);
-      }
+      const results = await session.run({ [encoderInputs[modality]]: input }, ["cls_states", ...patchNames]);
+      const states = checkedOutput(results, "cls_states", [batch.length, depth, width]);
+      const ofPatches = patchNames.map((name) => checkedOutput(results, name, [batch.length, patches, width]));
       this.#counts = { runs: this.#counts.runs + 1, examples: this.#counts.examples + batch.length };
-      const all = states.data;
       for (const [index, { resolve }] of batch.entries()) {
-        const own = all.slice(index * depth * width, (index + 1) * depth * width);
-        resolve({ type: "float32", shape: [depth, width], data: own });
+        const own = rowOf(states, index);
+        if (depths === 0) resolve({ states: own });
+        else resolve({ states: own, patches: stackedRows(ofPatches, index, [depths, patches, width]) });
       }
     } catch (error) {
       for (const { reject } of batch) reject(error);
     }
   }
+}
+
+function checkedOutput(results: Results, name: string, shape: readonly number[]): Tensor {
+  const tensor = results[name];
+  if (tensor && sameShape(tensor.shape, shape)) return tensor;
+  throw new EpalmError("invalid_model", `encoder: expected ${name} ${formatShape(shape)}`);
+}
+
+/** Entry `index` of the first axis. */
+function rowOf({ type, shape, data }: Tensor, index: number): Tensor {
+  const [, ...rest] = shape;
+  const size = elementCount(rest);
+  return { type, shape: rest, data: data.slice(index * size, (index + 1) * size) };
+}
+
+/** Entry `index` of the first axis of each tensor, stacked. */
+function stackedRows(tensors: readonly Tensor[], index: number, shape: readonly number[]): Tensor {
+  const data = new Float32Array(elementCount(shape));
+  const size = data.length / Math.max(1, tensors.length);
+  for (const [at, tensor] of tensors.entries()) {
+    data.set(tensor.data.subarray(index * size, (index + 1) * size) as Float32Array, at * size);
+  }
+  return { type: "float32", shape, data };
 }

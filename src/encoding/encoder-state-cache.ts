@@ -1,11 +1,9 @@
 import type { Modality } from "../core/modality.js";
-import type { Tensor } from "../tensor/tensor.js";
+import type { ExampleStates } from "./encoder-batcher.js";
 
 /** The encoder states of a medium. */
-export interface MediumStates {
+export interface MediumStates extends ExampleStates {
   readonly modality: Modality;
-  /** Shape [depth, dv]. */
-  readonly states: Tensor;
 }
 
 /**
@@ -57,6 +55,6 @@ export class EncoderStateCache {
   }
 }
 
-function bytesOf({ states }: MediumStates): number {
-  return states.data.byteLength;
+function bytesOf({ states, patches }: MediumStates): number {
+  return states.data.byteLength + (patches?.data.byteLength ?? 0);
 }

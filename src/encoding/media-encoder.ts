@@ -10,8 +10,8 @@ import { preparedFor } from "../model/encoders.js";
 import type { EncoderManifest } from "../model/manifest.js";
 import type { Session } from "../runtime/session.js";
 import { elementCount, formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
-import { EncoderBatcher, type EncoderCounts } from "./encoder-batcher.js";
-import { EncoderStateCache } from "./encoder-state-cache.js";
+import { EncoderBatcher, type EncoderCounts, type PatchChoice } from "./encoder-batcher.js";
+import { EncoderStateCache, type MediumStates } from "./encoder-state-cache.js";
 import type { MediaThread, PreparedMedium, PrepareMedium } from "./media-thread.js";
 import { type MediumSource, readMedium } from "./read-medium.js";
 
@@ -26,13 +26,23 @@ export type MediumInput =
   | FrameImages
   | { readonly pixels: Float32Array }
   | { readonly features: Float32Array }
-  | { readonly states: Tensor; readonly modality?: Modality | undefined };
+  | {
+      readonly states: Tensor;
+      readonly modality?: Modality | undefined;
+      /** Patch states [D, N, dv]; only for adapters that take them. */
+      readonly patches?: Tensor | undefined;
+    };
 
 /** The result of encoding a medium. */
 export interface EncoderOutput {
   readonly modality: Modality;
   /** [CLS] states after the final norm, [depth, dv], first block first. */
   readonly states: Tensor;
+  /**
+   * States of all patches after the last D blocks and the final norm, [D, N, dv]; only if an adapter of the model takes
+   * patch states of this modality.
+   */
+  readonly patches?: Tensor | undefined;
   /** Whether the states were already known. */
   readonly cached: boolean;
   /** Milliseconds. */
@@ -62,6 +72,8 @@ export interface MediaEncoderCounts extends EncoderCounts {
 export interface OpenedEncoder {
   readonly encoder: EncoderManifest;
   readonly session: Session;
+  /** The patch states that the session returns in addition. */
+  readonly patches?: PatchChoice | undefined;
 }
 
 /** A larger batch takes as long per image and makes requests wait longer. */
@@ -89,8 +101,8 @@ export class MediaEncoder {
   constructor(media: MediaThread, encoders: readonly OpenedEncoder[], options: MediaEncoderOptions = {}) {
     this.#media = media;
     this.#encoders = new Map(
-      encoders.map(({ encoder, session }) => {
-        const batcher = new EncoderBatcher(session, encoder, largestBatch(encoder, options));
+      encoders.map(({ encoder, session, patches }) => {
+        const batcher = new EncoderBatcher(session, encoder, largestBatch(encoder, options), patches);
         return [encoder.modality, { encoder, batcher }];
       }),
     );
@@ -121,13 +133,15 @@ export class MediaEncoder {
     if (isStates(read)) return this.#checkedStates(read, modality);
     const key = await this.#key(read, modality);
     const known = key === undefined ? undefined : this.#cache.get(key);
-    if (key !== undefined) this.#count(known !== undefined);
-    if (known) return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
+    if (key !== undefined) this.#count(known !== undefined && this.#isComplete(known));
+    if (known && this.#isComplete(known)) {
+      return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
+    }
     const prepared = await this.#prepare(read, modality, signal);
     throwIfAborted(signal);
     const decoded = performance.now();
     const states = await this.#encoderFor(prepared.modality).batcher.encode(prepared.data, signal);
-    const encoded = { modality: prepared.modality, states };
+    const encoded = { modality: prepared.modality, ...states };
     if (key !== undefined) this.#cache.set(key, encoded);
     const timings = { media: decoded - started, encoder: performance.now() - decoded };
     return { ...encoded, cached: false, timings };
@@ -135,9 +149,26 @@ export class MediaEncoder {
 
   /** Zeros in place of the states of a medium. */
   zeroStates(modality: Modality): EncoderOutput {
-    const { depth, width } = this.#encoderFor(modality).encoder;
-    const states: Tensor = { type: "float32", shape: [depth, width], data: new Float32Array(depth * width) };
-    return { modality, states, cached: true, timings: noTime };
+    const { encoder, batcher } = this.#encoderFor(modality);
+    const { depth, width } = encoder;
+    const { layout, depths = 0 } = batcher.patches ?? {};
+    const patches = layout && zeros([depths, layout.frames * layout.rows * layout.columns, width]);
+    return { modality, states: zeros([depth, width]), ...(patches ? { patches } : {}), cached: true, timings: noTime };
+  }
+
+  /** Number of the last blocks whose patch states are computed for media of a modality. */
+  patchDepths(modality: Modality): number {
+    return this.#encoderFor(modality).batcher.patches?.depths ?? 0;
+  }
+
+  /** Computes patch states for media of a modality from now on, with a session that returns them. */
+  usePatches(modality: Modality, session: Session, patches: PatchChoice): void {
+    this.#encoderFor(modality).batcher.usePatches(session, patches);
+  }
+
+  /** Whether cached states contain all patch states that are needed now. */
+  #isComplete({ modality, patches }: MediumStates): boolean {
+    return (patches?.shape[0] ?? 0) >= this.patchDepths(modality);
   }
 
   #encoderFor(modality: Modality): ModalityEncoder {
@@ -192,7 +223,7 @@ export class MediaEncoder {
     return { input, choices: [preparedFor(this.#encoderFor("video").encoder)], limits: this.#limits };
   }
 
-  #checkedStates({ states, modality: own }: States, wanted: Modality | undefined): EncoderOutput {
+  #checkedStates({ states, modality: own, patches }: States, wanted: Modality | undefined): EncoderOutput {
     const modality = wanted ?? own ?? this.#modalities()[0] ?? "image";
     if (own !== undefined && own !== modality) {
       throw unexpected("invalid_option", "modality", modality, `the states of ${own}`);
@@ -206,8 +237,12 @@ export class MediaEncoder {
         `${states.type} ${formatShape(states.shape)}`,
       );
     }
-    return { modality, states, cached: true, timings: noTime };
+    return { modality, states, ...(patches ? { patches } : {}), cached: true, timings: noTime };
   }
+}
+
+function zeros(shape: readonly number[]): Tensor {
+  return { type: "float32", shape, data: new Float32Array(elementCount(shape)) };
 }
 
 type States = Extract<MediumInput, { readonly states: Tensor }>;

@@ -1,5 +1,6 @@
+import { VISUAL_TOKENS_INPUT } from "../adapter/decoder-graph.js";
 import type { DecoderShape } from "../backbones/backbone.js";
-import type { Session } from "../runtime/session.js";
+import type { Feeds, Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
 import { isCacheable, leadLength } from "./sequence.js";
@@ -31,13 +32,20 @@ export class Decoder {
     const empty = scheduled.every(({ sequence }) => sequence.cached === 0);
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
     const inputs = stepInputs(scheduled, this.shape, empty ? 0 : this.#cache.capacity, top);
-    const feeds = { ...inputs.feeds, ...this.#cache.feeds(first, scheduled.length, empty) };
+    const feeds = { ...this.#known(inputs.feeds), ...this.#cache.feeds(first, scheduled.length, empty) };
     const results = await this.#session.run(feeds, fetches);
     this.#cache.append(
       results.new_keys_values as Tensor,
       scheduled.flatMap((entry, index) => keptColumns(entry, index, first)),
     );
     return this.#outputs(scheduled, inputs.scoredCounts, results, top);
+  }
+
+  /** Graphs of earlier versions have no input for tokens with a position; there, only text has one. */
+  #known(feeds: Feeds): Feeds {
+    if (this.#session.inputNames.includes(VISUAL_TOKENS_INPUT)) return feeds;
+    const { [VISUAL_TOKENS_INPUT]: _unknown, ...known } = feeds;
+    return known;
   }
 
   /** The number of most probable tokens that a sequence needs. */

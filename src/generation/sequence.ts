@@ -1,11 +1,21 @@
-import type { InjectionPlan } from "../adapter/injection-plan.js";
+import type { InjectionPlan, VisualTokenPlan } from "../adapter/injection-plan.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /** The conditioning of a sequence, which all sequences of a request share. */
 export interface SequenceContext {
   readonly perception?: SequencePerception | undefined;
+  readonly visual?: SequenceVisual | undefined;
   /** Soft tokens before the text, [P, E]. */
   readonly softPrompt?: Tensor | undefined;
+}
+
+/** Visual tokens of a sequence, which have positions like text. */
+export interface SequenceVisual {
+  readonly plan: VisualTokenPlan;
+  /** Shape [n, E]. */
+  readonly tokens: Tensor;
+  /** Number of text tokens before them. If it is 0, they also precede the soft tokens. */
+  readonly textBefore: number;
 }
 
 export interface SequencePerception {
@@ -16,7 +26,7 @@ export interface SequencePerception {
 
 /**
  * A sequence that is being computed. Its elements are the perceptual slot (if it is cached), the soft tokens and the
- * text, in this order; the cache holds the first `cached` of them.
+ * text, in this order, and visual tokens before or inside them; the cache holds the first `cached` elements.
  */
 export interface Sequence {
   readonly context: SequenceContext;
@@ -43,9 +53,43 @@ export function slotIsCached({ perception }: SequenceContext): boolean {
   return perception?.plan.perceptionSees === "itself";
 }
 
-/** Number of elements before the text. */
+/** Number of elements that are not text. */
 export function leadLength(context: SequenceContext): number {
-  return (slotIsCached(context) ? 1 : 0) + (context.softPrompt?.shape[0] ?? 0);
+  return (slotIsCached(context) ? 1 : 0) + visualLength(context) + (context.softPrompt?.shape[0] ?? 0);
+}
+
+/** Number of visual tokens. */
+export function visualLength({ visual }: SequenceContext): number {
+  return visual?.tokens.shape[0] ?? 0;
+}
+
+/** The index of the first visual token among the elements of a sequence. */
+export function visualStart({ visual, softPrompt }: SequenceContext): number {
+  const { textBefore = 0 } = visual ?? {};
+  return textBefore === 0 ? 0 : (softPrompt?.shape[0] ?? 0) + textBefore;
+}
+
+/** What an element of a sequence is, with its index among elements of its kind. */
+export type SequenceElement =
+  | { readonly kind: "slot" }
+  | { readonly kind: "soft"; readonly index: number }
+  | { readonly kind: "visual"; readonly index: number; readonly position: number }
+  | { readonly kind: "text"; readonly index: number; readonly position: number };
+
+/** The element at an index of the sequence. Positions count text and visual tokens. */
+export function elementAt(context: SequenceContext, index: number): SequenceElement {
+  const slots = slotIsCached(context) ? 1 : 0;
+  if (index < slots) return { kind: "slot" };
+  const [count, start] = [visualLength(context), visualStart(context)];
+  const { textBefore = 0 } = context.visual ?? {};
+  const fromVisual = index - start;
+  if (fromVisual >= 0 && fromVisual < count) {
+    return { kind: "visual", index: fromVisual, position: textBefore + fromVisual };
+  }
+  const others = index - slots - (fromVisual >= count ? count : 0);
+  const text = others - (context.softPrompt?.shape[0] ?? 0);
+  if (text < 0) return { kind: "soft", index: others };
+  return { kind: "text", index: text, position: text < textBefore ? text : text + count };
 }
 
 /** Number of elements that the next step must compute. */

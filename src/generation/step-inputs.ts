@@ -1,7 +1,16 @@
+import { VISUAL_TOKENS_INPUT } from "../adapter/decoder-graph.js";
 import type { DecoderShape } from "../backbones/backbone.js";
 import { EpalmError } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
-import { leadLength, pendingCount, type Sequence, slotIsCached } from "./sequence.js";
+import {
+  elementAt,
+  pendingCount,
+  type Sequence,
+  type SequenceVisual,
+  slotIsCached,
+  visualLength,
+  visualStart,
+} from "./sequence.js";
 import type { ScheduledSequence } from "./step.js";
 
 /** The columns of a sequence's elements in a step, [first, end). If `first` is 1, column 0 is the perceptual slot. */
@@ -47,13 +56,14 @@ class StepArrays {
   readonly scoredCounts: number[];
   readonly #ids: BigInt64Array;
   readonly #positions: BigInt64Array;
+  readonly #hasPosition: Uint8Array;
   readonly #visible: Uint8Array;
   readonly #perceptionKeys: Uint8Array;
   readonly #perceptionVisible: Uint8Array;
   readonly #overwrites: Uint8Array;
   readonly #states: Float32Array;
-  readonly #prompts: Tensor[] = [];
-  readonly #promptStarts = new Map<Tensor, number>();
+  readonly #given: Tensor[] = [];
+  readonly #givenStarts = new Map<Tensor, number>();
   readonly #scored: number[] = [];
   readonly #targets: number[] = [];
   readonly #width: number;
@@ -69,6 +79,7 @@ class StepArrays {
     this.scoredCounts = new Array(count).fill(0);
     this.#ids = new BigInt64Array(count * this.#width);
     this.#positions = new BigInt64Array(count * this.#width);
+    this.#hasPosition = new Uint8Array(count * this.#width);
     this.#visible = new Uint8Array(count * this.#width * keys);
     this.#perceptionKeys = new Uint8Array(count * keys);
     this.#perceptionVisible = new Uint8Array(count * shape.layers);
@@ -81,22 +92,24 @@ class StepArrays {
     this.#placeTokens(entry.sequence, columnsOf(entry), index);
     this.#placeVisibility(entry.sequence, columnsOf(entry), index);
     this.#placePerception(entry.sequence, columnsOf(entry), index);
+    this.#placeVisual(entry.sequence, columnsOf(entry), index);
     this.#placeScored(entry, columnsOf(entry), index);
   }
 
   feeds(topCount: number): Readonly<Record<string, Tensor>> {
     const [count, width, keys] = [this.scheduled.length, this.#width, this.capacity + this.#width];
     const { layers, width: d, embeddingWidth } = this.shape;
-    const prompts = this.#prompts.length > 0 ? this.#prompts : [noPrompt(embeddingWidth)];
+    const given = this.#given.length > 0 ? this.#given : [nothingGiven(embeddingWidth)];
     return {
       input_ids: tensor("int64", [count, width], this.#ids),
       position_ids: tensor("int64", [count, width], this.#positions),
+      [VISUAL_TOKENS_INPUT]: tensor("bool", [count, width], this.#hasPosition),
       visible: tensor("bool", [count, width, keys], this.#visible),
       perception_keys: tensor("bool", [count, keys], this.#perceptionKeys),
       perception_visible: tensor("bool", [count, layers], this.#perceptionVisible),
       perception_overwrites: tensor("bool", [count, layers], this.#overwrites),
       perception_states: tensor("float32", [count, layers, d], this.#states),
-      soft_prompt: joinPrompts(prompts, embeddingWidth),
+      soft_prompt: joinRows(given, embeddingWidth),
       scored_rows: tensor("int64", [this.#scored.length], BigInt64Array.from(this.#scored, BigInt)),
       target_ids: tensor("int64", [this.#targets.length], BigInt64Array.from(this.#targets, BigInt)),
       top_count: tensor("int64", [1], BigInt64Array.of(BigInt(topCount))),
@@ -104,19 +117,16 @@ class StepArrays {
   }
 
   #placeTokens(sequence: Sequence, { first, end }: Columns, index: number): void {
-    const lead = leadLength(sequence.context);
-    const slots = slotIsCached(sequence.context) ? 1 : 0;
+    const { softPrompt, visual } = sequence.context;
     for (let column = first; column < end; column++) {
-      const element = sequence.cached + column - first;
+      const element = elementAt(sequence.context, sequence.cached + column - first);
       const at = index * this.#width + column;
-      if (element >= lead) {
-        this.#ids[at] = BigInt(sequence.text[element - lead] ?? 0);
-        this.#positions[at] = BigInt(element - lead);
-      } else if (element >= slots && sequence.context.softPrompt) {
-        this.#ids[at] = BigInt(
-          this.shape.vocabulary + this.#promptStart(sequence.context.softPrompt) + element - slots,
-        );
-      }
+      if (element.kind === "text") this.#ids[at] = BigInt(sequence.text[element.index] ?? 0);
+      if (element.kind === "soft" && softPrompt) this.#ids[at] = this.#givenId(softPrompt, element.index);
+      if (element.kind === "visual" && visual) this.#ids[at] = this.#givenId(visual.tokens, element.index);
+      if (element.kind !== "text" && element.kind !== "visual") continue;
+      this.#positions[at] = BigInt(element.position);
+      this.#hasPosition[at] = 1;
     }
   }
 
@@ -157,6 +167,25 @@ class StepArrays {
     this.#states.set(perception.states, index * layers * width);
   }
 
+  /** Visual tokens that exist at all layers are masked like text; others are perceptual tokens. */
+  #placeVisual({ context, cached }: Sequence, { end }: Columns, index: number): void {
+    if (!context.visual || end === 0 || isEverywhere(context.visual)) return;
+    const { plan } = context.visual;
+    const { layers } = this.shape;
+    const keys = index * (this.capacity + this.#width);
+    const start = visualStart(context);
+    for (let element = start; element < start + visualLength(context); element++) {
+      const isPending = element >= cached;
+      // Elements that the step does not reach yet have no column.
+      if (isPending && element - cached >= end) break;
+      this.#perceptionKeys[keys + (isPending ? this.capacity + element - cached : element)] = 1;
+    }
+    plan.visible.forEach((visible, layer) => {
+      this.#perceptionVisible[index * layers + layer] = Number(visible);
+    });
+    if (plan.startLayer > 0) this.#overwrites[index * layers + plan.startLayer] = 1;
+  }
+
   #placeScored({ needs }: ScheduledSequence, { first, end }: Columns, index: number): void {
     // Next tokens are scored after the last element; the graph requires a target in this case, too.
     const targets = needs.kind === "targets" ? needs.tokens : [0];
@@ -171,13 +200,12 @@ class StepArrays {
     this.scoredCounts[index] = targets.length;
   }
 
-  #promptStart(prompt: Tensor): number {
-    const known = this.#promptStarts.get(prompt);
-    if (known !== undefined) return known;
-    const start = this.#prompts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
-    this.#prompts.push(prompt);
-    this.#promptStarts.set(prompt, start);
-    return start;
+  /** The id of a row of given embeddings, which the step then contains. */
+  #givenId(rows: Tensor, index: number): bigint {
+    const start = this.#givenStarts.get(rows) ?? this.#given.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
+    if (!this.#givenStarts.has(rows)) this.#given.push(rows);
+    this.#givenStarts.set(rows, start);
+    return BigInt(this.shape.vocabulary + start + index);
   }
 }
 
@@ -185,20 +213,24 @@ function tensor(type: ElementType, shape: readonly number[], data: TypedArray): 
   return { type, shape, data };
 }
 
-/** A soft prompt that no id refers to, because the table must have at least one row. */
-function noPrompt(width: number): Tensor {
+function isEverywhere({ plan }: SequenceVisual): boolean {
+  return plan.visible.every(Boolean);
+}
+
+/** An embedding that no id refers to, because the table must have at least one row. */
+function nothingGiven(width: number): Tensor {
   return tensor("float32", [1, width], new Float32Array(width));
 }
 
-function joinPrompts(prompts: readonly Tensor[], width: number): Tensor {
-  const [only] = prompts;
-  if (only && prompts.length === 1) return only;
-  const rows = prompts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
+function joinRows(tables: readonly Tensor[], width: number): Tensor {
+  const [only] = tables;
+  if (only && tables.length === 1) return only;
+  const rows = tables.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
   const data = new Float32Array(rows * width);
   let at = 0;
-  for (const prompt of prompts) {
-    data.set(prompt.data as Float32Array, at);
-    at += prompt.data.length;
+  for (const table of tables) {
+    data.set(table.data as Float32Array, at);
+    at += table.data.length;
   }
   return tensor("float32", [rows, width], data);
 }

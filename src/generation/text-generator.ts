@@ -1,6 +1,6 @@
-import type { InjectionPlan } from "../adapter/injection-plan.js";
+import type { InjectionPlan, VisualTokenPlan } from "../adapter/injection-plan.js";
 import { EpalmError, unexpected } from "../core/errors.js";
-import { answerTokens, promptTokens } from "../model/request-tokens.js";
+import { answerTokens, promptTokens, tokensBeforeMedium } from "../model/request-tokens.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
@@ -14,10 +14,12 @@ import { createStrategy } from "./strategies/create-strategy.js";
 import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategies/strategy.js";
 
-/** The conditioning of a text: the perceptual states of one medium and the soft prompt of the same adapter. */
+/** The conditioning of a text: what an adapter computed from one medium, and the soft prompt of the same adapter. */
 export interface Conditioning {
   /** Perceptual states [K, d] and the layers that they overwrite; absent without a medium. */
   readonly perception?: { readonly states: Tensor; readonly plan: InjectionPlan } | undefined;
+  /** Visual tokens [n, E]; only of adapters that compute them. */
+  readonly visual?: { readonly tokens: Tensor; readonly plan: VisualTokenPlan } | undefined;
   /** Shape [P, E]. */
   readonly softPrompt?: Tensor | undefined;
 }
@@ -95,13 +97,13 @@ export class TextGenerator {
   async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
     const plan = parseGenerationOptions(options);
     const prompt = this.promptTokens(request);
-    this.#expectRoom(prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
+    this.#expectRoom(request, prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
     const strategy = createStrategy(plan, {
       eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
       decode: (tokens) => this.#tokenizer.decode(tokens),
     });
     const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
-    const job = new DecodingRequest(contextOf(request), prompt, strategy, control.origin);
+    const job = new DecodingRequest(this.#contextOf(request), prompt, strategy, control.origin);
     await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
     streamed.finish(texts[0]?.text ?? "");
@@ -129,10 +131,10 @@ export class TextGenerator {
       const tokens = answerTokens(this.#tokenizer, request, prompt, text);
       if (tokens.length === 0)
         throw unexpected("invalid_option", `candidates[${index}]`, "a non-empty string", "an empty one");
-      this.#expectRoom(prompt.length, tokens.length + 1, `candidates[${index}]`);
+      this.#expectRoom(request, prompt.length, tokens.length + 1, `candidates[${index}]`);
       return [...tokens, end];
     });
-    const job = new ScoringRequest(contextOf(request), prompt, answers, options.origin);
+    const job = new ScoringRequest(this.#contextOf(request), prompt, answers, options.origin);
     await this.#engine.run(job, { signal: options.signal });
     const ranked = rankAnswers(job.logProbs, options);
     return {
@@ -145,7 +147,7 @@ export class TextGenerator {
   async scoreText(text: string): Promise<number[]> {
     const [first = this.#specialTokens.bosTokenId, ...rest] = this.#tokenizer.encode(text);
     if (rest.length === 0) return [];
-    this.#expectRoom(1, rest.length, "text");
+    this.#expectRoom(undefined, 1, rest.length, "text");
     const job = new ScoringRequest({}, [first], [rest]);
     await this.#engine.run(job);
     return job.logProbs[0] ?? [];
@@ -160,13 +162,27 @@ export class TextGenerator {
     return promptTokens(this.#tokenizer, request, this.#specialTokens.bosTokenId);
   }
 
-  #expectRoom(promptTokens: number, newTokens: number, field: string): void {
+  #expectRoom(request: TextRequest | undefined, promptTokens: number, newTokens: number, field: string): void {
     const { positions } = this.#engine.decoder.shape;
-    if (promptTokens + newTokens <= positions) return;
+    const visual = request?.conditioning.visual?.tokens.shape[0] ?? 0;
+    if (visual + promptTokens + newTokens <= positions) return;
+    const ofMedium = visual > 0 ? ` and the medium ${visual}` : "";
     throw new EpalmError(
       "too_large",
-      `${field}: the prompt has ${promptTokens} tokens, and ${newTokens} more exceed the model's limit of ${positions}`,
+      `${field}: the prompt has ${promptTokens} tokens${ofMedium}, and ${newTokens} more exceed the model's limit of ${positions}`,
     );
+  }
+
+  #contextOf(request: TextRequest): SequenceContext {
+    const { perception, visual, softPrompt } = request.conditioning;
+    return {
+      softPrompt,
+      perception: perception && {
+        plan: perception.plan,
+        states: statesByLayer(perception.states, perception.plan),
+      },
+      visual: visual && { ...visual, textBefore: tokensBeforeMedium(this.#tokenizer, request) },
+    };
   }
 
   #textOf({ tokens, logProbs, score, finish }: FinishedHypothesis, stop: readonly string[]): GeneratedText {
@@ -174,16 +190,6 @@ export class TextGenerator {
     const stream = new TextStream(this.#tokenizer);
     return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };
   }
-}
-
-function contextOf({ conditioning: { perception, softPrompt } }: TextRequest): SequenceContext {
-  return {
-    softPrompt,
-    perception: perception && {
-      plan: perception.plan,
-      states: statesByLayer(perception.states, perception.plan),
-    },
-  };
 }
 
 /** Streams a growing text: it emits only characters that cannot change, and in total exactly the final text. */

@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
@@ -8,6 +8,7 @@ import type { Attribute, Dim, Graph, Value } from "./ir.js";
 import {
   type AttributeMessage,
   attributeTypes,
+  decodeModel,
   EXTERNAL,
   encodeModel,
   type ModelMessage,
@@ -63,6 +64,23 @@ export function writeOnnx(graph: Graph, path: string, options: WriteOptions = {}
     shards.discard();
     throw error;
   }
+}
+
+/**
+ * Writes a graph that extends the one in `original`, to a file in the same folder. It shares the weights in the data
+ * files of the original.
+ */
+export function writeExtension(graph: Graph, original: string, path: string): WrittenFile {
+  const known = new Map(
+    (decodeModel(readFileSync(original)).graph?.initializer ?? []).map((tensor) => [tensor.name, tensor]),
+  );
+  const initializers = Array.from(
+    graph.initializers,
+    ([name, source]) => known.get(name) ?? inlineTensor(name, source),
+  );
+  const bytes = encodeModel(modelMessage(graph, initializers));
+  writeAtomically(path, bytes);
+  return { name: basename(path), bytes: bytes.length, sha256: sha256(bytes) };
 }
 
 /** The whole graph, including its weights, as the bytes of one file; for small graphs that exist only in memory. */

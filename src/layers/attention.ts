@@ -86,16 +86,17 @@ export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHead
 
 /**
  * The keys of an attention mask, bool [B, T, keys], that are inside a sliding window: the last `size` keys that a token
- * attends to, itself included. Keys of the perceptual slot, bool [B, keys], come before all others wherever they are
+ * attends to, itself included. Keys of perceptual tokens, bool [B, keys], come before all others wherever they are
  * stored.
  */
 export function insideWindow(g: GraphBuilder, visible: Value, size: number, slotKeys?: Value): Value {
   const within = (count: Value, largest: number) => g.less(count, g.number(largest + 0.5));
   if (!slotKeys) return g.and(visible, within(g.sumToTheEnd(g.cast(visible, "float32")), size));
   const isSlot = g.unsqueeze(slotKeys, 1);
-  const counts = g.sumToTheEnd(g.cast(g.and(visible, g.not(isSlot)), "float32"));
-  const reachesSlot = within(g.slice(counts, 2, 0, 1), size - 1);
-  return g.and(visible, g.or(g.and(isSlot, reachesSlot), g.and(g.not(isSlot), within(counts, size))));
+  const counted = (keys: Value) => g.sumToTheEnd(g.cast(keys, "float32"));
+  const others = counted(g.and(visible, g.not(isSlot)));
+  const slots = g.add(counted(g.and(visible, isSlot)), g.slice(others, 2, 0, 1));
+  return g.and(visible, g.or(g.and(isSlot, within(slots, size)), g.and(g.not(isSlot), within(others, size))));
 }
 
 /** Weighted sum of the values, with attention weights over [past, new] keys. */

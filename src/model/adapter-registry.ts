@@ -4,7 +4,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
-import { type InjectionPlan, injectionPlan } from "../adapter/injection-plan.js";
+import { type InjectionPlan, injectionPlan, type VisualTokenPlan, visualTokenPlan } from "../adapter/injection-plan.js";
+import { patchDepths } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { isReallyInside } from "../core/path-inside.js";
@@ -21,10 +22,17 @@ export interface ReadyAdapter {
   readonly name: string;
   /** The modality whose encoder states it takes. */
   readonly modality: Modality;
-  readonly plan: InjectionPlan;
+  readonly connector: ReadyConnector;
   readonly session: Session;
-  readonly softPrompt: Tensor;
+  /** Undefined if the adapter has no soft tokens. */
+  readonly softPrompt: Tensor | undefined;
 }
+
+/** What a connector computes, and what happens to it in the decoder. */
+export type ReadyConnector =
+  | { readonly kind: "slot"; readonly plan: InjectionPlan }
+  /** `depths`: number of the encoder's last blocks whose patch states it takes. */
+  | { readonly kind: "visual tokens"; readonly plan: VisualTokenPlan; readonly depths: number };
 
 /** Selects an adapter by its name or, without a name, the first one for the task and the modality. */
 export interface AdapterSelection {
@@ -101,6 +109,14 @@ export class AdapterRegistry {
   /** The modality whose states an adapter takes. @throws not_found; invalid_option if it differs from `wanted` */
   modalityOf(name: string, wanted?: Modality): Modality {
     return this.#named(name, wanted).adapter.modality;
+  }
+
+  /** The largest number of last blocks whose patch states an adapter of a modality takes; 0 if none takes any. */
+  patchDepths(modality: Modality): number {
+    const depths = Array.from(this.#loaded.values(), ({ adapter }) =>
+      adapter.modality === modality && adapter.connector.kind === "visual tokens" ? adapter.connector.depths : 0,
+    );
+    return Math.max(0, ...depths);
   }
 
   /** See `Model.useAdapter`. */
@@ -197,20 +213,30 @@ export class AdapterRegistry {
     const adapter = await loadAdapter(folder, name);
     const { manifest } = folder;
     const entry = manifest.adapters[name];
-    return this.#ready(name, adapter, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
+    const modality = entry ? adapterModality(manifest, entry) : manifest.encoder.modality;
+    return this.#ready(name, adapter, modality, manifest);
   }
 
-  async #ready(name: string, adapter: Adapter, modality: Modality): Promise<ReadyAdapter> {
-    const backbones = backbonesOf(this.manifest, modality);
+  async #ready(name: string, adapter: Adapter, modality: Modality, manifest = this.manifest): Promise<ReadyAdapter> {
+    const backbones = backbonesOf(manifest, modality);
     const { encoder, decoder } = backbones;
-    const plan = injectionPlan(adapter.settings, decoder.shape.layers);
+    const { settings } = adapter;
+    const connector: ReadyConnector = settings.connector
+      ? {
+          kind: "visual tokens",
+          plan: visualTokenPlan(settings, decoder.shape.layers),
+          depths: patchDepths(settings.connector),
+        }
+      : { kind: "slot", plan: injectionPlan(settings, decoder.shape.layers) };
     const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);
     const session = await this.#thread.open(encodeOnnx(graph));
-    const shape = [1, encoder.depth, encoder.width];
-    const zeros: Tensor = { type: "float32", shape, data: new Float32Array(encoder.depth * encoder.width) };
-    const { soft_prompt: softPrompt } = await session.run({ cls_states: zeros }, ["soft_prompt"]);
+    if (settings.promptLength === 0) return { name, modality, connector, session, softPrompt: undefined };
+    const [input] = graph.inputs;
+    const shape = [1, ...(input?.shape.slice(1) ?? []).map(Number)];
+    const zeros: Tensor = { type: "float32", shape, data: new Float32Array(elementCount(shape)) };
+    const { soft_prompt: softPrompt } = await session.run({ [input?.name ?? ""]: zeros }, ["soft_prompt"]);
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { name, modality, plan, session, softPrompt };
+    return { name, modality, connector, session, softPrompt };
   }
 }
 
@@ -276,9 +302,14 @@ function fittingModality(manifest: Manifest, adapter: Adapter): Modality {
   return modalitiesOf(manifest).find(fits) ?? manifest.encoder.modality;
 }
 
-/** The parts that a running model cannot replace: everything except its adapters and their files. */
-function frozenParts({ adapters, files, ...rest }: Manifest): object {
+/** The parts that a running model cannot replace: all except adapters and graphs of patch states, with their files. */
+function frozenParts({ adapters, files, encoder, otherEncoders, ...others }: Manifest): object {
   const own = new Set(Object.values(adapters).map(({ file }) => file));
+  const encoders = [encoder, ...(otherEncoders ?? [])].map(({ patches, ...fixed }) => {
+    if (patches) own.add(patches.graph);
+    return fixed;
+  });
+  const rest = { ...others, encoders };
   const frozen = Object.entries(files).filter(([name]) => !own.has(name) && !name.startsWith("adapters/"));
   return { ...rest, files: Object.fromEntries(frozen) };
 }

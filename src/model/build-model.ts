@@ -19,6 +19,7 @@ import { elementCount } from "../tensor/tensor.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "../tokenizer/tokenizer-files.js";
 import { type PreprocessingChoice, preprocessingOf } from "./encoder-preprocessing.js";
 import { type Encoders, encoderOf } from "./encoders.js";
+import { frozenDecoder } from "./frozen-decoder.js";
 import {
   ADAPTER_NAME,
   type AdapterManifest,
@@ -31,6 +32,7 @@ import {
   type TaskName,
 } from "./manifest.js";
 import { checkFits, fileSha256, openModelFolder } from "./model-folder.js";
+import { withPatchGraph } from "./patch-graph.js";
 import { type EncoderChoices, readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
@@ -54,6 +56,7 @@ export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly preprocessing: PreprocessingChoice;
 }
 
+/** The checkpoint of a decoder, or a model folder, whose decoder graph is built again from its weights. */
 export interface DecoderOptions extends SourceReference {
   readonly precision: Precision;
 }
@@ -152,11 +155,13 @@ class ModelBuilder {
   async build(): Promise<Manifest> {
     // Adapters are small and backbones are large, so errors in adapters are found before the backbones are written.
     const read = await Promise.all(this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)));
-    const encoders = await this.#encoders();
-    const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
+    let encoders = await this.#encoders();
+    const { decoder, tasks, chat } = await this.#decoder(this.#options.decoder);
     const adapters: Record<string, AdapterManifest> = {};
     for (const [index, options] of this.#options.adapters.entries()) {
-      adapters[options.name] = await this.#adapter(options, read[index] as Adapter, encoders, decoder);
+      const adapter = read[index] as Adapter;
+      encoders = this.#withPatchGraph(options, adapter, encoders);
+      adapters[options.name] = await this.#adapter(options, adapter, encoders, decoder);
     }
     return manifestSchema.parse({
       format: "epalm-model",
@@ -164,7 +169,8 @@ class ModelBuilder {
       name: this.#options.name ?? basename(resolve(this.#options.output)),
       ...encoders,
       decoder,
-      tasks: publishedTasks(hasAnswerToken),
+      tasks,
+      ...(chat ? { chat } : {}),
       adapters,
       files: this.#files,
     } satisfies Manifest);
@@ -227,11 +233,26 @@ class ModelBuilder {
       copyFileSync(join(path, name), join(this.#folder, copied));
       await this.#record(copied);
     }
-    return { ...encoder, graph: `${to}/${posix.basename(encoder.graph)}` };
+    const moved = (name: string) => `${to}/${posix.basename(name)}`;
+    const { graph, patches } = encoder;
+    return {
+      ...encoder,
+      graph: moved(graph),
+      ...(patches ? { patches: { ...patches, graph: moved(patches.graph) } } : {}),
+    };
   }
 
-  async #decoder(options: DecoderOptions): Promise<{ decoder: DecoderManifest; hasAnswerToken: boolean }> {
+  /** The encoders with a graph of patch states, if the adapter needs one. */
+  #withPatchGraph({ name, modality }: AdapterOptions, { settings }: Adapter, encoders: Encoders): Encoders {
+    const wanted = encoderOf(encoders, modality ?? encoders.encoder.modality, `adapter '${name}'`).modality;
+    const { files, ...extended } = withPatchGraph(this.#folder, { ...encoders, files: this.#files }, wanted, settings);
+    Object.assign(this.#files, files);
+    return extended;
+  }
+
+  async #decoder(options: DecoderOptions): Promise<BuiltDecoder> {
     this.#stage(`decoder ${options.given}`);
+    if (existsSync(join(options.path, MANIFEST_FILE))) return this.#rebuiltDecoder(options);
     const source = await openSource(options.path, options.given, options.revision);
     try {
       if (!source.config)
@@ -253,14 +274,31 @@ class ModelBuilder {
         parameters: parameterCount(weights),
         shape: backbone.shape as DecoderManifest["shape"],
         config: { ...source.config },
+        visualTokens: true,
         tokenizer: "tokenizer",
         ...textBounds(source),
         origin: source.origin,
       };
-      return { decoder, hasAnswerToken };
+      return { decoder, tasks: publishedTasks(hasAnswerToken) };
     } finally {
       source.checkpoint.close();
     }
+  }
+
+  /** Builds the decoder graph of another model folder again from its weights; its prompts and tokenizer are kept. */
+  async #rebuiltDecoder({ path, precision }: DecoderOptions): Promise<BuiltDecoder> {
+    const folder = await openModelFolder(path);
+    const { decoder, tasks, chat } = folder.manifest;
+    const g = new GraphBuilder("decoder");
+    const graph = "decoder/model.onnx";
+    await this.#write(decoderGraph(g, frozenDecoder(folder, g)), graph, precision);
+    mkdirSync(join(this.#folder, "tokenizer"));
+    for (const name of Object.keys(folder.manifest.files).filter((file) => posix.dirname(file) === decoder.tokenizer)) {
+      const copied = `tokenizer/${posix.basename(name)}`;
+      copyFileSync(join(path, name), join(this.#folder, copied));
+      await this.#record(copied);
+    }
+    return { decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" }, tasks, chat };
   }
 
   /** Writes the tokenizer, with `</a>` if the embedding table has a row for it. Returns whether it has one. */
@@ -321,6 +359,11 @@ class ModelBuilder {
   #stage(stage: string): void {
     this.#options.onStage?.(stage);
   }
+}
+
+/** A decoder, and the prompts that belong to it. */
+interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat"> {
+  readonly decoder: DecoderManifest;
 }
 
 function refuseSecond(modality: Modality, before: readonly EncoderManifest[], given: string): void {

@@ -8,6 +8,7 @@ import type { Modality } from "../core/modality.js";
 import { elementCount } from "../tensor/tensor.js";
 import { ADAPTER_NAME, MANIFEST_FILE, type Manifest, readManifest, type TaskName } from "./manifest.js";
 import { backbonesOf, checkFits, fileSha256 } from "./model-folder.js";
+import { withPatchGraph } from "./patch-graph.js";
 
 /**
  * Installs an adapter in a model folder and replaces one of the same name. The manifest is replaced atomically as the
@@ -33,8 +34,9 @@ export async function installAdapter(
   if (!ADAPTER_NAME.test(name)) {
     throw new EpalmError("invalid_option", `adapter '${name}': expected a name of letters, digits, '.', '_' and '-'`);
   }
-  const manifest = readManifest(folder);
-  const modality = givenModality ?? manifest.encoder.modality;
+  const before = readManifest(folder);
+  const modality = givenModality ?? before.encoder.modality;
+  const manifest = withPatchGraph(folder, before, modality, adapter.settings);
   checkFits(adapter, backbonesOf(manifest, modality), `adapter '${name}'`);
   const file = `adapters/${name}.safetensors`;
   const path = join(folder, file);

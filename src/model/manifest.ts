@@ -50,6 +50,14 @@ const origin = z.strictObject({
   license: z.string().optional(),
 });
 
+/** A second graph of an encoder, which shares the weights of the first, and the arrangement of its patch states. */
+const patches = z.strictObject({
+  graph: file,
+  frames: size,
+  rows: size,
+  columns: size,
+});
+
 /** The schema of an encoder of one modality. */
 const encoderOf = <M extends Modality, P extends z.ZodType>(modality: M, preprocessing: P) =>
   z.strictObject({
@@ -67,6 +75,8 @@ const encoderOf = <M extends Modality, P extends z.ZodType>(modality: M, preproc
     width: size,
     /** How tokens become states. Default: `cls`, the class token. */
     pooling: z.enum(poolings).optional(),
+    /** The graph that also returns patch states; only if an adapter needs them. */
+    patches: patches.optional(),
     preprocessing,
     origin,
   });
@@ -94,6 +104,8 @@ const decoder = z.strictObject({
   }),
   /** The public `config.json` from which the graph was built; training builds its own graph from it. */
   config: z.record(z.string(), z.unknown()),
+  /** Whether the graph accepts visual tokens. Default: false; folders of version 0.2 and earlier do not. */
+  visualTokens: z.boolean().optional(),
   /** Folder with `tokenizer.json` and `tokenizer_config.json`. */
   tokenizer: file,
   /** The token that a text without a prompt starts from. */
@@ -141,8 +153,11 @@ const questionNormalization = z.strictObject({
 
 /** The prompt of a task and its default generation options. */
 const task = z.strictObject({
-  /** Text before the answer; `{question}` is replaced with the question, without its question mark. */
-  prompt: z.string(),
+  /**
+   * Text before the answer; `{question}` is replaced with the question, without its question mark, and `{medium}` with
+   * the visual tokens of the medium, which otherwise precede the text.
+   */
+  prompt: z.string().refine((text) => text.split("{medium}").length <= 2, "expected {medium} at most once"),
   /** Text between the prompt and the answer: empty, or a space after a prompt in words. */
   answerPrefix: z.string(),
   generation: z.strictObject({

@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { type Adapter, type AdapterWidths, checkAdapter } from "../adapter/adapter.js";
+import { type Adapter, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
-import { injectionPlan } from "../adapter/injection-plan.js";
+import type { AdapterWidths } from "../adapter/adapter-widths.js";
+import { injectionPlan, visualTokenPlan } from "../adapter/injection-plan.js";
+import { patchDepths } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { isReallyInside } from "../core/path-inside.js";
@@ -68,7 +70,7 @@ function refuseLinksOut(folder: string): void {
 function usedFiles(manifest: Manifest): string[] {
   const { decoder, adapters } = manifest;
   return [
-    ...encodersOf(manifest).map(({ graph }) => graph),
+    ...encodersOf(manifest).flatMap(({ graph, patches }) => (patches ? [graph, patches.graph] : [graph])),
     decoder.graph,
     `${decoder.tokenizer}/tokenizer.json`,
     ...Object.values(adapters).map(({ file }) => file),
@@ -91,20 +93,47 @@ export function backbonesOf(manifest: Manifest, modality: Modality): Backbones {
 
 /** The widths that an adapter of these backbones must have. */
 export function adapterWidths({ encoder, decoder }: Backbones): AdapterWidths {
-  return { encoder: encoder.width, decoder: decoder.shape.width, embedding: decoder.shape.embeddingWidth };
+  const { patches } = encoder;
+  return {
+    encoder: encoder.width,
+    decoder: decoder.shape.width,
+    embedding: decoder.shape.embeddingWidth,
+    ...(patches ? { patches: { frames: patches.frames, rows: patches.rows, columns: patches.columns } } : {}),
+  };
 }
 
 /** @throws invalid_adapter if the adapter's tensors, number of states or layers do not fit the backbones */
 export function checkFits(adapter: Adapter, backbones: Backbones, where: string): void {
   const { encoder, decoder } = backbones;
-  const { injectedStates } = adapter.settings;
+  const { settings } = adapter;
+  if (settings.connector) expectVisualTokens(backbones, where);
   checkAdapter(adapter, adapterWidths(backbones), where);
-  injectionPlan(adapter.settings, decoder.shape.layers);
-  if (injectedStates > encoder.depth) {
+  if (settings.connector) visualTokenPlan(settings, decoder.shape.layers);
+  else injectionPlan(settings, decoder.shape.layers);
+  const states = settings.connector ? patchDepths(settings.connector) : settings.injectedStates;
+  if (states > encoder.depth) {
     const has =
       encoder.pooling === "attention" ? "pools to a single state (attention)" : `has only ${encoder.depth} blocks`;
-    throw new EpalmError("invalid_adapter", `${where}: injects ${injectedStates} states, but the encoder ${has}`);
+    const takes = settings.connector ? `takes the patch states of ${states} blocks` : `injects ${states} states`;
+    throw new EpalmError("invalid_adapter", `${where}: ${takes}, but the encoder ${has}`);
   }
+}
+
+/** @throws invalid_adapter if the folder's graphs cannot compute patch states or take visual tokens */
+function expectVisualTokens({ encoder, decoder }: Backbones, where: string): void {
+  if (!decoder.visualTokens) {
+    throw new EpalmError(
+      "invalid_adapter",
+      `${where}: computes visual tokens, which the decoder graph of this model folder cannot take, because an earlier ` +
+        "version built it; `epalm build --encoder FOLDER --decoder FOLDER --output NEW` builds it again from its weights",
+    );
+  }
+  if (encoder.patches) return;
+  throw new EpalmError(
+    "invalid_adapter",
+    `${where}: takes patch states, for which the model folder has no graph; it is added when an adapter is trained, ` +
+      "installed with installAdapter, or built with --adapter",
+  );
 }
 
 /**

@@ -24,3 +24,9 @@ export function answerTokens(
   // The prompt is only the start token, or its last word and the answer's first one would merge into other tokens.
   return tokenizer.encodeTemplate([{ literal: answerPrefix }, { user: answer }], { addSpecialTokens: false });
 }
+
+/** Number of the prompt's tokens before the place of the medium; 0 if the template names none. */
+export function tokensBeforeMedium(tokenizer: Tokenizer, { prompt }: TextTemplate): number {
+  const place = prompt.findIndex((part) => "medium" in part);
+  return place < 0 ? 0 : tokenizer.encodeTemplate(prompt.slice(0, place)).length;
+}

@@ -35,10 +35,16 @@ export const MAX_QUESTION_LENGTH = 2000;
 export function promptParts(manifest: Manifest, task: TaskName, question: string | undefined): TemplatePart[] {
   const { prompt, questionNormalization } = manifest.tasks[task];
   const [before = "", ...after] = prompt.split("{question}");
-  if (after.length === 0) return [{ literal: before }];
+  if (after.length === 0) return literalParts(before);
   const bare = bareQuestion(question);
   const asked = questionNormalization ? normalizeQuestion(bare, questionNormalization) : bare;
-  return [{ literal: before }, ...after.flatMap((literal) => [{ user: asked }, { literal }])];
+  return [...literalParts(before), ...after.flatMap((literal) => [{ user: asked }, ...literalParts(literal)])];
+}
+
+/** The text of a template, and the place of the medium if the text contains `{medium}`. */
+function literalParts(text: string): TemplatePart[] {
+  const [before = "", ...after] = text.split("{medium}");
+  return [{ literal: before }, ...after.flatMap((literal) => [{ medium: true } as const, { literal }])];
 }
 
 /** Removes surrounding white space and trailing question marks, because the template adds its own question mark. */

@@ -8,10 +8,13 @@ import { type AddedToken, readTokenizerFiles, type TokenizerFiles, type Tokenize
 const MAX_TEXT_LENGTH = 100_000;
 
 /**
- * A part of a prompt. Only a `literal`, which comes from the template, may contain special tokens such as `</a>`; in a
- * `user` part, the same characters are plain text. Added tokens that are not marked as special are also plain text.
+ * A part of a prompt: text, or the place of the medium's visual tokens, across which no token spans. Only a `literal`,
+ * which comes from the template, may contain special tokens such as `</a>`; in a `user` part, the same characters are
+ * plain text. Added tokens that are not marked as special are also plain text.
  */
-export type TemplatePart = { readonly literal: string } | { readonly user: string };
+export type TemplatePart = TextPart | { readonly medium: true };
+
+type TextPart = { readonly literal: string } | { readonly user: string };
 
 export interface EncodeOptions {
   /** Whether to add the tokens of the tokenizer's post-processor, usually a start token. Default: true. */
@@ -107,8 +110,15 @@ export class TextStream {
   }
 }
 
-/** Plain text, or a special token. */
-type Section = string | AddedToken;
+function textIn(part: TextPart): string {
+  return "user" in part ? part.user : part.literal;
+}
+
+/** The place of a medium, as a section without tokens. */
+const MEDIUM = { content: "", id: undefined, lstrip: false, rstrip: false } as const;
+
+/** Plain text, a special token, or the place of a medium. */
+type Section = string | AddedToken | typeof MEDIUM;
 
 /** The tokens that the post-processor puts before and after a text. */
 interface Frame {
@@ -152,12 +162,12 @@ class BpeTokenizer implements Tokenizer {
   }
 
   encodeTemplate(parts: readonly TemplatePart[], { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    const length = parts.reduce((sum, part) => sum + ("user" in part ? part.user : part.literal).length, 0);
+    const length = parts.reduce((sum, part) => sum + ("medium" in part ? "" : textIn(part)).length, 0);
     if (length > MAX_TEXT_LENGTH) {
       throw unexpected("too_large", "text", `at most ${MAX_TEXT_LENGTH} characters`, length);
     }
     const ids = this.#sections(parts).flatMap((section, index) =>
-      typeof section === "string" ? this.#encodePlain(section, index === 0) : [section.id],
+      typeof section === "string" ? this.#encodePlain(section, index === 0) : (section.id ?? []),
     );
     return addSpecialTokens ? [...this.#frame.before, ...ids, ...this.#frame.after] : ids;
   }
@@ -174,7 +184,10 @@ class BpeTokenizer implements Tokenizer {
 
   /** Splits parts into plain text and special tokens. Adjacent text is joined, because words may span parts. */
   #sections(parts: readonly TemplatePart[]): Section[] {
-    const pieces = parts.flatMap((part) => ("user" in part ? [part.user] : this.#piecesOf(part.literal)));
+    const pieces = parts.flatMap((part) => {
+      if ("medium" in part) return [MEDIUM];
+      return "user" in part ? [part.user] : this.#piecesOf(part.literal);
+    });
     const sections: Section[] = [];
     for (const piece of pieces) {
       const last = sections.at(-1);

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { type Adapter, type AdapterSettings, adapterShapes, checkAdapter } from "../../src/adapter/adapter.js";
+import { type Adapter, adapterShapes, type ClsInjectionSettings, checkAdapter } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession } from "../../src/runtime/session.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 
-const settings: AdapterSettings = {
+const settings: ClsInjectionSettings = {
   injectedStates: 2,
   startLayer: 1,
   endLayer: 3,
@@ -21,7 +21,7 @@ const widths = { encoder: 2, decoder: 3, embedding: 2 };
 const states: Tensor = { type: "float32", shape: [1, 3, 2], data: Float32Array.of(9, 9, 1, 2, 3, 4) };
 
 /** An adapter in which each tensor contains 0.1, 0.2, 0.3, … */
-function counting(change: Partial<AdapterSettings> = {}): Adapter {
+function counting(change: Partial<ClsInjectionSettings> = {}): Adapter {
   const own = { ...settings, ...change };
   const tensors = Array.from(adapterShapes(own, widths), ([name, shape]): [string, Tensor] => [
     name,

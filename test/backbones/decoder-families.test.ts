@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { AdapterSettings } from "../../src/adapter/adapter.js";
+import type { ClsInjectionSettings } from "../../src/adapter/adapter.js";
 import { adapterShapes } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
+import type { AdapterWidths } from "../../src/adapter/adapter-widths.js";
 import { decoderGraph } from "../../src/adapter/decoder-graph.js";
 import { injectionPlan } from "../../src/adapter/injection-plan.js";
 import { gradientName } from "../../src/autodiff/gradient.js";
@@ -21,7 +22,7 @@ import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { AdamW, torchDefaults } from "../../src/training/adamw.js";
 import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
 import { trainingFeeds } from "../../src/training/adapter/training-batch.js";
-import { lossGraph, trainingGraph } from "../../src/training/adapter/training-graph.js";
+import { lossGraph, trainingGraph, trainingLayout } from "../../src/training/adapter/training-graph.js";
 import { writingJob } from "../support/golden-decoder.js";
 import { golden, openWeights, readConfig, variedDecoders } from "../support/tiny-backbones.js";
 
@@ -57,7 +58,7 @@ function assertNear(found: ArrayLike<number>, expected: ArrayLike<number>, what:
   }
 }
 
-const settings: AdapterSettings = {
+const settings: ClsInjectionSettings = {
   injectedStates: 1,
   startLayer: 1,
   endLayer: 2,
@@ -68,10 +69,14 @@ const settings: AdapterSettings = {
 };
 
 /** Settings with which the slot is cached, and with which it is computed in every step. */
-const variants = (layers: number): readonly AdapterSettings[] => [
+const variants = (layers: number): readonly ClsInjectionSettings[] => [
   { ...settings, perceptionSees: "itself" },
   { ...settings, endLayer: layers },
 ];
+
+function widthsOf({ width, embeddingWidth }: DecoderShape): AdapterWidths {
+  return { encoder: 6, decoder: width, embedding: embeddingWidth };
+}
 
 for (const name of variedDecoders) {
   describe(`decoder ${name}`, () => {
@@ -110,7 +115,7 @@ for (const name of variedDecoders) {
       assert.deepEqual(written[2]?.tokens, alone?.tokens);
     });
 
-    function contextOf(own: AdapterSettings, phase: number): SequenceContext {
+    function contextOf(own: ClsInjectionSettings, phase: number): SequenceContext {
       const plan = injectionPlan(own, shape.layers);
       const states = statesByLayer(waves([1, shape.width], phase), plan);
       return { perception: { plan, states }, softPrompt: waves([own.promptLength, shape.embeddingWidth], phase, 0.3) };
@@ -150,8 +155,8 @@ for (const name of variedDecoders) {
       return { texts: { ids: tensor(ids), mask: tensor(mask) }, states: waves([texts.length, 2, 6], 3) };
     }
 
-    function adapterTensors(own: AdapterSettings): Map<string, Tensor> {
-      const widths = { encoder: 6, decoder: shape.width, embedding: shape.embeddingWidth };
+    function adapterTensors(own: ClsInjectionSettings): Map<string, Tensor> {
+      const widths = widthsOf(shape);
       return new Map(
         Array.from(adapterShapes(own, widths), ([key, size], index) => [key, waves(size, index, 0.2)] as const),
       );
@@ -163,14 +168,16 @@ for (const name of variedDecoders) {
         const tensors = adapterTensors(own);
         const trained = new Map(Array.from(tensors, ([key, tensor]) => [key, tensor.shape]));
         const graph = build(name, (g, backbone) =>
-          lossGraph(g, backbone, { settings: own, states: { depth: 2, width: 6 }, trained }),
+          lossGraph(g, backbone, { settings: own, widths: widthsOf(shape), depth: 2, trained }),
         );
         const training = await openSession(encodeOnnx(graph), { threads: 1 });
-        const feeds = trainingFeeds(padded, states, own.promptLength, own.perceptionSees, { weightOf: () => 1 });
+        const feeds = trainingFeeds(padded, { states }, trainingLayout(own, widthsOf(shape), shape.layers), {
+          weightOf: () => 1,
+        });
         const { token_loss } = await training.run({ ...feeds, ...Object.fromEntries(tensors) }, ["token_loss"]);
         await training.close();
 
-        const widths = { encoder: 6, decoder: shape.width, embedding: shape.embeddingWidth };
+        const widths = widthsOf(shape);
         const projector = await openSession(encodeOnnx(adapterGraph({ settings: own, tensors }, widths, 2)), {
           threads: 1,
         });
@@ -201,11 +208,13 @@ for (const name of variedDecoders) {
       const { texts: padded, states } = batch();
       const tensors = adapterTensors(settings);
       const trained = new Map(Array.from(tensors, ([key, tensor]) => [key, tensor.shape]));
-      const options = { settings, states: { depth: 2, width: 6 }, trained };
+      const options = { settings, widths: widthsOf(shape), depth: 2, trained };
       const graph = build(name, (g, backbone) => trainingGraph(g, backbone, options));
       const training = await openSession(encodeOnnx(graph), { threads: 1 });
       const weightOf = () => 1 / 10;
-      const feeds = trainingFeeds(padded, states, settings.promptLength, settings.perceptionSees, { weightOf });
+      const feeds = trainingFeeds(padded, { states }, trainingLayout(settings, widthsOf(shape), shape.layers), {
+        weightOf,
+      });
       const keys = Array.from(tensors.keys());
       const run = (weights: ReadonlyMap<string, Tensor>) => {
         const copies = Array.from(weights, ([key, tensor]) => [key, { ...tensor, data: tensor.data.slice() }] as const);

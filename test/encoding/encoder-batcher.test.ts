@@ -49,8 +49,8 @@ describe("EncoderBatcher", () => {
     const states = await Promise.all(examples.map((pixels) => batcher.encode(pixels)));
     assert.deepEqual(batcher.counts, { runs: 3, examples: 5 });
     for (const [at, pixels] of examples.entries()) {
-      assert.deepEqual(states[at]?.shape, [encoder.depth, encoder.width]);
-      assertClose(states[at]?.data ?? [], await alone(pixels));
+      assert.deepEqual(states[at]?.states.shape, [encoder.depth, encoder.width]);
+      assertClose(states[at]?.states.data ?? [], await alone(pixels));
     }
   });
 
@@ -83,12 +83,12 @@ describe("EncoderBatcher", () => {
     const failed = [batcher.encode(long), batcher.encode(example(1))];
     const next = batcher.encode(example(2));
     for (const one of failed) await assert.rejects(one, RangeError);
-    assertClose((await next).data, await alone(example(2)));
+    assertClose((await next).states.data, await alone(example(2)));
   });
 
   it("rejects states whose shape is not the encoder's", async () => {
     const batcher = new EncoderBatcher(session, { ...encoder, depth: encoder.depth + 1 }, 2);
-    await assert.rejects(batcher.encode(example(1)), { code: "invalid_model", message: /expected states/ });
+    await assert.rejects(batcher.encode(example(1)), { code: "invalid_model", message: /expected cls_states/ });
   });
 
   it("passes on the error of a closed session", async () => {

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { clsSettings } from "../../src/adapter/adapter.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import { openCheckpoint } from "../../src/formats/open-checkpoint.js";
 import { writeSafetensors } from "../../src/formats/safetensors.js";
@@ -240,7 +241,7 @@ describe("names of an encoder's tensors", () => {
         Array.from(tensors, ([name, source]) => [`module._orig_mod.${name}`, source] as const),
       );
     });
-    const { injectedStates, startLayer, endLayer } = original.settings;
+    const { injectedStates, startLayer, endLayer } = clsSettings(original.settings, path);
     const wrapped = await readAdapter(path, { injectedStates, startLayer, endLayer });
     assert.deepEqual([...wrapped.tensors], [...original.tensors]);
   });

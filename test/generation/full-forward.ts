@@ -1,7 +1,6 @@
-import type { Conditioning } from "../../src/generation/text-generator.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
-import type { GoldenDecoder } from "../support/golden-decoder.js";
+import type { GoldenDecoder, SlotConditioning } from "../support/golden-decoder.js";
 
 /**
  * Log-probabilities of all tokens after a text, from one run over the whole text with the inputs of training, without
@@ -9,7 +8,7 @@ import type { GoldenDecoder } from "../support/golden-decoder.js";
  */
 export async function nextLogProbs(
   { decoder: { shape }, session }: GoldenDecoder,
-  { perception, softPrompt }: Required<Conditioning>,
+  { perception, softPrompt }: SlotConditioning,
   text: readonly number[],
 ): Promise<Float32Array> {
   if (!perception || !softPrompt) throw new RangeError("a full forward pass requires conditioning");
@@ -30,7 +29,7 @@ export async function nextLogProbs(
 /** Log-probability of each token of an answer, each from a separate run over all preceding tokens. */
 export async function answerLogProbs(
   golden: GoldenDecoder,
-  conditioning: Required<Conditioning>,
+  conditioning: SlotConditioning,
   prompt: readonly number[],
   answer: readonly number[],
 ): Promise<number[]> {

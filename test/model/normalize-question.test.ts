@@ -11,7 +11,7 @@ const { questionNormalization: normalization = {} } = bundled.tasks.vqa;
 
 const asked = (question: string) =>
   promptParts(bundled, "vqa", question)
-    .map((part) => ("user" in part ? part.user : part.literal))
+    .map((part) => ("user" in part ? part.user : "literal" in part ? part.literal : "{medium}"))
     .join("");
 
 describe("normalizeQuestion, as the bundled model configures it", () => {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import sharp from "sharp";
+import { clsSettings } from "../../src/adapter/adapter.js";
 import {
   type BuildOptions,
   buildModel,
@@ -208,7 +209,8 @@ describe("a model folder with an encoder for each modality", () => {
     const adapter = await readAdapter(ofVideos);
     const changed = await installAdapter(target, "more", adapter, ["caption"], "audio");
     assert.equal(changed.adapters.more?.modality, "audio");
-    assert.equal((await loadAdapter({ path: target, manifest: changed }, "more")).settings.injectedStates, 2);
+    const { settings } = await loadAdapter({ path: target, manifest: changed }, "more");
+    assert.equal(clsSettings(settings, "more").injectedStates, 2);
     const deep = await readAdapter(join(ofPictures, "adapter.pth"));
     await assert.rejects(installAdapter(target, "deep", deep, ["caption"], "audio"), {
       code: "invalid_adapter",

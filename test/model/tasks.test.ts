@@ -11,7 +11,7 @@ const withoutToken = { tasks: publishedTasks(false) } as Manifest;
 
 const asText = (manifest: Manifest, question: string) =>
   promptParts(manifest, "vqa", question)
-    .map((part) => ("user" in part ? part.user : part.literal))
+    .map((part) => ("user" in part ? part.user : "literal" in part ? part.literal : "{medium}"))
     .join("");
 
 describe("promptParts", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { type AdapterSettings, type AdapterWidths, adapterShapes } from "../../src/adapter/adapter.js";
+import { type AdapterSettings, adapterShapes } from "../../src/adapter/adapter.js";
+import type { AdapterWidths } from "../../src/adapter/adapter-widths.js";
 import { elementCount } from "../../src/tensor/tensor.js";
 
 /** Numbers of parameters and widths of the public checkpoints. */

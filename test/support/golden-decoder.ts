@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCase } from "../../bench/conformance/case.js";
-import type { AdapterSettings } from "../../src/adapter/adapter.js";
+import { type ClsInjectionSettings, clsSettings } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { injectionPlan } from "../../src/adapter/injection-plan.js";
 import { Decoder } from "../../src/generation/decoder.js";
@@ -27,6 +27,9 @@ export const goldens = [
   "llama-shared-1token",
 ];
 
+/** The conditioning of a golden case, whose adapters have a slot and a soft prompt. */
+export type SlotConditioning = Required<Pick<Conditioning, "perception" | "softPrompt">>;
+
 /** The decoder of a golden case and the conditioning of its sequences. */
 export interface GoldenDecoder {
   readonly decoder: Decoder;
@@ -36,9 +39,9 @@ export interface GoldenDecoder {
   /** The token ids of the case's texts. */
   readonly prompts: readonly (readonly number[])[];
   /** The conditioning of sequence `index` of the case, with optional changes to the adapter's settings. */
-  conditioning(index: number, change?: Partial<AdapterSettings>): Required<Conditioning>;
+  conditioning(index: number, change?: Partial<ClsInjectionSettings>): SlotConditioning;
   /** The same conditioning in the form that the scheduler's sequences use. */
-  context(index: number, change?: Partial<AdapterSettings>): SequenceContext;
+  context(index: number, change?: Partial<ClsInjectionSettings>): SequenceContext;
   close(): Promise<void>;
 }
 
@@ -68,8 +71,8 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   const [, states = 0, width = 0] = projected.perception?.shape ?? [];
   const ids = golden.golden("input_ids");
   const length = ids.shape[1] ?? 0;
-  const conditioning = (index: number, change: Partial<AdapterSettings> = {}) => {
-    const plan = injectionPlan({ ...adapter.settings, ...change }, shape.layers);
+  const conditioning = (index: number, change: Partial<ClsInjectionSettings> = {}) => {
+    const plan = injectionPlan({ ...clsSettings(adapter.settings, name), ...change }, shape.layers);
     const data = projected.perception?.data.slice(index * states * width, (index + 1) * states * width);
     const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
     return { perception: { states: own, plan }, softPrompt: projected.soft_prompt };

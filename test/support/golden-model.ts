@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import type { Adapter, AdapterSettings } from "../../src/adapter/adapter.js";
+import { type ClsAdapter, type ClsInjectionSettings, clsSettings, PROMPT } from "../../src/adapter/adapter.js";
 import { readAdapter } from "../../src/adapter/adapter-file.js";
+import type { AdapterWidths } from "../../src/adapter/adapter-widths.js";
 import type { DecoderBackbone } from "../../src/backbones/backbone.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { decoderArchitecture } from "../../src/backbones/registry.js";
@@ -29,7 +30,7 @@ const folder = join("test", "fixtures", "goldens");
 
 /** A frozen decoder, an adapter, a batch of texts and encoder states, and the results of torch. */
 export interface GoldenModel {
-  readonly adapter: Adapter;
+  readonly adapter: ClsAdapter;
   readonly texts: PaddedTexts;
   /** Shape [B, depth, dv]. */
   readonly states: Tensor;
@@ -54,7 +55,7 @@ export async function openGoldenModel(name: GoldenName): Promise<GoldenModel> {
     perceptionSees: settings?.perception_sees === "itself" ? "itself" : "everything",
   });
   return {
-    adapter,
+    adapter: { ...adapter, settings: clsSettings(adapter.settings, path) },
     texts: { ids: golden("input_ids"), mask: golden("attention_mask") },
     states: golden("states"),
     golden,
@@ -71,13 +72,15 @@ export async function openGoldenModel(name: GoldenName): Promise<GoldenModel> {
 
 /** Options for the training graph of a model, with its own or other settings. */
 export function graphOptions(
-  { adapter, states }: GoldenModel,
-  settings: AdapterSettings = adapter.settings,
+  model: GoldenModel,
+  settings: ClsInjectionSettings = model.adapter.settings,
 ): TrainingGraphOptions {
-  const [, depth = 0, width = 0] = states.shape;
+  const { adapter, states } = model;
+  const [, depth = 0] = states.shape;
   return {
     settings,
-    states: { depth, width },
+    widths: widthsOf(model),
+    depth,
     trained: new Map(Array.from(adapter.tensors, ([name, { shape }]) => [name, shape])),
   };
 }
@@ -85,12 +88,24 @@ export function graphOptions(
 /** Inputs of a training graph, including the adapter's tensors. By default, the loss is the mean over whole texts. */
 export function modelFeeds(
   { adapter, texts, states }: GoldenModel,
-  settings: AdapterSettings = adapter.settings,
+  settings: ClsInjectionSettings = adapter.settings,
   weightOf: LossWeights["weightOf"] = () => 1 / (texts.ids.shape[0] ?? 1),
 ): Readonly<Record<string, Tensor>> {
-  const { promptLength, perceptionSees } = settings;
+  const layout = {
+    front: 1,
+    softTokens: settings.promptLength,
+    frontAtEnd: 1,
+    slotSees: settings.perceptionSees,
+  };
   return {
-    ...trainingFeeds(texts, states, promptLength, perceptionSees, { weightOf }),
+    ...trainingFeeds(texts, { states }, layout, { weightOf }),
     ...Object.fromEntries(adapter.tensors),
   };
+}
+
+/** The widths that the adapter's tensors have. */
+function widthsOf({ adapter: { tensors } }: GoldenModel): AdapterWidths {
+  const [decoder = 0, encoder = 0] = tensors.get("connector.0.weight")?.shape ?? [];
+  const [, embedding = 0] = tensors.get(`${PROMPT}.0.weight`)?.shape ?? [];
+  return { encoder, decoder, embedding };
 }

@@ -2,7 +2,13 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Matrix, solve } from "ml-matrix";
 import { PROMPT } from "../../../src/adapter/adapter.js";
-import { type AdapterSettings, encoderOf, type Modality, openModelFolder, writeAdapter } from "../../../src/index.js";
+import {
+  type ClsInjectionSettings,
+  encoderOf,
+  type Modality,
+  openModelFolder,
+  writeAdapter,
+} from "../../../src/index.js";
 import type { ModelFolder } from "../../../src/model/model-folder.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { loadTokenizer } from "../../../src/tokenizer/tokenizer.js";
@@ -26,7 +32,7 @@ export interface FirstAdapterOptions {
   /** Folder of a set with `labels.jsonl`. */
   readonly set: string;
   readonly modality: Modality;
-  readonly settings: AdapterSettings;
+  readonly settings: ClsInjectionSettings;
   /** Folder of cached encoder states, shared with the training. */
   readonly cache: string;
   /** Path of the adapter's file. */

@@ -14,11 +14,11 @@ import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
 export const SIDE = 112;
 
 /** The last two are for tests only: a style and scenes that training never sees. */
-const scenes: Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>> = {
+export const sceneSets = {
   train: { count: 8000, seed: 5_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
-};
+} as const satisfies Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>>;
 
 /** The last two are for tests only: timbres and combinations that training never hears. */
 const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
@@ -44,9 +44,9 @@ interface Maker {
 const makers: Readonly<Record<Modality, Maker>> = {
   image: {
     folder: "scenes",
-    sets: Object.keys(scenes),
+    sets: Object.keys(sceneSets),
     make: async (name, folder, onImage) => {
-      const set = scenes[name];
+      const set = Object.entries(sceneSets).find(([known]) => known === name)?.[1];
       if (set) await writeSceneSet({ ...set, folder, side: SIDE, onImage });
     },
   },

@@ -26,12 +26,14 @@ import { type PackedRow, packedFeeds, packRows, type TokenDocument } from "./pac
 /** Size of the learned vocabulary, one less than the rows of the embedding table: the last row belongs to `</a>`. */
 const TOKENS = 4095;
 
+export const DECODER_LAYERS = 8;
+
 /** An OPT with 11 million parameters. */
 const config = {
   model_type: "opt",
   architectures: ["OPTForCausalLM"],
   hidden_size: 320,
-  num_hidden_layers: 8,
+  num_hidden_layers: DECODER_LAYERS,
   num_attention_heads: 5,
   ffn_dim: 1280,
   vocab_size: TOKENS + 1,

@@ -68,10 +68,10 @@ export function gpt2(json: unknown, parameters: ParameterReader): DecoderBackbon
       positions: config.n_positions,
     },
     embed: (ids) => g.gather(embedding(), ids),
-    enter(embeddings, positions, isText) {
+    enter(embeddings, positions, hasPosition) {
       const table = parameters.tensor("wpe.weight", [config.n_positions, d]);
       const position = g.gather(table, g.maximum(positions, g.integer(0)));
-      return g.add(embeddings, g.where(g.unsqueeze(isText, 2), position, g.number(0)));
+      return g.add(embeddings, g.where(g.unsqueeze(hasPosition, 2), position, g.number(0)));
     },
     layer(index, x, context) {
       const name = `h.${index}`;

@@ -85,13 +85,13 @@ export function opt(json: unknown, parameters: ParameterReader): DecoderBackbone
       positions: config.max_position_embeddings,
     },
     embed: (ids) => g.gather(embedding(), ids),
-    enter(embeddings, positions, isText) {
+    enter(embeddings, positions, hasPosition) {
       const entering = projected
         ? linear(g, embeddings, parameters.linear("project_in", embeddingWidth, d, { bias: false }))
         : embeddings;
       const table = parameters.tensor("embed_positions.weight", [positionRows, d]);
       const position = g.gather(table, g.add(positions, g.integer(POSITION_OFFSET)));
-      return g.add(entering, g.where(g.unsqueeze(isText, 2), position, g.number(0)));
+      return g.add(entering, g.where(g.unsqueeze(hasPosition, 2), position, g.number(0)));
     },
     layer(index, x, context) {
       const name = `layers.${index}`;

@@ -50,7 +50,10 @@ export function addBuildCommand(program: Command, context: CliContext): void {
       "frames per video (default: as many as the checkpoint specifies; 8 for an image encoder)",
       integer(1, MAX_FRAMES),
     )
-    .requiredOption("--decoder <decoder>", "decoder, a causal language model: a hub id or a folder")
+    .requiredOption(
+      "--decoder <decoder>",
+      "decoder, a causal language model: a hub id or a folder; the decoder graph of a model folder is built again",
+    )
     .option(
       "--adapter <name=path[:tasks][:modality]>",
       "adapter file, with the tasks it was trained for: caption, vqa or caption,vqa (default: both), and its modality: image, audio or video (default: that of the first encoder); may be repeated",

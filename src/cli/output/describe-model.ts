@@ -1,9 +1,15 @@
 import { dirname } from "node:path";
 import type { AdapterSettings } from "../../adapter/adapter.js";
-import { type InjectionPlan, injectionPlan } from "../../adapter/injection-plan.js";
+import {
+  type InjectionPlan,
+  injectionPlan,
+  type VisualTokenPlan,
+  visualTokenPlan,
+} from "../../adapter/injection-plan.js";
+import { visualTokenCount } from "../../adapter/visual-connector.js";
 import type { Manifest } from "../../index.js";
-import { encodersOf } from "../../model/encoders.js";
-import { loadAdapter, type ModelFolder } from "../../model/model-folder.js";
+import { adapterModality, encodersOf } from "../../model/encoders.js";
+import { adapterWidths, backbonesOf, loadAdapter, type ModelFolder } from "../../model/model-folder.js";
 
 /** The contents of a model folder, as `epalm inspect --json` prints them. */
 export interface ModelDescription {
@@ -25,7 +31,9 @@ export interface AdapterDescription {
   readonly trainedShare: number;
   readonly settings: AdapterSettings;
   /** One entry per layer of the decoder. */
-  readonly plan: InjectionPlan;
+  readonly plan: InjectionPlan | VisualTokenPlan;
+  /** Number of visual tokens per medium; 0 with cls-injection, which has one perceptual token. */
+  readonly visualTokens: number;
 }
 
 /** Describes an open model folder. @throws invalid_adapter if an adapter does not fit the folder */
@@ -35,13 +43,17 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
   const encoders = encodersOf(manifest);
   const frozenParameters = encoders.reduce((sum, { parameters }) => sum + parameters, decoder.parameters);
   const adapters: Record<string, AdapterDescription> = {};
-  for (const [name, { parameters }] of Object.entries(manifest.adapters)) {
+  for (const [name, entry] of Object.entries(manifest.adapters)) {
+    const { parameters } = entry;
     const { settings } = await loadAdapter(folder, name);
+    const { patches } = adapterWidths(backbonesOf(manifest, adapterModality(manifest, entry)));
+    const { layers } = decoder.shape;
     adapters[name] = {
       trainedParameters: parameters,
       trainedShare: parameters / (frozenParameters + parameters),
       settings,
-      plan: injectionPlan(settings, decoder.shape.layers),
+      plan: settings.connector ? visualTokenPlan(settings, layers) : injectionPlan(settings, layers),
+      visualTokens: settings.connector && patches ? visualTokenCount(settings.connector, patches) : 0,
     };
   }
   return {

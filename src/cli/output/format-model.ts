@@ -1,5 +1,6 @@
 import type { AdapterSettings } from "../../adapter/adapter.js";
-import type { InjectionPlan } from "../../adapter/injection-plan.js";
+import type { PatchSelection } from "../../adapter/patch-selection.js";
+import type { VisualConnector } from "../../adapter/visual-connector.js";
 import type { Manifest } from "../../index.js";
 import { capabilitiesOf } from "../../model/capabilities.js";
 import { adapterModality, encoderOf, encodersOf } from "../../model/encoders.js";
@@ -113,20 +114,29 @@ export function formatCapabilities(manifest: Manifest): string[] {
   );
 }
 
-function formatAdapter({ manifest }: ModelDescription, name: string, { settings, plan }: AdapterDescription): string {
+function formatAdapter({ manifest }: ModelDescription, name: string, adapter: AdapterDescription): string {
+  const { settings } = adapter;
   const entry = manifest.adapters[name];
   const encoder = encoderOf(manifest, entry ? adapterModality(manifest, entry) : manifest.encoder.modality);
   const takes = encodersOf(manifest).length > 1 ? `, for the ${encoderName(manifest, encoder)}` : "";
   return [
     `adapter ${name}, ${entry?.file ?? ""}${takes}`,
     formatSettings(settings),
-    formatPlan(plan, settings.injectedStates, encoder.depth),
+    formatPlan(tokensByLayer(adapter, encoder), settings.connector ? "visual tokens" : "perceptual token"),
   ].join("\n");
 }
 
 /** Formats the settings of an adapter. */
 export function formatSettings(settings: AdapterSettings): string {
-  const { injectedStates, sharedConnector, promptLength, promptForm, perceptionSees } = settings;
+  const { promptLength, promptForm } = settings;
+  if (settings.connector) {
+    return [
+      ...formatConnector(settings.connector),
+      `at layers ${settings.startLayer} to ${settings.endLayer - 1}`,
+      promptLength > 0 ? `soft prompt of ${promptLength} (${promptForm})` : "no soft prompt",
+    ].join("; ");
+  }
+  const { injectedStates, sharedConnector, perceptionSees } = settings;
   const connectors = sharedConnector || injectedStates === 1 ? "one connector" : "one connector per state";
   return [
     `${injectedStates} injected states, ${connectors}`,
@@ -136,17 +146,51 @@ export function formatSettings(settings: AdapterSettings): string {
   ].join("; ");
 }
 
+function formatConnector(connector: VisualConnector): string[] {
+  const norm = connector.norm ? ["a norm of the visual tokens"] : [];
+  if (connector.kind === "queries") {
+    const { queries, width, layers, heads, depths } = connector;
+    const states = depths > 1 ? `patch states of the last ${depths} blocks` : "patch states of the last block";
+    return [
+      `connector queries: ${queries} queries, ${layers} layers of width ${width}, ${heads} heads`,
+      states,
+      ...norm,
+    ];
+  }
+  return [`connector prefix: ${formatSelection(connector.states)}, ${connector.projection}`, ...norm];
+}
+
+function formatSelection(selection: PatchSelection): string {
+  if (selection === "all") return "all patch states";
+  return "pool" in selection
+    ? `patch states, pool ${selection.pool}`
+    : `patch states, pixel shuffle ${selection.pixelShuffle}`;
+}
+
+/** What a layer gets from the medium, for each layer. */
+function tokensByLayer({ settings, plan, visualTokens }: AdapterDescription, { depth }: EncoderManifest): string[] {
+  if ("stateAt" in plan && !settings.connector) {
+    return plan.stateAt.map((state, layer) =>
+      tokenAt(plan.visible[layer] ?? false, state, settings.injectedStates, depth),
+    );
+  }
+  const { startLayer } = settings;
+  return plan.visible.map((visible, layer) => {
+    if (!visible) return "absent";
+    return layer === startLayer ? `${visualTokens} enter` : `${visualTokens}`;
+  });
+}
+
 /** A table of the layers, with one row for consecutive layers that are alike. */
-function formatPlan({ visible, stateAt }: InjectionPlan, states: number, depth: number): string {
+function formatPlan(tokens: readonly string[], title: string): string {
   const rows: { first: number; last: number; token: string }[] = [];
-  for (const [layer, state] of stateAt.entries()) {
-    const token = tokenAt(visible[layer] ?? false, state, states, depth);
+  for (const [layer, token] of tokens.entries()) {
     const before = rows.at(-1);
     if (before?.token === token) before.last = layer;
     else rows.push({ first: layer, last: layer, token });
   }
   return formatTable([
-    ["layer", "perceptual token"],
+    ["layer", title],
     ...rows.map(({ first, last, token }) => [first === last ? `${first}` : `${first}-${last}`, token]),
   ]);
 }

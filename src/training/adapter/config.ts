@@ -1,5 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
+import type { AdapterSettings } from "../../adapter/adapter.js";
+import { visualConnectorSchema } from "../../adapter/connector-schema.js";
 import { readConfigFile } from "../../core/config-file.js";
 import { modalities } from "../../core/modality.js";
 import { augmentSettingsSchema } from "../../media/augment/augment-settings.js";
@@ -35,7 +37,7 @@ const dataSet = z.strictObject({
   list: path.optional(),
 });
 
-const adapter = z.strictObject({
+const adapterKeys = z.strictObject({
   name: z
     .string()
     .regex(ADAPTER_NAME, "expected letters, digits, '.', '_' and '-', beginning with a letter or digit")
@@ -46,19 +48,59 @@ const adapter = z.strictObject({
     .optional(),
   /** Modality of the encoder. Default: the only one of the model, otherwise that of the first example. */
   modality: z.enum(modalities).optional(),
-  /** K. Published: 6. */
-  injectedStates: count,
-  startLayer: z.int().min(0),
-  endLayer: count,
+  /** What connects the encoder and the decoder. */
+  connector: z
+    .discriminatedUnion("kind", [z.strictObject({ kind: z.literal("cls-injection") }), visualConnectorSchema])
+    .default({ kind: "cls-injection" }),
+  /** K, with cls-injection. Published: 6. */
+  injectedStates: count.optional(),
+  /** The first layer of the injection. Default with visual tokens: 0. */
+  startLayer: z.int().min(0).optional(),
+  /** The layer after the last one of the injection. Default with visual tokens: the number of the decoder's layers. */
+  endLayer: count.optional(),
+  /** With cls-injection. */
   sharedConnector: z.boolean().default(true),
-  /** P. Published: 10; the paper's smallest setting: 1. */
-  promptLength: count.default(1),
+  /** P. Published: 10; the paper's smallest setting: 1. With visual tokens, 0 is possible. */
+  promptLength: z.int().min(0).default(1),
   promptForm: z.enum(["table", "mlp"]).default("table"),
-  /** Published: everything. With `itself`, the slot never attends to later tokens during training. */
+  /** With cls-injection. Published: everything. With `itself`, the slot never attends to later tokens in training. */
   perceptionSees: z.enum(["everything", "itself"]).default("itself"),
   /** Adapter file with the same settings, from which training starts. */
   initial: path.optional(),
 });
+
+/** Keys that cls-injection requires, and values that visual tokens permit for those that only cls-injection has. */
+const requiredSlotKeys = ["injectedStates", "startLayer", "endLayer"] as const;
+const withoutSlot = { injectedStates: undefined, sharedConnector: true, perceptionSees: "itself" } as const;
+
+const adapter = adapterKeys.superRefine((given, context) => {
+  const { connector } = given;
+  if (connector.kind !== "cls-injection") {
+    for (const [key, permitted] of Object.entries(withoutSlot)) {
+      if (given[key as keyof typeof withoutSlot] === permitted) continue;
+      const message = `has no meaning with the connector ${connector.kind}`;
+      context.addIssue({ code: "custom", path: [key], message });
+    }
+    return;
+  }
+  for (const key of requiredSlotKeys) {
+    if (given[key] === undefined) {
+      context.addIssue({ code: "invalid_type", expected: "number", input: undefined, path: [key] });
+    }
+  }
+  if (given.promptLength === 0) {
+    const message = "expected at least 1 with the connector cls-injection";
+    context.addIssue({ code: "custom", path: ["promptLength"], message });
+  }
+});
+
+/** The settings of the adapter that a config describes, for a decoder with `layers` layers. */
+export function adapterSettingsOf({ adapter }: Pick<TrainingConfig, "adapter">, layers: number): AdapterSettings {
+  const { connector, promptLength, promptForm, startLayer = 0, endLayer = layers } = adapter;
+  if (connector.kind !== "cls-injection") return { connector, startLayer, endLayer, promptLength, promptForm };
+  const { injectedStates = 1, sharedConnector, perceptionSees } = adapter;
+  return { injectedStates, startLayer, endLayer, sharedConnector, promptLength, promptForm, perceptionSees };
+}
 
 const loss = z.strictObject({
   /** Factor of the summed cross-entropy of a text. */
@@ -96,7 +138,7 @@ const schedule = z.strictObject({
  * const config = trainingConfigSchema.parse({
  *   model: "my-model",
  *   output: "runs/plants",
- *   adapter: { name: "plants" },
+ *   adapter: { name: "plants", connector: { kind: "prefix", states: { pool: 7 }, projection: "mlp" } },
  *   data: { train: { path: "plants/train.jsonl" } },
  * });
  * ```

@@ -1,4 +1,4 @@
-import type { InjectionPlan } from "../../adapter/injection-plan.js";
+import type { InjectionPlan, PerceptionSees } from "../../adapter/injection-plan.js";
 import type { DecoderShape } from "../../backbones/backbone.js";
 import { statesByLayer } from "../../generation/sequence.js";
 import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
@@ -33,10 +33,12 @@ export function paddedBatchFeeds(
   const positions = new BigInt64Array(batch * width);
   const targets = new BigInt64Array(batch * width);
   const perceptionKeys = new Uint8Array(batch * width);
+  const hasPosition = new Uint8Array(batch * width).fill(1);
   for (let row = 0; row < batch; row++) {
     const start = row * width;
     perceptionKeys[start] = 1;
     for (let soft = 0; soft < softTokens; soft++) inputIds[start + 1 + soft] = BigInt(shape.vocabulary + soft);
+    hasPosition.fill(0, start + 1, start + lead);
     let position = -1n;
     for (let place = 0; place < length; place++) {
       const id = BigInt(ids.data[row * length + place] ?? 0);
@@ -50,7 +52,8 @@ export function paddedBatchFeeds(
   return {
     input_ids: tensor("int64", [batch, width], inputIds),
     position_ids: tensor("int64", [batch, width], positions),
-    visible: whoSeesWhom(mask, softTokens, plan),
+    has_position: tensor("bool", [batch, width], hasPosition),
+    visible: whoSeesWhom(mask, { front: 1, softTokens, slotSees: plan.perceptionSees }),
     perception_keys: tensor("bool", [batch, width], perceptionKeys),
     perception_visible: perLayer(batch, plan.visible),
     perception_overwrites: perLayer(
@@ -70,27 +73,49 @@ export function paddedBatchFeeds(
   };
 }
 
+/** The tokens of a row besides text. Rows are `[F front tokens, P soft tokens, T text tokens]`. */
+export interface RowLayout {
+  /** F: 1 for the perceptual slot, or the number of visual tokens. */
+  readonly front: number;
+  /** P */
+  readonly softTokens: number;
+  /** What the slot attends to; undefined if the front tokens are visual tokens. */
+  readonly slotSees?: PerceptionSees | undefined;
+}
+
 /**
- * Which tokens of `[slot, P soft tokens, T text tokens]` attend to which: bool [B, 1 + P + T, 1 + P + T]. As published,
- * a slot that sees everything also sees padding.
+ * Which tokens attend to which: bool [B, F + P + T, F + P + T]. As published, a slot that sees everything also sees
+ * padding. Visual tokens attend like text.
  *
  * @param mask int64 [B, T]: 1 for text, 0 for padding
+ * @param textBefore number of text tokens of each row before its visual tokens. Default: 0
  */
-export function whoSeesWhom(mask: Tensor, softTokens: number, plan: Pick<InjectionPlan, "perceptionSees">): Tensor {
+export function whoSeesWhom(mask: Tensor, layout: RowLayout, textBefore: readonly number[] = []): Tensor {
+  const { front, softTokens, slotSees } = layout;
   const [batch = 0, length = 0] = mask.shape;
-  const lead = 1 + softTokens;
+  const lead = front + softTokens;
   const width = lead + length;
   const visible = new Uint8Array(batch * width * width);
   for (let row = 0; row < batch; row++) {
     const isKey = (column: number) => column < lead || mask.data[row * length + column - lead] !== 0n;
+    const places = Array.from({ length: width }, (_, column) => placeOf(column, layout, textBefore[row] ?? 0));
     for (let token = 0; token < width; token++) {
+      const isSlot = slotSees !== undefined && token === 0;
       for (let key = 0; key < width; key++) {
-        const sees = token === 0 ? key === 0 || plan.perceptionSees === "everything" : key <= token && isKey(key);
+        const before = Number(places[key]) <= Number(places[token]) && isKey(key);
+        const sees = isSlot ? key === 0 || slotSees === "everything" : before;
         visible[(row * width + token) * width + key] = Number(sees);
       }
     }
   }
   return tensor("bool", [batch, width, width], visible);
+}
+
+/** The place of a column in its sequence: visual tokens may be inside the text. */
+function placeOf(column: number, { front, softTokens }: RowLayout, textBefore: number): number {
+  if (textBefore === 0) return column;
+  if (column < front) return softTokens + textBefore + column;
+  return column < front + softTokens + textBefore ? column - front : column;
 }
 
 /** [B, K, d] -> [B, layers, d] */

@@ -4,7 +4,7 @@ import { fileSha256, type ModelFolder } from "../../model/model-folder.js";
 import type { Example } from "../data/example.js";
 import type { TrainingData } from "../data/training-data.js";
 import { type Fingerprint, hashOf } from "../run-state.js";
-import type { TrainingConfig } from "./config.js";
+import { adapterSettingsOf, type TrainingConfig } from "./config.js";
 
 /**
  * Everything that affects the weights of the resulting adapter.
@@ -30,12 +30,12 @@ export async function fingerprintOfRun(
     data,
     ...settings
   } = config;
-  const { name, tasks: _tasks, initial, ...adapter } = config.adapter;
-  const { origin: _encoderOrigin, ...encoder } = encoderOf(manifest, modality);
-  const { origin: _decoderOrigin, ...decoder } = manifest.decoder;
+  const { initial } = config.adapter;
+  const { origin: _encoderOrigin, patches, ...encoder } = encoderOf(manifest, modality);
+  const { origin: _decoderOrigin, visualTokens: _visualTokens, ...decoder } = manifest.decoder;
   const folders = [dirname(encoder.graph), dirname(decoder.graph), decoder.tokenizer];
   const files = Object.entries(manifest.files)
-    .filter(([file]) => folders.includes(dirname(file)))
+    .filter(([file]) => folders.includes(dirname(file)) && file !== patches?.graph)
     .map(([file, { sha256 }]) => [file, sha256])
     .sort();
   const rows = training.map(({ example, texts }) => [
@@ -48,7 +48,7 @@ export async function fingerprintOfRun(
     config: {
       ...settings,
       adapter: {
-        ...adapter,
+        ...adapterSettingsOf(config, decoder.shape.layers),
         // The data determine it if the config does not.
         modality,
         initial: initial === undefined ? undefined : await fileSha256(initial),

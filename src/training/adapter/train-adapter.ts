@@ -6,6 +6,7 @@ import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
+import { frozenDecoder } from "../../model/frozen-decoder.js";
 import { adapterWidths, backbonesOf, type ModelFolder } from "../../model/model-folder.js";
 import type { Feeds } from "../../runtime/session.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
@@ -15,17 +16,18 @@ import { type Fingerprint, readRunState } from "../run-state.js";
 import { learningRateShare, type Schedule } from "../schedule.js";
 import { WeightTraining } from "../weight-training.js";
 import type { TrainingConfig } from "./config.js";
-import { frozenDecoder } from "./frozen-decoder.js";
 import type { PaddedTexts } from "./padded-batch.js";
 import { trainingFeeds } from "./training-batch.js";
-import { trainingGraph } from "./training-graph.js";
+import { trainingGraph, trainingLayout } from "./training-graph.js";
 import type { Whitening } from "./whitening.js";
 
 /** One batch of a training set. */
 export interface TrainingBatch {
   readonly texts: PaddedTexts;
-  /** [B, depth, dv] */
+  /** The encoder states that the connector takes: [B, depth, dv], or patch states [B, D, N, dv]. */
   readonly states: Tensor;
+  /** Number of text tokens of each row before the place of its visual tokens. */
+  readonly textBefore: readonly number[];
   /** Index of the first answer token of each row, from which tokens count if the loss is on the answer only. */
   readonly answerStarts: readonly number[];
 }
@@ -162,10 +164,12 @@ async function runSteps(
 function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): string {
   const g = new GraphBuilder("training");
   const backbones = backbonesOf(model.manifest, modality);
+  const widths = adapterWidths(backbones);
   const graph = trainingGraph(g, frozenDecoder(model, g), {
     settings: initial.settings,
-    states: backbones.encoder,
-    trained: adapterShapes(initial.settings, adapterWidths(backbones)),
+    widths,
+    depth: backbones.encoder.depth,
+    trained: adapterShapes(initial.settings, widths),
     labelSmoothing: config.loss.labelSmoothing,
   });
   const path = join(config.output, "graph", "training.onnx");
@@ -187,16 +191,17 @@ async function feedsOfStep(run: TrainingRun, epoch: number, step: number): Promi
 
 /** @param share weight of the batch in the loss of its step */
 function feedsOf(
-  { config, initial, whitening }: TrainingRun,
-  { texts, states, answerStarts }: TrainingBatch,
+  { config, model, modality, initial, whitening }: TrainingRun,
+  { texts, states, answerStarts, textBefore }: TrainingBatch,
   share: number,
 ): Feeds {
   const { loss } = config;
-  const { promptLength, perceptionSees } = initial.settings;
+  const backbones = backbonesOf(model.manifest, modality);
+  const layout = trainingLayout(initial.settings, adapterWidths(backbones), backbones.decoder.shape.layers);
   const [batch = 1] = texts.ids.shape;
   const weight = (loss.scale * share) / batch;
   const seen = whitening?.whitened(states) ?? states;
-  return trainingFeeds(texts, seen, promptLength, perceptionSees, {
+  return trainingFeeds(texts, { states: seen, textBefore }, layout, {
     weightOf: (row, place) => (loss.on === "answer" && place < (answerStarts[row] ?? 0) ? 0 : weight),
   });
 }

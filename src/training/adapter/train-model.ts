@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
 import { readAdapter, writeAdapter } from "../../adapter/adapter-file.js";
+import { patchDepths, visualTokenCount } from "../../adapter/visual-connector.js";
 import { at } from "../../core/at.js";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, unexpected } from "../../core/errors.js";
@@ -11,9 +13,11 @@ import { randomStreams } from "../../core/random.js";
 import { augmentedModalities } from "../../media/augment/augment-settings.js";
 import { thumbnail } from "../../media/decode/image/thumbnail.js";
 import { encoderOf, modalitiesOf } from "../../model/encoders.js";
+import { refuseInt4 } from "../../model/frozen-decoder.js";
 import { installAdapter } from "../../model/install-adapter.js";
 import { readManifest, type TaskName } from "../../model/manifest.js";
 import { adapterWidths, backbonesOf, checkFits, type ModelFolder, openModelFolder } from "../../model/model-folder.js";
+import { addPatchGraph } from "../../model/patch-graph.js";
 import { load, type Model } from "../../pipeline.js";
 import { elementCount } from "../../tensor/tensor.js";
 import { loadTokenizer } from "../../tokenizer/tokenizer.js";
@@ -28,10 +32,9 @@ import { trainingTexts } from "../data/training-texts.js";
 import { type ReportSample, renderTrainingReport } from "../report/training-report.js";
 import { type Fingerprint, readRunState } from "../run-state.js";
 import { breakdown } from "./breakdown.js";
-import type { TrainingConfig } from "./config.js";
+import { adapterSettingsOf, type TrainingConfig } from "./config.js";
 import type { Prediction } from "./evaluate.js";
 import { type Evaluation, evaluateModel, namedScores } from "./evaluate-model.js";
-import { refuseInt4 } from "./frozen-decoder.js";
 import { initialAdapter } from "./initial-adapter.js";
 import { bestEpoch, keptScore } from "./kept-epoch.js";
 import { refuseReplacing } from "./refuse-replacing.js";
@@ -139,11 +142,14 @@ async function trainAlone(
   hooks: TrainHooks,
   baselineScores: TrainingResult["scores"] | undefined,
 ): Promise<TrainingResult> {
-  const folder = await openModelFolder(config.model);
-  refuseInt4(folder);
-  await refuseReplacing(config, folder);
-  const data = await readData(config, folder, hooks.signal);
+  const opened = await openModelFolder(config.model);
+  refuseInt4(opened);
+  await refuseReplacing(config, opened);
+  const settings = adapterSettingsOf(config, opened.manifest.decoder.shape.layers);
+  refuseWhitening(config, settings);
+  const data = await readData(config, opened, settings, hooks.signal);
   const { modality } = data;
+  const folder = addPatchGraph(opened, modality, settings);
   const initial = await startingAdapter(config, folder, modality);
   const contents = await contentHashes(mediaOf(config, data), hooks.signal);
   const fingerprint = await fingerprintOfRun(config, folder, data, contents);
@@ -158,6 +164,7 @@ async function trainAlone(
     seed: config.seed,
     contents,
     augment: config.augment,
+    patchDepths: settings.connector && patchDepths(settings.connector),
   });
   try {
     const parts = { config, folder, data, initial, states, plan, fingerprint, hooks, baselineScores };
@@ -166,13 +173,20 @@ async function trainAlone(
     const onView = (done: number) => hooks.onEncoding?.(done, views.length);
     await states.prepare(views, { signal: hooks.signal, onView });
     const { width } = encoderOf(folder.manifest, modality);
-    const whitening = config.whiten
-      ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
-      : undefined;
+    const whitening =
+      config.whiten && !initial.settings.connector
+        ? Whitening.measure(await sampleOfStates(states, views), width, initial.settings)
+        : undefined;
     return await new Run({ ...parts, whitening }).run();
   } finally {
     await states.close();
   }
+}
+
+/** A connector that is not linear in the states cannot be converted back to unmodified states. */
+function refuseWhitening({ whiten }: TrainingConfig, { connector }: AdapterSettings): void {
+  if (!whiten || !connector) return;
+  throw unexpected("invalid_option", "whiten", `false with the connector ${connector.kind}`, "true");
 }
 
 /** Whether media are augmented anew in each epoch, so that their states cannot be computed in advance. */
@@ -199,6 +213,7 @@ function mediaOf({ blind, keep }: TrainingConfig, { training, validation }: Trai
 async function readData(
   config: TrainingConfig,
   folder: ModelFolder,
+  settings: AdapterSettings,
   signal: AbortSignal | undefined,
 ): Promise<TrainingData> {
   const options = { skipBad: config.skipBad, signal };
@@ -212,7 +227,10 @@ async function readData(
   const scored = validation.examples.slice(0, config.validationExamples);
   const score = keptScore(config, scored);
   const tokenizer = loadTokenizer(join(folder.path, folder.manifest.decoder.tokenizer));
-  const { good, bad } = trainingTexts(train.examples, tokenizer, folder.manifest);
+  const { manifest } = addPatchGraph(folder, modality, settings);
+  const { patches } = adapterWidths(backbonesOf(manifest, modality));
+  const visualTokens = settings.connector && patches ? visualTokenCount(settings.connector, patches) : 0;
+  const { good, bad } = trainingTexts(train.examples, tokenizer, manifest, visualTokens);
   refuseBadExamples(config.data.train.path, good.length, bad, options);
   return {
     modality,
@@ -247,14 +265,27 @@ function refuseAugmentations({ augmentations, augment, mirror }: TrainingConfig,
 }
 
 async function startingAdapter(config: TrainingConfig, folder: ModelFolder, modality: Modality): Promise<Adapter> {
-  const { name: _name, tasks: _tasks, modality: _modality, initial, ...settings } = config.adapter;
+  const { initial } = config.adapter;
+  const settings = adapterSettingsOf(config, folder.manifest.decoder.shape.layers);
   const backbones = backbonesOf(folder.manifest, modality);
   const [random = Math.random] = randomStreams(config.seed, 1);
   const adapter =
     initial === undefined
-      ? initialAdapter(settings satisfies AdapterSettings, adapterWidths(backbones), random)
-      : await readAdapter(initial, settings);
+      ? initialAdapter(settings, adapterWidths(backbones), random)
+      : await readInitial(initial, settings);
   checkFits(adapter, backbones, initial ?? "adapter");
+  return adapter;
+}
+
+/** @throws invalid_adapter if the file has other settings */
+async function readInitial(path: string, settings: AdapterSettings): Promise<Adapter> {
+  if (!settings.connector) return readAdapter(path, settings);
+  const adapter = await readAdapter(path);
+  for (const [key, value] of Object.entries(settings)) {
+    const own = Object.entries(adapter.settings).find(([name]) => name === key)?.[1];
+    if (isDeepStrictEqual(own, value)) continue;
+    throw unexpected("invalid_adapter", `${path}: '${key}'`, JSON.stringify(value), JSON.stringify(own));
+  }
   return adapter;
 }
 
@@ -310,14 +341,13 @@ class Run {
   async run(): Promise<TrainingResult> {
     const { config, folder, data, hooks, whitening, fingerprint } = this.#parts;
     const { modality } = data;
-    const { depth, width } = encoderOf(folder.manifest, modality);
     const batches = new TrainingBatches(data.training, this.#parts.states, {
       batchSize: config.batchSize,
       seed: config.seed,
       augmentations: config.augmentations,
       drawn: isDrawn(config),
       textOnly: config.blind,
-      statesShape: [depth, width],
+      statesShape: this.#parts.states.shape,
     });
     try {
       const last = await train({

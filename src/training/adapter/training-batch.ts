@@ -1,7 +1,6 @@
-import type { PerceptionSees } from "../../adapter/injection-plan.js";
 import { EpalmError } from "../../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
-import { type PaddedTexts, whoSeesWhom } from "./padded-batch.js";
+import { type PaddedTexts, type RowLayout, whoSeesWhom } from "./padded-batch.js";
 
 /** Weights of the targets of a batch in the loss. */
 export interface LossWeights {
@@ -9,37 +8,54 @@ export interface LossWeights {
   weightOf(row: number, place: number): number;
 }
 
+/** The rows of a training graph: those of the layout, without visual tokens that have left the decoder at its end. */
+export interface TrainingLayout extends RowLayout {
+  /** Number of front tokens among the states of the last layer. */
+  readonly frontAtEnd: number;
+}
+
+/** The media of a training batch. */
+export interface TrainingMedia {
+  /** The encoder states of each row's medium: `cls_states` [B, depth, dv] or `patch_states` [B, D, N, dv]. */
+  readonly states: Tensor;
+  /** Number of text tokens of each row before its visual tokens. Default: 0. */
+  readonly textBefore?: readonly number[] | undefined;
+}
+
 /**
  * Inputs of a training graph for whole texts, without the trained tensors. Only targets with a weight above 0 are
  * scored.
  *
- * @param states [B, depth, dv]: the encoder states of each row's medium
  * @throws invalid_option if no target counts, because there is no loss then
  */
 export function trainingFeeds(
   { ids, mask }: PaddedTexts,
-  states: Tensor,
-  softTokens: number,
-  perceptionSees: PerceptionSees,
+  { states, textBefore = [] }: TrainingMedia,
+  layout: TrainingLayout,
   { weightOf }: LossWeights,
 ): Readonly<Record<string, Tensor>> {
+  const { front, softTokens, frontAtEnd, slotSees } = layout;
   const [batch = 0, length = 0] = ids.shape;
-  const below = softTokens + length;
-  const positions = new BigInt64Array(batch * below);
-  const isText = new Uint8Array(batch * below);
+  const [lead, visual] = [front + softTokens, slotSees === undefined ? front : 0];
+  const width = lead + length;
+  const positions = new BigInt64Array(batch * width);
+  const hasPosition = new Uint8Array(batch * width);
   const scored: { row: bigint; target: bigint; weight: number }[] = [];
   for (let row = 0; row < batch; row++) {
-    let position = -1n;
+    const [start, before] = [row * width, textBefore[row] ?? 0];
+    for (let token = 0; token < visual; token++) positions[start + token] = BigInt(before + token);
+    hasPosition.fill(1, start, start + visual);
+    let position = -1;
     for (let place = 0; place < length; place++) {
       const inText = mask.data[row * length + place] !== 0n;
       if (inText) position++;
-      positions[row * below + softTokens + place] = inText ? position : -1n;
-      isText[row * below + softTokens + place] = 1;
+      positions[start + lead + place] = BigInt(!inText ? -1 : position < before ? position : position + visual);
+      hasPosition[start + lead + place] = 1;
       const weight = inText && place > 0 ? weightOf(row, place) : 0;
       if (weight === 0) continue;
-      // The logits of the token before the target predict it; the slot shifts all indices by one.
-      const before = row * (1 + below) + softTokens + place;
-      scored.push({ row: BigInt(before), target: BigInt(ids.data[row * length + place] ?? 0), weight });
+      // The logits of the token before the target predict it.
+      const predicting = row * (frontAtEnd + softTokens + length) + frontAtEnd + softTokens + place - 1;
+      scored.push({ row: BigInt(predicting), target: BigInt(ids.data[row * length + place] ?? 0), weight });
     }
   }
   if (scored.length === 0)
@@ -48,11 +64,11 @@ export function trainingFeeds(
       `batch: expected a token with a weight above 0 in its ${batch} texts, got none`,
     );
   return {
-    cls_states: states,
+    [visual > 0 ? "patch_states" : "cls_states"]: states,
     input_ids: ids,
-    position_ids: tensor("int64", [batch, below], positions),
-    is_text: tensor("bool", [batch, below], isText),
-    visible: whoSeesWhom(mask, softTokens, { perceptionSees }),
+    position_ids: tensor("int64", [batch, width], positions),
+    has_position: tensor("bool", [batch, width], hasPosition),
+    visible: whoSeesWhom(mask, layout, textBefore),
     scored_rows: tensor(
       "int64",
       [scored.length],

@@ -1,5 +1,14 @@
-import { type AdapterSettings, type AdapterValues, perception, softPrompt } from "../../adapter/adapter.js";
-import { injectionPlan } from "../../adapter/injection-plan.js";
+import {
+  type AdapterSettings,
+  type ClsInjectionSettings,
+  perception,
+  softPrompt,
+  type VisualTokenSettings,
+} from "../../adapter/adapter.js";
+import type { AdapterValues } from "../../adapter/adapter-values.js";
+import type { AdapterWidths } from "../../adapter/adapter-widths.js";
+import { injectionPlan, visualTokenPlan } from "../../adapter/injection-plan.js";
+import { patchDepths, visualTokenCount, visualTokens } from "../../adapter/visual-connector.js";
 import { gradient } from "../../autodiff/gradient.js";
 import type { DecoderBackbone, LayerContext } from "../../backbones/backbone.js";
 import { memoized } from "../../core/memoized.js";
@@ -10,31 +19,36 @@ import { insideWindow, visibilityBias } from "../../layers/attention.js";
 import type { RotaryAngles } from "../../layers/rotary.js";
 import type { Shape } from "../../tensor/tensor.js";
 import { smoothedLoss } from "../smoothed-loss.js";
-
-/** Sizes of the encoder states that a training graph takes. */
-export interface StatesShape {
-  readonly depth: number;
-  readonly width: number;
-}
+import type { TrainingLayout } from "./training-batch.js";
 
 export interface TrainingGraphOptions {
   readonly settings: AdapterSettings;
-  readonly states: StatesShape;
+  readonly widths: AdapterWidths;
+  /** Number of the encoder's [CLS] states. */
+  readonly depth: number;
   /** Names and shapes of the trained tensors: inputs of the graph, each with a gradient among the outputs. */
   readonly trained: ReadonlyMap<string, Shape>;
   /** Fraction of each target's probability that is spread over the vocabulary. Default: 0. */
   readonly labelSmoothing?: number | undefined;
 }
 
+/** The rows of the training graph of an adapter, for a decoder with `layers` layers. */
+export function trainingLayout(settings: AdapterSettings, { patches }: AdapterWidths, layers: number): TrainingLayout {
+  const { promptLength: softTokens } = settings;
+  if (!settings.connector) return { front: 1, softTokens, frontAtEnd: 1, slotSees: settings.perceptionSees };
+  const front = patches ? visualTokenCount(settings.connector, patches) : 0;
+  return { front, softTokens, frontAtEnd: settings.endLayer === layers ? front : 0 };
+}
+
 /**
  * Loss and gradients of an adapter in one graph. It has the same layers as the decoder graph, built from plain
- * operators. Rows are `[P soft, T text]` below the first injected layer and have the perceptual slot in front from
- * there on. Logits are computed only where there is a target.
+ * operators. Rows are `[P soft, T text]`, with the F front tokens (the perceptual slot, or visual tokens) before them
+ * at the layers where these exist. Logits are computed only where there is a target.
  *
- * Inputs (S = 1 + P + T): `cls_states` [B, depth, dv]; `input_ids` [B, T]; `position_ids` and `is_text` [B, P + T];
- * `visible` bool [B, S, S]; `scored_rows` [N] (row * S + column), `target_ids` [N] and `target_weights` [N]; and the
- * trained tensors by name. Outputs: `loss`, the weighted sum of the targets' cross-entropies; `token_loss` [N]; and
- * `gradient of NAME` for each trained tensor.
+ * Inputs (S = F + P + T): `cls_states` [B, depth, dv] or `patch_states` [B, D, N, dv]; `input_ids` [B, T];
+ * `position_ids` and `has_position` [B, S]; `visible` bool [B, S, S]; `scored_rows` [N] (row * columns + column, of the
+ * last layer), `target_ids` [N] and `target_weights` [N]; and the trained tensors by name. Outputs: `loss`, the
+ * weighted sum of the targets' cross-entropies; `token_loss` [N]; and `gradient of NAME` for each trained tensor.
  */
 export function trainingGraph(g: GraphBuilder, backbone: DecoderBackbone, options: TrainingGraphOptions): Graph {
   const forward = lossGraph(g, backbone, options);
@@ -43,36 +57,78 @@ export function trainingGraph(g: GraphBuilder, backbone: DecoderBackbone, option
 
 /** The graph of `trainingGraph` without gradients, for measuring a loss. */
 export function lossGraph(g: GraphBuilder, backbone: DecoderBackbone, options: TrainingGraphOptions): Graph {
-  const { settings, states, trained } = options;
+  const { settings, widths, depth, trained } = options;
   const inputs = new Map(Array.from(trained, ([name, shape]) => [name, g.input(name, "float32", shape)]));
   const values: AdapterValues = (name) => inputs.get(name) ?? g.value(name);
-  const clsStates = g.input("cls_states", "float32", ["batch", states.depth, states.width]);
-  const projected = perception(g, clsStates, values, settings);
-  const hidden = injectedLayers(g, backbone, projected, softPrompt(g, values, settings), settings);
+  const layout = trainingLayout(settings, widths, backbone.shape.layers);
+  const rows = rowsOf(g, backbone, layout, softPrompt(g, values, settings));
+  const hidden = settings.connector
+    ? withVisualTokens(g, backbone, rows, visualTokensOf(g, values, settings, widths), settings)
+    : withSlot(g, backbone, rows, perceptionOf(g, values, settings, { depth, widths }), settings);
   weightedLoss(g, backbone, hidden, options.labelSmoothing ?? 0);
   return g.finish();
 }
 
-/** Embeds the text and runs all layers, with the slot overwritten as planned: [B, S, d] */
-function injectedLayers(
+function perceptionOf(
+  g: GraphBuilder,
+  values: AdapterValues,
+  settings: ClsInjectionSettings,
+  { depth, widths }: Pick<TrainingGraphOptions, "depth" | "widths">,
+): Value {
+  return perception(g, g.input("cls_states", "float32", ["batch", depth, widths.encoder]), values, settings);
+}
+
+function visualTokensOf(
+  g: GraphBuilder,
+  values: AdapterValues,
+  { connector }: VisualTokenSettings,
+  widths: AdapterWidths,
+): Value {
+  const { frames = 0, rows = 0, columns = 0 } = widths.patches ?? {};
+  const shape = ["batch", patchDepths(connector), frames * rows * columns, widths.encoder];
+  return visualTokens(g, g.input("patch_states", "float32", shape), values, connector, widths);
+}
+
+/** The rows of a batch below the layers that have front tokens. */
+interface Rows {
+  readonly layout: TrainingLayout;
+  /** Soft tokens and text on entering the first layer, [B, P + T, d]. */
+  readonly hidden: Value;
+  /** [B, S] */
+  readonly positions: Value;
+  readonly hasPosition: Value;
+  contextOf(layer: number, hasFront: boolean): LayerContext;
+}
+
+function rowsOf(g: GraphBuilder, backbone: DecoderBackbone, layout: TrainingLayout, prompt: Value | undefined): Rows {
+  const width = addDims("text", layout.front + layout.softTokens);
+  const ids = g.input("input_ids", "int64", ["batch", "text"]);
+  const positions = g.input("position_ids", "int64", ["batch", width]);
+  const hasPosition = g.input("has_position", "bool", ["batch", width]);
+  const visible = g.input("visible", "bool", ["batch", width, width]);
+  const text = backbone.embed(ids);
+  const embeddings = prompt ? g.concat([g.repeatFor(g.unsqueeze(prompt, 0), text), text], 1) : text;
+  const rest = (x: Value) => g.slice(x, 1, layout.front);
+  return {
+    layout,
+    hidden: backbone.enter(embeddings, rest(positions), rest(hasPosition)),
+    positions,
+    hasPosition,
+    contextOf: layerContexts(g, backbone, visible, positions, layout),
+  };
+}
+
+/** Runs all layers, with the slot overwritten as planned: [B, S, d] */
+function withSlot(
   g: GraphBuilder,
   backbone: DecoderBackbone,
+  { hidden: below, contextOf }: Rows,
   states: Value,
-  prompt: Value,
-  settings: AdapterSettings,
+  settings: ClsInjectionSettings,
 ): Value {
-  const { shape } = backbone;
-  const plan = injectionPlan(settings, shape.layers);
-  const below = addDims("text", settings.promptLength);
-  const ids = g.input("input_ids", "int64", ["batch", "text"]);
-  const positions = g.input("position_ids", "int64", ["batch", below]);
-  const isText = g.input("is_text", "bool", ["batch", below]);
-  const visible = g.input("visible", "bool", ["batch", addDims(below, 1), addDims(below, 1)]);
-  const contextOf = layerContexts(g, backbone, visible, g.pad(positions, 1, 1, 0));
-  const text = backbone.embed(ids);
-  const embeddings = g.concat([g.repeatFor(g.unsqueeze(prompt, 0), text), text], 1);
-  let hidden = backbone.enter(embeddings, positions, isText);
-  for (let layer = 0; layer < shape.layers; layer++) {
+  const plan = injectionPlan(settings, backbone.shape.layers);
+  let hidden = below;
+  for (let layer = 0; layer < backbone.shape.layers; layer++) {
     hidden = g.scope(`layers.${layer}`, () => {
       const state = plan.stateAt[layer];
       const rest = layer > settings.startLayer ? g.slice(hidden, 1, 1) : hidden;
@@ -83,29 +139,60 @@ function injectedLayers(
   return hidden;
 }
 
-/** The mask and the angles of each layer, with or without the slot. Layers with equal ones share their values. */
-function layerContexts(g: GraphBuilder, backbone: DecoderBackbone, visible: Value, positions: Value) {
+/** Runs all layers; visual tokens [B, F, E] exist at those of the settings: [B, S or P + T, d] */
+function withVisualTokens(
+  g: GraphBuilder,
+  backbone: DecoderBackbone,
+  { layout, hidden: below, positions, hasPosition, contextOf }: Rows,
+  tokens: Value,
+  { startLayer, endLayer }: VisualTokenSettings,
+): Value {
+  const { layers } = backbone.shape;
+  const plan = visualTokenPlan({ startLayer, endLayer }, layers);
+  const front = (x: Value) => g.slice(x, 1, 0, layout.front);
+  const entering = backbone.enter(tokens, front(positions), front(hasPosition));
+  let hidden = below;
+  for (let layer = 0; layer < layers; layer++) {
+    hidden = g.scope(`layers.${layer}`, () => {
+      if (layer === startLayer) hidden = g.concat([entering, hidden], 1);
+      if (layer === endLayer) hidden = g.slice(hidden, 1, layout.front);
+      return backbone.layer(layer, hidden, contextOf(layer, plan.visible[layer] ?? false)).hidden;
+    });
+  }
+  return hidden;
+}
+
+/** The mask and the angles of each layer, with or without front tokens. Layers with equal ones share their values. */
+function layerContexts(
+  g: GraphBuilder,
+  backbone: DecoderBackbone,
+  visible: Value,
+  positions: Value,
+  { front, slotSees }: TrainingLayout,
+) {
   const { attention } = backbone.shape;
   const angles = backbone.angles?.(positions);
-  const rest = g.slice(visible, 1, 1);
+  const hasSlot = slotSees !== undefined;
   const biases = memoized((window: number | undefined) => {
-    const inside = window === undefined ? rest : insideWindow(g, rest, window);
-    const all = window === undefined ? visible : g.concat([g.slice(visible, 1, 0, 1), inside], 1);
+    const rows = hasSlot ? g.slice(visible, 1, front) : visible;
+    const inside = window === undefined ? rows : insideWindow(g, rows, window);
+    // A slot attends without a window.
+    const all = hasSlot && window !== undefined ? g.concat([g.slice(visible, 1, 0, front), inside], 1) : inside;
+    const rest = hasSlot ? inside : g.slice(inside, 1, front);
     return {
-      // A slot attends without a window.
-      withSlot: visibilityBias(g, all, attention),
-      withoutSlot: visibilityBias(g, g.slice(inside, 2, 1), attention),
+      withFront: memoized(() => visibilityBias(g, hasSlot && window === undefined ? visible : all, attention)),
+      withoutFront: memoized(() => visibilityBias(g, g.slice(rest, 2, front), attention)),
     };
   });
-  const anglesWithoutSlot = memoized(({ cosines, sines }: RotaryAngles) => ({
-    cosines: g.slice(cosines, 2, 1),
-    sines: g.slice(sines, 2, 1),
+  const anglesWithoutFront = memoized(({ cosines, sines }: RotaryAngles) => ({
+    cosines: g.slice(cosines, 2, front),
+    sines: g.slice(sines, 2, front),
   }));
-  return (layer: number, hasSlot: boolean): LayerContext => {
+  return (layer: number, hasFront: boolean): LayerContext => {
     const own = angles?.[layer];
-    const { withSlot, withoutSlot } = biases(backbone.window?.(layer));
-    if (hasSlot) return { bias: withSlot, angles: own };
-    return { bias: withoutSlot, angles: own && anglesWithoutSlot(own) };
+    const { withFront, withoutFront } = biases(backbone.window?.(layer));
+    if (hasFront) return { bias: withFront(undefined), angles: own };
+    return { bias: withoutFront(undefined), angles: own && anglesWithoutFront(own) };
   };
 }
 

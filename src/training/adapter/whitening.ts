@@ -1,5 +1,5 @@
 import { CholeskyDecomposition, Matrix, solve } from "ml-matrix";
-import type { Adapter, AdapterSettings } from "../../adapter/adapter.js";
+import type { Adapter, ClsInjectionSettings } from "../../adapter/adapter.js";
 import { at } from "../../core/at.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";
 
@@ -28,15 +28,15 @@ interface Coordinates {
 export class Whitening {
   /** One entry per connector: one for all injected states, or one for each, shallowest first. */
   readonly #coordinates: readonly Coordinates[];
-  readonly #settings: AdapterSettings;
+  readonly #settings: ClsInjectionSettings;
 
-  private constructor(coordinates: readonly Coordinates[], settings: AdapterSettings) {
+  private constructor(coordinates: readonly Coordinates[], settings: ClsInjectionSettings) {
     this.#coordinates = coordinates;
     this.#settings = settings;
   }
 
   /** @param examples states of media, each [depth, dv] */
-  static measure(examples: readonly Float32Array[], width: number, settings: AdapterSettings): Whitening {
+  static measure(examples: readonly Float32Array[], width: number, settings: ClsInjectionSettings): Whitening {
     const { injectedStates, sharedConnector } = settings;
     const injected = examples.map((states) => states.subarray(states.length - injectedStates * width));
     const state = (states: Float32Array, index: number) => states.subarray(index * width, (index + 1) * width);

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
+import { patchOutput } from "../../backbones/encoders/patch-states.js";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
@@ -14,8 +15,9 @@ import { encoderInput } from "../../media/encoder-input.js";
 import { encoderOf, preparedFor } from "../../model/encoders.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import { fileSha256, type ModelFolder } from "../../model/model-folder.js";
+import { ownFiles } from "../../model/patch-graph.js";
 import { openSession, type Session } from "../../runtime/session.js";
-import { elementCount, floats, type Tensor } from "../../tensor/tensor.js";
+import { elementCount, floats, formatShape, type Tensor } from "../../tensor/tensor.js";
 
 /** A medium, unchanged or with one augmentation. */
 export interface View {
@@ -36,14 +38,17 @@ export interface StatesOptions {
   readonly seed: number;
   /** SHA-256 of media that is already known, by path; others are added. */
   readonly contents?: Map<string, string> | undefined;
+  /** Number of the last blocks whose patch states are returned instead of [CLS] states. Default: 0, none. */
+  readonly patchDepths?: number | undefined;
   /** Augmentations of numbered views and of draws. Default: crops of images, mirrored if `mirror` is set. */
   readonly augment?: AugmentSettings | undefined;
 }
 
 /**
- * The states `[depth, dv]` of a frozen encoder for media. They are computed once per view and cached on disk under a
- * hash of the medium's bytes, the encoder's files and the preprocessing, so that outdated states are never read. Only
- * views with a draw are computed each time; `close` closes the encoder that they require.
+ * The states of a frozen encoder for media: `[depth, dv]`, or patch states `[D, N, dv]`. They are computed once per
+ * view and cached on disk under a hash of the medium's bytes, the encoder's files and the preprocessing, so that
+ * outdated states are never read. Only views with a draw are computed each time; `close` closes the encoder that they
+ * require.
  */
 export class EncoderStates {
   readonly #folder: ModelFolder;
@@ -51,7 +56,10 @@ export class EncoderStates {
   readonly #options: StatesOptions;
   readonly #encoderKey: string;
   readonly #contentKeys: Map<string, string>;
-  readonly #bytes: number;
+  /** The graph, its outputs, and the shape of all of them together. */
+  readonly #graph: string;
+  readonly #outputs: readonly string[];
+  readonly #shape: readonly number[];
   #media: MediaThread | undefined;
   #session: Promise<Session> | undefined;
 
@@ -62,11 +70,21 @@ export class EncoderStates {
     const { files } = folder.manifest;
     const encoder = encoderOf(folder.manifest, options.modality);
     this.#encoder = encoder;
-    const prefix = `${dirname(encoder.graph)}/`;
-    const own = Object.entries(files).filter(([name]) => name.startsWith(prefix));
-    const graph = own.map(([name, { sha256 }]) => [name, sha256]).sort();
-    this.#encoderKey = sha256(JSON.stringify([graph, encoder.preprocessing]));
-    this.#bytes = encoder.depth * encoder.width * Float32Array.BYTES_PER_ELEMENT;
+    const own = ownFiles(folder.manifest, encoder);
+    const graph = own.map((name) => [name, files[name]?.sha256]).sort();
+    const { depth, patches } = encoder;
+    const { patchDepths: depths = 0 } = options;
+    const key = [graph, encoder.preprocessing];
+    this.#encoderKey = sha256(JSON.stringify(depths === 0 ? key : [...key, "patches", depths]));
+    this.#graph = join(folder.path, depths > 0 && patches ? patches.graph : encoder.graph);
+    this.#outputs =
+      depths === 0 ? ["cls_states"] : Array.from({ length: depths }, (_, index) => patchOutput(depth - depths + index));
+    this.#shape = statesShape(encoder, depths);
+  }
+
+  /** Shape of the states of a medium. */
+  get shape(): readonly number[] {
+    return this.#shape;
   }
 
   /**
@@ -89,7 +107,7 @@ export class EncoderStates {
         }
         const file = await this.#file(view);
         if (!existsSync(file)) {
-          session ??= await openSession(join(this.#folder.path, this.#encoder.graph));
+          session ??= await openSession(this.#graph);
           write(file, await this.#compute(session, view, hooks.signal));
         }
         hooks.onView?.(index + 1);
@@ -127,14 +145,15 @@ export class EncoderStates {
   async read(view: View): Promise<Float32Array> {
     const file = await this.#file(view);
     const bytes = await readFile(file).catch(() => undefined);
-    if (bytes?.length !== this.#bytes) {
-      throw new EpalmError("internal", `${file}: expected ${this.#bytes} bytes of states of ${view.path}`);
+    const expected = elementCount(this.#shape) * Float32Array.BYTES_PER_ELEMENT;
+    if (bytes?.length !== expected) {
+      throw new EpalmError("internal", `${file}: expected ${expected} bytes of states of ${view.path}`);
     }
     return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   }
 
   #openSession(): Promise<Session> {
-    this.#session ??= openSession(join(this.#folder.path, this.#encoder.graph));
+    this.#session ??= openSession(this.#graph);
     return this.#session;
   }
 
@@ -157,13 +176,17 @@ export class EncoderStates {
   }
 
   async #encoded(session: Session, data: Float32Array): Promise<Float32Array> {
-    const { modality, inputShape, depth, width } = this.#encoder;
+    const { modality, inputShape } = this.#encoder;
     const input: Tensor = { type: "float32", shape: [1, ...inputShape], data };
-    const { cls_states: states } = await session.run({ [encoderInputs[modality]]: input }, ["cls_states"]);
-    if (states?.data.length !== elementCount([depth, width])) {
-      throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: expected states [${depth}, ${width}]`);
+    const results = await session.run({ [encoderInputs[modality]]: input }, this.#outputs);
+    const parts = this.#outputs.flatMap((name) => (results[name] ? [floats(results[name])] : []));
+    const states = new Float32Array(elementCount(this.#shape));
+    if (parts.reduce((sum, { length }) => sum + length, 0) !== states.length) {
+      const expected = `expected states ${formatShape(this.#shape)}`;
+      throw new EpalmError("invalid_model", `${this.#folder.path}: encoder: ${expected}`);
     }
-    return floats(states);
+    for (const [index, part] of parts.entries()) states.set(part, (index * states.length) / parts.length);
+    return states;
   }
 
   /** The encoder's input for a view. */
@@ -193,6 +216,13 @@ export class EncoderStates {
     );
     return augmentPixels({ data, height, width }, { random, mirror });
   }
+}
+
+/** Shape of the states of a medium: [depth, dv], or patch states [D, N, dv] of the last `patchDepths` blocks. */
+function statesShape({ depth, width, patches }: EncoderManifest, patchDepths: number): readonly number[] {
+  if (patchDepths === 0) return [depth, width];
+  const { frames = 0, rows = 0, columns = 0 } = patches ?? {};
+  return [patchDepths, frames * rows * columns, width];
 }
 
 /** A seed of 48 bits that depends on all parts. */

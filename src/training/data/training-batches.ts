@@ -1,5 +1,5 @@
 import { type Random, randomStreams, shuffled } from "../../core/random.js";
-import type { Tensor } from "../../tensor/tensor.js";
+import { elementCount, type Tensor } from "../../tensor/tensor.js";
 import type { BatchSource, TrainingBatch } from "../adapter/train-adapter.js";
 import type { EncoderStates, View } from "./encoder-states.js";
 import type { TrainingExample, TrainingText } from "./training-texts.js";
@@ -16,8 +16,8 @@ export interface TrainingBatchOptions {
   readonly drawn?: boolean | undefined;
   /** Zeros replace the encoder states. */
   readonly textOnly: boolean;
-  /** Shape of the encoder states: [depth, dv] */
-  readonly statesShape: readonly [number, number];
+  /** Shape of the encoder states of a medium: [depth, dv], or [D, N, dv] of patch states. */
+  readonly statesShape: readonly number[];
 }
 
 /** One row of a batch. */
@@ -79,11 +79,12 @@ export class TrainingBatches implements BatchSource {
   }
 
   async #assemble(items: readonly Item[]): Promise<TrainingBatch> {
-    const [depth, width] = this.#options.statesShape;
-    const states = new Float32Array(items.length * depth * width);
+    const { statesShape } = this.#options;
+    const size = elementCount(statesShape);
+    const states = new Float32Array(items.length * size);
     if (!this.#options.textOnly) {
       const known = await this.#states.readAll(items.map(({ view }) => view));
-      for (const [row, own] of known.entries()) states.set(own, row * depth * width);
+      for (const [row, own] of known.entries()) states.set(own, row * size);
     }
     const length = Math.max(0, ...items.map(({ text }) => text.tokens.length));
     const ids = new BigInt64Array(items.length * length);
@@ -101,8 +102,9 @@ export class TrainingBatches implements BatchSource {
     });
     return {
       texts: { ids: integers(ids), mask: integers(mask) },
-      states: { type: "float32", shape: [items.length, depth, width], data: states },
+      states: { type: "float32", shape: [items.length, ...statesShape], data: states },
       answerStarts: items.map(({ text }) => text.answerStart),
+      textBefore: items.map(({ text }) => text.textBefore),
     };
   }
 }

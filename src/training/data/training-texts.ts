@@ -1,6 +1,6 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import type { Manifest } from "../../model/manifest.js";
-import { answerTokens, promptTokens } from "../../model/request-tokens.js";
+import { answerTokens, promptTokens, tokensBeforeMedium } from "../../model/request-tokens.js";
 import { promptParts } from "../../model/tasks.js";
 import type { Tokenizer } from "../../tokenizer/tokenizer.js";
 import { type BadExample, badExample, type Example } from "./example.js";
@@ -10,6 +10,8 @@ export interface TrainingText {
   readonly tokens: readonly number[];
   /** Index of the first token of the answer. */
   readonly answerStart: number;
+  /** Number of tokens before the place of the medium's visual tokens. */
+  readonly textBefore: number;
 }
 
 /** An example with its training texts: one per caption or answer. */
@@ -18,17 +20,22 @@ export interface TrainingExample {
   readonly texts: readonly TrainingText[];
 }
 
-/** The training texts of examples, with the same templates that the model uses for inference. */
+/**
+ * The training texts of examples, with the same templates that the model uses for inference.
+ *
+ * @param visualTokens number of visual tokens of a medium, which take positions like text
+ */
 export function trainingTexts(
   examples: readonly Example[],
   tokenizer: Tokenizer,
   manifest: Manifest,
+  visualTokens = 0,
 ): { readonly good: TrainingExample[]; readonly bad: BadExample[] } {
   const good: TrainingExample[] = [];
   const bad: BadExample[] = [];
   for (const example of examples) {
     try {
-      good.push({ example, texts: textsOf(example, tokenizer, manifest) });
+      good.push({ example, texts: textsOf(example, tokenizer, manifest, visualTokens) });
     } catch (error) {
       if (!(error instanceof EpalmError)) throw error;
       bad.push(badExample(example.where, error.message));
@@ -37,7 +44,7 @@ export function trainingTexts(
   return { good, bad };
 }
 
-function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest): TrainingText[] {
+function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest, visualTokens: number): TrainingText[] {
   const { decoder, tasks } = manifest;
   const [end = 0] = decoder.endTokens;
   const question = example.kind === "vqa" ? example.question : undefined;
@@ -50,12 +57,10 @@ function textsOf(example: Example, tokenizer: Tokenizer, manifest: Manifest): Tr
   if (answers.length === 0) throw new EpalmError("invalid_data", "expected an answer to train on, got only blank ones");
   return answers.map((answer) => {
     const tokens = [...prompt, ...answerTokens(tokenizer, template, prompt, answer), end];
-    if (tokens.length > decoder.shape.positions) {
-      throw new EpalmError(
-        "too_large",
-        `expected at most ${decoder.shape.positions} tokens of prompt and answer, got ${tokens.length}`,
-      );
+    const room = decoder.shape.positions - visualTokens;
+    if (tokens.length > room) {
+      throw unexpected("too_large", "text", `at most ${room} tokens of prompt and answer`, tokens.length);
     }
-    return { tokens, answerStart: prompt.length };
+    return { tokens, answerStart: prompt.length, textBefore: tokensBeforeMedium(tokenizer, template) };
   });
 }

@@ -13,7 +13,7 @@ import { encodeOnnx } from "../../../src/graph/onnx-writer.js";
 import { openSession, type Session } from "../../../src/runtime/session.js";
 import { elementCount, type Tensor } from "../../../src/tensor/tensor.js";
 import { trainingFeeds } from "../../../src/training/adapter/training-batch.js";
-import { lossGraph } from "../../../src/training/adapter/training-graph.js";
+import { lossGraph, trainingLayout } from "../../../src/training/adapter/training-graph.js";
 import { normal } from "../../../src/training/distributions.js";
 import { InitialWeights } from "../../../src/training/initial-weights.js";
 
@@ -139,7 +139,7 @@ async function perceptualLosses(
   const trained = adapterShapes(settings, widths);
   const g = new GraphBuilder("perceptual");
   const backbone = opt(config, new ParameterReader(g, weightsInMemory(new Map(Object.entries(weights)), "test")));
-  const graph = lossGraph(g, backbone, { settings, states: { depth: 1, width }, trained });
+  const graph = lossGraph(g, backbone, { settings, widths, depth: 1, trained });
   const text = BigInt64Array.from([END_TOKEN, ...ids, END_TOKEN].map(BigInt));
   const shape = [1, text.length];
   const feeds = trainingFeeds(
@@ -147,9 +147,8 @@ async function perceptualLosses(
       ids: { type: "int64", shape, data: text },
       mask: { type: "int64", shape, data: new BigInt64Array(text.length).fill(1n) },
     },
-    { type: "float32", shape: [1, 1, width], data: state },
-    0,
-    "itself",
+    { states: { type: "float32", shape: [1, 1, width], data: state } },
+    trainingLayout(settings, widths, config.num_hidden_layers),
     { weightOf: () => 1 },
   );
   const adapter = Object.fromEntries(

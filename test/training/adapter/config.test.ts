@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { EpalmError } from "../../../src/core/errors.js";
-import { readTrainingConfig, trainingConfigSchema } from "../../../src/training/adapter/config.js";
+import { adapterSettingsOf, readTrainingConfig, trainingConfigSchema } from "../../../src/training/adapter/config.js";
 import { temporaryFolder } from "../../support/temporary-folder.js";
 
 const folder = temporaryFolder();
@@ -44,6 +44,7 @@ const full: Settings = {
     name: "plants-2.b",
     tasks: ["vqa"],
     modality: "audio",
+    connector: { kind: "cls-injection" },
     injectedStates: 3,
     startLayer: 1,
     endLayer: 5,
@@ -120,7 +121,9 @@ function keysOf(settings: Settings, prefix = ""): { leaves: string[]; groups: st
 }
 
 function at(settings: unknown, key: string): unknown {
-  return key.split(".").reduce<unknown>((inner, part) => (isObject(inner) ? inner[part] : undefined), settings);
+  const inside = (inner: unknown, part: string) =>
+    isObject(inner) ? inner[part] : Array.isArray(inner) ? inner[Number(part)] : undefined;
+  return key.split(".").reduce<unknown>(inside, settings);
 }
 
 /** The config with another value for `a.b`; undefined removes the key. */
@@ -133,7 +136,7 @@ function changed(settings: Settings, key: string, value: unknown): Settings {
 
 /** The keys of the schema, from its JSON schema. */
 function schemaKeys(schema: unknown, prefix = ""): string[] {
-  const properties = at(schema, "properties");
+  const properties = at(schema, "properties") ?? at(schema, "oneOf.0.properties");
   if (!isObject(properties)) return [prefix];
   return Object.entries(properties).flatMap(([key, inner]) =>
     schemaKeys(inner, prefix === "" ? key : `${prefix}.${key}`),
@@ -389,3 +392,47 @@ function parsed(text: string): unknown {
     return text;
   }
 }
+
+describe("the connector of a training config", () => {
+  const visual = (adapter: Settings): Settings => ({ ...smallest, adapter });
+  const settingsOf = (adapter: Settings) =>
+    adapterSettingsOf(readTrainingConfig(write(stringify(visual(adapter)))), 12);
+
+  it("gets all layers and the documented defaults if it computes visual tokens", () => {
+    assert.deepEqual(settingsOf({ connector: { kind: "prefix" } }), {
+      connector: { kind: "prefix", states: "all", projection: "linear", norm: false },
+      startLayer: 0,
+      endLayer: 12,
+      promptLength: 1,
+      promptForm: "table",
+    });
+    assert.deepEqual(settingsOf({ connector: { kind: "queries" }, startLayer: 3, endLayer: 9, promptLength: 0 }), {
+      connector: { kind: "queries", queries: 32, width: 256, layers: 4, heads: 8, depths: 1, norm: false },
+      startLayer: 3,
+      endLayer: 9,
+      promptLength: 0,
+      promptForm: "table",
+    });
+  });
+
+  it("is eP-ALM's without one", () => {
+    const expected = { injectedStates: 6, sharedConnector: true, promptLength: 1, promptForm: "table" };
+    const layers = { startLayer: 0, endLayer: 12, perceptionSees: "itself" };
+    assert.deepEqual(settingsOf({ injectedStates: 6, startLayer: 0, endLayer: 12 }), { ...expected, ...layers });
+  });
+
+  const refused: readonly (readonly [adapter: Settings, key: string, cause?: RegExp])[] = [
+    [{ connector: { kind: "resampler" } }, "adapter.connector.kind"],
+    [{ connector: { kind: "prefix", states: { pool: 0 } } }, "adapter.connector.states.pool"],
+    [{ connector: { kind: "prefix", states: { pool: 2, pixelShuffle: 2 } } }, "adapter.connector.states"],
+    [{ connector: { kind: "prefix", projection: "conv" } }, "adapter.connector.projection"],
+    [{ connector: { kind: "prefix", queries: 4 } }, "adapter.connector.queries", /is not a known key/],
+    [{ connector: { kind: "queries", width: 20, heads: 8 } }, "adapter.connector.width", /multiple of 'heads'/],
+    [{ connector: { kind: "prefix" }, injectedStates: 3 }, "adapter.injectedStates", /no meaning/],
+    [{ connector: { kind: "prefix" }, perceptionSees: "everything" }, "adapter.perceptionSees", /no meaning/],
+    [{ connector: { kind: "prefix" }, sharedConnector: false }, "adapter.sharedConnector", /no meaning/],
+  ];
+  for (const [adapter, key, cause] of refused) {
+    it(`rejects ${JSON.stringify(adapter)}`, () => assertRefused(visual(adapter), key, cause));
+  }
+});

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { clsSettings } from "../../../src/adapter/adapter.js";
 import { injectionPlan } from "../../../src/adapter/injection-plan.js";
 import type { Modality } from "../../../src/core/modality.js";
 import type { AugmentSettings } from "../../../src/media/augment/augment-settings.js";
-import { readTrainingConfig } from "../../../src/training/adapter/config.js";
+import { adapterSettingsOf, readTrainingConfig } from "../../../src/training/adapter/config.js";
 
 const FOLDER = "recipes";
 
@@ -63,7 +64,7 @@ describe("the published recipes", () => {
         [2e-5, 1e-5, 0.02],
       );
       assert.deepEqual([schedule.warmupEpochs, schedule.startShare, schedule.endShare], [4, 0.5, 0.05]);
-      assert.equal(injectionPlan(adapter, LAYERS).cacheable, true);
+      assert.equal(injectionPlan(clsSettings(adapterSettingsOf(config, LAYERS), "recipe"), LAYERS).cacheable, true);
       assert.deepEqual(config.augment, augmentations[modality]);
       assert.equal(config.augmentations, 0);
     });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { AdapterSettings } from "../../../src/adapter/adapter.js";
+import type { ClsInjectionSettings } from "../../../src/adapter/adapter.js";
 import { adapterGraph } from "../../../src/adapter/adapter-graph.js";
 import { decoderGraph } from "../../../src/adapter/decoder-graph.js";
 import { injectionPlan } from "../../../src/adapter/injection-plan.js";
@@ -120,7 +120,7 @@ async function decoderLosses(
   model: GoldenModel,
   decoder: Session,
   shape: DecoderShape,
-  settings: AdapterSettings,
+  settings: ClsInjectionSettings,
 ): Promise<number[]> {
   const { perception, prompt } = await runAdapter(model, shape, settings);
   const { texts } = model;
@@ -135,7 +135,7 @@ async function decoderLosses(
   });
 }
 
-async function runAdapter({ adapter, states }: GoldenModel, shape: DecoderShape, settings: AdapterSettings) {
+async function runAdapter({ adapter, states }: GoldenModel, shape: DecoderShape, settings: ClsInjectionSettings) {
   const [, depth = 0, encoder = 0] = states.shape;
   const widths = { encoder, decoder: shape.width, embedding: shape.embeddingWidth };
   const graph = adapterGraph({ ...adapter, settings }, widths, depth);

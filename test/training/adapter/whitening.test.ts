@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Adapter, AdapterSettings } from "../../../src/adapter/adapter.js";
+import { type Adapter, type ClsInjectionSettings, clsSettings } from "../../../src/adapter/adapter.js";
 import { randomStreams } from "../../../src/core/random.js";
 import type { Tensor } from "../../../src/tensor/tensor.js";
 import { initialAdapter } from "../../../src/training/adapter/initial-adapter.js";
@@ -8,7 +8,7 @@ import { Whitening } from "../../../src/training/adapter/whitening.js";
 
 const [EXAMPLES, DEPTH, WIDTH] = [500, 3, 6];
 const widths = { encoder: WIDTH, decoder: 5, embedding: 4 };
-const settings = (sharedConnector: boolean): AdapterSettings => ({
+const settings = (sharedConnector: boolean): ClsInjectionSettings => ({
   injectedStates: 2,
   startLayer: 0,
   endLayer: 2,
@@ -63,7 +63,7 @@ describe("whitened states", () => {
     it(`give the same result with a converted adapter as unmodified states${shared ? ", with one connector for all" : ""}`, () => {
       const whitening = Whitening.measure(examples(), WIDTH, settings(shared));
       const [random = Math.random] = randomStreams(8, 1);
-      const adapter = initialAdapter(settings(shared), widths, random);
+      const adapter = { ...initialAdapter(settings(shared), widths, random), settings: settings(shared) };
       const states = batchOf(examples().slice(0, 4));
       const expected = projected(adapter, states);
       near(projected(whitening.toWhitened(adapter), whitening.whitened(states)), expected);
@@ -81,7 +81,8 @@ describe("whitened states", () => {
 });
 
 /** W x + b for each injected state. */
-function projected({ settings: { sharedConnector }, tensors }: Adapter, states: Tensor): number[] {
+function projected({ settings, tensors }: Adapter, states: Tensor): number[] {
+  const { sharedConnector } = clsSettings(settings, "test");
   const rows = states.shape[0] ?? 0;
   return Array.from({ length: rows * 2 * widths.decoder }, (_, at) => {
     const [output, rest] = [at % widths.decoder, Math.floor(at / widths.decoder)];

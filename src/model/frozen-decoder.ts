@@ -1,20 +1,15 @@
 import { join } from "node:path";
-import type { DecoderBackbone } from "../../backbones/backbone.js";
-import {
-  type JoinedBiases,
-  type JoinedLinears,
-  ParameterReader,
-  type WeightSource,
-} from "../../backbones/parameters.js";
-import { decoderArchitecture } from "../../backbones/registry.js";
-import { EpalmError } from "../../core/errors.js";
-import type { GraphBuilder } from "../../graph/builder.js";
-import type { Graph } from "../../graph/ir.js";
-import { readOnnx } from "../../graph/onnx-reader.js";
-import { dequantizedBlocks } from "../../graph/quantized-weights.js";
-import type { ModelFolder } from "../../model/model-folder.js";
-import { transposed } from "../../tensor/source-recipes.js";
-import { floats, formatShape, type Shape, sameShape, type TensorSource } from "../../tensor/tensor.js";
+import type { DecoderBackbone } from "../backbones/backbone.js";
+import { type JoinedBiases, type JoinedLinears, ParameterReader, type WeightSource } from "../backbones/parameters.js";
+import { decoderArchitecture } from "../backbones/registry.js";
+import { EpalmError } from "../core/errors.js";
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Graph } from "../graph/ir.js";
+import { readOnnx } from "../graph/onnx-reader.js";
+import { dequantizedBlocks } from "../graph/quantized-weights.js";
+import { transposed } from "../tensor/source-recipes.js";
+import { floats, formatShape, type Shape, sameShape, type TensorSource } from "../tensor/tensor.js";
+import type { ModelFolder } from "./model-folder.js";
 
 /**
  * The decoder of a model folder as a backbone for a training graph. Its weights are read from the folder's decoder
@@ -35,7 +30,7 @@ export function frozenDecoder(folder: ModelFolder, g: GraphBuilder): DecoderBack
 /** @throws invalid_option if the decoder is int4, whose weights the training graph cannot contain */
 export function refuseInt4({ path, manifest }: ModelFolder): void {
   if (manifest.decoder.precision !== "int4") return;
-  throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32 for training, got int4`);
+  throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32, got int4`);
 }
 
 /** In a built graph, joined linears are already one tensor [in, out]. */

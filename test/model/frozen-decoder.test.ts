@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { decoderGraph } from "../../../src/adapter/decoder-graph.js";
-import { GraphBuilder } from "../../../src/graph/builder.js";
-import { buildModel } from "../../../src/model/build-model.js";
-import { frozenDecoder } from "../../../src/training/adapter/frozen-decoder.js";
-import { assertClose, golden, logitsOf } from "../../support/tiny-backbones.js";
-import { temporaryFolder } from "../../support/tiny-model.js";
+import { decoderGraph } from "../../src/adapter/decoder-graph.js";
+import { GraphBuilder } from "../../src/graph/builder.js";
+import { buildModel } from "../../src/model/build-model.js";
+import { frozenDecoder } from "../../src/model/frozen-decoder.js";
+import { assertClose, golden, logitsOf } from "../support/tiny-backbones.js";
+import { temporaryFolder } from "../support/tiny-model.js";
 
 const fixtures = "test/fixtures/backbones";
 
