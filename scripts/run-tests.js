@@ -1,7 +1,7 @@
 // Runs compiled tests with Node's own runner, and says at the end where the time went and what was skipped.
 //   node scripts/run-tests.js [PART]                 tests that need npm alone, of files whose path contains PART
 //   node scripts/run-tests.js --integration [PART]   those of test/integration, which need other programs or long
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { finished } from "node:stream/promises";
@@ -81,6 +81,9 @@ function shares(name) {
 const folder = mkdtempSync(join(tmpdir(), "epalm-tests-"));
 process.once("exit", () => rmSync(folder, { recursive: true }));
 
+/** The files of a process by the file that it was started with. */
+const filesOf = new Map();
+
 /** Writes a file that runs several files as suites named like them, as Node names a file that runs alone. */
 function together(paths, index) {
   if (paths.length === 1) return paths[0];
@@ -90,6 +93,7 @@ function together(paths, index) {
   });
   const file = join(folder, `${index}.mjs`);
   writeFileSync(file, `import { describe } from "node:test";\n${suites.join("")}`);
+  filesOf.set(file, paths);
   return file;
 }
 
@@ -103,6 +107,10 @@ const files = [
   ...names.filter((name) => !shares(name)).map(compiled),
   ...piecesOf(names.filter(shares).map(compiled), FILES_PER_PROCESS).map(together),
 ];
+// processor-time.js writes a line at the end of each process.
+const times = join(folder, "times.jsonl");
+process.env.EPALM_TEST_TIMES = times;
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ""} --import ${new URL("processor-time.js", import.meta.url)}`;
 const events = run({ files, concurrency: FILES_AT_ONCE });
 const summary = new TestSummary(nameOf);
 events.on("data", (event) => summary.add(event));
@@ -112,4 +120,7 @@ events.on("test:fail", () => {
 const report = events.compose(process.stdout.isTTY ? new spec() : tap);
 report.pipe(process.stdout, { end: false });
 await finished(report);
+const lines = existsSync(times) ? readFileSync(times, "utf8").trim().split("\n") : [];
+for (const { file, seconds } of lines.map((line) => JSON.parse(line)))
+  summary.addProcess((filesOf.get(file) ?? [file]).map(nameOf), seconds);
 console.log(summary.format());
