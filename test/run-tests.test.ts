@@ -21,7 +21,7 @@ describe("npm test", () => {
     }
   }
   write("tensor/shapes", 'test("fits", () => {}); test("needs a GPU", { skip: "no GPU" }, () => {});');
-  write("server/answers", 'test("answers", () => { throw new Error("no answer"); });');
+  write("runtime/answers", 'test("answers", () => { throw new Error("no answer"); });');
   write("integration/server/browser", 'test("draws", () => {});');
   // Left by a test that was renamed.
   mkdirSync(join(folder, "dist", "test", "old"), { recursive: true });
@@ -39,11 +39,11 @@ describe("npm test", () => {
     assert.equal(status, 1);
     assert.match(stdout, /^# tests 3\n(.*\n)*# pass 1\n# fail 1\n/m);
     assert.match(stdout, /^suite +files +minutes +processor +pass +fail +skipped$/m);
-    assert.match(stdout, /^server +1 +0\.\d\d +0\.\d\d +0 +1 +0$/m);
+    assert.match(stdout, /^runtime +1 +0\.\d\d +0\.\d\d +0 +1 +0$/m);
     assert.match(stdout, /^tensor +1 +0\.\d\d +0\.\d\d +1 +0 +1$/m);
     assert.match(stdout, /^all +2 +0\.\d\d +0\.\d\d +1 +1 +1$/m);
     // Node alone takes 0.04 s.
-    assert.match(stdout, /^largest files: .*\n( +\d+\.\d +(0\.[1-9]|[1-9]\.\d) +(server|tensor)\/\w+\.test\.ts\n){2}/m);
+    assert.match(stdout, /^largest files: .*\n( +\d+\.\d +(0\.[1-9]|[1-9]\.\d) +(runtime|tensor)\/\w+\.test\.ts\n){2}/m);
     assert.match(stdout, /^ +tensor\/shapes\.test\.ts: needs a GPU: no GPU$/m);
     assert.doesNotMatch(stdout, /browser|old/);
   });
