@@ -43,7 +43,10 @@ describe("npm test", () => {
     assert.match(stdout, /^tensor +1 +0\.\d\d +0\.\d\d +1 +0 +1$/m);
     assert.match(stdout, /^all +2 +0\.\d\d +0\.\d\d +1 +1 +1$/m);
     // Node alone takes 0.04 s.
-    assert.match(stdout, /^largest files: .*\n( +\d+\.\d +(0\.[1-9]|[1-9]\.\d) +(runtime|tensor)\/\w+\.test\.ts\n){2}/m);
+    assert.match(
+      stdout,
+      /^largest files: .*\n( +\d+\.\d +(0\.[1-9]|[1-9]\.\d) +(runtime|tensor)\/\w+\.test\.ts\n){2}/m,
+    );
     assert.match(stdout, /^ +tensor\/shapes\.test\.ts: needs a GPU: no GPU$/m);
     assert.doesNotMatch(stdout, /browser|old/);
   });
