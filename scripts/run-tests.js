@@ -1,6 +1,6 @@
 // Runs compiled tests with Node's own runner, and says at the end where the time went and what was skipped.
-// `npm test` starts it with --interrupt-budget: V8 then optimizes functions later, as most processes end before the time
-// that optimizing takes pays off.
+// `npm test` starts it with --interrupt-budget: V8 then optimizes functions later, as most processes end before the
+// time that optimizing takes pays off.
 //   node scripts/run-tests.js [PART]                 tests that need npm alone, of files whose path contains PART
 //   node scripts/run-tests.js --integration [PART]   those of test/integration, which need other programs or long
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
