@@ -1,7 +1,7 @@
 // Runs compiled tests with Node's own runner, and says at the end where the time went and what was skipped.
 //   node scripts/run-tests.js [PART]                 tests that need npm alone, of files whose path contains PART
 //   node scripts/run-tests.js --integration [PART]   those of test/integration, which need other programs or long
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative, resolve, sep } from "node:path";
 import { finished } from "node:stream/promises";
@@ -26,20 +26,33 @@ const longest = [
 
 /**
  * Starting a process and importing the sources takes 0.3 to 1.3 s of CPU time, more than most tests. Files of these
- * folders therefore share processes. A file whose tests start or count processes, change or measure what belongs to the
- * whole process, or open services and command lines has a process of its own.
+ * folders therefore share processes. A file whose tests count processes, or change or measure what belongs to the whole
+ * process, has a process of its own.
  */
 const sharing =
-  /^(adapter|autodiff|backbones|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|tensor|tokenizer|training)\//;
+  /^(adapter|autodiff|backbones|cli|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|sdk|server|tensor|tokenizer|training)\//;
 const alone = [
+  "cli/commands/fedmae",
+  "cli/many-pictures",
+  "cli/startup",
+  "cli/terminal",
   "core/lock-path",
   "formats/hostile-documents",
   "formats/published-cases",
   "media/decode/ffmpeg/run-ffmpeg",
   "media/decode/image/image-processes",
   "media/hostile-media",
+  "server/clients",
+  "server/dead-threads",
+  "server/hostile",
+  "server/http/rate-limits",
+  "server/isolation",
+  "server/overload",
+  "server/slow-media",
+  "server/temporary-files",
+  "training/adapter/run-folders",
+  "training/adapter/train-",
   "training/encoder/finetune",
-  ...longest,
 ];
 const FILES_PER_PROCESS = 16;
 
@@ -81,6 +94,9 @@ function shares(name) {
 const folder = mkdtempSync(join(tmpdir(), "epalm-tests-"));
 process.once("exit", () => rmSync(folder, { recursive: true }));
 
+/** The files of a process by the file that it was started with. */
+const filesOf = new Map();
+
 /** Writes a file that runs several files as suites named like them, as Node names a file that runs alone. */
 function together(paths, index) {
   if (paths.length === 1) return paths[0];
@@ -89,7 +105,11 @@ function together(paths, index) {
     return `describe(${JSON.stringify(path)}, async () => void (await import(${url})));\n`;
   });
   const file = join(folder, `${index}.mjs`);
-  writeFileSync(file, `import { describe } from "node:test";\n${suites.join("")}`);
+  // Its hooks are those of the process, not of the first file that uses it.
+  const hooks = resolve("dist/test/support/at-end.js");
+  const imports = existsSync(hooks) ? `import ${JSON.stringify(pathToFileURL(hooks))};\n` : "";
+  writeFileSync(file, `${imports}import { describe } from "node:test";\n${suites.join("")}`);
+  filesOf.set(file, paths);
   return file;
 }
 
@@ -99,10 +119,17 @@ function piecesOf(list, length) {
 
 const names = chosen.map(({ name }) => name).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 const compiled = (name) => resolve("dist/test", name.replace(/\.ts$/, ".js"));
-const files = [
-  ...names.filter((name) => !shares(name)).map(compiled),
-  ...piecesOf(names.filter(shares).map(compiled), FILES_PER_PROCESS).map(together),
-];
+const processes = [
+  ...names.filter((name) => !shares(name)).map((name) => [name]),
+  ...piecesOf(names.filter(shares), FILES_PER_PROCESS),
+].sort(([a], [b]) => rank(a) - rank(b));
+const files = processes.map((of, index) => together(of.map(compiled), index));
+// processor-time.js writes a line at the end of each process.
+const times = join(folder, "times.jsonl");
+process.env.EPALM_TEST_TIMES = times;
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ""} --import ${new URL("processor-time.js", import.meta.url)}`;
+// Files run side by side, and ONNX Runtime's threads keep their cores busy while they wait: twice the time of training.
+process.env.EPALM_THREADS = "1";
 const events = run({ files, concurrency: FILES_AT_ONCE });
 const summary = new TestSummary(nameOf);
 events.on("data", (event) => summary.add(event));
@@ -112,4 +139,7 @@ events.on("test:fail", () => {
 const report = events.compose(process.stdout.isTTY ? new spec() : tap);
 report.pipe(process.stdout, { end: false });
 await finished(report);
+const lines = existsSync(times) ? readFileSync(times, "utf8").trim().split("\n") : [];
+for (const { file, seconds } of lines.map((line) => JSON.parse(line)))
+  summary.addProcess((filesOf.get(file) ?? [file]).map(nameOf), seconds);
 console.log(summary.format());

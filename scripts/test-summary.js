@@ -5,7 +5,7 @@ const SLOWEST = 10;
 /** What Node's test runner reports, per suite: a folder of tests. */
 export class TestSummary {
   #nameOf;
-  /** @type {Map<string, { suite: string, seconds: number, pass: number, fail: number, skipped: number }>} */
+  /** @type {Map<string, Record<"seconds" | "processor" | "pass" | "fail" | "skipped", number> & { suite: string }>} */
   #files = new Map();
   /** @type {{ file: string, name: string, reason: string }[]} */
   #skips = [];
@@ -38,6 +38,16 @@ export class TestSummary {
     } else file.pass++;
   }
 
+  /**
+   * @param {readonly string[]} files that one process has run, one after the other
+   * @param {number} seconds of processor time, which are divided in proportion to the files' durations
+   */
+  addProcess(files, seconds) {
+    const ran = files.map((name) => this.#fileOf(name));
+    const all = ran.reduce((sum, file) => sum + file.seconds, 0);
+    for (const file of ran) file.processor += all > 0 ? (seconds * file.seconds) / all : seconds / ran.length;
+  }
+
   /** Tables as text. */
   format() {
     const files = [...this.#files.values()];
@@ -45,14 +55,14 @@ export class TestSummary {
     const row = (title, of) => [
       title,
       String(of.length),
-      minutes(of.reduce((sum, { seconds }) => sum + seconds, 0)),
+      ...["seconds", "processor"].map((key) => minutes(of.reduce((sum, file) => sum + file[key], 0))),
       ...["pass", "fail", "skipped"].map((key) => String(of.reduce((sum, file) => sum + file[key], 0))),
     ];
-    const slowest = [...this.#files].sort(([, a], [, b]) => b.seconds - a.seconds).slice(0, SLOWEST);
+    const slowest = [...this.#files].sort(([, a], [, b]) => b.processor - a.processor).slice(0, SLOWEST);
     return [
       "",
       table([
-        ["suite", "files", "minutes", "pass", "fail", "skipped"],
+        ["suite", "files", "minutes", "processor", "pass", "fail", "skipped"],
         ...suites.map((suite) =>
           row(
             suite,
@@ -63,8 +73,10 @@ export class TestSummary {
       ]),
       `Files run side by side: ${minutes((performance.now() - this.#started) / 1000)} minutes in all.`,
       "",
-      "slowest files, in seconds",
-      ...slowest.map(([file, { seconds }]) => `  ${seconds.toFixed(1).padStart(6)}  ${file}`),
+      "largest files: seconds, and seconds of processor time",
+      ...slowest.map(([file, { seconds, processor }]) =>
+        ["", ...[seconds, processor].map((number) => number.toFixed(1).padStart(6)), file].join("  "),
+      ),
       ...this.#formatSkips(),
     ].join("\n");
   }
@@ -77,7 +89,7 @@ export class TestSummary {
   #fileOf(name) {
     const known = this.#files.get(name);
     if (known) return known;
-    const file = { suite: suiteOf(name), seconds: 0, pass: 0, fail: 0, skipped: 0 };
+    const file = { suite: suiteOf(name), seconds: 0, processor: 0, pass: 0, fail: 0, skipped: 0 };
     this.#files.set(name, file);
     return file;
   }

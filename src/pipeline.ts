@@ -33,7 +33,7 @@ import type { Tensor } from "./tensor/tensor.js";
 export interface LoadOptions extends MediaEncoderOptions {
   /** Whether the checksum of every file is verified before it is used. Default: true. */
   readonly checksums?: boolean | undefined;
-  /** Threads per graph. Default: one per core. */
+  /** Threads per graph. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
   /** See `SessionOptions.mapWeights`. Default: false. */
   readonly mapWeights?: boolean | undefined;

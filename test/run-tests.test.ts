@@ -21,7 +21,7 @@ describe("npm test", () => {
     }
   }
   write("tensor/shapes", 'test("fits", () => {}); test("needs a GPU", { skip: "no GPU" }, () => {});');
-  write("server/answers", 'test("answers", () => { throw new Error("no answer"); });');
+  write("runtime/answers", 'test("answers", () => { throw new Error("no answer"); });');
   write("integration/server/browser", 'test("draws", () => {});');
   // Left by a test that was renamed.
   mkdirSync(join(folder, "dist", "test", "old"), { recursive: true });
@@ -38,10 +38,15 @@ describe("npm test", () => {
     const { status, stdout } = run();
     assert.equal(status, 1);
     assert.match(stdout, /^# tests 3\n(.*\n)*# pass 1\n# fail 1\n/m);
-    assert.match(stdout, /^suite +files +minutes +pass +fail +skipped$/m);
-    assert.match(stdout, /^server +1 +0\.\d\d +0 +1 +0$/m);
-    assert.match(stdout, /^tensor +1 +0\.\d\d +1 +0 +1$/m);
-    assert.match(stdout, /^all +2 +0\.\d\d +1 +1 +1$/m);
+    assert.match(stdout, /^suite +files +minutes +processor +pass +fail +skipped$/m);
+    assert.match(stdout, /^runtime +1 +0\.\d\d +0\.\d\d +0 +1 +0$/m);
+    assert.match(stdout, /^tensor +1 +0\.\d\d +0\.\d\d +1 +0 +1$/m);
+    assert.match(stdout, /^all +2 +0\.\d\d +0\.\d\d +1 +1 +1$/m);
+    // Node alone takes 0.04 s.
+    assert.match(
+      stdout,
+      /^largest files: .*\n( +\d+\.\d +(0\.[1-9]|[1-9]\.\d) +(runtime|tensor)\/\w+\.test\.ts\n){2}/m,
+    );
     assert.match(stdout, /^ +tensor\/shapes\.test\.ts: needs a GPU: no GPU$/m);
     assert.doesNotMatch(stdout, /browser|old/);
   });
@@ -49,13 +54,13 @@ describe("npm test", () => {
   it("runs the files whose path contains a name", () => {
     const { status, stdout } = run("tensor");
     assert.equal(status, 0);
-    assert.match(stdout, /^all +1 +0\.\d\d +1 +0 +1$/m);
+    assert.match(stdout, /^all +1 +0\.\d\d +0\.\d\d +1 +0 +1$/m);
   });
 
   it("runs the tests of test/integration only if asked to", () => {
     const { status, stdout } = run("--integration");
     assert.equal(status, 0);
-    assert.match(stdout, /^integration\/server +1 +0\.\d\d +1 +0 +0$/m);
+    assert.match(stdout, /^integration\/server +1 +0\.\d\d +0\.\d\d +1 +0 +0$/m);
     const other = run("browser");
     assert.deepEqual(
       [other.status, other.stderr],
@@ -70,7 +75,7 @@ describe("npm test", () => {
     write("tensor/third", 'throw new Error("cannot be imported");', shared);
     const { status, stdout } = runIn(shared);
     assert.equal(status, 1);
-    assert.match(stdout, /^tensor +3 +0\.\d\d +2 +1 +0$/m);
+    assert.match(stdout, /^tensor +3 +0\.\d\d +0\.\d\d +2 +1 +0$/m);
     assert.match(stdout, /cannot be imported/);
   });
 

@@ -25,12 +25,13 @@ Exit codes:
   130  interrupted with Ctrl-C
 
 Environment:
-  HF_TOKEN     token for private and gated models on the Hugging Face Hub
-  HF_ENDPOINT  address of the hub (default: https://huggingface.co)
-  EPALM_CACHE  folder for downloads (default: HF_HOME/epalm, or else ~/.cache/epalm/hub)
-  EPALM_DEBUG  1 adds a stack trace to errors
-  NO_COLOR     disables colours, even on a terminal
-  FORCE_COLOR  enables colours, even in files and pipes
+  HF_TOKEN       token for private and gated models on the Hugging Face Hub
+  HF_ENDPOINT    address of the hub (default: https://huggingface.co)
+  EPALM_CACHE    folder for downloads (default: HF_HOME/epalm, or else ~/.cache/epalm/hub)
+  EPALM_THREADS  threads for computation (default: one per core)
+  EPALM_DEBUG    1 adds a stack trace to errors
+  NO_COLOR       disables colours, even on a terminal
+  FORCE_COLOR    enables colours, even in files and pipes
 
 Examples:
   epalm build --encoder google/vit-base-patch16-224 --decoder facebook/opt-125m --output captioner

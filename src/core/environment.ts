@@ -1,4 +1,5 @@
 import { delimiter, join } from "node:path";
+import { EpalmError } from "./errors.js";
 
 /** All settings that epalm reads from environment variables. No other module reads them. */
 export interface Environment {
@@ -7,6 +8,8 @@ export interface Environment {
   readonly ffmpeg: FfmpegEnvironment;
   /** The variables that a process that decodes images receives: where it finds fonts and libraries, and no secrets. */
   readonly imageDecoder: Readonly<Record<string, string>>;
+  /** `EPALM_THREADS`: threads for each graph, unless an option says otherwise. */
+  readonly threads: string | undefined;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -48,8 +51,6 @@ export interface ServerEnvironment {
   readonly port: string | undefined;
   /** `EPALM_MODELS`: `[NAME=]DIR`, separated by commas. */
   readonly models: readonly string[] | undefined;
-  /** `EPALM_THREADS` */
-  readonly threads: string | undefined;
   /** `EPALM_API_KEYS`: `NAME=KEY`, separated by commas. */
   readonly keys: readonly string[] | undefined;
   /** `EPALM_LOG` */
@@ -71,7 +72,6 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       host: value("EPALM_HOST"),
       port: value("EPALM_PORT"),
       models: value("EPALM_MODELS")?.split(","),
-      threads: value("EPALM_THREADS"),
       keys: value("EPALM_API_KEYS")?.split(","),
       logLevel: value("EPALM_LOG"),
     },
@@ -82,9 +82,30 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
         return given === undefined ? [] : [[name, given]];
       }),
     ),
+    threads: value("EPALM_THREADS"),
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };
+}
+
+/** More threads than any machine in use has cores. */
+export const MAX_THREADS = 1024;
+
+/** @throws invalid_option if `EPALM_THREADS` is not a number of threads */
+export function threadsOf({ threads }: Environment): number | undefined {
+  const count = environmentInteger("EPALM_THREADS", threads);
+  if (count === undefined || (count >= 1 && count <= MAX_THREADS)) return count;
+  throw new EpalmError("invalid_option", `EPALM_THREADS: expected an integer from 1 to ${MAX_THREADS}, got ${count}`);
+}
+
+/**
+ * @param text value of the variable `name`
+ * @throws invalid_option unless the value is an integer or absent
+ */
+export function environmentInteger(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new EpalmError("invalid_option", `${name}: expected an integer, got '${text}'`);
 }
 
 function coloursOf(none: string | undefined, forced: string | undefined): Environment["colours"] {

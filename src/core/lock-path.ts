@@ -3,6 +3,7 @@ import { realpathSync, rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { EpalmError, messageOf } from "./errors.js";
 
 /**
@@ -51,22 +52,28 @@ function addressOf(path: string, platform: NodeJS.Platform): string {
   }
 }
 
+/** Attempts to lock, and the time between them. */
+const ATTEMPTS = 5;
+const PAUSE_MS = 50;
+
 async function lock(path: string, address: string): Promise<Server> {
-  for (let isFirst = true; ; isFirst = false) {
+  for (let attempt = 1; ; attempt++) {
     try {
       return await listen(address);
     } catch (error) {
       if (!(error instanceof Error && "code" in error && error.code === "EADDRINUSE")) {
         throw new EpalmError("internal", `${path}: cannot be locked: ${messageOf(error)}`, { cause: error });
       }
-      if (!isFirst || (await isListening(address))) {
+      if (attempt === ATTEMPTS) {
         throw new EpalmError(
           "in_use",
           `${path}: another process is writing it; wait for its end or choose another path`,
         );
       }
+      // A child process that another thread has just started holds a freed socket until it runs its own program.
+      if (await isListening(address)) await delay(PAUSE_MS);
       // The socket file of a process that was killed.
-      rmSync(address, { force: true });
+      else rmSync(address, { force: true });
     }
   }
 }

@@ -1,5 +1,6 @@
 import "./no-telemetry.js";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { readEnvironment, threadsOf } from "../core/environment.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
 
@@ -17,7 +18,7 @@ export type Feeds = Readonly<Record<string, Tensor>>;
 export type Results = Readonly<Record<string, Tensor>>;
 
 export interface SessionOptions {
-  /** Threads per operator. Default: one per core. */
+  /** Threads per operator. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
   /**
    * Maps the weights from their file instead of copying them into the fastest layout. A session then opens in a tenth
@@ -32,14 +33,15 @@ export interface SessionOptions {
  * Opens a graph in the calling thread, which is blocked during a run; servers use `SessionThread`.
  *
  * @param model path of an .onnx file with its weights next to it, or the bytes of a complete graph
- * @throws invalid_model with ONNX Runtime's own reason
+ * @throws invalid_model with ONNX Runtime's own reason; invalid_option if `EPALM_THREADS` is not a number of threads
  */
 export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
     // Warnings concern the runtime's own choices, and errors are thrown as exceptions.
     logSeverityLevel: 3,
-    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     ...(options.mapWeights ? { extra: { session: { disable_prepacking: "1" } } } : {}),
   };
   try {

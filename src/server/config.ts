@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { readYaml } from "../core/config-file.js";
+import { MAX_THREADS } from "../core/environment.js";
 import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 import { chatSettings } from "../model/manifest.js";
@@ -113,7 +114,7 @@ export const serverConfigSchema = z.strictObject({
   /** Per model: the prompts that request a caption; in place of those of the manifest. */
   chat: z.record(modelName, chatSettings).default({}),
   /** Threads per graph. Default: number of cores divided by number of models. */
-  threads: count.max(1024).optional(),
+  threads: count.max(MAX_THREADS).optional(),
   /** Verify the checksum of every file of a model before it is used. */
   checksums: z.boolean().default(true),
   /** Bearer keys by the name that logs and rate limits use. Empty: requests need no key. */

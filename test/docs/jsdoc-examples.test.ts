@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { resolve } from "node:path";
 import { describe, it } from "node:test";
 import ts from "typescript";
+import { blocksOf, pages } from "./pages.js";
 
 /** What users import: `epalm`, `epalm/sdk` and `epalm/fedmae`. */
 const entries = ["src/index.ts", "src/sdk/index.ts", "src/fedmae.ts"].map((path) => resolve(path));
@@ -76,19 +77,24 @@ describe("the documentation of the package's exports", () => {
     );
   });
 
-  it("has an example of every function, class and constant, which type-checks", () => {
+  it("has an example of every function, class and constant, which type-checks, as those of the pages do", () => {
     const values = exported.filter(({ isValue }) => isValue);
     assert.ok(values.length > 40);
     assert.deepEqual(
       values.filter(({ examples }) => examples.length === 0).map(({ name }) => name),
       [],
     );
-    const programs = values.flatMap(({ name, examples }) =>
+    const ofExports = values.flatMap(({ name, examples }) =>
       examples.map((example, index): [string, string] => [
         `${name}-${index}`,
         example.replace(/^```ts\n|\n```\s*$/g, ""),
       ]),
     );
-    assert.deepEqual(errorsIn(new Map(programs)), []);
+    const ofPages = pages
+      .flatMap(blocksOf)
+      .filter(({ language }) => language === "ts")
+      .map(({ page, line, code }): [string, string] => [`${page.replaceAll(/\W/g, "-")}-${line}`, code]);
+    assert.ok(ofPages.length > 0);
+    assert.deepEqual(errorsIn(new Map([...ofExports, ...ofPages])), []);
   });
 });

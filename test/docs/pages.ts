@@ -20,6 +20,9 @@ export const pages: readonly string[] = [
     .map((name) => join("docs", name)),
 ];
 
+/** Pages whose examples take most of a minute of one core, because they train or open the bundled model repeatedly. */
+export const longPages: readonly string[] = ["README.md", "docs/build.md", "docs/quick-start.md", "docs/training.md"];
+
 const FENCE = /(?:^<!-- not run: ([^\n]+?) -->\n+)?^```(\w+)\n(.*?)^```$/gms;
 
 /** The blocks of a page, in order. */

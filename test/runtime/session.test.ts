@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
 import { openSession, type Session } from "../../src/runtime/session.js";
@@ -41,6 +41,44 @@ describe("ONNX Runtime's telemetry", () => {
   };
   for (const way of ["here", "thread"]) {
     it(`is off (${way}): its files are not written`, () => assert.deepEqual(leaves({}, way), []));
+  }
+});
+
+describe("EPALM_THREADS", () => {
+  const given = process.env.EPALM_THREADS;
+  afterEach(() => {
+    if (given === undefined) delete process.env.EPALM_THREADS;
+    else process.env.EPALM_THREADS = given;
+  });
+
+  /** Native threads that a session adds to this process. */
+  async function threadsOfSession(options = {}): Promise<number> {
+    const count = () => readdirSync("/proc/self/task").length;
+    const before = count();
+    const session = await openSession(path("encoder.onnx"), options);
+    const added = count() - before;
+    await session.close();
+    return added;
+  }
+
+  const skip = process.platform !== "linux" && "only Linux lists the threads of a process";
+  it("is the number of threads of sessions that are opened without an option", { skip }, async () => {
+    process.env.EPALM_THREADS = "4";
+    // ONNX Runtime computes in the calling thread, too.
+    assert.equal(await threadsOfSession(), 3);
+    assert.equal(await threadsOfSession({ threads: 2 }), 1);
+    process.env.EPALM_THREADS = "1";
+    assert.equal(await threadsOfSession(), 0);
+  });
+
+  for (const [text, message] of [
+    ["all", "EPALM_THREADS: expected an integer, got 'all'"],
+    ["0", "EPALM_THREADS: expected an integer from 1 to 1024, got 0"],
+  ] as const) {
+    it(`is rejected by name if it is '${text}'`, async () => {
+      process.env.EPALM_THREADS = text;
+      await assert.rejects(openSession(path("encoder.onnx")), { code: "invalid_option", message });
+    });
   }
 });
 

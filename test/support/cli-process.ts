@@ -13,6 +13,7 @@ import { readEnvironment } from "../../src/core/environment.js";
 import { messageOf } from "../../src/core/errors.js";
 import { type LoadOptions, load, type Model } from "../../src/index.js";
 import { MANIFEST_FILE } from "../../src/model/manifest.js";
+import { atEnd } from "./at-end.js";
 
 /** Relative to the compiled tests, in any output folder. */
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
@@ -73,7 +74,7 @@ for (const name of ["stdout", "stderr"] as const) {
 
 /** Models that commands in this process have opened and no command is using. */
 const idle = new Map<string, Model[]>();
-after(async () => {
+atEnd(async () => {
   for (const model of [...idle.values()].flat()) await model.close();
 });
 

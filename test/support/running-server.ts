@@ -1,8 +1,8 @@
-import { after } from "node:test";
 import { parseServerConfig, type ServerSettings } from "../../src/server/config.js";
 import { createServer, type Server } from "../../src/server/http/create-server.js";
 import { Models } from "../../src/server/models.js";
 import type { Problem } from "../../src/wire.js";
+import { atEnd } from "./at-end.js";
 
 export interface Running {
   readonly server: Server;
@@ -14,13 +14,7 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-/** Registered at the top level: inside `before`, Node would run it as soon as that hook is done. */
-const running: (() => Promise<void>)[] = [];
-after(async () => {
-  for (const stop of running) await stop();
-});
-
-/** Starts a complete service on a free port; it is stopped after the tests of the file. */
+/** Starts a complete service on a free port; it is stopped after all tests of the process. */
 export async function startServer(settings: ServerSettings, models = new Models()): Promise<Running> {
   const config = parseServerConfig({ port: 0, threads: 1, checksums: false, ...settings });
   const log: Record<string, unknown>[] = [];
@@ -36,7 +30,7 @@ export async function startServer(settings: ServerSettings, models = new Models(
     await server.close();
     await models.close();
   };
-  running.push(stop);
+  atEnd(stop);
   return { server, models, url, log, stop };
 }
 

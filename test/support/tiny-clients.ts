@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -6,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import type { z } from "zod";
 import { type FedMaeConfig, fedMaeConfigSchema } from "../../src/fedmae/config.js";
+import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
@@ -44,6 +46,20 @@ export async function drawStripes(folder: string, count: number, direction: "acr
   }
 }
 
+/** Two clients whose images `drawStripedClients` draws. */
+export function stripedClients(folder: string) {
+  return [
+    { name: "across", path: join(folder, "across") },
+    { name: "down", path: join(folder, "down") },
+  ];
+}
+
+/** Draws six and four images of stripes. */
+export async function drawStripedClients(folder: string): Promise<void> {
+  await drawStripes(join(folder, "across"), 6, "across");
+  await drawStripes(join(folder, "down"), 4, "down");
+}
+
 /** Draws a square of one colour that differs slightly for each index. */
 export function drawColour(path: string, colour: "red" | "blue", index: number): Promise<void> {
   const [bright, dark] = [200 + index, 20 + ((index * 7) % 30)];
@@ -71,6 +87,13 @@ export const tinySettings = {
   mirror: false,
   compare: false,
 };
+
+/** Mean loss of the clients that answered in a round. */
+export function lossOf(round: RoundReport | undefined): number {
+  const losses = (round?.clients ?? []).flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
+  assert.ok(losses.length > 0, "nobody answered");
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
 
 /** Reads all tensors of a safetensors file. */
 export function tensorsOf(path: string): ReadonlyMap<string, Tensor> {

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import type { ServerEnvironment } from "../../core/environment.js";
+import { type Environment, environmentInteger } from "../../core/environment.js";
 import { EpalmError } from "../../core/errors.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
 import { MANIFEST_FILE, readManifest } from "../../model/manifest.js";
@@ -21,7 +21,7 @@ export interface ServeFlags {
 
 /** `epalm serve` serves models over HTTP. */
 export async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
-  const config = serverConfig(flags, environment.server);
+  const config = serverConfig(flags, environment);
   const ending = new AbortController();
   const end = () => ending.abort();
   signal.addEventListener("abort", end, { once: true });
@@ -53,7 +53,7 @@ function capabilityLines({ models }: ServerConfig): string[] {
 }
 
 /** Flags take precedence over the environment, the environment over the file, and the file over the defaults. */
-function serverConfig(flags: ServeFlags, environment: ServerEnvironment): ServerConfig {
+function serverConfig(flags: ServeFlags, { server: environment, threads }: Environment): ServerConfig {
   const file = flags.config ?? environment.config;
   const settings = file === undefined ? {} : readServerSettings(file);
   const models = flags.model ?? environment.models;
@@ -63,7 +63,7 @@ function serverConfig(flags: ServeFlags, environment: ServerEnvironment): Server
     ...definedOnly({
       host: flags.host ?? environment.host,
       port: flags.port ?? environmentInteger("EPALM_PORT", environment.port),
-      threads: flags.threads ?? environmentInteger("EPALM_THREADS", environment.threads),
+      threads: flags.threads ?? environmentInteger("EPALM_THREADS", threads),
       logLevel: environment.logLevel,
       keys: environment.keys && Object.fromEntries(environment.keys.map((pair) => split(pair, "EPALM_API_KEYS"))),
     }),
@@ -96,12 +96,6 @@ function split(pair: string, where: string): [string, string] {
   const at = pair.indexOf("=");
   if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
   throw new EpalmError("invalid_option", `${where}: expected NAME=VALUE`);
-}
-
-function environmentInteger(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^\d+$/.test(text)) return Number(text);
-  throw new EpalmError("invalid_option", `${name}: expected an integer, got '${text}'`);
 }
 
 function definedOnly<T extends object>(options: T): Partial<T> {

@@ -1,9 +1,7 @@
 import { type Command, Option } from "commander";
+import { MAX_THREADS } from "../../core/environment.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
 import { integer } from "./option-values.js";
-
-/** More threads than any machine in use has cores. */
-const MAX_THREADS = 1024;
 
 export interface ModelFlags {
   readonly model: string;
@@ -20,5 +18,9 @@ export function addModelOption(command: Command): Command {
 }
 
 export function addThreadsOption(command: Command): Command {
-  return command.option("--threads <n>", "threads for computation (default: one per core)", integer(1, MAX_THREADS));
+  return command.option(
+    "--threads <n>",
+    "threads for computation (default: EPALM_THREADS, or else one per core)",
+    integer(1, MAX_THREADS),
+  );
 }
