@@ -17,7 +17,8 @@ import { Engine } from "../../src/generation/engine.js";
 import { KeyValueCache } from "../../src/generation/key-value-cache.js";
 import { parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
-import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
+import { pendingCount, type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
+import type { ScheduledSequence } from "../../src/generation/step.js";
 import { stepInputs } from "../../src/generation/step-inputs.js";
 import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
@@ -68,6 +69,7 @@ export async function checkConnector(folder: string): Promise<Check[]> {
     return [
       closeTo("visual tokens", tokens, known.golden("visual_tokens"), 0, TOLERANCE),
       ...(await checkLogits(known, session, shape, contexts)),
+      await checkTextOnly(known, session, shape, contexts),
       ...(await checkGeneration(known, session, shape, contexts)),
       ...(await checkTraining(known, given)),
     ];
@@ -168,6 +170,31 @@ async function checkLogits(
   const data = Float32Array.from(rows.flatMap((row) => Array.from(rowOf(flat, row).data, Number)));
   const expected: Tensor = { type: "float32", shape: [rows.length, shape.vocabulary], data };
   return [closeTo("logits of a ragged batch", logits as Tensor, expected, 0, TOLERANCE)];
+}
+
+/** The logits of text without a medium are the same numbers, whatever runs beside it in a step of the same size. */
+async function checkTextOnly(
+  known: ConnectorCase,
+  session: Session,
+  shape: DecoderShape,
+  contexts: readonly SequenceContext[],
+): Promise<Check> {
+  const [text = [], other = []] = textsOf(known);
+  const [, context = {}] = contexts;
+  const beside = async (second: ScheduledSequence["sequence"]) => {
+    const scheduled = [{ context: {}, text, cached: 0 }, second].map((sequence, index) => ({
+      sequence,
+      active: true,
+      needs: { kind: "targets", tokens: index === 0 ? text : [1] } as const,
+    }));
+    const { feeds } = stepInputs(scheduled, shape, 0, 1);
+    const { logits } = await session.run({ ...feeds, ...new KeyValueCache(shape).feeds(0, 2, true) }, ["logits"]);
+    const data = (logits as Tensor).data.slice(0, text.length * shape.vocabulary);
+    return { type: "float32", shape: [data.length], data } as const;
+  };
+  const withTokens = { context, text: other, cached: 0 };
+  const asLong = { context: {}, text: new Array<number>(pendingCount(withTokens)).fill(5), cached: 0 };
+  return closeTo("text only in the same step, bit for bit", await beside(withTokens), await beside(asLong), 0, 0);
 }
 
 /** Greedy tokens and their log-probabilities. */

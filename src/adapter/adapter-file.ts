@@ -71,7 +71,7 @@ export type GivenSettings = Partial<
  * ```ts
  * import { readAdapter } from "epalm";
  * const { settings, tensors } = await readAdapter("adapter.safetensors");
- * console.log(settings.injectedStates, tensors.size);
+ * console.log(settings.connector?.kind ?? "cls-injection", tensors.size);
  * ```
  */
 export async function readAdapter(path: string, given: GivenSettings = {}): Promise<Adapter> {

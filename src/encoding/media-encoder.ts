@@ -228,7 +228,9 @@ export class MediaEncoder {
     if (own !== undefined && own !== modality) {
       throw unexpected("invalid_option", "modality", modality, `the states of ${own}`);
     }
-    const { depth, width } = this.#encoderFor(modality).encoder;
+    const { encoder, batcher } = this.#encoderFor(modality);
+    const { depth, width } = encoder;
+    if (patches) expectPatches(patches, batcher.patches, width);
     if (states.type !== "float32" || !sameShape(states.shape, [depth, width])) {
       throw unexpected(
         "invalid_option",
@@ -239,6 +241,17 @@ export class MediaEncoder {
     }
     return { modality, states, ...(patches ? { patches } : {}), cached: true, timings: noTime };
   }
+}
+
+/** @throws invalid_option unless the patch states are arranged as those of the encoder */
+function expectPatches({ type, shape }: Tensor, choice: PatchChoice | undefined, width: number): void {
+  const { frames = 0, rows = 0, columns = 0 } = choice?.layout ?? {};
+  const [depths = 0, ...rest] = shape;
+  if (type === "float32" && sameShape(rest, [frames * rows * columns, width])) return;
+  const expected = choice
+    ? `float32 [${depths}, ${frames * rows * columns}, ${width}]`
+    : "none, as no adapter takes any";
+  throw unexpected("invalid_option", "patches", expected, `${type} ${formatShape(shape)}`);
 }
 
 function zeros(shape: readonly number[]): Tensor {

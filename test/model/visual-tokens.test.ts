@@ -151,6 +151,11 @@ describe("adapters with visual tokens", () => {
       code: "invalid_option",
       message: /adapter 'asked': expected patches of the last 2 blocks.*got none/,
     });
+    const patches = { type: "float32", shape: [2, 9, 32], data: new Float32Array(2 * 9 * 32) } as const;
+    await assert.rejects(model.caption({ states, patches, modality: "image" }, { ...options, adapter: "asked" }), {
+      code: "invalid_option",
+      message: /patches: expected float32 \[2, 16, 32\], got float32 \[2, 9, 32\]/,
+    });
   });
 
   it("count their tokens among the positions of the decoder", async () => {
