@@ -5,7 +5,8 @@ import { parseArgs } from "node:util";
 import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
-import { fedMae } from "./fedmae.js";
+import { fedMae } from "./fedmae/cost.js";
+import { fedMaeModes } from "./fedmae/modes.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
@@ -33,6 +34,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["llama-cpp", llamaCpp],
   ["training", training],
   ["fedmae", fedMae],
+  ["fedmae-modes", fedMaeModes],
   ["serve", serve],
   ["precision", precision],
   ["published", published],

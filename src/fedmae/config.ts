@@ -58,7 +58,7 @@ const optimizer = z.strictObject({
   clipNorm: positive.optional(),
 });
 
-export const cascadeModes = ["parallel", "greedy", "repeat"] as const;
+export const cascadeModes = ["parallel", "greedy", "repeat", "full"] as const;
 export type CascadeMode = (typeof cascadeModes)[number];
 
 /**
@@ -76,7 +76,7 @@ export const fedMaeConfigSchema = z.strictObject({
   clients,
   model: model.prefault({}),
   /** How several one-block models become one encoder. */
-  mode: z.enum(cascadeModes),
+  mode: z.enum(cascadeModes).default("greedy"),
   /** Number of blocks of the finished encoder. */
   depth: count,
   /** Rounds of the whole run, or with `greedy` rounds per block. */
@@ -154,6 +154,8 @@ export function maeConfigOf({ model: sizes }: FedMaeConfig, blocks: number): Mae
       decoder_intermediate_size: 4 * sizes.decoderWidth,
       mask_ratio: sizes.maskRatio,
       norm_pix_loss: true,
+      // The reconstruction loss teaches the class token nothing.
+      epalm_pooling: "mean",
     },
     "model",
   );

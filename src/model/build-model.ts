@@ -54,6 +54,7 @@ export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly preprocessing: PreprocessingChoice;
 }
 
+/** The checkpoint of a decoder. That of a model folder is copied as it is, with its tokenizer, prompts and precision. */
 export interface DecoderOptions extends SourceReference {
   readonly precision: Precision;
 }
@@ -153,7 +154,7 @@ class ModelBuilder {
     // Adapters are small and backbones are large, so errors in adapters are found before the backbones are written.
     const read = await Promise.all(this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)));
     const encoders = await this.#encoders();
-    const { decoder, hasAnswerToken } = await this.#decoder(this.#options.decoder);
+    const { decoder, tasks } = await this.#decoder(this.#options.decoder);
     const adapters: Record<string, AdapterManifest> = {};
     for (const [index, options] of this.#options.adapters.entries()) {
       adapters[options.name] = await this.#adapter(options, read[index] as Adapter, encoders, decoder);
@@ -164,7 +165,7 @@ class ModelBuilder {
       name: this.#options.name ?? basename(resolve(this.#options.output)),
       ...encoders,
       decoder,
-      tasks: publishedTasks(hasAnswerToken),
+      tasks,
       adapters,
       files: this.#files,
     } satisfies Manifest);
@@ -220,18 +221,34 @@ class ModelBuilder {
     const { manifest } = await openModelFolder(path);
     const encoder = wanted === undefined ? manifest.encoder : encoderOf(manifest, wanted, given);
     refuseSecond(encoder.modality, before, given);
-    const [from, to] = [posix.dirname(encoder.graph), encoderFolder(encoder.modality, before)];
+    const to = encoderFolder(encoder.modality, before);
+    await this.#copy(path, manifest, posix.dirname(encoder.graph), to);
+    return { ...encoder, graph: `${to}/${posix.basename(encoder.graph)}` };
+  }
+
+  /** Copies the files of one folder of another model folder. */
+  async #copy(path: string, { files }: Manifest, from: string, to: string): Promise<void> {
     mkdirSync(join(this.#folder, to));
-    for (const name of Object.keys(manifest.files).filter((file) => posix.dirname(file) === from)) {
+    for (const name of Object.keys(files).filter((file) => posix.dirname(file) === from)) {
       const copied = `${to}/${posix.basename(name)}`;
       copyFileSync(join(path, name), join(this.#folder, copied));
       await this.#record(copied);
     }
-    return { ...encoder, graph: `${to}/${posix.basename(encoder.graph)}` };
   }
 
-  async #decoder(options: DecoderOptions): Promise<{ decoder: DecoderManifest; hasAnswerToken: boolean }> {
+  /** Copies the decoder of another model folder with its tokenizer; the files are checked first. */
+  async #copiedDecoder({ path }: DecoderOptions): Promise<Pick<Manifest, "decoder" | "tasks">> {
+    const { manifest } = await openModelFolder(path);
+    const { decoder, tasks } = manifest;
+    await this.#copy(path, manifest, posix.dirname(decoder.graph), "decoder");
+    await this.#copy(path, manifest, decoder.tokenizer, "tokenizer");
+    const graph = `decoder/${posix.basename(decoder.graph)}`;
+    return { decoder: { ...decoder, graph, tokenizer: "tokenizer" }, tasks };
+  }
+
+  async #decoder(options: DecoderOptions): Promise<Pick<Manifest, "decoder" | "tasks">> {
     this.#stage(`decoder ${options.given}`);
+    if (existsSync(join(options.path, MANIFEST_FILE))) return this.#copiedDecoder(options);
     const source = await openSource(options.path, options.given, options.revision);
     try {
       if (!source.config)
@@ -257,7 +274,7 @@ class ModelBuilder {
         ...textBounds(source),
         origin: source.origin,
       };
-      return { decoder, hasAnswerToken };
+      return { decoder, tasks: publishedTasks(hasAnswerToken) };
     } finally {
       source.checkpoint.close();
     }

@@ -105,6 +105,30 @@ describe("a model folder with an encoder for each modality", () => {
     );
   });
 
+  it("can be the source of the decoder of another one", async () => {
+    const { encoder, adapters } = severalModel(join(temporary, "same-decoder"));
+    const copied = await buildModel({
+      output: join(temporary, "same-decoder"),
+      encoder,
+      decoder: { path: folder, given: "model", precision: "int8" },
+      adapters: adapters.filter(({ name }) => name === "pictures"),
+    });
+    assert.deepEqual([copied.decoder, copied.tasks], [manifest.decoder, manifest.tasks]);
+    const parts = Object.entries(manifest.files).filter(([name]) => /^(decoder|tokenizer)\//.test(name));
+    assert.ok(parts.length >= 3);
+    for (const [name, file] of parts) assert.deepEqual(copied.files[name], file, name);
+    const [one, other] = [
+      await load(folder, { threads: 1 }),
+      await load(join(temporary, "same-decoder"), { threads: 1 }),
+    ];
+    try {
+      const brief = { adapter: "pictures", beams: 1, maxNewTokens: 4 };
+      assert.equal((await other.caption(picture, brief)).text, (await one.caption(picture, brief)).text);
+    } finally {
+      await Promise.all([one.close(), other.close()]);
+    }
+  });
+
   it("uses an image adapter for images, and rejects others by name", async () => {
     const model = await load(folder, { threads: 1 });
     try {

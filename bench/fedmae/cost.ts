@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { randomStreams } from "../src/core/random.js";
-import { type ClientCost, fedMaeConfigSchema, measureClients } from "../src/fedmae.js";
-import { encodePng } from "../src/media/decode/image/encode-png.js";
-import type { Measurement } from "./measurement.js";
+import { randomStreams } from "../../src/core/random.js";
+import { type ClientCost, fedMaeConfigSchema, measureClients } from "../../src/fedmae.js";
+import { encodePng } from "../../src/media/decode/image/encode-png.js";
+import type { Measurement } from "../measurement.js";
 
 /** ViT-B/16 at 224 pixels with one decoder block, the shape from which both papers start. */
 const shape = { depth: 12, batchSize: 8 };
