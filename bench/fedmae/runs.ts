@@ -13,7 +13,7 @@ import { initialMae } from "../../src/training/encoder/initial-mae.js";
 import { iconClients, type Split } from "./icon-clients.js";
 
 /** Small enough that all runs of a table fit into an hour of one core. */
-const model = { imageSize: 32, patchSize: 8, width: 96, heads: 3, decoderWidth: 48, decoderHeads: 3 };
+const model = { imageSize: 48, patchSize: 8, width: 64, heads: 2, decoderWidth: 32, decoderHeads: 2 };
 const DEPTH = 3;
 /** Rounds of each run, which `greedy` divides among the blocks: all modes train on equally many images. */
 const ROUNDS = 12;
@@ -33,9 +33,11 @@ function configOf(output: string, clients: FedMaeConfig["clients"], { mode, seed
     mode,
     depth: DEPTH,
     rounds: mode === "greedy" ? ROUNDS / DEPTH : ROUNDS,
-    localEpochs: 3,
+    localEpochs: 4,
+    // Three clients in each round; in mode parallel, one of each block.
+    participation: 0.375,
     batchSize: 16,
-    optimizer: { learningRate: 1.5e-3, warmupRounds: 1 },
+    optimizer: { learningRate: 2e-3, warmupRounds: 0.5 },
     leastArea: 0.4,
     seed,
     concurrency: 1,

@@ -243,7 +243,14 @@ class ModelBuilder {
     await this.#copy(path, manifest, posix.dirname(decoder.graph), "decoder");
     await this.#copy(path, manifest, decoder.tokenizer, "tokenizer");
     const graph = `decoder/${posix.basename(decoder.graph)}`;
-    return { decoder: { ...decoder, graph, tokenizer: "tokenizer" }, tasks };
+    return {
+      decoder: { ...decoder, graph, tokenizer: "tokenizer" },
+      // The adapters, which are not copied, determine the capabilities.
+      tasks: {
+        caption: { ...tasks.caption, capabilities: undefined },
+        vqa: { ...tasks.vqa, capabilities: undefined },
+      },
+    };
   }
 
   async #decoder(options: DecoderOptions): Promise<Pick<Manifest, "decoder" | "tasks">> {

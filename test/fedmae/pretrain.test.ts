@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { readFedMaeConfig } from "../../src/fedmae/config.js";
+import { trainLocally } from "../../src/fedmae/client.js";
+import type { ClientRun, MeasuredUpdate } from "../../src/fedmae/client-process.js";
+import { cascadeModes, readFedMaeConfig } from "../../src/fedmae/config.js";
 import { type PretrainPlan, pretrain, type RoundRetry } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
@@ -47,6 +49,11 @@ function lossOf(round: RoundReport | undefined): number {
   const losses = (round?.clients ?? []).flatMap((client) => (client.kind === "answered" ? [client.loss] : []));
   assert.ok(losses.length > 0, "nobody answered");
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
+
+/** Runs a client without the start of a process, whose costs it does not measure. */
+async function inThisProcess({ task, images }: ClientRun): Promise<MeasuredUpdate> {
+  return { ...(await trainLocally(task, images)), peakBytes: 0, bytesDown: 0, bytesUp: 0 };
 }
 
 function encoderBytes(name: string): Buffer {
@@ -354,6 +361,30 @@ describe("pre-training after a kill", () => {
     assert.deepEqual(encoderBytes("killed"), encoderBytes("unstopped"));
     assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf));
   });
+
+  for (const mode of cascadeModes.filter((mode) => mode !== "parallel")) {
+    it(`ends with the same encoder in mode ${mode}, if it is killed in its second round`, async () => {
+      const output = `killed-${mode}`;
+      // With greedy, the second round trains the second block.
+      const settings = { ...tinySettings, clients, mode, rounds: mode === "greedy" ? 1 : 2, localEpochs: 10 };
+      await pretrain(config(`unstopped-${mode}`, settings), { runClient: inThisProcess });
+      const path = at(`${output}.json`);
+      writeFileSync(path, JSON.stringify({ ...settings, output }));
+      const server = spawn(process.execPath, [cli, "fedmae", "pretrain", path], { stdio: "ignore" });
+      const ended = once(server, "exit");
+      await until(() => existsSync(at(output, "checkpoint.safetensors")) && childrenOf(server.pid).length > 0);
+      server.kill("SIGKILL");
+      await ended;
+      const plans: PretrainPlan[] = [];
+      const resumed = readFedMaeConfig(path);
+      await pretrain(resumed, { onPlan: (plan) => plans.push(plan), runClient: inThisProcess });
+      assert.deepEqual(
+        plans.map(({ rounds, resumedFrom }) => [rounds, resumedFrom]),
+        [[2, 1]],
+      );
+      assert.deepEqual(encoderBytes(output), encoderBytes(`unstopped-${mode}`));
+    });
+  }
 
   it("leaves no client process running when the server is killed", async () => {
     const endless = { ...tinySettings, clients, rounds: 1, localEpochs: 1_000_000, output: "endless" };

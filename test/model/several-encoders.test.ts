@@ -113,7 +113,11 @@ describe("a model folder with an encoder for each modality", () => {
       decoder: { path: folder, given: "model", precision: "int8" },
       adapters: adapters.filter(({ name }) => name === "pictures"),
     });
-    assert.deepEqual([copied.decoder, copied.tasks], [manifest.decoder, manifest.tasks]);
+    assert.deepEqual(copied.decoder, manifest.decoder);
+    const prompts = ({ tasks }: typeof manifest) => [tasks.caption.prompt, tasks.vqa.prompt, tasks.vqa.generation];
+    assert.deepEqual(prompts(copied), prompts(manifest));
+    // The adapters that had them are not copied.
+    for (const task of Object.values(copied.tasks)) assert.equal(task.capabilities, undefined);
     const parts = Object.entries(manifest.files).filter(([name]) => /^(decoder|tokenizer)\//.test(name));
     assert.ok(parts.length >= 3);
     for (const [name, file] of parts) assert.deepEqual(copied.files[name], file, name);

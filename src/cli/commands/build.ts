@@ -50,7 +50,10 @@ export function addBuildCommand(program: Command, context: CliContext): void {
       "frames per video (default: as many as the checkpoint specifies; 8 for an image encoder)",
       integer(1, MAX_FRAMES),
     )
-    .requiredOption("--decoder <decoder>", "decoder, a causal language model: a hub id or a folder")
+    .requiredOption(
+      "--decoder <decoder>",
+      "decoder, a causal language model: a hub id, a folder, or a model folder whose decoder is copied",
+    )
     .option(
       "--adapter <name=path[:tasks][:modality]>",
       "adapter file, with the tasks it was trained for: caption, vqa or caption,vqa (default: both), and its modality: image, audio or video (default: that of the first encoder); may be repeated",
@@ -86,7 +89,7 @@ function addWeightOptions(command: Command): void {
     .addOption(
       new Option(
         "--pooling <how>",
-        "what each state of an encoder is: its class token, the mean of its patches, or a single state from its own attention pooling, SigLIP's head (default: cls, or mean without a class token)",
+        "what each state of an encoder is: its class token, the mean of its patches, or a single state from its own attention pooling, SigLIP's head (default: as epalm fedmae recorded it; otherwise cls, or mean without a trained class token)",
       ).choices(poolings),
     )
     .option(
