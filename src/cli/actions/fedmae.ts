@@ -18,7 +18,6 @@ import {
   untrained,
   writeEncoderFolder,
 } from "../../fedmae.js";
-import { PROBE } from "../commands/fedmae.js";
 import type { CliContext } from "../context.js";
 import { namingFlags } from "../options/naming-flags.js";
 import { formatBytes, formatCount, formatShare, formatTable, note, print } from "../output/output.js";
@@ -242,6 +241,9 @@ export interface ImportFlags {
   readonly pooling?: "cls" | "mean";
   readonly train?: string[];
   readonly test?: string[];
+  /** Of the probe, which `train` and `test` ask for. */
+  readonly epochs: number;
+  readonly learningRate: number;
   readonly threads?: number;
   readonly json?: true;
 }
@@ -258,15 +260,16 @@ export async function importCommand(path: string, flags: ImportFlags): Promise<v
 }
 
 /** The pooling with the higher accuracy in a linear probe, over all attributes; the mean of the patches if they tie. */
-async function measuredPooling(encoder: EncoderFolder, { train, test, threads }: ImportFlags) {
+async function measuredPooling(encoder: EncoderFolder, flags: ImportFlags) {
+  const { train, test } = flags;
   if (train === undefined && test === undefined) return undefined;
   if (train === undefined || test === undefined) {
     throw new EpalmError("invalid_option", `${train ? "--test" : "--train"}: expected images, because both are needed`);
   }
   const [training, held] = await Promise.all([readLabelledImages(train), readLabelledImages(test)]);
   const accuracy = async (pool: "cls" | "mean") => {
-    const flags = { ...PROBE, pool, batchSize: 64, seed: 0, ...(threads === undefined ? {} : { threads }) };
-    const accuracies = Array.from((await probe(encoder, { training, test: held }, flags)).values());
+    const probed = await probe(encoder, { training, test: held }, { ...flags, pool, batchSize: 64, seed: 0 });
+    const accuracies = Array.from(probed.values());
     return accuracies.reduce((sum, share) => sum + share, 0) / accuracies.length;
   };
   const [cls, mean] = [await accuracy("cls"), await accuracy("mean")];

@@ -95,7 +95,7 @@ function addCascade(fedmae: Command): void {
 }
 
 /** The defaults of MAE's published linear probe, whose epochs are cheap, and those of fine-tuning. */
-export const PROBE = { epochs: 90, learningRate: 1e-3 };
+const PROBE = { epochs: 90, learningRate: 1e-3 };
 const FINETUNE = { epochs: 50, learningRate: 1e-3 };
 
 /** The flags as commander returns them; some defaults depend on `--probe`. */
@@ -197,8 +197,8 @@ function addImport(fedmae: Command): void {
       "epalm fedmae import vit-mae-base --train labelled --test held-out --output encoder",
     ),
   );
-  addThreadsOption(command).action(async (path: string, flags: ImportFlags) =>
-    (await import("../actions/fedmae.js")).importCommand(path, flags),
+  addThreadsOption(command).action(async (path: string, flags: Omit<ImportFlags, keyof typeof PROBE>) =>
+    (await import("../actions/fedmae.js")).importCommand(path, { ...PROBE, ...flags }),
   );
 }
 
