@@ -1,11 +1,10 @@
 import { join } from "node:path";
-import { cascadeModes } from "../../src/fedmae/config.js";
 import type { EncoderFolder } from "../../src/fedmae.js";
 import type { Measurement } from "../measurement.js";
 import type { Table } from "../table.js";
 import { probeImages, type Split, splits } from "./icon-clients.js";
 import { decodeSet, type Pool, type ProbeSet, ridgeProbe } from "./ridge-probe.js";
-import { pretrainedEncoder, untrainedEncoder } from "./runs.js";
+import { type Mode, modes, pretrainedEncoder, untrainedEncoder } from "./runs.js";
 
 const seeds = [0, 1, 2];
 /** The 97.5 % quantile of Student's t with one degree of freedom less than there are seeds. */
@@ -32,7 +31,7 @@ export const fedMaeModes: Measurement = {
     const tables: Table[] = [];
     for (const split of splits) {
       const rows = [rowOf("untrained", untrained, untrained)];
-      for (const mode of cascadeModes) {
+      for (const mode of Object.keys(modes) as Mode[]) {
         say(`measuring: ${split}, ${mode}`);
         const found = await bySeed(async (seed) => probe(await pretrainedEncoder(folder, { split, mode, seed })));
         rows.push(rowOf(mode, found, untrained));

@@ -1,4 +1,4 @@
-import { CholeskyDecomposition, Matrix } from "ml-matrix";
+import { Matrix, solve } from "ml-matrix";
 import { vit } from "../../src/backbones/encoders/vit.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
 import { weightsInMemory } from "../../src/backbones/weights-in-memory.js";
@@ -80,7 +80,7 @@ function accuracy(train: Matrix, labels: readonly string[], held: Matrix, truth:
   const shares = targets.mean("column");
   const transposed = inputs.transpose().div(labels.length);
   const correlations = transposed.mmul(inputs).add(Matrix.eye(inputs.columns).mul(RIDGE));
-  const weights = new CholeskyDecomposition(correlations).solve(transposed.mmul(targets.subRowVector(shares)));
+  const weights = solve(correlations, transposed.mmul(targets.subRowVector(shares)));
   const scores = scaled(held).mmul(weights).addRowVector(shares);
   const right = truth.filter((label, row) => classes[at(scores.maxRowIndex(row), 1)] === label);
   return right.length / truth.length;

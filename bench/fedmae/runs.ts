@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { trainLocally } from "../../src/fedmae/client.js";
-import type { CascadeMode } from "../../src/fedmae/config.js";
 import { maeConfigOf } from "../../src/fedmae/config.js";
 import {
   type EncoderFolder,
@@ -18,10 +17,20 @@ const DEPTH = 3;
 /** Rounds of each run, which `greedy` divides among the blocks: all modes train on equally many images. */
 const ROUNDS = 12;
 
+/** The modes, and variants of them. */
+export const modes = {
+  parallel: { mode: "parallel" },
+  greedy: { mode: "greedy", newBlocks: "random" },
+  "greedy, copied blocks": { mode: "greedy", newBlocks: "copy" },
+  repeat: { mode: "repeat" },
+  full: { mode: "full" },
+} as const;
+export type Mode = keyof typeof modes;
+
 /** A federated run, by what distinguishes it from the others. */
 export interface Run {
   readonly split: Split;
-  readonly mode: CascadeMode;
+  readonly mode: Mode;
   readonly seed: number;
 }
 
@@ -30,9 +39,9 @@ function configOf(output: string, clients: FedMaeConfig["clients"], { mode, seed
     output,
     clients,
     model,
-    mode,
+    ...modes[mode],
     depth: DEPTH,
-    rounds: mode === "greedy" ? ROUNDS / DEPTH : ROUNDS,
+    rounds: modes[mode].mode === "greedy" ? ROUNDS / DEPTH : ROUNDS,
     localEpochs: 4,
     // Three clients in each round; in mode parallel, one of each block.
     participation: 0.375,
@@ -54,7 +63,7 @@ export function untrainedEncoder(seed: number): EncoderFolder {
 /** Folder of the encoder of a run. A finished run is not repeated, and an interrupted one resumes. */
 export async function pretrained(folder: string, run: Run): Promise<string> {
   const clients = await iconClients(folder, run.split, run.seed);
-  const name = [run.split.replaceAll(/[^\w]+/g, "-"), run.mode, run.seed].join("_");
+  const name = [run.split, run.mode, run.seed].map((part) => String(part).replaceAll(/[^\w]+/g, "-")).join("_");
   const { encoder } = await pretrain(configOf(join(folder, "runs", name), clients, run), {
     // Starting thousands of processes would take longer than their training.
     async runClient({ task, images }) {

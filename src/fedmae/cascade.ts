@@ -100,6 +100,16 @@ function onTopOf(block: number): Assignment {
   };
 }
 
+/** The tensors of one block under the names of the next one, of which they become the initial weights. */
+export function copyOfBlock(weights: ReadonlyMap<string, Tensor>, block: number): Map<string, Tensor> {
+  const [own, next] = [`blocks.${block}.`, `blocks.${block + 1}.`];
+  return new Map(
+    Array.from(weights)
+      .filter(([name]) => name.startsWith(own))
+      .map(([name, tensor]) => [name.replace(own, next), tensor]),
+  );
+}
+
 /** A masked autoencoder read from a folder, with the path for error messages. */
 export interface CascadeSource extends EncoderFolder {
   readonly path: string;

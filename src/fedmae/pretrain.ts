@@ -17,7 +17,7 @@ import { isPosition } from "../training/encoder/mae-graph.js";
 import { reconstruct } from "../training/encoder/reconstruct.js";
 import { type Fingerprint, hashOf, readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
-import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
+import { type Assignment, cascade, copyOfBlock, type Stage, serverDepth, stagesOf } from "./cascade.js";
 import { type ClientCost, measureClients } from "./client-cost.js";
 import { type ClientRun, type MeasuredUpdate, runClient } from "./client-process.js";
 import { type FedMaeConfig, MAX_RETRY_SECONDS, maeConfigOf } from "./config.js";
@@ -144,6 +144,7 @@ class Pretraining {
     });
     if (config.compare && this.#done === 0) await this.#compare();
     while (this.#done < rounds) {
+      this.#startBlock();
       await this.#round(this.#done);
       this.#done++;
       this.#checkpoint();
@@ -158,6 +159,14 @@ class Pretraining {
     });
     this.#report();
     return { encoder, blocks, report: this.#reportFile, rounds: this.#log.lines };
+  }
+
+  /** Before the first round of a stage. It is repeated if this round is, with the same result. */
+  #startBlock(): void {
+    const { newBlocks, rounds } = this.config;
+    const block = this.#done / rounds;
+    if (newBlocks !== "copy" || this.stages.length === 1 || block === 0 || !Number.isInteger(block)) return;
+    for (const [name, tensor] of copyOfBlock(this.#weights, block - 1)) this.#weights.set(name, tensor);
   }
 
   /** A failure of this measurement does not end the run, because failing clients may be left out of rounds. */
@@ -393,6 +402,7 @@ async function fingerprintOfRun(
     samples,
     compare,
     clients: given,
+    newBlocks,
     ...settings
   } = config;
   const contents = await contentHashes(
@@ -400,7 +410,8 @@ async function fingerprintOfRun(
     signal,
   );
   return {
-    config: settings,
+    // Runs that began before this setting existed have random blocks.
+    config: newBlocks === "random" ? settings : { ...settings, newBlocks },
     data: hashOf(clients.map(({ name, images }) => [name, images.map((path) => contents.get(path))])),
   };
 }

@@ -8,7 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { trainLocally } from "../../src/fedmae/client.js";
 import type { ClientRun, MeasuredUpdate } from "../../src/fedmae/client-process.js";
-import { cascadeModes, readFedMaeConfig } from "../../src/fedmae/config.js";
+import { readFedMaeConfig } from "../../src/fedmae/config.js";
 import { type PretrainPlan, pretrain, type RoundRetry } from "../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../src/fedmae/round-log.js";
 import { readEncoderFolder } from "../../src/training/encoder/encoder-folder.js";
@@ -119,6 +119,20 @@ describe("federated pre-training", () => {
       const before = saved.get(`weight ${name}`);
       if (/^(blocks\.0\.|patch_embed\.|cls_token|.*pos_embed$)/.test(name)) assert.deepEqual(tensor, before, name);
       else if (/weight$|mask_token/.test(name)) assert.notDeepEqual(tensor, before, name);
+    }
+  });
+
+  it("greedy: starts each block with random weights, or with those of the block below", async () => {
+    for (const newBlocks of ["random", "copy"] as const) {
+      // A rate that is too small to change a weight.
+      const settings = { mode: "greedy", depth: 3, rounds: 1, newBlocks, optimizer: { learningRate: 1e-30 } } as const;
+      const { encoder } = await pretrain(config(`blocks ${newBlocks}`, settings), { runClient: inThisProcess });
+      const { tensors } = await readEncoderFolder(encoder);
+      for (const block of [1, 2]) {
+        const [own, below] = [block, block - 1].map((index) => tensors.get(`blocks.${index}.mlp.fc1.weight`));
+        if (newBlocks === "copy") assert.deepEqual(own, below);
+        else assert.notDeepEqual(own, below);
+      }
     }
   });
 
@@ -362,17 +376,24 @@ describe("pre-training after a kill", () => {
     assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf));
   });
 
-  for (const mode of cascadeModes.filter((mode) => mode !== "parallel")) {
-    it(`ends with the same encoder in mode ${mode}, if it is killed in its second round`, async () => {
-      const output = `killed-${mode}`;
-      // With greedy, the second round trains the second block.
-      const settings = { ...tinySettings, clients, mode, rounds: mode === "greedy" ? 1 : 2, localEpochs: 10 };
-      await pretrain(config(`unstopped-${mode}`, settings), { runClient: inThisProcess });
+  for (const [what, changes] of [
+    // Its second round trains the second block.
+    ["greedy", { mode: "greedy", rounds: 1 }],
+    ["greedy with copied blocks", { mode: "greedy", rounds: 1, newBlocks: "copy" }],
+    ["repeat", { mode: "repeat", rounds: 2 }],
+    ["full", { mode: "full", rounds: 2 }],
+  ] as const) {
+    it(`ends with the same encoder in mode ${what}, if it is killed in its second round`, async () => {
+      const output = `killed ${what}`;
+      const settings = { ...tinySettings, clients, ...changes, localEpochs: 10 };
+      await pretrain(config(`unstopped ${what}`, settings), { runClient: inThisProcess });
       const path = at(`${output}.json`);
       writeFileSync(path, JSON.stringify({ ...settings, output }));
       const server = spawn(process.execPath, [cli, "fedmae", "pretrain", path], { stdio: "ignore" });
       const ended = once(server, "exit");
-      await until(() => existsSync(at(output, "checkpoint.safetensors")) && childrenOf(server.pid).length > 0);
+      const isInSecondRound = () =>
+        existsSync(at(output, "checkpoint.safetensors")) && childrenOf(server.pid).length > 0;
+      await until(() => server.exitCode !== null || isInSecondRound(), 120);
       server.kill("SIGKILL");
       await ended;
       const plans: PretrainPlan[] = [];
@@ -382,7 +403,7 @@ describe("pre-training after a kill", () => {
         plans.map(({ rounds, resumedFrom }) => [rounds, resumedFrom]),
         [[2, 1]],
       );
-      assert.deepEqual(encoderBytes(output), encoderBytes(`unstopped-${mode}`));
+      assert.deepEqual(encoderBytes(output), encoderBytes(`unstopped ${what}`));
     });
   }
 
