@@ -6,7 +6,9 @@ import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { decoding } from "./decoding.js";
 import { encoders } from "./encoders.js";
-import { fedMae } from "./fedmae.js";
+import { fedMaeAdapters } from "./fedmae/adapters.js";
+import { fedMae } from "./fedmae/cost.js";
+import { fedMaeModes } from "./fedmae/modes.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
@@ -34,6 +36,8 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["llama-cpp", llamaCpp],
   ["training", training],
   ["fedmae", fedMae],
+  ["fedmae-modes", fedMaeModes],
+  ["fedmae-adapters", fedMaeAdapters],
   ["serve", serve],
   ["encoders", encoders],
   ["precision", precision],
@@ -41,6 +45,8 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["published", published],
   ["hostile-images", hostileImages],
 ]);
+
+const onlyByName = ["published", "fedmae-modes", "fedmae-adapters"];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
@@ -51,14 +57,15 @@ function help(): string {
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except published, which takes 20 GB of disk space. --json FILE also writes all numbers unrounded.",
+    "Without a NAME, all of them run except published, which takes 20 GB of disk space, and fedmae-modes and",
+    "fedmae-adapters, which take an hour of two cores. --json FILE also writes all numbers unrounded.",
     "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
     `or by default in ${folder}`,
   ].join("\n");
 }
 
 function selected(names: readonly string[]): [string, Measurement][] {
-  if (names.length === 0) return Array.from(measurements).filter(([name]) => name !== "published");
+  if (names.length === 0) return Array.from(measurements).filter(([name]) => !onlyByName.includes(name));
   return names.map((name) => {
     const measurement = measurements.get(name);
     if (measurement) return [name, measurement];

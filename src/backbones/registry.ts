@@ -88,7 +88,8 @@ const siglipArchitecture: EncoderArchitecture = {
 const encoders = {
   vit: vitArchitecture,
   deit: vitArchitecture,
-  vit_mae: vitArchitecture,
+  // The loss of a masked autoencoder does not train the class token, and fine-tuning saves it as `vit`.
+  vit_mae: { ...vitArchitecture, poolings: ["mean", "cls"] },
   vit_msn: vitArchitecture,
   dinov2: dinov2Architecture,
   dinov2_with_registers: dinov2Architecture,

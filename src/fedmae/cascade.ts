@@ -16,6 +16,7 @@ import type { CascadeMode } from "./config.js";
  * - `greedy`: block k is trained on the output of the frozen blocks before it. Patch embedding and class token are
  *   trained with the first block and then frozen; training of the final norm and the decoder continues with each block.
  * - `repeat`: a single block is trained and stacked several times; all other tensors are those of its model.
+ * - `full`: no cascade, but what it is compared with: each client trains all blocks together.
  *
  * Positions are fixed and identical everywhere.
  */
@@ -54,6 +55,8 @@ export function stagesOf(mode: CascadeMode, depth: number): Stage[] {
       return [{ index: 0, assignment: (client) => oneBlock(client % depth) }];
     case "repeat":
       return [{ index: 0, assignment: () => oneBlock(0) }];
+    case "full":
+      return [{ index: 0, assignment: () => allBlocks(depth) }];
     case "greedy":
       return Array.from({ length: depth }, (_, index) => ({ index, assignment: () => onTopOf(index) }));
     default:
@@ -75,6 +78,11 @@ function oneBlock(block: number): Assignment {
   };
 }
 
+function allBlocks(depth: number): Assignment {
+  const unchanged = (name: string) => name;
+  return { block: 0, depth, toClient: unchanged, toServer: unchanged, isTrained: () => true };
+}
+
 function onTopOf(block: number): Assignment {
   return {
     block,
@@ -90,6 +98,16 @@ function onTopOf(block: number): Assignment {
       return block === 0 || !/^(patch_embed\.|cls_token)/.test(name);
     },
   };
+}
+
+/** The tensors of one block under the names of the next one, of which they become the initial weights. */
+export function copyOfBlock(weights: ReadonlyMap<string, Tensor>, block: number): Map<string, Tensor> {
+  const [own, next] = [`blocks.${block}.`, `blocks.${block + 1}.`];
+  return new Map(
+    Array.from(weights)
+      .filter(([name]) => name.startsWith(own))
+      .map(([name, tensor]) => [name.replace(own, next), tensor]),
+  );
 }
 
 /** A masked autoencoder read from a folder, with the path for error messages. */

@@ -1,9 +1,10 @@
+import { at } from "../core/at.js";
 import { elementCount, type Tensor } from "../tensor/tensor.js";
 import { initialMae } from "../training/encoder/initial-mae.js";
 import { isPosition } from "../training/encoder/mae-graph.js";
-import { stagesOf } from "./cascade.js";
+import { type Stage, stagesOf } from "./cascade.js";
 import { runClient } from "./client-process.js";
-import { type FedMaeConfig, maeConfigOf } from "./config.js";
+import { type CascadeMode, type FedMaeConfig, maeConfigOf } from "./config.js";
 
 /** Cost of a client in one round. */
 export interface ClientCost {
@@ -43,23 +44,24 @@ export async function measureClients(
   images: readonly string[],
   signal?: AbortSignal,
 ): Promise<{ readonly client: ClientCost; readonly fullDepth: ClientCost }> {
-  const last = stagesOf(config.mode, config.depth).at(-1)?.assignment(0);
-  const [depth, isTrained] = [last?.depth ?? 1, last?.isTrained ?? (() => true)];
-  const some = images.slice(0, BATCHES * config.batchSize);
+  const measured = async (mode: CascadeMode, name: string) => {
+    const stages = stagesOf(mode, config.depth);
+    return { ...(await measureClient(config, at(stages, stages.length - 1), images, signal)), name };
+  };
   return {
-    client: await measure(config, `client (${config.mode})`, depth, isTrained, some, signal),
-    fullDepth: await measure(config, "full depth", config.depth, () => true, some, signal),
+    client: await measured(config.mode, `client (${config.mode})`),
+    fullDepth: await measured("full", "full depth"),
   };
 }
 
-async function measure(
+/** Measures a client in one stage of a mode. */
+export async function measureClient(
   config: FedMaeConfig,
-  name: string,
-  blocks: number,
-  isTrained: (name: string) => boolean,
+  stage: Stage,
   images: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<ClientCost> {
+  signal?: AbortSignal,
+): Promise<Omit<ClientCost, "name">> {
+  const { depth: blocks, isTrained } = stage.assignment(0);
   const mae = maeConfigOf(config, blocks);
   const weights = initialMae(mae, config.seed);
   const learnable = Array.from(weights).filter(([tensor]) => !isPosition(tensor));
@@ -75,12 +77,11 @@ async function measure(
       rounds: 1,
       seed: config.seed,
     },
-    images,
+    images: images.slice(0, BATCHES * batchSize),
     minutes: config.clientMinutes,
     signal,
   });
   return {
-    name,
     blocks,
     parameters: parameterCount(learnable),
     trainedParameters: parameterCount(trained),

@@ -58,7 +58,7 @@ const optimizer = z.strictObject({
   clipNorm: positive.optional(),
 });
 
-export const cascadeModes = ["parallel", "greedy", "repeat"] as const;
+export const cascadeModes = ["parallel", "greedy", "repeat", "full"] as const;
 export type CascadeMode = (typeof cascadeModes)[number];
 
 /**
@@ -76,7 +76,12 @@ export const fedMaeConfigSchema = z.strictObject({
   clients,
   model: model.prefault({}),
   /** How several one-block models become one encoder. */
-  mode: z.enum(cascadeModes),
+  mode: z.enum(cascadeModes).default("greedy"),
+  /**
+   * With `greedy`: the weights with which a block above the first starts. `copy`: those of the trained block below, as in
+   * progressive stacking (Gong et al. 2019, ICML) and the weight transfer of LW-FedSSL (arXiv 2401.11647).
+   */
+  newBlocks: z.enum(["random", "copy"]).default("random"),
   /** Number of blocks of the finished encoder. */
   depth: count,
   /** Rounds of the whole run, or with `greedy` rounds per block. */
@@ -154,6 +159,8 @@ export function maeConfigOf({ model: sizes }: FedMaeConfig, blocks: number): Mae
       decoder_intermediate_size: 4 * sizes.decoderWidth,
       mask_ratio: sizes.maskRatio,
       norm_pix_loss: true,
+      // The reconstruction loss teaches the class token nothing.
+      epalm_pooling: "mean",
     },
     "model",
   );

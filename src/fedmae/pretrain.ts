@@ -17,9 +17,9 @@ import { isPosition } from "../training/encoder/mae-graph.js";
 import { reconstruct } from "../training/encoder/reconstruct.js";
 import { type Fingerprint, hashOf, readRunState, writeRunState } from "../training/run-state.js";
 import { average, checkUpdate } from "./aggregate.js";
-import { type Assignment, cascade, type Stage, serverDepth, stagesOf } from "./cascade.js";
+import { type Assignment, cascade, copyOfBlock, type Stage, serverDepth, stagesOf } from "./cascade.js";
 import { type ClientCost, measureClients } from "./client-cost.js";
-import { type MeasuredUpdate, runClient } from "./client-process.js";
+import { type ClientRun, type MeasuredUpdate, runClient } from "./client-process.js";
 import { type FedMaeConfig, MAX_RETRY_SECONDS, maeConfigOf } from "./config.js";
 import { fedMaeReport, type Grid } from "./fedmae-report.js";
 import { type ClientReport, RoundLog, type RoundReport } from "./round-log.js";
@@ -42,6 +42,8 @@ export interface PretrainPlan {
 /** Callbacks of federated pre-training, and the signal that stops it. */
 export interface PretrainHooks {
   readonly signal?: AbortSignal | undefined;
+  /** Runs a client's round. Default: in a process of its own. */
+  readonly runClient?: ((run: ClientRun) => Promise<MeasuredUpdate>) | undefined;
   readonly onPlan?: ((plan: PretrainPlan) => void) | undefined;
   /** Cost of a client and of one of full depth, measured before the first round. */
   readonly onCost?: ((client: ClientCost, fullDepth: ClientCost) => void) | undefined;
@@ -76,7 +78,7 @@ interface AcceptedUpdate {
 export interface PretrainResult {
   /** Folder of the cascaded encoder and its decoder, for `epalm build --encoder`. */
   readonly encoder: string;
-  /** Folders of the one-block models; empty in mode `greedy`. */
+  /** Folders of the one-block models; empty in the modes `greedy` and `full`. */
   readonly blocks: readonly string[];
   readonly report: string;
   readonly rounds: readonly RoundReport[];
@@ -142,6 +144,7 @@ class Pretraining {
     });
     if (config.compare && this.#done === 0) await this.#compare();
     while (this.#done < rounds) {
+      this.#startBlock();
       await this.#round(this.#done);
       this.#done++;
       this.#checkpoint();
@@ -156,6 +159,14 @@ class Pretraining {
     });
     this.#report();
     return { encoder, blocks, report: this.#reportFile, rounds: this.#log.lines };
+  }
+
+  /** Before the first round of a stage. It is repeated if this round is, with the same result. */
+  #startBlock(): void {
+    const { newBlocks, rounds } = this.config;
+    const block = this.#done / rounds;
+    if (newBlocks !== "copy" || this.stages.length === 1 || block === 0 || !Number.isInteger(block)) return;
+    for (const [name, tensor] of copyOfBlock(this.#weights, block - 1)) this.#weights.set(name, tensor);
   }
 
   /** A failure of this measurement does not end the run, because failing clients may be left out of rounds. */
@@ -225,7 +236,7 @@ class Pretraining {
     const weights = this.#tensorsFor(assignment);
     const trained = Array.from(weights.keys()).filter((name) => !isPosition(name) && assignment.isTrained(name));
     const { localEpochs, batchSize, optimizer, proximal, leastArea, mirror, rounds } = config;
-    const update = await runClient({
+    const update = await (hooks.runClient ?? runClient)({
       task: {
         config: maeConfigOf(config, assignment.depth),
         weights,
@@ -293,7 +304,7 @@ class Pretraining {
   /** Writes the one-block models with their decoders, for reconstruction and for `cascade`. */
   #writeBlocks(): string[] {
     const { mode, depth, output } = this.config;
-    if (mode === "greedy") return [];
+    if (mode === "greedy" || mode === "full") return [];
     return Array.from({ length: serverDepth(mode, depth) }, (_, block) => {
       const folder = join(output, "blocks", String(block));
       const assignment = at(this.stages, this.stages.length - 1).assignment(block);
@@ -391,6 +402,7 @@ async function fingerprintOfRun(
     samples,
     compare,
     clients: given,
+    newBlocks,
     ...settings
   } = config;
   const contents = await contentHashes(
@@ -398,7 +410,8 @@ async function fingerprintOfRun(
     signal,
   );
   return {
-    config: settings,
+    // Runs that began before this setting existed have random blocks.
+    config: newBlocks === "random" ? settings : { ...settings, newBlocks },
     data: hashOf(clients.map(({ name, images }) => [name, images.map((path) => contents.get(path))])),
   };
 }

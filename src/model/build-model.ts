@@ -298,7 +298,15 @@ class ModelBuilder {
       copyFileSync(join(path, name), join(this.#folder, copied));
       await this.#record(copied);
     }
-    return { decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" }, tasks, chat };
+    return {
+      decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" },
+      // The adapters, which are not copied, determine the capabilities.
+      tasks: {
+        caption: { ...tasks.caption, capabilities: undefined },
+        vqa: { ...tasks.vqa, capabilities: undefined },
+      },
+      chat,
+    };
   }
 
   /** Writes the tokenizer, with `</a>` if the embedding table has a row for it. Returns whether it has one. */

@@ -23,7 +23,10 @@ export interface EncoderChoices {
   readonly modality?: Modality | undefined;
   /** Frames per video. Default: as many as the checkpoint was trained with; 8 for an image encoder. */
   readonly frames?: number | undefined;
-  /** How tokens become states. Default: the class token, or the mean of the patches of an encoder without one. */
+  /**
+   * How tokens become states. Default: as `epalm fedmae` recorded it; otherwise the class token, or the mean of the
+   * patches of an encoder without a trained one.
+   */
   readonly pooling?: Pooling | undefined;
   /** Attention heads, if the files do not specify them. Default: that of published encoders of the same width. */
   readonly heads?: number | undefined;
@@ -75,16 +78,31 @@ export function readEncoder(
   );
 }
 
-/** The chosen pooling, or the default one of the architecture. */
+/** The chosen pooling, or the one that the checkpoint records, or the default one of the architecture. */
 function poolingOf(
-  { path }: Source,
+  { path, config }: Source,
   { poolings = ["cls"] }: EncoderArchitecture,
   chosen: Pooling | undefined,
 ): Pooling {
   const [usual = "cls"] = poolings;
-  if (chosen === undefined || poolings.includes(chosen)) return chosen ?? usual;
-  throw unexpected("invalid_option", "pooling", `${poolings.join(" or ")} for ${path}`, chosen);
+  const expected = poolings.join(" or ");
+  if (chosen !== undefined) {
+    if (poolings.includes(chosen)) return chosen;
+    throw unexpected("invalid_option", "pooling", `${expected} for ${path}`, chosen);
+  }
+  const recorded = config?.epalm_pooling;
+  if (recorded === undefined) return isTimmMae(config) ? "mean" : usual;
+  const known = poolings.find((pooling) => pooling === recorded);
+  if (known !== undefined) return known;
+  throw unexpected("invalid_checkpoint", `${join(path, "config.json")}: 'epalm_pooling'`, expected, String(recorded));
 }
+
+/** timm's tag of a masked autoencoder that was not fine-tuned; for its class token, see `vit_mae` in the registry. */
+function isTimmMae(config: Source["config"]): boolean {
+  return timmTag.safeParse(config).success;
+}
+
+const timmTag = z.object({ pretrained_cfg: z.object({ tag: z.literal("mae") }) });
 
 /** What a timm `config.json` states; the arguments of the model only where they differ from its architecture. */
 const timmConfig = z.object({

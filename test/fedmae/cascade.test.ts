@@ -104,6 +104,20 @@ describe("stagesOf", () => {
     }
   });
 
+  it("full: all clients train all blocks together", () => {
+    const [stage, ...others] = stagesOf("full", 3);
+    assert.equal(others.length, 0);
+    assert.equal(serverDepth("full", 3), 3);
+    for (const client of [0, 4]) {
+      const assignment = stage?.assignment(client);
+      assert.equal(assignment?.depth, 3);
+      for (const name of names) {
+        assert.deepEqual([assignment?.toClient(name), assignment?.toServer(name)], [name, name]);
+        assert.ok(assignment?.isTrained(name));
+      }
+    }
+  });
+
   for (const mode of cascadeModes) {
     it(`${mode}: every tensor of the server belongs to a client`, () => {
       const kept = names.filter((name) => mode !== "repeat" || !/^blocks\.[12]\./.test(name));

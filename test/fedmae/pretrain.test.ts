@@ -9,6 +9,7 @@ import { childrenOf } from "../support/running-processes.js";
 import {
   drawStripedClients,
   drawStripes,
+  inThisProcess,
   lossOf,
   readJsonLines,
   stripedClients,
@@ -88,6 +89,20 @@ describe("federated pre-training", () => {
       const before = saved.get(`weight ${name}`);
       if (/^(blocks\.0\.|patch_embed\.|cls_token|.*pos_embed$)/.test(name)) assert.deepEqual(tensor, before, name);
       else if (/weight$|mask_token/.test(name)) assert.notDeepEqual(tensor, before, name);
+    }
+  });
+
+  it("greedy: starts each block with random weights, or with those of the block below", async () => {
+    for (const newBlocks of ["random", "copy"] as const) {
+      // A rate that is too small to change a weight.
+      const settings = { mode: "greedy", depth: 3, rounds: 1, newBlocks, optimizer: { learningRate: 1e-30 } } as const;
+      const { encoder } = await pretrain(config(`blocks ${newBlocks}`, settings), { runClient: inThisProcess });
+      const { tensors } = await readEncoderFolder(encoder);
+      for (const block of [1, 2]) {
+        const [own, below] = [block, block - 1].map((index) => tensors.get(`blocks.${index}.mlp.fc1.weight`));
+        if (newBlocks === "copy") assert.deepEqual(own, below);
+        else assert.notDeepEqual(own, below);
+      }
     }
   });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
@@ -48,6 +48,13 @@ function cosine(a: Tensor, b: Tensor): number {
   const dot = (p: number[], q: number[]) => p.reduce((sum, value, index) => sum + value * (q[index] ?? 0), 0);
   return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y));
 }
+
+/** What timm's config states of an encoder that was only pre-trained. */
+const timmMae = {
+  model_type: undefined,
+  architecture: "vit_base_patch16_224",
+  pretrained_cfg: { tag: "mae", input_size: [3, 32, 32] },
+};
 
 const picture = (background: string) =>
   sharp({ create: { width: 50, height: 40, channels: 3, background } })
@@ -151,6 +158,48 @@ describe("quantized encoders", () => {
       });
     }
   }
+});
+
+describe("the pooling of a masked autoencoder", () => {
+  const mae = "test/fixtures/goldens/mae-one-block/mae";
+  const options = (path: string, more: Partial<EncoderOptions> = {}): EncoderOptions => ({
+    path,
+    given: path,
+    precision: "fp32",
+    preprocessing: "published",
+    ...more,
+  });
+
+  /** A copy of the checkpoint whose config has further keys; undefined removes one. */
+  function changed(name: string, keys: Readonly<Record<string, unknown>>): string {
+    cpSync(mae, at(name), { recursive: true });
+    const path = join(at(name), "config.json");
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")), ...keys }));
+    return at(name);
+  }
+
+  for (const [what, keys, more, expected] of [
+    ["that is not fine-tuned is the mean of its patches", {}, {}, "mean"],
+    ["whose folder records the class token is the class token", { epalm_pooling: "cls" }, {}, "cls"],
+    ["fine-tuned as a ViT is the class token", { model_type: "vit" }, {}, "cls"],
+    ["whose folder records means is their mean", { model_type: "vit", epalm_pooling: "mean" }, {}, "mean"],
+    ["of timm that is not fine-tuned is the mean", { ...timmMae }, { heads: 4 }, "mean"],
+    ["can be chosen", { epalm_pooling: "mean" }, { pooling: "cls" }, "cls"],
+  ] as const) {
+    it(what, async () => {
+      const folder = changed(`mae ${what}`, keys);
+      const { encoder: built } = await build(`model ${what}`, options(folder, more));
+      assert.equal(built.pooling, expected);
+    });
+  }
+
+  it("must be one that the encoder has", async () => {
+    const folder = changed("bad-pooling", { epalm_pooling: "attention" });
+    await assert.rejects(build("model-bad-pooling", options(folder)), {
+      code: "invalid_checkpoint",
+      message: /bad-pooling\/config\.json: 'epalm_pooling': expected mean or cls, got attention$/,
+    });
+  });
 });
 
 describe("attention pooling", () => {

@@ -106,6 +106,31 @@ describe("a model folder with an encoder for each modality", () => {
     );
   });
 
+  it("can be the source of the decoder of another one", async () => {
+    const { encoder, adapters } = severalModel(join(temporary, "same-decoder"));
+    const copied = await buildModel({
+      output: join(temporary, "same-decoder"),
+      encoder,
+      decoder: { path: folder, given: "model", precision: manifest.decoder.precision },
+      adapters: adapters.filter(({ name }) => name === "pictures"),
+    });
+    assert.deepEqual(copied.decoder, manifest.decoder);
+    const prompts = ({ tasks }: typeof manifest) => [tasks.caption.prompt, tasks.vqa.prompt, tasks.vqa.generation];
+    assert.deepEqual(prompts(copied), prompts(manifest));
+    // The adapters that had them are not copied.
+    for (const task of Object.values(copied.tasks)) assert.equal(task.capabilities, undefined);
+    const [one, other] = [
+      await load(folder, { threads: 1 }),
+      await load(join(temporary, "same-decoder"), { threads: 1 }),
+    ];
+    try {
+      const brief = { adapter: "pictures", beams: 1, maxNewTokens: 4 };
+      assert.equal((await other.caption(picture, brief)).text, (await one.caption(picture, brief)).text);
+    } finally {
+      await Promise.all([one.close(), other.close()]);
+    }
+  });
+
   it("uses an image adapter for images, and rejects others by name", async () => {
     const model = await load(folder, { threads: 1 });
     try {

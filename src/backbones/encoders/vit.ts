@@ -30,6 +30,8 @@ export const vitConfig = z.object({
   hidden_act: z.string().default("gelu"),
   layer_norm_eps: z.number().positive(),
   qkv_bias: z.boolean().default(true),
+  /** How tokens should become states, as recorded by `epalm fedmae`; public configs do not have this key. */
+  epalm_pooling: z.enum(["cls", "mean"]).optional(),
 });
 
 export type VitConfig = z.infer<typeof vitConfig>;

@@ -134,7 +134,7 @@ export interface FinetuneFlags {
   readonly test: string[];
   readonly output?: string;
   readonly probe?: true;
-  readonly pool: "cls" | "mean";
+  readonly pool?: "cls" | "mean";
   readonly untrained?: true;
   readonly blocks?: number;
   readonly heads?: number;
@@ -166,13 +166,15 @@ export async function finetuneCommand(path: string, flags: FinetuneFlags, { sign
   else print(formatTable(Array.from(accuracies, ([attribute, accuracy]) => [attribute, formatShare(accuracy)])));
 }
 
+type ProbeFlags = Pick<FinetuneFlags, "pool" | "epochs" | "batchSize" | "learningRate" | "seed" | "threads">;
+
 type Data = Readonly<Record<"training" | "test", readonly LabelledImage[]>>;
 
-function probe(encoder: EncoderFolder, data: Data, flags: FinetuneFlags) {
+function probe(encoder: EncoderFolder, data: Data, flags: ProbeFlags) {
   const bar = new SingleBar({ format: "encoder {bar} {value}/{total} images", stream: process.stderr });
   return linearProbe(encoder, {
     ...data,
-    pool: flags.pool,
+    pool: flags.pool ?? encoder.config.epalm_pooling ?? "cls",
     epochs: flags.epochs,
     batchSize: flags.batchSize,
     learningRate: flags.learningRate,
@@ -236,24 +238,51 @@ export interface ImportFlags {
   readonly heads?: number;
   readonly decoderHeads?: number;
   readonly imageSize?: number;
+  readonly pooling?: "cls" | "mean";
+  readonly train?: string[];
+  readonly test?: string[];
+  /** Of the probe, which `train` and `test` ask for. */
+  readonly epochs: number;
+  readonly learningRate: number;
+  readonly threads?: number;
   readonly json?: true;
 }
 
 /** `epalm fedmae import` converts a published checkpoint into an encoder folder. */
-export async function importCommand(
-  path: string,
-  { output, heads, decoderHeads, imageSize, json }: ImportFlags,
-): Promise<void> {
+export async function importCommand(path: string, flags: ImportFlags): Promise<void> {
+  const { output, heads, decoderHeads, imageSize, json } = flags;
   const read = await readEncoder(path, { heads, decoderHeads });
-  const encoder = imageSize === undefined ? read : resizeEncoder(read, imageSize);
+  const resized = imageSize === undefined ? read : resizeEncoder(read, imageSize);
+  const pooling = flags.pooling ?? (await measuredPooling(resized, flags)) ?? read.config.epalm_pooling;
+  const encoder = { ...resized, config: { ...resized.config, epalm_pooling: pooling } };
   writeEncoderFolder(output, encoder);
   printEncoder(output, encoder, json, `, ${encoder.config.image_size} pixels`);
 }
 
+/** The pooling with the higher accuracy in a linear probe, over all attributes; the mean of the patches if they tie. */
+async function measuredPooling(encoder: EncoderFolder, flags: ImportFlags) {
+  const { train, test } = flags;
+  if (train === undefined && test === undefined) return undefined;
+  if (train === undefined || test === undefined) {
+    throw new EpalmError("invalid_option", `${train ? "--test" : "--train"}: expected images, because both are needed`);
+  }
+  const [training, held] = await Promise.all([readLabelledImages(train), readLabelledImages(test)]);
+  const accuracy = async (pool: "cls" | "mean") => {
+    const probed = await probe(encoder, { training, test: held }, { ...flags, pool, batchSize: 64, seed: 0 });
+    const accuracies = Array.from(probed.values());
+    return accuracies.reduce((sum, share) => sum + share, 0) / accuracies.length;
+  };
+  const [cls, mean] = [await accuracy("cls"), await accuracy("mean")];
+  note(`linear probe: class token ${formatShare(cls)}, mean of the patches ${formatShare(mean)}`);
+  return cls > mean ? "cls" : "mean";
+}
+
+const statesOf = { cls: "class tokens", mean: "means of the patches" };
+
 function printEncoder(path: string, { config }: EncoderFolder, json: true | undefined, more: string): void {
-  const { num_hidden_layers: blocks, hidden_size: width, image_size: side } = config;
-  if (json) print(JSON.stringify({ encoder: path, blocks, width, imageSize: side }));
-  else print(`encoder ${path}: ${blocks} blocks of width ${width}${more}`);
+  const { num_hidden_layers: blocks, hidden_size: width, image_size: imageSize, epalm_pooling: pooling } = config;
+  if (json) print(JSON.stringify({ encoder: path, blocks, width, imageSize, pooling }));
+  else print(`encoder ${path}: ${blocks} blocks of width ${width}${more}; states: ${statesOf[pooling ?? "cls"]}`);
 }
 
 export interface ReconstructFlags {

@@ -89,7 +89,7 @@ function addWeightOptions(command: Command): void {
     .addOption(
       new Option(
         "--pooling <how>",
-        "what each state of an encoder is: its class token, the mean of its patches, or a single state from its own attention pooling, SigLIP's head (default: cls, or mean without a class token)",
+        "what each state of an encoder is: its class token, the mean of its patches, or a single state from its own attention pooling, SigLIP's head (default: as epalm fedmae recorded it; otherwise cls, or mean without a trained class token)",
       ).choices(poolings),
     )
     .option(

@@ -117,9 +117,10 @@ function addFinetune(fedmae: Command, context: CliContext): void {
     .option("-o, --output <dir>", "folder for the trained encoder; not used with --probe")
     .option("--probe", "keep the encoder frozen and train only a linear classifier")
     .addOption(
-      new Option("--pool <what>", "input of the probe from the last block: class token or mean of the patches")
-        .choices(["cls", "mean"])
-        .default("cls"),
+      new Option(
+        "--pool <what>",
+        "input of the probe from the last block: class token or mean of the patches (default: what the encoder's folder records)",
+      ).choices(["cls", "mean"]),
     )
     .option("--untrained", "start from random weights, as a baseline without pre-training")
     .option("--blocks <n>", "train only the last n blocks (default: all)", integer(0, MAX_BLOCKS))
@@ -164,7 +165,7 @@ function addFinetune(fedmae: Command, context: CliContext): void {
 }
 
 function addImport(fedmae: Command): void {
-  fedmae
+  const command = fedmae
     .command("import")
     .summary("convert a published checkpoint into an encoder folder")
     .description(
@@ -179,17 +180,26 @@ function addImport(fedmae: Command): void {
       "image size in pixels, to which the position embeddings are interpolated",
       integer(1, MAX_SIZE),
     )
-    .option("--json", "print the result as JSON")
-    .addHelpText(
-      "after",
-      examplesOf(
-        "epalm fedmae import mae_pretrain_vit_base.pth --output encoder",
-        "epalm fedmae import vit-mae-base --image-size 384 --output encoder-384",
-      ),
+    .addOption(
+      new Option(
+        "--pooling <what>",
+        "states that epalm build takes: class tokens or means of the patches (default: mean, unless the checkpoint was fine-tuned on its class token)",
+      ).choices(["cls", "mean"]),
     )
-    .action(async (path: string, flags: ImportFlags) =>
-      (await import("../actions/fedmae.js")).importCommand(path, flags),
-    );
+    .option("--train <sources...>", "labelled images, as for finetune: choose the pooling by a linear probe on them")
+    .option("--test <sources...>", "labelled images on which the probe is scored")
+    .option("--json", "print the result as JSON");
+  command.addHelpText(
+    "after",
+    examplesOf(
+      "epalm fedmae import mae_pretrain_vit_base.pth --output encoder",
+      "epalm fedmae import vit-mae-base --image-size 384 --output encoder-384",
+      "epalm fedmae import vit-mae-base --train labelled --test held-out --output encoder",
+    ),
+  );
+  addThreadsOption(command).action(async (path: string, flags: Omit<ImportFlags, keyof typeof PROBE>) =>
+    (await import("../actions/fedmae.js")).importCommand(path, { ...PROBE, ...flags }),
+  );
 }
 
 function addReconstruct(fedmae: Command): void {

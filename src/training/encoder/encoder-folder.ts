@@ -101,20 +101,37 @@ export async function readEncoderFolder(path: string, options: ReadOptions = {})
     }
     const tensors = namedTensors(source.checkpoint);
     const isFull = tensors.has("decoder_pred.weight");
+    const pooled = { epalm_pooling: poolingOf(source.checkpoint, modelType) };
     if (given !== undefined && modelType !== undefined) {
       const config = isFull
-        ? parseConfig(maeConfig, given, path)
+        ? parseConfig(maeConfig, { ...pooled, ...given }, path)
         : {
             ...vitConfigFromTensors(shapes(tensors), { heads: Number(given.num_attention_heads) }),
+            ...pooled,
             ...vitFields(given),
           };
       return { config, tensors };
     }
-    const vit = vitConfigFromTensors(shapes(tensors), { heads: options.heads, epsilon: PUBLISHED_EPSILON, path });
+    const vit = {
+      ...vitConfigFromTensors(shapes(tensors), { heads: options.heads, epsilon: PUBLISHED_EPSILON, path }),
+      ...pooled,
+    };
     return { config: isFull ? maeConfigFromTensors(vit, tensors, options, path) : vit, tensors };
   } finally {
     source.checkpoint.close();
   }
+}
+
+/**
+ * The pooling whose states were trained. Masked autoencoders that were not fine-tuned have not trained their class token;
+ * those of facebookresearch/mae without a head are among them. Their fine-tuning trains either the mean of the patches,
+ * followed by `fc_norm`, or the class token, followed by `norm` and the head.
+ */
+function poolingOf({ tensors }: Checkpoint, modelType: unknown): "cls" | "mean" {
+  const names = Array.from(tensors.keys());
+  const has = (pattern: RegExp) => names.some((name) => pattern.test(name));
+  if (has(/(^|\.)(fc_norm|decoder_pred)\./) || modelType === "vit_mae") return "mean";
+  return modelType === "vit" || has(/(^|\.)(head|classifier)\./) ? "cls" : "mean";
 }
 
 function shapes(tensors: ReadonlyMap<string, Tensor>): (name: string) => Shape | undefined {
@@ -122,8 +139,9 @@ function shapes(tensors: ReadonlyMap<string, Tensor>): (name: string) => Shape |
 }
 
 function vitFields(given: Readonly<Record<string, unknown>>): Partial<VitConfig> {
-  const { layer_norm_eps, hidden_act } = given as Partial<VitConfig>;
+  const { layer_norm_eps, hidden_act, epalm_pooling } = given as Partial<VitConfig>;
   return {
+    ...(epalm_pooling === undefined ? {} : { epalm_pooling }),
     ...(layer_norm_eps === undefined ? {} : { layer_norm_eps }),
     ...(hidden_act === undefined ? {} : { hidden_act }),
   };

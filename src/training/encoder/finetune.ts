@@ -187,9 +187,9 @@ function refuseMovedRegions(
   }
 }
 
-/** The part of a config that describes the encoder. */
+/** The part of a config that describes the encoder, whose class token is the one that is trained or probed. */
 export function vitConfigOf(config: EncoderFolder["config"]): VitConfig {
-  return vitConfig.parse({ ...config, model_type: "vit" });
+  return vitConfig.omit({ epalm_pooling: true }).parse({ ...config, model_type: "vit" });
 }
 
 /**

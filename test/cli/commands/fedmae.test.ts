@@ -57,11 +57,11 @@ describe("epalm fedmae", () => {
     const stacked = await epalmProcess(["fedmae", "cascade", ...blocks, "--output", at("stacked")]);
     assert.deepEqual(
       [stacked.code, stacked.stdout],
-      [0, `encoder ${at("stacked")}: 2 blocks of width 32\n`],
+      [0, `encoder ${at("stacked")}: 2 blocks of width 32; states: means of the patches\n`],
       stacked.stderr,
     );
     const repeated = await epalm(["fedmae", "cascade", blocks[0] ?? "", "--depth", "4", "-o", at("repeated")]);
-    assert.match(repeated.stdout, /: 4 blocks of width 32$/m, repeated.stderr);
+    assert.match(repeated.stdout, /: 4 blocks of width 32; states/m, repeated.stderr);
   });
 
   it("fine-tunes and probes a trained and an untrained encoder", async () => {
@@ -93,13 +93,32 @@ describe("epalm fedmae", () => {
     const same = await epalmProcess(["fedmae", "import", facebook, ...heads, "-o", at("imported")]);
     assert.deepEqual(
       [same.code, same.stdout],
-      [0, `encoder ${at("imported")}: 1 blocks of width 32, 32 pixels\n`],
+      [0, `encoder ${at("imported")}: 1 blocks of width 32, 32 pixels; states: means of the patches\n`],
       same.stderr,
     );
     const larger = await epalm(["fedmae", "import", facebook, ...heads, "--image-size", "48", "-o", at("larger")]);
-    assert.match(larger.stdout, /width 32, 48 pixels$/m, larger.stderr);
+    assert.match(larger.stdout, /width 32, 48 pixels; states: means of the patches$/m, larger.stderr);
     const drawn = await epalm(["fedmae", "reconstruct", at("larger"), picture, "-o", at("larger.png")]);
     assert.equal(drawn.code, 0, drawn.stderr);
+  });
+
+  it("imports the pooling that is given, or the one that a probe prefers, and says which", async () => {
+    const common = [facebook, "--heads", "4", "--decoder-heads", "4", "--json"];
+    const given = await epalm(["fedmae", "import", ...common, "--pooling", "cls", "-o", at("given")]);
+    assert.equal(JSON.parse(given.stdout).pooling, "cls", given.stderr);
+    const data = ["--train", at("colours"), "--test", at("colours"), "--threads", "1"];
+    const probed = await epalm(["fedmae", "import", ...common, ...data, "-o", at("probed")]);
+    const [, cls, mean] =
+      /^linear probe: class token ([\d.]+) %, mean of the patches ([\d.]+) %$/m.exec(probed.stderr) ?? [];
+    const expected = Number(cls) > Number(mean) ? "cls" : "mean";
+    assert.equal(JSON.parse(probed.stdout).pooling, expected, probed.stderr);
+    for (const [folder, pooling] of [
+      ["given", "cls"],
+      ["probed", expected],
+      ["imported", "mean"],
+    ] as const) {
+      assert.equal(JSON.parse(readFileSync(at(folder, "config.json"), "utf8")).epalm_pooling, pooling);
+    }
   });
 
   for (const [what, encoder] of [
@@ -142,6 +161,12 @@ describe("epalm fedmae", () => {
       () => ["import", facebook, "--heads", "4", "-o", at("x")],
       2,
       /--decoder-heads: expected .*full\.pth/,
+    ],
+    [
+      "images for a probe without test images",
+      () => ["import", facebook, "--heads", "4", "--decoder-heads", "4", "--train", at("colours"), "-o", at("x")],
+      2,
+      /--test: expected images/,
     ],
     ["an import without an output", () => ["import", facebook], 2, /--output/],
     [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -12,6 +12,7 @@ import type { RoundReport } from "../../../src/fedmae/round-log.js";
 import { childrenOf } from "../../support/running-processes.js";
 import {
   drawStripedClients,
+  inThisProcess,
   isAlive,
   lineCount,
   lossOf,
@@ -138,6 +139,37 @@ describe("pre-training after a kill", () => {
     assert.deepEqual(encoderBytes("killed"), encoderBytes("unstopped"));
     assert.deepEqual(rounds.map(lossOf), readJsonLines<RoundReport>(at("unstopped", "rounds.jsonl")).map(lossOf));
   });
+
+  for (const [what, changes] of [
+    // Its second round trains the second block.
+    ["greedy", { mode: "greedy", rounds: 1 }],
+    ["greedy with copied blocks", { mode: "greedy", rounds: 1, newBlocks: "copy" }],
+    ["repeat", { mode: "repeat", rounds: 2 }],
+    ["full", { mode: "full", rounds: 2 }],
+  ] as const) {
+    it(`ends with the same encoder in mode ${what}, if it is killed in its second round`, async () => {
+      const output = `killed ${what}`;
+      const settings = { ...tinySettings, clients, ...changes, localEpochs: 10 };
+      await pretrain(config(`unstopped ${what}`, settings), { runClient: inThisProcess });
+      const path = at(`${output}.json`);
+      writeFileSync(path, JSON.stringify({ ...settings, output }));
+      const server = spawn(process.execPath, [cli, "fedmae", "pretrain", path], { stdio: "ignore" });
+      const ended = once(server, "exit");
+      const isInSecondRound = () =>
+        existsSync(at(output, "checkpoint.safetensors")) && childrenOf(server.pid).length > 0;
+      await until(() => server.exitCode !== null || isInSecondRound(), 120);
+      server.kill("SIGKILL");
+      await ended;
+      const plans: PretrainPlan[] = [];
+      const resumed = readFedMaeConfig(path);
+      await pretrain(resumed, { onPlan: (plan) => plans.push(plan), runClient: inThisProcess });
+      assert.deepEqual(
+        plans.map(({ rounds, resumedFrom }) => [rounds, resumedFrom]),
+        [[2, 1]],
+      );
+      assert.deepEqual(encoderBytes(output), encoderBytes(`unstopped ${what}`));
+    });
+  }
 
   it("leaves no client process running when the server is killed", async () => {
     const endless = { ...tinySettings, clients, rounds: 1, localEpochs: 1_000_000, output: "endless" };

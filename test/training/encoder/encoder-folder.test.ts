@@ -102,6 +102,43 @@ describe("a checkpoint of facebookresearch/mae", () => {
   }
 });
 
+describe("the pooling of an encoder", () => {
+  it("is the mean of the patches for masked autoencoders, unless they were fine-tuned on their class token", async () => {
+    const { tensors } = await readEncoderFolder(golden);
+    const encoder = new Map(Array.from(tensors).filter(([key]) => !isDecoder(key)));
+    const head: Tensor = { type: "float32", shape: [2, 32], data: new Float32Array(64) };
+    const bare = join(folder, "hugging-face-vit");
+    writeEncoderFolder(bare, { config: { ...(await readEncoderFolder(golden)).config }, tensors: encoder });
+    const config = JSON.parse(readFileSync(join(bare, "config.json"), "utf8"));
+    const { epalm_pooling: _recorded, ...public_ } = { ...config, model_type: "vit" };
+    writeFileSync(join(bare, "config.json"), JSON.stringify(public_));
+    const cases = [
+      [golden, "mean"],
+      [join(facebook, "full.pth"), "mean"],
+      [join(facebook, "encoder.pth"), "mean"],
+      // It was fine-tuned on the mean of the patches.
+      [join(facebook, "fine-tuned.pth"), "mean"],
+      [bareFile("fine-tuned-on-cls", new Map([...encoder, ["head.weight", head]])), "cls"],
+      [bare, "cls"],
+    ] as const;
+    for (const [path, expected] of cases) {
+      assert.equal((await readEncoderFolder(path, heads)).config.epalm_pooling, expected, path);
+    }
+  });
+
+  it("is that of the folder, if it records one", async () => {
+    for (const pooling of ["cls", "mean"] as const) {
+      for (const path of [golden, join(facebook, "encoder.pth")]) {
+        const { config, tensors } = await readEncoderFolder(path, heads);
+        const written = join(folder, `${config.model_type}-${pooling}`);
+        writeEncoderFolder(written, { config: { ...config, epalm_pooling: pooling }, tensors });
+        const again = resizeEncoder(await readEncoderFolder(written), 48);
+        assert.equal(again.config.epalm_pooling, pooling, path);
+      }
+    }
+  });
+});
+
 describe("readEncoderFolder", async () => {
   const { tensors } = await readEncoderFolder(golden);
   const without = (name: string) => new Map(Array.from(tensors).filter(([key]) => key !== name));
