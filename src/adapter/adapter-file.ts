@@ -140,7 +140,8 @@ function parseSettings(settings: unknown, path: string): AdapterSettings {
   if (result.success) return result.data;
   const [{ key, message } = { key: "", message: "is not valid" }] = issuesOf(result.error);
   if (key === "") throw invalid(path, `settings: ${message}`);
-  const isOpen = !Object.hasOwn(Object(settings), key);
+  const [outer = ""] = key.split(".");
+  const isOpen = !Object.hasOwn(Object(settings), outer);
   throw invalid(path, `setting '${key}': ${isOpen ? "the file does not specify it, so it must be given" : message}`);
 }
 

@@ -52,6 +52,44 @@ describe("adapter files", () => {
     });
   }
 
+  const connectors = "test/fixtures/connectors";
+  for (const name of ["prefix-mlp-pool", "prefix-pixel-shuffle", "queries-four-depths"]) {
+    it(`round-trip with the settings of a connector: ${name}`, async () => {
+      const adapter = await readAdapter(join(connectors, name, "adapter.safetensors"));
+      assert.ok(adapter.settings.connector);
+      const path = join(folder, `${name}.safetensors`);
+      writeAdapter(path, adapter);
+      assert.deepEqual(await readAdapter(path), adapter);
+    });
+  }
+
+  it("with an invalid connector, or settings of another connector, are rejected by their key", async () => {
+    const { settings, tensors } = await readAdapter(join(connectors, "queries", "adapter.safetensors"));
+    const path = join(folder, "invalid.safetensors");
+    const wrong: readonly (readonly [change: object, message: RegExp])[] = [
+      [{ connector: { kind: "resampler" } }, /invalid\.safetensors: setting 'connector/],
+      [{ connector: { ...settings.connector, heads: 3 } }, /'connector\.width': expected a multiple of 'heads'/],
+      [
+        { connector: { ...settings.connector, queries: 1e6 } },
+        /'connector\.queries': expected an integer from 1 to 1024/,
+      ],
+      [{ injectedStates: 3 }, /'injectedStates': is not a known key/],
+      [{ promptLength: -1 }, /'promptLength': /],
+    ];
+    for (const [change, message] of wrong) {
+      const sources = Array.from(tensors, ([name, { type, shape, data }]) => {
+        return [name, constantSource(type, shape, data)] as const;
+      });
+      writeSafetensors(path, sources, { "epalm.adapter": JSON.stringify({ ...settings, ...change }) });
+      await assert.rejects(readAdapter(path), { code: "invalid_adapter", message });
+    }
+    const given = { injectedStates: 3 };
+    await assert.rejects(readAdapter(join(connectors, "queries", "adapter.safetensors"), given), {
+      code: "invalid_adapter",
+      message: /'injectedStates'/,
+    });
+  });
+
   const bare = join(goldens, "opt-shared-1token", "adapter.safetensors");
   const given = { injectedStates: 3, startLayer: 2, endLayer: 5 };
   const refused: [string, string, GivenSettings, RegExp][] = [

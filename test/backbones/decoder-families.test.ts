@@ -5,7 +5,7 @@ import { adapterShapes } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import type { AdapterWidths } from "../../src/adapter/adapter-widths.js";
 import { decoderGraph } from "../../src/adapter/decoder-graph.js";
-import { injectionPlan } from "../../src/adapter/injection-plan.js";
+import { injectionPlan, visualTokenPlan } from "../../src/adapter/injection-plan.js";
 import { gradientName } from "../../src/autodiff/gradient.js";
 import type { DecoderBackbone, DecoderShape } from "../../src/backbones/backbone.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
@@ -201,6 +201,58 @@ for (const name of variedDecoders) {
           return [Number(results.log_normalizer?.data[at]) - Number(results.target_logits?.data[at])];
         });
         assertNear(token_loss?.data as Float32Array, expected, `loss, ${own.perceptionSees}`);
+      }
+    });
+
+    it("is trained with the loss that it has when it serves, with visual tokens at all layers or at some", async () => {
+      const patches = { frames: 1, rows: 2, columns: 4 };
+      const widths = { ...widthsOf(shape), patches };
+      const connector = { kind: "prefix", states: "all", projection: "linear", norm: false } as const;
+      for (const range of [
+        { startLayer: 0, endLayer: shape.layers },
+        { startLayer: 1, endLayer: shape.layers },
+        { startLayer: 0, endLayer: 1 },
+      ]) {
+        const own = { connector, ...range, promptLength: 2, promptForm: "table" } as const;
+        const { texts: padded } = batch();
+        const states = waves([texts.length, 1, 8, 6], 5);
+        const tensors = new Map(
+          Array.from(adapterShapes(own, widths), ([key, size], index) => [key, waves(size, index, 0.2)] as const),
+        );
+        const trained = new Map(Array.from(tensors, ([key, tensor]) => [key, tensor.shape]));
+        const graph = build(name, (g, backbone) =>
+          lossGraph(g, backbone, { settings: own, widths, depth: 1, trained }),
+        );
+        const training = await openSession(encodeOnnx(graph), { threads: 1 });
+        const layout = trainingLayout(own, widths, shape.layers);
+        const feeds = trainingFeeds(padded, { states }, layout, { weightOf: () => 1 });
+        const { token_loss } = await training.run({ ...feeds, ...Object.fromEntries(tensors) }, ["token_loss"]);
+        await training.close();
+
+        const projector = await openSession(encodeOnnx(adapterGraph({ settings: own, tensors }, widths, 1)), {
+          threads: 1,
+        });
+        const projected = await projector.run({ patch_states: states }, ["visual_tokens", "soft_prompt"]);
+        await projector.close();
+        const size = 8 * shape.embeddingWidth;
+        const plan = visualTokenPlan(own, shape.layers);
+        const scheduled = texts.map((text, row) => {
+          const data = projected.visual_tokens?.data.slice(row * size, (row + 1) * size) as Float32Array;
+          const tokens: Tensor = { type: "float32", shape: [8, shape.embeddingWidth], data };
+          const context = { softPrompt: projected.soft_prompt, visual: { plan, tokens, textBefore: 0 } };
+          const whole = row === 0 ? text : text.slice(0, text.length - 4);
+          const needs = { kind: "targets", tokens: whole.slice(1) } as const;
+          return { sequence: { context, text: whole.slice(0, -1), cached: 0 }, active: true, needs };
+        });
+        const none = texts.map(() => undefined);
+        const outputs = await new Decoder(session, shape).step({
+          sources: none,
+          cachedLengths: texts.map(() => 0),
+          first: 0,
+          scheduled,
+        });
+        const expected = outputs.flatMap(({ targetLogProbs }) => targetLogProbs.map((logProb) => -logProb));
+        assertNear(token_loss?.data as Float32Array, expected, `layers ${range.startLayer} to ${range.endLayer}`);
       }
     });
 

@@ -2,6 +2,10 @@ import assert from "node:assert/strict";
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
+import { installAdapter, openModelFolder } from "../../../src/index.js";
+import { adapterWidths, backbonesOf } from "../../../src/model/model-folder.js";
+import { addPatchGraph } from "../../../src/model/patch-graph.js";
+import { initialAdapter } from "../../../src/training/adapter/initial-adapter.js";
 import { buildTiny, epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
 
 describe("epalm inspect", { concurrency: true }, () => {
@@ -28,6 +32,34 @@ describe("epalm inspect", { concurrency: true }, () => {
       /^0-1 +absent\n2 +state 0, from encoder block 1\n3 .*\n4 .*block 3\n5 +unchanged$/m,
     ];
     for (const pattern of expected) assert.match(stdout, pattern);
+  });
+
+  it("shows the layers at which visual tokens exist, and the connector that computes them", async () => {
+    const visual = copy();
+    const range = { startLayer: 1, endLayer: 5, promptForm: "table" } as const;
+    const prefix = { kind: "prefix", states: { pool: 2 }, projection: "mlp", norm: true } as const;
+    const queries = { kind: "queries", queries: 3, width: 8, layers: 1, heads: 2, depths: 4, norm: false } as const;
+    const named = {
+      p: { ...range, connector: prefix, promptLength: 0 },
+      q: { ...range, connector: queries, promptLength: 2 },
+    };
+    for (const [name, settings] of Object.entries(named)) {
+      const { manifest } = addPatchGraph(await openModelFolder(visual), "image", settings);
+      const adapter = initialAdapter(settings, adapterWidths(backbonesOf(manifest, "image")), () => 0.5);
+      await installAdapter(visual, name, adapter, ["caption"]);
+    }
+    const { stdout } = await epalm(["inspect", visual]);
+    const layers = (count: number) =>
+      `layer  visual tokens\n0      absent\n1      ${count} enter\n2-4    ${count}\n5      absent`;
+    const ofPrefix =
+      "connector prefix: patch states, pool 2, mlp; a norm of the visual tokens; at layers 1 to 4; no soft prompt";
+    const ofQueries =
+      "connector queries: 3 queries, 1 layers of width 8, 2 heads; patch states of the last 4 blocks; at layers 1 to 4; soft prompt of 2 (table)";
+    assert.ok(stdout.includes(`${ofPrefix}\n${layers(4)}`), stdout);
+    assert.ok(stdout.includes(`${ofQueries}\n${layers(3)}`), stdout);
+    const described = JSON.parse((await epalm(["inspect", visual, "--json"])).stdout);
+    assert.equal(described.adapters.q.visualTokens, 3);
+    assert.deepEqual(described.adapters.p.settings.connector, prefix);
   });
 
   it("shows the same as one JSON object", async () => {
