@@ -29,7 +29,7 @@ const columns = [
   { key: "states", title: "states" },
   { key: "CIDEr", title: "captions: CIDEr", digits: 3 },
   { key: "BLEU-4", title: "BLEU-4", digits: 3 },
-  { key: "accuracy", title: "VQA accuracy, %", digits: 1 },
+  { key: "VQA accuracy", title: "VQA accuracy", digits: 3 },
 ];
 
 interface Case {

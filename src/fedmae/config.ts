@@ -76,7 +76,7 @@ export const fedMaeConfigSchema = z.strictObject({
   clients,
   model: model.prefault({}),
   /** How several one-block models become one encoder. */
-  mode: z.enum(cascadeModes).default("greedy"),
+  mode: z.enum(cascadeModes).default("parallel"),
   /**
    * With `greedy`: the weights with which a block above the first starts. `copy`: those of the trained block below, as in
    * progressive stacking (Gong et al. 2019, ICML) and the weight transfer of LW-FedSSL (arXiv 2401.11647).
