@@ -459,8 +459,8 @@ class Run {
   }
 
   /**
-   * The report was written after each epoch. It lacks the samples if the kept epoch belongs to an earlier session of the
-   * run; that of a run that had already ended is complete.
+   * The report was written after each epoch. It lacks the samples if the kept epoch belongs to an earlier session of
+   * the run; that of a run that had already ended is complete.
    */
   async #finishReport(adapter: Adapter): Promise<void> {
     const isNew = this.#log.lines.some(({ step }) => step > this.#parts.plan.resumedFrom);

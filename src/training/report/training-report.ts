@@ -36,7 +36,7 @@ export interface TrainingReport {
   readonly epochs: readonly ReportEpoch[];
   /** Scores of the text-only baseline. */
   readonly baselineScores?: Readonly<Record<string, number>> | undefined;
-  /** Of the kept epoch. */
+  /** The parts of the scores of the kept epoch. */
   readonly breakdown?: Breakdown | undefined;
   readonly samples: readonly ReportSample[];
 }
