@@ -15,7 +15,7 @@ import {
 } from "../../src/index.js";
 import type { Measurement } from "../measurement.js";
 import type { Pool } from "./ridge-probe.js";
-import { pretrained, untrainedEncoder } from "./runs.js";
+import { type Mode, pretrained, untrainedEncoder } from "./runs.js";
 
 /** Number of scenes, and side of their images in pixels. */
 const SCENES = { training: 480, test: 120, side: 64 };
@@ -39,7 +39,7 @@ interface Case {
   folder(work: string): Promise<string>;
 }
 
-const cascaded = (work: string) => pretrained(work, { split: "one style per client", mode: "greedy", seed: SEED });
+const trained = (mode: Mode) => (work: string) => pretrained(work, { split: "one style per client", mode, seed: SEED });
 
 async function initial(work: string): Promise<string> {
   const folder = join(work, "untrained");
@@ -49,13 +49,11 @@ async function initial(work: string): Promise<string> {
 
 const cases: readonly Case[] = [
   { encoder: "untrained", states: "cls", folder: initial },
-  { encoder: "greedy cascade", states: "cls", folder: cascaded },
-  { encoder: "greedy cascade", states: "mean", folder: cascaded },
-  {
-    encoder: "full depth",
-    states: "mean",
-    folder: (work) => pretrained(work, { split: "one style per client", mode: "full", seed: SEED }),
-  },
+  { encoder: "parallel cascade", states: "cls", folder: trained("parallel") },
+  { encoder: "parallel cascade", states: "mean", folder: trained("parallel") },
+  { encoder: "greedy cascade", states: "cls", folder: trained("greedy") },
+  { encoder: "greedy cascade", states: "mean", folder: trained("greedy") },
+  { encoder: "full depth", states: "mean", folder: trained("full") },
 ];
 
 export const fedMaeAdapters: Measurement = {
