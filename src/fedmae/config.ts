@@ -78,8 +78,8 @@ export const fedMaeConfigSchema = z.strictObject({
   /** How several one-block models become one encoder. */
   mode: z.enum(cascadeModes).default("parallel"),
   /**
-   * With `greedy`: the weights with which a block above the first starts. `copy`: those of the trained block below, as in
-   * progressive stacking (Gong et al. 2019, ICML) and the weight transfer of LW-FedSSL (arXiv 2401.11647).
+   * With `greedy`: the weights with which a block above the first starts. `copy`: those of the trained block below, as
+   * in progressive stacking (Gong et al. 2019, ICML) and the weight transfer of LW-FedSSL (arXiv 2401.11647).
    */
   newBlocks: z.enum(["random", "copy"]).default("random"),
   /** Number of blocks of the finished encoder. */

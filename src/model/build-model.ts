@@ -54,7 +54,7 @@ export interface EncoderOptions extends SourceReference, EncoderChoices {
   readonly preprocessing: PreprocessingChoice;
 }
 
-/** The checkpoint of a decoder. That of a model folder is copied as it is, with its tokenizer, prompts and precision. */
+/** The checkpoint of a decoder. That of a model folder is copied, with its tokenizer, prompts and precision. */
 export interface DecoderOptions extends SourceReference {
   readonly precision: Precision;
 }

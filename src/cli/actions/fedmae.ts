@@ -241,7 +241,7 @@ export interface ImportFlags {
   readonly pooling?: "cls" | "mean";
   readonly train?: string[];
   readonly test?: string[];
-  /** Of the probe, which `train` and `test` ask for. */
+  /** Epochs and learning rate belong to the probe, which `train` and `test` ask for. */
   readonly epochs: number;
   readonly learningRate: number;
   readonly threads?: number;

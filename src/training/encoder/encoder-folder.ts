@@ -123,9 +123,9 @@ export async function readEncoderFolder(path: string, options: ReadOptions = {})
 }
 
 /**
- * The pooling whose states were trained. Masked autoencoders that were not fine-tuned have not trained their class token;
- * those of facebookresearch/mae without a head are among them. Their fine-tuning trains either the mean of the patches,
- * followed by `fc_norm`, or the class token, followed by `norm` and the head.
+ * The pooling whose states were trained. Masked autoencoders that were not fine-tuned, such as those of
+ * facebookresearch/mae without a head, have not trained their class token. Their fine-tuning trains either the mean of
+ * the patches, followed by `fc_norm`, or the class token, followed by `norm` and the head.
  */
 function poolingOf({ tensors }: Checkpoint, modelType: unknown): "cls" | "mean" {
   const names = Array.from(tensors.keys());
