@@ -30,8 +30,8 @@ export async function decodeSet(images: readonly LabelledImage[], imageSize: num
 }
 
 /**
- * Shares of the test images whose label a linear classifier finds in the states of the last block: the class token, and
  * Shares of the test images whose label a linear classifier finds in the states of the last block: the class token and
+ * the mean of the patches. The classifier is a ridge regression onto one-hot labels, whose solution is exact and takes a
  * second, so many encoders can be compared; `epalm fedmae finetune --probe` trains a logistic regression.
  */
 export async function ridgeProbe(
