@@ -13,7 +13,7 @@ import type { ModelFolder } from "./model-folder.js";
 const PATCH_GRAPH = "patches.onnx";
 
 /** The parts of a manifest that change when an encoder gets a graph of patch states. */
-type WithFiles = Encoders & Pick<Manifest, "files">;
+type WithFiles = Encoders & Pick<Manifest, "files"> & Partial<Pick<Manifest, "decoder">>;
 
 /**
  * The manifest with a graph of patch states for the encoder of a modality, which is written beside the encoder's own
@@ -29,6 +29,8 @@ export function withPatchGraph<M extends WithFiles>(
 ): M {
   const encoder: EncoderManifest = encoderOf(manifest, modality);
   if (!connector || encoder.patches) return manifest;
+  // Nothing is written into a folder whose decoder cannot take visual tokens, which `checkFits` reports.
+  if (manifest.decoder && !manifest.decoder.visualTokens) return manifest;
   const original = join(folder, encoder.graph);
   const found = withPatchStates(readOnnx(original), modality);
   if (!found) {
