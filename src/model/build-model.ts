@@ -298,13 +298,12 @@ class ModelBuilder {
       copyFileSync(join(path, name), join(this.#folder, copied));
       await this.#record(copied);
     }
+    // The adapters, which are not copied, determine the capabilities.
+    const { capabilities: _ofCaption, ...caption } = tasks.caption;
+    const { capabilities: _ofVqa, ...vqa } = tasks.vqa;
     return {
       decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" },
-      // The adapters, which are not copied, determine the capabilities.
-      tasks: {
-        caption: { ...tasks.caption, capabilities: undefined },
-        vqa: { ...tasks.vqa, capabilities: undefined },
-      },
+      tasks: { caption, vqa },
       chat,
     };
   }

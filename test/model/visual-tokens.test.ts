@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cpSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { Adapter, VisualTokenSettings } from "../../src/adapter/adapter.js";
@@ -205,6 +205,7 @@ describe("adapters with visual tokens", () => {
       code: "invalid_adapter",
       message: /cannot take.*epalm build --encoder FOLDER --decoder FOLDER --output NEW/,
     });
+    assert.ok(!existsSync(join(at("plain"), "encoder", "patches.onnx")), "the folder does not change");
   });
 
   it("stand where the prompt says, after the text before them", async () => {
