@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { SingleBar } from "cli-progress";
-import { EpalmError } from "../../core/errors.js";
+import type { Pooling } from "../../backbones/backbone.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import {
   type ClientCost,
   cascade,
@@ -238,7 +239,7 @@ export interface ImportFlags {
   readonly heads?: number;
   readonly decoderHeads?: number;
   readonly imageSize?: number;
-  readonly pooling?: "cls" | "mean";
+  readonly pooling?: Pooling;
   readonly train?: string[];
   readonly test?: string[];
   /** Epochs of the probe, which `train` and `test` ask for. */
@@ -250,10 +251,18 @@ export interface ImportFlags {
 
 /** `epalm fedmae import` converts a published checkpoint into an encoder folder. */
 export async function importCommand(path: string, flags: ImportFlags): Promise<void> {
-  const { output, heads, decoderHeads, imageSize, json } = flags;
+  const { output, heads, decoderHeads, imageSize, pooling: given, json } = flags;
+  if (given === "attention") {
+    throw unexpected(
+      "invalid_option",
+      "--pooling",
+      "cls or mean, as masked autoencoders have no attention pooling",
+      given,
+    );
+  }
   const read = await readEncoder(path, { heads, decoderHeads });
   const resized = imageSize === undefined ? read : resizeEncoder(read, imageSize);
-  const pooling = flags.pooling ?? (await measuredPooling(resized, flags)) ?? read.config.epalm_pooling;
+  const pooling = given ?? (await measuredPooling(resized, flags)) ?? read.config.epalm_pooling;
   const encoder = { ...resized, config: { ...resized.config, epalm_pooling: pooling } };
   writeEncoderFolder(output, encoder);
   printEncoder(output, encoder, json, `, ${encoder.config.image_size} pixels`);

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { poolings } from "../../backbones/backbone.js";
 import type { CascadeFlags, FinetuneFlags, ImportFlags, PretrainFlags, ReconstructFlags } from "../actions/fedmae.js";
 import type { CliContext } from "../context.js";
 import { addThreadsOption } from "../options/model-option.js";
@@ -182,9 +183,9 @@ function addImport(fedmae: Command): void {
     )
     .addOption(
       new Option(
-        "--pooling <what>",
+        "--pooling <how>",
         "states that epalm build takes: class tokens or means of the patches (default: mean, unless the checkpoint was fine-tuned on its class token)",
-      ).choices(["cls", "mean"]),
+      ).choices(poolings),
     )
     .option("--train <sources...>", "labelled images, as for finetune: choose the pooling by a linear probe on them")
     .option("--test <sources...>", "labelled images on which the probe is scored")

@@ -17,6 +17,7 @@ export interface Breakdown {
   readonly answers: readonly { readonly answer: string; readonly expected: number; readonly answered: number }[];
 }
 
+/** Mean scores with their confidence intervals, by the names that `namedScores` gives them. */
 export type NamedIntervals = Readonly<Record<string, MeanInterval>>;
 
 /** Confusions and answers that are listed. */

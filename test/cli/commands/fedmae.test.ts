@@ -106,6 +106,8 @@ describe("epalm fedmae", () => {
     const common = [facebook, "--heads", "4", "--decoder-heads", "4", "--json"];
     const given = await epalm(["fedmae", "import", ...common, "--pooling", "cls", "-o", at("given")]);
     assert.equal(JSON.parse(given.stdout).pooling, "cls", given.stderr);
+    const unknown = await epalm(["fedmae", "import", ...common, "--pooling", "attention", "-o", at("unknown")]);
+    assert.match(unknown.stderr, /--pooling: expected cls or mean, .* got attention/);
     const data = ["--train", at("colours"), "--test", at("colours"), "--threads", "1"];
     const probed = await epalm(["fedmae", "import", ...common, ...data, "-o", at("probed")]);
     const [, cls, mean] =
