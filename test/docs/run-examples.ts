@@ -47,7 +47,7 @@ const { url } = await startServer({ models: { tiny: await buildTinyModel() } });
 
 before(async () => {
   mkdirSync(join(base, "photos"));
-  mkdirSync(join(base, "plants"));
+  for (const folder of ["plants", "scenes/train/pictures"]) mkdirSync(join(base, folder), { recursive: true });
   // The commands of a clone name the bundled model by this path.
   mkdirSync(join(base, "models"));
   symlinkSync(join(process.cwd(), "models/default"), join(base, "models/default"));
@@ -66,6 +66,13 @@ before(async () => {
   writeFileSync(join(base, "photos/train.jsonl"), captions(""));
   const asked = names.map((name) => ({ image: `photos/${name}.jpg`, question: "what colour is it?" }));
   writeFileSync(join(base, "questions.jsonl"), lines(asked));
+  const answered = names.map((name) => ({
+    image: `../../photos/${name}.jpg`,
+    question: "what colour is it",
+    answer: "green",
+  }));
+  writeFileSync(join(base, "scenes/train/questions.jsonl"), lines(answered));
+  cpSync(join(base, "photo.jpg"), join(base, "scenes/train/pictures/000000.jpg"));
   const splits = names.map((name, at) => ({
     filename: `${name}.jpg`,
     split: at === 0 ? "test" : "train",
