@@ -93,7 +93,7 @@ class GraphWeights implements WeightSource {
       read() {
         const factors = floats({ data: scales.read() });
         const data = new Float32Array(elementCount(integers.shape));
-        // A loop, because `Float32Array.from` first collects all values in a list: too many in a table of 150,000 tokens.
+        // A loop, because `Float32Array.from` first collects all values in a list, which is too long for large tables.
         for (const [at, value] of (integers.read() as Int8Array).entries()) {
           data[at] = value * Number(factors[at % columns]);
         }
