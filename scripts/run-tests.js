@@ -26,8 +26,9 @@ const longest = [
 
 /**
  * Starting a process and importing the sources takes 0.3 to 1.3 s of CPU time, more than most tests. Files of these
- * folders therefore share processes. A file whose tests count processes, or change or measure what belongs to the whole
- * process, has a process of its own.
+ * folders therefore share processes. A file whose tests count processes, or change or measure what belongs to the
+ * whole process, has a process of its own, and so has one that awaits something before it declares its tests, for
+ * which Node's runner does not wait.
  */
 const sharing =
   /^(adapter|autodiff|backbones|cli|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|sdk|server|tensor|tokenizer|training)\//;
@@ -39,15 +40,21 @@ const alone = [
   "core/lock-path",
   "formats/hostile-documents",
   "formats/published-cases",
+  "media/decode/ffmpeg/find-ffmpeg",
   "media/decode/ffmpeg/run-ffmpeg",
   "media/decode/image/image-processes",
   "media/hostile-media",
+  "sdk/client",
+  "sdk/docs",
+  "sdk/multimodal-model",
   "server/clients",
   "server/dead-threads",
   "server/hostile",
+  "server/http/page-routes",
   "server/http/rate-limits",
   "server/isolation",
   "server/overload",
+  "server/raw-media",
   "server/slow-media",
   "server/temporary-files",
   "training/adapter/run-folders",
