@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -20,4 +20,10 @@ export function writeTrainingConfig(folder: string, name: string, changes: objec
   };
   writeFileSync(path, JSON.stringify(settings));
   return path;
+}
+
+/** The loss per token of each step of a run, from the log in its output folder. */
+export function lossesOf(output: string): number[] {
+  const lines = readFileSync(join(output, "log.jsonl"), "utf8").trimEnd().split("\n");
+  return lines.map((line) => JSON.parse(line)).flatMap(({ kind, tokenLoss }) => (kind === "step" ? [tokenLoss] : []));
 }

@@ -21,12 +21,13 @@ import { writeSceneSet } from "../data/images/scene-sets.js";
 
 /**
  * Compares the connectors on the scenes of the bundled model: the same data, encoder and language model, and the same
- * time of training for each. Every finished run adds a line to `WORK/rows.jsonl`; an interrupted comparison resumes.
+ * time of training for each. Every finished run adds a line to `WORK/connectors/rows.jsonl`; an interrupted comparison
+ * resumes.
  */
 
 const usage = `usage: npm run models:connectors -- [options]
 
-  --work DIR          folder of the comparison                          (default: models/work/connectors)
+  --work DIR          folder of intermediate results                    (default: models/work)
   --model DIR         model folder with the encoder and language model  (default: the bundled model)
   --minutes N         training of each run: processor time on all cores, divided by their number  (default: 10)
   --seeds N,N,…       seeds of the initial weights and of the data      (default: 0)
@@ -46,7 +47,7 @@ const TIMED = 50;
 
 const { values } = parseArgs({
   options: {
-    work: { type: "string", default: "models/work/connectors" },
+    work: { type: "string", default: "models/work" },
     model: { type: "string", default: BUNDLED_MODEL },
     minutes: { type: "string", default: "10" },
     seeds: { type: "string", default: "0" },
@@ -56,7 +57,7 @@ const { values } = parseArgs({
     help: { type: "boolean", default: false },
   },
 });
-const { work } = values;
+const work = join(values.work, "connectors");
 const [minutes, scenes, examples] = [values.minutes, values.scenes, values.examples].map(positive) as [
   number,
   number,

@@ -13,9 +13,10 @@ import {
   type TrainingPlan,
   trainModel,
 } from "../../../src/index.js";
+import { mean } from "../../../src/training/metrics/mean.js";
 import { makeMedia } from "../../support/make-media.js";
 import { severalModel } from "../../support/several-model.js";
-import { writeTrainingConfig } from "../../support/training-config.js";
+import { lossesOf, writeTrainingConfig } from "../../support/training-config.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-senses-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));
@@ -55,15 +56,6 @@ function config(name: string, data: string, changes: object = {}, adapter: objec
   });
 }
 
-function lossesOf(name: string): number[] {
-  const lines = readFileSync(join(at(name), "log.jsonl"), "utf8")
-    .trimEnd()
-    .split("\n");
-  return lines.map((line) => JSON.parse(line)).flatMap(({ kind, tokenLoss }) => (kind === "step" ? [tokenLoss] : []));
-}
-
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
 function writeLines(name: string, lines: readonly object[]): void {
   writeFileSync(at(`${name}.jsonl`), lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
 }
@@ -96,7 +88,7 @@ describe("an adapter for audio or video", () => {
       const path = config(`mine-${kind}`, kind, { install: true }, adapter);
       const result = await trainModel(readTrainingConfig(path), { onPlan: (plan) => plans.push(plan) });
       assert.deepEqual([plans[0]?.modality, plans[0]?.examples], [kind, 6]);
-      const losses = lossesOf(`mine-${kind}`);
+      const losses = lossesOf(at(`mine-${kind}`));
       assert.ok(mean(losses.slice(-4)) < mean(losses.slice(0, 4)) - 0.5, losses.join(" "));
       assert.ok("CIDEr" in result.scores && "VQA accuracy" in result.scores);
       const report = readFileSync(result.reportFile, "utf8");

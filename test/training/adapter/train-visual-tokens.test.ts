@@ -5,10 +5,11 @@ import { before, describe, it } from "node:test";
 import sharp from "sharp";
 import { buildModel, load, type Modality, readManifest, readTrainingConfig, trainModel } from "../../../src/index.js";
 import { encoderOf } from "../../../src/model/encoders.js";
+import { mean } from "../../../src/training/metrics/mean.js";
 import { makeMedia } from "../../support/make-media.js";
 import { severalModel } from "../../support/several-model.js";
 import { temporaryFolder } from "../../support/temporary-folder.js";
-import { writeTrainingConfig } from "../../support/training-config.js";
+import { lossesOf, writeTrainingConfig } from "../../support/training-config.js";
 
 const temporary = temporaryFolder();
 const at = (name: string) => join(temporary, name);
@@ -51,15 +52,6 @@ function config(name: string, modality: Modality, connector: object, changes: ob
   });
 }
 
-function lossesOf(name: string): number[] {
-  const lines = readFileSync(join(at(name), "log.jsonl"), "utf8")
-    .trimEnd()
-    .split("\n");
-  return lines.map((line) => JSON.parse(line)).flatMap(({ kind, tokenLoss }) => (kind === "step" ? [tokenLoss] : []));
-}
-
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
 const prefix = { kind: "prefix", states: { pool: 2 }, projection: "mlp", norm: true };
 const queries = { kind: "queries", queries: 4, width: 16, layers: 1, heads: 2, depths: 2 };
 
@@ -87,7 +79,7 @@ describe("an adapter with visual tokens", () => {
     it(`is trained, installed and distinguishes what it was trained on: ${name}`, async () => {
       const { tasks } = await trainModel(readTrainingConfig(config(name, modality, connector, { install: true })));
       assert.deepEqual(tasks, ["caption"]);
-      const losses = lossesOf(name);
+      const losses = lossesOf(at(name));
       assert.ok(mean(losses.slice(-2)) < mean(losses.slice(0, 2)) - 0.5, losses.join(" "));
       assert.ok(encoderOf(readManifest(at("model")), modality).patches);
       const model = await load(at("model"), { threads: 1 });
