@@ -12,17 +12,7 @@ import { parseArgs } from "node:util";
 import { TestSummary } from "./test-summary.js";
 
 /** What takes longest begins first, so that no core is left with it alone at the end; the summary names the slowest. */
-const longest = [
-  "docs/examples",
-  "examples",
-  "cli/",
-  "training/adapter/train-",
-  "training/adapter/run-folders",
-  "fedmae/pretrain",
-  "server/hostile-media",
-  "recipe/data/audio/",
-  "server/",
-];
+const longest = ["docs/examples", "examples", "cli/", "fedmae/pretrain", "server/"];
 
 /**
  * Starting a process and importing the sources takes 0.3 to 1.3 s of CPU time, more than most tests. Files of these
@@ -33,7 +23,6 @@ const longest = [
 const sharing =
   /^(adapter|autodiff|backbones|cli|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|sdk|server|tensor|tokenizer|training)\//;
 const alone = [
-  "cli/commands/fedmae",
   "cli/many-pictures",
   "cli/startup",
   "cli/terminal",
@@ -43,13 +32,10 @@ const alone = [
   "media/decode/ffmpeg/find-ffmpeg",
   "media/decode/ffmpeg/run-ffmpeg",
   "media/decode/image/image-processes",
-  "media/hostile-media",
   "sdk/client",
   "sdk/docs",
   "sdk/multimodal-model",
   "server/clients",
-  "server/dead-threads",
-  "server/hostile",
   "server/http/page-routes",
   "server/http/rate-limits",
   "server/isolation",
@@ -57,8 +43,7 @@ const alone = [
   "server/raw-media",
   "server/slow-media",
   "server/temporary-files",
-  "training/adapter/run-folders",
-  "training/adapter/train-",
+  "training/adapter/train-model",
   "training/encoder/finetune",
 ];
 const FILES_PER_PROCESS = 16;

@@ -7,7 +7,7 @@ import { logMel } from "../../src/media/decode/audio/log-mel.js";
 import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
-import { SAMPLING_RATE } from "../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../src/preprocessing/sampling-rate.js";
 import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";

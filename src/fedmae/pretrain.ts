@@ -144,6 +144,7 @@ class Pretraining {
     });
     if (config.compare && this.#done === 0) await this.#compare();
     while (this.#done < rounds) {
+      if (hooks.signal?.aborted) throw stopped();
       this.#startBlock();
       await this.#round(this.#done);
       this.#done++;

@@ -1,6 +1,6 @@
 import sharp from "sharp";
 import type { Modality } from "../core/modality.js";
-import { SAMPLING_RATE } from "../preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../preprocessing/sampling-rate.js";
 import { FRAMES, HEIGHT, SECONDS, WIDTH } from "./sample-words.js";
 
 /** Creates a medium for benchmarks; different seeds give different media. */

@@ -1,8 +1,6 @@
 import { z } from "zod";
 import { parse } from "../core/schema.js";
-
-/** Sampling rate in Hz; all published audio encoders were trained at this rate. */
-export const SAMPLING_RATE = 16_000;
+import { SAMPLING_RATE } from "./sampling-rate.js";
 
 /** Public models have at most 128 bins and 1024 frames (10 seconds); a value above a bound indicates a damaged file. */
 const MAX_MEL_BINS = 1024;

@@ -39,6 +39,8 @@ describe("federated pre-training", () => {
       const plans: PretrainPlan[] = [];
       const result = await pretrain(config(mode, { mode, rounds, localEpochs: 6 }), {
         onPlan: (plan) => plans.push(plan),
+        // In the other mode, each client is a process.
+        ...(mode === "repeat" ? { runClient: inThisProcess } : {}),
       });
       assert.deepEqual(plans, [
         {
@@ -78,9 +80,10 @@ describe("federated pre-training", () => {
     const onRound = ({ round }: RoundReport) => {
       if (round === 2) controller.abort();
     };
-    await assert.rejects(pretrain(settings, { signal: controller.signal, onRound }), { code: "aborted" });
+    const hooks = { signal: controller.signal, onRound, runClient: inThisProcess };
+    await assert.rejects(pretrain(settings, hooks), { code: "aborted" });
     const saved = tensorsOf(at("greedy", "checkpoint.safetensors"));
-    const { rounds, encoder, blocks } = await pretrain(settings);
+    const { rounds, encoder, blocks } = await pretrain(settings, { runClient: inThisProcess });
     assert.equal(rounds.length, 4);
     assert.deepEqual(blocks, []);
     assert.ok(lossOf(rounds[1]) < lossOf(rounds[0]));
@@ -136,6 +139,7 @@ describe("federated pre-training", () => {
         participation: 0.5,
         localEpochs: 1,
       }),
+      { runClient: inThisProcess },
     );
     assert.deepEqual(
       rounds.map((round) => round.clients.length),

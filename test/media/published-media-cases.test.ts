@@ -7,8 +7,8 @@ import { decodeAudio } from "../../src/media/decode/audio/decode-audio.js";
 import { decodeImage, readImageInfo } from "../../src/media/decode/image/image.js";
 import { decodeVideo } from "../../src/media/decode/video/decode-video.js";
 import { mediaKinds } from "../../src/media/detect/media-kinds.js";
-import { SAMPLING_RATE } from "../../src/preprocessing/audio-preprocessing.js";
 import { type ImagePreprocessing, publishedPreprocessing } from "../../src/preprocessing/image-preprocessing.js";
+import { SAMPLING_RATE } from "../../src/preprocessing/sampling-rate.js";
 import { makeMedia } from "../support/make-media.js";
 import { dominantFrequency } from "./dominant-frequency.js";
 

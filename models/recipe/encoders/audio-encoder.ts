@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Random, shuffled } from "../../../src/core/random.js";
 import { logMel } from "../../../src/media/decode/audio/log-mel.js";
-import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/sampling-rate.js";
 import { InputRows, type LabelledInputs } from "../../../src/training/index.js";
 import { decodeWav } from "../data/audio/wav.js";
 import { readLabelledMedia } from "../data/labelled-media.js";

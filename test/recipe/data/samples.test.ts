@@ -9,7 +9,7 @@ import { exampleQuestions } from "../../../models/recipe/describe-model.js";
 import { at } from "../../../src/core/at.js";
 import { BUNDLED_MODEL, load, type Model } from "../../../src/index.js";
 import { readSampleNotes, SAMPLE_NOTES } from "../../../src/model/sample-notes.js";
-import { SAMPLING_RATE } from "../../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../src/preprocessing/sampling-rate.js";
 
 const MAX_FOLDER_BYTES = 512 * 1024;
 

@@ -251,7 +251,7 @@ describe("fine-tuning", () => {
   it("ends with the same encoder, bit for bit, after kill -9", async () => {
     const flags = [
       "--epochs",
-      "40",
+      "20",
       "--batch-size",
       "4",
       "--learning-rate",
@@ -265,7 +265,7 @@ describe("fine-tuning", () => {
     const run = (name: string) => spawn(process.execPath, [cli, ...args, "--output", at(name)], { stdio: "ignore" });
     const [whole] = await once(run("unstopped"), "exit");
     assert.equal(whole, 0);
-    for (const epochs of [2, 11]) {
+    for (const epochs of [2, 9]) {
       const child = run("killed");
       const ended = once(child, "exit");
       await until(() => child.exitCode !== null || lineCount(at("killed", "epochs.jsonl")) >= epochs);

@@ -1,5 +1,5 @@
 import type { Random } from "../../../../src/core/random.js";
-import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../../src/preprocessing/sampling-rate.js";
 import { pick } from "../images/scene.js";
 import type { AudioEvent, Direction, NoiseColor, Pitch, PitchedSource, Speed } from "./audio-scene.js";
 import {

@@ -1,5 +1,5 @@
 import type { Random } from "../../../../src/core/random.js";
-import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../../src/preprocessing/sampling-rate.js";
 
 /** Samples at 16 kHz. In this file, times are in seconds and frequencies in hertz. */
 export type Signal = Float32Array;

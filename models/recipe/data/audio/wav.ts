@@ -1,4 +1,4 @@
-import { SAMPLING_RATE } from "../../../../src/preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../../src/preprocessing/sampling-rate.js";
 import type { Signal } from "./signals.js";
 
 /** Bytes before the samples: only the RIFF, `fmt ` and `data` headers. */

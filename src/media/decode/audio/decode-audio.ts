@@ -1,5 +1,5 @@
 import { EpalmError } from "../../../core/errors.js";
-import { SAMPLING_RATE } from "../../../preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../preprocessing/sampling-rate.js";
 import { nothingDecoded } from "../../detect/tracks.js";
 import type { MediaLimits } from "../../media-limits.js";
 import type { MediaInput } from "../../read-media.js";

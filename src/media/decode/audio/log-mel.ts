@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { unexpected } from "../../../core/errors.js";
-import {
-  type AudioPreprocessing,
-  type KaldiPreprocessing,
-  SAMPLING_RATE,
-  type WhisperPreprocessing,
+import type {
+  AudioPreprocessing,
+  KaldiPreprocessing,
+  WhisperPreprocessing,
 } from "../../../preprocessing/audio-preprocessing.js";
+import { SAMPLING_RATE } from "../../../preprocessing/sampling-rate.js";
 import { disableCache } from "../image/sharp-pixels.js";
 
 /** Audio with one channel. */

@@ -3,12 +3,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, unlinkSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { hasHeldOutCombination, randomAudioScene } from "../../../../models/recipe/data/audio/audio-scene.js";
-import { writeAudioSet } from "../../../../models/recipe/data/audio/audio-sets.js";
-import { audioLabels } from "../../../../models/recipe/data/audio/describe-audio.js";
-import { randomStreams } from "../../../../src/core/random.js";
-import { decodeAudio } from "../../../../src/media/decode/audio/decode-audio.js";
-import { readDataSet } from "../../../../src/training/data/read-data-set.js";
+import { hasHeldOutCombination, randomAudioScene } from "../../../../../models/recipe/data/audio/audio-scene.js";
+import { writeAudioSet } from "../../../../../models/recipe/data/audio/audio-sets.js";
+import { audioLabels } from "../../../../../models/recipe/data/audio/describe-audio.js";
+import { randomStreams } from "../../../../../src/core/random.js";
+import { decodeAudio } from "../../../../../src/media/decode/audio/decode-audio.js";
+import { readDataSet } from "../../../../../src/training/data/read-data-set.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-sounds-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

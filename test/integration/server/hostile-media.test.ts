@@ -3,13 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { textAnswer } from "../../src/wire.js";
-import { buildAllSensesModel } from "../support/all-modalities-model.js";
-import { countingServer } from "../support/counting-server.js";
-import { type Damage, damaged, enormousMp4, pointers } from "../support/hostile-files.js";
-import { runningFfmpegs } from "../support/running-processes.js";
-import { form, postForm, startServer } from "../support/running-server.js";
-import { temporaryFolder } from "../support/tiny-model.js";
+import { textAnswer } from "../../../src/wire.js";
+import { buildAllSensesModel } from "../../support/all-modalities-model.js";
+import { countingServer } from "../../support/counting-server.js";
+import { type Damage, damaged, enormousMp4, pointers } from "../../support/hostile-files.js";
+import { runningFfmpegs } from "../../support/running-processes.js";
+import { form, postForm, startServer } from "../../support/running-server.js";
+import { temporaryFolder } from "../../support/tiny-model.js";
 
 /** Damaged and hostile media over HTTP must not cause an internal error or leave files or processes behind. */
 

@@ -3,13 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, unlinkSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { writeClipSet } from "../../../../models/recipe/data/clips/clip-sets.js";
-import { FILE_FRAMES } from "../../../../models/recipe/data/clips/draw-clip.js";
-import { readLabelledMedia } from "../../../../models/recipe/data/labelled-media.js";
-import { readEvaluationData } from "../../../../src/index.js";
-import { decodeVideo } from "../../../../src/media/decode/video/decode-video.js";
-import { imagenetPreprocessing } from "../../../../src/preprocessing/image-preprocessing.js";
-import { lacksEncoder } from "../../../support/make-media.js";
+import { writeClipSet } from "../../../../../models/recipe/data/clips/clip-sets.js";
+import { FILE_FRAMES } from "../../../../../models/recipe/data/clips/draw-clip.js";
+import { readLabelledMedia } from "../../../../../models/recipe/data/labelled-media.js";
+import { readEvaluationData } from "../../../../../src/index.js";
+import { decodeVideo } from "../../../../../src/media/decode/video/decode-video.js";
+import { imagenetPreprocessing } from "../../../../../src/preprocessing/image-preprocessing.js";
+import { lacksEncoder } from "../../../../support/make-media.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-clips-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

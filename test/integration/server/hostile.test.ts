@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { before, describe, it } from "node:test";
-import { type Random, randomStreams } from "../../src/core/random.js";
-import { textAnswer } from "../../src/wire.js";
-import { form, postForm, type Running, startServer } from "../support/running-server.js";
-import { buildTinyModel, picture } from "../support/tiny-model.js";
+import { type Random, randomStreams } from "../../../src/core/random.js";
+import { textAnswer } from "../../../src/wire.js";
+import { form, postForm, type Running, startServer } from "../../support/running-server.js";
+import { buildTinyModel, picture } from "../../support/tiny-model.js";
 
 /** Number of invalid requests over fetch, in addition to slow and broken ones over sockets. */
 const REQUESTS = 2000;

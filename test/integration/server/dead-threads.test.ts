@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import type { Worker } from "node:worker_threads";
-import { readAdapter } from "../../src/index.js";
-import { parseServerConfig } from "../../src/server/config.js";
-import { runServer } from "../../src/server/http/run-server.js";
-import { form, postForm, problemIn, type Running, startServer } from "../support/running-server.js";
-import { ADAPTER_FILE, buildTinyModel, picture } from "../support/tiny-model.js";
+import { readAdapter } from "../../../src/index.js";
+import { parseServerConfig } from "../../../src/server/config.js";
+import { runServer } from "../../../src/server/http/run-server.js";
+import { form, postForm, problemIn, type Running, startServer } from "../../support/running-server.js";
+import { ADAPTER_FILE, buildTinyModel, picture } from "../../support/tiny-model.js";
 
 /** Every worker thread of this process: Node reports each one that starts. */
 const workers: Worker[] = [];

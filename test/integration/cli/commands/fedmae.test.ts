@@ -3,8 +3,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
-import { drawColour, drawStripes, tinySettings } from "../../support/tiny-clients.js";
+import { epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../../support/cli-process.js";
+import { drawColour, drawStripes, tinySettings } from "../../../support/tiny-clients.js";
 
 const facebook = join("test", "fixtures", "mae-facebook", "full.pth");
 

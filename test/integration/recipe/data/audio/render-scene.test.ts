@@ -5,13 +5,13 @@ import {
   type AudioScene,
   type PitchedSource,
   pitchedSources,
-} from "../../../../models/recipe/data/audio/audio-scene.js";
-import type { Timbre } from "../../../../models/recipe/data/audio/play-event.js";
-import { renderScene } from "../../../../models/recipe/data/audio/render-scene.js";
-import { atSpeed, type Signal } from "../../../../models/recipe/data/audio/signals.js";
-import { type SpokenNumbers, speakNumbers } from "../../../../models/recipe/data/audio/speech.js";
-import { decodeWav, encodeWav } from "../../../../models/recipe/data/audio/wav.js";
-import { randomStreams } from "../../../../src/core/random.js";
+} from "../../../../../models/recipe/data/audio/audio-scene.js";
+import type { Timbre } from "../../../../../models/recipe/data/audio/play-event.js";
+import { renderScene } from "../../../../../models/recipe/data/audio/render-scene.js";
+import { atSpeed, type Signal } from "../../../../../models/recipe/data/audio/signals.js";
+import { type SpokenNumbers, speakNumbers } from "../../../../../models/recipe/data/audio/speech.js";
+import { decodeWav, encodeWav } from "../../../../../models/recipe/data/audio/wav.js";
+import { randomStreams } from "../../../../../src/core/random.js";
 
 const RATE = 16_000;
 const timbres: readonly Timbre[] = ["training", "held-out"];

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { readConcepts } from "../../../../models/recipe/data/text/concepts.js";
+import { readConcepts } from "../../../../../models/recipe/data/text/concepts.js";
 import {
   attributes,
   type Document,
   englishDocuments,
   epochDocuments,
   factQuestions,
-} from "../../../../models/recipe/data/text/corpus.js";
-import { randomStreams } from "../../../../src/core/random.js";
+} from "../../../../../models/recipe/data/text/corpus.js";
+import { randomStreams } from "../../../../../src/core/random.js";
 
 const concepts = readConcepts();
 

@@ -3,13 +3,20 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildModel, load, type Modality, readManifest, readTrainingConfig, trainModel } from "../../../src/index.js";
-import { encoderOf } from "../../../src/model/encoders.js";
-import { mean } from "../../../src/training/metrics/mean.js";
-import { makeMedia } from "../../support/make-media.js";
-import { severalModel } from "../../support/several-model.js";
-import { temporaryFolder } from "../../support/temporary-folder.js";
-import { lossesOf, writeTrainingConfig } from "../../support/training-config.js";
+import {
+  buildModel,
+  load,
+  type Modality,
+  readManifest,
+  readTrainingConfig,
+  trainModel,
+} from "../../../../src/index.js";
+import { encoderOf } from "../../../../src/model/encoders.js";
+import { mean } from "../../../../src/training/metrics/mean.js";
+import { makeMedia } from "../../../support/make-media.js";
+import { severalModel } from "../../../support/several-model.js";
+import { temporaryFolder } from "../../../support/temporary-folder.js";
+import { lossesOf, writeTrainingConfig } from "../../../support/training-config.js";
 
 const temporary = temporaryFolder();
 const at = (name: string) => join(temporary, name);

@@ -12,11 +12,11 @@ import {
   readTrainingConfig,
   type TrainingPlan,
   trainModel,
-} from "../../../src/index.js";
-import { mean } from "../../../src/training/metrics/mean.js";
-import { makeMedia } from "../../support/make-media.js";
-import { severalModel } from "../../support/several-model.js";
-import { lossesOf, writeTrainingConfig } from "../../support/training-config.js";
+} from "../../../../src/index.js";
+import { mean } from "../../../../src/training/metrics/mean.js";
+import { makeMedia } from "../../../support/make-media.js";
+import { severalModel } from "../../../support/several-model.js";
+import { lossesOf, writeTrainingConfig } from "../../../support/training-config.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "epalm-senses-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));

@@ -16,12 +16,12 @@ import {
   readEvaluationData,
   readTrainingConfig,
   trainModel,
-} from "../../../src/index.js";
-import { makeMedia } from "../../support/make-media.js";
-import { severalModel } from "../../support/several-model.js";
-import { writeTrainingConfig } from "../../support/training-config.js";
+} from "../../../../src/index.js";
+import { makeMedia } from "../../../support/make-media.js";
+import { severalModel } from "../../../support/several-model.js";
+import { writeTrainingConfig } from "../../../support/training-config.js";
 
-const cli = fileURLToPath(new URL("../../../src/cli/main.js", import.meta.url));
+const cli = fileURLToPath(new URL("../../../../src/cli/main.js", import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), "epalm-augmented-"));
 after(() => rmSync(temporary, { recursive: true, force: true }));
 

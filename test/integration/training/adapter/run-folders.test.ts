@@ -16,8 +16,8 @@ import {
   readTrainingConfig,
   type TrainHooks,
   trainModel,
-} from "../../../src/index.js";
-import { writeTrainingConfig } from "../../support/training-config.js";
+} from "../../../../src/index.js";
+import { writeTrainingConfig } from "../../../support/training-config.js";
 
 const golden = "test/fixtures/goldens/opt-shared-1token";
 const temporary = mkdtempSync(join(tmpdir(), "epalm-runs-"));

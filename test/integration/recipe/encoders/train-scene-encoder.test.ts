@@ -7,14 +7,14 @@ import {
   type AttributeAccuracies,
   type SceneEncoderOptions,
   trainSceneEncoder,
-} from "../../../models/recipe/encoders/train-scene-encoder.js";
-import { encoderGraph } from "../../../src/backbones/encoders/encoder-graph.js";
-import { randomStreams } from "../../../src/core/random.js";
-import { openSafetensors } from "../../../src/formats/safetensors.js";
-import { GraphBuilder } from "../../../src/graph/builder.js";
-import { readEncoder } from "../../../src/model/read-encoder.js";
-import { openSource } from "../../../src/model/source-folder.js";
-import { normal } from "../../../src/training/distributions.js";
+} from "../../../../models/recipe/encoders/train-scene-encoder.js";
+import { encoderGraph } from "../../../../src/backbones/encoders/encoder-graph.js";
+import { randomStreams } from "../../../../src/core/random.js";
+import { openSafetensors } from "../../../../src/formats/safetensors.js";
+import { GraphBuilder } from "../../../../src/graph/builder.js";
+import { readEncoder } from "../../../../src/model/read-encoder.js";
+import { openSource } from "../../../../src/model/source-folder.js";
+import { normal } from "../../../../src/training/distributions.js";
 
 const folder = mkdtempSync(join(tmpdir(), "epalm-encoder-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
