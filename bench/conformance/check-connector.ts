@@ -5,6 +5,7 @@ import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import type { AdapterWidths } from "../../src/adapter/adapter-widths.js";
 import { decoderGraph } from "../../src/adapter/decoder-graph.js";
 import { injectionPlan, type VisualTokenPlan, visualTokenPlan } from "../../src/adapter/injection-plan.js";
+import { dropoutOf } from "../../src/adapter/visual-connector.js";
 import { gradientName } from "../../src/autodiff/gradient.js";
 import type { DecoderBackbone, DecoderShape, PatchLayout } from "../../src/backbones/backbone.js";
 import { ParameterReader } from "../../src/backbones/parameters.js";
@@ -291,13 +292,15 @@ async function checkTraining(known: ConnectorCase, widths: AdapterWidths): Promi
   const feeds = trainingFeeds(texts, media, trainingLayout(settings, widths, shape.layers), {
     weightOf: () => 1 / rows,
   });
+  const masks =
+    settings.connector && dropoutOf(settings.connector, known.layout) ? { dropout_masks: golden("dropout_masks") } : {};
   const weights = new Map(Array.from(adapter.tensors, ([name, one]) => [name, { ...one, data: one.data.slice() }]));
   const names = Array.from(weights.keys());
   const checks: Check[] = [];
   const optimizer = new AdamW(torchDefaults);
   for (let step = 0; step < STEPS; step++) {
     const inputs = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
-    const results = await session.run({ ...feeds, ...inputs }, ["loss", ...names.map(gradientName)]);
+    const results = await session.run({ ...feeds, ...masks, ...inputs }, ["loss", ...names.map(gradientName)]);
     const gradient = (name: string) => results[gradientName(name)] as Tensor;
     const expected = golden(`adamw.loss.${step}`);
     checks.push(closeTo(`loss before step ${step + 1}`, results.loss as Tensor, expected, 0, TOLERANCE));

@@ -33,6 +33,7 @@ const queries = z.strictObject({
   layers: z.int().min(1).max(MAX_LAYERS).default(4),
   heads: z.int().min(1).default(8),
   depths: z.int().min(1).max(MAX_LAYERS).default(1),
+  dropout: z.number().min(0).lt(1).optional(),
   norm: z.boolean().default(false),
 });
 

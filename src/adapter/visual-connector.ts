@@ -38,6 +38,8 @@ export interface QueriesConnector {
   readonly heads: number;
   /** Number of the encoder's last blocks whose states it takes. */
   readonly depths: number;
+  /** Probability with which training sets each value that a layer adds to zero. Default: 0. DePALM: 0.1. */
+  readonly dropout?: number | undefined;
   /** Whether a trained layer norm follows. */
   readonly norm: boolean;
 }
@@ -56,6 +58,21 @@ export function patchDepths(connector: VisualConnector): number {
 /** The number of visual tokens that a connector computes from one medium. */
 export function visualTokenCount(connector: VisualConnector, layout: PatchLayout): number {
   return connector.kind === "queries" ? connector.queries : selectedPatches(connector.states, layout).count;
+}
+
+/** Dropout in the layers of a connector while it is trained. */
+export interface Dropout {
+  readonly probability: number;
+  /** Shape of an example's masks, by which what each half of each layer adds to its input is multiplied. */
+  readonly shape: readonly [halves: number, tokens: number, width: number];
+}
+
+/** Undefined for connectors without dropout. */
+export function dropoutOf(connector: VisualConnector, layout: PatchLayout): Dropout | undefined {
+  if (connector.kind !== "queries" || !connector.dropout) return undefined;
+  const { queries, depths, layers, width } = connector;
+  const tokens = queries + depths * layout.frames * layout.rows * layout.columns;
+  return { probability: connector.dropout, shape: [2 * layers, tokens, width] };
 }
 
 /** Names and shapes of a connector's tensors. @throws `invalid_adapter` if the encoder returns no fitting states */
@@ -95,18 +112,23 @@ export function connectorShapes(connector: VisualConnector, widths: AdapterWidth
   return shapes;
 }
 
-/** Patch states [B, D, N, dv] of the encoder's last D blocks -> visual tokens [B, n, E]. */
+/**
+ * Patch states [B, D, N, dv] of the encoder's last D blocks -> visual tokens [B, n, E].
+ *
+ * @param masks [B, halves, tokens, width] of `Dropout`, while training
+ */
 export function visualTokens(
   g: GraphBuilder,
   states: Value,
   values: AdapterValues,
   connector: VisualConnector,
   widths: AdapterWidths,
+  masks?: Value,
 ): Value {
   const tokens =
     connector.kind === "prefix"
       ? projected(g, g.squeeze(states, 1), values, connector, layoutOf(widths))
-      : queried(g, states, values, connector);
+      : queried(g, states, values, connector, masks);
   return connector.norm ? norm(g, tokens, values, "connector.norm") : tokens;
 }
 
@@ -123,7 +145,13 @@ function projected(
 }
 
 /** [B, D, N, dv] -> [B, n, E]: pre-norm transformer layers, in which queries and states attend to each other. */
-function queried(g: GraphBuilder, states: Value, values: AdapterValues, connector: QueriesConnector): Value {
+function queried(
+  g: GraphBuilder,
+  states: Value,
+  values: AdapterValues,
+  connector: QueriesConnector,
+  masks: Value | undefined,
+): Value {
   const { queries, width, layers, depths } = connector;
   const projected = project(g, states, values, "connector.input");
   const placed = depths > 1 ? g.add(projected, g.unsqueeze(values("connector.depths"), 1)) : projected;
@@ -131,8 +159,10 @@ function queried(g: GraphBuilder, states: Value, values: AdapterValues, connecto
   const given = g.reshape(placed, [0, depths * patches, width]);
   let x = g.concat([g.repeatFor(g.unsqueeze(values("connector.queries"), 0), given), given], 1);
   for (let layer = 0; layer < layers; layer++) {
+    const drop = (added: Value, half: number) =>
+      masks ? g.multiply(added, g.squeeze(g.slice(masks, 1, 2 * layer + half, 2 * layer + half + 1), 1)) : added;
     x = g.scope(`connector.layers.${layer}`, () =>
-      transformerLayer(g, x, values, `connector.layers.${layer}`, connector),
+      transformerLayer(g, x, values, `connector.layers.${layer}`, connector, drop),
     );
   }
   const answers = norm(g, g.slice(x, 1, 0, queries), values, "connector.output_norm");
@@ -146,15 +176,16 @@ function transformerLayer(
   values: AdapterValues,
   name: string,
   { width, heads }: QueriesConnector,
+  drop: (added: Value, half: number) => Value,
 ): Value {
   const layout = { heads, keyHeads: heads, headSize: width / heads };
   const normed = norm(g, x, values, `${name}.norm1`);
   const joined = g.matmul(normed, g.transpose(values(`${name}.attn.qkv.weight`), [1, 0]));
   const [q, keys, byHead] = g.split(splitHeads(g, joined, layout.headSize), [heads, heads, heads], 1);
   const mixed = attention(g, q, { keys, values: byHead }, layout);
-  const attended = g.add(x, project(g, mixed, values, `${name}.attn.proj`));
+  const attended = g.add(x, drop(project(g, mixed, values, `${name}.attn.proj`), 0));
   const inner = project(g, norm(g, attended, values, `${name}.norm2`), values, `${name}.mlp.fc1`);
-  return g.add(attended, project(g, g.gelu(inner, "none"), values, `${name}.mlp.fc2`));
+  return g.add(attended, drop(project(g, g.gelu(inner, "none"), values, `${name}.mlp.fc2`), 1));
 }
 
 function norm(g: GraphBuilder, x: Value, values: AdapterValues, name: string): Value {

@@ -2,14 +2,16 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Adapter, adapterShapes } from "../../adapter/adapter.js";
 import { writeAdapter } from "../../adapter/adapter-file.js";
+import { dropoutOf } from "../../adapter/visual-connector.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
+import { randomStreams } from "../../core/random.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
 import { frozenDecoder } from "../../model/frozen-decoder.js";
 import { adapterWidths, backbonesOf, type ModelFolder } from "../../model/model-folder.js";
 import type { Feeds } from "../../runtime/session.js";
-import { floats, type Tensor } from "../../tensor/tensor.js";
+import { elementCount, floats, type Tensor } from "../../tensor/tensor.js";
 import type { StepSize } from "../adamw.js";
 import { fit } from "../fit.js";
 import { type Fingerprint, readRunState } from "../run-state.js";
@@ -184,9 +186,24 @@ async function feedsOfStep(run: TrainingRun, epoch: number, step: number): Promi
   const last = Math.min(first + accumulation, run.batches.batchesPerEpoch);
   const feeds: Feeds[] = [];
   for (let index = first; index < last; index++) {
-    feeds.push(feedsOf(run, await run.batches.batch(epoch, index), 1 / (last - first)));
+    const batch = await run.batches.batch(epoch, index);
+    const masks = dropoutMasks(run, epoch * run.batches.batchesPerEpoch + index, batch.states.shape[0] ?? 0);
+    feeds.push({ ...feedsOf(run, batch, 1 / (last - first)), ...masks });
   }
   return feeds;
+}
+
+/** They depend only on the seed and the batch, so that a resumed run draws the same ones. */
+function dropoutMasks({ config, model, modality, initial }: TrainingRun, batch: number, size: number): Feeds {
+  const { connector } = initial.settings;
+  const { patches } = adapterWidths(backbonesOf(model.manifest, modality));
+  const dropout = connector && patches && dropoutOf(connector, patches);
+  if (!dropout) return {};
+  const { probability, shape } = dropout;
+  const [random = Math.random] = randomStreams(config.seed * 1_000_003 + batch, 1);
+  const masks = new Float32Array(elementCount([size, ...shape]));
+  for (let i = 0; i < masks.length; i++) masks[i] = random() < probability ? 0 : 1 / (1 - probability);
+  return { dropout_masks: { type: "float32", shape: [size, ...shape], data: masks } };
 }
 
 /** @param share weight of the batch in the loss of its step */

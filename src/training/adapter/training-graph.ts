@@ -8,7 +8,7 @@ import {
 import type { AdapterValues } from "../../adapter/adapter-values.js";
 import type { AdapterWidths } from "../../adapter/adapter-widths.js";
 import { injectionPlan, visualTokenPlan } from "../../adapter/injection-plan.js";
-import { patchDepths, visualTokenCount, visualTokens } from "../../adapter/visual-connector.js";
+import { dropoutOf, patchDepths, visualTokenCount, visualTokens } from "../../adapter/visual-connector.js";
 import { gradient } from "../../autodiff/gradient.js";
 import type { DecoderBackbone, LayerContext } from "../../backbones/backbone.js";
 import { memoized } from "../../core/memoized.js";
@@ -46,7 +46,8 @@ export function trainingLayout(settings: AdapterSettings, { patches }: AdapterWi
  * at the layers where these exist. Logits are computed only where there is a target.
  *
  * Inputs (S = F + P + T): `cls_states` [B, depth, dv] or `patch_states` [B, D, N, dv]; `input_ids` [B, T];
- * `position_ids` and `has_position` [B, S]; `visible` bool [B, S, S]; `scored_rows` [N] (row * columns + column, of the
+ * `position_ids` and `has_position` [B, S]; `visible` bool [B, S, S]; with
+ * dropout, `dropout_masks` [B, halves, tokens, width] (`Dropout`); `scored_rows` [N] (row * columns + column, of the
  * last layer), `target_ids` [N] and `target_weights` [N]; and the trained tensors by name. Outputs: `loss`, the
  * weighted sum of the targets' cross-entropies; `token_loss` [N]; and `gradient of NAME` for each trained tensor.
  */
@@ -84,9 +85,12 @@ function visualTokensOf(
   { connector }: VisualTokenSettings,
   widths: AdapterWidths,
 ): Value {
-  const { frames = 0, rows = 0, columns = 0 } = widths.patches ?? {};
-  const shape = ["batch", patchDepths(connector), frames * rows * columns, widths.encoder];
-  return visualTokens(g, g.input("patch_states", "float32", shape), values, connector, widths);
+  const layout = widths.patches ?? { frames: 0, rows: 0, columns: 0 };
+  const shape = ["batch", patchDepths(connector), layout.frames * layout.rows * layout.columns, widths.encoder];
+  const states = g.input("patch_states", "float32", shape);
+  const dropout = dropoutOf(connector, layout);
+  const masks = dropout && g.input("dropout_masks", "float32", ["batch", ...dropout.shape]);
+  return visualTokens(g, states, values, connector, widths, masks);
 }
 
 /** The rows of a batch below the layers that have front tokens. */

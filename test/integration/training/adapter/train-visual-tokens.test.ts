@@ -60,7 +60,7 @@ function config(name: string, modality: Modality, connector: object, changes: ob
 }
 
 const prefix = { kind: "prefix", states: { pool: 2 }, projection: "mlp", norm: true };
-const queries = { kind: "queries", queries: 4, width: 16, layers: 1, heads: 2, depths: 2 };
+const queries = { kind: "queries", queries: 4, width: 16, layers: 1, heads: 2, depths: 2, norm: true, dropout: 0.1 };
 
 before(async () => {
   for (const [modality, [ending, make]] of Object.entries(media)) {
@@ -101,8 +101,8 @@ describe("an adapter with visual tokens", () => {
   }
 
   it("ends with the same weights after a stop, in a folder whose other states stay valid", async () => {
-    const whole = await trainModel(readTrainingConfig(config("whole", "image", prefix, { adapter: named(prefix) })));
-    const path = config("stopped", "image", prefix, { adapter: named(prefix), cache: "shared" });
+    const whole = await trainModel(readTrainingConfig(config("whole", "image", queries, { adapter: named(queries) })));
+    const path = config("stopped", "image", queries, { adapter: named(queries), cache: "shared" });
     const stop = new AbortController();
     const onStep = ({ step }: { step: number }) => {
       if (step === 3) stop.abort();
@@ -135,11 +135,11 @@ describe("an adapter with visual tokens", () => {
   it("starts from the adapter of another run with the same settings, and from no other", async () => {
     const initial = join(at("whole"), "adapter.safetensors");
     const more = await trainModel(
-      readTrainingConfig(config("more", "image", prefix, { adapter: { ...named(prefix), initial }, epochs: 1 })),
+      readTrainingConfig(config("more", "image", queries, { adapter: { ...named(queries), initial }, epochs: 1 })),
     );
     assert.ok(more.adapter.tensors.has("connector.norm.weight"));
-    const adapter = { ...named({ ...prefix, norm: false }), initial };
-    await assert.rejects(trainModel(readTrainingConfig(config("other", "image", prefix, { adapter }))), {
+    const adapter = { ...named({ ...queries, norm: false }), initial };
+    await assert.rejects(trainModel(readTrainingConfig(config("other", "image", queries, { adapter }))), {
       code: "invalid_adapter",
       message: /adapter\.safetensors: 'connector': expected .*"norm":false.*got .*"norm":true/,
     });
