@@ -1,7 +1,15 @@
 import { appendFileSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fedMaeConfigSchema, pretrain } from "../../src/fedmae.js";
-import { buildModel, trainModel } from "../../src/index.js";
+import {
+  type AdapterOptions,
+  buildModel,
+  encoderOf,
+  type Modality,
+  modalitiesOf,
+  readManifest,
+  trainModel,
+} from "../../src/index.js";
 import { loadTokenizer } from "../../src/tokenizer/tokenizer.js";
 import {
   adapterConfig,
@@ -20,14 +28,7 @@ import { writeIconFolder } from "./data/images/icon-folders.js";
 import { trainingStyles } from "./data/text/concepts.js";
 import { describeModel } from "./describe-model.js";
 import { trainAudioEncoder } from "./encoders/audio-encoder.js";
-import {
-  backbonesIn,
-  encoderFolders,
-  LANGUAGE_MODEL,
-  stateLicences,
-  takesAllOf,
-  takesVisualTokens,
-} from "./encoders/backbones.js";
+import { backbonesIn, encoderFolders, LANGUAGE_MODEL, stateLicences, takesAllOf } from "./encoders/backbones.js";
 import { trainClipEncoder } from "./encoders/clip-encoder.js";
 import { trainImageEncoder, trainOutputBlock } from "./encoders/image-encoder.js";
 import type { SceneEncoderHooks } from "./encoders/train-scene-encoder.js";
@@ -73,8 +74,6 @@ export interface BuildAllOptions extends MakeOptions {
   /** Folder of the bundled model; an existing folder is replaced. */
   readonly output: string;
   readonly threads?: number | undefined;
-  /** Connectors of further adapters for images. Default: none. */
-  readonly connectors?: readonly string[] | undefined;
 }
 
 /**
@@ -225,25 +224,19 @@ async function makeClipEncoder({ work, threads, say }: BuildAllOptions): Promise
 
 /**
  * Builds the model folder of frozen backbones on which the adapters are trained. Rebuilds an existing folder only if
- * its modalities differ from those of the available encoders, or if an adapter needs visual tokens that it cannot take.
+ * its modalities differ from those of the available encoders.
  */
-async function joinBackbones({ work, say, connectors = [] }: BuildAllOptions): Promise<void> {
+async function joinBackbones({ work, say }: BuildAllOptions): Promise<void> {
   const output = join(work, "model");
-  if (
-    existsSync(output) &&
-    (await takesAllOf(work, output)) &&
-    (connectors.length === 0 || takesVisualTokens(output))
-  ) {
-    return;
-  }
+  if (existsSync(output) && (await takesAllOf(work, output))) return;
   rmSync(output, { recursive: true, force: true });
   stateLicences(work);
   await buildModel({ ...backbonesIn(work, "fp32"), output, adapters: [], onStage: say });
 }
 
 /** Trains each adapter and its text-only baseline, which shows what the media contribute. */
-async function trainAdapters({ work, say, connectors }: BuildAllOptions): Promise<void> {
-  const recipes = recipesIn(work, say, connectors);
+async function trainAdapters({ work, say }: BuildAllOptions): Promise<void> {
+  const recipes = recipesIn(work, say);
   for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
     const output = firstAdapterFile(work, modality);
     if (existsSync(output)) continue;
@@ -259,8 +252,7 @@ async function trainAdapters({ work, say, connectors }: BuildAllOptions): Promis
     say(`first adapter: ${output}`);
   }
   for (const recipe of recipes) {
-    // The text-only baseline of a task is the same for all connectors.
-    for (const blind of recipe.connector ? [false] : [false, true]) {
+    for (const blind of [false, true]) {
       const name = blind ? textOnlyBaseline(recipe) : recipe.name;
       const { scores, adapterFile } = await trainModel(adapterConfig(work, recipe, blind), {
         onPlan: (plan) =>
@@ -286,9 +278,9 @@ export async function finishBundle(folder: string, say: (what: string) => void):
  * Builds the model folder that `npm start` serves, with int8 backbones, adapters, samples and model card, and copies
  * the text-only baselines into the repository.
  */
-async function bundleModel({ work, output, say, connectors }: BuildAllOptions): Promise<void> {
+async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void> {
   const folder = join(work, "bundle", basename(output));
-  const recipes = recipesIn(work, say, connectors);
+  const recipes = recipesIn(work, say);
   rmSync(folder, { recursive: true, force: true });
   stateLicences(work);
   await buildModel({
@@ -303,12 +295,53 @@ async function bundleModel({ work, output, say, connectors }: BuildAllOptions): 
     onStage: say,
   });
   await finishBundle(folder, say);
-  rmSync(output, { recursive: true, force: true });
-  mkdirSync(dirname(output), { recursive: true });
-  cpSync(folder, output, { recursive: true });
+  replaceFolder(output, folder);
   mkdirSync(BASELINE_FOLDER, { recursive: true });
-  for (const recipe of recipes.filter(({ connector }) => connector === undefined)) {
+  for (const recipe of recipes) {
     const name = textOnlyBaseline(recipe);
     cpSync(adapterFile(work, name), join(BASELINE_FOLDER, `${name}.safetensors`));
   }
+}
+
+/**
+ * Builds a bundled model again from its own files, with an adapter for images in addition to those that it has. Its
+ * decoder then also takes visual tokens; the weights of the backbones stay the same, bit for bit.
+ */
+export async function addAdapter(
+  model: string,
+  added: Pick<AdapterOptions, "name" | "path" | "tasks">,
+  { work, say }: MakeOptions,
+): Promise<void> {
+  const manifest = readManifest(model);
+  const folder = join(work, "bundle", basename(model));
+  const source = { path: model, given: model };
+  const encoder = (modality: Modality) => ({
+    ...source,
+    modality,
+    precision: encoderOf(manifest, modality).precision,
+    preprocessing: "source" as const,
+  });
+  const [first = "image", ...others] = modalitiesOf(manifest);
+  const installed = Object.entries(manifest.adapters).filter(([name]) => name !== added.name);
+  rmSync(folder, { recursive: true, force: true });
+  await buildModel({
+    output: folder,
+    name: manifest.name,
+    encoder: encoder(first),
+    otherEncoders: others.map(encoder),
+    decoder: { ...source, precision: manifest.decoder.precision },
+    adapters: [
+      ...installed.map(([name, { file, tasks, modality }]) => ({ name, path: join(model, file), tasks, modality })),
+      { ...added, modality: "image" },
+    ],
+    onStage: say,
+  });
+  await finishBundle(folder, say);
+  replaceFolder(model, folder);
+}
+
+function replaceFolder(folder: string, other: string): void {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(dirname(folder), { recursive: true });
+  cpSync(other, folder, { recursive: true });
 }

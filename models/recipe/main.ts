@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { connectorRecipes } from "./adapters/connectors.js";
 import { buildPart, finishBundle, type Part, parts } from "./build.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
 import { writeSceneSet } from "./data/images/scene-sets.js";
@@ -21,8 +20,6 @@ The first form builds the bundled model, one part after the other:
   --output DIR     model folder                       (default: models/default)
   --part NAME      build only this part; repeatable   (default: all)
                    ${parts.join(", ")}
-  --connector NAME further adapters for images with this connector, caption-NAME and vqa-NAME; repeatable
-                   ${connectorRecipes.flatMap(({ name, settings }) => (settings.connector ? [name] : [])).join(", ")}
   --threads N      threads of ONNX Runtime
 
 The second form writes descriptions, example questions, samples and the model card of a built model folder again
@@ -43,7 +40,6 @@ const { values, positionals } = parseArgs({
     output: { type: "string" },
     part: { type: "string", multiple: true, default: [...parts] },
     steps: { type: "string", default: "2400" },
-    connector: { type: "string", multiple: true, default: [] },
     threads: { type: "string" },
     side: { type: "string", default: "96" },
     border: { type: "string", default: "8" },
@@ -63,8 +59,8 @@ else await makeOne(what, values.output ?? fail());
 
 async function buildAll(): Promise<void> {
   const chosen = values.part.map((name) => parts.find((part): part is Part => part === name) ?? fail());
-  const { work, output = "models/default", connector: connectors } = values;
-  for (const part of chosen) await buildPart(part, { work, output, threads, connectors, say: console.log });
+  const { work, output = "models/default" } = values;
+  for (const part of chosen) await buildPart(part, { work, output, threads, say: console.log });
 }
 
 async function makeOne(what: string, output: string): Promise<void> {

@@ -1,9 +1,8 @@
 import { join } from "node:path";
-import { unexpected } from "../../../src/core/errors.js";
 import { type Modality, type TaskName, type TrainingConfig, trainingConfigSchema } from "../../../src/index.js";
 import { setFolder } from "../data/data-sets.js";
 import { encoderFolders, modalitiesIn } from "../encoders/backbones.js";
-import { adapterSettings, type ConnectorRecipe, connectorRecipes } from "./connectors.js";
+import { adapterSettings } from "./connectors.js";
 
 /** The trained part of the bundled model: an adapter per task and modality. */
 
@@ -13,8 +12,6 @@ export interface AdapterRecipe {
   readonly task: TaskName;
   readonly modality: Modality;
   readonly epochs: number;
-  /** Default: `adapterSettings`, whose training starts from a first adapter. */
-  readonly connector?: ConnectorRecipe | undefined;
 }
 
 export const adapterRecipes: readonly AdapterRecipe[] = [
@@ -27,28 +24,10 @@ export const adapterRecipes: readonly AdapterRecipe[] = [
   { name: "vqa-video", task: "vqa", modality: "video", epochs: 4 },
 ];
 
-/** Further adapters of the bundled model for images, `caption-NAME` and `vqa-NAME`, with another connector. */
-export function furtherRecipes(connectors: readonly string[]): AdapterRecipe[] {
-  return connectors.flatMap((name) => {
-    const connector = connectorRecipes.find((recipe) => recipe.name === name);
-    if (!connector?.settings.connector) {
-      const known = connectorRecipes.filter(({ settings }) => settings.connector).map((recipe) => recipe.name);
-      throw unexpected("invalid_option", "--connector", `one of ${known.join(", ")}`, name);
-    }
-    return adapterRecipes
-      .filter(({ modality }) => modality === "image")
-      .map((recipe) => ({ ...recipe, name: `${recipe.task}-${name}`, connector }));
-  });
-}
-
 /** Recipes whose encoder exists in the folder of the build; reports each of those that are left out. */
-export function recipesIn(
-  work: string,
-  say: (what: string) => void,
-  connectors: readonly string[] = [],
-): AdapterRecipe[] {
+export function recipesIn(work: string, say: (what: string) => void): AdapterRecipe[] {
   const taken = modalitiesIn(work);
-  return [...adapterRecipes, ...furtherRecipes(connectors)].filter(({ name, modality }) => {
+  return adapterRecipes.filter(({ name, modality }) => {
     if (taken.includes(modality)) return true;
     say(`adapter ${name} is left out: ${join(work, encoderFolders[modality])} contains no encoder`);
     return false;
@@ -89,11 +68,10 @@ export function textOnlyBaseline({ name }: AdapterRecipe): string {
 }
 
 /**
- * The initial adapter of a run; undefined for random weights. VQA starts from the caption adapter of the same modality
- * and connector, because questions rarely ask for a name.
+ * The initial adapter of a run. VQA starts from the caption adapter of the same modality, because questions rarely ask
+ * for a name.
  */
-function beginning(work: string, { task, modality, connector }: AdapterRecipe): string | undefined {
-  if (connector) return task === "vqa" ? adapterFile(work, `caption-${connector.name}`) : undefined;
+function beginning(work: string, { task, modality }: AdapterRecipe): string {
   const captions = adapterRecipes.find((one) => one.task === "caption" && one.modality === modality);
   return task === "vqa" && captions ? adapterFile(work, captions.name) : firstAdapterFile(work, modality);
 }
@@ -105,7 +83,7 @@ export function adapterFile(work: string, run: string): string {
 
 /** Training config of an adapter in the folder of the build or, if `blind`, of its text-only baseline. */
 export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolean): TrainingConfig {
-  const { name, task, modality, epochs, connector } = recipe;
+  const { name, task, modality, epochs } = recipe;
   const set = setFolder(work, modality, "train");
   return trainingConfigSchema.parse({
     model: join(work, "model"),
@@ -115,16 +93,11 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
       name,
       tasks: [task],
       modality,
-      ...(connector?.settings ?? adapterSettings),
+      ...adapterSettings,
       initial: beginning(work, recipe),
     },
-    optimizer: {
-      learningRate: connector?.learningRate ?? 2e-4,
-      promptLearningRate: 1e-3,
-      weightDecay: 0,
-      clipNorm: 1,
-    },
-    whiten: connector === undefined,
+    optimizer: { learningRate: 2e-4, promptLearningRate: 1e-3, weightDecay: 0, clipNorm: 1 },
+    whiten: true,
     loss: { on: task === "caption" ? "text" : "answer", scale: 1 },
     schedule: { warmupEpochs: 0.1 },
     epochs: blind ? Math.ceil(epochs * BASELINE_EPOCH_SHARE) : epochs,

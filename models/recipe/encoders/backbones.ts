@@ -1,13 +1,6 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type BuildOptions,
-  type Modality,
-  modalitiesOf,
-  openModelFolder,
-  type Precision,
-  readManifest,
-} from "../../../src/index.js";
+import { type BuildOptions, type Modality, modalitiesOf, openModelFolder, type Precision } from "../../../src/index.js";
 
 /** The frozen parts of the bundled model. */
 
@@ -33,11 +26,6 @@ export function modalitiesIn(work: string): Modality[] {
 export async function takesAllOf(work: string, model: string): Promise<boolean> {
   const { manifest } = await openModelFolder(model, { checksums: false });
   return modalitiesOf(manifest).join() === modalitiesIn(work).join();
-}
-
-/** Whether the decoder of a model folder takes visual tokens; those of earlier versions do not. */
-export function takesVisualTokens(model: string): boolean {
-  return readManifest(model).decoder.visualTokens === true;
 }
 
 /** Writes a card that states the licence into each backbone's folder; `buildModel` copies it into the manifest. */

@@ -16,6 +16,7 @@ import {
   trainModel,
 } from "../../../src/index.js";
 import { type ConnectorRecipe, connectorRecipes } from "../adapters/connectors.js";
+import { addAdapter } from "../build.js";
 import { SIDE, sceneSets } from "../data/data-sets.js";
 import { writeSceneSet } from "../data/images/scene-sets.js";
 
@@ -34,7 +35,8 @@ const usage = `usage: npm run models:connectors -- [options]
   --connector NAME    only this connector; repeatable                   (default: all)
                       ${connectorRecipes.map(({ name }) => name).join(", ")}
   --scenes N          training scenes                                   (default: 8000)
-  --examples N        captions, and twice as many questions, of each evaluation  (default: 500)`;
+  --examples N        captions, and twice as many questions, of each evaluation  (default: 500)
+  --install NAME      then adds the adapter of this connector and the first seed to the model folder, named like it`;
 
 const BATCH = 32;
 
@@ -54,6 +56,7 @@ const { values } = parseArgs({
     connector: { type: "string", multiple: true, default: connectorRecipes.map(({ name }) => name) },
     scenes: { type: "string", default: "8000" },
     examples: { type: "string", default: "500" },
+    install: { type: "string" },
     help: { type: "boolean", default: false },
   },
 });
@@ -99,6 +102,17 @@ for (const seed of seeds) {
   }
 }
 console.log(`\n${table(rows())}`);
+if (values.install !== undefined) await install(values.install);
+
+async function install(name: string): Promise<void> {
+  if (!chosen.some((recipe) => recipe.name === name && recipe.settings.connector)) fail();
+  const path = join(work, "runs", runName(name, seeds[0] ?? 0), "adapter.safetensors");
+  await addAdapter(values.model, { name, path, tasks: ["caption", "vqa"] }, { work: values.work, say: console.log });
+}
+
+function runName(connector: string, seed: number): string {
+  return `${connector}-${minutes}-${scenes}-${seed}`;
+}
 
 function positive(text: string): number {
   const number = Number(text);
@@ -142,7 +156,7 @@ async function sceneFolder(set: "train" | "compositions", count: number): Promis
 
 async function compare(recipe: ConnectorRecipe, seed: number): Promise<Row> {
   const steps = Math.max(1, Math.round((minutes * 60_000) / (await stepDuration(recipe))));
-  const name = `${recipe.name}-${minutes}-${scenes}-${seed}`;
+  const name = runName(recipe.name, seed);
   console.log(`${name}: training for ${steps} steps`);
   const { adapter } = await train(recipe, { name, seed, steps });
   const sum = Array.from(adapter.tensors.values(), ({ data }) => data.length).reduce((a, b) => a + b, 0);

@@ -40,6 +40,8 @@ export interface EvaluateOptions {
   readonly limit: number;
   /** Number of training media among which the nearest-neighbour captioner searches. */
   readonly neighbours: number;
+  /** Answers instead of the adapters of the recipe. */
+  readonly adapter?: string | undefined;
   readonly say: (what: string) => void;
 }
 
@@ -52,7 +54,7 @@ export async function evaluateSet(model: Model, options: EvaluateOptions): Promi
   const captions = await readEvaluationData({ path: join(set, "captions.jsonl") }, { limit });
   const questions = await readEvaluationData({ path: join(set, "questions.jsonl") }, { limit: limit * 2 });
   const adapters = { caption: adapterFor("caption", modality), vqa: adapterFor("vqa", modality) };
-  const seeing = (task: TaskName) => ({ adapter: adapters[task].name });
+  const seeing = (task: TaskName) => ({ adapter: options.adapter ?? adapters[task].name });
   const withoutMedia = (task: TaskName) => ({ adapter: textOnlyBaseline(adapters[task]), textOnly: true });
   say(`${set}: generating captions`);
   const seen = await evaluateModel(model, captions.examples, seeing("caption"));

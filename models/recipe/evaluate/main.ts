@@ -8,10 +8,11 @@ import { evaluateSet, type SetScores, textOnlyKinds } from "./evaluate.js";
 import type { Share } from "./naming.js";
 
 /**
- * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N] [--neighbours N]
+ * npm run models:eval -- [--model DIR] [--work DIR] [--modality NAME ...] [--limit N] [--neighbours N] [--adapter NAME]
  *
  * Prints the tables of the model card: scores of captions and answers on sets that nothing was trained on, for all
- * modalities of the model or for the given ones. Sets that do not exist in the folder of the build are made first.
+ * modalities of the model or for the given ones. With --adapter, this adapter for images answers instead of the default
+ * ones. Sets that do not exist in the folder of the build are made first.
  */
 
 const { values } = parseArgs({
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     modality: { type: "string", multiple: true },
     limit: { type: "string", default: "1500" },
     neighbours: { type: "string", default: "8000" },
+    adapter: { type: "string" },
   },
 });
 
@@ -32,7 +34,8 @@ const percent = ({ right, all }: Share) => `${((100 * right) / Math.max(1, all))
 const say = (what: string) => console.error(what);
 const model = await load(values.model);
 const takenByModel = modalitiesOf(model.manifest);
-const taken = takenByModel.filter((modality) => values.modality?.includes(modality) ?? true);
+const asked = values.modality ?? (values.adapter === undefined ? takenByModel : ["image"]);
+const taken = takenByModel.filter((modality) => asked.includes(modality));
 const refused = values.modality?.find((name) => !taken.some((modality) => modality === name));
 if (refused !== undefined) {
   console.error(`--modality: expected one of ${takenByModel.join(", ")}, got '${refused}'`);
@@ -55,6 +58,7 @@ for (const modality of new Set(recipes.map((recipe) => recipe.modality))) {
       training,
       limit: Number(values.limit),
       neighbours: Number(values.neighbours),
+      adapter: values.adapter,
       say,
     });
     print(title, scores);
