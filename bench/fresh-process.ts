@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../src/core/errors.js";
-import type { BuildOptions } from "../src/model/build-model.js";
+import type { BuildOptions } from "../src/model/build-options.js";
 import type { LoadOptions } from "../src/pipeline.js";
 
 /** Work whose time and memory are measured in a process of its own. */
