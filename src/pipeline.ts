@@ -104,6 +104,7 @@ interface Source {
 }
 
 interface Usage {
+  /** Tokens of the text, and visual tokens. */
   readonly promptTokens: number;
   readonly newTokens: number;
 }
@@ -256,7 +257,9 @@ export class Model {
     const { conversation, name } = this.manifest;
     if (!conversation) throw unexpected("invalid_option", "messages", "a model with a chat template", name);
     const { parts } = renderConversation(conversation, messages);
-    return this.#answer("vqa", medium, { prompt: parts, answerPrefix: "" }, options);
+    const hasVqa = Object.values(this.manifest.adapters).some(({ tasks }) => tasks.includes("vqa"));
+    const request = { prompt: parts, answerPrefix: "", textField: "messages" };
+    return this.#answer(hasVqa ? "vqa" : "caption", medium, request, options);
   }
 
   /** Answers a question about a medium. */
@@ -363,6 +366,7 @@ export class Model {
       signal,
       onText: onText && ((piece) => onText(piece, 0)),
       origin: { client, priority },
+      shortens: given.maxNewTokens === undefined,
     });
     return {
       text: result.texts[0]?.text ?? "",
@@ -407,6 +411,7 @@ export class Model {
     return {
       prompt: promptParts(this.manifest, task, question),
       answerPrefix: this.manifest.tasks[task].answerPrefix,
+      ...(task === "vqa" ? { textField: "question" } : {}),
     };
   }
 
@@ -489,6 +494,14 @@ export class Model {
       if (!patches || !encoder.patches || this.#encoder.patchDepths(modality) >= patches.depths) continue;
       this.#encoder.usePatches(modality, await this.#threads.openGraph(encoder.patches.graph), patches);
     }
+  }
+
+  /**
+   * The number of visual tokens that a request about a medium adds to its prompt; the largest one of the adapters that
+   * it may get.
+   */
+  visualTokens(options: { readonly adapter?: string | undefined; readonly modality?: Modality | undefined }): number {
+    return this.#adapters.visualTokens(options.adapter, options.modality);
   }
 
   /** Counters of the encoders and the decoder since the model was loaded. */

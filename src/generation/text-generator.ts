@@ -30,6 +30,8 @@ export interface TextRequest {
   /** The task's text between prompt and answer; see the manifest. */
   readonly answerPrefix: string;
   readonly conditioning: Conditioning;
+  /** The option that contains the text, for messages about its length. Default: `maxNewTokens`. */
+  readonly textField?: string | undefined;
 }
 
 /** One generated string with its tokens, log-probabilities and score. */
@@ -48,6 +50,7 @@ export interface GeneratedText {
 export interface Generation {
   /** Best first. */
   readonly texts: readonly GeneratedText[];
+  /** Visual tokens and tokens of the text. */
   readonly promptTokens: number;
   /** Number of new tokens of all texts together. */
   readonly newTokens: number;
@@ -61,7 +64,7 @@ export interface RankedText extends RankedAnswer {
 export interface RankedTexts {
   /** Best first. */
   readonly answers: readonly RankedText[];
-  /** Tokens of the prompt and of all candidates with their end tokens, which are processed like a prompt. */
+  /** Visual tokens, and tokens of the prompt and of all candidates with their end tokens. */
   readonly promptTokens: number;
 }
 
@@ -70,6 +73,8 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Receives the text piece by piece. With beams or several texts, it receives the whole best text at the end. */
   readonly onText?: ((piece: string) => void) | undefined;
+  /** Whether `maxNewTokens` is reduced to the room that the prompt leaves, because it is only a default. */
+  readonly shortens?: boolean | undefined;
 }
 
 /** The start token and the end tokens of a decoder. */
@@ -93,10 +98,16 @@ export class TextGenerator {
     this.#specialTokens = specialTokens;
   }
 
-  /** @throws invalid_option, too_large, aborted */
+  /** @throws invalid_option, also if the context is too small; too_large, aborted */
   async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
-    const plan = parseGenerationOptions(options);
     const prompt = this.promptTokens(request);
+    this.#expectRoom(request, prompt.length, 1, request.textField ?? "maxNewTokens");
+    const room = this.#engine.decoder.shape.positions - visualCount(request) - prompt.length;
+    const given = parseGenerationOptions(options);
+    const plan =
+      control.shortens && given.limits.maxNewTokens > room
+        ? parseGenerationOptions({ ...options, maxNewTokens: room })
+        : given;
     this.#expectRoom(request, prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
     const strategy = createStrategy(plan, {
       eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
@@ -108,7 +119,7 @@ export class TextGenerator {
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
     streamed.finish(texts[0]?.text ?? "");
     const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
-    return { texts, promptTokens: prompt.length, newTokens };
+    return { texts, promptTokens: visualCount(request) + prompt.length, newTokens };
   }
 
   /**
@@ -139,7 +150,7 @@ export class TextGenerator {
     const ranked = rankAnswers(job.logProbs, options);
     return {
       answers: ranked.map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" })),
-      promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, prompt.length),
+      promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, visualCount(request) + prompt.length),
     };
   }
 
@@ -164,11 +175,11 @@ export class TextGenerator {
 
   #expectRoom(request: TextRequest | undefined, promptTokens: number, newTokens: number, field: string): void {
     const { positions } = this.#engine.decoder.shape;
-    const visual = request?.conditioning.visual?.tokens.shape[0] ?? 0;
+    const visual = request ? visualCount(request) : 0;
     if (visual + promptTokens + newTokens <= positions) return;
     const ofMedium = visual > 0 ? ` and the medium ${visual}` : "";
     throw new EpalmError(
-      "too_large",
+      "invalid_option",
       `${field}: the prompt has ${promptTokens} tokens${ofMedium}, and ${newTokens} more exceed the model's limit of ${positions}`,
     );
   }
@@ -190,6 +201,11 @@ export class TextGenerator {
     const stream = new TextStream(this.#tokenizer);
     return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };
   }
+}
+
+/** Number of visual tokens, which take positions like text. */
+function visualCount({ conditioning }: TextRequest): number {
+  return conditioning.visual?.tokens.shape[0] ?? 0;
 }
 
 /** Streams a growing text: it emits only characters that cannot change, and in total exactly the final text. */
