@@ -1,7 +1,8 @@
+import { createHash } from "node:crypto";
 import type { InjectionPlan, VisualTokenPlan } from "../adapter/injection-plan.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import { answerTokens, promptTokens, tokensBeforeMedium } from "../model/request-tokens.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
 import type { Engine, EngineCounts } from "./engine.js";
@@ -9,7 +10,7 @@ import { type GenerationOptions, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
 import type { RequestOrigin } from "./request-origin.js";
-import { type SequenceContext, statesByLayer } from "./sequence.js";
+import { type SequenceContext, type SequenceVisual, statesByLayer } from "./sequence.js";
 import { createStrategy } from "./strategies/create-strategy.js";
 import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategies/strategy.js";
@@ -192,8 +193,16 @@ export class TextGenerator {
         plan: perception.plan,
         states: statesByLayer(perception.states, perception.plan),
       },
-      visual: visual && { ...visual, textBefore: tokensBeforeMedium(this.#tokenizer, request) },
+      visual: visual && this.#visualOf(request, visual),
     };
+  }
+
+  #visualOf(request: TextRequest, visual: NonNullable<Conditioning["visual"]>): SequenceVisual {
+    const textBefore = tokensBeforeMedium(this.#tokenizer, request);
+    const hash = createHash("sha256").update(JSON.stringify([visual.plan, textBefore, visual.tokens.shape]));
+    const { softPrompt } = request.conditioning;
+    for (const tensor of softPrompt ? [visual.tokens, softPrompt] : [visual.tokens]) hash.update(bytesOf(tensor.data));
+    return { ...visual, textBefore, key: hash.digest("base64") };
   }
 
   #textOf({ tokens, logProbs, score, finish }: FinishedHypothesis, stop: readonly string[]): GeneratedText {
