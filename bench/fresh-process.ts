@@ -2,12 +2,13 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EpalmError, messageOf } from "../src/core/errors.js";
-import type { BuildOptions } from "../src/model/build-model.js";
+import type { BuildOptions, VlmBuildOptions } from "../src/model/build-options.js";
 import type { LoadOptions } from "../src/pipeline.js";
 
 /** Work whose time and memory are measured in a process of its own. */
 export type Task =
-  | { readonly kind: "build"; readonly options: Omit<BuildOptions, "onStage"> }
+  | { readonly kind: "build"; readonly options: Omit<BuildOptions, "onStage"> | Omit<VlmBuildOptions, "onStage"> }
+  | { readonly kind: "caption"; readonly path: string }
   | { readonly kind: "load"; readonly path: string; readonly options: LoadOptions };
 
 const cost = z.strictObject({

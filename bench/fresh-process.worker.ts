@@ -1,5 +1,7 @@
 import { messageOf } from "../src/core/errors.js";
-import { buildModel } from "../src/model/build-model.js";
+import { sampleMedium } from "../src/media/sample-medium.js";
+import { buildModel, buildVlm } from "../src/model/build-model.js";
+import type { BuildOptions, VlmBuildOptions } from "../src/model/build-options.js";
 import { load } from "../src/pipeline.js";
 import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import type { Cost, Task } from "./fresh-process.js";
@@ -9,8 +11,15 @@ import type { Cost, Task } from "./fresh-process.js";
 async function work(task: Task): Promise<void> {
   switch (task.kind) {
     case "build":
-      await buildModel(task.options);
+      await ("vlm" in task.options
+        ? buildVlm(task.options as VlmBuildOptions)
+        : buildModel(task.options as BuildOptions));
       return;
+    case "caption": {
+      const model = await load(task.path);
+      await model.caption(await sampleMedium("image"), { maxNewTokens: 16, minNewTokens: 16 });
+      return;
+    }
     case "load":
       // The model stays open: its memory is measured, and the process exits.
       await load(task.path, task.options);

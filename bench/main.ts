@@ -21,6 +21,7 @@ import { serve } from "./serve.js";
 import { startup } from "./startup.js";
 import { formatTable, type Table } from "./table.js";
 import { training } from "./training.js";
+import { vlm } from "./vlm.js";
 
 /**
  * npm run bench -- [NAME ...] [--json FILE]
@@ -43,6 +44,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["precision", precision],
   ["photographs", photographs],
   ["published", published],
+  ["vlm", vlm],
   ["hostile-images", hostileImages],
 ]);
 

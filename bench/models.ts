@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { BuildOptions } from "../src/model/build-model.js";
+import type { BuildOptions } from "../src/model/build-options.js";
 import type { Precision } from "../src/model/manifest.js";
 import { runInFreshProcess } from "./fresh-process.js";
 import type { Context } from "./measurement.js";

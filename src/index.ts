@@ -14,14 +14,17 @@ export type { Priority, RequestOrigin } from "./generation/request-origin.js";
 export type { GeneratedText, RankedText } from "./generation/text-generator.js";
 export { type HubOptions, resolveFolder } from "./hub/resolve-folder.js";
 export type { AdapterChanges } from "./model/adapter-registry.js";
-export {
-  type AdapterOptions,
-  type BuildOptions,
-  buildModel,
-  type EncoderOptions,
-  type SourceReference,
-} from "./model/build-model.js";
+export { buildModel, buildVlm } from "./model/build-model.js";
+export type {
+  AdapterOptions,
+  BuildOptions,
+  EncoderOptions,
+  SourceReference,
+  VlmBuildOptions,
+  VlmOptions,
+} from "./model/build-options.js";
 export { BUNDLED_MODEL } from "./model/bundled-model.js";
+export type { ChatMessage, ChatPart } from "./model/conversation.js";
 export { adapterModality, type EncoderOf, encoderOf, encodersOf, modalitiesOf } from "./model/encoders.js";
 export { installAdapter } from "./model/install-adapter.js";
 export {

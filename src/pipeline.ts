@@ -20,6 +20,7 @@ import type { RequestOrigin } from "./generation/request-origin.js";
 import type { Conditioning, GeneratedText, RankedText, TextRequest } from "./generation/text-generator.js";
 import { RemoteTextGenerator } from "./generation/text-generator-thread.js";
 import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./model/adapter-registry.js";
+import { type ChatMessage, renderConversation } from "./model/conversation.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
 import type { EncoderManifest, Manifest, TaskName } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
@@ -103,6 +104,7 @@ interface Source {
 }
 
 interface Usage {
+  /** Tokens of the text, and visual tokens. */
   readonly promptTokens: number;
   readonly newTokens: number;
 }
@@ -242,7 +244,22 @@ export class Model {
 
   /** Describes an image, an audio file or a video. */
   caption(medium: MediumInput, options: AskOptions = {}): Promise<Answer> {
-    return this.#answer("caption", medium, undefined, options);
+    return this.#answer("caption", medium, this.#request("caption", undefined), options);
+  }
+
+  /**
+   * Answers the last message of a conversation about a medium, as the model's chat template writes it. The adapter is
+   * that for questions.
+   *
+   * @throws invalid_option, naming `messages`, if the model has no chat template or the template rejects them
+   */
+  async chat(medium: MediumInput, messages: readonly ChatMessage[], options: AskOptions = {}): Promise<Answer> {
+    const { conversation, name } = this.manifest;
+    if (!conversation) throw unexpected("invalid_option", "messages", "a model with a chat template", name);
+    const { parts } = renderConversation(conversation, messages);
+    const hasVqa = Object.values(this.manifest.adapters).some(({ tasks }) => tasks.includes("vqa"));
+    const request = { prompt: parts, answerPrefix: "", textField: "messages" };
+    return this.#answer(hasVqa ? "vqa" : "caption", medium, request, options);
   }
 
   /** Answers a question about a medium. */
@@ -255,7 +272,7 @@ export class Model {
     options: AskOptions = {},
   ): Promise<Answer | Answers> {
     if (typeof question !== "string") return this.#answerAll(medium, question, options);
-    return this.#answer("vqa", medium, question, options);
+    return this.#answer("vqa", medium, this.#request("vqa", question), options);
   }
 
   /** Streams a description of a medium, piece by piece. */
@@ -328,7 +345,7 @@ export class Model {
   async #answer(
     task: TaskName,
     medium: MediumInput,
-    question: string | undefined,
+    request: Omit<TextRequest, "conditioning">,
     options: AskOptions,
   ): Promise<Answer> {
     const {
@@ -342,7 +359,6 @@ export class Model {
       ...rest
     } = options;
     const given: GenerationOptions = definedOnly(rest);
-    const request = this.#request(task, question);
     const { conditioning, ...source } = await this.#condition(task, medium, options);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
@@ -350,6 +366,7 @@ export class Model {
       signal,
       onText: onText && ((piece) => onText(piece, 0)),
       origin: { client, priority },
+      shortens: given.maxNewTokens === undefined,
     });
     return {
       text: result.texts[0]?.text ?? "",
@@ -370,7 +387,7 @@ export class Model {
       : await this.#encode(medium, { adapter, modality, signal });
     const failure = new AbortController();
     const asking = questions.map((question, index) =>
-      this.#answer("vqa", encoded, question, {
+      this.#answer("vqa", encoded, this.#request("vqa", question), {
         ...options,
         // One signal per question: Node warns about a leak if one signal has many listeners.
         signal: AbortSignal.any(signal ? [signal, failure.signal] : [failure.signal]),
@@ -394,6 +411,7 @@ export class Model {
     return {
       prompt: promptParts(this.manifest, task, question),
       answerPrefix: this.manifest.tasks[task].answerPrefix,
+      ...(task === "vqa" ? { textField: "question" } : {}),
     };
   }
 
@@ -478,6 +496,14 @@ export class Model {
     }
   }
 
+  /**
+   * The number of visual tokens that a request about a medium adds to its prompt; the largest one of the adapters that
+   * it may get.
+   */
+  visualTokens(options: { readonly adapter?: string | undefined; readonly modality?: Modality | undefined }): number {
+    return this.#adapters.visualTokens(options.adapter, options.modality);
+  }
+
   /** Counters of the encoders and the decoder since the model was loaded. */
   async counts(): Promise<ModelCounts> {
     return { encoder: this.#encoder.counts, decoder: await this.#threads.generator.counts() };
@@ -542,6 +568,11 @@ export class EncodedMedium implements EncoderOutput {
     return typeof question === "string"
       ? this.#model.vqa(this, question, options)
       : this.#model.vqa(this, question, options);
+  }
+
+  /** See `Model.chat`. */
+  chat(messages: readonly ChatMessage[], options?: AskOptions): Promise<Answer> {
+    return this.#model.chat(this, messages, options);
   }
 
   /** See `Model.rank`. */

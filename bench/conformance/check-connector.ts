@@ -221,7 +221,7 @@ async function checkGeneration(
   for (const { context, text } of requests) {
     alone.push(await generate(new Engine(new Decoder(session, shape)), context, text));
   }
-  const shared = new Engine(new Decoder(session, shape), { maxSequences: 4, maxBatchedTokens: 60 });
+  const shared = new Engine(new Decoder(session, shape), { maxSequences: 4, maxBatchedTokens: 60, promptChunk: 5 });
   const together = await Promise.all(requests.map(({ context, text }) => generate(shared, context, text)));
   const recomputed: number[][] = [];
   for (const [at, { context, text }] of requests.entries()) {

@@ -9,6 +9,7 @@ import { checkDecoder } from "./check-decoder.js";
 import { checkEncoder } from "./check-encoder.js";
 import { checkMae } from "./check-mae.js";
 import { checkCaptionMetrics, checkVqaAnswers } from "./check-metrics.js";
+import { checkVlm, VLM_FILE } from "./check-vlm.js";
 import type { Check } from "./compare.js";
 import { openGolden } from "./golden.js";
 
@@ -43,6 +44,7 @@ async function linesOf(name: string, path: string): Promise<Line[]> {
   }
   if (!existsSync(join(path, "golden.safetensors"))) return [];
   if (existsSync(join(path, CONNECTOR_FILE))) return linesFrom(name, () => checkConnector(path));
+  if (existsSync(join(path, VLM_FILE))) return linesFrom(name, () => checkVlm(path));
   if (existsSync(join(path, "mae"))) return linesFrom(name, () => checkMae(path));
   if (existsSync(join(path, "case.json"))) return linesFrom(name, () => checkCase(openCase(path, name)));
   if (existsSync(join(path, "encoder"))) return linesFrom(name, () => checkAst(path));

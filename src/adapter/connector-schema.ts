@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { activationNames } from "../layers/activation.js";
 
 /** Patches along a side; the largest public encoders have 64. */
 const MAX_SIDE = 1024;
@@ -22,6 +23,8 @@ const prefix = z.strictObject({
   kind: z.literal("prefix"),
   states: states.default("all"),
   projection: z.enum(["linear", "mlp"]).default("linear"),
+  activation: z.enum(activationNames).optional(),
+  ending: z.boolean().optional(),
   norm: z.boolean().default(false),
 });
 

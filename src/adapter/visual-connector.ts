@@ -2,6 +2,7 @@ import type { PatchLayout } from "../backbones/backbone.js";
 import { EpalmError } from "../core/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
+import { type ActivationName, activate } from "../layers/activation.js";
 import { attention, splitHeads } from "../layers/attention.js";
 import type { Shape } from "../tensor/tensor.js";
 import { type AdapterValues, project } from "./adapter-values.js";
@@ -18,8 +19,12 @@ export type VisualConnector = PrefixConnector | QueriesConnector;
 export interface PrefixConnector {
   readonly kind: "prefix";
   readonly states: PatchSelection;
-  /** One linear, or linear -> GELU -> linear. */
+  /** One linear, or linear -> activation -> linear. */
   readonly projection: "linear" | "mlp";
+  /** Default: `gelu`. */
+  readonly activation?: ActivationName | undefined;
+  /** Whether a trained embedding follows the projected states, such as the newline of LLaVA-NeXT. Default: false. */
+  readonly ending?: boolean | undefined;
   /** Whether a trained layer norm follows. */
   readonly norm: boolean;
 }
@@ -57,7 +62,8 @@ export function patchDepths(connector: VisualConnector): number {
 
 /** The number of visual tokens that a connector computes from one medium. */
 export function visualTokenCount(connector: VisualConnector, layout: PatchLayout): number {
-  return connector.kind === "queries" ? connector.queries : selectedPatches(connector.states, layout).count;
+  if (connector.kind === "queries") return connector.queries;
+  return selectedPatches(connector.states, layout).count + (connector.ending ? 1 : 0);
 }
 
 /** Dropout in the layers of a connector while it is trained. */
@@ -91,6 +97,7 @@ export function connectorShapes(connector: VisualConnector, widths: AdapterWidth
     const { joined } = selectedPatches(connector.states, layoutOf(widths));
     linear("connector.0", encoder * joined, embedding);
     if (connector.projection === "mlp") linear("connector.2", embedding, embedding);
+    if (connector.ending) shapes.set("connector.ending", [embedding]);
   } else {
     const { width, layers, queries, depths } = connector;
     linear("connector.input", encoder, width);
@@ -137,11 +144,14 @@ function projected(
   g: GraphBuilder,
   states: Value,
   values: AdapterValues,
-  { states: selection, projection }: PrefixConnector,
+  { states: selection, projection, activation = "gelu", ending }: PrefixConnector,
   layout: PatchLayout,
 ): Value {
   const first = project(g, selectPatches(g, states, selection, layout), values, "connector.0");
-  return projection === "linear" ? first : project(g, g.gelu(first, "none"), values, "connector.2");
+  const tokens = projection === "linear" ? first : project(g, activate(g, activation, first), values, "connector.2");
+  if (!ending) return tokens;
+  const last = g.reshape(values("connector.ending"), [1, 1, Number(tokens.shape.at(-1))]);
+  return g.concat([tokens, g.repeatFor(last, tokens)], 1);
 }
 
 /** [B, D, N, dv] -> [B, n, E]: pre-norm transformer layers, in which queries and states attend to each other. */

@@ -3,7 +3,7 @@ import type { DecoderShape } from "../backbones/backbone.js";
 import type { Feeds, Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
-import { isCacheable, leadLength } from "./sequence.js";
+import { isCacheable, pendingCount } from "./sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
 import type { NextTokens } from "./strategies/strategy.js";
@@ -90,10 +90,8 @@ export class Decoder {
 const fetches = ["new_keys_values", "top_logits", "top_ids", "log_normalizer", "target_logits"];
 
 /** Cached elements of a sequence after the step. */
-function endTime({ sequence, active }: ScheduledSequence): number {
-  return active && isCacheable(sequence.context)
-    ? leadLength(sequence.context) + sequence.text.length
-    : sequence.cached;
+function endTime({ sequence, active, count = pendingCount(sequence) }: ScheduledSequence): number {
+  return active && isCacheable(sequence.context) ? sequence.cached + count : sequence.cached;
 }
 
 function keptColumns(scheduled: ScheduledSequence, index: number, first: number): KeptColumns[] {

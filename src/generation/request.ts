@@ -1,6 +1,6 @@
 import { EpalmError } from "../core/errors.js";
 import type { RequestOrigin } from "./request-origin.js";
-import { isCacheable, leadLength, type Sequence, type SequenceContext, slotIsCached } from "./sequence.js";
+import { isCacheable, type Sequence, type SequenceContext, slotIsCached } from "./sequence.js";
 import type { LogitsRequest, StepOutput } from "./step.js";
 import type { Strategy } from "./strategies/strategy.js";
 
@@ -22,9 +22,9 @@ export interface GenerationRequest {
   advance(computed: readonly SequenceState[], outputs: readonly StepOutput[]): void;
 }
 
-/** The sequence after a step has computed all its elements. */
-export function afterStep(sequence: SequenceState, cacheIndex: number): SequenceState {
-  const cached = isCacheable(sequence.context) ? leadLength(sequence.context) + sequence.text.length : 0;
+/** The sequence after a step has computed `count` of its pending elements. */
+export function afterStep(sequence: SequenceState, cacheIndex: number, count: number): SequenceState {
+  const cached = isCacheable(sequence.context) ? sequence.cached + count : 0;
   return { ...sequence, cacheIndex, cached };
 }
 

@@ -2,7 +2,7 @@ import { EpalmError } from "../core/errors.js";
 import { FairQueue, type FlowCost } from "./fair-queue.js";
 import { afterStep, type GenerationRequest, type SequenceState } from "./request.js";
 import { type Flow, flowOf } from "./request-origin.js";
-import { pendingCount } from "./sequence.js";
+import { pendingCount, sharedElements, visualLength, visualStart } from "./sequence.js";
 import { type Admission, SequenceSlots } from "./sequence-slots.js";
 import type { StepOutput, StepPlan } from "./step.js";
 
@@ -14,6 +14,11 @@ export interface SchedulerLimits {
   readonly maxSequences: number;
   /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
+  /**
+   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a long
+   * prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
+   */
+  readonly promptChunk?: number | undefined;
 }
 
 export const defaultLimits: SchedulerLimits = { maxSequences: 64, maxBatchedTokens: 4096 };
@@ -24,6 +29,8 @@ export const defaultLimits: SchedulerLimits = { maxSequences: 64, maxBatchedToke
  */
 const SEQUENCES_PER_TURN = 1 / 4;
 const TOKENS_PER_TURN = 1 / 32;
+
+const PROMPT_CHUNK = 256;
 
 /** A running sequence and its output, which is kept until all sequences of the request have been computed. */
 interface Entry {
@@ -49,8 +56,8 @@ export class Scheduler {
   #running: GenerationRequest[] = [];
   /** All running sequences, request by request; those of a client are next to each other. */
   #entries: Entry[] = [];
-  /** Which entries the planned step computes; undefined between a commit and the next plan. */
-  #active: readonly boolean[] | undefined;
+  /** How many elements of each entry the planned step computes; undefined between a commit and the next plan. */
+  #counts: readonly number[] | undefined;
   #longWasLast = false;
   /** Whether requests came or left since the last admission. */
   #mayAdmit = false;
@@ -94,31 +101,35 @@ export class Scheduler {
   plan(): StepPlan | undefined {
     if (this.#mayAdmit) this.#admit();
     if (this.#entries.length === 0) return undefined;
-    const active = this.#chooseActive();
-    this.#active = active;
-    const first = active.indexOf(true);
-    const end = active.lastIndexOf(true) + 1;
+    const counts = this.#chooseCounts();
+    this.#counts = counts;
+    const first = counts.findIndex((count) => count > 0);
+    const end = counts.findLastIndex((count) => count > 0) + 1;
     return {
       sources: this.#entries.map(({ sequence }) => sequence.cacheIndex),
       cachedLengths: this.#entries.map(({ sequence }) => sequence.cached),
       first,
-      scheduled: this.#entries.slice(first, end).map(({ sequence }, index) => ({
-        sequence,
-        active: active[first + index] ?? false,
-        needs: sequence.needs ?? { kind: "next", count: 1 },
-      })),
+      scheduled: this.#entries.slice(first, end).map(({ sequence }, index) => {
+        const count = counts[first + index] ?? 0;
+        // The logits of an incomplete prompt are not used.
+        const needs = count === pendingCount(sequence) ? sequence.needs : undefined;
+        return { sequence, active: count > 0, needs: needs ?? { kind: "next", count: 1 }, count };
+      }),
     };
   }
 
   /** Takes the outputs of the planned step, one per active sequence, in order. Returns the requests that advanced. */
   commit(outputs: readonly StepOutput[]): readonly GenerationRequest[] {
-    const active = this.#active ?? [];
-    this.#active = undefined;
+    const counts = this.#counts ?? [];
+    this.#counts = undefined;
     let next = 0;
     this.#entries = this.#entries.map((entry, index): Entry => {
-      const output = active[index] ? outputs[next++] : undefined;
+      const count = counts[index] ?? 0;
+      const output = count > 0 ? outputs[next++] : undefined;
       if (!output) return { ...entry, sequence: { ...entry.sequence, cacheIndex: index } };
-      return { ...entry, sequence: afterStep(entry.sequence, index), output };
+      const isComplete = count === pendingCount(entry.sequence);
+      const sequence = afterStep(entry.sequence, index, count);
+      return isComplete ? { ...entry, sequence, output } : { ...entry, sequence };
     });
     const unfinished = new Set<GenerationRequest>();
     for (const { request, output, sequence } of this.#entries) {
@@ -182,12 +193,41 @@ export class Scheduler {
     this.#waiting.unshift(request);
   }
 
-  /** Which sequences the next step computes; counts their tokens for their clients. */
-  #chooseActive(): readonly boolean[] {
-    const { maxSequences, maxBatchedTokens } = this.#limits;
-    const pending = this.#entries.map(({ sequence, output }) =>
-      sequence.needs && !output ? pendingCount(sequence) : 0,
-    );
+  /**
+   * Prompts of a client with the same visual tokens continue from the first one that has computed them.
+   *
+   * @returns the entries that wait for another one to compute these tokens
+   */
+  #sharePrefixes(): ReadonlySet<Entry> {
+    const waiting = new Set<Entry>();
+    const earlier: Entry[] = [];
+    for (const [index, entry] of this.#entries.entries()) {
+      const { sequence, flow } = entry;
+      if (sequence.cached > 0 || !sequence.needs || sequence.context.visual?.key === undefined) continue;
+      const own = this.#entries.filter((other) => other !== entry && other.flow.name === flow.name);
+      const donor = bestDonor(own, sequence);
+      if (donor) {
+        // The last element is computed again, because its logits are needed.
+        const cached = Math.min(sharedElements(donor, sequence), donor.cached, pendingCount(sequence) - 1);
+        this.#entries[index] = { ...entry, sequence: { ...sequence, cached, cacheIndex: donor.cacheIndex } };
+        continue;
+      }
+      const computing = own.filter((other) => earlier.includes(other) || (other.sequence.cached > 0 && !other.output));
+      if (computing.some((other) => sharedElements(other.sequence, sequence) > 0)) waiting.add(entry);
+      else earlier.push(entry);
+    }
+    return waiting;
+  }
+
+  /** How many elements of each sequence the next step computes; counts them for their clients. */
+  #chooseCounts(): readonly number[] {
+    const { maxSequences, maxBatchedTokens, promptChunk = PROMPT_CHUNK } = this.#limits;
+    const waiting = this.#sharePrefixes();
+    const all = this.#entries.map((entry) => {
+      const { sequence, output } = entry;
+      return sequence.needs && !output && !waiting.has(entry) ? pendingCount(sequence) : 0;
+    });
+    const pending = all.includes(1) ? all.map((count, at) => this.#chunkOf(at, count, promptChunk)) : all;
     const flows = this.#entries.map(({ flow }) => flow);
     const turn = {
       sequences: Math.max(1, Math.floor(maxSequences * SEQUENCES_PER_TURN)),
@@ -197,13 +237,32 @@ export class Scheduler {
     const { first, chosen } = this.#steps.choose(costs);
     const isShared = costs.length > 1;
     const permitted = isShared ? permittedSequences(flows, pending, { first, chosen }, turn.sequences) : pending;
-    const choice = chooseSequences(permitted, this.#longWasLast, isShared ? turn.tokens : maxBatchedTokens);
+    const limit = pending === all ? maxBatchedTokens : Math.min(promptChunk, maxBatchedTokens);
+    const choice = chooseSequences(permitted, this.#longWasLast, isShared ? Math.min(limit, turn.tokens) : limit);
     this.#longWasLast = choice.long;
-    flows.forEach((flow, index) => {
-      if (choice.active[index]) this.#steps.charge(flow, pending[index] ?? 0);
+    return flows.map((flow, index) => {
+      const count = choice.active[index] ? (pending[index] ?? 0) : 0;
+      if (count > 0) this.#steps.charge(flow, count);
+      return count;
     });
-    return choice.active;
   }
+
+  /** The part of a prompt that one step computes beside others. Given answers and slots need one step. */
+  #chunkOf(index: number, count: number, most: number): number {
+    const sequence = this.#entries[index]?.sequence;
+    const isPrompt = sequence?.needs?.kind === "next" && !sequence.context.perception;
+    return isPrompt ? Math.min(count, most) : count;
+  }
+}
+
+/** The sequence that shares the most cached elements with a prompt, if all visual tokens are among them. */
+function bestDonor(entries: readonly Entry[], prompt: SequenceState): SequenceState | undefined {
+  const needed = visualStart(prompt.context) + visualLength(prompt.context);
+  const [best] = entries
+    .map(({ sequence }) => ({ sequence, count: Math.min(sharedElements(sequence, prompt), sequence.cached) }))
+    .filter(({ count }) => count >= needed)
+    .sort((a, b) => b.count - a.count);
+  return best?.sequence;
 }
 
 /** Limits for one client's part of a step that is shared. */

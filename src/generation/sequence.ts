@@ -16,6 +16,8 @@ export interface SequenceVisual {
   readonly tokens: Tensor;
   /** Number of text tokens before them. If it is 0, they also precede the soft tokens. */
   readonly textBefore: number;
+  /** Equal for sequences with the same visual and soft tokens in the same place. Default: nothing is shared. */
+  readonly key?: string | undefined;
 }
 
 export interface SequencePerception {
@@ -95,6 +97,18 @@ export function elementAt(context: SequenceContext, index: number): SequenceElem
 /** Number of elements that the next step must compute. */
 export function pendingCount(sequence: Sequence): number {
   return leadLength(sequence.context) + sequence.text.length - sequence.cached;
+}
+
+/**
+ * Number of elements at the beginning of two sequences that are the same, so that their keys and values are, too; 0
+ * unless all visual tokens are among them.
+ */
+export function sharedElements(a: Sequence, b: Sequence): number {
+  const [{ visual, perception }, other] = [a.context, b.context];
+  if (visual?.key === undefined || visual.key !== other.visual?.key || perception || other.perception) return 0;
+  let same = 0;
+  while (same < a.text.length && same < b.text.length && a.text[same] === b.text[same]) same++;
+  return same < visual.textBefore ? 0 : leadLength(a.context) + same;
 }
 
 /** Whether cached elements remain valid when text is appended. */

@@ -20,10 +20,10 @@ export interface Columns {
 }
 
 /** The columns of a sequence. A slot that attends to everything is computed in every step, before pending elements. */
-export function columnsOf({ sequence, active }: ScheduledSequence): Columns {
+export function columnsOf({ sequence, active, count }: ScheduledSequence): Columns {
   if (!active) return { first: 0, end: 0 };
   const first = sequence.context.perception && !slotIsCached(sequence.context) ? 1 : 0;
-  return { first, end: first + pendingCount(sequence) };
+  return { first, end: first + (count ?? pendingCount(sequence)) };
 }
 
 export interface StepInputs {

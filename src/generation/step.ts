@@ -16,6 +16,8 @@ export interface ScheduledSequence {
   /** False if the sequence is included only because it lies between two others; it is then not computed. */
   readonly active: boolean;
   readonly needs: LogitsRequest;
+  /** Number of pending elements that the step computes. Default: all of them. */
+  readonly count?: number | undefined;
 }
 
 /** The plan of the next step. */

@@ -30,9 +30,9 @@ export class RemoteTextGenerator {
 
   /** See `TextGenerator.generate`. */
   async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
-    const { signal, onText, origin } = control;
+    const { signal, onText, origin, shortens } = control;
     const onEvent = onText && ((piece: unknown) => onText(String(piece)));
-    const payload = { request, options, streams: onText !== undefined, origin };
+    const payload = { request, options, streams: onText !== undefined, origin, shortens };
     return (await this.#thread.call("generate", payload, { signal, onEvent })) as Generation;
   }
 

@@ -32,6 +32,7 @@ interface Generate {
   readonly options: GenerationOptions;
   readonly streams: boolean;
   readonly origin: RequestOrigin | undefined;
+  readonly shortens: boolean | undefined;
 }
 
 interface Rank {
@@ -45,8 +46,8 @@ serveThread({
     const engine = new Engine(new Decoder(await openSession(graph, session), shape));
     generator = new TextGenerator(engine, loadTokenizer(tokenizer), specialTokens);
   },
-  generate({ request, options, streams, origin }: Generate, { signal, emit }) {
-    return opened().generate(request, options, { signal, onText: streams ? emit : undefined, origin });
+  generate({ request, options, streams, origin, shortens }: Generate, { signal, emit }) {
+    return opened().generate(request, options, { signal, onText: streams ? emit : undefined, origin, shortens });
   },
   rank({ request, candidates, options }: Rank, { signal }) {
     return opened().rank(request, candidates, { ...options, signal });

@@ -1,7 +1,8 @@
+import { createHash } from "node:crypto";
 import type { InjectionPlan, VisualTokenPlan } from "../adapter/injection-plan.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import { answerTokens, promptTokens, tokensBeforeMedium } from "../model/request-tokens.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
 import type { Engine, EngineCounts } from "./engine.js";
@@ -9,7 +10,7 @@ import { type GenerationOptions, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
 import type { RequestOrigin } from "./request-origin.js";
-import { type SequenceContext, statesByLayer } from "./sequence.js";
+import { type SequenceContext, type SequenceVisual, statesByLayer } from "./sequence.js";
 import { createStrategy } from "./strategies/create-strategy.js";
 import { cutAtStop, streamableText } from "./strategies/stop-rules.js";
 import type { FinishedHypothesis, FinishReason, Strategy } from "./strategies/strategy.js";
@@ -30,6 +31,8 @@ export interface TextRequest {
   /** The task's text between prompt and answer; see the manifest. */
   readonly answerPrefix: string;
   readonly conditioning: Conditioning;
+  /** The option that contains the text, for messages about its length. Default: `maxNewTokens`. */
+  readonly textField?: string | undefined;
 }
 
 /** One generated string with its tokens, log-probabilities and score. */
@@ -48,6 +51,7 @@ export interface GeneratedText {
 export interface Generation {
   /** Best first. */
   readonly texts: readonly GeneratedText[];
+  /** Visual tokens and tokens of the text. */
   readonly promptTokens: number;
   /** Number of new tokens of all texts together. */
   readonly newTokens: number;
@@ -61,7 +65,7 @@ export interface RankedText extends RankedAnswer {
 export interface RankedTexts {
   /** Best first. */
   readonly answers: readonly RankedText[];
-  /** Tokens of the prompt and of all candidates with their end tokens, which are processed like a prompt. */
+  /** Visual tokens, and tokens of the prompt and of all candidates with their end tokens. */
   readonly promptTokens: number;
 }
 
@@ -70,6 +74,8 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
   /** Receives the text piece by piece. With beams or several texts, it receives the whole best text at the end. */
   readonly onText?: ((piece: string) => void) | undefined;
+  /** Whether `maxNewTokens` is reduced to the room that the prompt leaves, because it is only a default. */
+  readonly shortens?: boolean | undefined;
 }
 
 /** The start token and the end tokens of a decoder. */
@@ -93,10 +99,16 @@ export class TextGenerator {
     this.#specialTokens = specialTokens;
   }
 
-  /** @throws invalid_option, too_large, aborted */
+  /** @throws invalid_option, also if the context is too small; too_large, aborted */
   async generate(request: TextRequest, options: GenerationOptions, control: GenerateOptions = {}): Promise<Generation> {
-    const plan = parseGenerationOptions(options);
     const prompt = this.promptTokens(request);
+    this.#expectRoom(request, prompt.length, 1, request.textField ?? "maxNewTokens");
+    const room = this.#engine.decoder.shape.positions - visualCount(request) - prompt.length;
+    const given = parseGenerationOptions(options);
+    const plan =
+      control.shortens && given.limits.maxNewTokens > room
+        ? parseGenerationOptions({ ...options, maxNewTokens: room })
+        : given;
     this.#expectRoom(request, prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
     const strategy = createStrategy(plan, {
       eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
@@ -108,7 +120,7 @@ export class TextGenerator {
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
     streamed.finish(texts[0]?.text ?? "");
     const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
-    return { texts, promptTokens: prompt.length, newTokens };
+    return { texts, promptTokens: visualCount(request) + prompt.length, newTokens };
   }
 
   /**
@@ -139,7 +151,7 @@ export class TextGenerator {
     const ranked = rankAnswers(job.logProbs, options);
     return {
       answers: ranked.map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" })),
-      promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, prompt.length),
+      promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, visualCount(request) + prompt.length),
     };
   }
 
@@ -164,11 +176,11 @@ export class TextGenerator {
 
   #expectRoom(request: TextRequest | undefined, promptTokens: number, newTokens: number, field: string): void {
     const { positions } = this.#engine.decoder.shape;
-    const visual = request?.conditioning.visual?.tokens.shape[0] ?? 0;
+    const visual = request ? visualCount(request) : 0;
     if (visual + promptTokens + newTokens <= positions) return;
     const ofMedium = visual > 0 ? ` and the medium ${visual}` : "";
     throw new EpalmError(
-      "too_large",
+      "invalid_option",
       `${field}: the prompt has ${promptTokens} tokens${ofMedium}, and ${newTokens} more exceed the model's limit of ${positions}`,
     );
   }
@@ -181,8 +193,16 @@ export class TextGenerator {
         plan: perception.plan,
         states: statesByLayer(perception.states, perception.plan),
       },
-      visual: visual && { ...visual, textBefore: tokensBeforeMedium(this.#tokenizer, request) },
+      visual: visual && this.#visualOf(request, visual),
     };
+  }
+
+  #visualOf(request: TextRequest, visual: NonNullable<Conditioning["visual"]>): SequenceVisual {
+    const textBefore = tokensBeforeMedium(this.#tokenizer, request);
+    const hash = createHash("sha256").update(JSON.stringify([visual.plan, textBefore, visual.tokens.shape]));
+    const { softPrompt } = request.conditioning;
+    for (const tensor of softPrompt ? [visual.tokens, softPrompt] : [visual.tokens]) hash.update(bytesOf(tensor.data));
+    return { ...visual, textBefore, key: hash.digest("base64") };
   }
 
   #textOf({ tokens, logProbs, score, finish }: FinishedHypothesis, stop: readonly string[]): GeneratedText {
@@ -190,6 +210,11 @@ export class TextGenerator {
     const stream = new TextStream(this.#tokenizer);
     return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };
   }
+}
+
+/** Number of visual tokens, which take positions like text. */
+function visualCount({ conditioning }: TextRequest): number {
+  return conditioning.visual?.tokens.shape[0] ?? 0;
 }
 
 /** Streams a growing text: it emits only characters that cannot change, and in total exactly the final text. */

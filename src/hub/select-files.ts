@@ -1,16 +1,18 @@
 import { WEIGHT_FORMATS } from "../formats/weight-formats.js";
 import type { HubFile } from "./listing.js";
 
+/** The files of a tokenizer. */
+export const TOKENIZER_FILES = ["tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json"];
+
 /** Files other than weights that building a model reads, and files that its licence requires to keep. */
 const SUPPORTING_FILES = [
   "config.json",
   "generation_config.json",
-  "tokenizer*.json",
-  "vocab.json",
-  "merges.txt",
-  "special_tokens_map.json",
+  ...TOKENIZER_FILES,
   "preprocessor_config.json",
   "processor_config.json",
+  "chat_template.jinja",
+  "chat_template.json",
   "open_clip_config.json",
   "LICENSE*",
   "README.md",

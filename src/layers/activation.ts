@@ -15,6 +15,9 @@ const activations = {
 
 export type ActivationName = keyof typeof activations;
 
+/** All names of the table, for schemas. */
+export const activationNames = Object.keys(activations) as [ActivationName, ...ActivationName[]];
+
 /** @param where the config key of the name @throws `unsupported_architecture` for a name that is not in the table */
 export function activationName(name: string, where: string): ActivationName {
   if (Object.hasOwn(activations, name)) return name as ActivationName;

@@ -18,8 +18,28 @@ export function preprocessPixels(
 ): Float32Array {
   const resized = augmentation
     ? augmented(image, preprocessing, augmentation)
-    : resizeAs(preprocessing)(image, resizedSize(image, preprocessing.resize), preprocessing.resample);
+    : resizeAs(preprocessing)(
+        firstResized(image, preprocessing),
+        resizedSize(image, preprocessing.resize),
+        preprocessing.resample,
+      );
   return normalize(resized, preprocessing);
+}
+
+/** The image whose longer side was resized first, if the preprocessing states that. */
+function firstResized(image: RgbImage, { resize, resample: method }: ImagePreprocessing): RgbImage {
+  const first = firstSize(image, resize);
+  return first ? resample(image, first, method) : image;
+}
+
+/** The size of the first of two resizes, as in Idefics3: the shorter side is rounded down, and up to an even number. */
+export function firstSize({ height, width }: ImageSize, resize: Resize): ImageSize | undefined {
+  if (resize.mode !== "squash" || resize.longestEdgeFirst === undefined) return undefined;
+  const { longestEdgeFirst: longest } = resize;
+  const shorter = (share: number) => Math.max(1, 2 * Math.ceil(Math.floor(share) / 2));
+  return width >= height
+    ? { height: shorter(longest / (width / height)), width: longest }
+    : { height: longest, width: shorter(longest * (width / height)) };
 }
 
 function resizeAs({ resizedValues }: ImagePreprocessing): typeof resample | typeof resampleFloats {

@@ -5,7 +5,7 @@ import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
 import { type InjectionPlan, injectionPlan, type VisualTokenPlan, visualTokenPlan } from "../adapter/injection-plan.js";
-import { patchDepths } from "../adapter/visual-connector.js";
+import { patchDepths, visualTokenCount } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { isReallyInside } from "../core/path-inside.js";
@@ -31,8 +31,8 @@ export interface ReadyAdapter {
 /** What a connector computes, and what happens to it in the decoder. */
 export type ReadyConnector =
   | { readonly kind: "slot"; readonly plan: InjectionPlan }
-  /** `depths`: number of the encoder's last blocks whose patch states it takes. */
-  | { readonly kind: "visual tokens"; readonly plan: VisualTokenPlan; readonly depths: number };
+  /** `depths`: number of the encoder's last blocks whose patch states it takes; `count`: tokens per medium. */
+  | { readonly kind: "visual tokens"; readonly plan: VisualTokenPlan; readonly depths: number; readonly count: number };
 
 /** Selects an adapter by its name or, without a name, the first one for the task and the modality. */
 export interface AdapterSelection {
@@ -117,6 +117,16 @@ export class AdapterRegistry {
       adapter.modality === modality && adapter.connector.kind === "visual tokens" ? adapter.connector.depths : 0,
     );
     return Math.max(0, ...depths);
+  }
+
+  /** See `Model.visualTokens`. */
+  visualTokens(name: string | undefined, modality: Modality | undefined): number {
+    const counts = Array.from(this.#loaded.values(), ({ adapter }) => {
+      const isPossible =
+        name === undefined ? modality === undefined || adapter.modality === modality : name === adapter.name;
+      return isPossible && adapter.connector.kind === "visual tokens" ? adapter.connector.count : 0;
+    });
+    return Math.max(0, ...counts);
   }
 
   /** See `Model.useAdapter`. */
@@ -226,6 +236,7 @@ export class AdapterRegistry {
           kind: "visual tokens",
           plan: visualTokenPlan(settings, decoder.shape.layers),
           depths: patchDepths(settings.connector),
+          count: encoder.patches ? visualTokenCount(settings.connector, encoder.patches) : 0,
         }
       : { kind: "slot", plan: injectionPlan(settings, decoder.shape.layers) };
     const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);

@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writ
 import { basename, join, posix, resolve } from "node:path";
 import { z } from "zod";
 import type { Adapter } from "../adapter/adapter.js";
-import { type GivenSettings, readAdapter, writeAdapter } from "../adapter/adapter-file.js";
+import { readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
 import { encoderGraph } from "../backbones/encoders/encoder-graph.js";
 import { ParameterReader } from "../backbones/parameters.js";
@@ -16,12 +16,22 @@ import type { Graph } from "../graph/ir.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
 import { quantizeGraph } from "../graph/quantize.js";
 import { elementCount } from "../tensor/tensor.js";
-import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerJson } from "../tokenizer/tokenizer-files.js";
-import { type PreprocessingChoice, preprocessingOf } from "./encoder-preprocessing.js";
+import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerFiles } from "../tokenizer/tokenizer-files.js";
+import {
+  type AdapterOptions,
+  type BuildOptions,
+  checkNames,
+  type DecoderOptions,
+  type EncoderOptions,
+  type SourceReference,
+  VLM_ADAPTER,
+  type VlmBuildOptions,
+  type VlmOptions,
+} from "./build-options.js";
+import { preprocessingOf } from "./encoder-preprocessing.js";
 import { type Encoders, encoderOf } from "./encoders.js";
 import { frozenDecoder } from "./frozen-decoder.js";
 import {
-  ADAPTER_NAME,
   type AdapterManifest,
   type DecoderManifest,
   type EncoderManifest,
@@ -29,67 +39,15 @@ import {
   type Manifest,
   manifestSchema,
   type Precision,
-  type TaskName,
 } from "./manifest.js";
 import { checkFits, fileSha256, openModelFolder } from "./model-folder.js";
 import { withPatchGraph } from "./patch-graph.js";
-import { type EncoderChoices, readEncoder } from "./read-encoder.js";
+import { readEncoder } from "./read-encoder.js";
 import { openSource, readJson, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
-
-/** A public checkpoint: its location on disk, and the name that the user gave. */
-export interface SourceReference {
-  /** A folder or a single weights file. */
-  readonly path: string;
-  /** Recorded in the manifest: a hub id or the path. */
-  readonly given: string;
-  /** Commit on the hub. */
-  readonly revision?: string | undefined;
-}
-
-/**
- * The checkpoint of an encoder, its precision and its preprocessing. The encoder of a model folder is copied as it is,
- * with its own precision and preprocessing.
- */
-export interface EncoderOptions extends SourceReference, EncoderChoices {
-  readonly precision: Precision;
-  readonly preprocessing: PreprocessingChoice;
-}
-
-/** The checkpoint of a decoder, or a model folder, whose decoder graph is built again from its weights. */
-export interface DecoderOptions extends SourceReference {
-  readonly precision: Precision;
-}
-
-/** An adapter to install in the model folder that is built. */
-export interface AdapterOptions {
-  readonly name: string;
-  readonly path: string;
-  readonly tasks: readonly TaskName[];
-  /** Modality of the encoder whose states it takes. Default: that of `encoder`. */
-  readonly modality?: Modality | undefined;
-  /** Settings that the file itself does not contain. */
-  readonly settings?: GivenSettings | undefined;
-}
-
-/** What a model folder is built from. */
-export interface BuildOptions {
-  /** The model folder to create; it must not exist. */
-  readonly output: string;
-  /** Default: the last part of `output`. */
-  readonly name?: string | undefined;
-  readonly encoder: EncoderOptions;
-  /** Encoders of further modalities, at most one per modality. */
-  readonly otherEncoders?: readonly EncoderOptions[] | undefined;
-  readonly decoder: DecoderOptions;
-  readonly adapters: readonly AdapterOptions[];
-  /** Uses 7-bit instead of 8-bit weights, for CPUs without VNNI. Default: false. */
-  readonly reduceRange?: boolean | undefined;
-  /** Maximum size of one data file, in bytes. */
-  readonly shardBytes?: number | undefined;
-  /** Receives the name of each stage of the build. */
-  readonly onStage?: ((stage: string) => void) | undefined;
-}
+import { isNanoVlm } from "./vlm/nanovlm.js";
+import { splitVlm } from "./vlm/split-vlm.js";
+import { readChatTemplate, writePrompts } from "./vlm/vlm-prompts.js";
 
 /**
  * Builds a model folder from public checkpoints. Weights are copied from file to file, one tensor at a time. The folder
@@ -109,7 +67,35 @@ export interface BuildOptions {
  * });
  * ```
  */
-export async function buildModel(options: BuildOptions): Promise<Manifest> {
+export function buildModel(options: BuildOptions): Promise<Manifest> {
+  return buildFolder(options, (builder) => builder.backbones(options));
+}
+
+/**
+ * Builds a model folder from a public vision-language model (docs/vlm.md): LLaVA, LLaVA-NeXT with one tile, Idefics3,
+ * SmolVLM or nanoVLM. Its connector becomes the adapter `vlm`, and its chat template the prompts.
+ *
+ * @throws invalid_checkpoint, unsupported_architecture, invalid_adapter, not_found, invalid_option
+ *
+ * @example
+ * ```ts
+ * import { buildVlm, resolveFolder } from "epalm";
+ * const given = "HuggingFaceTB/SmolVLM-256M-Instruct";
+ * await buildVlm({
+ *   output: "my-model",
+ *   vlm: { path: await resolveFolder(given), given, encoderPrecision: "int8", decoderPrecision: "int8" },
+ *   adapters: [],
+ * });
+ * ```
+ */
+export function buildVlm(options: VlmBuildOptions): Promise<Manifest> {
+  return buildFolder(options, (builder) => builder.wholeModel(options.vlm));
+}
+
+async function buildFolder(
+  options: BuildOptions | VlmBuildOptions,
+  backbones: (builder: ModelBuilder) => Promise<BuiltBackbones>,
+): Promise<Manifest> {
   checkNames(options);
   const output = resolve(options.output);
   if (existsSync(output)) throw new EpalmError("invalid_option", `output: ${output} already exists`);
@@ -117,7 +103,7 @@ export async function buildModel(options: BuildOptions): Promise<Manifest> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   try {
-    const manifest = await new ModelBuilder(folder, options).build();
+    const manifest = await new ModelBuilder(folder, options).build(backbones);
     writeFileSync(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, undefined, 2)}\n`);
     renameSync(folder, output);
     return manifest;
@@ -127,41 +113,24 @@ export async function buildModel(options: BuildOptions): Promise<Manifest> {
   }
 }
 
-/** Rejects names that would give an invalid manifest or a file outside the folder. */
-function checkNames({ name, adapters }: BuildOptions): void {
-  const refuse = (message: string) => new EpalmError("invalid_option", message);
-  if (name === "") throw refuse("name: expected a non-empty string, got an empty string");
-  const names = new Set<string>();
-  for (const adapter of adapters) {
-    if (!ADAPTER_NAME.test(adapter.name)) {
-      throw refuse(`adapter '${adapter.name}': expected a name of letters, digits, '.', '_' and '-'`);
-    }
-    if (names.has(adapter.name)) throw refuse(`adapter '${adapter.name}': is given twice`);
-    if (adapter.tasks.length === 0) throw refuse(`adapter '${adapter.name}': expected at least one task, got none`);
-    names.add(adapter.name);
-  }
-}
-
 class ModelBuilder {
   readonly #folder: string;
-  readonly #options: BuildOptions;
+  readonly #options: BuildOptions | VlmBuildOptions;
   readonly #files: Manifest["files"] = {};
 
-  constructor(folder: string, options: BuildOptions) {
+  constructor(folder: string, options: BuildOptions | VlmBuildOptions) {
     this.#folder = folder;
     this.#options = options;
   }
 
-  async build(): Promise<Manifest> {
+  async build(backbones: (builder: this) => Promise<BuiltBackbones>): Promise<Manifest> {
     // Adapters are small and backbones are large, so errors in adapters are found before the backbones are written.
     const read = await Promise.all(this.#options.adapters.map(({ path, settings }) => readAdapter(path, settings)));
-    let encoders = await this.#encoders();
-    const { decoder, tasks, chat } = await this.#decoder(this.#options.decoder);
-    const adapters: Record<string, AdapterManifest> = {};
+    let { encoders, decoder, adapters, ...prompts } = await backbones(this);
     for (const [index, options] of this.#options.adapters.entries()) {
       const adapter = read[index] as Adapter;
       encoders = this.#withPatchGraph(options, adapter, encoders);
-      adapters[options.name] = await this.#adapter(options, adapter, encoders, decoder);
+      adapters = { ...adapters, [options.name]: await this.#adapter(options, adapter, encoders, decoder) };
     }
     return manifestSchema.parse({
       format: "epalm-model",
@@ -169,16 +138,56 @@ class ModelBuilder {
       name: this.#options.name ?? basename(resolve(this.#options.output)),
       ...encoders,
       decoder,
-      tasks,
-      ...(chat ? { chat } : {}),
+      ...prompts,
       adapters,
       files: this.#files,
     } satisfies Manifest);
   }
 
-  async #encoders(): Promise<Encoders> {
-    const { encoder, otherEncoders = [] } = this.#options;
-    const first = await this.#encoder(encoder, []);
+  async backbones({ encoder, decoder }: BuildOptions): Promise<BuiltBackbones> {
+    const encoders = await this.#withOthers(await this.#encoder(encoder, []));
+    return { encoders, ...(await this.#decoder(decoder)), adapters: {} };
+  }
+
+  /** Takes a vision-language model apart; its connector becomes an adapter. */
+  async wholeModel(options: VlmOptions): Promise<BuiltBackbones> {
+    const { path, given, revision, tokenizer: texts } = options;
+    this.#stage(`model ${given}`);
+    const source = await openSource(path, given, revision);
+    try {
+      const files = prepareTokenizer(texts ?? source.folder);
+      const { encoder, patches, decoder, adapter, prompts } = splitVlm(source, imageTokenOf(source, files));
+      const first = await this.#builtEncoder(encoder, [], {
+        precision: options.encoderPrecision,
+        preprocessing: "source",
+      });
+      const written = writePrompts(prompts, readChatTemplate(source.folder), files, source.folder);
+      const built = await this.#builtDecoder(decoder, options.decoderPrecision, () => files, written.endTokens);
+      const { files: extended, ...encoders } = withPatchGraph(
+        this.#folder,
+        { ...(await this.#withOthers(first)), files: this.#files },
+        "image",
+        adapter.settings,
+        patches,
+      );
+      Object.assign(this.#files, extended);
+      const entry = { name: VLM_ADAPTER, path: source.path, tasks: ["caption", "vqa"] as const };
+      const { tasks, conversation } = written;
+      return {
+        encoders,
+        decoder: built,
+        tasks,
+        ...(conversation ? { conversation } : {}),
+        adapters: { [VLM_ADAPTER]: await this.#adapter(entry, adapter, encoders, built) },
+      };
+    } finally {
+      source.checkpoint.close();
+    }
+  }
+
+  /** A first encoder, and those of further modalities. */
+  async #withOthers(first: EncoderManifest): Promise<Encoders> {
+    const { otherEncoders = [] } = this.#options;
     const others: EncoderManifest[] = [];
     for (const options of otherEncoders) others.push(await this.#encoder(options, [first, ...others]));
     return others.length === 0 ? { encoder: first } : { encoder: first, otherEncoders: others };
@@ -189,29 +198,37 @@ class ModelBuilder {
     if (existsSync(join(options.path, MANIFEST_FILE))) return this.#copiedEncoder(options, before);
     const source = await openSource(options.path, options.given, options.revision);
     try {
-      const g = new GraphBuilder("encoder");
-      const { backbone, pooling, weights } = readEncoder(g, source, options);
-      refuseSecond(backbone.modality, before, options.given);
-      const prepared = preprocessingOf(source, backbone, options.preprocessing, options.imageSize);
-      const graph = encoderGraph(g, backbone);
-      weights.finish();
-      const path = `${encoderFolder(backbone.modality, before)}/model.onnx`;
-      await this.#write(graph, path, options.precision);
-      return {
-        architecture: backbone.architecture,
-        ...prepared,
-        graph: path,
-        precision: options.precision,
-        parameters: parameterCount(weights),
-        inputShape: [...backbone.inputShape],
-        depth: backbone.depth,
-        width: backbone.width,
-        pooling,
-        origin: source.origin,
-      };
+      return await this.#builtEncoder(source, before, options);
     } finally {
       source.checkpoint.close();
     }
+  }
+
+  async #builtEncoder(
+    source: Source,
+    before: readonly EncoderManifest[],
+    options: Omit<EncoderOptions, keyof SourceReference>,
+  ): Promise<EncoderManifest> {
+    const g = new GraphBuilder("encoder");
+    const { backbone, pooling, weights } = readEncoder(g, source, options);
+    refuseSecond(backbone.modality, before, source.path);
+    const prepared = preprocessingOf(source, backbone, options.preprocessing, options.imageSize);
+    const graph = encoderGraph(g, backbone);
+    weights.finish();
+    const path = `${encoderFolder(backbone.modality, before)}/model.onnx`;
+    await this.#write(graph, path, options.precision);
+    return {
+      architecture: backbone.architecture,
+      ...prepared,
+      graph: path,
+      precision: options.precision,
+      parameters: parameterCount(weights),
+      inputShape: [...backbone.inputShape],
+      depth: backbone.depth,
+      width: backbone.width,
+      pooling,
+      origin: source.origin,
+    };
   }
 
   /** Copies an encoder of another model folder, whose files are checked first. */
@@ -257,32 +274,52 @@ class ModelBuilder {
     try {
       if (!source.config)
         throw new EpalmError("not_found", `${source.path}: expected a folder with the decoder's config.json`);
-      const architecture = decoderArchitecture(String(source.config.model_type), source.path);
-      const prefix = wrapperPrefix(source.checkpoint.tensors.keys());
-      const weights = new Weights(source.checkpoint, { prefix, rename: architecture.rename });
-      const g = new GraphBuilder("decoder");
-      const backbone = architecture.build(source.config, new ParameterReader(g, weights));
-      const graph = decoderGraph(g, backbone);
-      weights.finish();
-      const hasAnswerToken = await this.#tokenizer(source, backbone.shape.vocabulary);
-      const path = "decoder/model.onnx";
-      await this.#write(graph, path, options.precision);
-      const decoder = {
-        architecture: backbone.architecture,
-        graph: path,
-        precision: options.precision,
-        parameters: parameterCount(weights),
-        shape: backbone.shape as DecoderManifest["shape"],
-        config: { ...source.config },
-        visualTokens: true,
-        tokenizer: "tokenizer",
-        ...textBounds(source),
-        origin: source.origin,
-      };
+      let hasAnswerToken = false;
+      const decoder = await this.#builtDecoder(source, options.precision, (rows) => {
+        const files = prepareTokenizer(source.folder);
+        const extended = withAnswerToken(files, rows);
+        hasAnswerToken = extended !== files;
+        return extended;
+      });
       return { decoder, tasks: publishedTasks(hasAnswerToken) };
     } finally {
       source.checkpoint.close();
     }
+  }
+
+  /**
+   * @param texts the tokenizer, for a number of rows of the embedding table
+   * @param endTokens end tokens in addition to those of the checkpoint, which come before them
+   */
+  async #builtDecoder(
+    source: Source,
+    precision: Precision,
+    texts: (rows: number) => TokenizerFiles,
+    endTokens: readonly number[] = [],
+  ): Promise<DecoderManifest> {
+    const { config = {} } = source;
+    const architecture = decoderArchitecture(String(config.model_type), source.path);
+    const prefix = wrapperPrefix(source.checkpoint.tensors.keys());
+    const weights = new Weights(source.checkpoint, { prefix, rename: architecture.rename });
+    const g = new GraphBuilder("decoder");
+    const backbone = architecture.build(config, new ParameterReader(g, weights));
+    const graph = decoderGraph(g, backbone);
+    weights.finish();
+    await this.#tokenizer(texts(backbone.shape.vocabulary), backbone.shape.vocabulary, source.folder);
+    const path = "decoder/model.onnx";
+    await this.#write(graph, path, precision);
+    return {
+      architecture: backbone.architecture,
+      graph: path,
+      precision,
+      parameters: parameterCount(weights),
+      shape: backbone.shape as DecoderManifest["shape"],
+      config: { ...config },
+      visualTokens: true,
+      tokenizer: "tokenizer",
+      ...textBounds(source, endTokens),
+      origin: source.origin,
+    };
   }
 
   /** Builds the decoder graph of another model folder again from its weights; its prompts and tokenizer are kept. */
@@ -308,31 +345,26 @@ class ModelBuilder {
     };
   }
 
-  /** Writes the tokenizer, with `</a>` if the embedding table has a row for it. Returns whether it has one. */
-  async #tokenizer(source: Source, rows: number): Promise<boolean> {
-    const { tokenizerJson, tokenizerConfig } = prepareTokenizer(source.folder);
-    const id = firstFreeToken(tokenizerJson);
-    if (id > rows) {
+  async #tokenizer({ tokenizerJson, tokenizerConfig }: TokenizerFiles, rows: number, where: string): Promise<void> {
+    const count = firstFreeToken(tokenizerJson);
+    if (count > rows) {
       throw new EpalmError(
         "invalid_checkpoint",
-        `${source.folder}: the tokenizer has ${id} tokens, but the embedding table has only ${rows} rows`,
+        `${where}: the tokenizer has ${count} tokens, but the embedding table has only ${rows} rows`,
       );
     }
-    const hasRoom = id < rows;
-    const json: TokenizerJson = hasRoom ? addAnswerToken(tokenizerJson, ANSWER_TOKEN, id) : tokenizerJson;
     mkdirSync(join(this.#folder, "tokenizer"));
     for (const [name, content] of [
-      ["tokenizer/tokenizer.json", json],
+      ["tokenizer/tokenizer.json", tokenizerJson],
       ["tokenizer/tokenizer_config.json", tokenizerConfig],
     ] as const) {
       writeFileSync(join(this.#folder, name), JSON.stringify(content));
       await this.#record(name);
     }
-    return hasRoom;
   }
 
   async #adapter(
-    { name, path, tasks, modality: wanted }: AdapterOptions,
+    { name, path, tasks, modality: wanted }: Omit<AdapterOptions, "settings">,
     adapter: Adapter,
     encoders: Encoders,
     decoder: DecoderManifest,
@@ -368,6 +400,11 @@ class ModelBuilder {
   }
 }
 
+/** Encoders, a decoder, its prompts, and the adapters that come with them. */
+type BuiltBackbones = Pick<Manifest, "decoder" | "tasks" | "chat" | "conversation" | "adapters"> & {
+  readonly encoders: Encoders;
+};
+
 /** A decoder, and the prompts that belong to it. */
 interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat"> {
   readonly decoder: DecoderManifest;
@@ -397,14 +434,37 @@ const tokenIds = z.union([
 ]);
 const textConfig = z.object({ bos_token_id: tokenIds.nullish(), eos_token_id: tokenIds.nullish() });
 
+/** The tokenizer with `</a>`, if the embedding table has a row for it; otherwise the same one. */
+function withAnswerToken(files: TokenizerFiles, rows: number): TokenizerFiles {
+  const id = firstFreeToken(files.tokenizerJson);
+  return id < rows ? { ...files, tokenizerJson: addAnswerToken(files.tokenizerJson, ANSWER_TOKEN, id) } : files;
+}
+
+/** The text that stands for an image in a model's prompts; empty for nanoVLM, whose prompts have none. */
+function imageTokenOf({ config, folder }: Source, { tokenizerJson }: TokenizerFiles): string {
+  if (isNanoVlm(config)) return "";
+  const id = config?.image_token_id ?? config?.image_token_index;
+  const found = tokenizerJson.added_tokens.find((token) => token.id === id);
+  if (found) return found.content;
+  throw unexpected(
+    "invalid_checkpoint",
+    `${folder}: 'image_token_id'`,
+    "the id of an added token of the tokenizer",
+    String(id),
+  );
+}
+
 /** The start and end tokens. Values of the generation config take precedence over those of the model's config. */
-function textBounds({ folder, config }: Source): Pick<DecoderManifest, "startToken" | "endTokens"> {
+function textBounds(
+  { folder, config }: Source,
+  known: readonly number[],
+): Pick<DecoderManifest, "startToken" | "endTokens"> {
   // A key that is null leaves the value of the file with less precedence. Composite models nest the decoder's config.
   const sources = [config?.text_config, config, readJson(join(folder, "generation_config.json"))];
   const stated = sources.flatMap((source) => Object.entries(source ?? {}).filter(([, value]) => value !== null));
   const result = textConfig.safeParse(Object.fromEntries(stated));
-  const endTokens = result.data?.eos_token_id;
-  if (!endTokens) {
+  const endTokens = [...new Set([...known, ...(result.data?.eos_token_id ?? [])])];
+  if (endTokens.length === 0) {
     throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id or a list of token ids`);
   }
   const [startToken = 0] = result.data?.bos_token_id ?? endTokens;

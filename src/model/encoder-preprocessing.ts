@@ -76,7 +76,7 @@ export function preprocessingOf(
 }
 
 /** A processor's settings: in a file of their own, or, as transformers 5 saves them, in one for all processors. */
-function processorOf(folder: string, key: "image_processor" | "feature_extractor") {
+export function processorOf(folder: string, key: "image_processor" | "feature_extractor") {
   const path = join(folder, PROCESSOR_FILE);
   const own = readJson(path);
   if (own) return { settings: own, path };
@@ -90,7 +90,8 @@ function processorOf(folder: string, key: "image_processor" | "feature_extractor
  *
  * @throws unsupported_architecture for unsupported settings
  */
-export function ownImagePreprocessing({ folder, config }: Source): ImagePreprocessing | undefined {
+export function ownImagePreprocessing({ folder, config, imagePreprocessing }: Source): ImagePreprocessing | undefined {
+  if (imagePreprocessing) return imagePreprocessing;
   const processor = config && processorOf(folder, "image_processor");
   if (processor) return parsePreprocessorConfig(processor.settings, processor.path);
   return config?.pretrained_cfg === undefined ? undefined : parseTimmConfig(config, join(folder, "config.json"));

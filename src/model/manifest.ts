@@ -56,6 +56,8 @@ const patches = z.strictObject({
   frames: size,
   rows: size,
   columns: size,
+  /** Whether the states pass the encoder's final norm. Default: true; those of LLaVA do not. */
+  normed: z.literal(false).optional(),
 });
 
 /** The schema of an encoder of one modality. */
@@ -132,6 +134,9 @@ const capability = z.strictObject({
 const MAX_PHRASES = 1000;
 const MAX_PHRASE_LENGTH = 100;
 
+/** In characters; public chat templates have at most 10,000. */
+const MAX_TEMPLATE_LENGTH = 200_000;
+
 /** Words in lower case without surrounding punctuation, separated by single spaces. */
 const phrase = z
   .string()
@@ -154,8 +159,8 @@ const questionNormalization = z.strictObject({
 /** The prompt of a task and its default generation options. */
 const task = z.strictObject({
   /**
-   * Text before the answer; `{question}` is replaced with the question, without its question mark, and `{medium}` with
-   * the visual tokens of the medium, which otherwise precede the text.
+   * Text before the answer; `{question}` is replaced with the question, without its question mark, `{text}` with the
+   * question as it was given, and `{medium}` with the visual tokens of the medium, which otherwise precede the text.
    */
   prompt: z.string().refine((text) => text.split("{medium}").length <= 2, "expected {medium} at most once"),
   /** Text between the prompt and the answer: empty, or a space after a prompt in words. */
@@ -175,6 +180,25 @@ const task = z.strictObject({
 export const chatSettings = z.strictObject({
   /** Patterns of prompts that request a caption. Default: the table for English, `{default}`. */
   captionPrompts: z.array(z.string().min(1).max(200)).max(500),
+});
+
+/** Bounds a text of a chat template's variables. */
+const MAX_TOKEN_TEXT = 1000;
+const tokenText = z.string().max(MAX_TOKEN_TEXT);
+
+/** How a vision-language model writes conversations. */
+const conversation = z.strictObject({
+  /** The chat template, in Jinja. */
+  template: z.string().min(1).max(MAX_TEMPLATE_LENGTH),
+  /** The text with which the template represents a medium. */
+  imageToken: tokenText,
+  /** What the medium becomes: `{medium}` is replaced with the visual tokens. */
+  image: tokenText.refine((text) => text.split("{medium}").length === 2, "expected {medium} once"),
+  /** The template's variables `bos_token` and `eos_token`. Default: empty. */
+  startText: tokenText.optional(),
+  endText: tokenText.optional(),
+  /** Whether the tokenizer adds the start token itself, so that the template's is left out. Default: false. */
+  addsStart: z.boolean().optional(),
 });
 
 const taskName = z.enum(["caption", "vqa"]);
@@ -200,6 +224,8 @@ export const manifestSchema = z.strictObject({
   tasks: z.strictObject({ caption: task, vqa: task }),
   /** Interpretation of prompts. Default: the table for English. */
   chat: chatSettings.optional(),
+  /** Only of models with a chat template. */
+  conversation: conversation.optional(),
   adapters: z.record(z.string().regex(ADAPTER_NAME), adapter),
   /** Every file of the folder except the manifest. */
   files: z.record(file, z.strictObject({ bytes: size, sha256: z.string().regex(/^[0-9a-f]{64}$/) })),

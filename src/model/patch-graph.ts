@@ -1,6 +1,6 @@
 import { join, posix } from "node:path";
 import type { AdapterSettings } from "../adapter/adapter.js";
-import { withPatchStates } from "../backbones/encoders/patch-states.js";
+import { type PatchForm, usualPatches, withPatchStates } from "../backbones/encoders/patch-states.js";
 import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
@@ -19,6 +19,8 @@ type WithFiles = Encoders & Pick<Manifest, "files"> & Partial<Pick<Manifest, "de
  * The manifest with a graph of patch states for the encoder of a modality, which is written beside the encoder's own
  * graph if an adapter with these settings needs it and the folder has none.
  *
+ * @param form what the states are, if the folder has no graph yet
+ *
  * @throws invalid_adapter if the encoder has no patch states (attention pooling)
  */
 export function withPatchGraph<M extends WithFiles>(
@@ -26,13 +28,14 @@ export function withPatchGraph<M extends WithFiles>(
   manifest: M,
   modality: Modality,
   { connector }: AdapterSettings,
+  form: PatchForm = usualPatches,
 ): M {
   const encoder: EncoderManifest = encoderOf(manifest, modality);
   if (!connector || encoder.patches) return manifest;
   // Nothing is written into a folder whose decoder cannot take visual tokens, which `checkFits` reports.
   if (manifest.decoder && !manifest.decoder.visualTokens) return manifest;
   const original = join(folder, encoder.graph);
-  const found = withPatchStates(readOnnx(original), modality);
+  const found = withPatchStates(readOnnx(original), modality, form);
   if (!found) {
     throw new EpalmError(
       "invalid_adapter",
@@ -41,7 +44,7 @@ export function withPatchGraph<M extends WithFiles>(
   }
   const graph = posix.join(posix.dirname(encoder.graph), PATCH_GRAPH);
   const { bytes, sha256 } = writeExtension(found.graph, original, join(folder, graph));
-  const extended = { ...encoder, patches: { graph, ...found.layout } };
+  const extended = { ...encoder, patches: { graph, ...found.layout, ...(form.normed ? {} : { normed: false }) } };
   return {
     ...manifest,
     encoder: manifest.encoder === encoder ? extended : manifest.encoder,

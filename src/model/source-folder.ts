@@ -6,6 +6,7 @@ import { readJsonFile, withoutNulls } from "../core/json.js";
 import { parse } from "../core/schema.js";
 import type { Checkpoint } from "../formats/checkpoint.js";
 import { openCheckpoint } from "../formats/open-checkpoint.js";
+import type { ImagePreprocessing } from "../preprocessing/image-preprocessing.js";
 import type { Origin } from "./manifest.js";
 
 /** Public JSON files next to weights take a few kilobytes; tokenizers have their own bound. */
@@ -26,6 +27,8 @@ export interface Source {
   readonly openClip?: Readonly<Record<string, unknown>> | undefined;
   readonly checkpoint: Checkpoint;
   readonly origin: Origin;
+  /** The preprocessing of images, if it is not that of the files in the folder. */
+  readonly imagePreprocessing?: ImagePreprocessing | undefined;
 }
 
 /**

@@ -34,11 +34,13 @@ export const MAX_QUESTION_LENGTH = 2000;
  */
 export function promptParts(manifest: Manifest, task: TaskName, question: string | undefined): TemplatePart[] {
   const { prompt, questionNormalization } = manifest.tasks[task];
-  const [before = "", ...after] = prompt.split("{question}");
-  if (after.length === 0) return literalParts(before);
-  const bare = bareQuestion(question);
-  const asked = questionNormalization ? normalizeQuestion(bare, questionNormalization) : bare;
-  return [...literalParts(before), ...after.flatMap((literal) => [{ user: asked }, ...literalParts(literal)])];
+  // The pieces at odd places are the placeholders.
+  return prompt.split(/(\{question\}|\{text\})/).flatMap((piece, at): TemplatePart[] => {
+    if (at % 2 === 0) return literalParts(piece);
+    if (piece === "{text}") return [{ user: givenQuestion(question) }];
+    const bare = bareQuestion(question);
+    return [{ user: questionNormalization ? normalizeQuestion(bare, questionNormalization) : bare }];
+  });
 }
 
 /** The text of a template, and the place of the medium if the text contains `{medium}`. */
@@ -47,15 +49,21 @@ function literalParts(text: string): TemplatePart[] {
   return [{ literal: before }, ...after.flatMap((literal) => [{ medium: true } as const, { literal }])];
 }
 
-/** Removes surrounding white space and trailing question marks, because the template adds its own question mark. */
-function bareQuestion(question = ""): string {
+/** Removes surrounding white space. */
+function givenQuestion(question = ""): string {
   if (typeof question !== "string") throw new EpalmError("invalid_option", "question: expected a string");
   const trimmed = question.trim();
   // Checked before the regular expression, whose running time is quadratic in the length.
   if (trimmed.length > MAX_QUESTION_LENGTH) {
     throw unexpected("too_large", "question", `at most ${MAX_QUESTION_LENGTH} characters`, trimmed.length);
   }
-  const bare = trimmed.replace(/[?\s]+$/, "");
+  if (trimmed === "") throw new EpalmError("invalid_option", "question: expected a non-empty string, got none");
+  return trimmed;
+}
+
+/** Removes trailing question marks as well, because the template adds its own. */
+function bareQuestion(question: string | undefined): string {
+  const bare = givenQuestion(question).replace(/[?\s]+$/, "");
   if (bare === "") throw new EpalmError("invalid_option", "question: expected a non-empty string, got none");
   return bare;
 }

@@ -8,7 +8,7 @@ const sizeSchema = z.strictObject({ height: side, width: side });
 const channels = z.tuple([z.number(), z.number(), z.number()]);
 const resampleSchema = z.enum(["nearest", "bilinear", "bicubic", "lanczos"]);
 const resizeSchema = z.discriminatedUnion("mode", [
-  z.strictObject({ mode: z.literal("squash"), ...sizeSchema.shape }),
+  z.strictObject({ mode: z.literal("squash"), ...sizeSchema.shape, longestEdgeFirst: side.optional() }),
   z.strictObject({ mode: z.literal("shortest-edge"), length: side }),
 ]);
 
@@ -24,7 +24,10 @@ export const imagePreprocessingSchema = z
   .strictObject({
     /** Input size of the encoder, in pixels. */
     size: sizeSchema,
-    /** `squash`: to exactly this size, without keeping the aspect ratio. `shortest-edge`: shorter side to `length`. */
+    /**
+     * `squash`: to exactly this size, without keeping the aspect ratio; with `longestEdgeFirst`, the longer side is
+     * resized to this length before (Idefics3). `shortest-edge`: shorter side to `length`.
+     */
     resize: resizeSchema,
     /** The filter, as in Pillow: it is widened when an image is reduced. */
     resample: resampleSchema,
@@ -159,6 +162,7 @@ const processors: Readonly<Record<string, ProcessorDefaults>> = {
     ...IMAGENET,
   },
   VideoMAE: { resample: "bilinear", ...shortest224, ...HALF },
+  Llava: { resample: "bicubic", ...shortest224, ...CLIP },
 };
 
 /** `PIL.Image.Resampling`; no supported encoder uses box (4) or Hamming (5). */
@@ -214,6 +218,66 @@ export function parsePreprocessorConfig(json: unknown, where: string): ImagePrep
     where,
     "unsupported_architecture",
   );
+}
+
+/** The image processors of Idefics3 and SmolVLM; defaults as in transformers. */
+const ideficsProcessor = z.object({
+  image_processor_type: z.enum(["Idefics3", "SmolVLM"].flatMap((name) => processorForms(name))),
+  do_resize: z.literal(true).default(true),
+  size: z.strictObject({ longest_edge: side }).default({ longest_edge: 4 * 364 }),
+  max_image_size: z.looseObject({ longest_edge: side }).default({ longest_edge: 364 }),
+  resample: pillowNumber.default("lanczos"),
+  do_rescale: z.boolean().default(true),
+  rescale_factor: z.number().positive().default(ONE_BYTE),
+  do_normalize: z.boolean().default(true),
+  image_mean: channels.default(HALF.mean),
+  image_std: channels.default(HALF.std),
+});
+
+/**
+ * Reads the `preprocessor_config.json` of Idefics3 and SmolVLM as with `do_image_splitting=False`: images become one
+ * square.
+ *
+ * @throws unsupported_architecture for an unsupported value, naming its key
+ */
+export function parseIdeficsProcessor(json: unknown, where: string): ImagePreprocessing {
+  const config = parse(ideficsProcessor, json, where, "unsupported_architecture");
+  const size = toSize(config.max_image_size.longest_edge);
+  return valid(
+    {
+      size,
+      resize: { mode: "squash", ...size, longestEdgeFirst: config.size.longest_edge },
+      resample: config.resample,
+      rescaleFactor: config.do_rescale ? config.rescale_factor : 1,
+      mean: config.do_normalize ? config.image_mean : [0, 0, 0],
+      std: config.do_normalize ? config.image_std : [1, 1, 1],
+    },
+    where,
+    "unsupported_architecture",
+  );
+}
+
+/** The overview of LLaVA-NeXT, for which the whole image is squashed to the shorter side of its processor's size. */
+export function parseLlavaNextProcessor(json: unknown, where: string): ImagePreprocessing {
+  const { image_processor_type: type } = z.looseObject({ image_processor_type: z.string().optional() }).parse(json);
+  if (!processorForms("LlavaNext").includes(type ?? "")) return parsePreprocessorConfig(json, where);
+  const asLlava = parsePreprocessorConfig(
+    { ...Object(json), image_processor_type: "LlavaImageProcessor", do_pad: false },
+    where,
+  );
+  const { resize } = asLlava;
+  const length = resize.mode === "squash" ? Math.min(resize.height, resize.width) : resize.length;
+  const square = toSize(length);
+  return valid({ ...asLlava, resize: { mode: "squash", ...square } }, where, "unsupported_architecture");
+}
+
+/** The pixels of nanoVLM: squashed as torchvision does with Pillow's images, and not normalised. */
+export function nanoVlmPreprocessing(side: number): ImagePreprocessing {
+  return { ...squashed(side, { mean: [0, 0, 0], std: [1, 1, 1] }), resample: "bilinear" };
+}
+
+function processorForms(name: string): string[] {
+  return ["", "Fast", "Pil"].map((form) => `${name}ImageProcessor${form}`);
 }
 
 function processorDefaults(type: string | undefined, where: string): ProcessorDefaults {

@@ -24,12 +24,21 @@ export interface AnswerContext {
 }
 
 /** Generates a caption, or answers questions. */
-export function answerAsk(context: AnswerContext, { task, fields }: AskRequest): Promise<TextAnswer | ListAnswer> {
-  return task === "caption" ? captionAnswer(context, fields) : vqaAnswer(context, fields);
+export function answerAsk(
+  context: AnswerContext,
+  { task, fields, messages }: AskRequest,
+): Promise<TextAnswer | ListAnswer> {
+  if (messages) return textAnswer(context, fields, context.medium.chat(messages, askOptions(context, fields, 0)));
+  if (task === "vqa") return vqaAnswer(context, fields);
+  return textAnswer(context, fields, context.medium.caption(askOptions(context, fields, 0)));
 }
 
-async function captionAnswer(context: AnswerContext, request: CaptionAsk["fields"]): Promise<TextAnswer> {
-  const answer = await context.medium.caption(askOptions(context, request, 0));
+async function textAnswer(
+  context: AnswerContext,
+  request: CaptionAsk["fields"],
+  answering: Promise<Answer>,
+): Promise<TextAnswer> {
+  const answer = await answering;
   const { text, texts } = wireTexts(answer, request);
   return { text, texts, ...wireSource(context, [answer]) };
 }

@@ -11,7 +11,7 @@ import type { Admission } from "./queue/admission.js";
 import type { InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
 import type { AskRequest } from "./requests/ask-request.js";
 import type { BodyReader } from "./requests/body-reader.js";
-import { type GivenMedium, namingMedium, pathOf, type SingleMedium } from "./requests/medium.js";
+import { type GivenMedium, modalityOf, namingMedium, pathOf, type SingleMedium } from "./requests/medium.js";
 import { fetchMedium, type RemoteLimits } from "./requests/remote-media.js";
 import type { ServiceThreads } from "./threads.js";
 
@@ -68,11 +68,6 @@ export async function answerInTurn(
   } catch (error) {
     throw namingMedium(error, medium);
   }
-}
-
-/** The modality that the request sets; undefined if the content decides. */
-export function modalityOf({ field }: GivenMedium): Modality | undefined {
-  return field === "media" ? undefined : field;
 }
 
 /** The content of a medium; URLs are fetched one after the other. */

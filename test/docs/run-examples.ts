@@ -32,6 +32,7 @@ const smaller: readonly (readonly [RegExp, string])[] = [
   [/startLayer: (6|15|21)/, "startLayer: 2"],
   [/endLayer: (11|27|29)/, "endLayer: 5"],
   [/epochs: 8/, "epochs: 1"],
+  [/pixelShuffle: 4 \}, projection: linear/, "pixelShuffle: 2 }, projection: linear"],
 ];
 
 const SERVICE = "http://localhost:8080";

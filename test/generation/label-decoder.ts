@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { InjectionPlan } from "../../src/adapter/injection-plan.js";
 import type { Scheduler } from "../../src/generation/scheduler.js";
 import {
+  elementAt,
   isCacheable,
   leadLength,
   pendingCount,
@@ -21,13 +22,26 @@ export function contextOf(
   return { ...(softTokens > 0 ? { softPrompt } : {}), ...(perception ? { perception } : {}) };
 }
 
+/** A context with visual tokens; those with the same key share them. */
+export function visualContext(tokens: number, textBefore: number, key: string, softTokens = 0): SequenceContext {
+  const visual = {
+    plan: { startLayer: 0, visible: [] },
+    tokens: { type: "float32", shape: [tokens, 1], data: new Float32Array(tokens) },
+    textBefore,
+    key,
+  } as const;
+  return { ...contextOf(softTokens), visual };
+}
+
 /**
  * A decoder whose cache holds labels instead of numbers, and whose outputs come from a table. Each step checks that the
  * cache holds each sequence's own elements.
  */
 export class LabelDecoder {
   readonly #model: TableModel;
-  readonly #names = new Map<SequenceContext, number>();
+  readonly #names = new Map<SequenceContext | string, number>();
+  /** Number of elements that were computed. */
+  computed = 0;
   #cache: readonly (readonly string[])[] = [];
 
   constructor(model: TableModel) {
@@ -43,16 +57,23 @@ export class LabelDecoder {
       if (!entry) return held;
       const own = this.#elements(entry.sequence);
       assert.deepEqual(held, own.slice(0, entry.sequence.cached), `sequence ${at} holds its own elements`);
-      return entry.active && isCacheable(entry.sequence.context) ? own : held;
+      const count = entry.count ?? pendingCount(entry.sequence);
+      this.computed += entry.active ? count : 0;
+      return entry.active && isCacheable(entry.sequence.context) ? own.slice(0, entry.sequence.cached + count) : held;
     });
     return scheduled.flatMap((entry) => (entry.active ? [this.#answer(entry)] : []));
   }
 
+  /** Sequences with the same key have the same elements before their texts differ. */
   #elements({ context, text }: Sequence): string[] {
-    const name = this.#names.get(context) ?? this.#names.size;
-    this.#names.set(context, name);
-    const lead = Array.from({ length: leadLength(context) }, (_, index) => `context ${name}, ${index}`);
-    return [...lead, ...text.map((token) => `token ${token}`)];
+    const identity = context.visual?.key ?? context;
+    const name = this.#names.get(identity) ?? this.#names.size;
+    this.#names.set(identity, name);
+    return Array.from({ length: leadLength(context) + text.length }, (_, at) => {
+      const element = elementAt(context, at);
+      if (element.kind === "text") return `token ${text[element.index]}`;
+      return `context ${name}, ${element.kind} ${"index" in element ? element.index : 0}`;
+    });
   }
 
   #answer({ sequence, needs }: ScheduledSequence): StepOutput {

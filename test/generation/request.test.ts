@@ -7,7 +7,7 @@ import { Scheduler } from "../../src/generation/scheduler.js";
 import { pendingCount, type SequenceContext } from "../../src/generation/sequence.js";
 import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
 import { run, waveModel } from "../support/table-model.js";
-import { contextOf, drain, LabelDecoder } from "./label-decoder.js";
+import { contextOf, drain, LabelDecoder, visualContext } from "./label-decoder.js";
 
 const model = waveModel(12, 3);
 const noEnd = { eosTokenIds: new Set<number>(), decode: () => "" };
@@ -18,6 +18,10 @@ const contexts: readonly SequenceContext[] = [
   contextOf(2, { perceptionSees: "itself", cacheable: true }),
   contextOf(1, { perceptionSees: "everything", cacheable: true }),
   contextOf(2, { perceptionSees: "everything", cacheable: false }),
+  visualContext(3, 0, "a"),
+  visualContext(3, 0, "a"),
+  visualContext(2, 1, "b", 2),
+  visualContext(2, 1, "b", 2),
 ];
 
 /** A request, and a check that its result is the same as alone. */
@@ -79,7 +83,7 @@ describe("requests on one scheduler", () => {
     const arrival = fc.record({ request, begins: fc.nat(12), leaves: fc.option(fc.nat(20), { freq: 3 }) });
     fc.assert(
       fc.property(fc.array(arrival, { minLength: 1, maxLength: 8 }), fc.nat(40), (arrivals, more) => {
-        const limits = { maxSequences: 17 + more, maxBatchedTokens: 5 + more };
+        const limits = { maxSequences: 17 + more, maxBatchedTokens: 5 + more, promptChunk: 1 + (more % 7) };
         const [scheduler, decoder] = [new Scheduler(limits), new LabelDecoder(model)];
         const jobs = arrivals.map((one) => ({ ...one, ...one.request() }));
         for (let step = 0; step <= 20; step++) {
@@ -91,7 +95,7 @@ describe("requests on one scheduler", () => {
           if (!plan) continue;
           assert.ok(plan.sources.length <= limits.maxSequences);
           const active = plan.scheduled.filter((sequence) => sequence.active);
-          const width = Math.max(...active.map(({ sequence }) => pendingCount(sequence)));
+          const width = Math.max(...active.map(({ sequence, count = pendingCount(sequence) }) => count));
           assert.ok(width === 1 || active.length === 1 || width * active.length <= limits.maxBatchedTokens);
           scheduler.commit(decoder.step(plan));
         }
@@ -184,5 +188,65 @@ describe("ScoringRequest", () => {
   it("needs only the prompt's sequence for answers of one token", () => {
     const job = new ScoringRequest({}, [1], [[2], [3], [4]]);
     assert.equal(job.maxSequences, 1);
+  });
+});
+
+describe("prompts about the same image", () => {
+  const ask = (key: string, prompt: readonly number[], client?: string) => {
+    const strategy = createStrategy(parseGenerationOptions({ maxNewTokens: 3 }), noEnd);
+    return new DecodingRequest(visualContext(20, 2, key), prompt, strategy, { client });
+  };
+  const computedBy = (jobs: readonly GenerationRequest[]) => {
+    const [scheduler, decoder] = [new Scheduler(), new LabelDecoder(model)];
+    for (const job of jobs) scheduler.add(job);
+    assert.ok(drain(scheduler, decoder) < 1000);
+    return decoder.computed;
+  };
+  const prompts = [
+    [1, 2, 3, 4],
+    [1, 2, 3, 5, 6],
+    [1, 2, 7],
+  ] as const;
+  const alone = prompts.map((prompt) => computedBy([ask("image", prompt)]));
+  const sum = alone.reduce((total, count) => total + count, 0);
+
+  it("pay once for its visual tokens and the text before them", () => {
+    const together = computedBy(prompts.map((prompt) => ask("image", prompt)));
+    // The others share 2 tokens before the image and 20 of it, and the second one another token.
+    assert.equal(together, sum - 2 * 22 - 1);
+  });
+
+  it("pay for their own if the images, the texts before them or the clients differ", () => {
+    assert.equal(computedBy(prompts.map((prompt, at) => ask(`image ${at}`, prompt))), sum);
+    assert.equal(computedBy(prompts.map((prompt, at) => ask("image", prompt, `client ${at}`))), sum);
+    assert.equal(computedBy(prompts.map((prompt, at) => ask("image", [at, ...prompt.slice(1)]))), sum);
+  });
+});
+
+describe("a long prompt beside sequences that wait for their next token", () => {
+  it("is computed in parts", () => {
+    const scheduler = new Scheduler({ maxSequences: 8, maxBatchedTokens: 4096, promptChunk: 10 });
+    const decoder = new LabelDecoder(model);
+    const strategy = (tokens: number) => createStrategy(parseGenerationOptions({ maxNewTokens: tokens }), noEnd);
+    const running = new DecodingRequest({}, [1], strategy(40));
+    scheduler.add(running);
+    const step = () => {
+      const plan = scheduler.plan();
+      assert.ok(plan);
+      scheduler.commit(decoder.step(plan));
+      return plan.scheduled.flatMap(({ active, count }) => (active ? [count] : []));
+    };
+    step();
+    scheduler.add(new DecodingRequest(visualContext(30, 0, "image"), [2, 3, 4], strategy(2)));
+    assert.deepEqual([step(), step(), step(), step()], [[10], [1], [10], [1]], "parts and next tokens alternate");
+    assert.ok(drain(scheduler, decoder) < 1000 && scheduler.idle);
+    assert.deepEqual(running.strategy.hypotheses(), run(strategy(40), model, [1]).hypotheses);
+  });
+
+  it("is computed at once if nothing else is running", () => {
+    const scheduler = new Scheduler({ maxSequences: 8, maxBatchedTokens: 4096, promptChunk: 10 });
+    const strategy = createStrategy(parseGenerationOptions({ maxNewTokens: 2 }), noEnd);
+    scheduler.add(new DecodingRequest(visualContext(30, 0, "image"), [2, 3, 4], strategy));
+    assert.equal(scheduler.plan()?.scheduled[0]?.count, 33);
   });
 });

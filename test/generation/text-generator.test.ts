@@ -97,7 +97,7 @@ describe("TextGenerator", () => {
     const room = positions - generator.promptTokens(request).length;
     assert.equal((await generator.generate(request, { maxNewTokens: room })).texts.length, 1);
     const tooLarge = (field: string) => ({
-      code: "too_large",
+      code: "invalid_option",
       message: new RegExp(`^${field}: .* limit of ${positions}$`),
     });
     await assert.rejects(generator.generate(request, { maxNewTokens: room + 1 }), tooLarge("maxNewTokens"));

@@ -15,6 +15,10 @@ const models: Readonly<Record<string, string>> = {
   "Qwen/Qwen3-0.6B": "test/fixtures/goldens/llama-shared-1token/decoder",
   "facebook/dino-vitb16": "test/fixtures/goldens/llama-shared-1token/encoder",
   "HuggingFaceTB/SmolLM2-135M": "test/fixtures/goldens/llama-shared-1token/decoder",
+  "HuggingFaceTB/SmolVLM-256M-Instruct": "test/fixtures/vlms/smolvlm",
+  "llava-hf/llava-interleave-qwen-0.5b-hf": "test/fixtures/vlms/llava-siglip-qwen2",
+  "lusxvr/nanoVLM-222M": "test/fixtures/vlms/nanovlm",
+  "HuggingFaceTB/cosmo2-tokenizer": "test/fixtures/vlms/nanovlm/tokenizer",
 };
 
 /** Starts a hub with all tiny models; returns its address. */
@@ -39,6 +43,6 @@ export async function startTinyHub(): Promise<string> {
 }
 
 function filesOf(folder: string): Record<string, ServedFile> {
-  const names = readdirSync(folder);
+  const names = readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isFile() ? [entry.name] : []));
   return Object.fromEntries(names.map((name) => [name, { content: readFileSync(join(folder, name)) }]));
 }

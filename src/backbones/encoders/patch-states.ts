@@ -8,6 +8,17 @@ export function patchOutput(block: number): string {
   return `patch_states.${block}`;
 }
 
+/** What the patch states of an encoder are. */
+export interface PatchForm {
+  /** Whether they pass the encoder's final norm. LLaVA takes them before it. */
+  readonly normed: boolean;
+  /** Number of tokens before them that are left out. Default: all that are no patches. */
+  readonly skipped?: number | undefined;
+}
+
+/** As connectors that epalm trains take them. */
+export const usualPatches: PatchForm = { normed: true };
+
 /** An encoder graph that also returns the patch states after each block. */
 export interface PatchGraph {
   readonly graph: Graph;
@@ -16,20 +27,28 @@ export interface PatchGraph {
 
 /**
  * Adds the outputs `patch_states.I` [batch, N, dv] to an encoder graph: the states of all patches after block I, each
- * passed through the encoder's final norm, in the order of `PatchLayout`. States of audio are averaged over
- * frequencies, so that there is one per point in time.
+ * passed through the encoder's final norm (see `PatchForm`), in the order of `PatchLayout`. States of audio are
+ * averaged over frequencies, so that there is one per point in time. With more or fewer tokens than patches, the layout
+ * is one row.
  *
  * The graph is derived from the stored one rather than built from a checkpoint, so that model folders of any age and
  * precision can be used, and users whose adapters take [CLS] states never compute them.
  *
  * @returns undefined if the encoder does not return one state per block (attention pooling)
  */
-export function withPatchStates(graph: Graph, modality: Modality): PatchGraph | undefined {
+export function withPatchStates(
+  graph: Graph,
+  modality: Modality,
+  { normed, skipped }: PatchForm = usualPatches,
+): PatchGraph | undefined {
   const found = findNorms(graph);
   if (!found) return undefined;
   const g = GraphBuilder.extending(graph, "patches");
   const blocks = found.norms.map((norm) => tokensOf(graph, g, norm));
-  const arrangements = blocks.map((block) => arrangementOf(graph, modality, block, found.isPerFrame));
+  const arrangements = blocks.map((block) => {
+    const usual = arrangementOf(graph, modality, block, found.isPerFrame);
+    return skipped === undefined || skipped === usual.special ? usual : inOneRow(block, skipped);
+  });
   const [first] = arrangements;
   if (!first) return undefined;
   for (const [index, { tokens, norm }] of blocks.entries()) {
@@ -37,7 +56,8 @@ export function withPatchStates(graph: Graph, modality: Modality): PatchGraph | 
     const [scale = "", bias = ""] = norm.inputs.slice(1);
     const epsilon = Number(norm.attributes.epsilon?.value ?? 1e-5);
     const patches = special === 0 ? tokens : g.slice(tokens, 1, special);
-    g.output(patchOutput(index), arrange(g, g.layerNorm(patches, g.value(scale), g.value(bias), epsilon)));
+    const states = normed ? g.layerNorm(patches, g.value(scale), g.value(bias), epsilon) : patches;
+    g.output(patchOutput(index), arrange(g, states));
   }
   return { graph: g.finish(), layout: first.layout };
 }
@@ -82,6 +102,12 @@ interface Arrangement {
   readonly special: number;
   readonly layout: PatchLayout;
   arrange(g: GraphBuilder, patches: Value): Value;
+}
+
+/** All tokens of an image except the first ones. */
+function inOneRow({ tokens }: BlockTokens, skipped: number): Arrangement {
+  const columns = Number(tokens.shape[1]) - skipped;
+  return { special: skipped, layout: { frames: 1, rows: 1, columns }, arrange: (_, x) => x };
 }
 
 function arrangementOf(

@@ -2,11 +2,13 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { GivenSettings } from "../../adapter/adapter-file.js";
 import type { Pooling } from "../../backbones/backbone.js";
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import { type HubOptions, resolveFolder } from "../../hub/resolve-folder.js";
-import type { EncoderOptions, SourceReference } from "../../model/build-model.js";
+import { TOKENIZER_FILES } from "../../hub/select-files.js";
+import type { EncoderOptions, SourceReference } from "../../model/build-options.js";
 import type { Precision } from "../../model/manifest.js";
 import { openModelFolder } from "../../model/model-folder.js";
+import { separateTokenizer } from "../../model/vlm/nanovlm.js";
 import type { CliContext } from "../context.js";
 import type { AdapterFlag } from "../options/adapter-flag.js";
 import { namingFlags } from "../options/naming-flags.js";
@@ -23,7 +25,8 @@ export interface BuildFlags {
   readonly audioEncoder?: string;
   readonly videoEncoder?: string;
   readonly frames?: number;
-  readonly decoder: string;
+  readonly decoder?: string;
+  readonly vlm?: string;
   readonly adapter?: AdapterFlag[];
   readonly output: string;
   readonly name?: string;
@@ -50,21 +53,18 @@ const BYTES_PER_MB = 1_000_000;
 export async function build(flags: BuildFlags, { environment, signal }: CliContext): Promise<void> {
   refuseBeforeWork(flags);
   const hub = { ...environment.hub, offline: flags.offline, signal };
-  const [encoder, ...otherEncoders] = await givenEncoders(flags, hub);
-  const decoder = await resolveSource(flags.decoder, hub);
-  const options = {
+  const common = {
     output: flags.output,
     name: flags.name,
-    encoder,
-    otherEncoders,
-    decoder: { ...decoder, precision: flags.decoderPrecision ?? flags.precision },
     adapters: (flags.adapter ?? []).map((adapter) => ({ ...adapter, settings: adapterSettings(flags) })),
     reduceRange: flags.reduceRange,
     shardBytes: flags.shardMb === undefined ? undefined : flags.shardMb * BYTES_PER_MB,
     onStage: (stage: string) => note(`building ${stage}`),
   };
+  const backbones =
+    flags.vlm === undefined ? await givenBackbones(flags, hub) : await givenModel(flags.vlm, flags, hub);
   try {
-    await buildInThread(options, signal);
+    await buildInThread({ ...common, ...backbones }, signal);
   } catch (error) {
     throw namingBuildFlag(error);
   }
@@ -72,11 +72,47 @@ export async function build(flags: BuildFlags, { environment, signal }: CliConte
   print(flags.json ? JSON.stringify(model) : formatModel(model));
 }
 
+/** A whole model, and encoders of further modalities. */
+async function givenModel(vlm: string, flags: BuildFlags, hub: HubOptions) {
+  const source = await resolveSource(vlm, hub);
+  const tokenizer = separateTokenizer(source.path);
+  return {
+    vlm: {
+      ...source,
+      encoderPrecision: flags.encoderPrecision ?? flags.precision,
+      decoderPrecision: flags.decoderPrecision ?? flags.precision,
+      ...(tokenizer === undefined ? {} : { tokenizer: await resolveTokenizer(tokenizer, hub) }),
+    },
+    otherEncoders: await givenEncoders(flags, hub),
+  };
+}
+
+/** The tokenizer of a model whose repository has none. */
+async function resolveTokenizer(id: string, hub: HubOptions): Promise<string> {
+  return resolveFolder(id, { ...hub, files: TOKENIZER_FILES, onProgress: downloadReporter(id) });
+}
+
+async function givenBackbones(flags: BuildFlags, hub: HubOptions) {
+  if (flags.decoder === undefined) {
+    throw new EpalmError("invalid_option", "--decoder: expected a decoder, or --vlm with a whole model");
+  }
+  const [encoder, ...otherEncoders] = await givenEncoders(flags, hub);
+  if (!encoder) {
+    throw new EpalmError(
+      "invalid_option",
+      "--encoder: expected at least one encoder, from --encoder, --image-encoder, --audio-encoder or --video-encoder",
+    );
+  }
+  const decoder = await resolveSource(flags.decoder, hub);
+  return {
+    encoder,
+    otherEncoders,
+    decoder: { ...decoder, precision: flags.decoderPrecision ?? flags.precision },
+  };
+}
+
 /** The given encoders in a fixed order; the first one is the default for adapters without a modality. */
-async function givenEncoders(
-  flags: BuildFlags,
-  hub: HubOptions,
-): Promise<readonly [EncoderOptions, ...EncoderOptions[]]> {
+async function givenEncoders(flags: BuildFlags, hub: HubOptions): Promise<readonly EncoderOptions[]> {
   const { frames, videoEncoder, imageEncoder, imageSize } = flags;
   const ofVideo = flags.encoder === undefined && imageEncoder === undefined ? { frames, imageSize } : { frames };
   const given = [
@@ -101,12 +137,7 @@ async function givenEncoders(
       pooling: flags.pooling,
     });
   }
-  const [first, ...others] = encoders;
-  if (first) return [first, ...others];
-  throw new EpalmError(
-    "invalid_option",
-    "--encoder: expected at least one encoder, from --encoder, --image-encoder, --audio-encoder or --video-encoder",
-  );
+  return encoders;
 }
 
 function adapterSettings(flags: BuildFlags): GivenSettings {
@@ -154,12 +185,28 @@ function namingBuildFlag(error: unknown): unknown {
 }
 
 /** Finds errors that the library would find only after downloading and writing gigabytes. */
-function refuseBeforeWork({ output, adapter = [] }: BuildFlags): void {
+function refuseBeforeWork({ output, adapter = [], ...flags }: BuildFlags): void {
+  for (const [flag, value] of Object.entries(replacedByVlm(flags))) {
+    if (flags.vlm === undefined || value === undefined) continue;
+    throw unexpected("invalid_option", flag, "nothing together with --vlm, a whole model", value);
+  }
   if (existsSync(output)) throw new EpalmError("invalid_option", `--output: ${output} already exists`);
   const missing = adapter.find(({ path }) => !existsSync(path));
   if (missing) {
     throw new EpalmError("not_found", `--adapter ${missing.name}: ${missing.path}: no such file`);
   }
+}
+
+/** Flags that describe what a whole model already contains. */
+function replacedByVlm(flags: Pick<BuildFlags, "encoder" | "imageEncoder" | "decoder" | "heads" | "pooling">) {
+  const { encoder, imageEncoder, decoder, heads, pooling } = flags;
+  return {
+    "--encoder": encoder,
+    "--image-encoder": imageEncoder,
+    "--decoder": decoder,
+    "--heads": heads,
+    "--pooling": pooling,
+  };
 }
 
 async function resolveSource(given: string, options: HubOptions): Promise<SourceReference> {

@@ -21,6 +21,7 @@ facebook/opt-125m@<revision>. Downloads are stored in EPALM_CACHE, or else in HF
 ~/.cache/epalm/hub.
 
 Examples:
+  epalm build --vlm HuggingFaceTB/SmolVLM-256M-Instruct --output captioner
   epalm build --encoder timm/vit_base_patch16_224.augreg_in21k_ft_in1k --decoder facebook/opt-2.7b \\
     --precision int4 --adapter coco=caption.pth:caption --adapter vqa2=vqa.pth:vqa --output captioner
   epalm build --encoder ./vit --decoder ./opt --adapter a=adapter.safetensors --precision fp32 --output exact
@@ -33,7 +34,7 @@ export function addBuildCommand(program: Command, context: CliContext): void {
     .command("build")
     .summary("create a model folder from public checkpoints")
     .description(
-      "Creates a model folder from one frozen encoder per modality (at least one), a frozen decoder and any number of adapters.",
+      "Creates a model folder from one frozen encoder per modality (at least one), a frozen decoder and any number of adapters, or from a whole vision-language model.",
     )
     .option(
       "--encoder <encoder>",
@@ -50,9 +51,13 @@ export function addBuildCommand(program: Command, context: CliContext): void {
       "frames per video (default: as many as the checkpoint specifies; 8 for an image encoder)",
       integer(1, MAX_FRAMES),
     )
-    .requiredOption(
+    .option(
+      "--vlm <model>",
+      "whole vision-language model, a hub id or a folder, which is taken apart into an encoder for images, an adapter named vlm and a decoder: LLaVA, LLaVA-NeXT with one tile, Idefics3, SmolVLM or nanoVLM",
+    )
+    .option(
       "--decoder <decoder>",
-      "decoder, a causal language model: a hub id or a folder; the decoder graph of a model folder is built again",
+      "decoder (required without --vlm), a causal language model: a hub id or a folder; the decoder graph of a model folder is built again",
     )
     .option(
       "--adapter <name=path[:tasks][:modality]>",

@@ -36,8 +36,11 @@ export const contentPart = z.discriminatedUnion("type", [
   z.looseObject({ type: z.literal("file"), file }),
 ]);
 
-/** Messages of other roles are not used. */
-const otherMessage = z.looseObject({ role: z.enum(["system", "developer", "assistant", "tool", "function"]) });
+/** Only models with a chat template use messages of other roles, and of these only texts. */
+const otherMessage = z.looseObject({
+  role: z.enum(["system", "developer", "assistant", "tool", "function"]),
+  content: z.unknown().optional(),
+});
 
 const userMessage = <Content extends z.ZodType>(content: Content) =>
   z.looseObject({ role: z.literal("user"), content });
@@ -59,7 +62,9 @@ const requestWith = <Content extends z.ZodType>(content: Content) =>
     messages: z
       .array(z.discriminatedUnion("role", [userMessage(content), otherMessage]))
       .min(1)
-      .describe("the last text and the newest medium of the user are used"),
+      .describe(
+        "the last text and the newest medium of the user are used; by a model with a chat template, all texts of the conversation",
+      ),
     ...generationFields,
     max_tokens: z.int().min(1).optional().describe("maximum number of tokens; reduced to the limit of the service"),
     max_completion_tokens: z.int().min(1).optional().describe("the same as `max_tokens`, and preferred to it"),

@@ -1,5 +1,12 @@
+import type { ChatMessage } from "../../index.js";
 import type { CaptionRequest, MediaField } from "../../wire.js";
 import type { GivenMedium } from "../requests/medium.js";
+
+/** A message with its path in the request. */
+export interface Turn {
+  readonly message: ChatMessage;
+  readonly path: string;
+}
 
 /** A request in the format of another program, which has a prompt in place of a task. */
 export interface PromptRequest {
@@ -14,4 +21,10 @@ export interface PromptRequest {
   readonly paths: Readonly<Record<string, string>>;
   /** Paths of the parts of the request that have no effect. */
   readonly ignored: readonly string[];
+  /** All messages, for models that have a chat template. */
+  readonly conversation: {
+    readonly turns: readonly Turn[];
+    /** Paths of the parts that have no effect even then. */
+    readonly ignored: readonly string[];
+  };
 }

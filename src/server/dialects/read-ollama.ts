@@ -1,5 +1,6 @@
 import { withoutNulls } from "../../core/json.js";
 import { optionTable } from "../../generation/option-table.js";
+import type { ChatMessage, ChatPart } from "../../index.js";
 import { FieldError } from "../http/problem.js";
 import { frameList, type GivenMedium, givenMedium } from "../requests/medium.js";
 import { parseFields } from "../requests/read-fields.js";
@@ -11,7 +12,7 @@ import {
   ollamaGenerateRequest,
   ollamaNameRequest,
 } from "./ollama-schema.js";
-import type { PromptRequest } from "./prompt-request.js";
+import type { PromptRequest, Turn } from "./prompt-request.js";
 
 /** A request of `/api/generate` or `/api/chat`. */
 export interface OllamaRequest {
@@ -31,11 +32,23 @@ export interface OllamaName {
 export function readOllamaGenerate(json: unknown, maxBytes: number): OllamaRequest {
   const { prompt = "", images = [], ...request } = parseFields(withoutNulls(json), ollamaGenerateRequest);
   const isLoading = prompt.trim() === "" && images.length === 0;
+  const { system } = request;
   return read(request, isLoading, () => ({
     prompt: prompt.trim() === "" ? undefined : { text: prompt, path: "prompt" },
     medium: mediumOf(images, "images", maxBytes),
     ignored: [],
+    conversation: {
+      turns: [
+        ...(typeof system === "string" && system.trim() !== "" ? [turn("system", [{ text: system }], "system")] : []),
+        turn("user", [{ medium: true }, { text: prompt }], "prompt"),
+      ],
+      ignored: [],
+    },
   }));
+}
+
+function turn(role: ChatMessage["role"], content: readonly ChatPart[], path: string): Turn {
+  return { message: { role, content }, path };
 }
 
 /** Uses the last text and the newest images of the user. @throws FieldError: invalid_option, too_large */
@@ -54,6 +67,20 @@ export function readOllamaChat(json: unknown, maxBytes: number): OllamaRequest {
       prompt: text === undefined ? undefined : { text, path: `messages[${asking}].content` },
       medium: mediumOf(user[showing]?.images ?? [], showing < 0 ? "messages" : `messages[${showing}].images`, maxBytes),
       ignored: unused,
+      conversation: {
+        turns: messages.flatMap(({ role, content = "", images = [] }, index) => {
+          const parts: ChatPart[] = [
+            ...(index === showing && images.length > 0 ? [{ medium: true } as const] : []),
+            ...(content.trim() === "" ? [] : [{ text: content }]),
+          ];
+          const own = role === "developer" ? "system" : role;
+          return own === "tool" || parts.length === 0 ? [] : [turn(own, parts, `messages[${index}].content`)];
+        }),
+        ignored: messages.flatMap(({ role, content = "", images = [] }, index) => [
+          ...(role === "tool" && content.trim() !== "" ? [`messages[${index}].content`] : []),
+          ...(images.length === 0 || index === showing ? [] : [`messages[${index}].images`]),
+        ]),
+      },
     };
   });
 }
@@ -77,15 +104,25 @@ interface Settings {
 function read(
   { model, stream = true, format, options = {}, ...others }: Settings,
   isLoading: boolean,
-  prompted: () => Pick<PromptRequest, "prompt" | "medium" | "ignored">,
+  prompted: () => Pick<PromptRequest, "prompt" | "medium" | "ignored" | "conversation">,
 ): OllamaRequest {
   expectFillable(format);
   const name = model === undefined ? undefined : withoutTag(model);
   if (isLoading) return { model: name, asked: undefined, stream, format };
   const { fields, ignored: unused } = generationFields(options);
-  const { ignored, ...rest } = prompted();
+  const { ignored, conversation, ...rest } = prompted();
   const unread = Object.keys(others).filter((key) => requestsSomething(others[key]));
-  const asked = { model: name, ...rest, fields, paths, ignored: [...ignored, ...unread, ...unused] };
+  const asked = {
+    model: name,
+    ...rest,
+    fields,
+    paths,
+    ignored: [...ignored, ...unread, ...unused],
+    conversation: {
+      ...conversation,
+      ignored: [...conversation.ignored, ...unread.filter((key) => key !== "system"), ...unused],
+    },
+  };
   return { model: name, asked, stream, format };
 }
 

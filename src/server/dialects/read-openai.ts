@@ -1,10 +1,12 @@
+import { z } from "zod";
 import { withoutNulls } from "../../core/json.js";
+import type { ChatMessage, ChatPart } from "../../index.js";
 import { generationFields, type MediaField } from "../../wire.js";
 import { FieldError } from "../http/problem.js";
 import { frameList, type GivenMedium, givenMedium } from "../requests/medium.js";
 import { parseFields } from "../requests/read-fields.js";
 import { type ChatRequest, type ContentPart, ignoredKeys, listedChatRequest } from "./openai-schema.js";
-import type { PromptRequest } from "./prompt-request.js";
+import type { PromptRequest, Turn } from "./prompt-request.js";
 
 /** A chat request of the OpenAI API. */
 export interface OpenAiRequest {
@@ -14,8 +16,8 @@ export interface OpenAiRequest {
 }
 
 /**
- * Converts a chat request. The models answer one prompt about one medium: the last text and the newest medium of the
- * user. System messages, answers and everything else are reported as ignored.
+ * Converts a chat request. Models without a chat template answer one prompt about one medium: the last text and the
+ * newest medium of the user. System messages, answers and everything else are then reported as ignored.
  *
  * @param maxBytes limit for the medium
  * @throws FieldError, which names the path of the key: invalid_option, too_large
@@ -53,6 +55,17 @@ export function readOpenAi(json: unknown, maxBytes: number): OpenAiRequest {
         ...placed.flatMap(({ path, part }) => (kept.has(path) ? detailOf(part, path) : [path])),
         ...ignored,
       ],
+      conversation: {
+        turns: turnsOf(request.messages, used[0]?.path),
+        ignored: [
+          ...request.messages.flatMap(({ role }, index) => (roles[role] ? [] : [`messages[${index}]`])),
+          ...placed.flatMap(({ path, part }) => {
+            const isUsed = kept.has(path) || mediumOf(part, path) === undefined;
+            return isUsed ? detailOf(part, path) : [path];
+          }),
+          ...ignored,
+        ],
+      },
     },
     includeUsage: request.stream_options?.include_usage === true,
   };
@@ -63,6 +76,35 @@ type UserMessage = Extract<Message, { readonly role: "user" }>;
 
 function isUser(message: Message): message is UserMessage {
   return message.role === "user";
+}
+
+/** The roles of conversations; other messages are left out. */
+const roles: Readonly<Partial<Record<Message["role"], ChatMessage["role"]>>> = {
+  system: "system",
+  developer: "system",
+  user: "user",
+  assistant: "assistant",
+};
+
+/** The messages with a text or the used medium. @param mediumPath path of the part whose place the medium takes */
+function turnsOf(messages: readonly Message[], mediumPath: string | undefined): Turn[] {
+  return messages.flatMap((message, index) => {
+    const role = roles[message.role];
+    const path = `messages[${index}]`;
+    const content: ChatPart[] = isUser(message)
+      ? message.content.flatMap((part, at): ChatPart[] => {
+          if (`${path}.content[${at}]` === mediumPath) return [{ medium: true }];
+          return mediumOf(part, path) ? [] : [{ text: textIn(part) }];
+        })
+      : textsIn(message.content).map((text) => ({ text }));
+    return role && content.length > 0 ? [{ message: { role, content }, path }] : [];
+  });
+}
+
+/** The texts of a message that the user did not write: a string, or parts of which some are texts. */
+function textsIn(content: unknown): string[] {
+  const parts = z.array(z.unknown()).safeParse(content).data ?? [];
+  return parts.flatMap((part) => z.looseObject({ text: z.string() }).safeParse(part).data?.text ?? []);
 }
 
 /** Converts content that is only a text to a list of one part. */

@@ -1,12 +1,20 @@
 import { excerpt } from "../../core/errors.js";
 import { optionEntries } from "../../generation/option-table.js";
-import { adapterModality, type Manifest, type Modality, type Model, type TaskName } from "../../index.js";
+import {
+  adapterModality,
+  type ChatMessage,
+  type Manifest,
+  type Modality,
+  type Model,
+  type TaskName,
+} from "../../index.js";
+import { type ConversationSettings, renderConversation } from "../../model/conversation.js";
 import type { ListAnswer, TextAnswer } from "../../wire.js";
-import { FieldError } from "../http/problem.js";
+import { FieldError, namingFields } from "../http/problem.js";
 import type { AskRequest } from "../requests/ask-request.js";
 import { checkAsk } from "../requests/check-request.js";
-import { pathOf } from "../requests/medium.js";
-import { type AnswerRequest, answerInTurn, modalityOf, type Service } from "../service.js";
+import { modalityOf, pathOf } from "../requests/medium.js";
+import { type AnswerRequest, answerInTurn, type Service } from "../service.js";
 import type { DialectReport } from "./openai-schema.js";
 import type { PromptRequest } from "./prompt-request.js";
 
@@ -42,19 +50,48 @@ export function resolvePrompt(service: Service, asked: PromptRequest): ResolvedP
   const { name, model, adapter } = named(service, asked);
   const { medium, prompt, paths } = asked;
   const tasks = tasksOf(model.manifest, modalityOf(medium), adapter);
-  const task = onlyOf(tasks) ?? (prompt ? models.promptTask(name)(prompt.text) : "caption");
+  const written = conversationOf(model.manifest, asked);
+  const several = written ? "vqa" : prompt ? models.promptTask(name)(prompt.text) : "caption";
+  const task = onlyOf(tasks) ?? several;
   const { kept, dropped } = usableFields(asked.fields, tokenLimit(model, config.limits.newTokens));
   const fields = { ...kept, model: name, adapter };
-  const isUnused = task === "caption" && tasks.size === 1 && prompt !== undefined;
-  const ignored = [...asked.ignored, ...(isUnused ? [prompt.path] : []), ...dropped.map((key) => paths[key] ?? key)];
+  const isUnused = !written && task === "caption" && tasks.size === 1 && prompt !== undefined;
+  const unread = written?.ignored ?? [...asked.ignored, ...(isUnused ? [prompt.path] : [])];
+  const ignored = [...unread, ...dropped.map((key) => paths[key] ?? key)];
+  const common = { medium, ...(written ? { messages: written.messages } : {}) };
   const ask =
-    task === "caption" ? { task, fields, medium } : { task, fields: { ...fields, question: textOf(asked) }, medium };
-  const resolved = { model: name, ask, paths: { question: prompt?.path ?? "question", ...paths }, ignored };
+    task === "caption"
+      ? { task, fields, ...common }
+      : { task, fields: { ...fields, question: textOf(asked) }, ...common };
+  const places = { question: prompt?.path ?? "question", ...(prompt?.path === "prompt" ? { messages: "prompt" } : {}) };
+  const resolved = { model: name, ask, paths: { ...places, ...paths }, ignored };
   try {
-    checkAsk(ask, model.manifest, config.limits);
+    checkAsk(ask, model, config.limits);
     return resolved;
   } catch (error) {
     throw renamed(error, resolved.paths);
+  }
+}
+
+/**
+ * The conversation for a model with a chat template, and the paths of what has no effect; undefined for other models,
+ * and for a request that contains only a medium.
+ *
+ * @throws invalid_option if the template rejects the conversation
+ */
+function conversationOf({ conversation: settings }: Manifest, { conversation, prompt, medium }: PromptRequest) {
+  if (!settings || !prompt || (modalityOf(medium) ?? "image") !== "image") return undefined;
+  const { turns, ignored } = conversation;
+  const messages = turns.map(({ message }) => message);
+  const unused = unusedMessages(settings, messages);
+  return { messages, ignored: [...unused.flatMap((index) => turns[index]?.path ?? []), ...ignored] };
+}
+
+function unusedMessages(settings: ConversationSettings, messages: readonly ChatMessage[]): readonly number[] {
+  try {
+    return renderConversation(settings, messages).unused;
+  } catch (error) {
+    throw namingFields(error, "messages");
   }
 }
 

@@ -26,7 +26,7 @@ function respond(
   reply: FastifyReply,
   ask: AskRequest,
 ): Promise<AnyAnswer | FastifyReply> {
-  checkAsk(ask, service.models.get(ask.fields.model).model.manifest, service.config.limits);
+  checkAsk(ask, service.models.get(ask.fields.model).model, service.config.limits);
   const asked = { ask, inFlight: inFlightOf(request) };
   if (!(ask.fields.stream ?? acceptsEvents(request))) return answerInTurn(service, { ...asked, onText: undefined });
   return sendEvents(reply, async (send) => {

@@ -11,6 +11,14 @@ interface CostFields extends GenerationFields {
   readonly candidates?: readonly string[] | undefined;
 }
 
+/** What a request costs beyond its fields. */
+interface CostOfModel extends Pick<Manifest, "tasks"> {
+  /** Visual tokens of the medium, which every question has. Default: 0. */
+  readonly visualTokens?: number | undefined;
+  /** Other texts of a conversation. Default: none. */
+  readonly texts?: readonly string[] | undefined;
+}
+
 /** An average of English text; the tokenizer is in another thread, and the scheduler counts the actual tokens. */
 const BYTES_PER_TOKEN = 4;
 
@@ -18,18 +26,20 @@ const BYTES_PER_TOKEN = 4;
 export function checkCost(
   task: TaskName,
   fields: CostFields,
-  { tasks }: Pick<Manifest, "tasks">,
+  { tasks, visualTokens = 0, texts = [] }: CostOfModel,
   { requestCost }: Pick<ServerConfig["limits"], "requestCost">,
 ): void {
   const { question = "", candidates } = fields;
   const questions = typeof question === "string" ? [question] : question;
+  const before = visualTokens + texts.reduce((sum, text) => sum + tokensIn(text), 0);
   const work = candidates ? rankingWork(candidates) : generationWork(fields, tasks[task].generation);
-  const cost = questions.reduce((sum, text) => sum + textCost({ promptTokens: tokensIn(text), ...work }), 0);
+  const cost = questions.reduce((sum, text) => sum + textCost({ promptTokens: before + tokensIn(text), ...work }), 0);
   if (cost <= requestCost) return;
   const { sequences, tokensPerSequence } = work;
+  const ofMedium = visualTokens > 0 ? ` and the ${visualTokens} of the medium` : "";
   const what = candidates
-    ? `for each question, its tokens and those of all candidates (about ${tokensPerSequence})`
-    : `for each question, its tokens and ${sequences} (beams or n) times ${tokensPerSequence} (max_tokens)`;
+    ? `for each question, its tokens${ofMedium}, and those of all candidates (about ${tokensPerSequence})`
+    : `for each question, its tokens${ofMedium}, and ${sequences} (beams or n) times ${tokensPerSequence} (max_tokens)`;
   throw new FieldError(
     "too_large",
     candidates ? "candidates" : "max_tokens",

@@ -1,17 +1,21 @@
-import type { Manifest } from "../../model/manifest.js";
+import type { Model } from "../../index.js";
 import { type GenerationFields, generationFields } from "../../wire.js";
 import type { ServerConfig } from "../config.js";
 import { FieldError } from "../http/problem.js";
 import type { AskRequest, VqaAsk } from "./ask-request.js";
 import { checkCost } from "./check-cost.js";
+import { modalityOf } from "./medium.js";
 
 type Limits = ServerConfig["limits"];
 
 /** Checks limits and combinations that the schemas do not cover. @throws too_large, invalid_option */
-export function checkAsk({ task, fields }: AskRequest, manifest: Manifest, limits: Limits): void {
+export function checkAsk({ task, fields, medium, messages = [] }: AskRequest, model: Model, limits: Limits): void {
   checkGeneration(fields, limits);
   if (task === "vqa") checkVqa(fields, limits);
-  checkCost(task, fields, manifest, limits);
+  const visualTokens = model.visualTokens({ adapter: fields.adapter, modality: modalityOf(medium) });
+  const earlier = messages.slice(0, -1).flatMap(({ content }) => content);
+  const texts = earlier.flatMap((part) => ("text" in part ? [part.text] : []));
+  checkCost(task, fields, { tasks: model.manifest.tasks, visualTokens, texts }, limits);
 }
 
 /** @throws too_large for more tokens than the service allows */

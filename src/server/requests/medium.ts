@@ -1,5 +1,6 @@
 import { decodeBase64, decodeDataUrl, isDataUrl } from "../../core/encoded-bytes.js";
 import { EpalmError } from "../../core/errors.js";
+import type { Modality } from "../../core/modality.js";
 import type { MediaField } from "../../wire.js";
 import { FieldError, namingFields } from "../http/problem.js";
 
@@ -71,4 +72,9 @@ export function namingMedium(error: unknown, medium: GivenMedium): unknown {
 export function bytesIn(medium: GivenMedium): readonly Uint8Array[] {
   if ("frames" in medium) return medium.frames.flatMap(bytesIn);
   return "bytes" in medium ? [medium.bytes] : [];
+}
+
+/** The modality that the request sets; undefined if the content decides. */
+export function modalityOf({ field }: GivenMedium): Modality | undefined {
+  return field === "media" ? undefined : field;
 }

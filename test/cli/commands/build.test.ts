@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, it } from "node:test";
 import { buildTiny, epalm, epalmProcess, GOLDEN, temporaryFolder } from "../../support/cli-process.js";
 import { HubServer } from "../../support/hub-server.js";
+import { startTinyHub } from "../../support/tiny-hub.js";
 
 describe("epalm build", () => {
   const folder = temporaryFolder();
@@ -167,5 +168,37 @@ describe("epalm build from the hub", () => {
     const { code, stderr } = await epalmProcess([...args, "-o", join(folder, "out")], { env });
     const message = "epalm: tiny/vit@main is not in the cache, and downloads are switched off\n";
     assert.deepEqual([code, stderr], [1, message]);
+  });
+
+  it("takes a whole vision-language model apart, with the tokenizer that its repository lacks", async () => {
+    const folder = temporaryFolder();
+    const hub = await startTinyHub();
+    const env = { HF_ENDPOINT: hub, HF_TOKEN: "", EPALM_CACHE: join(folder, "cache") };
+    for (const id of ["HuggingFaceTB/SmolVLM-256M-Instruct", "lusxvr/nanoVLM-222M"]) {
+      const output = join(folder, basename(id));
+      const args = ["build", "--vlm", id, "--precision", "fp32"];
+      const { code, stderr, stdout } = await epalmProcess([...args, "-o", output], { env });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, new RegExp(`${id}@0123456789ab`));
+      const manifest = JSON.parse(readFileSync(join(output, "epalm.json"), "utf8"));
+      assert.deepEqual(Object.keys(manifest.adapters), ["vlm"]);
+      const offline = await epalmProcess([...args, "--offline", "-o", `${output}-offline`], { env });
+      assert.equal(offline.code, 0, offline.stderr);
+    }
+  });
+
+  it("rejects --vlm together with what it replaces, and no decoder without it", async () => {
+    const folder = temporaryFolder();
+    const output = ["-o", join(folder, "out")];
+    const both = await epalm(["build", "--vlm", "test/fixtures/vlms/smolvlm", "--decoder", "d", ...output]);
+    assert.deepEqual(
+      [both.code, both.stderr],
+      [2, "epalm: --decoder: expected nothing together with --vlm, a whole model, got d\n"],
+    );
+    const neither = await epalm(["build", "--encoder", join(GOLDEN, "encoder"), ...output]);
+    assert.deepEqual(
+      [neither.code, neither.stderr],
+      [2, "epalm: --decoder: expected a decoder, or --vlm with a whole model\n"],
+    );
   });
 });

@@ -2,7 +2,7 @@ import sharp, { type Sharp } from "sharp";
 import { EpalmError, messageOf, unexpected } from "../../../core/errors.js";
 import type { ImagePreprocessing, ImageSize } from "../../../preprocessing/image-preprocessing.js";
 import type { Augmentation } from "../../augment/augmentation.js";
-import { resizedSize } from "../../preprocess-pixels.js";
+import { firstSize, resizedSize } from "../../preprocess-pixels.js";
 import type { RgbImage } from "../../resample.js";
 
 /**
@@ -39,7 +39,7 @@ export function finalSize(
 export function handOverSize(
   size: ImageSize,
   final: ImageSize,
-  { resample, size: input }: ImagePreprocessing,
+  { resample, resize, size: input }: ImagePreprocessing,
   augmentation?: Augmentation,
 ): ImageSize {
   if (resample === "nearest") return size;
@@ -50,10 +50,9 @@ export function handOverSize(
     const reduced = (side: number) => Math.ceil(side * Math.min(1, share));
     return { height: reduced(size.height), width: reduced(size.width) };
   }
-  return {
-    height: Math.min(size.height, final.height * REDUCING_GAP),
-    width: Math.min(size.width, final.width * REDUCING_GAP),
-  };
+  // The aspect ratio determines the size of the first of two resizes.
+  const bound = firstSize(size, resize) ?? { height: final.height * REDUCING_GAP, width: final.width * REDUCING_GAP };
+  return { height: Math.min(size.height, bound.height), width: Math.min(size.width, bound.width) };
 }
 
 /**

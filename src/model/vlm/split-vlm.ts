@@ -1,0 +1,59 @@
+import { EpalmError } from "../../core/errors.js";
+import { invalidCheckpoint } from "../../formats/invalid-checkpoint.js";
+import { wrapperPrefix } from "../../formats/prefix.js";
+import type { Source } from "../source-folder.js";
+import { splitIdefics3 } from "./idefics3.js";
+import { splitLlava } from "./llava.js";
+import { isNanoVlm, splitNanoVlm } from "./nanovlm.js";
+import { partOf, type VlmParts } from "./vlm-parts.js";
+
+/** A public form of vision-language models. */
+interface VlmForm {
+  /** Names of all its tensors. */
+  readonly tensors: RegExp;
+  /** @param imageToken the token that stands for an image in prompts */
+  split(source: Source, imageToken: string): VlmParts;
+}
+
+const llava: VlmForm = {
+  tensors: /^(model\.)?(vision_tower|multi_modal_projector|language_model)\.|^(model\.)?image_newline$|^lm_head\./,
+  split: splitLlava,
+};
+const idefics3: VlmForm = {
+  tensors: /^(model\.)?(vision_model|connector|text_model)\.|^lm_head\./,
+  split: splitIdefics3,
+};
+const nanoVlm: VlmForm = { tensors: /^(vision_encoder|decoder|MP)\./, split: splitNanoVlm };
+
+const forms: Readonly<Record<string, VlmForm>> = { llava, llava_next: llava, idefics3, smolvlm: idefics3 };
+
+/**
+ * Takes a public vision-language model apart into an encoder, a connector and a decoder.
+ *
+ * @throws unsupported_architecture, naming the field of `config.json`; invalid_checkpoint; not_found without a config
+ */
+export function splitVlm(source: Source, imageToken: string): VlmParts {
+  const form = formOf(source);
+  const prefix = wrapperPrefix(source.checkpoint.tensors.keys());
+  const checkpoint = partOf(source.checkpoint, (name) => name.slice(prefix.length));
+  const unknown = Array.from(checkpoint.tensors.keys()).find((name) => !form.tensors.test(name));
+  if (unknown !== undefined) throw invalidCheckpoint(checkpoint.path, `unexpected tensor ${unknown}`);
+  const parts = form.split({ ...source, checkpoint }, imageToken);
+  const { decoder } = parts;
+  if (decoder.checkpoint.tensors.has("lm_head.weight")) return parts;
+  // A model without an output head of its own shares the embeddings, whatever its config says.
+  return { ...parts, decoder: { ...decoder, config: { ...decoder.config, tie_word_embeddings: true } } };
+}
+
+function formOf({ config, folder }: Source): VlmForm {
+  if (!config) throw new EpalmError("not_found", `${folder}: expected a folder with the model's config.json`);
+  if (isNanoVlm(config)) return nanoVlm;
+  const type = String(config.model_type);
+  const form = Object.hasOwn(forms, type) ? forms[type] : undefined;
+  if (form) return form;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `${folder}/config.json: 'model_type': expected a vision-language model (${Object.keys(forms).join(", ")}, or the ` +
+      `config of nanoVLM), got '${type}'`,
+  );
+}
