@@ -14,6 +14,7 @@ import {
 } from "./adapters/adapters.js";
 import { adapterSettings } from "./adapters/connectors.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
+import { calibrateBundle } from "./calibrate-bundle.js";
 import { chooseSamples, modelCard } from "./choose-samples.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
@@ -302,6 +303,7 @@ async function bundleModel({ work, output, say, connectors }: BuildAllOptions): 
     })),
     onStage: say,
   });
+  await calibrateBundle(folder, { work, say });
   await finishBundle(folder, say);
   rmSync(output, { recursive: true, force: true });
   mkdirSync(dirname(output), { recursive: true });

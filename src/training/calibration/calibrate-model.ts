@@ -14,12 +14,15 @@ import {
   measureConfidence,
   measureFamiliarity,
   type StateSource,
+  spread,
 } from "./measure-calibration.js";
 
 /** Options of `calibrateModel`. */
 export interface CalibrateOptions {
   /** Default: all adapters for the modalities of the examples. */
   readonly adapters?: readonly string[] | undefined;
+  /** Examples of each task on which confidence is measured, evenly spaced. Default: all. */
+  readonly confidenceExamples?: number | undefined;
   /** Threads per graph. Default: as for `load`. */
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -82,7 +85,7 @@ async function calibrateOne(
   name: string,
   all: readonly Example[],
   measured: Map<string, Promise<MeasuredFamiliarity>>,
-  { signal }: CalibrateOptions,
+  { signal, confidenceExamples = all.length }: CalibrateOptions,
 ): Promise<CalibrationReport> {
   const manifest = readManifest(path);
   const adapter = await loadAdapter({ path, manifest }, name);
@@ -102,7 +105,12 @@ async function calibrateOne(
     );
   measured.set(modality, familiarity);
   const { summary, measuredOn, notes } = await familiarity;
-  const asked = examples.filter(({ kind }) => tasks.includes(kind));
+  const asked = tasks.flatMap((task) =>
+    spread(
+      examples.filter(({ kind }) => kind === task),
+      confidenceExamples,
+    ),
+  );
   const { predictions } = await evaluateModel(model, asked, { adapter: name, signal });
   const { maps, confidence, notes: others } = await measureConfidence(model, name, predictions, signal);
   const before = adapter.calibration;

@@ -98,7 +98,7 @@ export async function measureFamiliarity(
 }
 
 /** At most `count` of the items, evenly spaced. */
-function spread<T>(items: readonly T[], count: number): T[] {
+export function spread<T>(items: readonly T[], count: number): T[] {
   if (items.length <= count) return [...items];
   return Array.from({ length: count }, (_, index) => at(items, Math.floor((index * items.length) / count)));
 }
@@ -132,13 +132,13 @@ export async function measureConfidence(
   return { maps: Object.keys(maps).length > 0 ? maps : undefined, confidence, notes };
 }
 
-function judgedAnswer(one: Prediction): Judged[] {
+export function judgedAnswer(one: Prediction): Judged[] {
   if (one.kind !== "vqa" || one.probability === undefined) return [];
   return [{ probability: one.probability, score: scoreOf(one, one.prediction) }];
 }
 
 /** A caption is correct if it contains the name of the subject. */
-function judgedCaption(one: Prediction): Judged[] {
+export function judgedCaption(one: Prediction): Judged[] {
   if (one.kind !== "caption" || one.subject === undefined || one.probability === undefined) return [];
   const isNamed = ` ${normalizeAnswer(one.prediction)} `.includes(` ${normalizeAnswer(one.subject)} `);
   return [{ probability: one.probability, score: isNamed ? 1 : 0 }];
