@@ -45,6 +45,7 @@ export interface CalibrationReport {
   readonly notes: readonly string[];
 }
 
+/** A validation medium and the training medium that it almost equals, as paths. */
 export interface NearDuplicate {
   readonly validation: string;
   readonly training: string;

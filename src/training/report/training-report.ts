@@ -171,7 +171,9 @@ function calibrationParts({ familiarity, confidence, nearDuplicates, notes }: Ca
       ),
     );
   }
-  for (const [name, { coverage }] of kinds) parts.push(coverageChart(name, coverage));
+  // Most candidates are wrong by design, so that the accuracy of all of them says nothing.
+  for (const [name, { coverage }] of kinds.filter(([kind]) => kind !== "candidates"))
+    parts.push(coverageChart(name, coverage));
   if (nearDuplicates.length > 0) {
     const count = nearDuplicates.length.toLocaleString("en");
     parts.push(
