@@ -49,6 +49,8 @@ export {
   type Ranking,
   type RankOptions,
   type StreamOptions,
+  type Trust,
+  type TrustOptions,
 } from "./pipeline.js";
 export type { ThreadHealth } from "./runtime/thread.js";
 export { type Breakdown, breakdown, type NamedIntervals } from "./training/adapter/breakdown.js";
@@ -66,4 +68,10 @@ export {
   type TrainingResult,
   trainModel,
 } from "./training/adapter/train-model.js";
+export {
+  type CalibrateOptions,
+  calibrateModel,
+} from "./training/calibration/calibrate-model.js";
+export type { ConfidenceReport } from "./training/calibration/fit-confidence.js";
+export type { CalibrationReport, NearDuplicate } from "./training/calibration/measure-calibration.js";
 export type { MeanInterval } from "./training/metrics/mean-interval.js";

@@ -1,5 +1,8 @@
 import { join } from "node:path";
 import type { Adapter } from "./adapter/adapter.js";
+import type { Calibration } from "./adapter/calibration.js";
+import { answerProbability, type ConfidenceMap, captionProbability, confidenceOf } from "./adapter/confidence.js";
+import { familiarityOf } from "./adapter/familiarity.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
 import { EpalmError, unexpected } from "./core/errors.js";
 import type { Modality } from "./core/modality.js";
@@ -22,13 +25,13 @@ import { RemoteTextGenerator } from "./generation/text-generator-thread.js";
 import { type AdapterChanges, AdapterRegistry, type ReadyAdapter } from "./model/adapter-registry.js";
 import { type ChatMessage, renderConversation } from "./model/conversation.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
-import type { EncoderManifest, Manifest, TaskName } from "./model/manifest.js";
+import { type EncoderManifest, type Manifest, type TaskName, UNFAMILIAR_BELOW } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
 import { promptParts } from "./model/tasks.js";
 import type { Session } from "./runtime/session.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { ThreadHealth } from "./runtime/thread.js";
-import type { Tensor } from "./tensor/tensor.js";
+import { floats, type Tensor } from "./tensor/tensor.js";
 
 /** Options of `load`. */
 export interface LoadOptions extends MediaEncoderOptions {
@@ -40,8 +43,26 @@ export interface LoadOptions extends MediaEncoderOptions {
   readonly mapWeights?: boolean | undefined;
 }
 
+/** When a model does not answer, and what it reports about its answers. */
+export interface TrustOptions {
+  /** Rejects media that are unlike those of the adapter's training with `unfamiliar`. Default: false. */
+  readonly refuseUnfamiliar?: boolean | undefined;
+  /**
+   * Answers with a smaller `confidence`, 0 to 1, are replaced by `abstention`. They are then not streamed.
+   * Default: all answers are given.
+   */
+  readonly minConfidence?: number | undefined;
+  /** Default: "I do not know." */
+  readonly abstention?: string | undefined;
+  /** Also computes what the medium contributed to the answer; see `Answer.mediaGain`. Default: false. */
+  readonly mediaGain?: boolean | undefined;
+}
+
+/** Default of `TrustOptions.abstention`. */
+export const ABSTENTION = "I do not know.";
+
 /** Options of a streamed caption request or question. */
-export interface StreamOptions extends GenerationOptions, RequestOrigin {
+export interface StreamOptions extends GenerationOptions, RequestOrigin, TrustOptions {
   /** Default: the first adapter of the folder that was trained for the task and the modality. */
   readonly adapter?: string | undefined;
   /** The modality as which the medium is interpreted. Default: that of the named adapter, otherwise detected. */
@@ -62,7 +83,7 @@ export interface AskOptions extends StreamOptions {
 }
 
 /** Options of `Model.rank`. */
-export interface RankOptions extends RankingOptions, RequestOrigin {
+export interface RankOptions extends RankingOptions, RequestOrigin, TrustOptions {
   readonly adapter?: string | undefined;
   readonly modality?: Modality | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -86,12 +107,15 @@ export interface EncodeOptions {
 }
 
 /** The options that determine an answer's conditioning: its adapter and its medium. */
-type ConditioningOptions = Pick<StreamOptions, "adapter" | "modality" | "textOnly" | "signal">;
+type ConditioningOptions = Pick<StreamOptions, "adapter" | "modality" | "textOnly" | "signal" | keyof TrustOptions>;
 
 /** The conditioning that an adapter computed from a medium, with its source. */
-interface ConditionedSource extends Omit<Source, "timings"> {
+interface Conditioned {
   readonly conditioning: Conditioning;
-  readonly timings: Omit<Timings, "decoder">;
+  /** The conditioning without the medium, if it is needed. */
+  readonly blank: Conditioning | undefined;
+  readonly confidence: Calibration["confidence"];
+  readonly source: Omit<Source, "timings"> & { readonly timings: Omit<Timings, "decoder"> };
 }
 
 /** The model and the adapter that gave an answer, and the time it took. */
@@ -99,6 +123,13 @@ interface Source {
   readonly model: string;
   readonly adapter: string;
   readonly modality: Modality;
+  /**
+   * The share of validation examples that are less typical of the adapter's domain than the medium, 0 to 1. Absent if
+   * the adapter contains no summary of its training media, which `epalm calibrate` adds.
+   */
+  readonly familiarity?: number | undefined;
+  /** Whether `familiarity` is below the threshold of the manifest: the adapter has not seen media like this one. */
+  readonly unfamiliar?: boolean | undefined;
   /** Several questions run at the same time, so the longest duration of each stage is reported. */
   readonly timings: Timings;
 }
@@ -109,23 +140,41 @@ interface Usage {
   readonly newTokens: number;
 }
 
+/** How far an answer can be trusted. */
+export interface Trust {
+  /** The share of answers with this probability that were correct on calibration data; absent without calibration. */
+  readonly confidence?: number | undefined;
+  /** True if the answer was replaced because its confidence is below `minConfidence`. */
+  readonly abstained?: true | undefined;
+  /**
+   * With the option `mediaGain`: natural log-probability of the answer with the medium minus that without it. About 0
+   * if the answer comes from the language model alone.
+   */
+  readonly mediaGain?: number | undefined;
+}
+
+/** One of the texts of an answer. */
+export interface AnswerText extends GeneratedText {
+  readonly confidence?: number | undefined;
+}
+
 /** The response to one caption request or one question. */
-export interface Answer extends Source {
+export interface Answer extends Source, Trust {
   /** The best text. */
   readonly text: string;
   /** All texts, best first. */
-  readonly texts: readonly GeneratedText[];
+  readonly texts: readonly AnswerText[];
   readonly usage: Usage;
 }
 
 /** Answers to several questions about one medium. */
 export interface Answers extends Source {
   /** In the order of the questions. */
-  readonly answers: readonly {
+  readonly answers: readonly (Trust & {
     readonly question: string;
     readonly text: string;
-    readonly texts: readonly GeneratedText[];
-  }[];
+    readonly texts: readonly AnswerText[];
+  })[];
   /** Sums over all answers. */
   readonly usage: Usage;
 }
@@ -133,7 +182,9 @@ export interface Answers extends Source {
 /** Candidates ordered by their probability. */
 export interface Ranking extends Source {
   /** Best first. The values of `probability` sum to 1. */
-  readonly answers: readonly RankedText[];
+  readonly answers: readonly (RankedText & Omit<Trust, "abstained">)[];
+  /** True if the confidence of the best candidate is below `minConfidence`. */
+  readonly abstained?: true | undefined;
   /** `promptTokens` includes the tokens of the candidates, because none are generated; `newTokens` is 0. */
   readonly usage: Usage;
 }
@@ -309,17 +360,28 @@ export class Model {
     candidates: readonly string[],
     options: RankOptions = {},
   ): Promise<Ranking> {
-    const { adapter: _adapter, modality: _modality, signal, client, priority, ...ranking } = options;
+    const { signal, client, priority, normalisation, minConfidence } = options;
     const request = this.#request("vqa", question);
-    const { conditioning, ...source } = await this.#condition("vqa", medium, options);
+    const { conditioning, blank, confidence, source } = await this.#condition("vqa", medium, options);
+    // Confidences are calibrated for the default score.
+    const map = normalisation === "mean" ? undefined : confidence?.candidates;
+    expectConfidence(map, minConfidence, source.adapter);
     const started = performance.now();
-    const result = await this.#threads.generator.rank({ ...request, conditioning }, candidates, {
-      ...ranking,
-      signal,
-      origin: { client, priority },
-    });
+    const control = { ...(normalisation ? { normalisation } : {}), signal, origin: { client, priority } };
+    const [result, without] = await Promise.all(
+      [conditioning, blank].map((one) =>
+        one ? this.#threads.generator.rank({ ...request, conditioning: one }, candidates, control) : undefined,
+      ),
+    );
+    if (!result) throw new EpalmError("internal", "ranking: expected a result");
+    const answers = result.answers.map((answer) => ({
+      ...answer,
+      ...(map ? { confidence: confidenceOf(map, answer.probability) } : {}),
+      ...gainOver(answer, without?.answers),
+    }));
     return {
-      answers: result.answers,
+      answers,
+      ...abstentionOf(answers[0]?.confidence, minConfidence),
       ...source,
       usage: { promptTokens: result.promptTokens, newTokens: 0 },
       timings: { ...source.timings, decoder: performance.now() - started },
@@ -352,6 +414,10 @@ export class Model {
       adapter: _adapter,
       modality: _modality,
       textOnly: _blind,
+      refuseUnfamiliar: _refuses,
+      mediaGain: _gain,
+      minConfidence,
+      abstention = ABSTENTION,
       signal,
       onText,
       client,
@@ -359,18 +425,33 @@ export class Model {
       ...rest
     } = options;
     const given: GenerationOptions = definedOnly(rest);
-    const { conditioning, ...source } = await this.#condition(task, medium, options);
+    const { conditioning, blank, confidence, source } = await this.#condition(task, medium, options);
+    const map = confidence?.[task === "vqa" ? "answers" : "captions"];
+    expectConfidence(map, minConfidence, source.adapter);
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
+    const origin = { client, priority };
     const result = await this.#threads.generator.generate({ ...request, conditioning }, generation, {
       signal,
-      onText: onText && ((piece) => onText(piece, 0)),
-      origin: { client, priority },
+      onText: onText && minConfidence === undefined ? (piece) => onText(piece, 0) : undefined,
+      origin,
       shortens: given.maxNewTokens === undefined,
     });
+    const texts: AnswerText[] = result.texts.map((text) =>
+      map ? { ...text, confidence: confidenceOfText(map, task, text) } : text,
+    );
+    const [best] = texts;
+    const trust = abstentionOf(best?.confidence, minConfidence);
+    const text = trust.abstained ? abstention : (best?.text ?? "");
+    if (minConfidence !== undefined) onText?.(text, 0);
+    const gain =
+      blank && best ? await this.#mediaGain(request, best.text, [conditioning, blank], { signal, origin }) : {};
     return {
-      text: result.texts[0]?.text ?? "",
-      texts: result.texts,
+      text,
+      texts,
+      ...(best?.confidence === undefined ? {} : { confidence: best.confidence }),
+      ...trust,
+      ...gain,
       ...source,
       usage: { promptTokens: result.promptTokens, newTokens: result.newTokens },
       timings: { ...source.timings, decoder: performance.now() - started },
@@ -424,9 +505,9 @@ export class Model {
   }
 
   /** Computes the conditioning. If the modality is known, a missing adapter is reported before the medium is read. */
-  async #condition(task: TaskName, medium: MediumInput, options: ConditioningOptions): Promise<ConditionedSource> {
+  async #condition(task: TaskName, medium: MediumInput, options: ConditioningOptions): Promise<Conditioned> {
     this.#expectOpen();
-    const { adapter: name, textOnly = false, signal } = options;
+    const { adapter: name, textOnly = false, signal, mediaGain = false } = options;
     const known = this.#knownModality(options);
     const detected = known === undefined ? await this.#encode(medium, { signal }) : undefined;
     const modality = detected?.modality ?? known ?? this.manifest.encoder.modality;
@@ -435,15 +516,47 @@ export class Model {
         ? this.#encoder.zeroStates(modality)
         : (detected ?? (await this.#encode(medium, { modality, signal })));
       const started = performance.now();
-      const conditioning = await conditioningOf(adapter, encoded);
+      const familiarity = textOnly ? {} : this.#familiarity(adapter, encoded, options);
+      const [conditioning, blank] = await Promise.all([
+        conditioningOf(adapter, encoded),
+        mediaGain ? conditioningOf(adapter, this.#encoder.zeroStates(modality)) : undefined,
+      ]);
+      const timings = { ...encoded.timings, adapter: performance.now() - started };
       return {
         conditioning,
-        model: this.manifest.name,
-        adapter: adapter.name,
-        modality,
-        timings: { ...encoded.timings, adapter: performance.now() - started },
+        blank,
+        confidence: adapter.calibration?.confidence,
+        source: { model: this.manifest.name, adapter: adapter.name, modality, ...familiarity, timings },
       };
     });
+  }
+
+  /** @throws unfamiliar */
+  #familiarity(
+    { name, calibration }: ReadyAdapter,
+    { states }: EncoderOutput,
+    { refuseUnfamiliar = false }: TrustOptions,
+  ): Pick<Source, "familiarity" | "unfamiliar"> {
+    if (!calibration?.familiarity) return {};
+    const familiarity = familiarityOf(calibration.familiarity, floats(states));
+    const unfamiliar = familiarity < (this.manifest.unfamiliarBelow ?? UNFAMILIAR_BELOW);
+    if (!unfamiliar || !refuseUnfamiliar) return { familiarity, unfamiliar };
+    const message = `media: adapter '${name}' was not trained on media like this one (familiarity ${familiarity.toFixed(4)})`;
+    throw new EpalmError("unfamiliar", message);
+  }
+
+  /** Log-probability of an answer with the medium minus that without it, computed in the same batch. */
+  async #mediaGain(
+    request: Omit<TextRequest, "conditioning">,
+    text: string,
+    conditionings: readonly Conditioning[],
+    control: { readonly signal: AbortSignal | undefined; readonly origin: RequestOrigin },
+  ): Promise<Pick<Trust, "mediaGain">> {
+    if (text.trim() === "") return {};
+    const [own, without] = await Promise.all(
+      conditionings.map((conditioning) => this.#threads.generator.rank({ ...request, conditioning }, [text], control)),
+    );
+    return own?.answers[0] ? gainOver(own.answers[0], without?.answers) : {};
   }
 
   /**
@@ -581,6 +694,29 @@ export class EncodedMedium implements EncoderOutput {
   }
 }
 
+/** @throws invalid_option for a smallest confidence that is no probability, or if there is no calibrated confidence */
+function expectConfidence(map: ConfidenceMap | undefined, least: number | undefined, adapter: string): void {
+  if (least === undefined) return;
+  if (!(least >= 0 && least <= 1)) throw unexpected("invalid_option", "minConfidence", "0 to 1", String(least));
+  if (map) return;
+  const expected = "an adapter with calibrated confidence for this request, which `epalm calibrate` adds";
+  throw unexpected("invalid_option", "minConfidence", expected, `'${adapter}' without`);
+}
+
+function abstentionOf(confidence: number | undefined, least: number | undefined): Pick<Trust, "abstained"> {
+  return least !== undefined && (confidence ?? 0) < least ? { abstained: true } : {};
+}
+
+function confidenceOfText(map: ConfidenceMap, task: TaskName, { logProbs }: GeneratedText): number {
+  return confidenceOf(map, task === "vqa" ? answerProbability(logProbs) : captionProbability(logProbs));
+}
+
+/** What the medium contributes to a candidate; nothing if the other ranking was not computed. */
+function gainOver({ index, logProb }: RankedText, others: readonly RankedText[] = []): Pick<Trust, "mediaGain"> {
+  const other = others.find((one) => one.index === index);
+  return other ? { mediaGain: logProb - other.logProb } : {};
+}
+
 /** What an adapter computes from the states of a medium. @throws invalid_option if it needs states that are missing */
 async function conditioningOf(adapter: ReadyAdapter, { states, patches }: EncoderOutput): Promise<Conditioning> {
   const { connector, softPrompt } = adapter;
@@ -628,14 +764,18 @@ function expectQuestions(questions: readonly string[]): void {
 function joined(questions: readonly string[], answers: readonly Answer[]): Answers {
   const [first] = answers;
   if (!first) throw new EpalmError("internal", "answers: expected at least one");
-  const { model, adapter, modality } = first;
+  const { model, adapter, modality, familiarity, unfamiliar } = first;
   const longest = (stage: keyof Timings) => Math.max(...answers.map(({ timings }) => timings[stage]));
   const sum = (count: keyof Usage) => answers.reduce((total, { usage }) => total + usage[count], 0);
   return {
-    answers: answers.map(({ text, texts }, at) => ({ question: questions[at] ?? "", text, texts })),
+    answers: answers.map(({ text, texts, confidence, abstained, mediaGain }, at) => ({
+      ...{ question: questions[at] ?? "", text, texts },
+      ...definedOnly({ confidence, abstained, mediaGain }),
+    })),
     model,
     adapter,
     modality,
+    ...definedOnly({ familiarity, unfamiliar }),
     usage: { promptTokens: sum("promptTokens"), newTokens: sum("newTokens") },
     timings: {
       media: longest("media"),

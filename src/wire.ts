@@ -38,6 +38,28 @@ export const generationFields = Object.fromEntries(
   optionEntries.map(([name, { wire }]) => [wire, optionSchemas[name]]),
 ) as { readonly [Name in keyof Table as Table[Name]["wire"]]: (typeof optionSchemas)[Name] };
 
+/** What a request asks about the trust in its answers, under the names of requests; see `TrustOptions`. */
+export const trustFields = {
+  refuse_unfamiliar: z
+    .boolean()
+    .optional()
+    .describe("reject media that are unlike those of the adapter's training with the status 422"),
+  min_confidence: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe("replace answers with a smaller confidence by the text that the operator chose; they are not streamed"),
+  media_gain: z.boolean().optional().describe("also return what the medium contributes to each answer"),
+};
+
+/** The library's names of the trust fields. */
+export const trustNames = {
+  refuseUnfamiliar: "refuse_unfamiliar",
+  minConfidence: "min_confidence",
+  mediaGain: "media_gain",
+} as const satisfies Readonly<Record<string, keyof typeof trustFields>>;
+
 const requestFields = {
   media: medium("interpreted as the modality of the named adapter; otherwise, detected from the content"),
   image: medium("interpreted as an image"),
@@ -46,6 +68,7 @@ const requestFields = {
   model: name.optional().describe("default: the first model of the service"),
   adapter: name.optional().describe("default: the model's first adapter for the task and the modality"),
   ...generationFields,
+  ...trustFields,
   logprobs: z.boolean().optional().describe("return each token with its natural log-probability"),
   stream: z.boolean().optional().describe("stream the answer as server-sent events while the text is generated"),
 };
@@ -79,8 +102,26 @@ export const vqaRequest = z.strictObject({
 export type CaptionRequest = z.infer<typeof captionRequest>;
 export type VqaRequest = z.infer<typeof vqaRequest>;
 
+const confidence = z
+  .number()
+  .min(0)
+  .max(1)
+  .optional()
+  .describe("share of correct answers among those with this probability, if the adapter was calibrated");
+const mediaGain = z
+  .number()
+  .optional()
+  .describe("with media_gain: natural log-probability with the medium minus that without it");
+const trust = {
+  confidence,
+  abstained: z.literal(true).optional().describe("the answer was replaced because its confidence is too small"),
+  media_gain: mediaGain,
+};
+
 const text = z.strictObject({
   text: z.string(),
+  confidence,
+  media_gain: mediaGain.describe("candidates only, with media_gain: as for answers"),
   score: z
     .number()
     .describe(
@@ -125,16 +166,26 @@ const source = {
   model: z.string(),
   adapter: z.string(),
   modality: z.enum(modalities),
+  familiarity: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe("share of validation examples that are less typical than the medium, if the adapter was calibrated"),
+  unfamiliar: z
+    .boolean()
+    .optional()
+    .describe("whether familiarity is below the model's threshold: the adapter has not seen media like this one"),
   usage: usage.describe("tokens of candidates count as prompt tokens, because they are not generated"),
   timings,
 };
 
 /** Answer of `/caption`, and of `/vqa` with one question. */
-export const textAnswer = z.strictObject({ text: z.string(), texts: z.array(text), ...source });
+export const textAnswer = z.strictObject({ text: z.string(), texts: z.array(text), ...trust, ...source });
 
 /** Answer of `/vqa` with a list of questions. */
 export const listAnswer = z.strictObject({
-  answers: z.array(z.strictObject({ question: z.string(), text: z.string(), texts: z.array(text) })),
+  answers: z.array(z.strictObject({ question: z.string(), text: z.string(), texts: z.array(text), ...trust })),
   ...source,
 });
 

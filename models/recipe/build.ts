@@ -22,6 +22,7 @@ import {
 } from "./adapters/adapters.js";
 import { adapterSettings } from "./adapters/connectors.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
+import { calibrateBundle } from "./calibrate-bundle.js";
 import { chooseSamples, modelCard } from "./choose-samples.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
@@ -294,6 +295,7 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
     })),
     onStage: say,
   });
+  await calibrateBundle(folder, { work, say });
   await finishBundle(folder, say);
   replaceFolder(output, folder);
   mkdirSync(BASELINE_FOLDER, { recursive: true });

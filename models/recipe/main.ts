@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildPart, finishBundle, type Part, parts } from "./build.js";
+import { calibrateBundle } from "./calibrate-bundle.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
 import { writeSceneSet } from "./data/images/scene-sets.js";
 import { HELD_OUT, trainingStyles } from "./data/text/concepts.js";
@@ -13,6 +14,7 @@ import { trainLanguageModel } from "./language-model/language-model.js";
 
 const usage = `usage: npm run models:build -- [options]
        npm run models:build -- samples [--output DIR]
+       npm run models:build -- calibrate [--output DIR] [--work DIR]
        npm run models:build -- icons|scenes|language-model --output DIR [options]
 
 The first form builds the bundled model, one part after the other:
@@ -25,7 +27,9 @@ The first form builds the bundled model, one part after the other:
 The second form writes descriptions, example questions, samples and the model card of a built model folder again
 (default: models/default), without training.
 
-The third form makes one kind of data, or a language model, for other uses:
+The third form measures familiarity and confidence again and stores them in the adapters of a built model folder.
+
+The fourth form makes one kind of data, or a language model, for other uses:
   icons            images of single icons, DIR/STYLE/KIND/NAME.png
                    [--side N] [--border N]
   scenes           images of all concepts, with captions, questions and labels
@@ -54,7 +58,9 @@ const [what, ...others] = positionals;
 const threads = values.threads === undefined ? undefined : Number(values.threads);
 if (others.length > 0) fail();
 if (what === undefined) await buildAll();
-else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
+else if (what === "calibrate") {
+  await calibrateBundle(values.output ?? "models/default", { work: values.work, say: console.log });
+} else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
 else await makeOne(what, values.output ?? fail());
 
 async function buildAll(): Promise<void> {

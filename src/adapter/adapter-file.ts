@@ -10,6 +10,13 @@ import { writeSafetensors } from "../formats/safetensors.js";
 import { toFloat32 } from "../tensor/float-conversion.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
 import { type Adapter, type AdapterSettings, type ClsInjectionSettings, PROMPT } from "./adapter.js";
+import {
+  CALIBRATION_KEY,
+  CALIBRATION_PREFIX,
+  type Calibration,
+  calibrationParts,
+  readCalibration,
+} from "./calibration.js";
 import { visualConnectorSchema } from "./connector-schema.js";
 
 /**
@@ -87,7 +94,8 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
         data: toFloat32(source.type, source.read()),
       });
     }
-    return { settings: settingsOf(checkpoint, tensors, given), tensors };
+    const calibration = takeCalibration(checkpoint, tensors);
+    return { settings: settingsOf(checkpoint, tensors, given), tensors, ...(calibration ? { calibration } : {}) };
   } finally {
     checkpoint.close();
   }
@@ -103,12 +111,22 @@ export async function readAdapter(path: string, given: GivenSettings = {}): Prom
  * writeAdapter("adapter.safetensors", await readAdapter("published.pth", { startLayer: 19, endLayer: 31 }));
  * ```
  */
-export function writeAdapter(path: string, { settings, tensors }: Adapter): void {
-  const sources = Array.from(
-    tensors,
+export function writeAdapter(path: string, { settings, tensors, calibration }: Adapter): void {
+  const measured = calibration ? calibrationParts(calibration) : undefined;
+  const sources = [...tensors, ...(measured?.tensors ?? [])].map(
     ([name, { type, shape, data }]) => [name, constantSource(type, shape, data)] as const,
   );
-  writeSafetensors(path, sources, { format: "pt", [SETTINGS_KEY]: JSON.stringify(settings) });
+  const header = { format: "pt", [SETTINGS_KEY]: JSON.stringify(settings) };
+  writeSafetensors(path, sources, measured ? { ...header, [CALIBRATION_KEY]: measured.header } : header);
+}
+
+/** Takes the tensors of the calibration out of those of the file; undefined if it contains none. */
+function takeCalibration({ metadata, path }: Checkpoint, tensors: Map<string, Tensor>): Calibration | undefined {
+  const header = metadata[CALIBRATION_KEY];
+  if (header === undefined) return undefined;
+  const calibration = readCalibration(header, tensors, path);
+  for (const name of Array.from(tensors.keys())) if (name.startsWith(CALIBRATION_PREFIX)) tensors.delete(name);
+  return calibration;
 }
 
 function settingsOf(

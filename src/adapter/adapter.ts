@@ -4,6 +4,7 @@ import type { Value } from "../graph/ir.js";
 import { formatShape, type Shape, sameShape, type Tensor } from "../tensor/tensor.js";
 import { type AdapterValues, project } from "./adapter-values.js";
 import type { AdapterWidths } from "./adapter-widths.js";
+import type { Calibration } from "./calibration.js";
 import type { InjectionSettings, LayerRange } from "./injection-plan.js";
 import { connectorShapes, type VisualConnector } from "./visual-connector.js";
 
@@ -12,6 +13,8 @@ export interface Adapter {
   readonly settings: AdapterSettings;
   /** Float32 tensors by their published names (`connector.N.weight`, `prompt_module.prefix_embedding.…`). */
   readonly tensors: ReadonlyMap<string, Tensor>;
+  /** For the familiarity and the confidence of answers; answers have neither without it. */
+  readonly calibration?: Calibration | undefined;
 }
 
 /** How an adapter projects encoder states and where they enter the decoder. */

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import type { Environment } from "../core/environment.js";
 import { addBenchCommand } from "./commands/bench.js";
 import { addBuildCommand } from "./commands/build.js";
+import { addCalibrateCommand } from "./commands/calibrate.js";
 import { addCaptionCommand } from "./commands/caption.js";
 import { addCompletionCommand } from "./commands/completion.js";
 import { addEvalCommand } from "./commands/eval.js";
@@ -66,6 +67,7 @@ export function createProgram(context: CliContext): Command {
     addBenchCommand,
     addTrainCommand,
     addEvalCommand,
+    addCalibrateCommand,
     addFedMaeCommand,
     addCompletionCommand,
   ]) {

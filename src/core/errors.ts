@@ -34,6 +34,8 @@ const catalogue = {
   invalid_model: 422,
   /** A data set for training or evaluation contains examples that cannot be used. */
   invalid_data: 422,
+  /** The medium is unlike those that the adapter was trained on, and the request or the service refuses such media. */
+  unfamiliar: 422,
   /** Training diverged: the loss is NaN or Infinity. */
   diverged: 422,
   /** A client sent more requests than its rate limit allows. */

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import { adapterGraph } from "../adapter/adapter-graph.js";
+import type { Calibration } from "../adapter/calibration.js";
 import { type InjectionPlan, injectionPlan, type VisualTokenPlan, visualTokenPlan } from "../adapter/injection-plan.js";
 import { patchDepths, visualTokenCount } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
@@ -26,6 +27,7 @@ export interface ReadyAdapter {
   readonly session: Session;
   /** Undefined if the adapter has no soft tokens. */
   readonly softPrompt: Tensor | undefined;
+  readonly calibration: Calibration | undefined;
 }
 
 /** What a connector computes, and what happens to it in the decoder. */
@@ -230,7 +232,7 @@ export class AdapterRegistry {
   async #ready(name: string, adapter: Adapter, modality: Modality, manifest = this.manifest): Promise<ReadyAdapter> {
     const backbones = backbonesOf(manifest, modality);
     const { encoder, decoder } = backbones;
-    const { settings } = adapter;
+    const { settings, calibration } = adapter;
     const connector: ReadyConnector = settings.connector
       ? {
           kind: "visual tokens",
@@ -241,13 +243,14 @@ export class AdapterRegistry {
       : { kind: "slot", plan: injectionPlan(settings, decoder.shape.layers) };
     const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);
     const session = await this.#thread.open(encodeOnnx(graph));
-    if (settings.promptLength === 0) return { name, modality, connector, session, softPrompt: undefined };
+    const ready = { name, modality, connector, session, calibration };
+    if (settings.promptLength === 0) return { ...ready, softPrompt: undefined };
     const [input] = graph.inputs;
     const shape = [1, ...(input?.shape.slice(1) ?? []).map(Number)];
     const zeros: Tensor = { type: "float32", shape, data: new Float32Array(elementCount(shape)) };
     const { soft_prompt: softPrompt } = await session.run({ [input?.name ?? ""]: zeros }, ["soft_prompt"]);
     if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { name, modality, connector, session, softPrompt };
+    return { ...ready, softPrompt };
   }
 }
 

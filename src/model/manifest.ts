@@ -213,6 +213,9 @@ const adapter = z.strictObject({
   parameters: size,
 });
 
+/** Default of `unfamiliarBelow`. */
+export const UNFAMILIAR_BELOW = 0.01;
+
 export const manifestSchema = z.strictObject({
   format: z.literal("epalm-model"),
   version: z.literal(VERSION),
@@ -222,6 +225,11 @@ export const manifestSchema = z.strictObject({
   otherEncoders: z.array(encoder).min(1).optional(),
   decoder,
   tasks: z.strictObject({ caption: task, vqa: task }),
+  /**
+   * Answers are marked as unfamiliar if their familiarity is below this share, which is about the share of false
+   * alarms. Default: 0.01.
+   */
+  unfamiliarBelow: z.number().min(0).max(1).optional(),
   /** Interpretation of prompts. Default: the table for English. */
   chat: chatSettings.optional(),
   /** Only of models with a chat template. */

@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { type Adapter, checkAdapter } from "../adapter/adapter.js";
 import { readAdapter } from "../adapter/adapter-file.js";
 import type { AdapterWidths } from "../adapter/adapter-widths.js";
+import { checkCalibration } from "../adapter/calibration.js";
 import { injectionPlan, visualTokenPlan } from "../adapter/injection-plan.js";
 import { patchDepths } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
@@ -108,6 +109,7 @@ export function checkFits(adapter: Adapter, backbones: Backbones, where: string)
   const { settings } = adapter;
   if (settings.connector) expectVisualTokens(backbones, where);
   checkAdapter(adapter, adapterWidths(backbones), where);
+  if (adapter.calibration) checkCalibration(adapter.calibration, encoder, where);
   if (settings.connector) visualTokenPlan(settings, decoder.shape.layers);
   else injectionPlan(settings, decoder.shape.layers);
   const states = settings.connector ? patchDepths(settings.connector) : settings.injectedStates;

@@ -9,6 +9,7 @@ import type {
   CommonSource,
   CommonText,
   CommonTimings,
+  CommonTrust,
   CommonUsage,
 } from "./multimodal-model.js";
 
@@ -53,16 +54,15 @@ export interface ModelInfo {
 export function readAnswer(json: unknown): Answer {
   if (!isTextAnswer(json)) throw noAnswer();
   const { text, texts, usage } = json;
-  return { text, texts: texts.map(commonText), ...sourceOf(json), usage: commonUsage(usage) };
+  return { text, texts: texts.map(commonText), ...trustOf(json), ...sourceOf(json), usage: commonUsage(usage) };
 }
 
 /** @throws EpalmConnectionError if the JSON is not an answer to these questions */
 export function readAnswers(json: unknown, questions: readonly string[]): Answers {
   if (!isListAnswer(json) || json.answers.length !== questions.length) throw noAnswer();
-  const answers = json.answers.map(({ question, text, texts }) => ({
-    question,
-    text,
-    texts: texts.map(commonText),
+  const answers = json.answers.map(({ question, text, texts, ...trust }) => ({
+    ...{ question, text, texts: texts.map(commonText) },
+    ...trustOf(trust),
   }));
   return { answers, ...sourceOf(json), usage: commonUsage(json.usage) };
 }
@@ -70,7 +70,13 @@ export function readAnswers(json: unknown, questions: readonly string[]): Answer
 /** @throws EpalmConnectionError if the JSON is not a ranking of these candidates */
 export function readRanking(json: unknown, candidates: readonly string[]): Ranking {
   if (!isTextAnswer(json) || json.texts.length !== candidates.length) throw noAnswer();
-  return { answers: json.texts.map(commonRanked), ...sourceOf(json), usage: commonUsage(json.usage) };
+  const { abstained } = json;
+  return {
+    answers: json.texts.map(commonRanked),
+    ...definedOnly({ abstained }),
+    ...sourceOf(json),
+    usage: commonUsage(json.usage),
+  };
 }
 
 /** @throws EpalmConnectionError if the JSON is not a list of models */
@@ -87,15 +93,17 @@ export function noAnswer(options: ErrorOptions = {}): EpalmConnectionError {
   return new EpalmConnectionError(message, { ...options, isTransient: false });
 }
 
-function commonRanked({ text, index, score, probability, log_prob, mean_log_prob }: WireText): CommonRanked {
+function commonRanked(ranked: WireText): CommonRanked {
+  const { text, index, score, probability, log_prob, mean_log_prob, confidence, media_gain } = ranked;
   if (index === undefined || probability === undefined) throw noAnswer();
   if (log_prob === undefined || mean_log_prob === undefined) throw noAnswer();
-  return { text, index, score, probability, logProb: log_prob, meanLogProb: mean_log_prob };
+  const trust = definedOnly({ confidence, mediaGain: media_gain });
+  return { text, index, score, probability, logProb: log_prob, meanLogProb: mean_log_prob, ...trust };
 }
 
-function commonText({ text, score, finish_reason, tokens, end_log_prob }: WireText): CommonText {
+function commonText({ text, score, finish_reason, tokens, end_log_prob, confidence }: WireText): CommonText {
   if (finish_reason === undefined) throw noAnswer();
-  const common = { text, score, finish: finish_reason };
+  const common = { text, score, finish: finish_reason, ...definedOnly({ confidence }) };
   if (!tokens) return common;
   return {
     ...common,
@@ -109,8 +117,17 @@ function commonUsage({ prompt_tokens, completion_tokens }: TextAnswer["usage"]):
   return { promptTokens: prompt_tokens, newTokens: completion_tokens };
 }
 
-function sourceOf({ model, adapter, modality, timings }: Source): Source {
-  return { model, adapter, modality, timings };
+function sourceOf({ model, adapter, modality, familiarity, unfamiliar, timings }: Source): Source {
+  return { model, adapter, modality, ...definedOnly({ familiarity, unfamiliar }), timings };
+}
+
+function trustOf({ confidence, abstained, media_gain }: Partial<TextAnswer>): CommonTrust {
+  return definedOnly({ confidence, abstained, mediaGain: media_gain });
+}
+
+/** Omits undefined fields. */
+function definedOnly<T extends object>(fields: T): Partial<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
 /*

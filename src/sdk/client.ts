@@ -22,7 +22,14 @@ import { type ClientOptions, type ClientSettings, parseClientOptions, parseTimeo
 import { type FormField, multipartForm } from "./form.js";
 import { type MediumInput, readMedium } from "./medium.js";
 import type { CommonAskOptions, CommonRankOptions, CommonStreamOptions } from "./multimodal-model.js";
-import { expectOptions, expectTexts, generationFields, listField, textField } from "./request-fields.js";
+import {
+  expectOptions,
+  expectTexts,
+  generationFields,
+  listField,
+  textField,
+  trustFormFields,
+} from "./request-fields.js";
 import { Transport, type WireRequest } from "./transport.js";
 
 /** Options of every call. */
@@ -58,8 +65,14 @@ export type Health =
 
 const targetNames = ["model", "modality", "adapter", "signal", "timeout"] as const;
 const callNames: ReadonlySet<string> = new Set(["signal", "timeout"]);
-const rankNames: ReadonlySet<string> = new Set([...targetNames, "normalisation"]);
-const streamNames: ReadonlySet<string> = new Set([...targetNames, "logprobs", ...Object.keys(optionTable)]);
+const trustOptionNames = ["refuseUnfamiliar", "minConfidence", "mediaGain"] as const;
+const rankNames: ReadonlySet<string> = new Set([...targetNames, ...trustOptionNames, "normalisation"]);
+const streamNames: ReadonlySet<string> = new Set([
+  ...targetNames,
+  ...trustOptionNames,
+  "logprobs",
+  ...Object.keys(optionTable),
+]);
 const askNames: ReadonlySet<string> = new Set([...streamNames, "onText"]);
 
 interface ClientRequest {
@@ -131,6 +144,7 @@ export class EpalmClient {
       ...textField("question", question),
       ...listField("candidates", candidates),
       ...textField("rank_by", normalisation),
+      ...trustFormFields(options),
     ];
     const asked: ClientRequest = { path: "/vqa", medium, fields, options };
     return this.#call(options, async (clock) => {
@@ -268,7 +282,12 @@ function writing(
   return {
     path,
     medium,
-    fields: [...fields, ...generationFields(generation), ...listField("logprobs", logprobs ? ["true"] : [])],
+    fields: [
+      ...fields,
+      ...generationFields(generation),
+      ...trustFormFields(options),
+      ...listField("logprobs", logprobs ? ["true"] : []),
+    ],
     options,
   };
 }

@@ -43,8 +43,18 @@ export interface MultimodalModel {
  */
 export type CommonMedium = string | URL | Uint8Array | ArrayBuffer | Blob | Chunks;
 
+/** When a model does not answer, and what it reports about its answers. */
+export interface CommonTrustOptions {
+  /** Rejects media that are unlike those of the adapter's training, with the code `unfamiliar`. Default: false. */
+  readonly refuseUnfamiliar?: boolean | undefined;
+  /** Answers with a smaller confidence, 0 to 1, are replaced by a text. Default: all answers are given. */
+  readonly minConfidence?: number | undefined;
+  /** Also returns what the medium contributes to each answer. Default: false. */
+  readonly mediaGain?: boolean | undefined;
+}
+
 /** Options of a streamed caption request or question. */
-export interface CommonStreamOptions extends GenerationOptions {
+export interface CommonStreamOptions extends GenerationOptions, CommonTrustOptions {
   /** Default: the model's first adapter for the task and the modality. */
   readonly adapter?: string | undefined;
   /** How to interpret the medium. Default: the modality of the named adapter; otherwise, detected from the content. */
@@ -63,7 +73,7 @@ export interface CommonAskOptions extends CommonStreamOptions {
 }
 
 /** Options of a ranking. */
-export interface CommonRankOptions {
+export interface CommonRankOptions extends CommonTrustOptions {
   /** Default: the model's first adapter for questions and the modality. */
   readonly adapter?: string | undefined;
   /** How to interpret the medium. Default: the modality of the named adapter; otherwise, detected from the content. */
@@ -83,6 +93,8 @@ export interface CommonText {
   readonly score: number;
   /** Why the text ended: an end token, a stop string, or `maxNewTokens`. */
   readonly finish: "end" | "stop" | "length";
+  /** The share of correct answers among those with this probability; absent if the adapter was not calibrated. */
+  readonly confidence?: number | undefined;
   /** Ids of the generated tokens. A service sends this field and the next two only with `logprobs`. */
   readonly tokens?: readonly number[];
   /** The part of the text that each token adds. */
@@ -111,12 +123,29 @@ export interface CommonSource {
   readonly model: string;
   readonly adapter: string;
   readonly modality: Modality;
+  /**
+   * The share of validation examples that are less typical of the adapter's domain than the medium, 0 to 1; absent if
+   * the adapter was not calibrated.
+   */
+  readonly familiarity?: number | undefined;
+  /** Whether `familiarity` is below the model's threshold. */
+  readonly unfamiliar?: boolean | undefined;
   /** Questions run concurrently, so the longest one counts. */
   readonly timings: CommonTimings;
 }
 
+/** How far an answer can be trusted. */
+export interface CommonTrust {
+  /** That of the best text. */
+  readonly confidence?: number | undefined;
+  /** True if the answer was replaced because its confidence is below `minConfidence`. */
+  readonly abstained?: true | undefined;
+  /** With `mediaGain`: natural log-probability of the answer with the medium minus that without it. */
+  readonly mediaGain?: number | undefined;
+}
+
 /** The response to one caption request or one question. */
-export interface CommonAnswer extends CommonSource {
+export interface CommonAnswer extends CommonSource, CommonTrust {
   /** The best text. */
   readonly text: string;
   /** All texts, best first. */
@@ -127,11 +156,11 @@ export interface CommonAnswer extends CommonSource {
 /** Answers to several questions about one medium. */
 export interface CommonAnswers extends CommonSource {
   /** In the order of the questions. */
-  readonly answers: readonly {
+  readonly answers: readonly (CommonTrust & {
     readonly question: string;
     readonly text: string;
     readonly texts: readonly CommonText[];
-  }[];
+  })[];
   /** Total of all questions. */
   readonly usage: CommonUsage;
 }
@@ -149,12 +178,18 @@ export interface CommonRanked {
   readonly score: number;
   /** Probability among all candidates; the probabilities sum to 1. */
   readonly probability: number;
+  /** The share of correct candidates among those with this probability; absent if the adapter was not calibrated. */
+  readonly confidence?: number | undefined;
+  /** With `mediaGain`: log-probability with the medium minus that without it. */
+  readonly mediaGain?: number | undefined;
 }
 
 /** Candidates ordered by their probability. */
 export interface CommonRanking extends CommonSource {
   /** Best first. */
   readonly answers: readonly CommonRanked[];
+  /** True if the confidence of the best candidate is below `minConfidence`. */
+  readonly abstained?: true | undefined;
   /** Candidates are not generated: `promptTokens` includes their tokens, and `newTokens` is 0. */
   readonly usage: CommonUsage;
 }

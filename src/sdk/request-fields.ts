@@ -2,6 +2,7 @@ import { EpalmError } from "../core/errors.js";
 import { type OptionValues, optionEntries } from "../generation/option-table.js";
 import type { GenerationOptions } from "../generation/options.js";
 import type { FormField } from "./form.js";
+import type { CommonTrustOptions } from "./multimodal-model.js";
 
 type ValueType = "number" | "boolean" | "string" | "list";
 
@@ -26,6 +27,21 @@ export function generationFields(options: GenerationOptions): FormField[] {
       throw new EpalmError("invalid_option", `${name}: expected a ${valueTypes[type].join(" or ")}`);
     }
     return listField(wire, Array.isArray(value) ? value : [String(value)]);
+  });
+}
+
+/** The trust options as form fields. @throws invalid_option for a value of the wrong type */
+export function trustFormFields(options: CommonTrustOptions): FormField[] {
+  const { refuseUnfamiliar, minConfidence, mediaGain } = options;
+  const given = [
+    ["refuseUnfamiliar", "refuse_unfamiliar", "boolean", refuseUnfamiliar],
+    ["minConfidence", "min_confidence", "number", minConfidence],
+    ["mediaGain", "media_gain", "boolean", mediaGain],
+  ] as const;
+  return given.flatMap(([name, wire, type, value]) => {
+    if (value === undefined) return [];
+    if (!isOf(type, value)) throw new EpalmError("invalid_option", `${name}: expected a ${type}`);
+    return listField(wire, [String(value)]);
   });
 }
 

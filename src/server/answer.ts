@@ -1,12 +1,14 @@
-import type { Answer, AskOptions, EncodedMedium, GeneratedText, RankedText, Ranking } from "../index.js";
+import type { Answer, AskOptions, EncodedMedium, Ranking, TrustOptions } from "../index.js";
 import {
   type CaptionRequest,
   generationOptions,
   type ListAnswer,
   type TextAnswer,
+  type trustFields,
   type WireText,
   type WireTimings,
 } from "../wire.js";
+import type { ServerConfig } from "./config.js";
 import type { AskRequest, CaptionAsk, VqaAsk } from "./requests/ask-request.js";
 
 /** The input of an answer: an encoded medium, the time spent so far, and the receiver of the text. */
@@ -19,6 +21,8 @@ export interface AnswerContext {
   /** Milliseconds before the encoder: waiting in the queue, and fetching the medium. */
   readonly before: { readonly queue: number; readonly media: number };
   readonly signal: AbortSignal;
+  /** What the operator set for all requests. */
+  readonly trust: Pick<ServerConfig, "refuseUnfamiliar" | "minConfidence" | "abstention">;
   /** Receives the text of answer `index` while it is generated. */
   readonly onText: ((index: number, piece: string) => void) | undefined;
 }
@@ -39,8 +43,7 @@ async function textAnswer(
   answering: Promise<Answer>,
 ): Promise<TextAnswer> {
   const answer = await answering;
-  const { text, texts } = wireTexts(answer, request);
-  return { text, texts, ...wireSource(context, [answer]) };
+  return { ...wireTexts(context, answer, request), ...wireSource(context, [answer]) };
 }
 
 /** Answers one or several questions by generating text or by ranking candidates. */
@@ -48,7 +51,7 @@ async function vqaAnswer(context: AnswerContext, request: VqaAsk["fields"]): Pro
   const questions = typeof request.question === "string" ? [request.question] : request.question;
   const answers = await Promise.all(questions.map((question, index) => askOne(context, request, question, index)));
   const source = wireSource(context, answers);
-  const texts = answers.map((answer) => wireTexts(answer, request));
+  const texts = answers.map((answer) => wireTexts(context, answer, request));
   if (typeof request.question === "string") return { text: "", texts: [], ...texts[0], ...source };
   return {
     answers: questions.map((question, index) => ({ question, text: "", texts: [], ...texts[index] })),
@@ -63,9 +66,12 @@ function askOne(
   index: number,
 ): Promise<Answer | Ranking> {
   const { medium, signal, client } = context;
-  if (!request.candidates) return medium.vqa(question, askOptions(context, request, index));
+  const { minConfidence } = context.trust;
+  const trust = { minConfidence, ...trustOptions(context, request) };
+  if (!request.candidates) return medium.vqa(question, { ...askOptions(context, request, index), ...trust });
   return medium.rank(question, request.candidates, {
     ...(request.rank_by ? { normalisation: request.rank_by } : {}),
+    ...trust,
     adapter: request.adapter,
     client,
     // Each question gets its own signal, because Node warns of a memory leak if many listeners share one.
@@ -73,9 +79,21 @@ function askOne(
   });
 }
 
-function askOptions({ signal, onText, client }: AnswerContext, request: CaptionRequest, index: number): AskOptions {
+function trustOptions({ trust }: AnswerContext, request: Pick<CaptionRequest, keyof typeof trustFields>): TrustOptions {
+  const { min_confidence, media_gain, refuse_unfamiliar } = request;
+  return {
+    ...(min_confidence === undefined ? {} : { minConfidence: min_confidence }),
+    abstention: trust.abstention,
+    mediaGain: media_gain,
+    refuseUnfamiliar: refuse_unfamiliar === true || trust.refuseUnfamiliar,
+  };
+}
+
+function askOptions(context: AnswerContext, request: CaptionRequest, index: number): AskOptions {
+  const { signal, onText, client } = context;
   return {
     ...generationOptions(request),
+    ...trustOptions(context, request),
     adapter: request.adapter,
     client,
     signal: AbortSignal.any([signal]),
@@ -83,30 +101,46 @@ function askOptions({ signal, onText, client }: AnswerContext, request: CaptionR
   };
 }
 
-function wireTexts(
-  answer: Answer | Ranking,
-  { logprobs }: Pick<CaptionRequest, "logprobs">,
-): { readonly text: string; readonly texts: WireText[] } {
-  const texts =
-    "answers" in answer
-      ? answer.answers.map(rankedText)
-      : answer.texts.map((text) => writtenText(text, logprobs === true));
-  return { text: texts[0]?.text ?? "", texts };
+/** The texts of an answer and the trust in it. An answer that was replaced is not sent. */
+function wireTexts({ trust }: AnswerContext, answer: Answer | Ranking, { logprobs }: Pick<CaptionRequest, "logprobs">) {
+  const isRanking = "answers" in answer;
+  const texts = isRanking
+    ? answer.answers.map(rankedText)
+    : answer.texts.map((text) => writtenText(text, logprobs === true));
+  const [best] = texts;
+  const gain = isRanking ? best?.media_gain : answer.mediaGain;
+  return {
+    text: answer.abstained ? trust.abstention : (best?.text ?? ""),
+    texts: answer.abstained && !isRanking && best ? [replacedText(best, trust.abstention)] : texts,
+    ...(best?.confidence === undefined ? {} : { confidence: best.confidence }),
+    ...(answer.abstained ? { abstained: true as const } : {}),
+    ...(gain === undefined ? {} : { media_gain: gain }),
+  };
 }
 
-function rankedText({ text, index, score, probability, logProb, meanLogProb }: RankedText): WireText {
-  return { text, score, index, probability, log_prob: logProb, mean_log_prob: meanLogProb };
+function replacedText({ score, finish_reason, confidence }: WireText, text: string): WireText {
+  return { text, score, finish_reason, ...(confidence === undefined ? {} : { confidence }) };
 }
 
-function writtenText({ text, score, finish, ...of }: GeneratedText, logprobs: boolean): WireText {
-  if (!logprobs) return { text, score, finish_reason: finish };
+function rankedText(ranked: Ranking["answers"][number]): WireText {
+  const { text, index, score, probability, logProb, meanLogProb, confidence, mediaGain } = ranked;
+  return {
+    ...{ text, score, index, probability, log_prob: logProb, mean_log_prob: meanLogProb },
+    ...(confidence === undefined ? {} : { confidence }),
+    ...(mediaGain === undefined ? {} : { media_gain: mediaGain }),
+  };
+}
+
+function writtenText({ text, score, finish, confidence, ...of }: Answer["texts"][number], logprobs: boolean): WireText {
+  const written = { text, score, finish_reason: finish, ...(confidence === undefined ? {} : { confidence }) };
+  if (!logprobs) return written;
   const tokens = of.tokens.map((id, at) => ({
     id,
     text: of.pieces[at] ?? "",
     log_prob: of.logProbs[at] ?? 0,
   }));
   const end = of.logProbs[of.tokens.length];
-  return { text, score, finish_reason: finish, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
+  return { ...written, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
 }
 
 function wireSource({ name, medium, before }: AnswerContext, answers: readonly (Answer | Ranking)[]) {
@@ -119,10 +153,13 @@ function wireSource({ name, medium, before }: AnswerContext, answers: readonly (
     adapter: longest("adapter"),
     decoder: longest("decoder"),
   };
+  const [{ adapter = "", familiarity, unfamiliar } = {}] = answers;
   return {
     model: name,
-    adapter: answers[0]?.adapter ?? "",
+    adapter,
     modality: medium.modality,
+    ...(familiarity === undefined ? {} : { familiarity }),
+    ...(unfamiliar === undefined ? {} : { unfamiliar }),
     usage: { prompt_tokens: sum("promptTokens"), completion_tokens: sum("newTokens") },
     timings,
   };

@@ -6,6 +6,7 @@ import { MAX_THREADS } from "../core/environment.js";
 import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 import { chatSettings } from "../model/manifest.js";
+import { ABSTENTION } from "../pipeline.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
@@ -18,6 +19,9 @@ const MIN_KEY_LENGTH = 16;
 
 /** Timers of Node with a longer delay fire immediately. */
 const MAX_SECONDS = 2_000_000;
+
+/** In UTF-16 units. */
+const MAX_ABSTENTION = 1000;
 
 const count = z.int().min(1);
 const seconds = z.number().positive().max(MAX_SECONDS);
@@ -137,6 +141,12 @@ export const serverConfigSchema = z.strictObject({
     .default(64 * 1024 * 1024),
   /** Maximum number of images per run of an encoder. */
   encoderBatch: count.max(256).default(8),
+  /** Reject media that are unlike those of the adapter's training with 422, as if every request asked for it. */
+  refuseUnfamiliar: z.boolean().default(false),
+  /** Smallest confidence of answers to questions, for requests that set none. Default: all answers are given. */
+  minConfidence: z.number().min(0).max(1).optional(),
+  /** The text in place of answers whose confidence is too small. */
+  abstention: z.string().min(1).max(MAX_ABSTENTION).default(ABSTENTION),
   /** Interval at which model folders are checked for new adapters; 0 disables the checks. */
   watchSeconds: z.number().min(0).max(MAX_SECONDS).default(2),
   /** How long running requests may continue when the service stops. */

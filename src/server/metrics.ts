@@ -1,13 +1,16 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { ModelCounts } from "../index.js";
-import type { Usage, WireTimings } from "../wire.js";
+import type { ListAnswer, TextAnswer } from "../wire.js";
 import type { Models } from "./models.js";
 import type { Admission } from "./queue/admission.js";
 import type { ServiceThreads } from "./threads.js";
 
 /** Bucket bounds in seconds: from the projection of a cached image to a long text on a slow machine. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** Bucket bounds: the default threshold, and shares at which a drift shows. */
+const FAMILIARITIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 
 /** Gauges of prom-client whose names end like those of counters; all are sums of other metrics or duplicate them. */
 const misnamedMetrics = [
@@ -25,6 +28,7 @@ export class Metrics {
   readonly #requestSeconds: Histogram<"route">;
   readonly #stageSeconds: Histogram<"model" | "stage">;
   readonly #tokens: Counter<"model" | "kind">;
+  readonly #familiarity: Histogram<"model" | "adapter">;
   readonly #readEventLoop: () => void;
 
   constructor(admission: Admission, models: Models, threads: ServiceThreads) {
@@ -57,6 +61,13 @@ export class Metrics {
       labelNames: ["model", "kind"],
       registers,
     });
+    this.#familiarity = new Histogram({
+      name: "epalm_familiarity",
+      help: "Familiarity of media by adapter; uniform if they are like those of its training.",
+      labelNames: ["model", "adapter"],
+      buckets: FAMILIARITIES,
+      registers,
+    });
     addQueueGauges(this.registry, admission);
     addThreadCounter(this.registry, threads);
     this.#readEventLoop = addEventLoopGauges(this.registry);
@@ -80,12 +91,13 @@ export class Metrics {
     this.#requestSeconds.observe({ route }, seconds);
   }
 
-  countAnswer(model: string, timings: WireTimings, usage: Usage | undefined): void {
+  countAnswer({ model, adapter, timings, usage, familiarity }: TextAnswer | ListAnswer): void {
     for (const [stage, milliseconds] of Object.entries(timings)) {
       this.#stageSeconds.observe({ model, stage }, milliseconds / 1000);
     }
-    this.#tokens.inc({ model, kind: "prompt" }, usage?.prompt_tokens ?? 0);
-    this.#tokens.inc({ model, kind: "new" }, usage?.completion_tokens ?? 0);
+    this.#tokens.inc({ model, kind: "prompt" }, usage.prompt_tokens);
+    this.#tokens.inc({ model, kind: "new" }, usage.completion_tokens);
+    if (familiarity !== undefined) this.#familiarity.observe({ model, adapter }, familiarity);
   }
 }
 

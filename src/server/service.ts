@@ -60,10 +60,10 @@ export async function answerInTurn(
       async ({ input, media }, queue) => {
         const medium = await model.encode(input, { modality, adapter, signal });
         const { client } = inFlight;
-        return answerAsk({ name, medium, client, before: { queue, media }, signal, onText }, ask);
+        return answerAsk({ name, medium, client, before: { queue, media }, trust: config, signal, onText }, ask);
       },
     );
-    metrics.countAnswer(answered.model, answered.timings, answered.usage);
+    metrics.countAnswer(answered);
     return answered;
   } catch (error) {
     throw namingMedium(error, medium);

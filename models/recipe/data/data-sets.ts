@@ -13,23 +13,29 @@ import { type SceneSetOptions, writeSceneSet } from "./images/scene-sets.js";
 /** Side of an image in pixels, for all parts of the build. */
 export const SIDE = 112;
 
-/** The last two are for tests only: a style and scenes that training never sees. */
+/**
+ * `calibration` is what familiarity and confidence are measured on. The last two are for tests only: a style and scenes
+ * that training never sees.
+ */
 export const sceneSets = {
   train: { count: 8000, seed: 5_000_000, styles: "training" },
+  calibration: { count: 2000, seed: 110_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 } as const satisfies Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>>;
 
-/** The last two are for tests only: timbres and combinations that training never hears. */
+/** As for scenes; the last two are for tests only: timbres and combinations that training never hears. */
 const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
+  calibration: { count: 2000, seed: 120_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
 };
 
-/** The last two are for tests only: a style and combinations that training never sees. */
+/** As for scenes; the last two are for tests only: a style and combinations that training never sees. */
 const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
   train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
+  calibration: { count: 1200, seed: 130_000_000, styles: "training", combinations: "training" },
   style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
   combinations: { count: 1000, seed: 90_000_000, styles: "training", combinations: "held-out" },
 };

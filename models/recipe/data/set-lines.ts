@@ -33,7 +33,8 @@ export class SetLines {
   /** @param path path of the medium, relative to the folder of the set */
   add(path: string, { caption, questions, ...labels }: Described): void {
     const medium = { [this.modality]: path };
-    this.#lines.captions.push(JSON.stringify({ ...medium, caption }));
+    const { name: subject } = labels.labels;
+    this.#lines.captions.push(JSON.stringify({ ...medium, caption, subject }));
     for (const { type, question, answer } of questions) {
       this.#lines.questions.push(JSON.stringify({ ...medium, question, answer }));
       this.#lines["question-types"].push(JSON.stringify({ type }));

@@ -17,6 +17,7 @@ export interface ServeFlags {
   readonly host?: string;
   readonly port?: number;
   readonly threads?: number;
+  readonly refuseUnfamiliar?: true;
 }
 
 /** `epalm serve` serves models over HTTP. */
@@ -64,6 +65,7 @@ function serverConfig(flags: ServeFlags, { server: environment, threads }: Envir
       host: flags.host ?? environment.host,
       port: flags.port ?? environmentInteger("EPALM_PORT", environment.port),
       threads: flags.threads ?? environmentInteger("EPALM_THREADS", threads),
+      refuseUnfamiliar: flags.refuseUnfamiliar,
       logLevel: environment.logLevel,
       keys: environment.keys && Object.fromEntries(environment.keys.map((pair) => split(pair, "EPALM_API_KEYS"))),
     }),

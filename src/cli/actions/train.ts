@@ -1,8 +1,10 @@
 import { SingleBar } from "cli-progress";
 import { readTrainingConfig, type TaskName, type TrainingConfig, type TrainingPlan, trainModel } from "../../index.js";
+
 import type { CliContext } from "../context.js";
 import { formatScores } from "../output/format-scores.js";
 import { formatCount, formatShare, note, print } from "../output/output.js";
+import { formatCalibration } from "./calibrate.js";
 
 export interface TrainFlags {
   readonly output?: string;
@@ -37,11 +39,22 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     progress.stop();
     if (flags.json) {
       const { adapterFile: adapter, lastAdapterFile: last, reportFile: report, epoch, scores } = result;
-      print(JSON.stringify({ adapter, last, report, epoch, scores, baselineScores: result.baselineScores }));
+      print(
+        JSON.stringify({
+          adapter,
+          last,
+          report,
+          epoch,
+          scores,
+          baselineScores: result.baselineScores,
+          calibration: result.calibration,
+        }),
+      );
     } else {
       print(`adapter ${result.adapterFile}\nreport  ${result.reportFile}`);
       if (config.keep === "best") print(`kept    epoch ${result.epoch}: ${formatScores(result.scores)}`);
       if (result.baselineScores) print(`text-only baseline: ${formatScores(result.baselineScores)}`);
+      if (result.calibration) print(`calibration\n${formatCalibration(result.calibration)}`);
       if (config.install) print(usageOf(config, result.tasks));
     }
   } finally {

@@ -1,13 +1,13 @@
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import type { MediumInput } from "../../encoding/media-encoder.js";
-import type { EncodeOptions, Model, Timings } from "../../pipeline.js";
+import { ABSTENTION, type EncodeOptions, type Model, type Timings } from "../../pipeline.js";
 import type { CliContext } from "../context.js";
-import type { AnswerFlags } from "../options/answer-options.js";
+import { type AnswerFlags, trustOptions } from "../options/answer-options.js";
 import { generationOptions, givenGenerationFlags } from "../options/generation-flags.js";
 import { type MediaQuestion, readQuestions } from "../options/media-questions.js";
 import type { ModelFlags } from "../options/model-option.js";
-import { type AskModel, answerMedia } from "../output/answer-media.js";
+import { type AskModel, answerMedia, textsOf } from "../output/answer-media.js";
 import { withModel } from "./with-model.js";
 
 export interface VqaFlags extends ModelFlags, AnswerFlags {
@@ -57,16 +57,18 @@ function askWith(model: Model, flags: VqaFlags, { signal }: CliContext): AskMode
   if (candidate === undefined) {
     return async (medium, { question = "", modality }, onText) => {
       const { input, timings } = await prepare(medium, modality);
-      const options = { ...generationOptions(flags), adapter, modality, signal, onText };
+      const options = { ...generationOptions(flags), ...trustOptions(flags), adapter, modality, signal, onText };
       const answer = await model.vqa(input, question, options);
-      return { texts: answer.texts, whole: { ...answer, timings: { ...answer.timings, ...timings } } };
+      return { texts: textsOf(answer), whole: { ...answer, timings: { ...answer.timings, ...timings } } };
     };
   }
   return async (medium, { question = "", modality }) => {
     const { input, timings } = await prepare(medium, modality);
     const normalisation = flags.rankBy ? { normalisation: flags.rankBy } : {};
-    const ranking = await model.rank(input, question, candidate, { ...normalisation, adapter, modality, signal });
+    const options = { ...normalisation, ...trustOptions(flags), adapter, modality, signal };
+    const ranking = await model.rank(input, question, candidate, options);
     const ranked = ranking.answers.map(({ text, probability }) => ({ text, score: probability }));
+    if (ranking.abstained) ranked[0] = { score: ranked[0]?.score ?? 0, text: flags.abstention ?? ABSTENTION };
     const whole = { ...ranking, timings: { ...ranking.timings, ...timings } };
     return { texts: flags.scores ? ranked : ranked.slice(0, 1), whole };
   };

@@ -37,7 +37,8 @@ export function addServeCommand(program: Command, context: CliContext): void {
     )
     .option("--config <file>", "config file in YAML or JSON")
     .option("--host <address>", "address to listen on (default: 127.0.0.1)", someText)
-    .option("--port <n>", "port to listen on; 0 selects a free port (default: 8080)", integer(0, 65_535));
+    .option("--port <n>", "port to listen on; 0 selects a free port (default: 8080)", integer(0, 65_535))
+    .option("--refuse-unfamiliar", "answer 422 to media that are unlike those of the adapter's training");
   addThreadsOption(command);
   command
     .addHelpText("after", styleHeadings(notes))

@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { TrustOptions } from "../../pipeline.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 import { type ModalityFlags, modalityOption } from "./modality-option.js";
-import { someText } from "./option-values.js";
+import { number, someText } from "./option-values.js";
 
 /** The options that `caption` and `vqa` share, except those of generation. */
 export interface AnswerFlags extends ModalityFlags {
@@ -10,6 +11,15 @@ export interface AnswerFlags extends ModalityFlags {
   readonly output?: string;
   readonly scores?: true;
   readonly stream?: true;
+  readonly refuseUnfamiliar?: true;
+  readonly minConfidence?: number;
+  readonly abstention?: string;
+  readonly mediaGain?: true;
+}
+
+/** The trust options for the library. */
+export function trustOptions({ refuseUnfamiliar, minConfidence, abstention, mediaGain }: AnswerFlags): TrustOptions {
+  return { refuseUnfamiliar, minConfidence, abstention, mediaGain };
 }
 
 /** The part of a command's help that is about several files. */
@@ -34,7 +44,13 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
         .argParser(someText)
         .implies({ json: true }),
     )
-    .option("--scores", "print the score before each text");
+    .option("--scores", "print the score before each text")
+    .option("--refuse-unfamiliar", "fail for media that are unlike those of the adapter's training")
+    .option("--min-confidence <x>", "replace answers with a smaller confidence, 0 to 1", number(0, 1))
+    .addOption(
+      new Option("--abstention <text>", "the text in their place (default: I do not know.)").argParser(someText),
+    )
+    .option("--media-gain", "with --json: also report what the medium contributes to each answer");
 }
 
 function collectFile(file: string, previous: readonly string[] = []): string[] {

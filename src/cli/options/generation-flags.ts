@@ -36,6 +36,7 @@ export function givenGenerationFlags(given: object): string[] {
 const flagNames = new Map<string, string>([
   ...flags.map(({ name, flag }) => [name, nameOf(flag)] as const),
   ["question", "--question"],
+  ["minConfidence", "--min-confidence"],
 ]);
 
 /** The library's names that cannot be mistaken for ordinary words, anywhere in a message. */

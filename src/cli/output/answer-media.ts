@@ -1,7 +1,7 @@
 import { untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
 import { whileLocked } from "../../core/lock-path.js";
-import type { MediumInput, Model } from "../../index.js";
+import type { Answer, MediumInput, Model } from "../../index.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
 import type { CliContext } from "../context.js";
@@ -18,7 +18,12 @@ import { formatCount, note, print, printPart } from "./output.js";
 export interface Reply {
   readonly texts: readonly { readonly text: string; readonly score: number }[];
   /** The complete answer of the library, for `--json`. */
-  readonly whole: object;
+  readonly whole: Pick<Answer, "adapter" | "familiarity" | "unfamiliar">;
+}
+
+/** The texts of an answer; only the text in its place if it was replaced. */
+export function textsOf({ text, texts, abstained }: Answer): Reply["texts"] {
+  return abstained ? [{ text, score: texts[0]?.score ?? 0 }] : texts;
 }
 
 /** Sends a request to the model. `onText` is defined if the text is shown while it is generated. */
@@ -71,11 +76,14 @@ async function answerAll({ questions, flags, context, model, askModel }: AnswerR
       try {
         refuseUntaken(item, model);
         refuseEmpty(input);
-        if (flags.stream) await streamReply(input, item, prefix, askModel);
+        if (flags.stream) warnUnfamiliar(item, await streamReply(input, item, prefix, askModel));
         else {
-          const { texts, whole } = await askModel(input, item, undefined);
-          if (flags.json) writeLine({ ...head, ...whole });
-          else printTexts(texts, prefix, flags);
+          const reply = await askModel(input, item, undefined);
+          if (flags.json) writeLine({ ...head, ...reply.whole });
+          else {
+            printTexts(reply.texts, prefix, flags);
+            warnUnfamiliar(item, reply);
+          }
         }
         progress.done(true);
       } catch (error) {
@@ -133,13 +141,26 @@ function prefixOf({ file, question, hasOwnQuestion }: MediaQuestion): string {
   return hasOwnQuestion ? `${oneLine(file)}\t${oneLine(question ?? "")}\t` : `${oneLine(file)}\t`;
 }
 
-async function streamReply(input: MediumInput, item: MediaQuestion, prefix: string, askModel: AskModel): Promise<void> {
+/** A line on standard error if the adapter has not seen media like this one. */
+function warnUnfamiliar({ file }: MediaQuestion, { whole }: Reply): void {
+  const { adapter, familiarity = 0, unfamiliar } = whole;
+  if (unfamiliar)
+    note(`${file}: adapter '${adapter}' has not seen media like this one (familiarity ${familiarity.toFixed(4)})`);
+}
+
+async function streamReply(
+  input: MediumInput,
+  item: MediaQuestion,
+  prefix: string,
+  askModel: AskModel,
+): Promise<Reply> {
   let next = prefix;
-  await askModel(input, item, (piece) => {
+  const reply = await askModel(input, item, (piece) => {
     printPart(next + (prefix === "" ? piece : oneLine(piece)));
     next = "";
   });
   print(next);
+  return reply;
 }
 
 function printTexts(texts: Reply["texts"], prefix: string, { scores }: AnswerFlags): void {
@@ -168,6 +189,8 @@ function errorAboutOne(
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;
   if (isEmptyInput(input)) return error;
+  if (code === "unfamiliar")
+    return new EpalmError(code, `${file}: ${message.slice("media: ".length)}`, { cause: error });
   const about = `${mediaName(input)}: `;
   if (message.startsWith(about)) {
     return typeof input === "string"

@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import type { AdapterSettings } from "../../adapter/adapter.js";
+import type { Calibration } from "../../adapter/calibration.js";
 import {
   type InjectionPlan,
   injectionPlan,
@@ -34,6 +35,8 @@ export interface AdapterDescription {
   readonly plan: InjectionPlan | VisualTokenPlan;
   /** Number of visual tokens per medium; 0 with cls-injection, which has one perceptual token. */
   readonly visualTokens: number;
+  /** What the adapter reports about its answers: absent without `epalm calibrate`. */
+  readonly calibration?: { readonly familiarityMedia?: number; readonly confidence: readonly string[] };
 }
 
 /** Describes an open model folder. @throws invalid_adapter if an adapter does not fit the folder */
@@ -45,7 +48,7 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
   const adapters: Record<string, AdapterDescription> = {};
   for (const [name, entry] of Object.entries(manifest.adapters)) {
     const { parameters } = entry;
-    const { settings } = await loadAdapter(folder, name);
+    const { settings, calibration } = await loadAdapter(folder, name);
     const { patches } = adapterWidths(backbonesOf(manifest, adapterModality(manifest, entry)));
     const { layers } = decoder.shape;
     adapters[name] = {
@@ -54,6 +57,7 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
       settings,
       plan: settings.connector ? visualTokenPlan(settings, layers) : injectionPlan(settings, layers),
       visualTokens: settings.connector && patches ? visualTokenCount(settings.connector, patches) : 0,
+      ...(calibration ? { calibration: describeCalibration(calibration) } : {}),
     };
   }
   return {
@@ -65,6 +69,13 @@ export async function describeModel(folder: ModelFolder): Promise<ModelDescripti
     decoderBytes: graphBytes(manifest, decoder),
     frozenParameters,
     adapters,
+  };
+}
+
+function describeCalibration({ familiarity, confidence = {} }: Calibration) {
+  return {
+    ...(familiarity ? { familiarityMedia: familiarity.scores.length } : {}),
+    confidence: Object.keys(confidence),
   };
 }
 

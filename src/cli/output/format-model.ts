@@ -122,8 +122,17 @@ function formatAdapter({ manifest }: ModelDescription, name: string, adapter: Ad
   return [
     `adapter ${name}, ${entry?.file ?? ""}${takes}`,
     formatSettings(settings),
+    formatCalibration(adapter.calibration),
     formatPlan(tokensByLayer(adapter, encoder), settings.connector ? "visual tokens" : "perceptual token"),
   ].join("\n");
+}
+
+function formatCalibration(calibration: AdapterDescription["calibration"]): string {
+  if (!calibration) return "not calibrated: answers have neither familiarity nor confidence";
+  const { familiarityMedia, confidence } = calibration;
+  const familiarity =
+    familiarityMedia === undefined ? [] : [`familiarity, from ${formatCount(familiarityMedia)} media`];
+  return `calibrated: ${[...familiarity, ...confidence.map((kind) => `confidence of ${kind}`)].join("; ")}`;
 }
 
 /** Formats the settings of an adapter. */

@@ -121,6 +121,10 @@ export const dialectReport = z
   .strictObject({
     task: z.enum(["caption", "vqa"]),
     adapter: z.string(),
+    familiarity: z.number().min(0).max(1).optional().describe("as in the answers of /vqa, as are the next three"),
+    unfamiliar: z.boolean().optional(),
+    confidence: z.number().min(0).max(1).optional(),
+    abstained: z.literal(true).optional(),
     ignored: z.array(z.string()).describe("paths of the parts of the request that had no effect"),
   })
   .describe("the task and the adapter that were chosen");

@@ -103,7 +103,10 @@ export async function answerPrompt(
 ): Promise<PromptAnswer> {
   try {
     const answer = single(await answerInTurn(service, { ...turn, ask }));
-    return { answer, report: { task: ask.task, adapter: answer.adapter, ignored: [...ignored] } };
+    const { adapter, familiarity, unfamiliar, confidence, abstained } = answer;
+    const trust = Object.entries({ familiarity, unfamiliar, confidence, abstained });
+    const known = Object.fromEntries(trust.filter(([, value]) => value !== undefined));
+    return { answer, report: { task: ask.task, adapter, ...known, ignored: [...ignored] } };
   } catch (error) {
     throw renamed(error, paths);
   }

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { EpalmError, type ErrorCode, excerpt } from "../../core/errors.js";
 import { optionEntries } from "../../generation/option-table.js";
-import { mediaFields, type Problem } from "../../wire.js";
+import { mediaFields, type Problem, trustNames } from "../../wire.js";
 
 export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
@@ -9,7 +9,10 @@ export const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 const ABORTED_TITLE = "Client Closed Request";
 
 /** Maps the names of options in the library to their names in requests. */
-const wireNames = new Map<string, string>(optionEntries.map(([name, { wire }]) => [name, wire]));
+const wireNames = new Map<string, string>([
+  ...optionEntries.map(([name, { wire }]) => [name, wire] as const),
+  ...Object.entries(trustNames),
+]);
 
 /** Fields with which messages may begin. */
 const fields = new Set([

@@ -22,6 +22,8 @@ export function answerDetails(answer) {
     ...(best && best.probability === undefined ? [`score ${decimal(best.score)}`] : []),
     ...(tokens.length > 0 ? [`${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}`] : []),
     ...(best?.finish_reason === "length" ? ["truncated"] : []),
+    ...(answer.confidence === undefined ? [] : [`confidence ${percent(answer.confidence)}`]),
+    ...(answer.familiarity === undefined ? [] : [`familiarity ${percent(answer.familiarity)}`]),
     duration(total),
   ];
   return make(

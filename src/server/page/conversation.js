@@ -1,5 +1,6 @@
 import { answerDetails, otherTexts, ranking } from "./answer-details.js";
 import { make } from "./make-element.js";
+import { mediaKinds } from "./media-kinds.js";
 
 /**
  * @typedef {import("../../wire.js").TextAnswer} TextAnswer
@@ -85,6 +86,11 @@ export class Conversation {
   }
 }
 
+/** @param {TextAnswer} answer */
+function unfamiliarSentence({ modality }) {
+  return `This model has not seen ${mediaKinds[modality].many} like this one. Its answer is probably wrong.`;
+}
+
 /** One question or caption, with its answer or error. */
 class Turn {
   #item;
@@ -124,6 +130,7 @@ class Turn {
       this.#text.classList.add("empty");
       this.#text.textContent = "The model generated no text.";
     }
+    if (answer.unfamiliar) this.#text.before(make("p", { class: "unfamiliar" }, unfamiliarSentence(answer)));
     const isRanking = answer.texts[0]?.probability !== undefined;
     if (isRanking) this.#item.append(ranking(answer.texts));
     else if (answer.texts.length > 1) this.#item.append(otherTexts(answer.texts.slice(1)));

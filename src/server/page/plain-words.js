@@ -27,6 +27,7 @@ const sentences = new Map([
     (/** @type {readonly MediaKind[]} */ kinds) => `This file is not ${anyOf(kinds)} that the service can read.`,
   ],
   ["invalid_media", () => "This file is damaged and cannot be read."],
+  ["unfamiliar", () => "This model has not seen media like this one and therefore gives no answer."],
   ["rate_limited", () => "Too many requests in a short time. Please wait a little."],
   ["overloaded", () => "The service is busy. Please try again in a moment."],
   ["unavailable", () => "A part of the service is being restarted. Please try again in a moment."],

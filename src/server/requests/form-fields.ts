@@ -15,9 +15,9 @@ export interface FormPart {
 
 const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-const booleans = new Set(["logprobs", "stream", ...optionsOf("boolean")]);
+const booleans = new Set(["logprobs", "stream", "refuse_unfamiliar", "media_gain", ...optionsOf("boolean")]);
 const lists = new Set(["candidates", ...optionsOf("strings")]);
-const numbers = new Set(optionsOf("integer", "number", "probability"));
+const numbers = new Set(["min_confidence", ...optionsOf("integer", "number", "probability")]);
 
 function optionsOf(...types: readonly OptionValues["type"][]): string[] {
   return optionEntries.flatMap(([, { wire, type }]) => (types.includes(type) ? wire : []));

@@ -1,6 +1,7 @@
 import { at } from "../../core/at.js";
 import { captionScores } from "../metrics/caption-scores.js";
 import { type MeanInterval, meanInterval } from "../metrics/mean-interval.js";
+import { counted, mostCommon, mostCommonText } from "../metrics/most-common.js";
 import { normalizeAnswer } from "../metrics/normalize-answer.js";
 import { exactMatch, vqaAccuracy } from "../metrics/vqa-accuracy.js";
 import type { Prediction } from "./evaluate.js";
@@ -90,7 +91,7 @@ interface Answered {
 function answerOf({ prediction, references }: Prediction): Answered {
   const given = references.map(normalizeAnswer).filter((text) => text !== "");
   const answered = normalizeAnswer(prediction);
-  const [[expected = ""] = []] = mostCommon(counted(given));
+  const expected = mostCommonText(given) ?? "";
   return { expected, answered, isWrong: !given.includes(answered) };
 }
 
@@ -112,15 +113,4 @@ function balanceOf(answers: readonly Answered[]): Breakdown["answers"] {
   return mostCommon(either)
     .slice(0, LISTED)
     .map(([answer]) => ({ answer, expected: expected.get(answer) ?? 0, answered: answered.get(answer) ?? 0 }));
-}
-
-function counted(texts: readonly string[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
-  return counts;
-}
-
-/** Most common first; equally common ones in the order of their first occurrence. */
-function mostCommon(counts: ReadonlyMap<string, number>): [string, number][] {
-  return Array.from(counts).sort(([, a], [, b]) => b - a);
 }

@@ -183,6 +183,8 @@ export const trainingConfigSchema = z.strictObject({
   patience: count.optional(),
   /** Also train the text-only baseline, in `baseline` in the output folder, and report its scores. */
   baseline: z.boolean().default(false),
+  /** At the end, measure what the familiarity and the confidence of answers are computed from. */
+  calibrate: z.boolean().default(true),
   /** Optimizer steps between checkpoints; a killed run loses at most this many. */
   checkpointEvery: count.default(100),
   /** Examples of the validation set that are scored after each epoch. Default: all. */

@@ -1,3 +1,4 @@
+import { answerProbability, captionProbability } from "../../adapter/confidence.js";
 import type { GenerationOptions } from "../../generation/options.js";
 import type { AskOptions, Model } from "../../pipeline.js";
 import type { Example } from "../data/example.js";
@@ -61,7 +62,9 @@ export async function evaluateModel(
         example.kind === "caption"
           ? await model.caption(media, { ...asked, modality })
           : await model.vqa(media, example.question, { ...asked, modality });
-      return answer.text;
+      const logProbs = answer.texts[0]?.logProbs ?? [];
+      const probability = example.kind === "caption" ? captionProbability(logProbs) : answerProbability(logProbs);
+      return { prediction: answer.text, probability };
     },
     { ...options, concurrency: concurrency ?? (model.manifest.decoder.precision === "fp32" ? CONCURRENCY : 1) },
   );
@@ -72,7 +75,10 @@ function scored(example: Example): ScoredExample {
   const { path: media, modality } = example.media;
   const { group } = example;
   const common = { id: example.where, media, modality, ...(group === undefined ? {} : { group }) };
-  if (example.kind === "caption") return { kind: "caption", ...common, references: example.captions };
+  if (example.kind === "caption") {
+    const { captions, subject } = example;
+    return { kind: "caption", ...common, references: captions, ...(subject === undefined ? {} : { subject }) };
+  }
   const { question, answers: references, metric } = example;
   return { kind: "vqa", ...common, question, references, ...(metric ? { metric } : {}) };
 }

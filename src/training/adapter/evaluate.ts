@@ -13,6 +13,8 @@ interface CommonFields {
   readonly modality: Modality;
   readonly references: readonly string[];
   readonly group?: string | undefined;
+  /** What the medium shows, for captions. */
+  readonly subject?: string | undefined;
 }
 
 /** An example with its references and an id for messages and files. */
@@ -25,8 +27,15 @@ export type ScoredExample =
       readonly metric?: AnswerMetric | undefined;
     });
 
+/** What a model says about an example, and the probability of its tokens that confidence is calibrated on. */
+export interface Reply {
+  readonly prediction: string;
+  /** That of an answer with its end token, or the geometric mean of the probabilities of a caption's tokens. */
+  readonly probability?: number | undefined;
+}
+
 /** An example with the model's answer. */
-export type Prediction = ScoredExample & { readonly prediction: string };
+export type Prediction = ScoredExample & Reply;
 
 export interface EvaluationScores {
   /** Scores of the captions; undefined if there are none. */
@@ -59,7 +68,7 @@ export interface EvaluateOptions {
  */
 export async function predict(
   examples: readonly ScoredExample[],
-  ask: (example: ScoredExample) => Promise<string>,
+  ask: (example: ScoredExample) => Promise<Reply>,
   { concurrency = 8, signal, onPrediction }: EvaluateOptions = {},
 ): Promise<Prediction[]> {
   if (!Number.isInteger(concurrency) || concurrency < 1) {
@@ -77,7 +86,7 @@ export async function predict(
       try {
         if (signal?.aborted) throw new EpalmError("aborted", `evaluation was stopped before example ${index + 1}`);
         const example = at(examples, index);
-        predictions[index] = { ...example, prediction: await ask(example) };
+        predictions[index] = { ...example, ...(await ask(example)) };
         if (failures.length === 0) report();
       } catch (error) {
         failures.push(error);

@@ -27,6 +27,7 @@ export async function fingerprintOfRun(
     skipBad,
     validationExamples,
     baseline,
+    calibrate,
     data,
     ...settings
   } = config;

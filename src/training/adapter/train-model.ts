@@ -21,6 +21,12 @@ import { addPatchGraph } from "../../model/patch-graph.js";
 import { load, type Model } from "../../pipeline.js";
 import { elementCount } from "../../tensor/tensor.js";
 import { loadTokenizer } from "../../tokenizer/tokenizer.js";
+import {
+  type CalibrationReport,
+  type MeasuredFamiliarity,
+  measureConfidence,
+  measureFamiliarity,
+} from "../calibration/measure-calibration.js";
 import { refuseBadExamples } from "../data/bad-examples.js";
 import { contentHashes } from "../data/content-hashes.js";
 import { EncoderStates, type View } from "../data/encoder-states.js";
@@ -96,6 +102,8 @@ export interface TrainingResult {
   readonly scores: Readonly<Record<string, number>>;
   /** Those of the text-only baseline, with `baseline: true`. */
   readonly baselineScores?: Readonly<Record<string, number>> | undefined;
+  /** How familiarity and confidence were calibrated; absent with `calibrate: false` or `blind: true`. */
+  readonly calibration?: CalibrationReport | undefined;
 }
 
 /**
@@ -332,6 +340,7 @@ class Run {
   #model: Promise<Model> | undefined;
   /** Those of the kept epoch. */
   #predictions: readonly Prediction[] = [];
+  #calibration: CalibrationReport | undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
@@ -369,20 +378,65 @@ class Run {
       // With the settings in the same order, so that the installed file and that of the run have the same bytes.
       const adapter =
         data.score === undefined ? last : { ...last, tensors: (await readAdapter(this.#file(ADAPTER_FILE))).tensors };
-      await this.#install(adapter);
-      await this.#finishReport(adapter);
+      const calibrated = await this.#calibrate(adapter);
+      await this.#install(calibrated);
+      await this.#finishReport(calibrated);
       const kept = this.#keptEpoch();
       return {
-        adapter,
+        adapter: calibrated,
         adapterFile: this.#file(ADAPTER_FILE),
         lastAdapterFile: data.score === undefined ? undefined : this.#file(LAST_ADAPTER_FILE),
         reportFile: this.#file(REPORT_FILE),
         tasks: this.#tasks(),
         epoch: kept?.epoch ?? config.epochs,
         scores: kept?.scores ?? {},
+        ...(this.#calibration ? { calibration: this.#calibration } : {}),
       };
     } finally {
       await (await this.#model)?.close();
+    }
+  }
+
+  /** Adds what the familiarity and the confidence of answers are computed from, and writes the adapter again. */
+  async #calibrate(adapter: Adapter): Promise<Adapter> {
+    const { config, folder, data, hooks } = this.#parts;
+    if (!config.calibrate || config.blind) return adapter;
+    const familiarity = await this.#familiarity();
+    if (this.#predictions.length === 0) this.#predictions = (await this.#evaluate(adapter))?.predictions ?? [];
+    const confidence =
+      this.#predictions.length === 0
+        ? undefined
+        : await measureConfidence(...(await this.#evaluated(adapter)), this.#predictions, hooks.signal);
+    const { summary, measuredOn, nearDuplicates, notes } = familiarity;
+    this.#calibration = {
+      familiarity: measuredOn,
+      confidence: confidence?.confidence ?? {},
+      nearDuplicates,
+      notes: [...notes, ...(confidence?.notes ?? [])],
+    };
+    if (!summary && !confidence?.maps) return adapter;
+    const calibrated = { ...adapter, calibration: { familiarity: summary, confidence: confidence?.maps } };
+    checkFits(calibrated, backbonesOf(folder.manifest, data.modality), this.#file(ADAPTER_FILE));
+    writeAdapter(this.#file(ADAPTER_FILE), calibrated);
+    return calibrated;
+  }
+
+  async #familiarity(): Promise<MeasuredFamiliarity> {
+    const { config, folder, data, hooks } = this.#parts;
+    const { modality } = data;
+    const cache = config.cache ?? join(config.output, "states");
+    const states = new EncoderStates(folder, { modality, cache, mirror: false, seed: config.seed });
+    const media = {
+      training: data.training.map(({ example }) => example.media.path),
+      validation: data.validation.map(({ media }) => media.path),
+    };
+    try {
+      return await measureFamiliarity(encoderOf(folder.manifest, modality), media, {
+        ofMedium: (path) => states.readOrCompute({ path, augmentation: 0 }, hooks.signal),
+        ofInput: (input) => states.encode(input),
+      });
+    } finally {
+      await states.close();
     }
   }
 
@@ -444,13 +498,20 @@ class Run {
     return score === undefined ? this.#epochs().at(-1) : bestEpoch(this.#epochs(), score);
   }
 
-  async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
-    const { config, data, hooks } = this.#parts;
-    if (data.validation.length === 0) return undefined;
+  /** The model with the adapter, and the name of the adapter in it. */
+  async #evaluated(adapter: Adapter): Promise<[model: Model, name: string]> {
+    const { config, data } = this.#parts;
     this.#model ??= load(config.model, { checksums: false });
     const model = await this.#model;
     const name = `${config.adapter.name} in training`;
     await model.useAdapter(name, adapter, data.modality);
+    return [model, name];
+  }
+
+  async #evaluate(adapter: Adapter): Promise<Evaluation | undefined> {
+    const { config, data, hooks } = this.#parts;
+    if (data.validation.length === 0) return undefined;
+    const [model, name] = await this.#evaluated(adapter);
     return evaluateModel(model, data.validation, {
       adapter: name,
       textOnly: config.blind,
@@ -490,6 +551,7 @@ class Run {
         ["kept epoch", keptEpochText(this.#keptEpoch(), data.score)],
       ],
       baselineScores,
+      calibration: this.#calibration,
       breakdown: this.#predictions.length === 0 ? undefined : breakdown(this.#predictions),
       steps: this.#log.lines.flatMap((line) => (line.kind === "step" ? [line] : [])),
       epochs: this.#epochs(),

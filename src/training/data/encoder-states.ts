@@ -136,6 +136,18 @@ export class EncoderStates {
     return states;
   }
 
+  /** The states of a view, which are computed and cached unless they already are. @throws the errors of `prepare` */
+  async readOrCompute(view: View, signal?: AbortSignal): Promise<Float32Array> {
+    const file = await this.#file(view);
+    if (!existsSync(file)) write(file, await this.#compute(await this.#openSession(), view, signal));
+    return this.read(view);
+  }
+
+  /** The states of an encoder input, which are not cached. */
+  async encode(input: Float32Array): Promise<Float32Array> {
+    return this.#encoded(await this.#openSession(), input);
+  }
+
   async close(): Promise<void> {
     const [session] = await Promise.all([this.#session, this.#media?.close()]);
     await session?.close();

@@ -18,6 +18,8 @@ interface CommonFields {
 export interface CaptionExample extends CommonFields {
   readonly kind: "caption";
   readonly captions: readonly string[];
+  /** The name of what the medium shows, with which the confidence of captions is calibrated. */
+  readonly subject?: string | undefined;
 }
 
 /** How the answer to a question is scored; see the functions of these names in `training/metrics`. */

@@ -1,4 +1,6 @@
 import type { Breakdown, NamedIntervals } from "../adapter/breakdown.js";
+import type { CoveredAccuracy } from "../calibration/fit-confidence.js";
+import type { CalibrationReport } from "../calibration/measure-calibration.js";
 import type { MeanInterval } from "../metrics/mean-interval.js";
 import { escapeHtml, htmlPage } from "./html-page.js";
 import { lineChart } from "./line-chart.js";
@@ -36,6 +38,8 @@ export interface TrainingReport {
   readonly epochs: readonly ReportEpoch[];
   /** Scores of the text-only baseline. */
   readonly baselineScores?: Readonly<Record<string, number>> | undefined;
+  /** How familiarity and confidence were calibrated, at the end of the run. */
+  readonly calibration?: CalibrationReport | undefined;
   /** The parts of the scores of the kept epoch. */
   readonly breakdown?: Breakdown | undefined;
   readonly samples: readonly ReportSample[];
@@ -49,13 +53,14 @@ const SMOOTHING = 0.05;
 
 /** A self-contained page with facts, curves, scores per epoch, and samples with predictions and references. */
 export function renderTrainingReport(report: TrainingReport): string {
-  const { title, facts, steps, epochs, baselineScores, breakdown, samples } = report;
+  const { title, facts, steps, epochs, baselineScores, calibration, breakdown, samples } = report;
   const parts = [section(table(facts.map(([name, value]) => [cell("th", name), cell("td", value)])))];
   if (steps.length > 0) parts.push("<h2>Training</h2>", ...stepCharts(steps));
   if (epochs.some(({ scores }) => Object.keys(scores).length > 0)) {
     parts.push("<h2>Scores on the validation set</h2>", scoreTable(epochs, baselineScores), scoreChart(epochs));
   }
   if (breakdown) parts.push(...breakdownParts(breakdown));
+  if (calibration) parts.push(...calibrationParts(calibration));
   if (samples.length > 0) {
     parts.push("<h2>Samples</h2>", `<div class="samples">${samples.map(sampleFigure).join("")}</div>`);
   }
@@ -142,6 +147,58 @@ function breakdownParts({ overall, groups, confusions, answers }: Breakdown): st
     parts.push("<h2>Most common answers</h2>", textTable(["answer", "expected", "given by the model"], rows));
   }
   return parts;
+}
+
+/** Near-duplicates that are listed. */
+const LISTED_DUPLICATES = 20;
+
+/** The calibration errors, and the accuracy if only the answers of highest confidence are given. */
+function calibrationParts({ familiarity, confidence, nearDuplicates, notes }: CalibrationReport): string[] {
+  const parts = ["<h2>Familiarity and confidence</h2>", ...notes.map((note) => section(`<p>${escapeHtml(note)}</p>`))];
+  if (familiarity) {
+    const from = familiarity.from === "validation" ? "validation media" : "training media, by cross-fitting";
+    parts.push(section(`<p>Familiarity is measured on ${familiarity.media.toLocaleString("en")} ${from}.</p>`));
+  }
+  const kinds = Object.entries(confidence);
+  if (kinds.length > 0) {
+    parts.push(
+      textTable(
+        ["confidence of", "map", "examples", "calibration error before", "after"],
+        kinds.map(([name, { kind, examples, before, after }]) => [
+          ...[name, kind, examples.toLocaleString("en")],
+          ...[before, after].map((error) => error.toFixed(4)),
+        ]),
+      ),
+    );
+  }
+  // Most candidates are wrong by design, so that the accuracy of all of them says nothing.
+  for (const [name, { coverage }] of kinds.filter(([kind]) => kind !== "candidates"))
+    parts.push(coverageChart(name, coverage));
+  if (nearDuplicates.length > 0) {
+    const count = nearDuplicates.length.toLocaleString("en");
+    parts.push(
+      "<h2>Near-duplicates</h2>",
+      section(
+        `<p>${count} validation media are almost the same as a training medium. Scores on them are too high.</p>`,
+      ),
+      textTable(
+        ["validation", "training"],
+        nearDuplicates.slice(0, LISTED_DUPLICATES).map((pair) => [pair.validation, pair.training]),
+      ),
+    );
+  }
+  return parts;
+}
+
+function coverageChart(name: string, coverage: readonly CoveredAccuracy[]): string {
+  const ascending = coverage.toReversed();
+  return lineChart({
+    id: `coverage-${name}`,
+    title: `accuracy of ${name}, by share of them that are given`,
+    xName: "share",
+    x: ascending.map((one) => one.coverage),
+    lines: [{ name: "accuracy", values: ascending.map(({ accuracy }) => accuracy) }],
+  });
 }
 
 /** A score as `0.5240 (0.5101 to 0.5380), 1,200 examples`. */

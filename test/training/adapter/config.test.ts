@@ -88,6 +88,7 @@ const full: Settings = {
   score: "cider-d",
   patience: 2,
   baseline: true,
+  calibrate: false,
   checkpointEvery: 7,
   validationExamples: 50,
   blind: true,

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildModel, evaluateModel, load, readEvaluationData } from "../../../src/index.js";
+import { buildModel, type Evaluation, evaluateModel, load, readEvaluationData } from "../../../src/index.js";
 
 const golden = "test/fixtures/goldens/opt-6states-mlp10";
 const temporary = mkdtempSync(join(tmpdir(), "epalm-scores-"));
@@ -37,7 +37,9 @@ describe("the evaluation of a model", () => {
         const first = await evaluateModel(model, examples, { generation });
         const { decoder } = await model.counts();
         assert.equal(decoder.sequences > decoder.steps, isBatched);
-        assert.deepEqual((await evaluateModel(model, examples, { generation })).predictions, first.predictions);
+        // In fp32, probabilities depend on the batch in the last digits.
+        const texts = ({ predictions }: Evaluation) => predictions.map(({ prediction }) => prediction);
+        assert.deepEqual(texts(await evaluateModel(model, examples, { generation })), texts(first));
         await evaluateModel(model, examples, { generation, concurrency: 6 });
         const { decoder: together } = await model.counts();
         assert.ok(together.sequences - 2 * decoder.sequences > together.steps - 2 * decoder.steps);

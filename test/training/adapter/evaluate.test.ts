@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
-import { type Prediction, predict, type ScoredExample, score } from "../../../src/training/adapter/evaluate.js";
+import {
+  type Prediction,
+  predict,
+  type Reply,
+  type ScoredExample,
+  score,
+} from "../../../src/training/adapter/evaluate.js";
 import { captionScores } from "../../../src/training/metrics/caption-scores.js";
 import { vqaAccuracy } from "../../../src/training/metrics/vqa-accuracy.js";
 
@@ -16,7 +22,7 @@ function captions(count: number): ScoredExample[] {
   }));
 }
 
-const said = ({ id }: ScoredExample) => `what was said of ${id}`;
+const said = ({ id }: ScoredExample) => ({ prediction: `what was said of ${id}` });
 
 describe("predict", () => {
   it("returns and reports predictions in the order of the data, whichever answer comes first", async () => {
@@ -27,7 +33,7 @@ describe("predict", () => {
         fc.integer({ min: 1, max: 24 }),
         async (scheduler, count, concurrency) => {
           const examples = captions(count);
-          const expected = examples.map((example) => ({ ...example, prediction: said(example) }));
+          const expected = examples.map((example) => ({ ...example, ...said(example) }));
           const asked: string[] = [];
           const told: Prediction[] = [];
           let [running, most] = [0, 0];
@@ -55,7 +61,7 @@ describe("predict", () => {
   it("reports a prediction as soon as all earlier ones are available", async () => {
     const answer: (() => void)[] = [];
     const told: string[] = [];
-    const ask = (example: ScoredExample) => new Promise<string>((resolve) => answer.push(() => resolve(said(example))));
+    const ask = (example: ScoredExample) => new Promise<Reply>((resolve) => answer.push(() => resolve(said(example))));
     const onPrediction = ({ id }: Prediction) => told.push(id);
     const done = predict(captions(3), ask, { concurrency: 3, onPrediction });
     const toldAfter = async (index: number) => {
@@ -132,7 +138,7 @@ describe("predict", () => {
   for (const concurrency of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
     it(`rejects a concurrency of ${concurrency}`, async () => {
       await assert.rejects(
-        predict(captions(2), async () => "", { concurrency }),
+        predict(captions(2), async () => ({ prediction: "" }), { concurrency }),
         {
           name: "EpalmError",
           code: "invalid_option",

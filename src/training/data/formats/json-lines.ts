@@ -31,6 +31,7 @@ const lineSchema = z.strictObject({
   question: questionField.optional(),
   answer: answers.optional(),
   group: textField.optional(),
+  subject: textField.optional(),
 });
 
 type Fields = z.infer<typeof lineSchema>;
@@ -38,8 +39,8 @@ type Fields = z.infer<typeof lineSchema>;
 /**
  * Reads epalm's own format: one JSON object per line, with one of `image`, `audio` and `video` (a path, relative to the
  * file) and either `caption` or `question` and `answer`. Captions and answers are strings or lists of strings; in a
- * list, answers may be blank, as in VQA v2, but not all of them. A line can also name its `group`. Empty lines are
- * ignored; other keys are errors.
+ * list, answers may be blank, as in VQA v2, but not all of them. A line can also name its `group`, and one with a
+ * caption the `subject` of the medium. Empty lines are ignored; other keys are errors.
  */
 export async function* readJsonLines(path: string): AsyncGenerator<Finding> {
   const folder = dirname(path);
@@ -71,9 +72,12 @@ function exampleOf(fields: Fields, where: string, folder: string): Finding {
   if (media === undefined || named.length > 1) {
     return badExample(where, `expected one of 'image', 'audio', 'video', got ${named.length}`);
   }
-  const { caption, question, answer, group } = fields;
+  const { caption, question, answer, group, subject } = fields;
   const common = { where, media, ...(group === undefined ? {} : { group }) };
-  if (caption && question === undefined && !answer) return { kind: "caption", ...common, captions: caption };
+  if (caption && question === undefined && !answer) {
+    return { kind: "caption", ...common, captions: caption, ...(subject === undefined ? {} : { subject }) };
+  }
+  if (subject !== undefined) return badExample(where, "'subject': expected only with 'caption'");
   if (!caption && question !== undefined && answer) {
     return { kind: "vqa", ...common, question, answers: answer };
   }
