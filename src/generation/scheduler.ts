@@ -15,8 +15,8 @@ export interface SchedulerLimits {
   /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
   /**
-   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a long
-   * prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
+   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a
+   * long prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
    */
   readonly promptChunk?: number | undefined;
 }

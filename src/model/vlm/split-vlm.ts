@@ -25,6 +25,9 @@ const idefics3: VlmForm = {
 };
 const nanoVlm: VlmForm = { tensors: /^(vision_encoder|decoder|MP)\./, split: splitNanoVlm };
 
+const HEAD = "lm_head.weight";
+const EMBEDDINGS = /(^|\.)embed_tokens\.weight$/;
+
 const forms: Readonly<Record<string, VlmForm>> = { llava, llava_next: llava, idefics3, smolvlm: idefics3 };
 
 /**
@@ -39,10 +42,24 @@ export function splitVlm(source: Source, imageToken: string): VlmParts {
   const unknown = Array.from(checkpoint.tensors.keys()).find((name) => !form.tensors.test(name));
   if (unknown !== undefined) throw invalidCheckpoint(checkpoint.path, `unexpected tensor ${unknown}`);
   const parts = form.split({ ...source, checkpoint }, imageToken);
-  const { decoder } = parts;
-  if (decoder.checkpoint.tensors.has("lm_head.weight")) return parts;
-  // A model without an output head of its own shares the embeddings, whatever its config says.
-  return { ...parts, decoder: { ...decoder, config: { ...decoder.config, tie_word_embeddings: true } } };
+  return { ...parts, decoder: withSharedHead(parts.decoder) };
+}
+
+/**
+ * Of a table that serves as embeddings and as output head, a file contains both copies or only one, under either name. A
+ * decoder with only one shares it, whatever its config says.
+ */
+function withSharedHead(decoder: Source): Source {
+  const names = Array.from(decoder.checkpoint.tensors.keys());
+  const hasEmbeddings = names.some((name) => EMBEDDINGS.test(name));
+  if (hasEmbeddings && names.includes(HEAD)) return decoder;
+  return {
+    ...decoder,
+    config: { ...decoder.config, tie_word_embeddings: true },
+    checkpoint: hasEmbeddings
+      ? decoder.checkpoint
+      : partOf(decoder.checkpoint, (name) => (name === HEAD ? "embed_tokens.weight" : name)),
+  };
 }
 
 function formOf({ config, folder }: Source): VlmForm {
