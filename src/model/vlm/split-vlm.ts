@@ -46,8 +46,8 @@ export function splitVlm(source: Source, imageToken: string): VlmParts {
 }
 
 /**
- * Of a table that serves as embeddings and as output head, a file contains both copies or only one, under either name. A
- * decoder with only one shares it, whatever its config says.
+ * Of a table that serves as embeddings and as output head, a file contains both copies or only one, under either name.
+ * A decoder with only one shares it, whatever its config says.
  */
 function withSharedHead(decoder: Source): Source {
   const names = Array.from(decoder.checkpoint.tensors.keys());
