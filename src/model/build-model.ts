@@ -325,7 +325,7 @@ class ModelBuilder {
   /** Builds the decoder graph of another model folder again from its weights; its prompts and tokenizer are kept. */
   async #rebuiltDecoder({ path, precision }: DecoderOptions): Promise<BuiltDecoder> {
     const folder = await openModelFolder(path);
-    const { decoder, tasks, chat } = folder.manifest;
+    const { decoder, tasks, chat, conversation } = folder.manifest;
     const g = new GraphBuilder("decoder");
     const graph = "decoder/model.onnx";
     await this.#write(decoderGraph(g, frozenDecoder(folder, g)), graph, precision);
@@ -341,7 +341,8 @@ class ModelBuilder {
     return {
       decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" },
       tasks: { caption, vqa },
-      chat,
+      ...(chat ? { chat } : {}),
+      ...(conversation ? { conversation } : {}),
     };
   }
 
@@ -406,7 +407,7 @@ type BuiltBackbones = Pick<Manifest, "decoder" | "tasks" | "chat" | "conversatio
 };
 
 /** A decoder, and the prompts that belong to it. */
-interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat"> {
+interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat" | "conversation"> {
   readonly decoder: DecoderManifest;
 }
 
