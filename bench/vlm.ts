@@ -56,7 +56,7 @@ function table(rows: readonly Record<string, number | string>[]): Table {
     rows,
     notes: [
       `one image at a time, ${TEXT.length} tokens of text beside the visual ones, greedy, medians of ${ROUNDS}; encoders in int8`,
-      "milliseconds of processor time; on two idle cores, encoder and prefill take about half as long",
+      "milliseconds of processor time; on two idle cores, encoder and prefill can take half of it at best",
       "prefill: until the first token; again: of another text about the same image; random weights",
     ],
   };
