@@ -14,6 +14,8 @@ export type Task =
 const cost = z.strictObject({
   /** Duration of the work, without the start of the process. */
   milliseconds: z.number(),
+  /** Processor time of all threads of the process. */
+  processorMilliseconds: z.number(),
   /** Peak resident memory of the whole process. */
   peakBytes: z.number(),
   /** Resident memory at the end of the work. */

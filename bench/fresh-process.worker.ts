@@ -29,12 +29,18 @@ async function work(task: Task): Promise<void> {
   }
 }
 
+function processorMilliseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 try {
   const task = JSON.parse(process.argv[2] ?? "") as Task;
   const started = performance.now();
   await work(task);
   const cost: Cost = {
     milliseconds: performance.now() - started,
+    processorMilliseconds: processorMilliseconds(),
     residentBytes: process.memoryUsage.rss(),
     peakBytes: peakResidentBytes(),
   };

@@ -48,7 +48,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["hostile-images", hostileImages],
 ]);
 
-const onlyByName = ["published", "fedmae-modes", "fedmae-adapters"];
+const onlyByName = ["published", "vlm", "fedmae-modes", "fedmae-adapters"];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
@@ -59,7 +59,7 @@ function help(): string {
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except published, which takes 20 GB of disk space, and fedmae-modes and",
+    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and fedmae-modes and",
     "fedmae-adapters, which take an hour of two cores. --json FILE also writes all numbers unrounded.",
     "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
     `or by default in ${folder}`,

@@ -1,8 +1,10 @@
 import { VISUAL_TOKENS_INPUT } from "../adapter/decoder-graph.js";
 import type { DecoderShape } from "../backbones/backbone.js";
+import { EpalmError } from "../core/errors.js";
 import type { Feeds, Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
+import { PrefixCache } from "./prefix-cache.js";
 import { isCacheable, pendingCount } from "./sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
@@ -11,6 +13,8 @@ import type { NextTokens } from "./strategies/strategy.js";
 /** The decoder graph with its KV cache. Runs the steps that a scheduler plans. */
 export class Decoder {
   readonly shape: DecoderShape;
+  /** Beginnings of earlier prompts; they outlive `clear`. */
+  readonly prefixes = new PrefixCache();
   readonly #session: Session;
   readonly #cache: KeyValueCache;
 
@@ -29,6 +33,11 @@ export class Decoder {
     const { scheduled, first } = plan;
     this.#cache.reorder(plan.sources, plan.cachedLengths);
     this.#cache.reserve(plan.sources.length, Math.max(...plan.cachedLengths, ...scheduled.map(endTime)));
+    for (const { index, key } of plan.restored ?? []) {
+      const prefix = this.prefixes.take(key);
+      if (!prefix) throw new EpalmError("internal", "a prefix that a step continues is not kept");
+      this.#cache.restore(index, prefix);
+    }
     const empty = scheduled.every(({ sequence }) => sequence.cached === 0);
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
     const inputs = stepInputs(scheduled, this.shape, empty ? 0 : this.#cache.capacity, top);
@@ -38,6 +47,7 @@ export class Decoder {
       results.new_keys_values as Tensor,
       scheduled.flatMap((entry, index) => keptColumns(entry, index, first)),
     );
+    for (const { index, key, count } of plan.kept ?? []) this.prefixes.put(key, this.#cache.prefixOf(index, count));
     return this.#outputs(scheduled, inputs.scoredCounts, results, top);
   }
 

@@ -41,7 +41,7 @@ export class Engine {
 
   constructor(decoder: Decoder, limits: SchedulerLimits = defaultLimits) {
     this.decoder = decoder;
-    this.#scheduler = new Scheduler(limits);
+    this.#scheduler = new Scheduler(limits, decoder.prefixes);
   }
 
   get counts(): EngineCounts {

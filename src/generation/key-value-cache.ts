@@ -1,5 +1,6 @@
 import type { DecoderShape } from "../backbones/backbone.js";
 import type { Tensor } from "../tensor/tensor.js";
+import type { CachedPrefix } from "./prefix-cache.js";
 
 /** The time axis grows in blocks: each growth copies the cache, and each unused position costs a masked score. */
 const TIME_BLOCK = 64;
@@ -116,6 +117,35 @@ export class KeyValueCache {
         const end = ((cacheIndex * keyHeads + (index % keyHeads)) * this.#capacity + at) * headSize;
         // Runs are short (one head of one token when decoding): a loop is faster than a view and `set`.
         for (let i = 0; i < length; i++) target[end + i] = source[start + i] as number;
+      }
+    }
+  }
+
+  /** A copy of the first `count` elements of a row. */
+  prefixOf(row: number, count: number): CachedPrefix {
+    const { keyHeads, headSize } = this.#shape.attention;
+    const [run, size] = [this.#capacity * headSize, count * headSize];
+    const copy = (data: Float32Array) => {
+      const copied = new Float32Array(keyHeads * size);
+      for (let head = 0; head < keyHeads; head++) {
+        const start = (row * keyHeads + head) * run;
+        copied.set(data.subarray(start, start + size), head * size);
+      }
+      return copied;
+    };
+    return { count, layers: this.#layers.map(({ keys, values }) => ({ keys: copy(keys), values: copy(values) })) };
+  }
+
+  /** Fills the beginning of a row, for which the time axis must be long enough. */
+  restore(row: number, { count, layers }: CachedPrefix): void {
+    const { keyHeads, headSize } = this.#shape.attention;
+    const [run, size] = [this.#capacity * headSize, count * headSize];
+    for (const [index, { keys, values }] of layers.entries()) {
+      const layer = this.#layers[index] as LayerBuffers;
+      for (let head = 0; head < keyHeads; head++) {
+        const start = (row * keyHeads + head) * run;
+        layer.keys.set(keys.subarray(head * size, (head + 1) * size), start);
+        layer.values.set(values.subarray(head * size, (head + 1) * size), start);
       }
     }
   }

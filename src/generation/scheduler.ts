@@ -1,8 +1,9 @@
 import { EpalmError } from "../core/errors.js";
 import { FairQueue, type FlowCost } from "./fair-queue.js";
+import type { KnownPrefixes } from "./prefix-cache.js";
 import { afterStep, type GenerationRequest, type SequenceState } from "./request.js";
 import { type Flow, flowOf } from "./request-origin.js";
-import { pendingCount, sharedElements, visualLength, visualStart } from "./sequence.js";
+import { pendingCount, sharedElements, visualEnd } from "./sequence.js";
 import { type Admission, SequenceSlots } from "./sequence-slots.js";
 import type { StepOutput, StepPlan } from "./step.js";
 
@@ -15,8 +16,8 @@ export interface SchedulerLimits {
   /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
   /**
-   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a long
-   * prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
+   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a
+   * long prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
    */
   readonly promptChunk?: number | undefined;
 }
@@ -48,6 +49,7 @@ interface Entry {
  */
 export class Scheduler {
   readonly #limits: SchedulerLimits;
+  readonly #prefixes: KnownPrefixes;
   readonly #slots: SequenceSlots<GenerationRequest>;
   #steps = new FairQueue();
   #waiting: GenerationRequest[] = [];
@@ -58,12 +60,16 @@ export class Scheduler {
   #entries: Entry[] = [];
   /** How many elements of each entry the planned step computes; undefined between a commit and the next plan. */
   #counts: readonly number[] | undefined;
+  /** Keys of kept prefixes with which entries of the planned step begin. */
+  #restored = new Map<Entry, string>();
   #longWasLast = false;
   /** Whether requests came or left since the last admission. */
   #mayAdmit = false;
 
-  constructor(limits: SchedulerLimits = defaultLimits) {
+  /** @param prefixes beginnings of prompts that the decoder keeps. Default: none */
+  constructor(limits: SchedulerLimits = defaultLimits, prefixes: KnownPrefixes = { count: () => undefined }) {
     this.#limits = limits;
+    this.#prefixes = prefixes;
     this.#slots = new SequenceSlots(limits.maxSequences);
   }
 
@@ -115,7 +121,18 @@ export class Scheduler {
         const needs = count === pendingCount(sequence) ? sequence.needs : undefined;
         return { sequence, active: count > 0, needs: needs ?? { kind: "next", count: 1 }, count };
       }),
+      restored: Array.from(this.#restored, ([entry, key]) => ({ index: this.#entries.indexOf(entry), key })),
+      kept: this.#entries.flatMap((entry, index) => this.#prefixToKeep(entry, index, counts[index] ?? 0)),
     };
+  }
+
+  /** The beginning of a prompt whose last visual token the step computes. */
+  #prefixToKeep({ sequence, flow }: Entry, index: number, count: number) {
+    const [key, end] = [prefixKey(sequence, flow), visualEnd(sequence.context)];
+    const isComputed = sequence.cached < end && sequence.cached + count >= end;
+    return key !== undefined && isComputed && this.#prefixes.count(key) === undefined
+      ? [{ index, key, count: end }]
+      : [];
   }
 
   /** Takes the outputs of the planned step, one per active sequence, in order. Returns the requests that advanced. */
@@ -201,6 +218,7 @@ export class Scheduler {
   #sharePrefixes(): ReadonlySet<Entry> {
     const waiting = new Set<Entry>();
     const earlier: Entry[] = [];
+    this.#restored = new Map();
     for (const [index, entry] of this.#entries.entries()) {
       const { sequence, flow } = entry;
       if (sequence.cached > 0 || !sequence.needs || sequence.context.visual?.key === undefined) continue;
@@ -210,6 +228,14 @@ export class Scheduler {
         // The last element is computed again, because its logits are needed.
         const cached = Math.min(sharedElements(donor, sequence), donor.cached, pendingCount(sequence) - 1);
         this.#entries[index] = { ...entry, sequence: { ...sequence, cached, cacheIndex: donor.cacheIndex } };
+        continue;
+      }
+      const key = prefixKey(sequence, flow);
+      const kept = key === undefined ? undefined : this.#prefixes.count(key);
+      if (key !== undefined && kept !== undefined && kept < pendingCount(sequence)) {
+        const restored = { ...entry, sequence: { ...sequence, cached: kept } };
+        this.#entries[index] = restored;
+        this.#restored.set(restored, key);
         continue;
       }
       const computing = own.filter((other) => earlier.includes(other) || (other.sequence.cached > 0 && !other.output));
@@ -257,12 +283,21 @@ export class Scheduler {
 
 /** The sequence that shares the most cached elements with a prompt, if all visual tokens are among them. */
 function bestDonor(entries: readonly Entry[], prompt: SequenceState): SequenceState | undefined {
-  const needed = visualStart(prompt.context) + visualLength(prompt.context);
+  const needed = visualEnd(prompt.context);
   const [best] = entries
+    // An entry that continues a kept prefix has no row before the step.
+    .filter(({ sequence }) => sequence.cacheIndex !== undefined)
     .map(({ sequence }) => ({ sequence, count: Math.min(sharedElements(sequence, prompt), sequence.cached) }))
     .filter(({ count }) => count >= needed)
     .sort((a, b) => b.count - a.count);
   return best?.sequence;
+}
+
+/** The key of a prompt's beginning up to its last visual token, which only the same client continues. */
+function prefixKey({ context, text }: SequenceState, flow: Flow): string | undefined {
+  const { visual } = context;
+  if (visual?.key === undefined) return undefined;
+  return JSON.stringify([flow.name, visual.key, text.slice(0, visual.textBefore)]);
 }
 
 /** Limits for one client's part of a step that is shared. */

@@ -71,6 +71,11 @@ export function visualStart({ visual, softPrompt }: SequenceContext): number {
   return textBefore === 0 ? 0 : (softPrompt?.shape[0] ?? 0) + textBefore;
 }
 
+/** The number of elements up to the last visual token. */
+export function visualEnd(context: SequenceContext): number {
+  return visualStart(context) + visualLength(context);
+}
+
 /** What an element of a sequence is, with its index among elements of its kind. */
 export type SequenceElement =
   | { readonly kind: "slot" }

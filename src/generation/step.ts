@@ -29,6 +29,10 @@ export interface StepPlan {
   /** Index of the first running sequence in the step; the others follow without a gap. */
   readonly first: number;
   readonly scheduled: readonly ScheduledSequence[];
+  /** New running sequences whose cached elements are a prefix that the decoder keeps, by its key. Default: none. */
+  readonly restored?: readonly { readonly index: number; readonly key: string }[] | undefined;
+  /** Running sequences whose first `count` elements the decoder keeps after the step. Default: none. */
+  readonly kept?: readonly { readonly index: number; readonly key: string; readonly count: number }[] | undefined;
 }
 
 /** The output of a step for one sequence. */

@@ -1,6 +1,5 @@
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, posix, resolve } from "node:path";
-import { z } from "zod";
 import type { Adapter } from "../adapter/adapter.js";
 import { readAdapter, writeAdapter } from "../adapter/adapter-file.js";
 import { decoderGraph } from "../adapter/decoder-graph.js";
@@ -43,9 +42,9 @@ import {
 import { checkFits, fileSha256, openModelFolder } from "./model-folder.js";
 import { withPatchGraph } from "./patch-graph.js";
 import { readEncoder } from "./read-encoder.js";
-import { openSource, readJson, type Source } from "./source-folder.js";
+import { openSource, type Source } from "./source-folder.js";
 import { ANSWER_TOKEN, publishedTasks } from "./tasks.js";
-import { isNanoVlm } from "./vlm/nanovlm.js";
+import { textBounds } from "./text-bounds.js";
 import { splitVlm } from "./vlm/split-vlm.js";
 import { readChatTemplate, writePrompts } from "./vlm/vlm-prompts.js";
 
@@ -156,7 +155,7 @@ class ModelBuilder {
     const source = await openSource(path, given, revision);
     try {
       const files = prepareTokenizer(texts ?? source.folder);
-      const { encoder, patches, decoder, adapter, prompts } = splitVlm(source, imageTokenOf(source, files));
+      const { encoder, patches, decoder, adapter, prompts } = splitVlm(source, files);
       const first = await this.#builtEncoder(encoder, [], {
         precision: options.encoderPrecision,
         preprocessing: "source",
@@ -325,7 +324,7 @@ class ModelBuilder {
   /** Builds the decoder graph of another model folder again from its weights; its prompts and tokenizer are kept. */
   async #rebuiltDecoder({ path, precision }: DecoderOptions): Promise<BuiltDecoder> {
     const folder = await openModelFolder(path);
-    const { decoder, tasks, chat } = folder.manifest;
+    const { decoder, tasks, chat, conversation } = folder.manifest;
     const g = new GraphBuilder("decoder");
     const graph = "decoder/model.onnx";
     await this.#write(decoderGraph(g, frozenDecoder(folder, g)), graph, precision);
@@ -341,7 +340,8 @@ class ModelBuilder {
     return {
       decoder: { ...decoder, graph, precision, visualTokens: true, tokenizer: "tokenizer" },
       tasks: { caption, vqa },
-      chat,
+      ...(chat ? { chat } : {}),
+      ...(conversation ? { conversation } : {}),
     };
   }
 
@@ -406,7 +406,7 @@ type BuiltBackbones = Pick<Manifest, "decoder" | "tasks" | "chat" | "conversatio
 };
 
 /** A decoder, and the prompts that belong to it. */
-interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat"> {
+interface BuiltDecoder extends Pick<Manifest, "tasks" | "chat" | "conversation"> {
   readonly decoder: DecoderManifest;
 }
 
@@ -425,48 +425,8 @@ function parameterCount(weights: Weights): number {
   return Array.from(weights.names(), (name) => elementCount(weights.shapeOf(name) ?? [0])).reduce((a, b) => a + b, 0);
 }
 
-const tokenIds = z.union([
-  z
-    .int()
-    .min(0)
-    .transform((id) => [id]),
-  z.array(z.int().min(0)).min(1),
-]);
-const textConfig = z.object({ bos_token_id: tokenIds.nullish(), eos_token_id: tokenIds.nullish() });
-
 /** The tokenizer with `</a>`, if the embedding table has a row for it; otherwise the same one. */
 function withAnswerToken(files: TokenizerFiles, rows: number): TokenizerFiles {
   const id = firstFreeToken(files.tokenizerJson);
   return id < rows ? { ...files, tokenizerJson: addAnswerToken(files.tokenizerJson, ANSWER_TOKEN, id) } : files;
-}
-
-/** The text that stands for an image in a model's prompts; empty for nanoVLM, whose prompts have none. */
-function imageTokenOf({ config, folder }: Source, { tokenizerJson }: TokenizerFiles): string {
-  if (isNanoVlm(config)) return "";
-  const id = config?.image_token_id ?? config?.image_token_index;
-  const found = tokenizerJson.added_tokens.find((token) => token.id === id);
-  if (found) return found.content;
-  throw unexpected(
-    "invalid_checkpoint",
-    `${folder}: 'image_token_id'`,
-    "the id of an added token of the tokenizer",
-    String(id),
-  );
-}
-
-/** The start and end tokens. Values of the generation config take precedence over those of the model's config. */
-function textBounds(
-  { folder, config }: Source,
-  known: readonly number[],
-): Pick<DecoderManifest, "startToken" | "endTokens"> {
-  // A key that is null leaves the value of the file with less precedence. Composite models nest the decoder's config.
-  const sources = [config?.text_config, config, readJson(join(folder, "generation_config.json"))];
-  const stated = sources.flatMap((source) => Object.entries(source ?? {}).filter(([, value]) => value !== null));
-  const result = textConfig.safeParse(Object.fromEntries(stated));
-  const endTokens = [...new Set([...known, ...(result.data?.eos_token_id ?? [])])];
-  if (endTokens.length === 0) {
-    throw new EpalmError("invalid_checkpoint", `${folder}: 'eos_token_id': expected a token id or a list of token ids`);
-  }
-  const [startToken = 0] = result.data?.bos_token_id ?? endTokens;
-  return { startToken, endTokens };
 }

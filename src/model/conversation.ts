@@ -43,12 +43,11 @@ export function renderConversation(
   const texts: { readonly text: string; readonly message: number }[] = [];
   const numbered = messages.map(({ role, content }, message) => ({
     role,
-    content: content.map((part) => {
-      if ("medium" in part) return { type: "image" };
-      const text = part.text.trim();
-      if (text === "") return { type: "text", text: part.text };
+    content: contentFor(settings, content, (given) => {
+      const text = given.trim();
+      if (text === "") return given;
       texts.push({ text, message });
-      return { type: "text", text: part.text.replace(text, () => `${OPEN}${texts.length - 1}${CLOSE}`) };
+      return given.replace(text, () => `${OPEN}${texts.length - 1}${CLOSE}`);
     }),
   }));
   const rendered = render(settings, numbered, !answered);
@@ -73,6 +72,18 @@ export function renderConversation(
     texts.some(({ message }) => message === index) && !used.has(index) ? [index] : [],
   );
   return { parts, unused };
+}
+
+/** The content of a message in the form that the template takes. */
+function contentFor(
+  { content, imageToken }: ConversationSettings,
+  parts: readonly ChatPart[],
+  numbered: (text: string) => string,
+): string | object[] {
+  if (content === "text") {
+    return parts.map((part) => ("medium" in part ? `${imageToken}\n` : numbered(part.text))).join("");
+  }
+  return parts.map((part) => ("medium" in part ? { type: "image" } : { type: "text", text: numbered(part.text) }));
 }
 
 function render(

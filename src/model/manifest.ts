@@ -194,6 +194,8 @@ const conversation = z.strictObject({
   imageToken: tokenText,
   /** What the medium becomes: `{medium}` is replaced with the visual tokens. */
   image: tokenText.refine((text) => text.split("{medium}").length === 2, "expected {medium} once"),
+  /** `text`: the template takes contents as one string. Default: as a list of images and texts. */
+  content: z.literal("text").optional(),
   /** The template's variables `bos_token` and `eos_token`. Default: empty. */
   startText: tokenText.optional(),
   endText: tokenText.optional(),

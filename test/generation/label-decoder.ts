@@ -40,6 +40,7 @@ export function visualContext(tokens: number, textBefore: number, key: string, s
 export class LabelDecoder {
   readonly #model: TableModel;
   readonly #names = new Map<SequenceContext | string, number>();
+  readonly #kept = new Map<string, readonly string[]>();
   /** Number of elements that were computed. */
   computed = 0;
   #cache: readonly (readonly string[])[] = [];
@@ -48,10 +49,16 @@ export class LabelDecoder {
     this.#model = model;
   }
 
-  step({ sources, cachedLengths, first, scheduled }: StepPlan): StepOutput[] {
+  /** See `PrefixCache.count`. */
+  count(key: string): number | undefined {
+    return this.#kept.get(key)?.length;
+  }
+
+  step({ sources, cachedLengths, first, scheduled, restored = [], kept = [] }: StepPlan): StepOutput[] {
     const moved = sources.map((source, sequence) =>
       source === undefined ? [] : (this.#cache[source] ?? []).slice(0, cachedLengths[sequence]),
     );
+    for (const { index, key } of restored) moved[index] = [...(this.#kept.get(key) ?? [])];
     this.#cache = moved.map((held, at) => {
       const entry = scheduled[at - first];
       if (!entry) return held;
@@ -61,6 +68,7 @@ export class LabelDecoder {
       this.computed += entry.active ? count : 0;
       return entry.active && isCacheable(entry.sequence.context) ? own.slice(0, entry.sequence.cached + count) : held;
     });
+    for (const { index, key, count } of kept) this.#kept.set(key, (this.#cache[index] ?? []).slice(0, count));
     return scheduled.flatMap((entry) => (entry.active ? [this.#answer(entry)] : []));
   }
 

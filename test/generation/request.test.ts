@@ -84,7 +84,8 @@ describe("requests on one scheduler", () => {
     fc.assert(
       fc.property(fc.array(arrival, { minLength: 1, maxLength: 8 }), fc.nat(40), (arrivals, more) => {
         const limits = { maxSequences: 17 + more, maxBatchedTokens: 5 + more, promptChunk: 1 + (more % 7) };
-        const [scheduler, decoder] = [new Scheduler(limits), new LabelDecoder(model)];
+        const decoder = new LabelDecoder(model);
+        const scheduler = new Scheduler(limits, decoder);
         const jobs = arrivals.map((one) => ({ ...one, ...one.request() }));
         for (let step = 0; step <= 20; step++) {
           for (const { job, begins, leaves } of jobs) {
@@ -214,6 +215,23 @@ describe("prompts about the same image", () => {
     const together = computedBy(prompts.map((prompt) => ask("image", prompt)));
     // The others share 2 tokens before the image and 20 of it, and the second one another token.
     assert.equal(together, sum - 2 * 22 - 1);
+  });
+
+  it("pay once if they are asked one after another, by the same client", () => {
+    const decoder = new LabelDecoder(model);
+    const scheduler = new Scheduler({ maxSequences: 8, maxBatchedTokens: 4096 }, decoder);
+    const costOf = (job: GenerationRequest) => {
+      const before = decoder.computed;
+      scheduler.add(job);
+      assert.ok(drain(scheduler, decoder) < 1000 && scheduler.idle);
+      return decoder.computed - before;
+    };
+    const costs = prompts.map((prompt) => costOf(ask("image", prompt)));
+    assert.deepEqual(
+      costs,
+      alone.map((cost, at) => (at === 0 ? cost : cost - 22)),
+    );
+    assert.equal(costOf(ask("image", prompts[0], "another client")), alone[0]);
   });
 
   it("pay for their own if the images, the texts before them or the clients differ", () => {

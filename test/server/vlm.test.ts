@@ -183,4 +183,27 @@ describe("a service of a vision-language model", () => {
       alone,
     );
   });
+
+  it("answers several questions about one image, whose tokens are computed once, as each of them alone", async () => {
+    const questions = ["What is in the picture?", "How many people are there?", "What?", "What is in the picture?"];
+    for (const name of ["smolvlm", "llava-full-mistral", "llava-siglip-qwen2", "nanovlm"]) {
+      const { model } = running.models.get(name);
+      const medium = await model.encode(png);
+      const alone: number[][] = [];
+      for (const question of questions) {
+        const { texts } = await medium.vqa(question, { maxNewTokens: 5 });
+        alone.push(texts.flatMap(({ tokens }) => [...tokens]));
+      }
+      const { answers } = await medium.vqa(questions, { maxNewTokens: 5 });
+      assert.deepEqual(
+        answers.map(({ texts }) => texts.flatMap(({ tokens }) => [...tokens])),
+        alone,
+      );
+      const [first, again] = [
+        await medium.rank("What?", ["a cat", "two"]),
+        await medium.rank("What?", ["a cat", "two"]),
+      ];
+      assert.deepEqual(first.answers, again.answers);
+    }
+  });
 });

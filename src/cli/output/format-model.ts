@@ -166,7 +166,13 @@ function formatConnector(connector: VisualConnector): string[] {
       ...norm,
     ];
   }
-  return [`connector prefix: ${formatSelection(connector.states)}, ${connector.projection}`, ...norm];
+  const { states, projection, activation, ending } = connector;
+  const form = projection === "mlp" && activation ? `mlp with ${activation}` : projection;
+  return [
+    `connector prefix: ${formatSelection(states)}, ${form}`,
+    ...norm,
+    ...(ending ? ["a trained embedding after the visual tokens"] : []),
+  ];
 }
 
 function formatSelection(selection: PatchSelection): string {

@@ -1,6 +1,7 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import { invalidCheckpoint } from "../../formats/invalid-checkpoint.js";
 import { wrapperPrefix } from "../../formats/prefix.js";
+import type { TokenizerFiles } from "../../tokenizer/tokenizer-files.js";
 import type { Source } from "../source-folder.js";
 import { splitIdefics3 } from "./idefics3.js";
 import { splitLlava } from "./llava.js";
@@ -25,6 +26,9 @@ const idefics3: VlmForm = {
 };
 const nanoVlm: VlmForm = { tensors: /^(vision_encoder|decoder|MP)\./, split: splitNanoVlm };
 
+const HEAD = "lm_head.weight";
+const EMBEDDINGS = /(^|\.)embed_tokens\.weight$/;
+
 const forms: Readonly<Record<string, VlmForm>> = { llava, llava_next: llava, idefics3, smolvlm: idefics3 };
 
 /**
@@ -32,17 +36,31 @@ const forms: Readonly<Record<string, VlmForm>> = { llava, llava_next: llava, ide
  *
  * @throws unsupported_architecture, naming the field of `config.json`; invalid_checkpoint; not_found without a config
  */
-export function splitVlm(source: Source, imageToken: string): VlmParts {
+export function splitVlm(source: Source, tokenizer: TokenizerFiles): VlmParts {
   const form = formOf(source);
   const prefix = wrapperPrefix(source.checkpoint.tensors.keys());
   const checkpoint = partOf(source.checkpoint, (name) => name.slice(prefix.length));
   const unknown = Array.from(checkpoint.tensors.keys()).find((name) => !form.tensors.test(name));
   if (unknown !== undefined) throw invalidCheckpoint(checkpoint.path, `unexpected tensor ${unknown}`);
-  const parts = form.split({ ...source, checkpoint }, imageToken);
-  const { decoder } = parts;
-  if (decoder.checkpoint.tensors.has("lm_head.weight")) return parts;
-  // A model without an output head of its own shares the embeddings, whatever its config says.
-  return { ...parts, decoder: { ...decoder, config: { ...decoder.config, tie_word_embeddings: true } } };
+  const parts = form.split({ ...source, checkpoint }, imageTokenOf(source, tokenizer));
+  return { ...parts, decoder: withSharedHead(parts.decoder) };
+}
+
+/**
+ * Of a table that serves as embeddings and as output head, a file contains both copies or only one, under either name.
+ * A decoder with only one shares it, whatever its config says.
+ */
+function withSharedHead(decoder: Source): Source {
+  const names = Array.from(decoder.checkpoint.tensors.keys());
+  const hasEmbeddings = names.some((name) => EMBEDDINGS.test(name));
+  if (hasEmbeddings && names.includes(HEAD)) return decoder;
+  return {
+    ...decoder,
+    config: { ...decoder.config, tie_word_embeddings: true },
+    checkpoint: hasEmbeddings
+      ? decoder.checkpoint
+      : partOf(decoder.checkpoint, (name) => (name === HEAD ? "embed_tokens.weight" : name)),
+  };
 }
 
 function formOf({ config, folder }: Source): VlmForm {
@@ -55,5 +73,19 @@ function formOf({ config, folder }: Source): VlmForm {
     "unsupported_architecture",
     `${folder}/config.json: 'model_type': expected a vision-language model (${Object.keys(forms).join(", ")}, or the ` +
       `config of nanoVLM), got '${type}'`,
+  );
+}
+
+/** The text that stands for an image in a model's prompts; empty for nanoVLM, whose prompts have none. */
+function imageTokenOf({ config, folder }: Source, { tokenizerJson }: TokenizerFiles): string {
+  if (isNanoVlm(config)) return "";
+  const id = config?.image_token_id ?? config?.image_token_index;
+  const found = tokenizerJson.added_tokens.find((token) => token.id === id);
+  if (found) return found.content;
+  throw unexpected(
+    "invalid_checkpoint",
+    `${folder}: 'image_token_id'`,
+    "the id of an added token of the tokenizer",
+    String(id),
   );
 }

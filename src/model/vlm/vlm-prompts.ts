@@ -56,22 +56,15 @@ export function writePrompts(
   where: string,
 ): WrittenPrompts {
   const tokenizer = createTokenizer(files, where);
-  const { bos_token, eos_token } = files.tokenizerConfig;
+  const { eos_token } = files.tokenizerConfig;
   const eos = eos_token ? tokenizer.idOf(eos_token) : undefined;
   const own = eos === undefined ? [] : [eos];
-  if (template === undefined) {
+  const asked = (request: string): ChatMessage => ({ role: "user", content: [{ medium: true }, { text: request }] });
+  const conversation = conversationOf(template, prompts, files.tokenizerConfig, tokenizer, asked("{text}"));
+  if (!conversation) {
     return { tasks: tasksWith((request) => prompts.plain.replace("{text}", () => request), ""), endTokens: own };
   }
   expectTokens(prompts.image, tokenizer, where);
-  const conversation: ConversationSettings = {
-    template,
-    imageToken: prompts.imageToken,
-    image: prompts.image,
-    ...(bos_token ? { startText: bos_token } : {}),
-    ...(eos_token ? { endText: eos_token } : {}),
-    ...(bos_token && tokenizer.encode("")[0] === tokenizer.idOf(bos_token) ? { addsStart: true } : {}),
-  };
-  const asked = (request: string): ChatMessage => ({ role: "user", content: [{ medium: true }, { text: request }] });
   const written = (request: string) => textOf(renderConversation(conversation, [asked(request)]).parts);
   const { answerPrefix, end } = aroundAnswer(conversation, [asked("{text}")], files);
   return {
@@ -79,6 +72,36 @@ export function writePrompts(
     conversation,
     endTokens: [...new Set([...(end === undefined ? [] : [end]), ...own])],
   };
+}
+
+/**
+ * The settings with which a template writes an image and a request: with contents as lists, as those of vision-language
+ * models do, or as strings. Undefined if there is no template, or if it writes neither.
+ */
+function conversationOf(
+  template: string | undefined,
+  prompts: VlmPrompts,
+  { bos_token, eos_token }: TokenizerFiles["tokenizerConfig"],
+  tokenizer: Tokenizer,
+  asked: ChatMessage,
+): ConversationSettings | undefined {
+  if (template === undefined || prompts.imageToken === "") return undefined;
+  const settings: ConversationSettings = {
+    template,
+    imageToken: prompts.imageToken,
+    image: prompts.image,
+    ...(bos_token ? { startText: bos_token } : {}),
+    ...(eos_token ? { endText: eos_token } : {}),
+    ...(bos_token && tokenizer.encode("")[0] === tokenizer.idOf(bos_token) ? { addsStart: true } : {}),
+  };
+  return [settings, { ...settings, content: "text" as const }].find((candidate) => {
+    try {
+      const { parts } = renderConversation(candidate, [asked]);
+      return parts.some((part) => "medium" in part) && parts.some((part) => "user" in part);
+    } catch {
+      return false;
+    }
+  });
 }
 
 function tasksWith(written: (request: string) => string, answerPrefix: string): Manifest["tasks"] {

@@ -50,6 +50,21 @@ describe("a vision-language model as a model folder", () => {
     );
   });
 
+  it("has the prompts of a template that takes contents as strings, or of none that it can use", async () => {
+    const written = async (name: string, chat_template: string) => {
+      const change = (json: Json) => Object.assign(json, { chat_template });
+      const source = changedVlm("llava-siglip-qwen2", join(folder, name), change, "tokenizer_config.json");
+      return buildTinyVlm(source, join(folder, `${name}-model`));
+    };
+    const strings = "{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] | trim }}{% endfor %}";
+    const asStrings = await written("strings", strings);
+    assert.equal(asStrings.conversation?.content, "text");
+    assert.equal(asStrings.tasks.vqa.prompt, "[user]{medium}\n{text}");
+    const textOnly = await written("text-only", "{{ raise_exception('no images') }}");
+    assert.equal(textOnly.conversation, undefined);
+    assert.equal(textOnly.tasks.vqa.prompt, "USER: {medium}\n{text} ASSISTANT:");
+  });
+
   it("asks questions as they were given, and captions without one", async () => {
     const output = join(folder, "nanovlm");
     await buildTinyVlm("nanovlm", output);
