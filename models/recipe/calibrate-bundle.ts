@@ -10,8 +10,12 @@ const CONFIDENCE_EXAMPLES = 1000;
  * Stores in the adapters of a built model folder what the familiarity and the confidence of their answers are computed
  * from, measured on the set `calibration` of each modality. Nothing is trained.
  */
-export async function calibrateBundle(folder: string, options: MakeOptions): Promise<void> {
+export async function calibrateBundle(
+  folder: string,
+  options: MakeOptions & { readonly modalities?: readonly string[] | undefined },
+): Promise<void> {
   for (const modality of modalitiesOf(readManifest(folder))) {
+    if (options.modalities && !options.modalities.includes(modality)) continue;
     const set = await makeSet(modality, "calibration", options);
     const files = ["captions.jsonl", "questions.jsonl"].map((file) => readEvaluationData({ path: join(set, file) }));
     const examples = (await Promise.all(files)).flatMap((data) => data.examples);
