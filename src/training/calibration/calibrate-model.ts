@@ -113,9 +113,10 @@ async function calibrateOne(
   known.familiarity.set(modality, familiarity);
   const { summary, measuredOn, notes } = await familiarity;
   const encoded = (path: string) => known.media.get(path);
+  // Captions can only be judged if the subject is known.
   const asked = tasks.flatMap((task) =>
     spread(
-      examples.filter(({ kind }) => kind === task),
+      examples.filter((one) => one.kind === task && (one.kind === "vqa" || one.subject !== undefined)),
       confidenceExamples,
     ),
   );
