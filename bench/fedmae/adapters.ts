@@ -134,6 +134,7 @@ async function trainAdapter(model: string, work: string, task: (typeof tasks)[nu
       epochs: task === "caption" ? 2 : 1,
       batchSize: 32,
       replace: true,
+      calibrate: false,
     }),
   );
 }

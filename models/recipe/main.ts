@@ -14,7 +14,7 @@ import { trainLanguageModel } from "./language-model/language-model.js";
 
 const usage = `usage: npm run models:build -- [options]
        npm run models:build -- samples [--output DIR]
-       npm run models:build -- calibrate [--output DIR] [--work DIR]
+       npm run models:build -- calibrate [--output DIR] [--work DIR] [--modality NAME ...]
        npm run models:build -- icons|scenes|language-model --output DIR [options]
 
 The first form builds the bundled model, one part after the other:
@@ -50,6 +50,7 @@ const { values, positionals } = parseArgs({
     count: { type: "string", default: "1000" },
     seed: { type: "string", default: "0" },
     objects: { type: "string" },
+    modality: { type: "string", multiple: true },
     "held-out": { type: "boolean", default: false },
   },
 });
@@ -59,7 +60,11 @@ const threads = values.threads === undefined ? undefined : Number(values.threads
 if (others.length > 0) fail();
 if (what === undefined) await buildAll();
 else if (what === "calibrate") {
-  await calibrateBundle(values.output ?? "models/default", { work: values.work, say: console.log });
+  await calibrateBundle(values.output ?? "models/default", {
+    work: values.work,
+    say: console.log,
+    modalities: values.modality,
+  });
 } else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
 else await makeOne(what, values.output ?? fail());
 

@@ -104,6 +104,8 @@ export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolea
     batchSize: 32,
     cache: statesFolder(work),
     install: false,
+    // The bundle is calibrated with its encoders in int8.
+    calibrate: false,
     blind,
   });
 }

@@ -27,7 +27,7 @@ export const sceneSets = {
 /** As for scenes; the last two are for tests only: timbres and combinations that training never hears. */
 const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
-  calibration: { count: 2000, seed: 120_000_000, timbre: "training", combinations: "training" },
+  calibration: { count: 1000, seed: 120_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
 };
@@ -35,7 +35,7 @@ const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAud
 /** As for scenes; the last two are for tests only: a style and combinations that training never sees. */
 const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
   train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
-  calibration: { count: 1200, seed: 130_000_000, styles: "training", combinations: "training" },
+  calibration: { count: 600, seed: 130_000_000, styles: "training", combinations: "training" },
   style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
   combinations: { count: 1000, seed: 90_000_000, styles: "training", combinations: "held-out" },
 };

@@ -229,6 +229,7 @@ function train(recipe: ConnectorRecipe, { name, seed, steps }: TrainingRun, onSt
     seed,
     cache: join(work, "states"),
     install: false,
+    calibrate: false,
   });
   return trainModel(config, {
     onStep: ({ step, tokenLoss }) => {

@@ -14,7 +14,12 @@ import {
   readEvaluationData,
 } from "../../../src/index.js";
 import { floats } from "../../../src/tensor/tensor.js";
-import { accuracyByCoverage, calibrationError, type Judged } from "../../../src/training/calibration/fit-confidence.js";
+import {
+  accuracyByCoverage,
+  calibrationError,
+  chanceError,
+  type Judged,
+} from "../../../src/training/calibration/fit-confidence.js";
 import { judgedAnswer, judgedCaption } from "../../../src/training/calibration/measure-calibration.js";
 import { mean } from "../../../src/training/metrics/mean.js";
 import { testSets } from "../adapters/adapters.js";
@@ -119,7 +124,7 @@ async function adapterOf(modality: Modality, task: "caption" | "vqa") {
 /** Calibration errors, and accuracy at 100 % and 80 % coverage, of examples of all test sets. */
 async function printConfidence(modality: Modality, tests: readonly (readonly [string, string])[]): Promise<void> {
   console.log(
-    `\n| ${modality} | examples | calibration error before | after | accuracy | at 80 % coverage |\n| --- | ---: | ---: | ---: | ---: | ---: |`,
+    `\n| ${modality} | examples | calibration error before | after | of perfect confidences | accuracy | at 80 % coverage |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |`,
   );
   for (const task of ["caption", "vqa"] as const) {
     const { adapter } = await adapterOf(modality, task);
@@ -130,7 +135,8 @@ async function printConfidence(modality: Modality, tests: readonly (readonly [st
       const judged = await judgedOf(model, adapter, join(set, task === "vqa" ? "questions.jsonl" : "captions.jsonl"));
       const sure = judged.map(({ probability, score }) => ({ probability: confidenceOf(map, probability), score }));
       const [all, , covered] = accuracyByCoverage(sure);
-      const numbers = [calibrationError(judged), calibrationError(sure), all?.accuracy ?? 0, covered?.accuracy ?? 0];
+      const errors = [calibrationError(judged), calibrationError(sure), chanceError(sure)];
+      const numbers = [...errors, all?.accuracy ?? 0, covered?.accuracy ?? 0];
       const cells = numbers.map((value) => value.toFixed(3)).join(" | ");
       console.log(`| ${title}: ${task === "vqa" ? "answers" : "names in captions"} | ${judged.length} | ${cells} |`);
     }

@@ -15,7 +15,7 @@ const SIDE = 224;
 /** Images of each generated kind. */
 const COUNT = 120;
 
-/** Debian packages with 15 photographs (CC-BY-SA-4.0) and with recordings. */
+/** Debian packages with 15 photographs (CC-BY-SA-3.0) and with recordings. */
 const PHOTOGRAPHS = "lomiri-wallpapers-16.04";
 const RECORDINGS = ["alsa-utils", "sound-theme-freedesktop"];
 /** Parts of each photograph in addition to the whole. */

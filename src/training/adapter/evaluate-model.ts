@@ -1,4 +1,5 @@
 import { answerProbability, captionProbability } from "../../adapter/confidence.js";
+import type { MediumInput } from "../../encoding/media-encoder.js";
 import type { GenerationOptions } from "../../generation/options.js";
 import type { AskOptions, Model } from "../../pipeline.js";
 import type { Example } from "../data/example.js";
@@ -25,6 +26,8 @@ export interface EvaluationOptions extends EvaluateOptions {
   readonly adapter?: string | undefined;
   /** Leaves the media out, for a text-only baseline. Default: false. */
   readonly textOnly?: boolean | undefined;
+  /** The medium of a path, if it has been encoded already. Default: none has. */
+  readonly encoded?: ((path: string) => MediumInput | undefined) | undefined;
   /** Default: the model's generation options for each task. */
   readonly generation?: GenerationOptions | undefined;
 }
@@ -51,13 +54,14 @@ export interface Evaluation {
 export async function evaluateModel(
   model: Model,
   examples: readonly Example[],
-  { adapter, textOnly, generation, concurrency, ...options }: EvaluationOptions = {},
+  { adapter, textOnly, encoded, generation, concurrency, ...options }: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const asked: AskOptions = { ...generation, adapter, textOnly, signal: options.signal };
   const predictions = await predict(
     examples.map(scored),
     async (example) => {
-      const { media, modality } = example;
+      const { modality } = example;
+      const media = encoded?.(example.media) ?? example.media;
       const answer =
         example.kind === "caption"
           ? await model.caption(media, { ...asked, modality })

@@ -406,7 +406,7 @@ class Run {
     const confidence =
       this.#predictions.length === 0
         ? undefined
-        : await measureConfidence(...(await this.#evaluated(adapter)), this.#predictions, hooks.signal);
+        : await measureConfidence(...(await this.#evaluated(adapter)), this.#predictions, hooks);
     const { summary, measuredOn, nearDuplicates, notes } = familiarity;
     this.#calibration = {
       familiarity: measuredOn,
@@ -525,8 +525,10 @@ class Run {
    */
   async #finishReport(adapter: Adapter): Promise<void> {
     const isNew = this.#log.lines.some(({ step }) => step > this.#parts.plan.resumedFrom);
-    if (existsSync(this.#file(REPORT_FILE)) && (!isNew || this.#predictions.length > 0)) return;
-    if (isNew) this.#predictions = (await this.#evaluate(adapter))?.predictions ?? [];
+    const isComplete = !isNew || this.#predictions.length > 0;
+    // The calibration was measured after the last epoch.
+    if (existsSync(this.#file(REPORT_FILE)) && isComplete && !this.#calibration) return;
+    if (isNew && this.#predictions.length === 0) this.#predictions = (await this.#evaluate(adapter))?.predictions ?? [];
     await this.#report();
   }
 

@@ -1,4 +1,5 @@
 import { EpalmError } from "../../core/errors.js";
+import type { MediumInput } from "../../encoding/media-encoder.js";
 import { adapterModality, encoderOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";
 import { readManifest } from "../../model/manifest.js";
@@ -67,9 +68,9 @@ export async function calibrateModel(
       throw new EpalmError("invalid_data", `${folder}: has no adapter for the examples, which are ${given}`);
     }
     const reports: Record<string, CalibrationReport> = {};
-    const measured = new Map<string, Promise<MeasuredFamiliarity>>();
+    const known: Known = { familiarity: new Map(), media: new Map() };
     for (const name of names) {
-      const report = await calibrateOne(model, folder, name, examples, measured, options);
+      const report = await calibrateOne(model, folder, name, examples, known, options);
       reports[name] = report;
       options.onAdapter?.(name, report);
     }
@@ -79,12 +80,18 @@ export async function calibrateModel(
   }
 }
 
+/** What several adapters share, by modality, and encoded media by path. */
+interface Known {
+  readonly familiarity: Map<string, Promise<MeasuredFamiliarity>>;
+  readonly media: Map<string, MediumInput>;
+}
+
 async function calibrateOne(
   model: Model,
   path: string,
   name: string,
   all: readonly Example[],
-  measured: Map<string, Promise<MeasuredFamiliarity>>,
+  known: Known,
   { signal, confidenceExamples = all.length }: CalibrateOptions,
 ): Promise<CalibrationReport> {
   const manifest = readManifest(path);
@@ -97,22 +104,24 @@ async function calibrateOne(
     throw new EpalmError("invalid_data", `adapter '${name}': expected examples with ${modality}, got none`);
   }
   const familiarity =
-    measured.get(modality) ??
+    known.familiarity.get(modality) ??
     measureFamiliarity(
       encoderOf(manifest, modality),
       splitMedia(examples.map(({ media }) => media.path)),
-      encodedBy(model, modality, signal),
+      encodedBy(model, modality, known, signal),
     );
-  measured.set(modality, familiarity);
+  known.familiarity.set(modality, familiarity);
   const { summary, measuredOn, notes } = await familiarity;
+  const encoded = (path: string) => known.media.get(path);
+  // Captions can only be judged if the subject is known.
   const asked = tasks.flatMap((task) =>
     spread(
-      examples.filter(({ kind }) => kind === task),
+      examples.filter((one) => one.kind === task && (one.kind === "vqa" || one.subject !== undefined)),
       confidenceExamples,
     ),
   );
-  const { predictions } = await evaluateModel(model, asked, { adapter: name, signal });
-  const { maps, confidence, notes: others } = await measureConfidence(model, name, predictions, signal);
+  const { predictions } = await evaluateModel(model, asked, { adapter: name, encoded, signal });
+  const { maps, confidence, notes: others } = await measureConfidence(model, name, predictions, { encoded, signal });
   const before = adapter.calibration;
   const calibration = {
     familiarity: summary ?? before?.familiarity,
@@ -131,9 +140,19 @@ function splitMedia(paths: readonly string[]) {
   };
 }
 
-function encodedBy(model: Model, modality: Example["media"]["modality"], signal?: AbortSignal): StateSource {
+function encodedBy(
+  model: Model,
+  modality: Example["media"]["modality"],
+  { media }: Known,
+  signal: AbortSignal | undefined,
+): StateSource {
   return {
-    ofMedium: async (path) => floats((await model.encode(path, { modality, signal })).states),
+    ofMedium: async (path) => {
+      const medium = await model.encode(path, { modality, signal });
+      // Patch states of many media would take too much memory.
+      if (!medium.patches) media.set(path, medium);
+      return floats(medium.states);
+    },
     ofInput: async (input) => {
       const medium = modality === "audio" ? { features: input } : { pixels: input };
       return floats((await model.encode(medium, { modality, signal })).states);

@@ -1,5 +1,6 @@
 import { type ConfidenceMap, confidenceOf, logOdds } from "../../adapter/confidence.js";
 import { at } from "../../core/at.js";
+import { randomStreams } from "../../core/random.js";
 import { mean } from "../metrics/mean.js";
 import { MIN_EXAMPLES } from "./fit-familiarity.js";
 
@@ -134,6 +135,18 @@ export function calibrationError(judged: readonly Judged[]): number {
     at(bins, Math.min(BINS - 1, Math.floor(probability * BINS))).difference += probability - score;
   }
   return bins.reduce((sum, { difference }) => sum + Math.abs(difference), 0) / Math.max(1, judged.length);
+}
+
+/** Simulated data sets of `chanceError`. */
+const SIMULATIONS = 200;
+
+/** The calibration error that perfectly calibrated confidences would have on as many examples, by simulation. */
+export function chanceError(judged: readonly Judged[]): number {
+  const [random = Math.random] = randomStreams(0, 1);
+  const errors = Array.from({ length: SIMULATIONS }, () =>
+    calibrationError(judged.map(({ probability }) => ({ probability, score: random() < probability ? 1 : 0 }))),
+  );
+  return mean(errors);
 }
 
 const COVERAGES = Array.from({ length: 10 }, (_, index) => (10 - index) / 10);

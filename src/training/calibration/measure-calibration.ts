@@ -2,6 +2,7 @@ import type { Calibration } from "../../adapter/calibration.js";
 import type { ConfidenceKind, ConfidenceMap } from "../../adapter/confidence.js";
 import { at } from "../../core/at.js";
 import { randomStreams, shuffled } from "../../core/random.js";
+import type { MediumInput } from "../../encoding/media-encoder.js";
 import type { EncoderManifest } from "../../model/manifest.js";
 import type { Model } from "../../pipeline.js";
 import type { Prediction } from "../adapter/evaluate.js";
@@ -104,16 +105,22 @@ export function spread<T>(items: readonly T[], count: number): T[] {
   return Array.from({ length: count }, (_, index) => at(items, Math.floor((index * items.length) / count)));
 }
 
+/** The signal that stops the rankings, and media that have been encoded already, by path. */
+export interface RankingMedia {
+  readonly signal?: AbortSignal | undefined;
+  readonly encoded?: ((path: string) => MediumInput | undefined) | undefined;
+}
+
 /** Calibrates the confidence of one adapter on its predictions, and on rankings of candidates that it makes. */
 export async function measureConfidence(
   model: Model,
   adapter: string,
   predictions: readonly Prediction[],
-  signal?: AbortSignal,
+  options: RankingMedia = {},
 ): Promise<Pick<CalibrationReport, "confidence" | "notes"> & { readonly maps: Calibration["confidence"] }> {
   const judged: Record<ConfidenceKind, readonly Judged[]> = {
     answers: predictions.flatMap(judgedAnswer),
-    candidates: await judgedCandidates(model, adapter, predictions, signal),
+    candidates: await judgedCandidates(model, adapter, predictions, options),
     captions: predictions.flatMap(judgedCaption),
   };
   const maps: Partial<Record<ConfidenceKind, ConfidenceMap>> = {};
@@ -156,7 +163,7 @@ async function judgedCandidates(
   model: Model,
   adapter: string,
   predictions: readonly Prediction[],
-  signal: AbortSignal | undefined,
+  { signal, encoded }: RankingMedia,
 ): Promise<Judged[]> {
   const questions = predictions.filter((one) => one.kind === "vqa");
   const expected = questions.map(({ references }) => mostCommonText(references.filter((text) => text.trim() !== "")));
@@ -171,7 +178,7 @@ async function judgedCandidates(
     const others = [...shuffled(same, random), ...shuffled(expected, random)];
     const candidates = Array.from(new Set([correct, ...others.flatMap((text) => text ?? [])])).slice(0, CANDIDATES);
     if (candidates.length < 2) continue;
-    const { answers } = await model.rank(one.media, one.question, candidates, {
+    const { answers } = await model.rank(encoded?.(one.media) ?? one.media, one.question, candidates, {
       ...{ adapter, modality: one.modality, signal },
     });
     judged.push(...answers.map(({ text, probability }) => ({ probability, score: scoreOf(one, text) })));

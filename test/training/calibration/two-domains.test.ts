@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import sharp from "sharp";
 import {
   calibrateModel,
   load,
@@ -147,6 +148,33 @@ describe("an adapter that was trained on 200 examples of one domain", () => {
     assert.deepEqual(pieces, ["Please ask a person."]);
     const ranked = await model.rank(medium, "what is it?", ["a disc", "a red disc"]);
     assert.ok(ranked.answers.every(({ confidence = 2 }) => confidence >= 0 && confidence <= 1));
+  });
+});
+
+describe("a training whose validation images almost equal training images", () => {
+  it("names them in its result and its report", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "epalm-duplicates-"));
+    try {
+      await buildBareModel(folder);
+      await writeDomain(folder, "validation", { domain: "discs", first: 3000, count: 6 });
+      for (const index of [0, 1]) {
+        // The same picture as that of the training, in another format.
+        const image = await sharp(await domainPicture("discs", 40 + index))
+          .webp({ lossless: true })
+          .toBuffer();
+        writeFileSync(join(folder, "validation", `${3000 + index}.png`), image);
+      }
+      const data = { train: { path: "train.jsonl" }, validation: { path: "validation.jsonl" } };
+      const { calibration, reportFile } = await trainOnDiscs(folder, { data });
+      const found = calibration?.nearDuplicates.map((pair) => [basename(pair.validation), basename(pair.training)]);
+      assert.deepEqual(found, [
+        ["3000.png", "40.png"],
+        ["3001.png", "41.png"],
+      ]);
+      assert.match(readFileSync(reportFile, "utf8"), /2 validation media are almost the same as a training medium/);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });
 
