@@ -9,6 +9,7 @@ import { encoders } from "./encoders.js";
 import { fedMaeAdapters } from "./fedmae/adapters.js";
 import { fedMae } from "./fedmae/cost.js";
 import { fedMaeModes } from "./fedmae/modes.js";
+import { fedMaeRemedies } from "./fedmae/remedies.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
@@ -38,6 +39,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["training", training],
   ["fedmae", fedMae],
   ["fedmae-modes", fedMaeModes],
+  ["fedmae-remedies", fedMaeRemedies],
   ["fedmae-adapters", fedMaeAdapters],
   ["serve", serve],
   ["encoders", encoders],
@@ -48,7 +50,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["hostile-images", hostileImages],
 ]);
 
-const onlyByName = ["published", "vlm", "fedmae-modes", "fedmae-adapters"];
+const onlyByName = ["published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
@@ -59,8 +61,8 @@ function help(): string {
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and fedmae-modes and",
-    "fedmae-adapters, which take an hour of two cores. --json FILE also writes all numbers unrounded.",
+    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and fedmae-modes,",
+    "fedmae-remedies and fedmae-adapters, which take more than an hour. --json FILE also writes all numbers unrounded.",
     "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
     `or by default in ${folder}`,
   ].join("\n");

@@ -6,11 +6,11 @@ import { probeImages, type Split, splits } from "./icon-clients.js";
 import { decodeSet, type Pool, type ProbeSet, ridgeProbe } from "./ridge-probe.js";
 import { type Mode, modes, pretrainedEncoder, untrainedEncoder } from "./runs.js";
 
-const seeds = [0, 1, 2];
+export const seeds = [0, 1, 2];
 /** The 97.5 % quantile of Student's t with one degree of freedom less than there are seeds. */
 const T_QUANTILE = 4.303;
 
-const columns = [
+export const columns = [
   { key: "encoder", title: "encoder" },
   { key: "cls", title: "class token, %" },
   { key: "mean", title: "mean of patches, %" },
@@ -23,9 +23,7 @@ export const fedMaeModes: Measurement = {
   summary: "linear probes of the encoders from every mode, in a style that no client had",
   async run({ folder: root, say }) {
     const folder = join(root, "fedmae");
-    const images = await probeImages(join(folder, "icons"));
-    const { image_size: side } = untrainedEncoder(0).config;
-    const [training, test] = [await decodeSet(images.training, side), await decodeSet(images.test, side)];
+    const { training, test } = await probeSets(folder);
     const probe = (encoder: EncoderFolder) => ridgeProbe(encoder, training, test);
     const untrained = await bySeed(async (seed) => probe(untrainedEncoder(seed)));
     const tables: Table[] = [];
@@ -42,13 +40,20 @@ export const fedMaeModes: Measurement = {
   },
 };
 
-async function bySeed(measure: (seed: number) => Promise<Record<Pool, number>>): Promise<Accuracies> {
+/** The decoded images of the probe, which are the same for all encoders. */
+export async function probeSets(folder: string): Promise<Readonly<Record<"training" | "test", ProbeSet>>> {
+  const images = await probeImages(join(folder, "icons"));
+  const { image_size: side } = untrainedEncoder(0).config;
+  return { training: await decodeSet(images.training, side), test: await decodeSet(images.test, side) };
+}
+
+export async function bySeed(measure: (seed: number) => Promise<Record<Pool, number>>): Promise<Accuracies> {
   const found = [];
   for (const seed of seeds) found.push(await measure(seed));
   return found;
 }
 
-function rowOf(encoder: string, found: Accuracies, untrained: Accuracies) {
+export function rowOf(encoder: string, found: Accuracies, untrained: Accuracies) {
   const gains = found.map(({ mean }, index) => mean - (untrained[index]?.mean ?? 0));
   const cells = { encoder, cls: interval(found.map(({ cls }) => cls)), mean: interval(found.map(({ mean }) => mean)) };
   return found === untrained ? cells : { ...cells, gain: interval(gains) };

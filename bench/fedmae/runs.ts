@@ -13,9 +13,9 @@ import { iconClients, type Split } from "./icon-clients.js";
 
 /** Small enough that all runs of a table fit into an hour of one core. */
 const model = { imageSize: 48, patchSize: 8, width: 64, heads: 2, decoderWidth: 32, decoderHeads: 2 };
-const DEPTH = 3;
+export const DEPTH = 3;
 /** Rounds of each run, which `greedy` divides among the blocks: all modes train on equally many images. */
-const ROUNDS = 12;
+export const ROUNDS = 12;
 
 /** The modes, and variants of them. */
 export const modes = {
@@ -34,7 +34,11 @@ export interface Run {
   readonly seed: number;
 }
 
-function configOf(output: string, clients: FedMaeConfig["clients"], { mode, seed }: Omit<Run, "split">): FedMaeConfig {
+export function configOf(
+  output: string,
+  clients: FedMaeConfig["clients"],
+  { mode, seed }: Omit<Run, "split">,
+): FedMaeConfig {
   return fedMaeConfigSchema.parse({
     output,
     clients,
