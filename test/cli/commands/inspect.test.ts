@@ -50,7 +50,7 @@ describe("epalm inspect", { concurrency: true }, () => {
     }
     const { stdout } = await epalm(["inspect", visual]);
     const layers = (count: number) =>
-      `layer  visual tokens\n0      absent\n1      ${count} enter\n2-4    ${count}\n5      absent`;
+      `not calibrated: answers have neither familiarity nor confidence\nlayer  visual tokens\n0      absent\n1      ${count} enter\n2-4    ${count}\n5      absent`;
     const ofPrefix =
       "connector prefix: patch states, pool 2, mlp; a norm of the visual tokens; at layers 1 to 4; no soft prompt";
     const ofQueries =
