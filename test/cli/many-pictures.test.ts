@@ -183,7 +183,11 @@ describe("several files", { concurrency: true }, () => {
     const lines = linesOf(stdout);
     assert.deepEqual(
       lines.map(({ file, question, error }) => [file, question, error?.code]),
-      rows.map(({ image, question }, at) => [image, question, [undefined, "not_found", "invalid_option", undefined][at]]),
+      rows.map(({ image, question }, at) => [
+        image,
+        question,
+        [undefined, "not_found", "invalid_option", undefined][at],
+      ]),
     );
     const single = await epalm(["vqa", first, "-q", "what colour?", ...few]);
     assert.equal(single.stdout, `${escapeControls(lines[0].text)}\n`);

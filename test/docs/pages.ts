@@ -27,6 +27,7 @@ export const longPages: readonly string[] = [
   "docs/command-line.md",
   "docs/quick-start.md",
   "docs/training.md",
+  "docs/vlm.md",
 ];
 
 const FENCE = /(?:^<!-- not run: ([^\n]+?) -->\n+)?^```(\w+)\n(.*?)^```$/gms;

@@ -3,10 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildModel } from "../../src/index.js";
-import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
-import { makeMedia, threeColours, tone } from "../support/make-media.js";
-import { severalModel } from "../support/several-model.js";
+import { buildModel } from "../../../src/index.js";
+import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
+import { makeMedia, threeColours, tone } from "../../support/make-media.js";
+import { severalModel } from "../../support/several-model.js";
 
 /* Files of several modalities in one command, and models without an image encoder; see also `media.test.ts`. */
 

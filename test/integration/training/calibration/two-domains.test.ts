@@ -11,9 +11,9 @@ import {
   type Model,
   openModelFolder,
   readEvaluationData,
-} from "../../../src/index.js";
-import { startServer } from "../../support/running-server.js";
-import { buildBareModel, type Domain, domainPicture, trainOnDiscs, writeDomain } from "../../support/two-domains.js";
+} from "../../../../src/index.js";
+import { startServer } from "../../../support/running-server.js";
+import { buildBareModel, type Domain, domainPicture, trainOnDiscs, writeDomain } from "../../../support/two-domains.js";
 
 /** Images of each domain that the adapter has not been trained on. */
 const TESTED = 60;

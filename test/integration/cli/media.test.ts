@@ -3,10 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
-import { buildModel, load, readManifest } from "../../src/index.js";
-import { epalm, temporaryFolder } from "../support/cli-process.js";
-import { makeMedia, threeColours, tone } from "../support/make-media.js";
-import { severalModel } from "../support/several-model.js";
+import { buildModel, load, readManifest } from "../../../src/index.js";
+import { epalm, temporaryFolder } from "../../support/cli-process.js";
+import { makeMedia, threeColours, tone } from "../../support/make-media.js";
+import { severalModel } from "../../support/several-model.js";
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
