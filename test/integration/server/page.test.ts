@@ -14,6 +14,7 @@ import { findChromium, type Screen, startChromium, textsOf, ticket, waitForCount
 import { lacksEncoder, makeMedia, threeColours, tone } from "../../support/make-media.js";
 import { startServer } from "../../support/running-server.js";
 import { buildTinyModel, picture, temporaryFolder } from "../../support/tiny-model.js";
+import { buildTinyVlm, VLM_PHOTO } from "../../support/tiny-vlm.js";
 
 /** The page in a real browser, against a real service. */
 
@@ -305,6 +306,36 @@ test("plays and captions audio and videos, and offers the adapters for their kin
     [],
   );
   assert.deepEqual([...origins], [all.url]);
+  await page.close();
+});
+
+test("captions and asks whole vision-language models", { skip }, async () => {
+  for (const name of ["smolvlm", "nanovlm", "llava-siglip-qwen2"]) {
+    const model = join(files, name);
+    await buildTinyVlm(name, model);
+    const served = await startServer({ models: { [name]: model }, logLevel: "silent" });
+    const { page, complaints } = await ticket(browser, served.url);
+    await choose(page, VLM_PHOTO);
+    await waitForCount(page, ".how", 1);
+    await page.type("#question", "What is in the picture?");
+    await page.keyboard.press("Enter");
+    await waitForCount(page, ".how", 2);
+    const { text } = await served.models.get(name).model.vqa(readFileSync(VLM_PHOTO), "What is in the picture?");
+    assert.equal((await textsOf(page, ".answer"))[1]?.trim(), text.trim());
+    assert.deepEqual(complaints, []);
+    await page.close();
+  }
+});
+
+test("says above an answer that the bundled model has not seen images like this one", { skip }, async () => {
+  const bundled = await startServer({ models: { default: BUNDLED_MODEL }, logLevel: "silent" });
+  const { page, complaints } = await ticket(browser, bundled.url);
+  await choose(page, VLM_PHOTO);
+  await waitForCount(page, ".how", 1);
+  assert.deepEqual(await textsOf(page, ".unfamiliar"), [
+    "This model has not seen images like this one. Its answer is probably wrong.",
+  ]);
+  assert.deepEqual(complaints, []);
   await page.close();
 });
 
