@@ -51,7 +51,7 @@ describe("metrics, dashboard and alert rules", () => {
     const served = new Set(
       [...metrics.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name = "", type]) => [
         name,
-        ...(type === "histogram" ? [`${name}_bucket`] : []),
+        ...(type === "histogram" ? ["bucket", "count", "sum"].map((part) => `${name}_${part}`) : []),
       ]),
     );
     const { groups } = parse(readFileSync(ALERTS, "utf8")) as { groups: { rules: { expr: string }[] }[] };
