@@ -479,7 +479,7 @@ for (const [name, screen] of Object.entries({
     await page.screenshot({ path: join(ARTIFACTS, `page-${name}-open.png`), fullPage: true });
     // The browser logs the rejected question.
     assert.deepEqual(
-      complaints.filter((text) => !text.includes("status of 413")),
+      complaints.filter((text) => !text.includes("status of 400")),
       [],
     );
     await page.close();
