@@ -233,7 +233,8 @@ export class Scheduler {
       const key = prefixKey(sequence, flow);
       const kept = key === undefined ? undefined : this.#prefixes.count(key);
       if (key !== undefined && kept !== undefined && kept < pendingCount(sequence)) {
-        const restored = { ...entry, sequence: { ...sequence, cached: kept } };
+        // The row of an entry that has waited is empty: another one must not continue from it.
+        const restored = { ...entry, sequence: { ...sequence, cached: kept, cacheIndex: undefined } };
         this.#entries[index] = restored;
         this.#restored.set(restored, key);
         continue;

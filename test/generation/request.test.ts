@@ -107,6 +107,20 @@ describe("requests on one scheduler", () => {
     );
   });
 
+  it("continue a kept beginning after they have waited for another request to compute it", () => {
+    const decoder = new LabelDecoder(model);
+    const scheduler = new Scheduler({ maxSequences: 17, maxBatchedTokens: 5, promptChunk: 1 }, decoder);
+    const [context = {}] = contexts.filter(({ visual }) => visual?.key === "a");
+    const jobs = [
+      writing(context, [0], { maxNewTokens: 1 }),
+      scoring(context, [0], [[0]]),
+      scoring(context, [0], [[1]]),
+    ];
+    for (const { job } of jobs) scheduler.add(job);
+    assert.ok(drain(scheduler, decoder) < 10);
+    for (const { assertRight } of jobs) assertRight(decoder);
+  });
+
   it("wait in order of arrival, even a small one after a large one", () => {
     const [scheduler, decoder] = [new Scheduler({ maxSequences: 5, maxBatchedTokens: 100 }), new LabelDecoder(model)];
     const ended: string[] = [];
