@@ -1,12 +1,20 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import sharp from "sharp";
-import { load, type Modality, type Model } from "../../src/index.js";
-import { modelList, textAnswer } from "../../src/wire.js";
-import { buildAllSensesModel } from "../support/all-modalities-model.js";
-import { lacksEncoder, makeMedia, threeColours, tone } from "../support/make-media.js";
-import { eventsIn, form, postForm, postJson, problemIn, type Running, startServer } from "../support/running-server.js";
-import { buildTinyModel, picture } from "../support/tiny-model.js";
+import { load, type Modality, type Model } from "../../../src/index.js";
+import { modelList, textAnswer } from "../../../src/wire.js";
+import { buildAllSensesModel } from "../../support/all-modalities-model.js";
+import { lacksEncoder, makeMedia, threeColours, tone } from "../../support/make-media.js";
+import {
+  eventsIn,
+  form,
+  postForm,
+  postJson,
+  problemIn,
+  type Running,
+  startServer,
+} from "../../support/running-server.js";
+import { buildTinyModel, picture } from "../../support/tiny-model.js";
 
 /** Sends real files of all common formats to the service over a real socket. */
 

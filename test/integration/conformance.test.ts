@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { openCase } from "../bench/conformance/case.js";
-import { checkAst } from "../bench/conformance/check-ast.js";
-import { checkCase } from "../bench/conformance/check-case.js";
-import { CONNECTOR_FILE, checkConnector } from "../bench/conformance/check-connector.js";
-import { checkVlm, VLM_FILE } from "../bench/conformance/check-vlm.js";
+import { openCase } from "../../bench/conformance/case.js";
+import { checkAst } from "../../bench/conformance/check-ast.js";
+import { checkCase } from "../../bench/conformance/check-case.js";
+import { CONNECTOR_FILE, checkConnector } from "../../bench/conformance/check-connector.js";
+import { checkVlm, VLM_FILE } from "../../bench/conformance/check-vlm.js";
 
 const goldens = "test/fixtures/goldens";
 const connectors = "test/fixtures/connectors";

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { EpalmClient } from "../../../src/sdk/index.js";
-import { epalm } from "../../support/cli-process.js";
-import { startServer } from "../../support/running-server.js";
-import { buildBareModel, domainPicture, trainOnDiscs, writeDomain } from "../../support/two-domains.js";
+import { EpalmClient } from "../../../../src/sdk/index.js";
+import { epalm } from "../../../support/cli-process.js";
+import { startServer } from "../../../support/running-server.js";
+import { buildBareModel, domainPicture, trainOnDiscs, writeDomain } from "../../../support/two-domains.js";
 
 describe("epalm calibrate", () => {
   const folder = mkdtempSync(join(tmpdir(), "epalm-calibrate-"));
