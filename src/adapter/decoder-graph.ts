@@ -11,8 +11,8 @@ export const VISUAL_TOKENS_INPUT = "has_position";
  * One graph for prompts and for next tokens, for any adapter and any mix of rows.
  *
  * In each step, a sequence contributes a run of tokens that are not in the cache yet: the perceptual slot or visual
- * tokens, soft tokens, text and padding. All of them except text are inputs, as is the attention mask, so the sequences
- * of a step may be at different positions and use different adapters or none.
+ * tokens, soft tokens, text and padding. All of them except text are inputs, as is the attention mask, so the
+ * sequences of a step may be at different positions and use different adapters or none.
  *
  * Perceptual tokens exist only at some layers. Such a token is either the slot, whose states are overwritten layer by
  * layer, or a visual token that enters at an inner layer, as it would have entered the first one. Visual tokens that

@@ -39,8 +39,8 @@ function joinThread(): SharedThread {
 }
 
 /**
- * A worker thread that decodes and preprocesses media: features of audio and frames of videos take tens of milliseconds
- * of JavaScript, which would block the caller's event loop.
+ * A worker thread that decodes and preprocesses media: features of audio and frames of videos take tens of
+ * milliseconds of JavaScript, which would block the caller's event loop.
  */
 export class MediaThread {
   readonly #shared = joinThread();

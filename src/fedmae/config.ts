@@ -5,8 +5,8 @@ import { type MaeConfig, maeConfig } from "../backbones/encoders/mae.js";
 import { readConfigFile } from "../core/config-file.js";
 
 /**
- * The config file of federated pre-training, YAML or JSON. Unknown keys are errors. Relative paths start at the folder
- * of the file. docs/fedmae.md describes each key. Defaults are those of facebookresearch/mae where it has a
+ * The config file of federated pre-training, YAML or JSON. Unknown keys are errors. Relative paths start at the
+ * folder of the file. docs/fedmae.md describes each key. Defaults are those of facebookresearch/mae where it has a
  * corresponding setting.
  */
 

@@ -44,8 +44,8 @@ interface Entry {
 /**
  * Decides which sequences are computed next. There are no separate phases: each sequence computes its tokens that are
  * not cached yet. Requests join and leave between any two steps. Slots and steps are divided among clients; the
- * requests of a single client are computed together, in the order in which they arrive. Synchronous, and independent
- * of devices and clocks.
+ * requests of a single client are computed together, in the order in which they arrive. Synchronous, and
+ * independent of devices and clocks.
  */
 export class Scheduler {
   readonly #limits: SchedulerLimits;

@@ -354,8 +354,8 @@ export class GraphBuilder {
     return this.#one("Pad", [x, this.integers(pads)]);
   }
   /**
-   * Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. ScatterND is not used: that
-   * of ONNX Runtime adds with several threads at once and loses sums if entries repeat (issue 23396).
+   * Adds `updates` [N, ...] to the entries `indices` [N] of `data` along its first axis. ScatterND is not used:
+   * that of ONNX Runtime adds with several threads at once and loses sums if entries repeat (issue 23396).
    */
   scatterAddRows(data: Value, indices: Value, updates: Value): Value {
     const inner = updates.shape.slice(1).map((_, axis) => axis + 1);

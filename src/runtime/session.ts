@@ -21,8 +21,8 @@ export interface SessionOptions {
   /** Threads per operator. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
   /**
-   * Maps the weights from their file instead of copying them into the fastest layout. A session then opens in a tenth
-   * of the time and processes share memory, but runs are slower. Default: false.
+   * Maps the weights from their file instead of copying them into the fastest layout. A session then opens in a
+   * tenth of the time and processes share memory, but runs are slower. Default: false.
    */
   readonly mapWeights?: boolean | undefined;
   /** Whether ONNX Runtime may fuse operators. Disable it only to inspect the graph as it is. Default: true. */

@@ -16,8 +16,9 @@ const LOGIT_SCALE = 12;
  * Loss of slots [B, d]: the squared distance to the slots of the labels, averaged over the batch, plus each attribute's
  * cross-entropy. The logit of a label is proportional to the dot product of the slot and the label's own slot. The
  * distance alone does not distinguish labels: among many names, it rarely finds the most probable one (Hastie et al.
- * 2009, section 4.2: some classes are masked by others). Adds the input `targets` [B, d] and the outputs `slot logits
- * of ATTRIBUTE` [B, C]; uses the graph's values `labels of ATTRIBUTE` and `weights of ATTRIBUTE` (`attributeTargets`).
+ * 2009, section 4.2: some classes are masked by others). Adds the input `targets` [B, d] and the outputs `slot
+ * logits of ATTRIBUTE` [B, C]; uses the graph's values `labels of ATTRIBUTE` and `weights of ATTRIBUTE`
+ * (`attributeTargets`).
  */
 export function slotLoss(g: GraphBuilder, slots: Value, classes: Classes, tables: LabelSlots): Value {
   const away = g.subtract(slots, g.input("targets", "float32", ["batch", tables.width]));

@@ -22,16 +22,16 @@ export interface SlotLayers {
 export const ATTRIBUTES = "aspects";
 
 /**
- * Builds the graph of a language model's loss and of its gradients with respect to all weights. The conditioning labels
- * of a document share one slot before its texts: the weighted sum of their tokens' embeddings, each multiplied
+ * Builds the graph of a language model's loss and of its gradients with respect to all weights. The conditioning
+ * labels of a document share one slot before its texts: the weighted sum of their tokens' embeddings, each multiplied
  * elementwise by the vector of its attribute, overwrites the slot's hidden state at every layer in [startLayer,
  * endLayer). Lower layers do not attend to the slot. An adapter injects its states at the same place (eP-ALM, section
  * 3), so the frozen model can read them.
  *
  * Inputs: `input_ids`, `position_ids` and `slot_of` int64 [B, T]; `visible` bool [B, T, T]; `hint_ids` and
  * `hint_aspects` int64 [S, H] and `hint_weights` [S, H], where `slot_of` is an index of these S rows and row 0 means
- * that a place is not a slot; `target_ids` int64 [B * T]; `target_weights` [B * T]. Outputs: `loss`, the weighted sum
- * of the cross-entropies; `token_loss` [B * T]; and `gradient of NAME` for every weight.
+ * that a place is not a slot; `target_ids` int64 [B * T]; `target_weights` [B * T]. Outputs: `loss`, the weighted
+ * sum of the cross-entropies; `token_loss` [B * T]; and `gradient of NAME` for every weight.
  */
 export function languageModelGraph(config: unknown, weights: WeightSource, slots: SlotLayers): Graph {
   const g = new GraphBuilder("language-model");

@@ -110,8 +110,8 @@ function ropeOf(config: GemmaConfig, type: LayerType): RopeSettings & { rope_the
 }
 
 /**
- * The factor of the embeddings: sqrt(d), rounded to the element type of the table, as in transformers. It is a weight
- * of the graph, so that a graph that is built from another graph has the same factor.
+ * The factor of the embeddings: sqrt(d), rounded to the element type of the table, as in transformers. It is a
+ * weight of the graph, so that a graph that is built from another graph has the same factor.
  */
 function embeddingFactor({ g, weights }: ParameterReader, width: number): Value {
   const stored = weights.takeIfPresent(EMBEDDING_FACTOR, []);

@@ -2,10 +2,10 @@ import { cubic, filterTaps, resizedAxis, type Taps } from "../../tensor/filter-t
 import { floats, type TensorSource } from "../../tensor/tensor.js";
 
 /**
- * How a grid of positions is resized; always torch's bicubic `interpolate` without `align_corners`. `size`: to a number
- * of patches (MAE, and DINOv2 in transformers). `offset`: by the factor (patches + 0.1) / patches, as in the published
- * code of DINO and of DINOv2 without registers. `antialias`: the filter is widened when the grid is reduced (DINOv2
- * with registers, timm).
+ * How a grid of positions is resized; always torch's bicubic `interpolate` without `align_corners`. `size`: to a
+ * number of patches (MAE, and DINOv2 in transformers). `offset`: by the factor (patches + 0.1) / patches, as in the
+ * published code of DINO and of DINOv2 without registers. `antialias`: the filter is widened when the grid is reduced
+ * (DINOv2 with registers, timm).
  */
 export type PositionInterpolation = "size" | "offset" | "antialias";
 

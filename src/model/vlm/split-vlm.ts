@@ -47,8 +47,8 @@ export function splitVlm(source: Source, tokenizer: TokenizerFiles): VlmParts {
 }
 
 /**
- * Of a table that serves as embeddings and as output head, a file contains both copies or only one, under either name.
- * A decoder with only one shares it, whatever its config says.
+ * A file contains the table of embeddings and that of the output head, or only one of them, under either name. A
+ * decoder with only one uses it for both, whatever its config says.
  */
 function withSharedHead(decoder: Source): Source {
   const names = Array.from(decoder.checkpoint.tensors.keys());
