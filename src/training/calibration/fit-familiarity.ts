@@ -79,9 +79,14 @@ function scaleOf(values: readonly number[]): Scale {
   return { mean: centre, std: Math.max(Math.sqrt(variance), 1e-6) };
 }
 
+/** The block whose states distances are measured on. */
+export function middleBlock(depth: number): number {
+  return Math.floor(depth / 2);
+}
+
 function measuresOf({ depth, background }: StateSets, training: readonly Float32Array[]): Measures {
   const width = at(training, 0).length / depth;
-  const block = Math.floor(depth / 2);
+  const block = middleBlock(depth);
   const count = Math.min(depth, BLOCKS);
   const blocks = Array.from({ length: count }, (_, index) => Math.ceil(((index + 1) * depth) / count) - 1);
   return {

@@ -1,5 +1,5 @@
 import { at } from "../../core/at.js";
-import type { StateSets } from "./fit-familiarity.js";
+import { middleBlock, type StateSets } from "./fit-familiarity.js";
 
 /**
  * Two media count as near-duplicates if the states of the middle block are closer than this fraction of the typical
@@ -13,7 +13,7 @@ export function nearDuplicates({
   training,
   validation,
 }: Pick<StateSets, "depth" | "training" | "validation">): { readonly validation: number; readonly training: number }[] {
-  const block = Math.floor(depth / 2);
+  const block = middleBlock(depth);
   const stateOf = (states: Float32Array) => {
     const width = states.length / depth;
     return states.subarray(block * width, (block + 1) * width);
