@@ -27,16 +27,24 @@ import { type ChatMessage, renderConversation } from "./model/conversation.js";
 import { encodersOf, modalitiesOf } from "./model/encoders.js";
 import { type EncoderManifest, type Manifest, type TaskName, UNFAMILIAR_BELOW } from "./model/manifest.js";
 import { openModelFolder } from "./model/model-folder.js";
+import { type ModelDevices, type ModelPlacement, placeModel } from "./model/place-model.js";
 import { promptParts } from "./model/tasks.js";
-import type { Session } from "./runtime/session.js";
+import type { DeviceChoice, Placement } from "./runtime/device.js";
+import type { Session, SessionOptions } from "./runtime/session.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { ThreadHealth } from "./runtime/thread.js";
+import { createTurns } from "./runtime/turns.js";
 import { floats, type Tensor } from "./tensor/tensor.js";
 
 /** Options of `load`. */
 export interface LoadOptions extends MediaEncoderOptions {
   /** Whether the checksum of every file is verified before it is used. Default: true. */
   readonly checksums?: boolean | undefined;
+  /**
+   * Where the encoders and the decoder are computed: one value for both, or one for each. Default: `EPALM_DEVICE`, or
+   * else `cpu`.
+   */
+  readonly device?: DeviceChoice | ModelDevices | undefined;
   /** Threads per graph. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
   /** See `SessionOptions.mapWeights`. Default: false. */
@@ -198,7 +206,7 @@ export interface ModelCounts {
 /**
  * Opens a model folder. The graphs run in worker threads. Nothing is downloaded.
  *
- * @throws not_found, invalid_model, invalid_adapter
+ * @throws not_found, invalid_model, invalid_adapter; invalid_option if a device does not work on this machine
  *
  * @example
  * ```ts
@@ -211,35 +219,51 @@ export interface ModelCounts {
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
   const folder = await openModelFolder(path, { checksums: options.checksums });
   const { decoder } = folder.manifest;
-  const session = { threads: options.threads, mapWeights: options.mapWeights };
   const thread = new SessionThread();
   const media = new MediaThread();
+  const placement = await placeModel(folder.manifest, options.device, (model, own) => thread.open(model, own)).catch(
+    async (error: unknown) => {
+      await Promise.all([thread.close(), media.close()]);
+      throw error;
+    },
+  );
+  const { encoder: encoderSession, decoder: decoderSession } = sessionOptions(placement, options);
   if (modalitiesOf(folder.manifest).includes("image")) media.warmUp();
   const opening = RemoteTextGenerator.open({
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),
     shape: decoder.shape,
     specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
-    session,
+    session: decoderSession,
   });
   try {
     const adapters = await AdapterRegistry.open(folder, thread);
     const openEncoder = async (encoder: EncoderManifest) => {
       const patches = patchChoice(encoder, adapters.patchDepths(encoder.modality));
       const graph = patches && encoder.patches ? encoder.patches.graph : encoder.graph;
-      return { encoder, patches, session: await thread.open(join(path, graph), session) };
+      return { encoder, patches, session: await thread.open(join(path, graph), encoderSession) };
     };
     const [encoders, generator] = await Promise.all([
       Promise.all(encodersOf(folder.manifest).map(openEncoder)),
       opening,
     ]);
     const mediaEncoder = new MediaEncoder(media, encoders, options);
-    const openGraph = (graph: string) => thread.open(join(path, graph), session);
-    return new Model(adapters, { sessions: thread, media, generator, openGraph }, mediaEncoder);
+    const openGraph = (graph: string) => thread.open(join(path, graph), encoderSession);
+    return new Model(adapters, { sessions: thread, media, generator, openGraph }, mediaEncoder, placement);
   } catch (error) {
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
+}
+
+/** A device computes the graphs of one model in turn, because they would slow each other down. */
+function sessionOptions(placement: ModelPlacement, { threads, mapWeights }: LoadOptions) {
+  const turns = createTurns();
+  const optionsOf = ({ device }: Placement): SessionOptions => ({
+    ...{ device, threads, mapWeights },
+    turns: device === "cpu" ? undefined : turns,
+  });
+  return { encoder: optionsOf(placement.encoder), decoder: optionsOf(placement.decoder) };
 }
 
 /** The patch states that an encoder must return for its adapters; undefined if they take none. */
@@ -277,7 +301,11 @@ export class Model {
   readonly #adapters: AdapterRegistry;
   #isClosed = false;
 
-  constructor(adapters: AdapterRegistry, threads: ModelThreads, mediaEncoder: MediaEncoder) {
+  /** Where the encoders and the decoder are computed. */
+  readonly devices: ModelPlacement;
+
+  constructor(adapters: AdapterRegistry, threads: ModelThreads, mediaEncoder: MediaEncoder, devices: ModelPlacement) {
+    this.devices = devices;
     this.#threads = threads;
     this.#encoder = mediaEncoder;
     this.#adapters = adapters;

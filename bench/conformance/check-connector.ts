@@ -15,7 +15,7 @@ import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
 import { Decoder } from "../../src/generation/decoder.js";
 import { Engine } from "../../src/generation/engine.js";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import { parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
 import { pendingCount, type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
@@ -159,7 +159,7 @@ async function checkLogits(
     active: true,
     needs: { kind: "targets", tokens: text.slice(known.textBefore) } as const,
   }));
-  const { feeds } = stepInputs(scheduled, shape, 0, 1);
+  const { feeds } = stepInputs(scheduled, shape, EMPTY_TIME, 1);
   const cache = new KeyValueCache(shape).feeds(0, texts.length, true);
   const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
   const golden = known.golden("text_logits");
@@ -188,7 +188,7 @@ async function checkTextOnly(
       active: true,
       needs: { kind: "targets", tokens: index === 0 ? text : [1] } as const,
     }));
-    const { feeds } = stepInputs(scheduled, shape, 0, 1);
+    const { feeds } = stepInputs(scheduled, shape, EMPTY_TIME, 1);
     const { logits } = await session.run({ ...feeds, ...new KeyValueCache(shape).feeds(0, 2, true) }, ["logits"]);
     const data = (logits as Tensor).data.slice(0, text.length * shape.vocabulary);
     return { type: "float32", shape: [data.length], data } as const;

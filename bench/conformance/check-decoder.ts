@@ -6,7 +6,7 @@ import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
 import { Decoder } from "../../src/generation/decoder.js";
 import { Engine } from "../../src/generation/engine.js";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import { parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
 import { stepInputs } from "../../src/generation/step-inputs.js";
@@ -41,7 +41,7 @@ export async function checkDecoder(folder: string): Promise<Check[]> {
       active: true,
       needs: { kind: "targets", tokens: text } as const,
     }));
-    const { feeds } = stepInputs(scheduled, backbone.shape, 0, 1);
+    const { feeds } = stepInputs(scheduled, backbone.shape, EMPTY_TIME, 1);
     const cache = new KeyValueCache(backbone.shape).feeds(0, texts.length, true);
     const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
     const checks = [closeTo("logits", logits as Tensor, golden.tensor("logits"))];

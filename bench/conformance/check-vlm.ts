@@ -6,7 +6,7 @@ import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { visualTokenPlan } from "../../src/adapter/injection-plan.js";
 import { patchOutput } from "../../src/backbones/encoders/patch-states.js";
 import { EpalmError } from "../../src/core/errors.js";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import type { Sequence } from "../../src/generation/sequence.js";
 import { stepInputs } from "../../src/generation/step-inputs.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
@@ -151,7 +151,7 @@ async function checkLogits(known: VlmCase): Promise<Check[]> {
       const expected = golden.tensor(`${index}.logits`);
       const [rows = 0] = expected.shape;
       const needs = { kind: "targets", tokens: new Array<number>(rows).fill(0) } as const;
-      const { feeds } = stepInputs([{ sequence, active: true, needs }], shape, 0, 1);
+      const { feeds } = stepInputs([{ sequence, active: true, needs }], shape, EMPTY_TIME, 1);
       const cache = new KeyValueCache(shape).feeds(0, 1, true);
       const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
       const place = expandedFrom(golden, index, tokens.shape[0] ?? 0);

@@ -10,6 +10,8 @@ export interface Environment {
   readonly imageDecoder: Readonly<Record<string, string>>;
   /** `EPALM_THREADS`: threads for each graph, unless an option says otherwise. */
   readonly threads: string | undefined;
+  /** `EPALM_DEVICE`: where graphs are computed, unless an option says otherwise. */
+  readonly device: string | undefined;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -83,6 +85,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       }),
     ),
     threads: value("EPALM_THREADS"),
+    device: value("EPALM_DEVICE"),
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

@@ -40,7 +40,7 @@ export class Decoder {
     }
     const empty = scheduled.every(({ sequence }) => sequence.cached === 0);
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
-    const inputs = stepInputs(scheduled, this.shape, empty ? 0 : this.#cache.capacity, top);
+    const inputs = stepInputs(scheduled, this.shape, this.#cache.time(empty), top);
     const feeds = { ...this.#known(inputs.feeds), ...this.#cache.feeds(first, scheduled.length, empty) };
     const results = await this.#session.run(feeds, fetches);
     this.#cache.append(

@@ -5,6 +5,12 @@ import type { CachedPrefix } from "./prefix-cache.js";
 /** The time axis grows in blocks: each growth copies the cache, and each unused position costs a masked score. */
 const TIME_BLOCK = 64;
 
+/**
+ * Masked positions of a cache in which nothing is cached yet. With none, execution providers for GPUs end the process
+ * (measured with WebGPU of ONNX Runtime 1.30).
+ */
+export const EMPTY_TIME = 1;
+
 /** The columns of a step's new keys and values that are kept, and their position in the cache. */
 export interface KeptColumns {
   /** Row of the cache. */
@@ -76,18 +82,18 @@ export class KeyValueCache {
     this.#views.clear();
   }
 
-  /** Graph inputs `past_keys.I` and `past_values.I` for rows [first, first + count); without positions if `empty`. */
+  /** Graph inputs `past_keys.I` and `past_values.I` for rows [first, first + count), of `time(empty)` positions. */
   feeds(first: number, count: number, empty: boolean): Readonly<Record<string, Tensor>> {
     const key = empty ? `empty ${count}` : `${first} ${count}`;
     const known = this.#views.get(key);
     if (known) return known;
     const { keyHeads, headSize } = this.#shape.attention;
-    const time = empty ? 0 : this.#capacity;
+    const time = this.time(empty);
     const run = keyHeads * time * headSize;
     const view = (data: Float32Array): Tensor => ({
       type: "float32",
       shape: [count, keyHeads, time, headSize],
-      data: data.subarray(first * run, (first + count) * run),
+      data: empty ? new Float32Array(count * run) : data.subarray(first * run, (first + count) * run),
     });
     const feeds: Record<string, Tensor> = {};
     this.#layers.forEach(({ keys, values }, layer) => {
@@ -98,9 +104,13 @@ export class KeyValueCache {
     return feeds;
   }
 
-  /** Length of the time axis of the views that `feeds` returns. */
   get capacity(): number {
     return this.#capacity;
+  }
+
+  /** Length of the time axis of the tensors that `feeds` returns. */
+  time(empty: boolean): number {
+    return empty ? EMPTY_TIME : this.#capacity;
   }
 
   /** Stores columns of `new_keys_values`, [step rows, 2 * layers * key/value heads, columns, head size]. */

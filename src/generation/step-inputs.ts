@@ -35,7 +35,7 @@ export interface StepInputs {
 /**
  * The inputs of the decoder graph for a step, except the cache (see adapter/decoder-graph.ts).
  *
- * @param capacity length of the time axis of the cache views; 0 if nothing is cached for any sequence
+ * @param capacity length of the time axis of the cache's feeds
  * @param topCount number of most probable tokens to return per scored token
  */
 export function stepInputs(

@@ -1,8 +1,14 @@
 import "./no-telemetry.js";
-import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { isMainThread } from "node:worker_threads";
+import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { readEnvironment, threadsOf } from "../core/environment.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
+import type { Device } from "./device.js";
+import { inTurn, newTurn, type Turns } from "./turns.js";
+
+// What the runtime itself would print is also the message of an exception, or concerns its own choices.
+env.logLevel = "fatal";
 
 /** A graph that is ready to run. Inputs and outputs are identified by their names in the graph. */
 export interface Session {
@@ -18,6 +24,10 @@ export type Feeds = Readonly<Record<string, Tensor>>;
 export type Results = Readonly<Record<string, Tensor>>;
 
 export interface SessionOptions {
+  /** Default: cpu. */
+  readonly device?: Device | undefined;
+  /** Sessions of several threads that compute on the same device take turns. Default: they run at the same time. */
+  readonly turns?: Turns | undefined;
   /** Threads per operator. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
   /**
@@ -36,11 +46,12 @@ export interface SessionOptions {
  * @throws invalid_model with ONNX Runtime's own reason; invalid_option if `EPALM_THREADS` is not a number of threads
  */
 export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const { device = "cpu", turns } = options;
   const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
-    // Warnings concern the runtime's own choices, and errors are thrown as exceptions.
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
+    ...(device === "cpu" ? {} : { executionProviders: [device] }),
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     ...(options.mapWeights ? { extra: { session: { disable_prepacking: "1" } } } : {}),
   };
@@ -49,7 +60,8 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
       typeof model === "string"
         ? await InferenceSession.create(model, settings)
         : await InferenceSession.create(model, settings);
-    return new LocalSession(session);
+    if (turns) newTurn(turns);
+    return new LocalSession(session, turns);
   } catch (error) {
     const name = typeof model === "string" ? model : "graph in memory";
     throw new EpalmError("invalid_model", `${name}: ${messageOf(error)}`, { cause: error });
@@ -58,11 +70,13 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
 
 class LocalSession implements Session {
   readonly #session: InferenceSession;
+  readonly #turns: Turns | undefined;
   /** Feeds that are used repeatedly, such as cache views, are wrapped only once. */
   readonly #wrapped = new WeakMap<Tensor, OrtTensor>();
 
-  constructor(session: InferenceSession) {
+  constructor(session: InferenceSession, turns: Turns | undefined) {
     this.#session = session;
+    this.#turns = turns;
   }
 
   get inputNames(): readonly string[] {
@@ -77,10 +91,12 @@ class LocalSession implements Session {
     try {
       const inputs: Record<string, OrtTensor> = {};
       for (const [name, tensor] of Object.entries(feeds)) inputs[name] = this.#wrap(tensor);
-      const outputs = await this.#session.run(inputs, [...fetches]);
+      const outputs = await inTurn(this.#turns, () => this.#session.run(inputs, [...fetches]));
       return Object.fromEntries(fetches.map((name) => [name, unwrap(outputs[name], name)]));
     } catch (error) {
       if (error instanceof EpalmError) throw error;
+      // The owner of the thread replaces it, and opens the device again.
+      if (isDeviceLost(error) && !isMainThread) process.exit(1);
       throw new EpalmError("internal", `ONNX Runtime: ${messageOf(error)}`, { cause: error });
     }
   }
@@ -96,6 +112,11 @@ class LocalSession implements Session {
     this.#wrapped.set(tensor, wrapped);
     return wrapped;
   }
+}
+
+/** Dawn's and CUDA's words for a driver that was reset or a GPU that was removed. */
+function isDeviceLost(error: unknown): boolean {
+  return /device (?:is |was )?lost|lost device|cudaErrorDevicesUnavailable|CUDA_ERROR_DEVICE/i.test(messageOf(error));
 }
 
 function unwrap(tensor: OrtTensor | undefined, name: string): Tensor {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 
 const [LAYERS, KEY_HEADS, HEAD_SIZE] = [2, 2, 3];
@@ -112,10 +112,10 @@ describe("KeyValueCache", () => {
     assertHolds(cache, 0, rows);
   });
 
-  it("returns views of a range of rows, and views without positions", () => {
+  it("returns views of a range of rows, and masked positions if nothing is cached", () => {
     const cache = filled(rows);
     assertHolds(cache, 1, rows.slice(1, 3));
-    assert.deepEqual(cache.feeds(1, 2, true)["past_keys.0"]?.shape, [2, KEY_HEADS, 0, HEAD_SIZE]);
+    assert.deepEqual(cache.feeds(1, 2, true)["past_keys.0"]?.shape, [2, KEY_HEADS, EMPTY_TIME, HEAD_SIZE]);
   });
 
   it("updates existing views when columns are stored", () => {

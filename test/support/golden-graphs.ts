@@ -6,7 +6,7 @@ import { ParameterReader } from "../../src/backbones/parameters.js";
 import { decoderArchitecture, encoderArchitecture } from "../../src/backbones/registry.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import { stepInputs } from "../../src/generation/step-inputs.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
@@ -47,7 +47,7 @@ export function goldenDecoder(name: string): GoldenRun {
   const { feeds } = stepInputs(
     [{ sequence, active: true, needs: { kind: "targets", tokens: text } }],
     backbone.shape,
-    0,
+    EMPTY_TIME,
     1,
   );
   const cache = new KeyValueCache(backbone.shape).feeds(0, 1, true);

@@ -9,7 +9,7 @@ import { decoderArchitecture, encoderArchitecture } from "../../src/backbones/re
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
 import { Weights } from "../../src/formats/weights.js";
-import { KeyValueCache } from "../../src/generation/key-value-cache.js";
+import { EMPTY_TIME, KeyValueCache } from "../../src/generation/key-value-cache.js";
 import { stepInputs } from "../../src/generation/step-inputs.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
@@ -78,7 +78,7 @@ export async function logitsOf({ graph, shape }: BuiltDecoder, ids: Tensor): Pro
       needs: { kind: "targets", tokens: text } as const,
     };
   });
-  const { feeds } = stepInputs(scheduled, shape, 0, 1);
+  const { feeds } = stepInputs(scheduled, shape, EMPTY_TIME, 1);
   const session = await openSession(encodeOnnx(graph), { threads: 1 });
   const cache = new KeyValueCache(shape).feeds(0, batch, true);
   const { logits } = await session.run({ ...feeds, ...cache }, ["logits"]);
