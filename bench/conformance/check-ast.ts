@@ -8,10 +8,10 @@ import { preprocessingOf } from "../../src/model/encoder-preprocessing.js";
 import { readEncoder } from "../../src/model/read-encoder.js";
 import { openSource } from "../../src/model/source-folder.js";
 import { SAMPLING_RATE } from "../../src/preprocessing/sampling-rate.js";
-import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";
 import { openGolden } from "./golden.js";
+import { openSession } from "./open-session.js";
 
 /**
  * Compares the features of a waveform, with the settings in the encoder's files, and the states from these features.

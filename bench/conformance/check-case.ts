@@ -15,12 +15,13 @@ import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import type { Manifest } from "../../src/model/manifest.js";
 import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
-import { openSession, type Session } from "../../src/runtime/session.js";
+import type { Session } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { paddedBatchFeeds } from "../../src/training/adapter/padded-batch.js";
 import type { Case } from "./case.js";
 import { checkTraining } from "./check-training.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
+import { openSession } from "./open-session.js";
 
 /** Files of a model in one public format. */
 interface Form {

@@ -26,12 +26,13 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { readJson } from "../../src/model/source-folder.js";
-import { openSession, type Session } from "../../src/runtime/session.js";
+import type { Session } from "../../src/runtime/session.js";
 import { elementCount, type Tensor } from "../../src/tensor/tensor.js";
 import { AdamW, torchDefaults } from "../../src/training/adamw.js";
 import { trainingFeeds } from "../../src/training/adapter/training-batch.js";
 import { trainingGraph, trainingLayout } from "../../src/training/adapter/training-graph.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
+import { openSession } from "./open-session.js";
 
 /** Largest difference between torch and the graphs, in relation to the largest magnitude. */
 const TOLERANCE = 1e-5;
@@ -285,7 +286,7 @@ async function checkTraining(known: ConnectorCase, widths: AdapterWidths): Promi
   const { graph, shape } = decoderOf(known.decoderFolder, (g, backbone) =>
     trainingGraph(g, backbone, { settings, widths, depth: 1, trained }),
   );
-  const session = await openSession(encodeOnnx(graph), { threads: 1 });
+  const session = await openSession(encodeOnnx(graph), { threads: 1, device: "cpu" });
   const texts = { ids: golden("input_ids"), mask: golden("attention_mask") };
   const [rows = 1] = texts.ids.shape;
   const media = { states: golden("patch_states"), textBefore: new Array<number>(rows).fill(textBefore) };

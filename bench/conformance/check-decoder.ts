@@ -14,10 +14,10 @@ import { createStrategy } from "../../src/generation/strategies/create-strategy.
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { readJson } from "../../src/model/source-folder.js";
-import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
 import { openGolden } from "./golden.js";
+import { openSession } from "./open-session.js";
 
 /**
  * Compares a decoder in its public form with transformers: the logits of `input_ids` [B, T] and, if the file has them,

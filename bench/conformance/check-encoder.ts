@@ -5,10 +5,10 @@ import type { Graph } from "../../src/graph/ir.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { architectureOf, type EncoderChoices, readEncoder } from "../../src/model/read-encoder.js";
 import { openSource, type Source } from "../../src/model/source-folder.js";
-import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { type Check, closeTo } from "./compare.js";
 import { type Golden, openGolden } from "./golden.js";
+import { openSession } from "./open-session.js";
 
 /**
  * Compares an encoder in its public form with transformers: its states for `pixels` or `features`, also with other

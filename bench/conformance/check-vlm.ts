@@ -20,11 +20,11 @@ import { promptTokens, tokensBeforeMedium } from "../../src/model/request-tokens
 import { readJson } from "../../src/model/source-folder.js";
 import { promptParts } from "../../src/model/tasks.js";
 import { load } from "../../src/pipeline.js";
-import { openSession } from "../../src/runtime/session.js";
 import type { Tensor } from "../../src/tensor/tensor.js";
 import { loadTokenizer, type TemplatePart } from "../../src/tokenizer/tokenizer.js";
 import { type Check, closeTo, sameTokens } from "./compare.js";
 import { type Golden, openGolden } from "./golden.js";
+import { openSession } from "./open-session.js";
 
 /** Largest difference of logits from transformers, in relation to the largest magnitude. */
 const TOLERANCE = 1e-5;

@@ -39,7 +39,8 @@ export async function placeModel(
   };
 }
 
-function defaultDevice(): DeviceChoice {
+/** The value of `EPALM_DEVICE`. @throws invalid_option */
+export function defaultDevice(): DeviceChoice {
   const { device = "cpu" } = readEnvironment();
   const choice = deviceChoices.find((one) => one === device);
   if (choice) return choice;
