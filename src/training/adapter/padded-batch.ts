@@ -1,5 +1,6 @@
 import type { InjectionPlan, PerceptionSees } from "../../adapter/injection-plan.js";
 import type { DecoderShape } from "../../backbones/backbone.js";
+import { EMPTY_TIME, KeyValueCache } from "../../generation/key-value-cache.js";
 import { statesByLayer } from "../../generation/sequence.js";
 import type { ElementType, Tensor, TypedArray } from "../../tensor/tensor.js";
 
@@ -53,8 +54,8 @@ export function paddedBatchFeeds(
     input_ids: tensor("int64", [batch, width], inputIds),
     position_ids: tensor("int64", [batch, width], positions),
     has_position: tensor("bool", [batch, width], hasPosition),
-    visible: whoSeesWhom(mask, { front: 1, softTokens, slotSees: plan.perceptionSees }),
-    perception_keys: tensor("bool", [batch, width], perceptionKeys),
+    visible: behindEmptyCache(whoSeesWhom(mask, { front: 1, softTokens, slotSees: plan.perceptionSees })),
+    perception_keys: behindEmptyCache(tensor("bool", [batch, width], perceptionKeys)),
     perception_visible: perLayer(batch, plan.visible),
     perception_overwrites: perLayer(
       batch,
@@ -69,7 +70,7 @@ export function paddedBatchFeeds(
     ),
     target_ids: tensor("int64", [batch * width], targets),
     top_count: tensor("int64", [1], BigInt64Array.of(1n)),
-    ...emptyCache(batch, shape),
+    ...new KeyValueCache(shape).feeds(0, batch, true),
   };
 }
 
@@ -135,10 +136,15 @@ function perLayer(batch: number, values: readonly boolean[]): Tensor {
   return tensor("bool", [batch, values.length], Uint8Array.from(Array.from({ length: batch }, () => row).flat()));
 }
 
-function emptyCache(batch: number, { layers, attention }: DecoderShape): Record<string, Tensor> {
-  const nothing = tensor("float32", [batch, attention.keyHeads, 0, attention.headSize], new Float32Array());
-  const names = Array.from({ length: layers }, (_, layer) => [`past_keys.${layer}`, `past_values.${layer}`]).flat();
-  return Object.fromEntries(names.map((name) => [name, nothing]));
+/** A mask over the keys of a step, with the masked keys of an empty cache in front. */
+function behindEmptyCache({ type, shape, data }: Tensor): Tensor {
+  const width = shape.at(-1) ?? 0;
+  const rows = data.length / width;
+  const longer = new Uint8Array(rows * (EMPTY_TIME + width));
+  for (let row = 0; row < rows; row++) {
+    longer.set(data.subarray(row * width, (row + 1) * width) as Uint8Array, row * (EMPTY_TIME + width) + EMPTY_TIME);
+  }
+  return tensor(type, [...shape.slice(0, -1), EMPTY_TIME + width], longer);
 }
 
 function tensor(type: ElementType, shape: readonly number[], data: TypedArray): Tensor {
