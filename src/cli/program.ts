@@ -5,6 +5,7 @@ import { addBuildCommand } from "./commands/build.js";
 import { addCalibrateCommand } from "./commands/calibrate.js";
 import { addCaptionCommand } from "./commands/caption.js";
 import { addCompletionCommand } from "./commands/completion.js";
+import { addDoctorCommand } from "./commands/doctor.js";
 import { addEvalCommand } from "./commands/eval.js";
 import { addFedMaeCommand } from "./commands/fedmae.js";
 import { addInspectCommand } from "./commands/inspect.js";
@@ -69,6 +70,7 @@ export function createProgram(context: CliContext): Command {
     addEvalCommand,
     addCalibrateCommand,
     addFedMaeCommand,
+    addDoctorCommand,
     addCompletionCommand,
   ]) {
     add(program, context);

@@ -67,6 +67,7 @@ const dimAt = (shape: readonly Dim[], index: number): Dim => shape[index] ?? 1;
 const unary: Rule = (node) => [input(node, 0)];
 
 const floatUnary: Rule = (node) => [expectType(node, 0, "float32")];
+const angleUnary: Rule = (node) => [expectType(node, 0, "float32", "float64")];
 
 const binary: Rule = (node) => {
   const [a, b] = [input(node, 0), input(node, 1)];
@@ -421,7 +422,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Cast: cast,
   Clip: unary,
   Concat: concat,
-  Cos: floatUnary,
+  Cos: angleUnary,
   CumSum: floatUnary,
   Div: binary,
   DynamicQuantizeLinear: (node) => [
@@ -466,7 +467,7 @@ const rules: Readonly<Record<string, Rule>> = {
   ScatterElements: scatterElements,
   Shape: shapeOf,
   Sigmoid: floatUnary,
-  Sin: floatUnary,
+  Sin: angleUnary,
   Size: () => [{ type: "int64", shape: [] }],
   Slice: slice,
   Softmax: floatUnary,

@@ -59,7 +59,8 @@ export async function resolveFolder(idOrPath: string, options: HubOptions = {}):
   }
 }
 
-function defaultCacheFolder(): string {
+/** Where downloads are stored unless `EPALM_CACHE` or `HF_HOME` says otherwise. */
+export function defaultCacheFolder(): string {
   return join(homedir(), ".cache", "epalm", "hub");
 }
 

@@ -95,9 +95,12 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
   const place = g.unsqueeze(g.cast(positions, "float32"), 1, 3);
   const { name = "rotary", scaling } = options;
   const scaled = (x: Value) => (scaling.kind === "yarn" ? g.multiply(x, g.number(scaling.magnitude)) : x);
+  // In float64: the float32 functions of GPUs may be wrong by 5e-4, and for large angles by any amount (Vulkan and WGSL
+  // guarantee nothing there). Providers without float64 leave these few numbers to the CPU.
+  const angle = (rates: Value) => g.cast(g.multiply(place, rates), "float64");
   return {
-    cosines: scaled(g.cosine(g.multiply(place, g.weight(`${name}.rates`, forward)))),
-    sines: scaled(g.sine(g.multiply(place, g.weight(`${name}.signed_rates`, signed)))),
+    cosines: scaled(g.cast(g.cosine(angle(g.weight(`${name}.rates`, forward))), "float32")),
+    sines: scaled(g.cast(g.sine(angle(g.weight(`${name}.signed_rates`, signed))), "float32")),
   };
 }
 

@@ -60,7 +60,7 @@ export async function placeGraph(choice: DeviceChoice, graph: PlacedGraph, open:
   for (const device of preferred[process.platform] ?? []) {
     const problem = integerProblem(device, graph) ?? (await deviceProblem(device, open));
     if (problem === undefined) return { device };
-    problems.push(problem);
+    problems.push(`${device} is not used (${problem})`);
   }
   return { device: "cpu", note: `The ${graph.name} is computed on the CPU: ${problems.join("; ")}.` };
 }
@@ -68,14 +68,14 @@ export async function placeGraph(choice: DeviceChoice, graph: PlacedGraph, open:
 /** The matrix products of int8 graphs exist only for the CPU; elsewhere each would be copied to it and back. */
 function integerProblem(device: Device, { name, precision }: PlacedGraph): string | undefined {
   if (precision !== "int8") return undefined;
-  return `the ${name} is in int8, which only the cpu computes, not ${device}; build the model with int4 or fp32 for it`;
+  return `the ${name} is in int8, which only the cpu computes, not ${device}; build the model with int4 or fp32`;
 }
 
 async function probeProblem(device: Exclude<Device, "cpu">, open: OpenProbe): Promise<string | undefined> {
   const reason = await deviceProblem(device, open);
   if (reason === undefined) return undefined;
   const working = await workingDevices(open);
-  return `expected ${working.join(" or ")}, which ${working.length > 1 ? "work" : "works"} on this machine, got ${reason}; ${device} requires ${requirements[device]}`;
+  return `expected ${working.join(" or ")}, which ${working.length > 1 ? "work" : "works"} on this machine, got ${device} (${reason}); it requires ${requirements[device]}`;
 }
 
 /** The devices that compute a small graph on this machine; always contains the CPU. */
@@ -94,9 +94,9 @@ export async function deviceProblem(device: Device, open: OpenProbe): Promise<st
     const x = { type: "float32", shape: [1, 2], data: Float32Array.of(1, 2) } as const;
     const { y } = await session.run({ x }, ["y"]);
     await session.close();
-    return y?.data[0] === 11 ? undefined : `${device} (computes wrong results)`;
+    return y?.data[0] === 11 ? undefined : "wrong results";
   } catch (error) {
-    return `${device} (${shortReason(messageOf(error))})`;
+    return shortReason(messageOf(error));
   }
 }
 
@@ -109,8 +109,8 @@ function probeGraph(): Uint8Array {
   return encodeOnnx(g.finish());
 }
 
-/** ONNX Runtime's reasons begin with paths of its source files. */
+/** ONNX Runtime's reasons begin with paths of its source files and the condition that failed. */
 function shortReason(message: string): string {
   const line = message.split("\n", 1)[0] ?? "";
-  return line.replace(/^.*?(?:false\. |\] )/, "").slice(0, 200);
+  return line.replace(/^.*(?:was false\. |graph in memory: )/, "").replace(/\.$/, "");
 }

@@ -1,5 +1,5 @@
-import { EpalmError } from "../src/core/errors.js";
-import { serveThread } from "../src/runtime/serve-thread.js";
+import { EpalmError } from "../../core/errors.js";
+import { serveThread } from "../../runtime/serve-thread.js";
 
 /** The work of one core in the bandwidth measurement. */
 export interface BandwidthTask {
