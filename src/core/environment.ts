@@ -10,6 +10,8 @@ export interface Environment {
   readonly imageDecoder: Readonly<Record<string, string>>;
   /** `EPALM_THREADS`: threads for each graph, unless an option says otherwise. */
   readonly threads: string | undefined;
+  /** `JOB_COMPLETION_INDEX`: the number of this pod of a Kubernetes Indexed Job, counted from 0. */
+  readonly jobIndex: string | undefined;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -83,6 +85,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       }),
     ),
     threads: value("EPALM_THREADS"),
+    jobIndex: value("JOB_COMPLETION_INDEX"),
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

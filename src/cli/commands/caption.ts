@@ -13,7 +13,9 @@ Examples:
   epalm caption cat.jpg --model captioner
   epalm caption photos/*.jpg -m captioner --beams 5 > captions.tsv
   epalm caption photos/*.jpg -m captioner --jsonl | jq -r .text
-  epalm caption photos/*.jpg -m captioner --output captions.jsonl
+  epalm caption photos -m captioner --exclude '*.gif' --output captions.jsonl
+  epalm caption 'shard-{000..099}.tar' -m captioner --shard 1/4 --output captions.csv
+  find . -name '*.jpg' -print0 | epalm caption @- -m captioner --dry-run
   epalm caption talk.mp4 -m hearing --modality audio
   curl -s https://example.org/cat.png | epalm caption - -m captioner --json`;
 
