@@ -9,6 +9,7 @@ import { addEvalCommand } from "./commands/eval.js";
 import { addFedMaeCommand } from "./commands/fedmae.js";
 import { addInspectCommand } from "./commands/inspect.js";
 import { addMeasureCommand } from "./commands/measure.js";
+import { addMergeCommand } from "./commands/merge.js";
 import { addServeCommand } from "./commands/serve.js";
 import { addTrainCommand } from "./commands/train.js";
 import { addVqaCommand } from "./commands/vqa.js";
@@ -62,6 +63,7 @@ export function createProgram(context: CliContext): Command {
     addInspectCommand,
     addCaptionCommand,
     addVqaCommand,
+    addMergeCommand,
     addServeCommand,
     addMeasureCommand,
     addBenchCommand,

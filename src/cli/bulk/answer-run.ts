@@ -15,7 +15,8 @@ import type { ModelFlags } from "../options/model-option.js";
 import { formatCount, note, print } from "../output/output.js";
 import { readStandardInput } from "../standard-input.js";
 import { type InputOptions, RunInputs } from "./inputs.js";
-import { openOutput, outputPath } from "./open-output.js";
+import { markComplete, markIncomplete } from "./merge-parts.js";
+import { lockedPath, openOutput, outputForm, outputPath } from "./open-output.js";
 import { RunProgress } from "./progress.js";
 import { runInOrder } from "./run-in-order.js";
 import type { RunMedium } from "./run-medium.js";
@@ -73,7 +74,7 @@ export async function answerMedia(
   await withModel(flags, context, async (model) => {
     const inputs = inputsOf(asked, flags, context, model.modalities);
     await inputs.check();
-    return whileLocked(outputPath(inputs, flags), () =>
+    return whileLocked(lockedPath(inputs, flags), () =>
       answerAll({ inputs, flags, context, model, ask: askWith(model) }),
     );
   });
@@ -91,14 +92,16 @@ function inputsOf(
   return new RunInputs({
     ...{ ...asked, modality, modalities, include, exclude, column, endsWithNul },
     shard: shard && shardOf(shard, environmentInteger("JOB_COMPLETION_INDEX", environment.jobIndex)),
-    unique: flags.output !== undefined,
+    unique: outputForm(flags) !== "printed",
   });
 }
 
 async function answerAll(run: AnswerRun): Promise<void> {
   const { inputs, flags, context, model } = run;
   const output = await openOutput(inputs, flags, model.manifest.name);
-  const sharesTerminal = flags.output === undefined && process.stdout.isTTY;
+  const part = inputs.shard && outputForm(flags) === "records" ? outputPath(inputs, flags) : undefined;
+  if (part !== undefined) markIncomplete(part);
+  const sharesTerminal = outputForm(flags) === "printed" && process.stdout.isTTY;
   const progress = new RunProgress(!inputs.isOne && !sharesTerminal);
   const counting = new AbortController();
   if (!inputs.isOne)
@@ -130,6 +133,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
     progress.stop();
     await output.close();
   }
+  if (part !== undefined) markComplete(part, inputs.questionsPerFile);
   open.report();
 }
 

@@ -76,6 +76,11 @@ export class RunInputs {
     return this.#options.asked?.length !== 1;
   }
 
+  /** The number of requests about each medium. */
+  get questionsPerFile(): number {
+    return this.#options.asked?.length ?? 1;
+  }
+
   /** Checks all lines of a file of questions before the first question is answered. @throws the errors of its lines */
   async check(): Promise<void> {
     const { questions } = this.#options;
@@ -163,10 +168,9 @@ export class RunInputs {
     if (file === STANDARD_INPUT) yield this.#unit(file, { kind: "standard input" });
     else if (existsSync(file)) yield* this.#literal(file);
     else {
-      for (const name of expand(file, { max: MAX_NAMES })) {
-        if (!existsSync(name) && isGlob(name)) yield* this.#glob(name);
-        else yield* this.#literal(name);
-      }
+      const names = expand(file, { max: MAX_NAMES });
+      if (names.some((name) => isGlob(name) && !existsSync(name))) yield* this.#glob(file);
+      else for (const name of names) yield* this.#literal(name);
     }
   }
 
@@ -192,7 +196,7 @@ export class RunInputs {
   async *#glob(glob: string): AsyncGenerator<RunUnit> {
     const { base, glob: pattern } = picomatch.scan(glob);
     const depth = pattern.includes("**") ? undefined : pattern.split("/").length;
-    yield* this.#found(glob, filesBelow(base || ".", depth), base, picomatch(pattern));
+    yield* this.#found(glob, filesBelow(base || ".", depth), base, picomatch(pattern, { expandRange }));
   }
 
   /** The media among the paths below a folder, or an error if there are none. */
@@ -247,6 +251,12 @@ function identityOf(unit: RunUnit): string {
   if (unit.kind === "tar") return unit.path;
   const { file, modality, questions } = unit.medium;
   return JSON.stringify([file, modality, questions]);
+}
+
+/** The numbers or letters of braces such as {00..99} as a regular expression. */
+function expandRange(first: string, last: string, step?: unknown): string {
+  const range = typeof step === "string" ? [first, last, step] : [first, last];
+  return `(${expand(`{${range.join("..")}}`).join("|")})`;
 }
 
 function isGlob(name: string): boolean {

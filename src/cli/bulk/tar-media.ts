@@ -10,10 +10,10 @@ import { parse } from "../../core/schema.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import type { RunMedium } from "./run-medium.js";
 
-/** A member of a sample: its name in the tar file and its content. */
+/** A member of a tar file. */
 interface Member {
   readonly name: string;
-  /** Undefined if the sample is too large. */
+  /** Undefined if it is too large. */
   readonly bytes: Uint8Array | undefined;
 }
 
@@ -35,31 +35,47 @@ export async function* tarMedia<T>(
   isMedium: (name: string) => boolean,
   complete: (medium: TarMedium) => T,
 ): AsyncGenerator<T> {
+  let sample: Member[] = [];
+  function* finish(): Generator<T> {
+    const medium = mediumOf(path, sample, isMedium);
+    sample = [];
+    if (medium) yield complete(medium);
+  }
+  try {
+    for await (const member of membersOf(path)) {
+      const [first] = sample;
+      if (first && sampleKey(first.name) !== sampleKey(member.name)) yield* finish();
+      const held = sample.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), member.bytes?.length ?? 0);
+      sample.push(held > MAX_MEDIA_BYTES ? { name: member.name, bytes: undefined } : member);
+    }
+    yield* finish();
+  } catch (error) {
+    if (!(error instanceof EpalmError)) throw error;
+    yield complete({ file: path, source: { kind: "unreadable", error } });
+  }
+}
+
+/**
+ * The files in a tar file, without hidden ones.
+ *
+ * @param isWanted by name; other members are skipped. Default: all
+ * @throws not_found, invalid_data
+ */
+export async function* membersOf(path: string, isWanted?: (name: string) => boolean): AsyncGenerator<Member> {
   const tar = extract();
   const stream = createReadStream(path).on("error", (error) => tar.destroy(error));
   const unzipped: Readable = path.toLowerCase().endsWith("gz") ? stream.pipe(createGunzip()) : stream;
   unzipped.on("error", (error) => tar.destroy(error));
-  let members: Member[] = [];
-  function* sample(): Generator<T> {
-    const medium = mediumOf(path, members, isMedium);
-    members = [];
-    if (medium) yield complete(medium);
-  }
   try {
     for await (const entry of unzipped.pipe(tar)) {
       const name = entry.header.name.replace(/^(\.\/)+/, "");
-      if (entry.header.type === "file" && !posix.basename(name).startsWith(".")) {
-        const [first] = members;
-        if (first && sampleKey(first.name) !== sampleKey(name)) yield* sample();
-        const held = members.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0);
-        members.push({ name, bytes: await bytesOf(entry, MAX_MEDIA_BYTES - held) });
-      }
+      const isFile = entry.header.type === "file" && !posix.basename(name).startsWith(".");
+      if (isFile && (isWanted?.(name) ?? true)) yield { name, bytes: await bytesOf(entry) };
       // The next entry arrives only when this one has been read to its end.
       else entry.resume();
     }
-    yield* sample();
   } catch (error) {
-    yield complete({ file: path, source: { kind: "unreadable", error: tarError(path, error) } });
+    throw tarError(path, error);
   } finally {
     stream.destroy();
   }
@@ -70,8 +86,8 @@ export function sampleKey(name: string): string {
   return /^(?:.*\/)?[^/.]*/.exec(name)?.[0] ?? name;
 }
 
-async function bytesOf(entry: Entry, most: number): Promise<Uint8Array | undefined> {
-  if ((entry.header.size ?? 0) > most) {
+async function bytesOf(entry: Entry): Promise<Uint8Array | undefined> {
+  if (entry.header.size > MAX_MEDIA_BYTES) {
     entry.resume();
     return undefined;
   }

@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { TrustOptions } from "../../pipeline.js";
 import { parseShard, type ShardFlag } from "../bulk/shard.js";
+import { type OnExisting, onExisting, type SidecarForm, sidecarForms } from "../bulk/sidecar-forms.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 import { concurrencyOption } from "./concurrency-option.js";
 import { type ModalityFlags, modalityOption } from "./modality-option.js";
-import { each, number, someText } from "./option-values.js";
+import { each, integer, number, someText } from "./option-values.js";
 
 /** The options that `caption` and `vqa` share, except those of generation. */
 export interface AnswerFlags extends ModalityFlags {
@@ -18,6 +19,9 @@ export interface AnswerFlags extends ModalityFlags {
   readonly column?: string;
   readonly null?: true;
   readonly shard?: ShardFlag;
+  readonly sidecar?: SidecarForm;
+  readonly onExisting?: OnExisting;
+  readonly samplesPerTar?: number;
   readonly scores?: true;
   readonly stream?: true;
   readonly refuseUnfamiliar?: true;
@@ -42,9 +46,14 @@ FILES are images, audio files and videos, together if the model accepts them. Th
 
 Answers are written in the order of the files, many of which are in progress at the same time (--concurrency). With
 --json (or --jsonl), the command prints one line of JSON per file. If a file fails, its line contains the error, the
-other files are still processed, and the exit code is 1. With --output FILE, the answers are appended to FILE instead,
-as lines of JSON, or as CSV if its name ends with .csv, and progress is reported on standard error. The same command
-resumes an interrupted run: it skips files that already have an answer and tries failed files again.
+other files are still processed, and the exit code is 1. Progress is reported on standard error.
+
+With --output, the answers go to a file, and the same command resumes an interrupted run: it skips files that already
+have an answer and tries failed files again. The extension of the name determines the form:
+  captions.jsonl              lines of JSON (any other extension, too)
+  captions.csv                CSV
+  out-%06d.tar                WebDataset shards with the members of each sample, .txt and .json
+  captions --sidecar txt      a file per medium below the folder captions; beside the media without --output
 
 With --shard i/n, the command processes every n-th file or tar file, from the i-th on, counted from 1, and the output
 captions.jsonl becomes captions-0000i-of-0000n.jsonl; \`epalm merge\` joins the parts. With --shard n, the number is
@@ -67,6 +76,20 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
         .argParser(someText)
         .implies({ json: true }),
     )
+    .addOption(
+      new Option(
+        "--sidecar <form>",
+        "write a file per medium, such as photo.txt, beside it or below the folder --output",
+      ).choices(sidecarForms),
+    )
+    .addOption(
+      new Option("--on-existing <what>", "what to do with existing sidecars (default: skip)").choices(onExisting),
+    )
+    .option(
+      "--samples-per-tar <n>",
+      "with --output NAME-%06d.tar: samples in each file (default: 1000)",
+      integer(1, MAX_SAMPLES),
+    )
     .option(
       "--include <glob>",
       "files of folders and shards to use (default: by extension); may be repeated",
@@ -86,6 +109,9 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
     )
     .option("--media-gain", "with --json: also report what the medium contributes to each answer");
 }
+
+/** More samples than fit on a disk. */
+const MAX_SAMPLES = 1_000_000_000;
 
 function collectFile(file: string, previous: readonly string[] = []): string[] {
   if ([STANDARD_INPUT, "@-"].includes(file) && previous.some((one) => one === STANDARD_INPUT || one === "@-")) {
