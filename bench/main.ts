@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { EpalmError, messageOf } from "../src/core/errors.js";
 import { build } from "./build.js";
+import { bulk } from "./bulk.js";
 import { decoding } from "./decoding.js";
 import { encoders } from "./encoders.js";
 import { fedMaeAdapters } from "./fedmae/adapters.js";
@@ -42,6 +43,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["fedmae-remedies", fedMaeRemedies],
   ["fedmae-adapters", fedMaeAdapters],
   ["serve", serve],
+  ["bulk", bulk],
   ["encoders", encoders],
   ["precision", precision],
   ["photographs", photographs],
@@ -50,7 +52,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["hostile-images", hostileImages],
 ]);
 
-const onlyByName = ["published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
+const onlyByName = ["bulk", "published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
@@ -61,8 +63,8 @@ function help(): string {
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and fedmae-modes,",
-    "fedmae-remedies and fedmae-adapters, which take more than an hour. --json FILE also writes all numbers unrounded.",
+    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and bulk,",
+    "fedmae-modes, fedmae-remedies and fedmae-adapters, which take up to several hours. --json FILE also writes all numbers unrounded.",
     "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
     `or by default in ${folder}`,
   ].join("\n");

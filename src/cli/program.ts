@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Environment } from "../core/environment.js";
+import { addBatchCommand } from "./commands/batch.js";
 import { addBenchCommand } from "./commands/bench.js";
 import { addBuildCommand } from "./commands/build.js";
 import { addCalibrateCommand } from "./commands/calibrate.js";
@@ -65,6 +66,7 @@ export function createProgram(context: CliContext): Command {
     addVqaCommand,
     addMergeCommand,
     addServeCommand,
+    addBatchCommand,
     addMeasureCommand,
     addBenchCommand,
     addTrainCommand,

@@ -52,7 +52,7 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
 }
 
 /** Divides the cores among the models, because they may compute at the same time. */
-function threadsPerModel({ models }: ServerConfig): number {
+export function threadsPerModel({ models }: ServerConfig): number {
   return Math.max(1, Math.floor(availableParallelism() / Math.max(1, Object.keys(models).length)));
 }
 
