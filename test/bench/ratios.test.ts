@@ -5,7 +5,7 @@ import { exponentOf } from "../../bench/exponent.js";
 import { compareRatios, ratiosOf, runResults, storedRatios } from "../../bench/ratios.js";
 import type { Table } from "../../bench/table.js";
 
-/** A table of a run: speed over a peer (higher is better) and memory over it (lower is better), per precision and batch. */
+/** A table of a run: speed over a peer (higher is better), and memory over it (lower is better). */
 function tableOf(rows: Table["rows"]): Table {
   return {
     title: "decoding, 9 rounds",
