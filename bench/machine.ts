@@ -41,8 +41,8 @@ export function machineTable(machine: Machine): Table {
   };
 }
 
-/** Each core compares two equal buffers, a native loop that only reads. */
-async function measureReadBandwidth(): Promise<number> {
+/** Bytes per second. Each core compares two equal buffers, a native loop that only reads. */
+export async function measureReadBandwidth(): Promise<number> {
   const cores = availableParallelism();
   const bytes = Math.min(BUFFER_BYTES, Math.floor((MEMORY_SHARE * freemem()) / (2 * cores)));
   const entry = new URL("./bandwidth.worker.js", import.meta.url);
