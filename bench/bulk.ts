@@ -163,7 +163,7 @@ async function bareLoop({ count }: Work): Promise<Run> {
   const shape = [1, ...manifest.encoder.inputShape];
   const pixels: Feeds = { pixels: { type: "float32", shape, data: new Float32Array(elementCount(shape)).fill(0.5) } };
   try {
-    await runGreedy(new ClockedSession(decoder), manifest.decoder.shape, BATCH, NEW_TOKENS);
+    await runGreedy(new ClockedSession(decoder), manifest.decoder.shape, { newTokens: NEW_TOKENS, batch: BATCH });
     const [cpu, started] = [process.cpuUsage(), performance.now()];
     for (let done = 0; done < count; done += BATCH) {
       for (let at = done; at < Math.min(count, done + BATCH); at++) await encoder.run(pixels, ["cls_states"]);
