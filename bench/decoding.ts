@@ -78,17 +78,17 @@ async function decodingTable(context: Context, name: DecoderName): Promise<Table
 /** Alternates the precisions in each round, so that a drift of the machine affects all of them. */
 async function measure(subjects: readonly Subject[]): Promise<void> {
   for (const { session, shape } of subjects) {
-    for (const batch of batches) await runGreedy(session, shape, batch, 2);
+    for (const batch of batches) await runGreedy(session, shape, { batch, newTokens: 2 });
   }
   for (let round = 0; round < ROUNDS; round++) {
     for (const batch of batches) {
       for (const { session, shape, runs } of subjects) {
-        runs.get(batch)?.push(await runGreedy(session, shape, batch, NEW_TOKENS));
+        runs.get(batch)?.push(await runGreedy(session, shape, { batch, newTokens: NEW_TOKENS }));
       }
     }
     for (let extra = 0; extra < EXTRA_PREFILLS; extra++) {
       for (const { session, shape, prefills } of subjects) {
-        prefills.push((await runGreedy(session, shape, 1, 1)).prefill.total);
+        prefills.push((await runGreedy(session, shape, { newTokens: 1 })).prefill.total);
       }
     }
   }

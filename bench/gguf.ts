@@ -1,9 +1,10 @@
+import { at } from "../src/core/at.js";
 import { writeAtomically } from "../src/core/atomic-write.js";
 import { EpalmError } from "../src/core/errors.js";
 import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**
- * Writes the parts of llama.cpp's file format, version 3, that a comparison needs: four kinds of metadata and two
+ * Writes the parts of llama.cpp's file format, version 3, that a comparison needs: four kinds of metadata and three
  * tensor types (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
  */
 
@@ -18,15 +19,14 @@ export type GgufValue =
   | { readonly kind: "string"; readonly value: string }
   | { readonly kind: "strings"; readonly value: readonly string[] };
 
-export type GgufTensorType = "F32" | "Q8_0";
-
 /** The format's numbers of kinds and types. */
 const kindNumbers = { uint32: 4, float32: 6, string: 8, strings: 9 } as const;
-const typeNumbers = { F32: 0, Q8_0: 8 } as const;
+const typeNumbers = { F32: 0, Q4_0: 2, Q8_0: 8 } as const;
+export type GgufTensorType = keyof typeof typeNumbers;
 
-/** Q8_0: blocks of 32 elements of a row share a scale; a block consists of a float16 and 32 bytes. */
+/** In quantized types, blocks of 32 elements of a row share a scale, a float16 before the elements. */
 const BLOCK = 32;
-const BLOCK_BYTES = 2 + BLOCK;
+const blockBytes = { Q4_0: 2 + BLOCK / 2, Q8_0: 2 + BLOCK } as const;
 
 export interface GgufTensor {
   readonly type: GgufTensorType;
@@ -99,11 +99,12 @@ function paddingAfter(bytes: number): number {
   return (ALIGNMENT - (bytes % ALIGNMENT)) % ALIGNMENT;
 }
 
-function byteCount(type: GgufTensorType, shape: Shape): number {
+/** Size of a tensor's data in the file. */
+export function byteCount(type: GgufTensorType, shape: Shape): number {
   if (type === "F32") return 4 * elementCount(shape);
   const width = shape.at(-1) ?? 0;
-  if (width % BLOCK === 0) return (elementCount(shape) / BLOCK) * BLOCK_BYTES;
-  throw new EpalmError("internal", `Q8_0 needs rows of whole blocks of ${BLOCK}, got ${formatShape(shape)}`);
+  if (width % BLOCK === 0) return (elementCount(shape) / BLOCK) * blockBytes[type];
+  throw new EpalmError("internal", `${type} needs rows of whole blocks of ${BLOCK}, got ${formatShape(shape)}`);
 }
 
 function encodeTensor(type: GgufTensorType, source: TensorSource): Uint8Array {
@@ -111,25 +112,43 @@ function encodeTensor(type: GgufTensorType, source: TensorSource): Uint8Array {
   if (!(numbers instanceof Float32Array)) {
     throw new EpalmError("internal", `GGUF tensors are made from float32, got ${source.type}`);
   }
-  return type === "F32" ? bytesOf(numbers) : quantizeQ8(numbers, source.shape);
+  if (type === "F32") return bytesOf(numbers);
+  const bytes = new Uint8Array(byteCount(type, source.shape));
+  const encode = type === "Q8_0" ? encodeQ8 : encodeQ4;
+  for (let block = 0; block < numbers.length / BLOCK; block++) {
+    const [from, to] = [block * BLOCK, block * blockBytes[type]];
+    encode(numbers.subarray(from, from + BLOCK), bytes.subarray(to, to + blockBytes[type]));
+  }
+  return bytes;
 }
 
 /** Equivalent to ggml's quantize_row_q8_0: scale = largest magnitude / 127. */
-function quantizeQ8(numbers: Float32Array, shape: Shape): Uint8Array {
-  const bytes = new Uint8Array(byteCount("Q8_0", shape));
-  for (let block = 0; block < numbers.length / BLOCK; block++) {
-    const [from, to] = [block * BLOCK, block * BLOCK_BYTES];
-    let largest = 0;
-    for (let i = 0; i < BLOCK; i++) largest = Math.max(largest, Math.abs(numbers[from + i] as number));
-    const scale = largest / 127;
-    const bits = float16Bits(scale);
-    bytes[to] = bits & 0xff;
-    bytes[to + 1] = bits >> 8;
-    for (let i = 0; i < BLOCK; i++) {
-      bytes[to + 2 + i] = scale === 0 ? 0 : Math.round((numbers[from + i] as number) / scale);
-    }
-  }
-  return bytes;
+function encodeQ8(numbers: Float32Array, block: Uint8Array): void {
+  const scale = Math.abs(extremeOf(numbers)) / 127;
+  writeScale(block, scale);
+  for (let i = 0; i < BLOCK; i++) block[2 + i] = scale === 0 ? 0 : Math.round(at(numbers, i) / scale);
+}
+
+/**
+ * Equivalent to ggml's quantize_row_q4_0: scale = the element of the largest magnitude / -8, and each byte contains an
+ * element of the first half and one of the second, plus 8.
+ */
+function encodeQ4(numbers: Float32Array, block: Uint8Array): void {
+  const scale = extremeOf(numbers) / -8;
+  writeScale(block, scale);
+  const level = (i: number) => (scale === 0 ? 8 : Math.min(15, Math.trunc(at(numbers, i) / scale + 8.5)));
+  for (let i = 0; i < BLOCK / 2; i++) block[2 + i] = level(i) | (level(i + BLOCK / 2) << 4);
+}
+
+/** The element of the largest magnitude. */
+function extremeOf(numbers: Float32Array): number {
+  return numbers.reduce((extreme, value) => (Math.abs(value) > Math.abs(extreme) ? value : extreme), 0);
+}
+
+function writeScale(block: Uint8Array, scale: number): void {
+  const bits = float16Bits(Math.abs(scale)) | (scale < 0 ? 0x8000 : 0);
+  block[0] = bits & 0xff;
+  block[1] = bits >> 8;
 }
 
 /** The bits of the float16 nearest to `value`, which must be from 0 to 65504. */

@@ -2,11 +2,11 @@ import type { DecoderShape } from "../src/backbones/backbone.js";
 import { Decoder } from "../src/generation/decoder.js";
 import { parseGenerationOptions } from "../src/generation/options.js";
 import { DecodingRequest } from "../src/generation/request.js";
-import { Scheduler } from "../src/generation/scheduler.js";
+import { defaultLimits, Scheduler } from "../src/generation/scheduler.js";
 import { createStrategy } from "../src/generation/strategies/create-strategy.js";
 import type { Feeds, Results, Session } from "../src/runtime/session.js";
 
-/** Number of tokens in every prompt. */
+/** Number of tokens in a prompt, unless a measurement varies it. */
 export const PROMPT_TOKENS = 24;
 
 /** Duration of a step in milliseconds. */
@@ -23,6 +23,16 @@ export interface GreedyRun {
   readonly steps: readonly StepTime[];
   /** New tokens of the first sequence. */
   readonly tokens: readonly number[];
+}
+
+export interface RunOptions {
+  readonly newTokens: number;
+  /** Default: 1. */
+  readonly batch?: number;
+  /** Default: `PROMPT_TOKENS`. */
+  readonly promptTokens?: number;
+  /** More than 1 for beam search. Default: 1, greedy. */
+  readonly beams?: number;
 }
 
 /** A session that measures how long its graphs run. */
@@ -55,28 +65,27 @@ export class ClockedSession implements Session {
 }
 
 /** A prompt whose ids are in every vocabulary used here; sequences have different prompts. */
-export function promptOf(row: number): number[] {
-  return Array.from({ length: PROMPT_TOKENS }, (_, place) => 3 + ((place * 7 + row) % 250));
+export function promptOf(row: number, tokens = PROMPT_TOKENS): number[] {
+  return Array.from({ length: tokens }, (_, place) => 3 + ((place * 7 + row) % 250));
 }
 
-/**
- * Generates `newTokens` tokens for each of `batch` sequences in this thread, without an adapter: plan, compute,
- * commit.
- */
+/** Generates texts in this thread, without an adapter: plan, compute, commit. All sequences of a batch are one step. */
 export async function runGreedy(
   session: ClockedSession,
   shape: DecoderShape,
-  batch: number,
-  newTokens: number,
+  { newTokens, batch = 1, promptTokens = PROMPT_TOKENS, beams = 1 }: RunOptions,
 ): Promise<GreedyRun> {
   const decoder = new Decoder(session, shape);
-  const scheduler = new Scheduler();
-  const plan = parseGenerationOptions({ maxNewTokens: newTokens });
+  const scheduler = new Scheduler({
+    maxSequences: Math.max(defaultLimits.maxSequences, batch * beams),
+    maxBatchedTokens: Math.max(defaultLimits.maxBatchedTokens, batch * promptTokens),
+  });
+  const plan = parseGenerationOptions({ maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) });
   const strategies = Array.from({ length: batch }, () =>
     createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
   );
   strategies.forEach((strategy, row) => {
-    scheduler.add(new DecodingRequest({}, promptOf(row), strategy));
+    scheduler.add(new DecodingRequest({}, promptOf(row, promptTokens), strategy));
   });
   const times: StepTime[] = [];
   for (;;) {

@@ -6,7 +6,7 @@ import { EpalmError } from "../src/core/errors.js";
 import type { Checkpoint } from "../src/formats/checkpoint.js";
 import { openSafetensors } from "../src/formats/safetensors.js";
 import type { TensorSource } from "../src/tensor/tensor.js";
-import { type GgufTensor, type GgufTensorType, type GgufValue, writeGguf } from "./gguf.js";
+import { byteCount, type GgufTensor, type GgufTensorType, type GgufValue, writeGguf } from "./gguf.js";
 
 type LlamaConfig = ReturnType<typeof llamaConfig.parse>;
 
@@ -23,13 +23,32 @@ const layerNames = {
   "mlp.down_proj": "ffn_down",
 } as const;
 
-/** Writes the same weights for llama.cpp: matrices in the given type, norms in F32. The head must be tied. */
+/**
+ * Writes the same weights for llama.cpp: matrices in the given type, norms in F32. The head must be tied. Beside Q4_0,
+ * it is Q8_0, as in epalm's int4. llama.cpp's own tool writes it in the same type for widths that are no multiple of
+ * 256.
+ */
 export function writeLlamaGguf(folder: string, path: string, type: GgufTensorType): void {
+  withTensors(folder, type, (config, tensors) => writeGguf(path, metadataOf(config), tensors));
+}
+
+/** Bytes of weights that llama.cpp reads in one decoding step. */
+export function llamaWeightBytes(folder: string, type: GgufTensorType): number {
+  return withTensors(folder, type, (_, tensors) =>
+    Array.from(tensors.values()).reduce((sum, tensor) => sum + byteCount(tensor.type, tensor.source.shape), 0),
+  );
+}
+
+function withTensors<Result>(
+  folder: string,
+  type: GgufTensorType,
+  use: (config: LlamaConfig, tensors: ReadonlyMap<string, GgufTensor>) => Result,
+): Result {
   const json: unknown = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   const config = parseConfig(llamaConfig, json, "Llama");
   const checkpoint = openSafetensors(join(folder, "model.safetensors"));
   try {
-    writeGguf(path, metadataOf(config), tensorsOf(config, checkpoint, type));
+    return use(config, tensorsOf(config, checkpoint, type));
   } finally {
     checkpoint.close();
   }
@@ -75,7 +94,8 @@ function tensorsOf(config: LlamaConfig, checkpoint: Checkpoint, type: GgufTensor
     if (!source) throw new EpalmError("invalid_checkpoint", `${checkpoint.path}: tensor ${name}.weight is missing`);
     return { type: source.shape.length === 1 ? "F32" : type, source };
   };
-  const tensors = new Map([["token_embd.weight", weight("model.embed_tokens")]]);
+  const table = weight("model.embed_tokens");
+  const tensors = new Map([["token_embd.weight", type === "Q4_0" ? { ...table, type: "Q8_0" as const } : table]]);
   const keyHeads = config.num_key_value_heads ?? config.num_attention_heads;
   const headsOf: Readonly<Record<string, number>> = { attn_q: config.num_attention_heads, attn_k: keyHeads };
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {

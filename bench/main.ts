@@ -2,8 +2,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { EpalmError, messageOf } from "../src/core/errors.js";
+import { EpalmError, messageOf, unexpected } from "../src/core/errors.js";
 import { build } from "./build.js";
+import { bulk } from "./bulk.js";
 import { decoding } from "./decoding.js";
 import { encoders } from "./encoders.js";
 import { fedMaeAdapters } from "./fedmae/adapters.js";
@@ -18,14 +19,18 @@ import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
 import { precision } from "./precision.js";
 import { photographs, published } from "./published.js";
+import { compareRun, readRun, storedMeasurements, storeRatios } from "./regress.js";
+import { scaling } from "./scaling.js";
 import { serve } from "./serve.js";
 import { startup } from "./startup.js";
 import { formatTable, type Table } from "./table.js";
 import { training } from "./training.js";
+import { transformers } from "./transformers.js";
 import { vlm } from "./vlm.js";
 
 /**
- * npm run bench -- [NAME ...] [--json FILE]
+ * npm run bench -- [NAME ...] [--json FILE] [--rounds N] [--minutes N]
+ * npm run bench -- regress [NAME ...] [--results FILE] [--store]
  *
  * Measures models with public shapes and random weights, and prints tables.
  */
@@ -36,12 +41,15 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["latency", latency],
   ["decoding", decoding],
   ["llama-cpp", llamaCpp],
+  ["transformers", transformers],
   ["training", training],
+  ["scaling", scaling],
   ["fedmae", fedMae],
   ["fedmae-modes", fedMaeModes],
   ["fedmae-remedies", fedMaeRemedies],
   ["fedmae-adapters", fedMaeAdapters],
   ["serve", serve],
+  ["bulk", bulk],
   ["encoders", encoders],
   ["precision", precision],
   ["photographs", photographs],
@@ -50,19 +58,27 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["hostile-images", hostileImages],
 ]);
 
-const onlyByName = ["published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
+const onlyByName = ["bulk", "scaling", "published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
 function help(): string {
   const width = Math.max(...Array.from(measurements.keys(), (name) => name.length));
   return [
-    "usage: npm run bench -- [NAME ...] [--json FILE]",
+    "usage: npm run bench -- [NAME ...] [--json FILE] [--rounds N] [--minutes N]",
+    "       npm run bench -- regress [NAME ...] [--results FILE] [--store]",
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except published and vlm, which take 20 and 5 GB of disk space, and fedmae-modes,",
-    "fedmae-remedies and fedmae-adapters, which take more than an hour. --json FILE also writes all numbers unrounded.",
+    "Without a NAME, all of them run except scaling, published and vlm, which take 20, 20 and 5 GB of disk space, and bulk,",
+    "fedmae-modes, fedmae-remedies and fedmae-adapters, which take up to several hours. --json FILE also writes all",
+    "numbers unrounded. --rounds N replaces the number of rounds of llama-cpp, transformers, training and scaling, and",
+    "--minutes N the longest time for one size of model in scaling.",
+    "",
+    "regress compares the ratios of a run with those in bench/ratios.json, and fails if one is below 0.9 of its stored",
+    "value. It runs the measurements that it names, by default all with stored ratios, or reads a file that --json wrote",
+    "(--results FILE). With --store, it replaces their stored ratios.",
+    "",
     "The first run builds the models (about 5 GB) and keeps them in the folder that EPALM_BENCH_FOLDER names,",
     `or by default in ${folder}`,
   ].join("\n");
@@ -78,19 +94,42 @@ function selected(names: readonly string[]): [string, Measurement][] {
   });
 }
 
+const options = {
+  json: { type: "string" },
+  rounds: { type: "string" },
+  minutes: { type: "string" },
+  results: { type: "string" },
+  store: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
+
+const print = (table: Table) => console.log(`${formatTable(table)}\n`);
+
 async function main(): Promise<void> {
-  const options = { json: { type: "string" }, help: { type: "boolean", short: "h" } } as const;
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
-  if (values.help) {
-    console.log(help());
-    return;
-  }
-  const chosen = selected(positionals);
+  if (values.help) return console.log(help());
+  const [first, ...names] = positionals;
+  if (first === "regress") return regress(names, values);
+  await measure(positionals, values);
+}
+
+async function regress(names: readonly string[], values: Values): Promise<void> {
+  const run =
+    values.results === undefined
+      ? await measure(names.length > 0 ? names : storedMeasurements(), values)
+      : readRun(values.results);
+  if (!values.store) return compareRun(run, print);
+  console.error(`${storeRatios(run)} ratios are stored`);
+}
+
+async function measure(names: readonly string[], values: Values) {
+  const chosen = selected(names);
+  const [rounds, minutes] = [countOf("--rounds", values.rounds), countOf("--minutes", values.minutes)];
   mkdirSync(folder, { recursive: true });
   const machine = await describeMachine();
-  const print = (table: Table) => console.log(`${formatTable(table)}\n`);
   print(machineTable(machine));
-  const context: Context = { machine, folder, say: (what) => console.error(what) };
+  const context: Context = { machine, folder, rounds, minutes, say: (what) => console.error(what) };
   const results: Record<string, readonly Table[]> = {};
   for (const [name, measurement] of chosen) {
     const tables = await measurement.run(context);
@@ -98,9 +137,15 @@ async function main(): Promise<void> {
     results[name] = tables;
   }
   console.error(`models are kept in ${folder}: ${(folderBytes(folder) / 1e9).toFixed(1)} GB`);
-  if (values.json !== undefined) {
-    writeFileSync(values.json, `${JSON.stringify({ machine, results }, undefined, 2)}\n`);
-  }
+  const run = { machine, results };
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(run, undefined, 2)}\n`);
+  return run;
+}
+
+function countOf(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw unexpected("invalid_option", flag, "a whole number from 1", text);
 }
 
 try {

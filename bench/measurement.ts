@@ -13,6 +13,10 @@ export interface Context {
   readonly machine: Machine;
   /** Folder in which models are built once and kept. */
   readonly folder: string;
+  /** Rounds of each measurement that repeats its work. Default: its own number. */
+  readonly rounds?: number | undefined;
+  /** Longest time for one size of model in `scaling`. Default: 20. */
+  readonly minutes?: number | undefined;
   /** Reports progress, separately from the results. */
   readonly say: (what: string) => void;
 }

@@ -7,12 +7,22 @@ import type { Precision } from "../src/model/manifest.js";
 import { runInFreshProcess } from "./fresh-process.js";
 import type { Context } from "./measurement.js";
 import { clipLarge, qwen3Small, writePublicModel } from "./public-shapes.js";
-import { writeOpt125m, writeOpt2700m, writeRandomAdapter, writeSmolLm135m, writeVitBase } from "./random-model.js";
+import {
+  writeOpt125m,
+  writeOpt350m,
+  writeOpt1300m,
+  writeOpt2700m,
+  writeRandomAdapter,
+  writeSmolLm135m,
+  writeVitBase,
+} from "./random-model.js";
 
 /** The measured models. They are built when they are first requested and kept in the benchmark's folder. */
 
 const sources = {
   opt: writeOpt125m,
+  opt350m: writeOpt350m,
+  opt1300m: writeOpt1300m,
   opt2700m: writeOpt2700m,
   smol: writeSmolLm135m,
   qwen3: (folder: string) => writePublicModel(folder, qwen3Small),
@@ -26,6 +36,8 @@ const encoders = { vit: { title: "ViT-B/16", width: 768 }, clip: { title: "CLIP 
 /** Each with its encoder. Adapters inject six states into the upper layers, as the published configs do. */
 const decoders = {
   opt: { title: "opt-125m", encoder: "vit", width: 768, startLayer: 5, endLayer: 11 },
+  opt350m: { title: "OPT of 350M", encoder: "vit", width: 1024, startLayer: 17, endLayer: 23 },
+  opt1300m: { title: "OPT-1.3B", encoder: "vit", width: 2048, startLayer: 17, endLayer: 23 },
   opt2700m: { title: "OPT-2.7B", encoder: "vit", width: 2560, startLayer: 19, endLayer: 31 },
   smol: { title: "SmolLM2-135M", encoder: "vit", width: 576, startLayer: 19, endLayer: 29 },
   qwen3: { title: "Qwen3-0.6B", encoder: "clip", width: 1024, startLayer: 17, endLayer: 27 },

@@ -113,6 +113,16 @@ export function writeOpt125m(folder: string): void {
   writeOpt(folder, { d: 768, layers: 12, heads: 12 });
 }
 
+/** The width and depth of facebook/opt-350m, in the form of the other sizes. */
+export function writeOpt350m(folder: string): void {
+  writeOpt(folder, { d: 1024, layers: 24, heads: 16 });
+}
+
+/** The shape of facebook/opt-1.3b. */
+export function writeOpt1300m(folder: string): void {
+  writeOpt(folder, { d: 2048, layers: 24, heads: 32 });
+}
+
 /** The shape of facebook/opt-2.7b. */
 export function writeOpt2700m(folder: string): void {
   writeOpt(folder, { d: 2560, layers: 32, heads: 32 });
@@ -125,7 +135,7 @@ interface TransformerShape {
 }
 
 /** Above this width, weights are written as bfloat16. */
-const LARGE_WIDTH = 2048;
+const LARGE_WIDTH = 1024;
 
 function writeOpt(folder: string, { d, layers, heads }: TransformerShape): void {
   const vocabulary = 50272;

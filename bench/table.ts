@@ -13,6 +13,10 @@ export interface Column {
   readonly title: string;
   /** Digits after the decimal point of printed numbers. Default: 0. */
   readonly digits?: number;
+  /** Whether its numbers name the row, as strings always do. Default: false. */
+  readonly isLabel?: boolean;
+  /** Given for ratios of two measurements of one run, which `regress` compares: whether higher or lower is better. */
+  readonly better?: "higher" | "lower";
 }
 
 /** Formats a table as lines of text, with strings left-aligned and numbers right-aligned. */

@@ -55,10 +55,9 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
     shape: [bench.batch, encoder.depth, encoder.width],
     data: Float32Array.from({ length: count }, () => random() - 0.5),
   };
-  const steps: number[] = [];
-  const runs: number[] = [];
+  const cost = { steps: [] as number[], processor: [] as number[], runs: [] as number[] };
   for (let round = 0; round < bench.warmups + bench.rounds; round++) {
-    const started = performance.now();
+    const [started, used] = [performance.now(), process.cpuUsage()];
     const weight = 0.1 / bench.batch;
     const feeds = trainingFeeds({ ids, mask }, { states }, layout, { weightOf: () => weight });
     const inputs = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
@@ -71,10 +70,12 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
       () => ({ learningRate: 1e-4, weightDecay: 0.02 }),
     );
     if (round < bench.warmups) continue;
-    steps.push(performance.now() - started);
-    runs.push(after - before);
+    const { user, system } = process.cpuUsage(used);
+    cost.steps.push(performance.now() - started);
+    cost.processor.push((user + system) / 1000);
+    cost.runs.push(after - before);
   }
-  return { steps, runs, peakBytes: peakResidentBytes() };
+  return { ...cost, peakBytes: peakResidentBytes() };
 }
 
 try {

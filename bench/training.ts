@@ -7,9 +7,8 @@ import { z } from "zod";
 import { median } from "../src/cli/measure/median.js";
 import type { Context, Measurement } from "./measurement.js";
 import { type DecoderName, injectionOf, modelFolder } from "./models.js";
-
-/** Path of a Python with torch, for the comparison. */
-const PYTHON_VARIABLE = "EPALM_BENCH_PYTHON";
+import { PYTHON_VARIABLE } from "./python-peer.js";
+import type { Table } from "./table.js";
 
 const ROUNDS = 9;
 
@@ -25,55 +24,101 @@ export interface StepSettings {
   readonly rounds: number;
 }
 
+/** A step of a federated client, which runs on one thread. */
+export interface FederatedSettings {
+  readonly batch: number;
+  /** Blocks of the encoder that the client holds. */
+  readonly blocks: number;
+  readonly threads: number;
+  readonly warmups: number;
+  readonly rounds: number;
+}
+
 /** Examples and tokens of a step. */
 export const trainingStep = { batch: 16, tokens: 24 } as const;
 
 const stepCost = z.strictObject({
   /** Durations of whole steps in milliseconds. */
   steps: z.array(z.number()),
+  /** Processor time of all threads in them, which other programs on the machine change less. */
+  processor: z.array(z.number()),
   /** The part of them inside ONNX Runtime, in milliseconds. */
   runs: z.array(z.number()).optional(),
   peakBytes: z.number(),
 });
 export type StepCost = z.infer<typeof stepCost>;
 
-const columns = [
+const columns: Table["columns"] = [
+  { key: "what", title: "" },
   { key: "who", title: "" },
   { key: "step", title: "step, ms", digits: 0 },
+  { key: "processor", title: "processor, ms", digits: 0 },
   { key: "runtime", title: "ONNX Runtime, ms", digits: 0 },
   { key: "peak", title: "peak, MB", digits: 0 },
-  { key: "speed", title: "speed over torch", digits: 2 },
-  { key: "memory", title: "memory over torch", digits: 2 },
+  { key: "speed", title: "speed over torch", digits: 2, better: "higher" },
+  { key: "memory", title: "memory over torch", digits: 2, better: "lower" },
 ];
 
 export const training: Measurement = {
-  summary: `a step of training an adapter, opt-125m shape, compared with torch if ${PYTHON_VARIABLE} names a Python that has it`,
+  summary: `a step of an adapter (opt-125m) and of a federated client, beside torch if ${PYTHON_VARIABLE} names a Python with it`,
   async run(context) {
-    const settings = stepSettings(context, "opt", ROUNDS);
+    const rounds = context.rounds ?? ROUNDS;
+    const settings = stepSettings(context, "opt", rounds);
+    const federated: FederatedSettings = { batch: 8, blocks: 1, threads: 1, warmups: 2, rounds };
     const path = await modelFolder(context, "opt", "fp32");
-    const python = process.env[PYTHON_VARIABLE];
-    context.say(`measuring: training, ${ROUNDS} steps`);
-    const ours = await trainingCost(context, path, settings);
-    if (python === undefined) context.say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
-    const peer = join("bench", "training_step.py");
-    const theirs = python === undefined ? undefined : await cost(python, [peer, JSON.stringify(settings)]);
-    const row = (who: string, { steps, runs, peakBytes }: StepCost) => ({
-      who,
-      step: median(steps),
-      ...(runs ? { runtime: median(runs) } : {}),
-      peak: peakBytes / 1e6,
-      ...(theirs ? { speed: median(theirs.steps) / median(steps), memory: peakBytes / theirs.peakBytes } : {}),
-    });
+    context.say(`measuring: training, ${rounds} steps`);
+    const adapterRows = await rowsBeside(context, "adapter", () => trainingCost(context, path, settings), [
+      "training_step.py",
+      settings,
+    ]);
+    const clientRows = await rowsBeside(
+      context,
+      "federated client",
+      () => cost(process.execPath, [worker("fedmae-step"), JSON.stringify(federated)]),
+      ["fedmae_step.py", federated],
+    );
     return [
       {
-        title: `training: loss, gradients, AdamW; ${settings.batch} x ${settings.tokens} tokens, K = ${settings.states}, fp32`,
+        title: `training: loss, gradients, AdamW in fp32; medians of ${rounds} steps, each side in its own process`,
         columns,
-        rows: [row("epalm", ours), ...(theirs ? [row("torch", theirs)] : [])],
-        notes: [`medians of ${ROUNDS} steps, each side in its own process, ${settings.threads} threads`],
+        rows: [...adapterRows, ...clientRows],
+        notes: [
+          `adapter: opt-125m, ${settings.batch} x ${settings.tokens} tokens, K = ${settings.states}, ${settings.threads} threads`,
+          `federated client: ${federated.blocks} block of ViT-B/16 and a decoder of one block, ${federated.batch} images, 1 thread`,
+        ],
       },
     ];
   },
 };
+
+const worker = (name: string) => fileURLToPath(new URL(`./${name}.worker.js`, import.meta.url));
+
+/** The rows of epalm and, if there is a Python, of torch. */
+async function rowsBeside(
+  { say }: Context,
+  what: string,
+  measureOurs: () => Promise<StepCost>,
+  [script, settings]: readonly [script: string, settings: object],
+): Promise<Table["rows"][number][]> {
+  const ours = await measureOurs();
+  const python = process.env[PYTHON_VARIABLE];
+  if (python === undefined) say(`training: torch is skipped, because ${PYTHON_VARIABLE} is not set`);
+  const theirs = python && (await cost(python, [join("bench", script), JSON.stringify(settings)]));
+  const row = (who: string, { steps, processor, runs, peakBytes }: StepCost) => ({
+    what,
+    who,
+    step: median(steps),
+    processor: median(processor),
+    ...(runs ? { runtime: median(runs) } : {}),
+    peak: peakBytes / 1e6,
+  });
+  if (!theirs) return [row("epalm", ours)];
+  const ratios = {
+    speed: median(theirs.steps) / median(ours.steps),
+    memory: ours.peakBytes / theirs.peakBytes,
+  };
+  return [{ ...row("epalm", ours), ...ratios }, row("torch", theirs)];
+}
 
 function stepSettings({ machine }: Context, name: DecoderName, rounds: number): StepSettings {
   const { injectedStates: states, startLayer: start, endLayer: end } = injectionOf(name);
@@ -84,8 +129,7 @@ function stepSettings({ machine }: Context, name: DecoderName, rounds: number): 
 function trainingCost({ folder }: Context, path: string, settings: StepSettings): Promise<StepCost> {
   const work = join(folder, "training-graph");
   mkdirSync(work, { recursive: true });
-  const entry = fileURLToPath(new URL("./training-step.worker.js", import.meta.url));
-  return cost(process.execPath, [entry, path, work, JSON.stringify(settings)]);
+  return cost(process.execPath, [worker("training-step"), path, work, JSON.stringify(settings)]);
 }
 
 /** The median duration of a step in milliseconds, and the memory of its process. */

@@ -36,6 +36,7 @@ export {
   type TaskName,
 } from "./model/manifest.js";
 export { loadAdapter, openModelFolder } from "./model/model-folder.js";
+export type { ModelDevices, ModelPlacement } from "./model/place-model.js";
 export {
   type Answer,
   type Answers,
@@ -52,6 +53,7 @@ export {
   type Trust,
   type TrustOptions,
 } from "./pipeline.js";
+export type { Device, DeviceChoice, Placement } from "./runtime/device.js";
 export type { ThreadHealth } from "./runtime/thread.js";
 export { type Breakdown, breakdown, type NamedIntervals } from "./training/adapter/breakdown.js";
 export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/adapter/config.js";

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EpalmError } from "../../src/core/errors.js";
 import type { ServerSettings } from "../../src/server/config.js";
+import { type ProcessUsage, usageOf } from "../process-usage.js";
 
 /** Keys by the role of the client that uses them. */
 export const keys = {
@@ -52,7 +53,11 @@ export class SoakService {
 
   /** Resident bytes of the service and its child processes; 0 except on Linux. */
   residentBytes(): number {
-    return residentBytesOf(this.#process?.pid ?? 0);
+    return this.usage().residentBytes;
+  }
+
+  usage(): ProcessUsage {
+    return usageOf(this.#process?.pid);
   }
 }
 
@@ -66,32 +71,4 @@ function addressOf(started: ChildProcess): Promise<string> {
     });
     started.once("exit", () => reject(new EpalmError("internal", "the service exited before it was listening")));
   });
-}
-
-function residentBytesOf(root: number): number {
-  const parents = new Map<number, { readonly parent: number; readonly bytes: number }>();
-  for (const name of readProcesses()) {
-    const status = readOrEmpty(`/proc/${name}/status`);
-    const field = (key: string) => Number(new RegExp(`^${key}:\\s*(\\d+)`, "m").exec(status)?.[1] ?? 0);
-    parents.set(Number(name), { parent: field("PPid"), bytes: 1024 * field("VmRSS") });
-  }
-  const isWithin = (id: number): boolean => id === root || (id > 1 && isWithin(parents.get(id)?.parent ?? 0));
-  return Array.from(parents).reduce((sum, [id, { bytes }]) => sum + (isWithin(id) ? bytes : 0), 0);
-}
-
-function readProcesses(): string[] {
-  try {
-    return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  } catch {
-    return [];
-  }
-}
-
-/** Processes end while they are being listed. */
-function readOrEmpty(path: string): string {
-  try {
-    return readFileSync(path, "latin1");
-  } catch {
-    return "";
-  }
 }

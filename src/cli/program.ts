@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Environment } from "../core/environment.js";
+import { addBatchCommand } from "./commands/batch.js";
 import { addBenchCommand } from "./commands/bench.js";
 import { addBuildCommand } from "./commands/build.js";
 import { addCalibrateCommand } from "./commands/calibrate.js";
@@ -10,6 +11,7 @@ import { addEvalCommand } from "./commands/eval.js";
 import { addFedMaeCommand } from "./commands/fedmae.js";
 import { addInspectCommand } from "./commands/inspect.js";
 import { addMeasureCommand } from "./commands/measure.js";
+import { addMergeCommand } from "./commands/merge.js";
 import { addServeCommand } from "./commands/serve.js";
 import { addTrainCommand } from "./commands/train.js";
 import { addVqaCommand } from "./commands/vqa.js";
@@ -63,7 +65,9 @@ export function createProgram(context: CliContext): Command {
     addInspectCommand,
     addCaptionCommand,
     addVqaCommand,
+    addMergeCommand,
     addServeCommand,
+    addBatchCommand,
     addMeasureCommand,
     addBenchCommand,
     addTrainCommand,

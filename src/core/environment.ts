@@ -12,6 +12,8 @@ export interface Environment {
   readonly threads: string | undefined;
   /** `EPALM_DEVICE`: where graphs are computed, unless an option says otherwise. */
   readonly device: string | undefined;
+  /** `JOB_COMPLETION_INDEX`: the number of this pod of a Kubernetes Indexed Job, counted from 0. */
+  readonly jobIndex: string | undefined;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -86,6 +88,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
     ),
     threads: value("EPALM_THREADS"),
     device: value("EPALM_DEVICE"),
+    jobIndex: value("JOB_COMPLETION_INDEX"),
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

@@ -61,6 +61,7 @@ export interface ThreadHealth {
   /** The id of its present worker in `worker_threads`. */
   readonly threadId: number;
   on<Name extends keyof ThreadEvents>(event: Name, listener: (...values: ThreadEvents[Name]) => void): unknown;
+  off<Name extends keyof ThreadEvents>(event: Name, listener: (...values: ThreadEvents[Name]) => void): unknown;
 }
 
 /**

@@ -7,6 +7,7 @@ import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 import { chatSettings } from "../model/manifest.js";
 import { ABSTENTION } from "../pipeline.js";
+import { deviceChoices } from "../runtime/device.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**
@@ -49,6 +50,8 @@ const trustProxy = z.union([z.literal(false), z.int().min(1).max(MAX_PROXIES), z
       issue.input === true ? "; true would let every client choose its own address" : ""
     }`,
 });
+
+const device = z.enum(deviceChoices);
 
 /** Limits per request. */
 const limits = z.strictObject({
@@ -119,6 +122,8 @@ export const serverConfigSchema = z.strictObject({
   chat: z.record(modelName, chatSettings).default({}),
   /** Threads per graph. Default: number of cores divided by number of models. */
   threads: count.max(MAX_THREADS).optional(),
+  /** Where the encoders and the decoders of all models are computed, or each of the two. */
+  device: z.union([device, z.strictObject({ encoder: device.optional(), decoder: device.optional() })]).optional(),
   /** Verify the checksum of every file of a model before it is used. */
   checksums: z.boolean().default(true),
   /** Bearer keys by the name that logs and rate limits use. Empty: requests need no key. */

@@ -47,6 +47,7 @@ export class Models {
       for (const [name, path] of Object.entries(config.models)) {
         const model = await load(path, {
           threads,
+          device: config.device,
           checksums: config.checksums,
           mediaLimits: {
             image: { ...common, maxPixels: pixels },

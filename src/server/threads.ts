@@ -34,14 +34,21 @@ export class ServiceThreads {
     return sums;
   }
 
-  /** Logs the ends of workers. Resolves with the reason when one cannot be replaced. */
-  watch(log: FastifyBaseLogger): Promise<EpalmError> {
+  /** Logs the ends of workers until the signal fires. Resolves with the reason when one cannot be replaced. */
+  watch(log: FastifyBaseLogger, signal?: AbortSignal): Promise<EpalmError> {
     return new Promise((resolve) => {
       for (const thread of this.all) {
         const { name } = thread;
-        thread.on("ended", (reason) => log.error({ thread: name, reason }, "thread ended; it is being replaced"));
-        thread.on("replaced", () => log.info({ thread: name }, "thread replaced"));
+        const ended = (reason: string) => log.error({ thread: name, reason }, "thread ended; it is being replaced");
+        const replaced = () => log.info({ thread: name }, "thread replaced");
+        thread.on("ended", ended);
+        thread.on("replaced", replaced);
         thread.on("failed", resolve);
+        signal?.addEventListener("abort", () => {
+          thread.off("ended", ended);
+          thread.off("replaced", replaced);
+          thread.off("failed", resolve);
+        });
       }
     });
   }

@@ -9,6 +9,7 @@ const commands = [
   "caption",
   "vqa",
   "serve",
+  "batch",
   "measure",
   "bench",
   "train",

@@ -7,6 +7,7 @@ import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
 import type { CliContext } from "../context.js";
 import { describeMachine, type Machine } from "../measure/machine.js";
 import { median } from "../measure/median.js";
+import { chosenDevices } from "../options/device-options.js";
 import { checkModality, type ModalityFlags } from "../options/modality-option.js";
 import type { ModelFlags } from "../options/model-option.js";
 import { formatBytes, formatCount, formatTable, note, print } from "../output/output.js";
@@ -60,7 +61,7 @@ interface BenchReport {
 export async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
   note(`loading ${flags.model}`);
   const started = performance.now();
-  const model = await load(flags.model, { threads: flags.threads });
+  const model = await load(flags.model, { threads: flags.threads, device: chosenDevices(flags) });
   const loadMilliseconds = performance.now() - started;
   try {
     throwIfAborted(signal);

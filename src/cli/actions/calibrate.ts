@@ -1,9 +1,10 @@
 import { type CalibrationReport, calibrateModel, modalitiesOf, readEvaluationData, readManifest } from "../../index.js";
 import type { CliContext } from "../context.js";
 import type { DataSetFlags } from "../options/data-set-options.js";
+import { chosenDevices, type DeviceFlags } from "../options/device-options.js";
 import { formatCount, formatTable, note, print } from "../output/output.js";
 
-export interface CalibrateFlags extends DataSetFlags {
+export interface CalibrateFlags extends DataSetFlags, DeviceFlags {
   readonly data: string;
   readonly adapter?: string;
   readonly skipBad?: true;
@@ -23,6 +24,7 @@ export async function calibrateCommand(model: string, flags: CalibrateFlags, { s
   const reports = await calibrateModel(model, examples, {
     ...(adapter === undefined ? {} : { adapters: [adapter] }),
     threads,
+    device: chosenDevices(flags),
     signal,
     onAdapter: (name, report) => {
       if (!flags.json) print(`adapter ${name}\n${formatCalibration(report)}`);

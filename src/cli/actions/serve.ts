@@ -1,28 +1,20 @@
-import { existsSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
-import { type Environment, environmentInteger } from "../../core/environment.js";
-import { EpalmError } from "../../core/errors.js";
-import { BUNDLED_MODEL } from "../../model/bundled-model.js";
-import { MANIFEST_FILE, readManifest } from "../../model/manifest.js";
-import { parseServerConfig, readServerSettings, type ServerConfig } from "../../server/config.js";
+import { readManifest } from "../../model/manifest.js";
+import type { ServerConfig } from "../../server/config.js";
 import { runServer } from "../../server/http/run-server.js";
 import type { CliContext } from "../context.js";
+import { type ServedModelFlags, serverConfig } from "../options/server-config.js";
 import { formatCapabilities } from "../output/format-model.js";
 import { note } from "../output/output.js";
 import { packageVersion } from "../package-version.js";
 
-export interface ServeFlags {
-  readonly model?: string[];
-  readonly config?: string;
+export interface ServeFlags extends ServedModelFlags {
   readonly host?: string;
   readonly port?: number;
-  readonly threads?: number;
-  readonly refuseUnfamiliar?: true;
 }
 
 /** `epalm serve` serves models over HTTP. */
 export async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
-  const config = serverConfig(flags, environment);
+  const config = serverConfig(flags, environment, "serve");
   const ending = new AbortController();
   const end = () => ending.abort();
   signal.addEventListener("abort", end, { once: true });
@@ -51,55 +43,4 @@ function capabilityLines({ models }: ServerConfig): string[] {
     const capabilities = formatCapabilities(readManifest(folder));
     return capabilities.length === 0 ? [] : [`${name}:`, ...capabilities.map((text) => text.replace(/^/gm, "  "))];
   });
-}
-
-/** Flags take precedence over the environment, the environment over the file, and the file over the defaults. */
-function serverConfig(flags: ServeFlags, { server: environment, threads }: Environment): ServerConfig {
-  const file = flags.config ?? environment.config;
-  const settings = file === undefined ? {} : readServerSettings(file);
-  const models = flags.model ?? environment.models;
-  const given = {
-    ...settings,
-    ...(models ? { models: modelFolders(models) } : {}),
-    ...definedOnly({
-      host: flags.host ?? environment.host,
-      port: flags.port ?? environmentInteger("EPALM_PORT", environment.port),
-      threads: flags.threads ?? environmentInteger("EPALM_THREADS", threads),
-      refuseUnfamiliar: flags.refuseUnfamiliar,
-      logLevel: environment.logLevel,
-      keys: environment.keys && Object.fromEntries(environment.keys.map((pair) => split(pair, "EPALM_API_KEYS"))),
-    }),
-  };
-  const config = parseServerConfig(given, "serve");
-  return Object.keys(config.models).length > 0 ? config : { ...config, models: bundledModel() };
-}
-
-function bundledModel(): Record<string, string> {
-  if (existsSync(join(BUNDLED_MODEL, MANIFEST_FILE))) return { default: BUNDLED_MODEL };
-  throw new EpalmError(
-    "invalid_option",
-    "--model: expected a model folder; this installation does not include the default model",
-  );
-}
-
-/** Parses `NAME=DIR` or `DIR`; the latter is named after the last part of the path. */
-function modelFolders(texts: readonly string[]): Record<string, string> {
-  const folders = new Map<string, string>();
-  for (const text of texts) {
-    const [name, folder] = /^[\w.-]+=/.test(text) ? split(text, "--model") : [basename(resolve(text)), text];
-    if (folders.has(name))
-      throw new EpalmError("invalid_option", `--model: expected a different name for each model, got '${name}' twice`);
-    folders.set(name, folder);
-  }
-  return Object.fromEntries(folders);
-}
-
-function split(pair: string, where: string): [string, string] {
-  const at = pair.indexOf("=");
-  if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
-  throw new EpalmError("invalid_option", `${where}: expected NAME=VALUE`);
-}
-
-function definedOnly<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }

@@ -3,7 +3,7 @@ import { sampleWords } from "../../media/sample-words.js";
 import type { BenchFlags } from "../actions/bench.js";
 import type { CliContext } from "../context.js";
 import { modalityOption } from "../options/modality-option.js";
-import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions, addModelOption } from "../options/model-option.js";
 import { integer } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
 
@@ -28,7 +28,7 @@ export function addBenchCommand(program: Command, context: CliContext): void {
     .summary("measure the speed of a model on this machine")
     .description("Measures how long loading, encoding, prefill and decoding of a model take on this machine.");
   addModelOption(command);
-  addThreadsOption(command)
+  addComputationOptions(command)
     .addOption(modalityOption("modality of the encoder to measure (default: image, or else that of the first encoder)"))
     .option("--rounds <n>", "number of measurements of each stage", integer(1, MAX_ROUNDS), 7)
     .option("--new-tokens <n>", "number of tokens to generate per text", integer(2, MAX_TOKENS), 32)

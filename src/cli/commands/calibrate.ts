@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { CalibrateFlags } from "../actions/calibrate.js";
 import type { CliContext } from "../context.js";
 import { addDataSetOptions } from "../options/data-set-options.js";
-import { addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions } from "../options/model-option.js";
 import { integer, someText } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
 
@@ -31,7 +31,7 @@ export function addCalibrateCommand(program: Command, context: CliContext): void
     .option("--skip-bad", "skip invalid examples and list them")
     .option("--limit <n>", "use only the first n examples", integer(1, MAX_EXAMPLES))
     .option("--json", "print the report as JSON");
-  addThreadsOption(command);
+  addComputationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))
     .action(async (model: string, flags: CalibrateFlags) =>

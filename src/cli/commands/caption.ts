@@ -3,7 +3,7 @@ import type { CaptionFlags } from "../actions/caption.js";
 import type { CliContext } from "../context.js";
 import { addAnswerOptions, manyFiles } from "../options/answer-options.js";
 import { addGenerationOptions } from "../options/generation-flags.js";
-import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions, addModelOption } from "../options/model-option.js";
 import { streamOption } from "../options/stream-option.js";
 import { styleHeadings } from "../output/colours.js";
 
@@ -13,7 +13,9 @@ Examples:
   epalm caption cat.jpg --model captioner
   epalm caption photos/*.jpg -m captioner --beams 5 > captions.tsv
   epalm caption photos/*.jpg -m captioner --jsonl | jq -r .text
-  epalm caption photos/*.jpg -m captioner --output captions.jsonl
+  epalm caption photos -m captioner --exclude '*.gif' --output captions.jsonl
+  epalm caption 'shard-{000..099}.tar' -m captioner --shard 1/4 --output captions.csv
+  find . -name '*.jpg' -print0 | epalm caption @- -m captioner --dry-run
   epalm caption talk.mp4 -m hearing --modality audio
   curl -s https://example.org/cat.png | epalm caption - -m captioner --json`;
 
@@ -27,7 +29,7 @@ export function addCaptionCommand(program: Command, context: CliContext): void {
     );
   addModelOption(command);
   addAnswerOptions(command, "<files...>").addOption(streamOption());
-  addThreadsOption(command);
+  addComputationOptions(command);
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))

@@ -1,18 +1,16 @@
 import type { Command } from "commander";
 import type { EvalFlags } from "../actions/eval.js";
 import type { CliContext } from "../context.js";
+import { concurrencyOption } from "../options/concurrency-option.js";
 import { addDataSetOptions } from "../options/data-set-options.js";
 import { addGenerationOptions } from "../options/generation-flags.js";
 import { modalityOption } from "../options/modality-option.js";
-import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions, addModelOption } from "../options/model-option.js";
 import { integer } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
 
 /** Larger than any public data set. */
 const MAX_EXAMPLES = 10_000_000;
-
-/** More examples than one batch of the decoder takes. */
-const MAX_CONCURRENCY = 1024;
 
 const examples = `
 DATA is a .jsonl file, a file in the official format of COCO captions, Karpathy's splits, VQA v2 (the questions, with
@@ -45,14 +43,14 @@ export function addEvalCommand(program: Command, context: CliContext): void {
     )
     .option("--skip-bad", "skip invalid examples and list them")
     .option("--limit <n>", "use only the first n examples", integer(1, MAX_EXAMPLES))
-    .option(
-      "--concurrency <n>",
-      "examples in progress at the same time (default: 8; 1 for a quantized decoder, whose scores would differ from run to run)",
-      integer(1, MAX_CONCURRENCY),
+    .addOption(
+      concurrencyOption(
+        "examples in progress at the same time (default: 8; 1 for a quantized decoder, whose scores would differ from run to run)",
+      ),
     )
     .option("--predictions <file>", "write predictions to this file, one JSON object per line")
     .option("--json", "print the scores as JSON");
-  addThreadsOption(command);
+  addComputationOptions(command);
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { MeasureFlags } from "../actions/measure.js";
 import type { CliContext } from "../context.js";
 import { modalityOption } from "../options/modality-option.js";
-import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions, addModelOption } from "../options/model-option.js";
 import { styleHeadings } from "../output/colours.js";
 
 const examples = `
@@ -21,7 +21,7 @@ export function addMeasureCommand(program: Command, context: CliContext): void {
       "Compares two builds of one model, such as int8 and fp32: the log-probabilities of texts and the states of an encoder.",
     );
   addModelOption(command).requiredOption("--against <dir>", "model folder to compare with");
-  addThreadsOption(command);
+  addComputationOptions(command);
   command
     .option("--texts <file>", "texts to score, one per line (default: a few built-in sentences)")
     .option("--files <files...>", "media to encode (default: one generated medium)")

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import type { ServeFlags } from "../actions/serve.js";
 import type { CliContext } from "../context.js";
-import { addThreadsOption } from "../options/model-option.js";
-import { each, integer, someText } from "../options/option-values.js";
+import { integer, someText } from "../options/option-values.js";
+import { addServedModelOptions } from "../options/served-model-options.js";
 import { styleHeadings } from "../output/colours.js";
 
 const notes = `
@@ -30,16 +30,9 @@ export function addServeCommand(program: Command, context: CliContext): void {
     .command("serve")
     .summary("serve models over HTTP")
     .description("Serves model folders over HTTP until it is stopped with SIGTERM or Ctrl-C.")
-    .option(
-      "-m, --model <[name=]dir>",
-      "model folder; may be repeated, and requests use the first one by default (default: the model that comes with epalm)",
-      each(someText),
-    )
-    .option("--config <file>", "config file in YAML or JSON")
     .option("--host <address>", "address to listen on (default: 127.0.0.1)", someText)
-    .option("--port <n>", "port to listen on; 0 selects a free port (default: 8080)", integer(0, 65_535))
-    .option("--refuse-unfamiliar", "answer 422 to media that are unlike those of the adapter's training");
-  addThreadsOption(command);
+    .option("--port <n>", "port to listen on; 0 selects a free port (default: 8080)", integer(0, 65_535));
+  addServedModelOptions(command);
   command
     .addHelpText("after", styleHeadings(notes))
     .action(async (flags: ServeFlags) => (await import("../actions/serve.js")).serve(flags, context));

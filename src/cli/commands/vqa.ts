@@ -3,7 +3,7 @@ import type { VqaFlags } from "../actions/vqa.js";
 import type { CliContext } from "../context.js";
 import { addAnswerOptions, manyFiles } from "../options/answer-options.js";
 import { addGenerationOptions } from "../options/generation-flags.js";
-import { addModelOption, addThreadsOption } from "../options/model-option.js";
+import { addComputationOptions, addModelOption } from "../options/model-option.js";
 import { each, someText } from "../options/option-values.js";
 import { streamOption } from "../options/stream-option.js";
 import { styleHeadings } from "../output/colours.js";
@@ -11,6 +11,9 @@ import { styleHeadings } from "../output/colours.js";
 const examples = `${manyFiles}
 
 With several questions, each line begins with \`path<TAB>question<TAB>\`, and each question has its own line of JSON.
+
+Without --question, the questions about CSV files and tar shards are in the column \`question\`, or in the key
+\`question\` of the .json member of a sample.
 
 With --candidate, the model ranks the given answers instead of generating one. The command prints the best answer, or
 with --scores all answers with their probabilities, which add up to 1.
@@ -20,6 +23,7 @@ Examples:
   epalm vqa cat.jpg -q "What colour is the cat?" -q "Is it asleep?"
   epalm vqa *.jpg -m captioner -q "Is it open?" --candidate yes --candidate no --scores
   epalm vqa street.mp4 -m hearing -q "Is a siren heard?" --modality audio
+  epalm vqa questions.csv --column photo -m captioner -o answers.csv
   epalm vqa --questions questions.jsonl -m captioner --output answers.jsonl`;
 
 /** `epalm vqa` answers questions about images, audio files and videos. */
@@ -48,7 +52,7 @@ export function addVqaCommand(program: Command, context: CliContext): void {
     );
   addModelOption(command);
   addAnswerOptions(command, "[files...]").addOption(streamOption().conflicts("candidate"));
-  addThreadsOption(command);
+  addComputationOptions(command);
   addGenerationOptions(command);
   command
     .addHelpText("after", styleHeadings(examples))

@@ -8,17 +8,15 @@ import { parse } from "../../core/schema.js";
 import { pathField, questionField } from "../../training/data/fields.js";
 import { readLines } from "../../training/data/read-lines.js";
 
-/** One request to the model: a medium and, for `vqa`, a question. */
+/** A question about a medium, as a line of a file states it. */
 export interface MediaQuestion {
-  /** The path as the user wrote it, which identifies the file in `--output`; `-` is standard input. */
+  /** The path as the user wrote it, which identifies the medium in outputs. */
   readonly file: string;
-  /** Location of the file, if it is not at `file`. */
-  readonly path?: string;
-  readonly question?: string;
-  /** The modality as which the file is interpreted. Default: determined by its content. */
-  readonly modality?: Modality | undefined;
-  /** Set if the questions of a command may differ. */
-  readonly hasOwnQuestion?: true | undefined;
+  /** Location of the file. */
+  readonly path: string;
+  readonly question: string;
+  /** The modality as which the file is interpreted. */
+  readonly modality: Modality;
 }
 
 const questionLine = z.object({
@@ -31,15 +29,14 @@ const questionLine = z.object({
 /**
  * Reads a file of questions with one object `{"image", "question"}` per line. `audio` or `video` in place of `image`
  * specifies how the medium is interpreted. Other keys, such as `id` and `answer`, are ignored, so that a data set can
- * serve as a file of questions. Paths are relative to the file. All lines are checked before the first question is
- * answered.
+ * serve as a file of questions. Paths are relative to the file.
  *
  * @throws not_found
  * @throws invalid_data, with the file and the line
  */
-export async function readQuestions(file: string): Promise<MediaQuestion[]> {
+export async function* readQuestions(file: string): AsyncGenerator<MediaQuestion> {
   if (!existsSync(file)) throw fileNotFound(`--questions: ${file}`);
-  const questions: MediaQuestion[] = [];
+  let count = 0;
   for await (const line of readLines(file)) {
     const where = `--questions: ${file}:${line.number}`;
     if (line.kind === "bad") throw new EpalmError("invalid_data", `${where}: ${line.cause}`);
@@ -54,9 +51,9 @@ export async function readQuestions(file: string): Promise<MediaQuestion[]> {
       const got = others.length + (medium ? 1 : 0);
       throw unexpected("invalid_data", where, "one of 'image', 'audio', 'video'", got);
     }
-    const path = resolve(dirname(file), medium.file);
-    questions.push({ ...medium, path, question, hasOwnQuestion: true });
+    count++;
+    yield { ...medium, path: resolve(dirname(file), medium.file), question };
   }
-  if (questions.length > 0) return questions;
+  if (count > 0) return;
   throw new EpalmError("invalid_data", `--questions: ${file}: expected one question per line, got an empty file`);
 }

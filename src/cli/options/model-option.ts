@@ -1,9 +1,10 @@
 import { type Command, Option } from "commander";
 import { MAX_THREADS } from "../../core/environment.js";
 import { BUNDLED_MODEL } from "../../model/bundled-model.js";
+import { addDeviceOptions, type DeviceFlags } from "./device-options.js";
 import { integer } from "./option-values.js";
 
-export interface ModelFlags {
+export interface ModelFlags extends DeviceFlags {
   readonly model: string;
   readonly threads?: number;
 }
@@ -23,4 +24,9 @@ export function addThreadsOption(command: Command): Command {
     "threads for computation (default: EPALM_THREADS, or else one per core)",
     integer(1, MAX_THREADS),
   );
+}
+
+/** Adds the options of commands that run a model folder. */
+export function addComputationOptions(command: Command): Command {
+  return addDeviceOptions(addThreadsOption(command));
 }

@@ -32,6 +32,10 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
     const address = await server.listen();
     for (const warning of await mediaWarnings()) log.warn(warning);
     await models.load(config, config.threads ?? threadsPerModel(config));
+    for (const [model, { devices }] of models.entries) {
+      log.info({ model, encoder: devices.encoder.device, decoder: devices.decoder.device }, "devices");
+      for (const { note } of Object.values(devices)) if (note !== undefined) log.warn({ model }, note);
+    }
     const watched = Array.from(models.entries, ([name, model]) => ({
       name,
       model,
@@ -52,7 +56,7 @@ export async function runServer({ config, version, signal, onReady }: RunOptions
 }
 
 /** Divides the cores among the models, because they may compute at the same time. */
-function threadsPerModel({ models }: ServerConfig): number {
+export function threadsPerModel({ models }: ServerConfig): number {
   return Math.max(1, Math.floor(availableParallelism() / Math.max(1, Object.keys(models).length)));
 }
 

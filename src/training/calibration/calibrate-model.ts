@@ -4,7 +4,7 @@ import { adapterModality, encoderOf } from "../../model/encoders.js";
 import { installAdapter } from "../../model/install-adapter.js";
 import { readManifest } from "../../model/manifest.js";
 import { loadAdapter } from "../../model/model-folder.js";
-import { load, type Model } from "../../pipeline.js";
+import { type LoadOptions, load, type Model } from "../../pipeline.js";
 import { floats } from "../../tensor/tensor.js";
 import { evaluateModel } from "../adapter/evaluate-model.js";
 import type { Example } from "../data/example.js";
@@ -26,6 +26,8 @@ export interface CalibrateOptions {
   readonly confidenceExamples?: number | undefined;
   /** Threads per graph. Default: as for `load`. */
   readonly threads?: number | undefined;
+  /** See `LoadOptions.device`. */
+  readonly device?: LoadOptions["device"];
   readonly signal?: AbortSignal | undefined;
   /** Called after each adapter. */
   readonly onAdapter?: ((name: string, report: CalibrationReport) => void) | undefined;
@@ -56,7 +58,7 @@ export async function calibrateModel(
   options: CalibrateOptions = {},
 ): Promise<Readonly<Record<string, CalibrationReport>>> {
   const manifest = readManifest(folder);
-  const model = await load(folder, { threads: options.threads });
+  const model = await load(folder, { threads: options.threads, device: options.device });
   try {
     const modalities = new Set(examples.map(({ media }) => media.modality));
     const fitting = Object.entries(manifest.adapters).filter(([, one]) =>

@@ -3,13 +3,7 @@ import { basename, extname, join, resolve } from "node:path";
 import { EpalmError, messageOf } from "../../../core/errors.js";
 import type { Modality } from "../../../core/modality.js";
 import type { MediaReference } from "../example.js";
-import { mediaExtensions } from "./media-extensions.js";
-
-/** Files that an encoder of a modality can take: audio is also read from the audio track of a video. */
-const accepted: Readonly<Record<Modality, readonly string[]>> = {
-  ...mediaExtensions,
-  audio: [...mediaExtensions.audio, ...mediaExtensions.video],
-};
+import { acceptedExtensions } from "./media-extensions.js";
 
 /**
  * Media that a data set names without an extension, in a folder and the folders below it. The folder is listed once,
@@ -29,7 +23,7 @@ export class MediaFolder {
     });
     const byName = new Map<string, string>();
     // If several files have the same name, the one with the first extension is used, and then the first path.
-    for (const extension of accepted[modality]) {
+    for (const extension of acceptedExtensions[modality]) {
       for (const name of names.filter((one) => extname(one).toLowerCase() === extension).sort()) {
         const stem = basename(name).slice(0, -extension.length);
         if (!byName.has(stem)) byName.set(stem, resolve(path, name));
@@ -41,7 +35,7 @@ export class MediaFolder {
   /** The file with the first of these names that exists; if none does, a path that the check of media rejects. */
   find(names: readonly string[]): MediaReference {
     const found = names.map((name) => this.byName.get(name)).find((path) => path !== undefined);
-    const [usual = ""] = accepted[this.modality];
+    const [usual = ""] = acceptedExtensions[this.modality];
     return { modality: this.modality, path: found ?? resolve(join(this.path, `${names[0] ?? ""}${usual}`)) };
   }
 }

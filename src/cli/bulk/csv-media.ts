@@ -1,0 +1,47 @@
+import { createReadStream } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { parse } from "csv-parse";
+import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
+import type { RunMedium } from "./run-medium.js";
+
+/** Column with the paths, unless `--column` names another one; that of epalm's own CSV output. */
+const DEFAULT_COLUMN = "file";
+
+/** In bytes. */
+const MAX_ROW_BYTES = 1024 * 1024;
+
+export function isCsv(path: string): boolean {
+  return /\.[ct]sv$/i.test(path);
+}
+
+/**
+ * The media that a CSV or TSV file names, one per row. Paths are relative to the file; the other columns become
+ * `input`. A file that cannot be read ends with a medium that carries the error.
+ *
+ * @throws invalid_option if the file has no such column
+ */
+export async function* csvMedia(
+  csv: string,
+  column = DEFAULT_COLUMN,
+): AsyncGenerator<Pick<RunMedium, "file" | "source" | "input">> {
+  const delimiter = csv.toLowerCase().endsWith(".tsv") ? "\t" : ",";
+  const parser = parse({ columns: true, bom: true, delimiter, max_record_size: MAX_ROW_BYTES, skip_empty_lines: true });
+  const stream = createReadStream(csv).on("error", (error) => parser.destroy(error));
+  try {
+    for await (const row of stream.pipe(parser) as AsyncIterable<Record<string, string>>) {
+      const { [column]: file, ...input } = row;
+      if (file === undefined) throw missingColumn(csv, column, Object.keys(row));
+      if (file !== "") yield { file, source: { kind: "path", path: resolve(dirname(csv), file) }, input };
+    }
+  } catch (error) {
+    if (error instanceof EpalmError) throw error;
+    const cause = new EpalmError("invalid_data", `${csv}: cannot be read as CSV: ${messageOf(error)}`);
+    yield { file: csv, source: { kind: "unreadable", error: cause } };
+  } finally {
+    stream.destroy();
+  }
+}
+
+function missingColumn(csv: string, column: string, columns: readonly string[]): EpalmError {
+  return unexpected("invalid_option", `--column: ${csv}`, `one of its columns, ${columns.join(", ")}`, `'${column}'`);
+}

@@ -1,0 +1,147 @@
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { z } from "zod";
+import { writeAtomically } from "../../core/atomic-write.js";
+import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
+import { parseJson } from "../../core/json.js";
+import { parse } from "../../core/schema.js";
+import { HashSet } from "./hash-set.js";
+import { recordFormat } from "./open-output.js";
+import { type AnswerRecord, recordsOf } from "./record-file.js";
+import { keyOf, tarOf } from "./run-medium.js";
+import { partName, shardOfPart } from "./shard.js";
+
+/** What a shard that processed all of its inputs leaves beside its part. */
+const completion = z.object({ linesPerFile: z.int().min(1).describe("number of questions about each file") });
+
+const SUFFIX = ".done";
+
+/** Marks a part as complete. */
+export function markComplete(part: string, linesPerFile: number): void {
+  writeAtomically(part + SUFFIX, JSON.stringify({ linesPerFile }));
+}
+
+/** Removes the mark, while a run may change the part. */
+export function markIncomplete(part: string): void {
+  rmSync(part + SUFFIX, { force: true });
+}
+
+export interface MergedParts {
+  readonly parts: number;
+  readonly answers: number;
+  readonly failed: number;
+}
+
+/** A record of a part and where it is, for messages. */
+interface PartRecord {
+  readonly text: string;
+  readonly where: string;
+  /** Undefined for a header. */
+  readonly record: AnswerRecord | undefined;
+}
+
+/**
+ * Joins the parts of a run into one file, in the order in which a single run writes them: a file (or all samples of a
+ * tar file) of each shard in turn. Nothing is written unless all parts are there and complete. A failed file that a
+ * later run of a shard tried again is at the end of its part, which changes the order.
+ *
+ * @param parts files in any order; marks of completion among them are ignored
+ * @throws not_found, invalid_data, invalid_option
+ */
+export function mergeParts(parts: readonly string[], output: string): MergedParts {
+  const ordered = orderedParts(parts.filter((part) => !part.endsWith(SUFFIX)));
+  const known = new HashSet();
+  let failed = 0;
+  let header: string | undefined;
+  function* lines(): Generator<Uint8Array> {
+    for (const { text, where, record } of interleaved(ordered.map(groupsOf))) {
+      if (!record) {
+        if (header !== undefined && text !== header) throw unexpected("invalid_data", where, header, text);
+        if (header === undefined) yield Buffer.from(`${text}\n`);
+        header = text;
+        continue;
+      }
+      if (!known.add(keyOf(record))) {
+        throw new EpalmError("invalid_data", `${where}: '${record.file}' has been answered in another part`);
+      }
+      if (record.isFailed) failed++;
+      yield Buffer.from(`${text}\n`);
+    }
+  }
+  writeAtomically(output, lines());
+  return { parts: ordered.length, answers: known.size, failed };
+}
+
+/** @throws not_found if a part is missing or incomplete; invalid_option for other files */
+function orderedParts(parts: readonly string[]): string[] {
+  const byIndex = new Map<number, string>();
+  const [first = ""] = parts;
+  const { of = 0 } = shardOfPart(first) ?? {};
+  for (const part of parts) {
+    const shard = shardOfPart(part);
+    if (!shard || shard.of !== of) {
+      throw unexpected(
+        "invalid_option",
+        "parts",
+        `names like ${partName("captions.jsonl", { index: 0, of: of || 4 })}`,
+        part,
+      );
+    }
+    const other = byIndex.get(shard.index);
+    if (other !== undefined)
+      throw unexpected("invalid_option", "parts", `one part ${shard.index + 1}`, `${other}, ${part}`);
+    if (!existsSync(part)) throw fileNotFound(part);
+    byIndex.set(shard.index, part);
+  }
+  const missing = Array.from({ length: of }, (_, index) => index).flatMap((index) => {
+    const part = byIndex.get(index);
+    if (part === undefined) return [`part ${index + 1} is missing`];
+    return existsSync(part + SUFFIX)
+      ? []
+      : [`part ${index + 1} is not complete: run \`--shard ${index + 1}/${of}\` again`];
+  });
+  if (missing.length > 0) throw new EpalmError("not_found", `parts: expected all ${of}, but ${missing.join("; ")}`);
+  return Array.from({ length: of }, (_, index) => byIndex.get(index) ?? "");
+}
+
+/** The records of a part about one file, or about all samples of one tar file. */
+function* groupsOf(part: string): Generator<PartRecord[]> {
+  const { linesPerFile } = parse(
+    completion,
+    parseJson(readFileSync(part + SUFFIX, "utf8"), part, "invalid_data"),
+    part,
+    "invalid_data",
+  );
+  const format = recordFormat(part);
+  let group: PartRecord[] = [];
+  let tar: string | undefined;
+  for (const { text, number, isEnded } of recordsOf(part, format)) {
+    const where = `${part}:${number}`;
+    if (!isEnded && !format.isComplete(text))
+      throw new EpalmError("invalid_data", `${where}: the line is not complete`);
+    const record = format.parse(text, where);
+    const own = record && tarOf(record.file);
+    const records = group.filter((one) => one.record).length;
+    const isNext = tar === undefined ? own !== undefined || records >= linesPerFile : own !== tar;
+    if (isNext && records > 0) {
+      yield group;
+      group = [];
+    }
+    tar = own;
+    group.push({ text, where, record });
+  }
+  if (group.length > 0) yield group;
+}
+
+/** One group of each part in turn. */
+function* interleaved(parts: readonly Generator<PartRecord[]>[]): Generator<PartRecord> {
+  for (let open = parts; open.length > 0; ) {
+    const next: Generator<PartRecord[]>[] = [];
+    for (const part of open) {
+      const { done, value } = part.next();
+      if (done) continue;
+      yield* value;
+      next.push(part);
+    }
+    open = next;
+  }
+}

@@ -1,0 +1,71 @@
+import { EpalmError } from "../../core/errors.js";
+import type { AnswerFlags } from "../options/answer-options.js";
+import { isCsv } from "./csv-media.js";
+import { CsvRecords } from "./csv-records.js";
+import type { RunInputs } from "./inputs.js";
+import { jsonLines } from "./json-lines.js";
+import { printedJson, TextOutput } from "./printed-output.js";
+import { RecordFile, type RecordFormat } from "./record-file.js";
+import { isTar } from "./run-medium.js";
+import type { RunOutput } from "./run-output.js";
+import { partName } from "./shard.js";
+import { SidecarOutput } from "./sidecar-output.js";
+import { TarOutput } from "./tar-output.js";
+
+/** Samples per tar file; a shard of photographs then has a few hundred megabytes. */
+const SAMPLES_PER_TAR = 1000;
+
+/** How the answers of a run are written. */
+export type OutputForm = "printed" | "records" | "sidecars" | "tar";
+
+export function outputForm({ sidecar, output }: AnswerFlags): OutputForm {
+  if (sidecar) return "sidecars";
+  if (output === undefined) return "printed";
+  return isTar(output) ? "tar" : "records";
+}
+
+/** The path of the output, which is a part if the run is one of several shards; undefined for standard output. */
+export function outputPath({ shard }: RunInputs, flags: AnswerFlags): string | undefined {
+  const { output } = flags;
+  return output === undefined || !shard || flags.sidecar ? output : partName(output, shard);
+}
+
+/**
+ * The path that a run locks. Sidecars beside their media are locked by the first argument, those of several shards
+ * separately.
+ */
+export function lockedPath(inputs: RunInputs, flags: AnswerFlags): string | undefined {
+  if (!flags.sidecar) return outputPath(inputs, flags);
+  const path = flags.output ?? inputs.names[0] ?? "";
+  return `${inputs.shard ? partName(path, inputs.shard) : path}.${flags.sidecar}`;
+}
+
+export function recordFormat(path: string): RecordFormat {
+  return isCsv(path) ? new CsvRecords() : jsonLines;
+}
+
+/** Opens the output whose form follows from the flags and the extension of `--output`. @throws invalid_option */
+export async function openOutput(
+  inputs: RunInputs,
+  flags: AnswerFlags,
+  model: string,
+  isReadOnly = false,
+): Promise<RunOutput> {
+  const { json = false, scores = false, stream: streams = false, sidecar, onExisting = "skip" } = flags;
+  const path = outputPath(inputs, flags);
+  if (flags.onExisting && !sidecar) throw needs("--on-existing", "--sidecar");
+  if (sidecar) return new SidecarOutput({ form: sidecar, folder: path, onExisting, scores });
+  if (flags.samplesPerTar && outputForm(flags) !== "tar") throw needs("--samples-per-tar", "--output NAME.tar");
+  if (path === undefined) {
+    if (json) return printedJson;
+    const prefix = inputs.isOne ? "none" : inputs.hasOwnQuestions ? "path and question" : "path";
+    return new TextOutput({ prefix, scores, streams });
+  }
+  const samplesPerTar = flags.samplesPerTar ?? SAMPLES_PER_TAR;
+  if (outputForm(flags) === "tar") return TarOutput.open(path, { model, samplesPerTar, scores, isReadOnly });
+  return RecordFile.open(path, recordFormat(path), { model, isReadOnly, retried: inputs.retried.bind(inputs) });
+}
+
+function needs(flag: string, other: string): EpalmError {
+  return new EpalmError("invalid_option", `${flag}: expected ${other} with it`);
+}

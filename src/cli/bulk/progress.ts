@@ -1,0 +1,91 @@
+import { formatCount, note } from "../output/output.js";
+
+/** Erases the current line of the terminal. */
+const CLEAR_LINE = "\r\x1b[K";
+
+/** Milliseconds between two updates of a line on a terminal, and between two lines in a log. */
+const REDRAW_MS = 200;
+const LOG_MS = 30_000;
+
+/** Progress of a run on standard error: a line that is updated on a terminal, otherwise a line every 30 seconds. */
+export class RunProgress {
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #onTerminal = process.stderr.isTTY;
+  readonly #started = performance.now();
+  #total: number | undefined;
+  #units = 0;
+  /** Units that needed no work; they say nothing about the time left. */
+  #skipped = 0;
+  #answered = 0;
+  #failed = 0;
+
+  /** @param isShown false if there is one medium, or if answers go to the same terminal */
+  constructor(isShown: boolean) {
+    if (!isShown) return;
+    this.#timer = setInterval(() => this.#show(), this.#onTerminal ? REDRAW_MS : LOG_MS);
+    this.#timer.unref();
+  }
+
+  /** Files and shards of the run, once they have been counted. */
+  set total(units: number | undefined) {
+    this.#total = units;
+  }
+
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** A medium was answered, or failed. */
+  medium(isAnswered: boolean): void {
+    if (isAnswered) this.#answered++;
+    else this.#failed++;
+  }
+
+  /** All media of a file or shard are done. */
+  unit(isSkipped: boolean): void {
+    this.#units++;
+    if (isSkipped) this.#skipped++;
+  }
+
+  /** Clears the progress line before `write` writes its own line. */
+  aside(write: () => void): void {
+    if (this.#timer && this.#onTerminal) process.stderr.write(CLEAR_LINE);
+    write();
+  }
+
+  stop(): void {
+    if (!this.#timer) return;
+    clearInterval(this.#timer);
+    if (!this.#onTerminal) return;
+    this.#show();
+    process.stderr.write("\n");
+  }
+
+  #show(): void {
+    if (this.#onTerminal) process.stderr.write(CLEAR_LINE + this.#text());
+    else note(this.#text());
+  }
+
+  #text(): string {
+    const seconds = (performance.now() - this.#started) / 1000;
+    const of = this.#total === undefined ? "" : `/${formatCount(this.#total)}`;
+    const rate = (this.#answered + this.#failed) / seconds;
+    const parts = [
+      `${formatCount(this.#units)}${of}`,
+      `${formatCount(this.#failed)} failed`,
+      `${rate.toFixed(1)} files/s`,
+    ];
+    const worked = this.#units - this.#skipped;
+    if (this.#total !== undefined && worked > 0) {
+      parts.push(`${formatSeconds(((this.#total - this.#units) / worked) * seconds)} left`);
+    }
+    return parts.join(" · ");
+  }
+}
+
+/** Formats a duration as `45 s`, `12 min` or `3 h 5 min`. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

@@ -1,0 +1,57 @@
+import type { EpalmError } from "../../core/errors.js";
+import type { Modality } from "../../core/modality.js";
+
+/** One medium of a run, and what is asked about it. */
+export interface RunMedium {
+  /** The path as the user wrote it, `shard.tar/member` or `-` for standard input; identifies the medium in outputs. */
+  readonly file: string;
+  readonly source: RunSource;
+  /** The questions; undefined stands for a caption. */
+  readonly questions: readonly (string | undefined)[];
+  /** The modality as which the medium is interpreted. Default: determined by its content. */
+  readonly modality?: Modality | undefined;
+  /** What its row of a CSV file or the JSON member of its sample says, which is copied to the answers. */
+  readonly input?: Readonly<Record<string, unknown>> | undefined;
+  /** The other members of its sample by extension. */
+  readonly members?: ReadonlyMap<string, Uint8Array> | undefined;
+}
+
+/** Where a medium comes from. */
+export type RunSource =
+  | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array }
+  | { readonly kind: "standard input" }
+  /** It cannot be read. */
+  | { readonly kind: "unreadable"; readonly error: EpalmError };
+
+/** What is read in order: a medium, or a tar file with any number of them. */
+export type RunUnit =
+  | { readonly kind: "medium"; readonly medium: RunMedium }
+  | { readonly kind: "tar"; readonly path: string };
+
+/** A request of a run or of a line of its output. */
+export interface RequestIdentity {
+  readonly file: string;
+  readonly modality?: Modality | undefined;
+  readonly question?: string | undefined;
+}
+
+export function keyOf({ file, modality, question }: RequestIdentity): string {
+  return JSON.stringify([file, modality ?? "any", question]);
+}
+
+/** The keys of the requests that a line answers: the one that states its modality, and the one that states none. */
+export function keysOf(line: RequestIdentity): string[] {
+  return [keyOf(line), keyOf({ ...line, modality: undefined })];
+}
+
+const TAR = /\.(?:tar|tar\.gz|tgz)$/i;
+
+export function isTar(path: string): boolean {
+  return TAR.test(path);
+}
+
+/** The tar file of a medium by the name of the medium; undefined if it is in none. */
+export function tarOf(file: string): string | undefined {
+  return /^.*?\.(?:tar|tar\.gz|tgz)(?=\/|$)/i.exec(file)?.[0];
+}
