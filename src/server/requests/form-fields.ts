@@ -17,6 +17,7 @@ const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 const booleans = new Set(["logprobs", "stream", "refuse_unfamiliar", "media_gain", ...optionsOf("boolean")]);
 const lists = new Set(["candidates", ...optionsOf("strings")]);
+const objects = new Set(optionsOf("biases"));
 const numbers = new Set(["min_confidence", ...optionsOf("integer", "number", "probability")]);
 
 function optionsOf(...types: readonly OptionValues["type"][]): string[] {
@@ -75,7 +76,7 @@ function fieldValue(field: string, parts: readonly FormPart[]): unknown {
 }
 
 function partValue(field: string, { text, isJson }: FormPart): unknown {
-  if (isJson && text !== "") return jsonValue(field, text);
+  if ((isJson || objects.has(field)) && text !== "") return jsonValue(field, text);
   // Any other value remains a string, which the schema rejects.
   if (numbers.has(field) && NUMBER.test(text)) return Number(text);
   // Python writes True and False.
