@@ -4,12 +4,12 @@ import { expand } from "brace-expansion";
 import picomatch from "picomatch";
 import { throwIfAborted } from "../../core/abort.js";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
+import { KeySet } from "../../core/key-set.js";
 import type { Modality } from "../../core/modality.js";
 import { readQuestions } from "../options/media-questions.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 import { csvMedia, isCsv } from "./csv-media.js";
 import { type FileFilter, fileFilter, filesBelow } from "./folder-files.js";
-import { HashSet } from "./hash-set.js";
 import { namesIn, STANDARD_LIST } from "./name-list.js";
 import {
   isTar,
@@ -102,7 +102,7 @@ export class RunInputs {
   async retried(failed: { has(key: string): boolean }): Promise<(request: RequestIdentity) => boolean> {
     if (!this.#areRepeatable) return () => true;
     const { asked } = this.#options;
-    const [keys, tars] = [new HashSet(), new Set<string>()];
+    const [keys, tars] = [new KeySet(), new Set<string>()];
     for await (const unit of this.units()) {
       if (unit.kind === "tar") tars.add(unit.path);
       else {
@@ -133,7 +133,7 @@ export class RunInputs {
   /** The media and tar files of this shard. */
   async *units(): AsyncGenerator<RunUnit> {
     const { shard, unique } = this.#options;
-    const known = new HashSet();
+    const known = new KeySet();
     let index = 0;
     for await (const unit of this.#allUnits()) {
       if (unique && !known.add(identityOf(unit))) continue;

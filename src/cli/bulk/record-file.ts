@@ -3,8 +3,8 @@ import { dirname } from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf, tooManyBytes } from "../../core/errors.js";
+import { KeySet } from "../../core/key-set.js";
 import { STANDARD_INPUT } from "../standard-input.js";
-import { HashSet } from "./hash-set.js";
 import { keyOf, keysOf, type RequestIdentity, type RunMedium } from "./run-medium.js";
 import type { RunOutput, RunResult } from "./run-output.js";
 
@@ -50,7 +50,7 @@ export interface RecordFileOptions {
 export class RecordFile implements RunOutput {
   readonly #path: string;
   readonly #format: RecordFormat;
-  readonly #answered = new HashSet();
+  readonly #answered = new KeySet();
   #descriptor: number | undefined;
   #isEmpty = true;
 
@@ -95,8 +95,8 @@ export class RecordFile implements RunOutput {
   }
 
   /** Collects the keys of all answers. */
-  #read(model: string): { readonly isTorn: boolean; readonly failed: HashSet } {
-    const failed = new HashSet();
+  #read(model: string): { readonly isTorn: boolean; readonly failed: KeySet } {
+    const failed = new KeySet();
     let isTorn = false;
     for (const { text, number, isEnded } of recordsOf(this.#path, this.#format)) {
       isTorn ||= !isEnded;

@@ -4,8 +4,8 @@ import { z } from "zod";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import { parseJson } from "../../core/json.js";
+import { KeySet } from "../../core/key-set.js";
 import { note } from "../output/output.js";
-import { HashSet } from "./hash-set.js";
 import type { RunMedium } from "./run-medium.js";
 import { answerObject, oneLine, type RunOutput, type RunResult, textLines } from "./run-output.js";
 import type { OnExisting, SidecarForm } from "./sidecar-forms.js";
@@ -29,7 +29,7 @@ const storedAnswer = z.looseObject({
 /** A file per medium with the answers about it: `photo.txt` or `photo.json` for `photo.jpg`. */
 export class SidecarOutput implements RunOutput {
   readonly #options: SidecarOptions;
-  readonly #begun = new HashSet();
+  readonly #begun = new KeySet();
 
   constructor(options: SidecarOptions) {
     this.#options = options;
