@@ -129,6 +129,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
     throw namingFlag(error);
   } finally {
     counting.abort();
+    inputs.close();
     progress.stop();
     await output.close();
   }

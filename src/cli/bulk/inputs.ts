@@ -118,6 +118,11 @@ export class RunInputs {
     };
   }
 
+  /** Stops reading a list on standard input, which would keep a process alive that has failed. */
+  close(): void {
+    if (!this.#areRepeatable) process.stdin.destroy();
+  }
+
   get #areRepeatable(): boolean {
     return !this.#options.files.includes(STANDARD_LIST);
   }
@@ -127,7 +132,7 @@ export class RunInputs {
     const { files, asked } = this.#options;
     const [file = "", ...others] = files;
     if (others.length > 0 || asked?.length !== 1) return false;
-    return file === STANDARD_INPUT || (kindOf(file) === "file" && !isGlob(file));
+    return file === STANDARD_INPUT || (!file.startsWith("@") && kindOf(file) === "file" && !isGlob(file));
   }
 
   /** The media and tar files of this shard. */

@@ -97,6 +97,8 @@ describe("inputs", { concurrency: true }, () => {
       writeFileSync(list, content);
       assert.deepEqual(await listed(`@${list}`, ...flags), names);
     }
+    const { stdout } = await epalm(["caption", `@${join(folder, "list-0.txt")}`, ...on]);
+    assert.deepEqual(stdout.match(/^.*(?=\t)/gm), names);
     const found = await epalmProcess(["caption", "@-", ...on, "--dry-run"], { input: Buffer.from(names.join("\0")) });
     assert.deepEqual([found.code, found.stderr, found.stdout], [0, "", `${names.join("\n")}\n`]);
   });
@@ -168,7 +170,8 @@ describe("inputs", { concurrency: true }, () => {
   });
 
   it("are answered in order, whatever finishes first", async () => {
-    const { stdout } = await epalm(["caption", join(folder, "photos"), ...on, "--concurrency", "3"]);
+    const { stdout, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "--concurrency", "3"]);
+    assert.equal(stderr, "");
     const names = stdout.split("\n").map((line) => line.split("\t")[0]);
     assert.deepEqual(
       names.slice(0, -1),
