@@ -17,7 +17,7 @@ import type { FederatedSettings, StepCost } from "./training.js";
 
 async function measure({ batch, blocks, threads, warmups, rounds }: FederatedSettings): Promise<StepCost> {
   const { optimizer, ...config } = fedMaeConfigSchema.parse({
-    ...{ output: ".", rounds: 1 },
+    ...{ output: ".", depth: 12, rounds: 1 },
     clients: [{ name: "client", path: "." }],
   });
   const mae = maeConfigOf({ ...config, optimizer }, blocks);
