@@ -23,9 +23,9 @@ export interface Retrained {
 }
 
 /**
- * Trains the adapters of a built model folder further, on its own backbones as they are stored, and keeps the epoch with
- * the best score on the set `validation`. Returns those whose score is better than that of the installed adapter. An
- * interrupted run resumes.
+ * Trains the adapters of a built model folder further, on its own backbones as they are stored, and keeps the epoch
+ * with the best score on the set `validation`. Returns those whose score is better than that of the installed adapter.
+ * An interrupted run resumes.
  */
 export async function retrainAdapters(
   model: string,
