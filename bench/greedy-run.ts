@@ -1,6 +1,6 @@
 import type { DecoderShape } from "../src/backbones/backbone.js";
 import { Decoder } from "../src/generation/decoder.js";
-import { parseGenerationOptions } from "../src/generation/options.js";
+import { type GenerationOptions, parseGenerationOptions } from "../src/generation/options.js";
 import { DecodingRequest } from "../src/generation/request.js";
 import { Scheduler } from "../src/generation/scheduler.js";
 import { createStrategy } from "../src/generation/strategies/create-strategy.js";
@@ -62,18 +62,24 @@ export function promptOf(row: number): number[] {
 /**
  * Generates `newTokens` tokens for each of `batch` sequences in this thread, without an adapter: plan, compute,
  * commit.
+ *
+ * @param optionsOf the other options of each sequence. Default: greedy decoding
  */
 export async function runGreedy(
   session: ClockedSession,
   shape: DecoderShape,
   batch: number,
   newTokens: number,
+  optionsOf: (row: number) => GenerationOptions = () => ({}),
 ): Promise<GreedyRun> {
   const decoder = new Decoder(session, shape);
   const scheduler = new Scheduler();
-  const plan = parseGenerationOptions({ maxNewTokens: newTokens });
-  const strategies = Array.from({ length: batch }, () =>
-    createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
+  const strategies = Array.from({ length: batch }, (_, row) =>
+    createStrategy(parseGenerationOptions({ maxNewTokens: newTokens, ...optionsOf(row) }), {
+      eosTokenIds: new Set(),
+      decode: () => "",
+      prompt: promptOf(row),
+    }),
   );
   strategies.forEach((strategy, row) => {
     scheduler.add(new DecodingRequest({}, promptOf(row), strategy));
