@@ -1,6 +1,6 @@
 import type { DecoderShape } from "../src/backbones/backbone.js";
 import { Decoder } from "../src/generation/decoder.js";
-import { parseGenerationOptions } from "../src/generation/options.js";
+import { type GenerationOptions, parseGenerationOptions } from "../src/generation/options.js";
 import { DecodingRequest } from "../src/generation/request.js";
 import { defaultLimits, Scheduler } from "../src/generation/scheduler.js";
 import { createStrategy } from "../src/generation/strategies/create-strategy.js";
@@ -69,6 +69,7 @@ export function promptOf(row: number, tokens = PROMPT_TOKENS): number[] {
   return Array.from({ length: tokens }, (_, place) => 3 + ((place * 7 + row) % 250));
 }
 
+<<<<<<< HEAD
 /** Generates texts in this thread, without an adapter: plan, compute, commit. All sequences of a batch are one step. */
 export async function runGreedy(
   session: ClockedSession,
@@ -83,6 +84,29 @@ export async function runGreedy(
   const plan = parseGenerationOptions({ maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) });
   const strategies = Array.from({ length: batch }, () =>
     createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
+=======
+/**
+ * Generates `newTokens` tokens for each of `batch` sequences in this thread, without an adapter: plan, compute,
+ * commit.
+ *
+ * @param optionsOf the other options of each sequence. Default: greedy decoding
+ */
+export async function runGreedy(
+  session: ClockedSession,
+  shape: DecoderShape,
+  batch: number,
+  newTokens: number,
+  optionsOf: (row: number) => GenerationOptions = () => ({}),
+): Promise<GreedyRun> {
+  const decoder = new Decoder(session, shape);
+  const scheduler = new Scheduler();
+  const strategies = Array.from({ length: batch }, (_, row) =>
+    createStrategy(parseGenerationOptions({ maxNewTokens: newTokens, ...optionsOf(row) }), {
+      eosTokenIds: new Set(),
+      decode: () => "",
+      prompt: promptOf(row),
+    }),
+>>>>>>> batch/main
   );
   strategies.forEach((strategy, row) => {
     scheduler.add(new DecodingRequest({}, promptOf(row, promptTokens), strategy));

@@ -14,6 +14,7 @@ import { fedMaeRemedies } from "./fedmae/remedies.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
+import { logits } from "./logits.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
@@ -40,6 +41,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["build", build],
   ["latency", latency],
   ["decoding", decoding],
+  ["logits", logits],
   ["llama-cpp", llamaCpp],
   ["transformers", transformers],
   ["training", training],

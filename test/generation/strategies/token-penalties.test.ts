@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type GenerationOptions, parseGenerationOptions } from "../../../src/generation/options.js";
+import { bestScores } from "../../../src/generation/strategies/best-scores.js";
 import { createStrategy } from "../../../src/generation/strategies/create-strategy.js";
 import { applyLogitsProcessors, type LogitsProcessors } from "../../../src/generation/strategies/logits-processors.js";
 import type { FinishReason } from "../../../src/generation/strategies/strategy.js";
@@ -157,6 +158,18 @@ describe("sampling from a large vocabulary", () => {
         }
         assert.deepEqual(found?.tokens, ranked.hypotheses()[0]?.tokens, JSON.stringify({ ...options, temperature }));
       }
+    }
+  });
+});
+
+describe("bestScores", () => {
+  it("orders any number of tokens by their scores and then by their ids", () => {
+    const scores = Float32Array.from({ length: 600 }, (_, id) => Math.round(8 * Math.sin(7 * id)) / 4);
+    scores.set([-0, 0, Number.NEGATIVE_INFINITY, -1e-38, 3e38, -3e38], 100);
+    const ids = Array.from(scores.keys()).filter((id) => scores[id] !== Number.NEGATIVE_INFINITY);
+    const expected = ids.sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b);
+    for (const count of [1, 2, 40, 75, 76, 300, 600]) {
+      assert.deepEqual(bestScores(scores, count), expected.slice(0, count));
     }
   });
 });
