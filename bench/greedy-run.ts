@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly promptTokens?: number;
   /** More than 1 for beam search. Default: 1, greedy. */
   readonly beams?: number;
+  /** Further options of a sequence. Default: none. */
+  readonly optionsOf?: (row: number) => GenerationOptions;
 }
 
 /** A session that measures how long its graphs run. */
@@ -69,44 +71,24 @@ export function promptOf(row: number, tokens = PROMPT_TOKENS): number[] {
   return Array.from({ length: tokens }, (_, place) => 3 + ((place * 7 + row) % 250));
 }
 
-<<<<<<< HEAD
 /** Generates texts in this thread, without an adapter: plan, compute, commit. All sequences of a batch are one step. */
 export async function runGreedy(
   session: ClockedSession,
   shape: DecoderShape,
-  { newTokens, batch = 1, promptTokens = PROMPT_TOKENS, beams = 1 }: RunOptions,
+  { newTokens, batch = 1, promptTokens = PROMPT_TOKENS, beams = 1, optionsOf = () => ({}) }: RunOptions,
 ): Promise<GreedyRun> {
   const decoder = new Decoder(session, shape);
   const scheduler = new Scheduler({
     maxSequences: Math.max(defaultLimits.maxSequences, batch * beams),
     maxBatchedTokens: Math.max(defaultLimits.maxBatchedTokens, batch * promptTokens),
   });
-  const plan = parseGenerationOptions({ maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) });
-  const strategies = Array.from({ length: batch }, () =>
-    createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
-=======
-/**
- * Generates `newTokens` tokens for each of `batch` sequences in this thread, without an adapter: plan, compute,
- * commit.
- *
- * @param optionsOf the other options of each sequence. Default: greedy decoding
- */
-export async function runGreedy(
-  session: ClockedSession,
-  shape: DecoderShape,
-  batch: number,
-  newTokens: number,
-  optionsOf: (row: number) => GenerationOptions = () => ({}),
-): Promise<GreedyRun> {
-  const decoder = new Decoder(session, shape);
-  const scheduler = new Scheduler();
+  const common = { maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) };
   const strategies = Array.from({ length: batch }, (_, row) =>
-    createStrategy(parseGenerationOptions({ maxNewTokens: newTokens, ...optionsOf(row) }), {
+    createStrategy(parseGenerationOptions({ ...common, ...optionsOf(row) }), {
       eosTokenIds: new Set(),
       decode: () => "",
-      prompt: promptOf(row),
+      prompt: promptOf(row, promptTokens),
     }),
->>>>>>> batch/main
   );
   strategies.forEach((strategy, row) => {
     scheduler.add(new DecodingRequest({}, promptOf(row, promptTokens), strategy));

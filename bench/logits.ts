@@ -55,7 +55,7 @@ async function measured({ say }: Context, folder: string) {
     for (let round = 0; round <= ROUNDS; round++) {
       say(`measuring: logits, round ${round} of ${ROUNDS}`);
       for (const [name, options] of cases) {
-        const run = await runGreedy(session, shape, BATCH, NEW_TOKENS, options);
+        const run = await runGreedy(session, shape, { batch: BATCH, newTokens: NEW_TOKENS, optionsOf: options });
         // The first round warms up.
         if (round > 0) steps.get(name)?.push(...run.steps);
       }
