@@ -95,9 +95,8 @@ async function commandLine({ context, folder, count, curve }: Work): Promise<Run
   const output = join(context.folder, "bulk.jsonl");
   rmSync(output, { force: true });
   const main = fileURLToPath(new URL("../src/cli/main.js", import.meta.url));
-  const names = Array.from({ length: count }, (_, at) => nameOf(at));
   const started = performance.now();
-  const child = spawn(process.execPath, [main, "caption", ...names, "--output", output, ...flags], {
+  const child = spawn(process.execPath, [main, "caption", ".", "--output", output, ...flags], {
     cwd: folder,
     stdio: ["ignore", "ignore", "inherit"],
   });

@@ -138,7 +138,7 @@ export const optionTable = {
     type: "probability",
     needs: "temperature",
   },
-  /** Sampling: only from tokens at least this many times as probable as the best one. Above 0, at most 1; default: all. */
+  /** Sampling: only from tokens at least this many times as probable as the best one, above 0. Default: from all. */
   minP: {
     wire: "min_p",
     flag: "--min-p <p>",
@@ -158,8 +158,8 @@ export const optionTable = {
     needs: "temperature",
   },
   /**
-   * Divides positive logits of tokens that are in the prompt or in the text, and multiplies negative ones; above 1, they
-   * become less probable. 0.01 to 10; default 1.
+   * Divides positive logits of tokens that are in the prompt or in the text, and multiplies negative ones. Above 1, the
+   * tokens become less probable. 0.01 to 10; default 1.
    */
   repetitionPenalty: {
     wire: "repetition_penalty",

@@ -52,8 +52,8 @@ export interface FinishedHypothesis {
   /** For each of `logProbs`, the tokens that were most probable under the model itself; as many as were requested. */
   readonly alternatives: readonly (readonly Choice[])[];
   /**
-   * Sort key of hypotheses: the sum of `logProbs` over `logProbs.length ** lengthPenalty` (1 without beams). With beams,
-   * penalties and biases change the log-probabilities that are summed, as in transformers.
+   * Sort key of hypotheses: the sum of `logProbs` over `logProbs.length ** lengthPenalty` (1 without beams). With
+   * beams, penalties and biases change the log-probabilities that are summed, as in transformers.
    */
   readonly score: number;
   readonly finish: FinishReason;

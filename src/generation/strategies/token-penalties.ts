@@ -1,6 +1,6 @@
 /** Changes of the logits of single tokens. The values that change nothing: 1, 0, 0 and no biases. */
 export interface TokenPenalties {
-  /** Of tokens in the prompt and in the new text; above 1, they become less probable. */
+  /** Above 1, tokens in the prompt and in the new text become less probable. */
   readonly repetitionPenalty: number;
   /** Subtracted for each time that a token is in the new text. */
   readonly frequencyPenalty: number;

@@ -28,8 +28,8 @@ export interface RankedTokens {
 }
 
 /**
- * Ranks the tokens after each sequence of a request. Only a request with penalties or biases, or one that draws from the
- * whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects, are sufficient.
+ * Ranks the tokens after each sequence of a request. Only a request with penalties or biases, or one that draws from
+ * the whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects, suffice.
  */
 export class TokenRanking {
   readonly needs: NextRequest;
