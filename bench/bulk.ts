@@ -51,9 +51,10 @@ export const bulk: Measurement = {
     const ways = { "command line": commandLine, service, "bare loop": bareLoop } as const;
     const runs = new Map<string, Run[]>(Object.keys(ways).map((name) => [name, []]));
     const curve: Sample[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
+    const { rounds = ROUNDS } = context;
+    for (let round = 0; round < rounds; round++) {
       for (const [name, way] of Object.entries(ways)) {
-        context.say(`measuring: bulk, ${name}, ${count} images, round ${round + 1} of ${ROUNDS}`);
+        context.say(`measuring: bulk, ${name}, ${count} images, round ${round + 1} of ${rounds}`);
         runs.get(name)?.push(await way({ context, folder, count, curve: round === 0 ? curve : [] }));
       }
     }
@@ -222,7 +223,7 @@ function speeds(runs: ReadonlyMap<string, readonly Run[]>, count: number): Table
       processor: (1000 * cheapest(name)) / count,
     })),
     notes: [
-      `the better of ${ROUNDS} runs in turn; the command line includes its start, the service ${CLIENTS} clients in another process`,
+      `the best of the runs in turn (--rounds, ${ROUNDS} by default); the command line includes its start, the service ${CLIENTS} clients in another process`,
       `bare loop: encoder graph for each image, decoder graph for ${BATCH} texts at a time; no reading, decoding, adapter or sampling`,
     ],
   };
