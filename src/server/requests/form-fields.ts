@@ -37,8 +37,8 @@ export function fieldName(name: string): {
 /**
  * Converts the parts of a form to the values that the same request has in JSON, which are not validated here: parts
  * that contain JSON are parsed, values of numeric and boolean fields are converted, and repeated fields become lists.
- * `name[]` is always a list. A field whose only part is empty, or is `null` in JSON, counts as absent; an empty element
- * of a list remains, because other elements would take its place.
+ * `name[]` is always a list. A field whose only part is empty, or is `null` in JSON, counts as absent. Empty elements
+ * in a list remain, because other elements would take their place.
  *
  * @throws FieldError: invalid_option
  */
