@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import sharp from "sharp";
+import { namesIn } from "../../../src/cli/bulk/name-list.js";
 import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 import { tarBytes } from "../../support/tar-bytes.js";
 
@@ -159,6 +160,18 @@ describe("inputs", { concurrency: true }, () => {
       assert.match(stdout, /\[1\]\.png\t/);
     });
   }
+
+  it("are rejected with a name that no path has", async () => {
+    const list = join(folder, "long.txt");
+    writeFileSync(list, "x".repeat(300_000));
+    const read = async () => {
+      for await (const _ of namesIn(`@${list}`, false));
+    };
+    await assert.rejects(read(), {
+      code: "too_large",
+      message: `@${list}: expected names of at most 65536 characters`,
+    });
+  });
 
   it("are rejected without the column or the list", async () => {
     const table = await epalm(["caption", join(folder, "table/photos.csv"), ...on]);
