@@ -42,6 +42,11 @@ export class CsvRecords implements RecordFormat {
     return false;
   }
 
+  isBeginning(text: string): boolean {
+    const header = columns.join(this.#delimiter);
+    return this.#header !== undefined || header.startsWith(text.slice(0, header.length));
+  }
+
   parse(text: string, where: string): ReturnType<RecordFormat["parse"]> {
     const cells = cellsOf(text, this.#delimiter, where);
     if (!this.#header || cells.join() === this.#header.join()) {

@@ -109,6 +109,27 @@ describe("CSV output", { concurrency: true }, () => {
   });
 });
 
+describe("an output that is another file", { concurrency: true }, () => {
+  for (const name of ["notes.jsonl", "notes.csv", "notes.tsv"]) {
+    it(`is rejected and left unchanged, even without a line break at its end: ${name}`, async () => {
+      const output = join(folder, name);
+      writeFileSync(output, "my notes");
+      const { code, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "-o", output]);
+      assert.equal(code, 2);
+      assert.match(stderr, /^epalm: --output: .*notes\.\w+:1: expected an answer\n$/);
+      assert.equal(readFileSync(output, "utf8"), "my notes");
+    });
+  }
+
+  it("is rejected with a line that is not UTF-8", async () => {
+    const output = join(folder, "binary.jsonl");
+    writeFileSync(output, Buffer.from([0xff, 0x0a, 0x7b]));
+    const { code, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "-o", output]);
+    assert.equal(code, 2);
+    assert.match(stderr, /binary\.jsonl:1: expected UTF-8/);
+  });
+});
+
 describe("sidecars", { concurrency: true }, () => {
   it("are written beside their media, once", async () => {
     const photos = ownPhotos("beside");
