@@ -51,9 +51,10 @@ export const bulk: Measurement = {
     const ways = { "command line": commandLine, service, "bare loop": bareLoop } as const;
     const runs = new Map<string, Run[]>(Object.keys(ways).map((name) => [name, []]));
     const curve: Sample[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
+    const { rounds = ROUNDS } = context;
+    for (let round = 0; round < rounds; round++) {
       for (const [name, way] of Object.entries(ways)) {
-        context.say(`measuring: bulk, ${name}, ${count} images, round ${round + 1} of ${ROUNDS}`);
+        context.say(`measuring: bulk, ${name}, ${count} images, round ${round + 1} of ${rounds}`);
         runs.get(name)?.push(await way({ context, folder, count, curve: round === 0 ? curve : [] }));
       }
     }
@@ -95,9 +96,8 @@ async function commandLine({ context, folder, count, curve }: Work): Promise<Run
   const output = join(context.folder, "bulk.jsonl");
   rmSync(output, { force: true });
   const main = fileURLToPath(new URL("../src/cli/main.js", import.meta.url));
-  const names = Array.from({ length: count }, (_, at) => nameOf(at));
   const started = performance.now();
-  const child = spawn(process.execPath, [main, "caption", ...names, "--output", output, ...flags], {
+  const child = spawn(process.execPath, [main, "caption", ".", "--output", output, ...flags], {
     cwd: folder,
     stdio: ["ignore", "ignore", "inherit"],
   });
@@ -223,7 +223,7 @@ function speeds(runs: ReadonlyMap<string, readonly Run[]>, count: number): Table
       processor: (1000 * cheapest(name)) / count,
     })),
     notes: [
-      `the better of ${ROUNDS} runs in turn; the command line includes its start, the service ${CLIENTS} clients in another process`,
+      `the best of the runs in turn (--rounds, ${ROUNDS} by default); the command line includes its start, the service ${CLIENTS} clients in another process`,
       `bare loop: encoder graph for each image, decoder graph for ${BATCH} texts at a time; no reading, decoding, adapter or sampling`,
     ],
   };

@@ -2,22 +2,21 @@ import { visiblePatches } from "../src/backbones/encoders/mae.js";
 import { patchesPerSide } from "../src/backbones/encoders/vit.js";
 import { weightsInMemory } from "../src/backbones/weights-in-memory.js";
 import { pickEntries } from "../src/core/at.js";
-import { messageOf } from "../src/core/errors.js";
 import { randomStreams } from "../src/core/random.js";
 import { fedMaeConfigSchema, maeConfigOf } from "../src/fedmae/config.js";
 import { encodeOnnx } from "../src/graph/onnx-writer.js";
-import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import type { Tensor } from "../src/tensor/tensor.js";
 import { initialMae } from "../src/training/encoder/initial-mae.js";
 import { maeGraph, maskFeeds, maskNoise } from "../src/training/encoder/mae-graph.js";
 import { WeightTraining } from "../src/training/weight-training.js";
+import { measureSteps, printAndExit } from "./measure-steps.js";
 import type { FederatedSettings, StepCost } from "./training.js";
 
 /** The process of a federated client in `npm run bench -- training`: some steps of a masked autoencoder, as JSON. */
 
 async function measure({ batch, blocks, threads, warmups, rounds }: FederatedSettings): Promise<StepCost> {
   const { optimizer, ...config } = fedMaeConfigSchema.parse({
-    ...{ output: ".", rounds: 1 },
+    ...{ output: ".", depth: 12, rounds: 1 },
     clients: [{ name: "client", path: "." }],
   });
   const mae = maeConfigOf({ ...config, optimizer }, blocks);
@@ -35,27 +34,14 @@ async function measure({ batch, blocks, threads, warmups, rounds }: FederatedSet
     shape: [batch, 3, side, side],
     data: Float32Array.from({ length: batch * 3 * side * side }, () => 2 * random() - 1),
   };
-  const cost = { steps: [] as number[], processor: [] as number[], runs: [] as number[] };
-  for (let round = 0; round < warmups + rounds; round++) {
-    const [started, used] = [performance.now(), process.cpuUsage()];
+  return measureSteps({ warmups, rounds }, async () => {
     const mask = maskNoise(random, batch, patchesPerSide(mae) ** 2);
     const before = performance.now();
     await training.add({ pixels, ...maskFeeds(mask, visiblePatches(mae)) });
-    const after = performance.now();
+    const inside = performance.now() - before;
     training.step({ sizeOf: () => ({ learningRate: 1e-4, weightDecay: optimizer.weightDecay }) });
-    if (round < warmups) continue;
-    const { user, system } = process.cpuUsage(used);
-    cost.steps.push(performance.now() - started);
-    cost.processor.push((user + system) / 1000);
-    cost.runs.push(after - before);
-  }
-  return { ...cost, peakBytes: peakResidentBytes() };
+    return inside;
+  });
 }
 
-try {
-  console.log(JSON.stringify(await measure(JSON.parse(process.argv[2] ?? ""))));
-  process.exit(0);
-} catch (error) {
-  console.error(messageOf(error));
-  process.exit(1);
-}
+await printAndExit(() => measure(JSON.parse(process.argv[2] ?? "")));

@@ -1,6 +1,6 @@
 import type { DecoderShape } from "../src/backbones/backbone.js";
 import { Decoder } from "../src/generation/decoder.js";
-import { parseGenerationOptions } from "../src/generation/options.js";
+import { type GenerationOptions, parseGenerationOptions } from "../src/generation/options.js";
 import { DecodingRequest } from "../src/generation/request.js";
 import { defaultLimits, Scheduler } from "../src/generation/scheduler.js";
 import { createStrategy } from "../src/generation/strategies/create-strategy.js";
@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly promptTokens?: number;
   /** More than 1 for beam search. Default: 1, greedy. */
   readonly beams?: number;
+  /** Further options of a sequence. Default: none. */
+  readonly optionsOf?: (row: number) => GenerationOptions;
 }
 
 /** A session that measures how long its graphs run. */
@@ -73,16 +75,20 @@ export function promptOf(row: number, tokens = PROMPT_TOKENS): number[] {
 export async function runGreedy(
   session: ClockedSession,
   shape: DecoderShape,
-  { newTokens, batch = 1, promptTokens = PROMPT_TOKENS, beams = 1 }: RunOptions,
+  { newTokens, batch = 1, promptTokens = PROMPT_TOKENS, beams = 1, optionsOf = () => ({}) }: RunOptions,
 ): Promise<GreedyRun> {
   const decoder = new Decoder(session, shape);
   const scheduler = new Scheduler({
     maxSequences: Math.max(defaultLimits.maxSequences, batch * beams),
     maxBatchedTokens: Math.max(defaultLimits.maxBatchedTokens, batch * promptTokens),
   });
-  const plan = parseGenerationOptions({ maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) });
-  const strategies = Array.from({ length: batch }, () =>
-    createStrategy(plan, { eosTokenIds: new Set(), decode: () => "" }),
+  const common = { maxNewTokens: newTokens, ...(beams > 1 ? { beams } : {}) };
+  const strategies = Array.from({ length: batch }, (_, row) =>
+    createStrategy(parseGenerationOptions({ ...common, ...optionsOf(row) }), {
+      eosTokenIds: new Set(),
+      decode: () => "",
+      prompt: promptOf(row, promptTokens),
+    }),
   );
   strategies.forEach((strategy, row) => {
     scheduler.add(new DecodingRequest({}, promptOf(row, promptTokens), strategy));

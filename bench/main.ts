@@ -14,6 +14,7 @@ import { fedMaeRemedies } from "./fedmae/remedies.js";
 import { hostileImages } from "./hostile-images.js";
 import { latency } from "./latency.js";
 import { llamaCpp } from "./llama-cpp.js";
+import { logits } from "./logits.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
@@ -40,6 +41,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["build", build],
   ["latency", latency],
   ["decoding", decoding],
+  ["logits", logits],
   ["llama-cpp", llamaCpp],
   ["transformers", transformers],
   ["training", training],
@@ -72,8 +74,8 @@ function help(): string {
     "",
     "Without a NAME, all of them run except scaling, published and vlm, which take 20, 20 and 5 GB of disk space, and bulk,",
     "fedmae-modes, fedmae-remedies and fedmae-adapters, which take up to several hours. --json FILE also writes all",
-    "numbers unrounded. --rounds N replaces the number of rounds of llama-cpp, transformers, training and scaling, and",
-    "--minutes N the longest time for one size of model in scaling.",
+    "numbers unrounded. --rounds N replaces the number of rounds of bulk, llama-cpp, transformers, training and scaling,",
+    "and --minutes N the longest time for one size of model in scaling.",
     "",
     "regress compares the ratios of a run with those in bench/ratios.json, and fails if one is below 0.9 of its stored",
     "value. It runs the measurements that it names, by default all with stored ratios, or reads a file that --json wrote",

@@ -62,11 +62,9 @@ export function compareRun({ results }: MeasuredRun, print: (table: Table) => vo
   print(tableOf(compared));
   const failed = compared.filter(({ verdict }) => verdict === "worse" || verdict === "missing");
   if (failed.length > 0) {
-    const lines = failed.map(({ name, stored, measured }) => `${name}: expected ${stored}, got ${measured ?? "none"}`);
-    throw new EpalmError(
-      "invalid_option",
-      [`${failed.length} ratios are below ${TOLERATED} of their stored values:`, ...lines].join("\n  "),
-    );
+    const list = failed.map(({ name, stored, measured }) => `'${name}': expected ${stored}, got ${measured ?? "none"}`);
+    const message = `${failed.length} of ${compared.length} ratios are below ${TOLERATED} of their stored values`;
+    throw new EpalmError("invalid_option", `${message}: ${list.join("; ")}`);
   }
   if (compared.every(({ verdict }) => verdict === "not measured")) {
     throw new EpalmError("invalid_option", `the run has none of the ratios in ${STORED}`);

@@ -29,7 +29,7 @@ interface Series {
 const series: readonly Series[] = [
   {
     what: "prefill, tokens of the prompt",
-    theory: "1 to 2: layers are linear, attention is quadratic",
+    theory: "at most 2: layers are linear, attention is quadratic",
     values: [25, 100, 400, 1600],
     work: (promptTokens) => ({ kind: "prefill", promptTokens }),
   },

@@ -1,19 +1,18 @@
 import { join } from "node:path";
 import { type AdapterSettings, adapterShapes } from "../src/adapter/adapter.js";
 import { gradientName } from "../src/autodiff/gradient.js";
-import { messageOf } from "../src/core/errors.js";
 import { randomStreams } from "../src/core/random.js";
 import { GraphBuilder } from "../src/graph/builder.js";
 import { writeOnnx } from "../src/graph/onnx-writer.js";
 import { frozenDecoder } from "../src/model/frozen-decoder.js";
 import { adapterWidths, openModelFolder } from "../src/model/model-folder.js";
-import { peakResidentBytes } from "../src/runtime/peak-resident-bytes.js";
 import { openSession } from "../src/runtime/session.js";
 import type { Tensor } from "../src/tensor/tensor.js";
 import { AdamW } from "../src/training/adamw.js";
 import { initialAdapter } from "../src/training/adapter/initial-adapter.js";
 import { trainingFeeds } from "../src/training/adapter/training-batch.js";
 import { trainingGraph, trainingLayout } from "../src/training/adapter/training-graph.js";
+import { measureSteps, printAndExit } from "./measure-steps.js";
 import type { StepCost, StepSettings } from "./training.js";
 
 /** The process behind `npm run bench -- training`: trains an adapter for some steps and prints their cost as JSON. */
@@ -38,8 +37,8 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
   const trained = adapterShapes(settings, widths);
   const layout = trainingLayout(settings, widths, model.manifest.decoder.shape.layers);
   const graph = trainingGraph(g, frozenDecoder(model, g), { settings, widths, depth: encoder.depth, trained });
-  writeOnnx(graph, join(work, "training.onnx"));
-  const session = await openSession(join(work, "training.onnx"), { threads: bench.threads });
+  writeOnnx(graph, join(work, "training.onnx"), { packTables: false });
+  const session = await openSession(join(work, "training.onnx"), { threads: bench.threads, planMemory: false });
   const optimizer = new AdamW();
   const names = Array.from(trained.keys());
   const shape = [bench.batch, bench.tokens];
@@ -55,34 +54,21 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
     shape: [bench.batch, encoder.depth, encoder.width],
     data: Float32Array.from({ length: count }, () => random() - 0.5),
   };
-  const cost = { steps: [] as number[], processor: [] as number[], runs: [] as number[] };
-  for (let round = 0; round < bench.warmups + bench.rounds; round++) {
-    const [started, used] = [performance.now(), process.cpuUsage()];
+  return measureSteps(bench, async () => {
     const weight = 0.1 / bench.batch;
     const feeds = trainingFeeds({ ids, mask }, { states }, layout, { weightOf: () => weight });
     const inputs = Object.fromEntries(Array.from(weights, ([name, tensor]) => [name, { ...tensor }]));
     const before = performance.now();
     const results = await session.run({ ...feeds, ...inputs }, ["loss", ...names.map(gradientName)]);
-    const after = performance.now();
+    const inside = performance.now() - before;
     optimizer.step(
       weights,
       (name) => results[gradientName(name)]?.data as Float32Array,
       () => ({ learningRate: 1e-4, weightDecay: 0.02 }),
     );
-    if (round < bench.warmups) continue;
-    const { user, system } = process.cpuUsage(used);
-    cost.steps.push(performance.now() - started);
-    cost.processor.push((user + system) / 1000);
-    cost.runs.push(after - before);
-  }
-  return { ...cost, peakBytes: peakResidentBytes() };
+    return inside;
+  });
 }
 
-try {
-  const [path = "", work = "", settings = ""] = process.argv.slice(2);
-  console.log(JSON.stringify(await measure(path, work, JSON.parse(settings))));
-  process.exit(0);
-} catch (error) {
-  console.error(messageOf(error));
-  process.exit(1);
-}
+const [path = "", work = "", settings = ""] = process.argv.slice(2);
+await printAndExit(() => measure(path, work, JSON.parse(settings)));

@@ -6,12 +6,12 @@ soft token, which AdamW updates.
 """
 
 import json
-import resource
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+
+from step_cost import print_step_cost
 
 settings = json.loads(sys.argv[1])
 torch.manual_seed(0)
@@ -75,15 +75,4 @@ def step():
     optimizer.step()
 
 
-times, processor = [], []
-for _ in range(settings["warmups"] + settings["rounds"]):
-    started, used = time.perf_counter(), time.process_time()
-    step()
-    times.append(1000 * (time.perf_counter() - started))
-    processor.append(1000 * (time.process_time() - used))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-for line in open("/proc/self/status"):
-    if line.startswith("VmHWM"):
-        peak = int(line.split()[1]) * 1024
-warm = settings["warmups"]
-print(json.dumps({"steps": times[warm:], "processor": processor[warm:], "peakBytes": peak}))
+print_step_cost(step, settings)

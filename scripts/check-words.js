@@ -42,6 +42,10 @@ function commentFaults(path, text, lines) {
   for (const { line, comment } of commentsOf(text)) {
     if (/^(\/\*\*?|\/\/)\s*Of\b/.test(comment))
       found.push(`${path}:${line}: a comment begins with 'Of': name the subject`);
+    comment.split("\n").forEach((text, at) => {
+      if (at > 0 && /^\s*\*\s+of\b/i.test(text))
+        found.push(`${path}:${line + at}: a line of a comment begins with 'of': wrap it elsewhere`);
+    });
     const height = comment.split("\n").length;
     for (let at = line; at < line + height; at++) {
       const width = lines[at - 1]?.length ?? 0;

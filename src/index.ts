@@ -11,7 +11,7 @@ export type { MediumSource } from "./encoding/read-medium.js";
 export { openCheckpoint } from "./formats/open-checkpoint.js";
 export type { GenerationOptions } from "./generation/options.js";
 export type { Priority, RequestOrigin } from "./generation/request-origin.js";
-export type { GeneratedText, RankedText } from "./generation/text-generator.js";
+export type { GeneratedText, RankedText, TopToken } from "./generation/text-generator.js";
 export { type HubOptions, resolveFolder } from "./hub/resolve-folder.js";
 export type { AdapterChanges } from "./model/adapter-registry.js";
 export { buildModel, buildVlm } from "./model/build-model.js";

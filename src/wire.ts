@@ -118,6 +118,12 @@ const trust = {
   media_gain: mediaGain,
 };
 
+const token = z.strictObject({ id: z.int(), text: z.string(), log_prob: z.number() });
+const topTokens = z
+  .array(token)
+  .optional()
+  .describe("with top_logprobs: the most probable tokens in this place, best first");
+
 const text = z.strictObject({
   text: z.string(),
   confidence,
@@ -133,9 +139,12 @@ const text = z.strictObject({
     .optional()
     .describe("why the text ended: an end token, a string in `stop`, or `max_tokens`; absent for candidates"),
   tokens: z
-    .array(z.strictObject({ id: z.int(), text: z.string(), log_prob: z.number() }))
+    .array(token.extend({ top: topTokens }))
     .optional()
     .describe("with logprobs: the tokens, without the end token"),
+  end_top: topTokens.describe(
+    "with top_logprobs, if an end token ended the text: the most probable tokens in its place",
+  ),
   end_log_prob: z
     .number()
     .optional()

@@ -22,6 +22,7 @@ import {
 } from "./adapters/adapters.js";
 import { adapterSettings } from "./adapters/connectors.js";
 import { writeFirstAdapter } from "./adapters/first-adapter.js";
+import { retrainAdapters } from "./adapters/retrain.js";
 import { calibrateBundle } from "./calibrate-bundle.js";
 import { chooseSamples, modelCard } from "./choose-samples.js";
 import { type MakeOptions, makeSets, SIDE, setFolder } from "./data/data-sets.js";
@@ -306,12 +307,24 @@ async function bundleModel({ work, output, say }: BuildAllOptions): Promise<void
 }
 
 /**
- * Builds a bundled model again from its own files, with an adapter for images in addition to those that it has. Its
- * decoder then also takes visual tokens; the weights of the backbones stay the same, bit for bit.
+ * Trains the adapters of a bundled model further and installs those that answer better, with the same backbones. They
+ * are then without a calibration.
  */
-export async function addAdapter(
+export async function retrainBundle(model: string, modalities: readonly Modality[], options: MakeOptions) {
+  for (const modality of modalities) {
+    const better = await retrainAdapters(model, modality, options);
+    const adapters = better.map(({ recipe: { name, task }, path }) => ({ name, path, tasks: [task], modality }));
+    if (adapters.length > 0) await installAdapters(model, adapters, options);
+  }
+}
+
+/**
+ * Builds a bundled model again from its own files, with further adapters or in place of those with the same names. If
+ * one takes visual tokens, the decoder then does so, too; the weights of the backbones stay the same, bit for bit.
+ */
+export async function installAdapters(
   model: string,
-  added: Pick<AdapterOptions, "name" | "path" | "tasks">,
+  added: readonly AdapterOptions[],
   { work, say }: MakeOptions,
 ): Promise<void> {
   const manifest = readManifest(model);
@@ -324,7 +337,12 @@ export async function addAdapter(
     preprocessing: "source" as const,
   });
   const [first = "image", ...others] = modalitiesOf(manifest);
-  const installed = Object.entries(manifest.adapters).filter(([name]) => name !== added.name);
+  const given = new Map(added.map((adapter) => [adapter.name, adapter]));
+  const kept = Object.entries(manifest.adapters).map(([name, { file, tasks, modality }]): AdapterOptions => {
+    const replacement = given.get(name);
+    given.delete(name);
+    return replacement ?? { name, path: join(model, file), tasks, modality };
+  });
   rmSync(folder, { recursive: true, force: true });
   await buildModel({
     output: folder,
@@ -332,10 +350,8 @@ export async function addAdapter(
     encoder: encoder(first),
     otherEncoders: others.map(encoder),
     decoder: { ...source, precision: manifest.decoder.precision },
-    adapters: [
-      ...installed.map(([name, { file, tasks, modality }]) => ({ name, path: join(model, file), tasks, modality })),
-      { ...added, modality: "image" },
-    ],
+    // In the order of before, because the first adapter of a task is its default.
+    adapters: [...kept, ...given.values()],
     onStage: say,
   });
   await finishBundle(folder, say);

@@ -4,7 +4,7 @@ import { calibrateModel, modalitiesOf, readEvaluationData, readManifest } from "
 import { type MakeOptions, makeSet } from "./data/data-sets.js";
 
 /** Examples of each task on which confidence is measured, per medium of the set. */
-const CONFIDENCE_SHARE = 0.5;
+const CONFIDENCE_SHARE = 1;
 
 /**
  * Stores in the adapters of a built model folder what the familiarity and the confidence of their answers are computed

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { buildPart, finishBundle, type Part, parts } from "./build.js";
+import { modalitiesOf, readManifest } from "../../src/index.js";
+import { buildPart, finishBundle, type Part, parts, retrainBundle } from "./build.js";
 import { calibrateBundle } from "./calibrate-bundle.js";
 import { writeIconFolder } from "./data/images/icon-folders.js";
 import { writeSceneSet } from "./data/images/scene-sets.js";
@@ -15,6 +16,7 @@ import { trainLanguageModel } from "./language-model/language-model.js";
 const usage = `usage: npm run models:build -- [options]
        npm run models:build -- samples [--output DIR]
        npm run models:build -- calibrate [--output DIR] [--work DIR] [--modality NAME ...]
+       npm run models:build -- retrain [--output DIR] [--work DIR] [--modality NAME ...]
        npm run models:build -- icons|scenes|language-model --output DIR [options]
 
 The first form builds the bundled model, one part after the other:
@@ -29,7 +31,10 @@ The second form writes descriptions, example questions, samples and the model ca
 
 The third form measures familiarity and confidence again and stores them in the adapters of a built model folder.
 
-The fourth form makes one kind of data, or a language model, for other uses:
+The fourth form trains the adapters of a built model folder further, on its own backbones, and installs those that
+answer better; calibrate afterwards.
+
+The fifth form makes one kind of data, or a language model, for other uses:
   icons            images of single icons, DIR/STYLE/KIND/NAME.png
                    [--side N] [--border N]
   scenes           images of all concepts, with captions, questions and labels
@@ -65,6 +70,11 @@ else if (what === "calibrate") {
     say: console.log,
     modalities: values.modality,
   });
+} else if (what === "retrain") {
+  const folder = values.output ?? "models/default";
+  const all = modalitiesOf(readManifest(folder));
+  const chosen = all.filter((modality) => values.modality?.includes(modality) ?? true);
+  await retrainBundle(folder, chosen, { work: values.work, say: console.log });
 } else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
 else await makeOne(what, values.output ?? fail());
 

@@ -8,7 +8,7 @@ import { PrefixCache } from "./prefix-cache.js";
 import { isCacheable, pendingCount } from "./sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "./step.js";
 import { columnsOf, stepInputs } from "./step-inputs.js";
-import type { NextTokens } from "./strategies/strategy.js";
+import type { NextLogits, NextTokens } from "./strategies/strategy.js";
 
 /** The decoder graph with its KV cache. Runs the steps that a scheduler plans. */
 export class Decoder {
@@ -42,7 +42,8 @@ export class Decoder {
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
     const inputs = stepInputs(scheduled, this.shape, this.#cache.time(empty), top);
     const feeds = { ...this.#known(inputs.feeds), ...this.#cache.feeds(first, scheduled.length, empty) };
-    const results = await this.#session.run(feeds, fetches);
+    const needsLogits = scheduled.some(({ active, needs }) => active && needs.kind === "logits");
+    const results = await this.#session.run(feeds, needsLogits ? [...fetches, "logits"] : fetches);
     this.#cache.append(
       results.new_keys_values as Tensor,
       scheduled.flatMap((entry, index) => keptColumns(entry, index, first)),
@@ -60,8 +61,7 @@ export class Decoder {
 
   /** The number of most probable tokens that a sequence needs. */
   #wanted({ active, needs }: ScheduledSequence): number {
-    if (!active || needs.kind === "targets") return 0;
-    return needs.count === "all" ? this.shape.vocabulary : Math.min(needs.count, this.shape.vocabulary);
+    return active && needs.kind === "next" ? Math.min(needs.count, this.shape.vocabulary) : 0;
   }
 
   #outputs(
@@ -82,9 +82,18 @@ export class Decoder {
       const ofTargets = entry.needs.kind === "targets" ? Array.from(targets.subarray(start, at)) : [];
       return {
         targetLogProbs: ofTargets.map((logit, i) => normalized(logit, start + i)),
-        next: bestTokens(logits, ids, normalizers[start] as number, this.#wanted(entry), start * top),
+        next:
+          entry.needs.kind === "logits"
+            ? this.#logits(numbers("logits"), normalizers[start] as number, start)
+            : bestTokens(logits, ids, normalizers[start] as number, this.#wanted(entry), start * top),
       };
     });
+  }
+
+  /** A copy of the logits of one scored token, so that those of the others are not kept. */
+  #logits(all: Float32Array, normalizer: number, at: number): NextLogits {
+    const { vocabulary } = this.shape;
+    return { logits: all.slice(at * vocabulary, (at + 1) * vocabulary), normalizer };
   }
 
   /** Forgets all sequences and frees their memory. */

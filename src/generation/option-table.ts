@@ -19,6 +19,17 @@ const MAX_STOP_STRINGS = 16;
 /** In UTF-16 units. About as many tokens are decoded again after each token. */
 const MAX_STOP_LENGTH = 128;
 
+/** Below 1, repetition is encouraged; 0 would divide by zero. */
+const [MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY] = [0.01, 10];
+/** OpenAI's bound of `frequency_penalty` and `presence_penalty`. */
+const MAX_PENALTY = 2;
+/** OpenAI's bound; it practically bars or forces a token. */
+const MAX_BIAS = 100;
+/** OpenAI's number of tokens. */
+const MAX_BIASES = 1024;
+/** OpenAI's bound. */
+const MAX_TOP_LOGPROBS = 20;
+
 /** The values that an option accepts; bounds are inclusive. */
 export type OptionValues =
   | { readonly type: "integer" | "number"; readonly least: number; readonly most: number }
@@ -27,7 +38,9 @@ export type OptionValues =
   /** `true`, `false` or one given word. */
   | { readonly type: "boolean"; readonly or: string }
   /** Up to `most` strings of 1 to `longest` UTF-16 units each. */
-  | { readonly type: "strings"; readonly most: number; readonly longest: number };
+  | { readonly type: "strings"; readonly most: number; readonly longest: number }
+  /** Up to `most` numbers from `-bound` to `bound`, by token id or by a string of up to `longest` UTF-16 units. */
+  | { readonly type: "biases"; readonly most: number; readonly longest: number; readonly bound: number };
 
 export type GenerationOption = OptionValues & {
   /** Name in HTTP requests. */
@@ -37,7 +50,7 @@ export type GenerationOption = OptionValues & {
   /** One line for `--help`, the HTTP reference and the page. */
   readonly help: string;
   /** Used if neither the request nor the model folder sets the option. Absent: no limit. */
-  readonly default?: number | boolean | readonly string[];
+  readonly default?: number | boolean | readonly string[] | Readonly<Record<string, number>>;
   /** What the option requires: `beams` above 1 or `temperature` above 0. */
   readonly needs?: "beams" | "temperature";
 };
@@ -125,6 +138,14 @@ export const optionTable = {
     type: "probability",
     needs: "temperature",
   },
+  /** Sampling: only from tokens at least this many times as probable as the best one, above 0. Default: from all. */
+  minP: {
+    wire: "min_p",
+    flag: "--min-p <p>",
+    help: "sampling: only from tokens at least p times as probable as the best one",
+    type: "probability",
+    needs: "temperature",
+  },
   /** Sampling: the same seed gives the same tokens. An integer from 0 to 2^53 - 1; default 0. */
   seed: {
     wire: "seed",
@@ -135,6 +156,63 @@ export const optionTable = {
     most: Number.MAX_SAFE_INTEGER,
     default: 0,
     needs: "temperature",
+  },
+  /**
+   * Divides positive logits of tokens that are in the prompt or in the text, and multiplies negative ones. Above 1, the
+   * tokens become less probable. 0.01 to 10; default 1.
+   */
+  repetitionPenalty: {
+    wire: "repetition_penalty",
+    flag: "--repetition-penalty <x>",
+    help: "above 1: tokens of the prompt and of the text become less probable (default: 1)",
+    type: "number",
+    least: MIN_REPETITION_PENALTY,
+    most: MAX_REPETITION_PENALTY,
+    default: 1,
+  },
+  /** Subtracted from the logit of a token for each time that the text contains it. -2 to 2; default 0. */
+  frequencyPenalty: {
+    wire: "frequency_penalty",
+    flag: "--frequency-penalty <x>",
+    help: "above 0: tokens become less probable each time that the text contains them (default: 0)",
+    type: "number",
+    least: -MAX_PENALTY,
+    most: MAX_PENALTY,
+    default: 0,
+  },
+  /** Subtracted from the logit of each token that the text contains. -2 to 2; default 0. */
+  presencePenalty: {
+    wire: "presence_penalty",
+    flag: "--presence-penalty <x>",
+    help: "above 0: tokens that the text contains become less probable (default: 0)",
+    type: "number",
+    least: -MAX_PENALTY,
+    most: MAX_PENALTY,
+    default: 0,
+  },
+  /**
+   * Added to logits: numbers from -100 to 100, by token id or by a string, whose tokens all get it. A string of digits
+   * is an id. Up to 1024; default: none.
+   */
+  logitBias: {
+    wire: "logit_bias",
+    flag: "--logit-bias <token=x>",
+    help: "number that is added to the logit of a token, by its id or as a string",
+    type: "biases",
+    most: MAX_BIASES,
+    longest: MAX_STOP_LENGTH,
+    bound: MAX_BIAS,
+    default: {},
+  },
+  /** Number of most probable tokens to report for each token, under the model itself. 0 to 20; default 0. */
+  topLogprobs: {
+    wire: "top_logprobs",
+    flag: "--top-logprobs <n>",
+    help: "return each token with the n most probable ones in its place (default: 0)",
+    type: "integer",
+    least: 0,
+    most: MAX_TOP_LOGPROBS,
+    default: 0,
   },
   /** Strings that end a sequence and are removed from it. Up to 16, of 1 to 128 UTF-16 units each; default: none. */
   stop: {

@@ -9,9 +9,11 @@ type Table = typeof optionTable;
 
 type Value<Option extends GenerationOption> = Option extends { readonly type: "strings" }
   ? readonly string[]
-  : Option extends { readonly or: infer Word }
-    ? boolean | Word
-    : number;
+  : Option extends { readonly type: "biases" }
+    ? Readonly<Record<string, number>>
+    : Option extends { readonly or: infer Word }
+      ? boolean | Word
+      : number;
 
 /** Options of a request; undefined is the same as absent. */
 export type GenerationOptions = { readonly [Name in keyof Table]?: Value<Table[Name]> | undefined };
@@ -27,6 +29,13 @@ type DefaultOf<Option> = Option extends { readonly default: infer Default } ? De
 export interface GenerationPlan {
   readonly limits: Pick<GenerationSettings, "maxNewTokens" | "minNewTokens" | "stop">;
   readonly search: Search;
+  /** Absent if they would change nothing. */
+  readonly penalties?: Pick<
+    GenerationSettings,
+    "repetitionPenalty" | "frequencyPenalty" | "presencePenalty" | "logitBias"
+  >;
+  /** Most probable tokens that are reported for each token. Default: none. */
+  readonly topLogprobs?: number;
 }
 
 export type Search =
@@ -52,11 +61,23 @@ export function parseGenerationOptions(options: unknown): GenerationPlan {
   if (minNewTokens > maxNewTokens) {
     throw invalid("minNewTokens", `at most maxNewTokens, ${maxNewTokens}`, minNewTokens);
   }
-  return { limits: { maxNewTokens, minNewTokens, stop }, search: parseSearch(options, settings) };
+  return {
+    limits: { maxNewTokens, minNewTokens, stop },
+    search: parseSearch(options, settings),
+    ...parsePenalties(settings),
+    ...(settings.topLogprobs > 0 ? { topLogprobs: settings.topLogprobs } : {}),
+  };
+}
+
+function parsePenalties(settings: GenerationSettings): Pick<GenerationPlan, "penalties"> {
+  const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = settings;
+  const hasBias = Object.values(logitBias).some((bias) => bias !== 0);
+  if (repetitionPenalty === 1 && frequencyPenalty === 0 && presencePenalty === 0 && !hasBias) return {};
+  return { penalties: { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } };
 }
 
 function parseSearch(given: GenerationOptions, settings: GenerationSettings): Search {
-  const { beams, numReturnSequences, temperature, topK, topP, seed } = settings;
+  const { beams, numReturnSequences, temperature, topK, topP, minP, seed } = settings;
   if (beams > 1) {
     refuseNeeding("temperature", given, "no value with beams above 1");
     if (temperature > 0) throw invalid("temperature", "0 with beams above 1", temperature);
@@ -66,7 +87,7 @@ function parseSearch(given: GenerationOptions, settings: GenerationSettings): Se
   }
   refuseNeeding("beams", given, "no value without beams above 1");
   if (temperature > 0)
-    return { method: "sampling", numReturnSequences, seed, logitsProcessors: { temperature, topK, topP } };
+    return { method: "sampling", numReturnSequences, seed, logitsProcessors: { temperature, topK, topP, minP } };
   refuseNeeding("temperature", given, "no value without a temperature above 0");
   if (numReturnSequences > 1)
     throw invalid("numReturnSequences", "1 without beams above 1 or a temperature above 0", numReturnSequences);
@@ -111,6 +132,12 @@ function schemaOf(option: GenerationOption): z.ZodType {
       return z.union([z.boolean(), z.literal(option.or)], { error: `expected ${expectedValue(option)}` });
     case "strings":
       return z.array(z.string().min(1).max(option.longest)).max(option.most);
+    case "biases":
+      return z
+        .record(z.string().min(1).max(option.longest), z.number().min(-option.bound).max(option.bound), {
+          error: `expected ${expectedValue(option)}`,
+        })
+        .refine((biases) => Object.keys(biases).length <= option.most, { error: `expected ${expectedValue(option)}` });
   }
 }
 
@@ -126,6 +153,8 @@ function expectedValue(option: GenerationOption): string {
       return `true, false or "${option.or}"`;
     case "strings":
       return `up to ${option.most} strings of 1 to ${option.longest} UTF-16 units`;
+    case "biases":
+      return `an object with up to ${option.most} token ids or strings and numbers from -${option.bound} to ${option.bound}`;
   }
 }
 

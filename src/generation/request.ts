@@ -63,7 +63,7 @@ export class DecodingRequest implements GenerationRequest {
   ) {
     this.strategy = strategy;
     this.maxSequences = strategy.maxSequences;
-    this.#needs = { kind: "next", count: strategy.candidates };
+    this.#needs = strategy.needs;
     this.sequences = [firstSequence(context, prompt, this.#needs)];
   }
 
@@ -104,7 +104,7 @@ export class ScoringRequest implements GenerationRequest {
   ) {
     this.#answers = answers;
     this.#tokensPerStep = context.perception && !slotIsCached(context) ? 1 : Number.POSITIVE_INFINITY;
-    this.#prompt = firstSequence(context, prompt, { kind: "next", count: "all" });
+    this.#prompt = firstSequence(context, prompt, { kind: "logits" });
     this.sequences = [this.#prompt];
     this.logProbs = answers.map(() => []);
     this.#waiting = answers.flatMap((answer, index) => (answer.length > 1 ? [index] : []));
@@ -145,12 +145,11 @@ export class ScoringRequest implements GenerationRequest {
   }
 
   #readFirstTokens(output: StepOutput | undefined): void {
-    const tokens = output?.next.tokens ?? [];
-    const found = new Map<number, number>();
-    for (let rank = 0; rank < tokens.length; rank++)
-      found.set(tokens[rank] as number, output?.next.logProbs[rank] as number);
+    if (!output || !("logits" in output.next)) throw new EpalmError("internal", "scoring: expected logits");
+    const { logits, normalizer } = output.next;
     this.#answers.forEach((answer, index) => {
-      this.logProbs[index]?.push(found.get(answer[0] ?? -1) ?? Number.NEGATIVE_INFINITY);
+      const logit = logits[answer[0] ?? -1] ?? Number.NEGATIVE_INFINITY;
+      this.logProbs[index]?.push(logit - normalizer);
     });
   }
 }

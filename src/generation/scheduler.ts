@@ -277,7 +277,7 @@ export class Scheduler {
   /** The part of a prompt that one step computes beside others. Given answers and slots need one step. */
   #chunkOf(index: number, count: number, most: number): number {
     const sequence = this.#entries[index]?.sequence;
-    const isPrompt = sequence?.needs?.kind === "next" && !sequence.context.perception;
+    const isPrompt = sequence?.needs && sequence.needs.kind !== "targets" && !sequence.context.perception;
     return isPrompt ? Math.min(count, most) : count;
   }
 }

@@ -1,12 +1,12 @@
 import type { Sequence } from "./sequence.js";
-import type { NextTokens } from "./strategies/strategy.js";
+import type { NextOutput, NextRequest } from "./strategies/strategy.js";
 
 /** Plain data that the scheduler, which plans steps, and the decoder, which computes them, exchange. */
 
 /** The result that a sequence needs from a step. */
 export type LogitsRequest =
-  /** This many most probable tokens after the last element, or the whole distribution. */
-  | { readonly kind: "next"; readonly count: number | "all" }
+  /** This many most probable tokens after the last element, or the logits of the whole vocabulary. */
+  | NextRequest
   /** The log-probability of one given token after each of the last pending elements. */
   | { readonly kind: "targets"; readonly tokens: readonly number[] };
 
@@ -37,8 +37,8 @@ export interface StepPlan {
 
 /** The output of a step for one sequence. */
 export interface StepOutput {
-  /** The most probable tokens after the sequence's last element; empty if targets were requested. */
-  readonly next: NextTokens;
+  /** What was requested about the token after the sequence's last element; no tokens if targets were requested. */
+  readonly next: NextOutput;
   /** Natural log-probability of each target. */
   readonly targetLogProbs: readonly number[];
 }

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import type { InjectionPlan, VisualTokenPlan } from "../adapter/injection-plan.js";
-import { EpalmError, unexpected } from "../core/errors.js";
+import { EpalmError, excerpt, unexpected } from "../core/errors.js";
 import { answerTokens, promptTokens, tokensBeforeMedium } from "../model/request-tokens.js";
 import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
 import type { Engine, EngineCounts } from "./engine.js";
-import { type GenerationOptions, parseGenerationOptions } from "./options.js";
+import { type GenerationOptions, type GenerationPlan, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
 import type { RequestOrigin } from "./request-origin.js";
@@ -44,8 +44,19 @@ export interface GeneratedText {
   readonly pieces: readonly string[];
   /** Natural log-probability of each token; if the text ended with an end token, that token's is the last. */
   readonly logProbs: readonly number[];
+  /** With `topLogprobs`, for each of `logProbs`: the tokens that were most probable in its place, best first. */
+  readonly topLogprobs?: readonly (readonly TopToken[])[] | undefined;
   readonly score: number;
   readonly finish: FinishReason;
+}
+
+/** A token that was among the most probable ones in its place. */
+export interface TopToken {
+  readonly id: number;
+  /** The string that it would have added to the text. */
+  readonly piece: string;
+  /** Natural log-probability under the model itself. */
+  readonly logProb: number;
 }
 
 export interface Generation {
@@ -113,11 +124,13 @@ export class TextGenerator {
     const strategy = createStrategy(plan, {
       eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
       decode: (tokens) => this.#tokenizer.decode(tokens),
+      prompt,
+      biases: this.#biasesOf(plan.penalties?.logitBias ?? {}),
     });
     const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
     const job = new DecodingRequest(this.#contextOf(request), prompt, strategy, control.origin);
     await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
-    const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan.limits.stop));
+    const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan));
     streamed.finish(texts[0]?.text ?? "");
     const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
     return { texts, promptTokens: visualCount(request) + prompt.length, newTokens };
@@ -205,10 +218,33 @@ export class TextGenerator {
     return { ...visual, textBefore, key: hash.digest("base64") };
   }
 
-  #textOf({ tokens, logProbs, score, finish }: FinishedHypothesis, stop: readonly string[]): GeneratedText {
-    const text = cutAtStop(this.#tokenizer.decode(tokens), stop).trim();
+  #textOf(hypothesis: FinishedHypothesis, { limits, topLogprobs }: GenerationPlan): GeneratedText {
+    const { tokens, logProbs, alternatives, score, finish } = hypothesis;
+    const text = cutAtStop(this.#tokenizer.decode(tokens), limits.stop).trim();
     const stream = new TextStream(this.#tokenizer);
-    return { text, tokens, pieces: tokens.map((token) => stream.push(token)), logProbs, score, finish };
+    const pieces: string[] = [];
+    const top: TopToken[][] = [];
+    for (const [at, choices] of alternatives.entries()) {
+      top.push(choices.map(({ token, logProb }) => ({ id: token, piece: stream.peek(token), logProb })));
+      const token = tokens[at];
+      // An end token is not among the tokens.
+      if (token !== undefined) pieces.push(stream.push(token));
+    }
+    return { text, tokens, pieces, logProbs, ...(topLogprobs ? { topLogprobs: top } : {}), score, finish };
+  }
+
+  /** The biases by token id. A string gives its bias to all of its tokens, as in the server of llama.cpp. */
+  #biasesOf(logitBias: Readonly<Record<string, number>>): ReadonlyMap<number, number> {
+    const { vocabulary } = this.#engine.decoder.shape;
+    const biases = Object.entries(logitBias).flatMap(([key, bias]) => {
+      const ids = /^\d+$/.test(key)
+        ? [Number(key)]
+        : this.#tokenizer.encodeTemplate([{ user: key }], { addSpecialTokens: false });
+      if (ids.length > 0 && ids.every((id) => id < vocabulary)) return ids.map((id) => [id, bias] as const);
+      const expected = `token ids below ${vocabulary} and strings with tokens`;
+      throw unexpected("invalid_option", "logitBias", expected, `'${excerpt(key)}'`);
+    });
+    return new Map(biases);
   }
 }
 

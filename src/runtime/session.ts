@@ -35,6 +35,11 @@ export interface SessionOptions {
    * tenth of the time and processes share memory, but runs are slower. Default: false.
    */
   readonly mapWeights?: boolean | undefined;
+  /**
+   * Whether ONNX Runtime plans the memory of a run from the previous run with inputs of the same shapes. The plan of a
+   * training step takes more memory than allocating each tensor, and no less time. Default: true.
+   */
+  readonly planMemory?: boolean | undefined;
   /** Whether ONNX Runtime may fuse operators. Disable it only to inspect the graph as it is. Default: true. */
   readonly optimize?: boolean | undefined;
 }
@@ -49,6 +54,7 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
   const { device = "cpu", turns } = options;
   const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
+    enableMemPattern: options.planMemory ?? true,
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
     logSeverityLevel: 4,
     ...(device === "cpu" ? {} : { executionProviders: [device] }),

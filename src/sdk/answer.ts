@@ -9,6 +9,7 @@ import type {
   CommonSource,
   CommonText,
   CommonTimings,
+  CommonTopToken,
   CommonTrust,
   CommonUsage,
 } from "./multimodal-model.js";
@@ -101,16 +102,22 @@ function commonRanked(ranked: WireText): CommonRanked {
   return { text, index, score, probability, logProb: log_prob, meanLogProb: mean_log_prob, ...trust };
 }
 
-function commonText({ text, score, finish_reason, tokens, end_log_prob, confidence }: WireText): CommonText {
+function commonText({ text, score, finish_reason, tokens, end_log_prob, end_top, confidence }: WireText): CommonText {
   if (finish_reason === undefined) throw noAnswer();
   const common = { text, score, finish: finish_reason, ...definedOnly({ confidence }) };
   if (!tokens) return common;
+  const top = [...tokens.map((token) => token.top), end_top].filter((one) => one !== undefined);
   return {
     ...common,
     tokens: tokens.map(({ id }) => id),
     pieces: tokens.map((token) => token.text),
     logProbs: [...tokens.map(({ log_prob }) => log_prob), ...(end_log_prob === undefined ? [] : [end_log_prob])],
+    ...(top.length > 0 ? { topLogprobs: top.map(topTokens) } : {}),
   };
+}
+
+function topTokens(top: NonNullable<WireText["end_top"]>): CommonTopToken[] {
+  return top.map(({ id, text, log_prob }) => ({ id, piece: text, logProb: log_prob }));
 }
 
 function commonUsage({ prompt_tokens, completion_tokens }: TextAnswer["usage"]): CommonUsage {

@@ -26,6 +26,7 @@ export type {
   CommonStreamOptions,
   CommonText,
   CommonTimings,
+  CommonTopToken,
   CommonUsage,
   MultimodalModel,
 } from "./multimodal-model.js";

@@ -101,6 +101,17 @@ export interface CommonText {
   readonly pieces?: readonly string[];
   /** Natural log-probability of each token, followed by that of the end token if there was one. */
   readonly logProbs?: readonly number[];
+  /** With `topLogprobs`, for each of `logProbs`: the tokens that were most probable in its place, best first. */
+  readonly topLogprobs?: readonly (readonly CommonTopToken[])[] | undefined;
+}
+
+/** A token that was among the most probable ones in its place. */
+export interface CommonTopToken {
+  readonly id: number;
+  /** The string that it would have added to the text. */
+  readonly piece: string;
+  /** Natural log-probability. */
+  readonly logProb: number;
 }
 
 /** Milliseconds per stage. */

@@ -4,7 +4,7 @@ import type { GenerationOptions } from "../generation/options.js";
 import type { FormField } from "./form.js";
 import type { CommonTrustOptions } from "./multimodal-model.js";
 
-type ValueType = "number" | "boolean" | "string" | "list";
+type ValueType = "number" | "boolean" | "string" | "list" | "numbers by string";
 
 /**
  * JavaScript types of the options. A form contains only strings, so the service cannot distinguish "5" from 5; without
@@ -16,6 +16,7 @@ const valueTypes: { readonly [Type in OptionValues["type"]]: readonly ValueType[
   probability: ["number"],
   boolean: ["boolean", "string"],
   strings: ["list"],
+  biases: ["numbers by string"],
 };
 
 /** The generation options as form fields. @throws invalid_option for a value of the wrong type */
@@ -26,7 +27,8 @@ export function generationFields(options: GenerationOptions): FormField[] {
     if (!valueTypes[type].some((one) => isOf(one, value))) {
       throw new EpalmError("invalid_option", `${name}: expected a ${valueTypes[type].join(" or ")}`);
     }
-    return listField(wire, Array.isArray(value) ? value : [String(value)]);
+    if (Array.isArray(value)) return listField(wire, value);
+    return [[wire, typeof value === "object" ? JSON.stringify(value) : String(value)]];
   });
 }
 
@@ -72,6 +74,9 @@ export function expectOptions(options: object, known: ReadonlySet<string>): void
 }
 
 function isOf(type: ValueType, value: unknown): boolean {
+  if (type === "numbers by string") {
+    return typeof value === "object" && value !== null && Object.values(value).every((one) => isOf("number", one));
+  }
   if (type === "list") return Array.isArray(value) && value.every((item) => typeof item === "string");
   // The service would report NaN and Infinity as strings, because a form contains strings only.
   return typeof value === type && (type !== "number" || Number.isFinite(value));

@@ -102,11 +102,14 @@ function askOptions(context: AnswerContext, request: CaptionRequest, index: numb
 }
 
 /** The texts of an answer and the trust in it. An answer that was replaced is not sent. */
-function wireTexts({ trust }: AnswerContext, answer: Answer | Ranking, { logprobs }: Pick<CaptionRequest, "logprobs">) {
+function wireTexts(
+  { trust }: AnswerContext,
+  answer: Answer | Ranking,
+  { logprobs, top_logprobs = 0 }: Pick<CaptionRequest, "logprobs" | "top_logprobs">,
+) {
   const isRanking = "answers" in answer;
-  const texts = isRanking
-    ? answer.answers.map(rankedText)
-    : answer.texts.map((text) => writtenText(text, logprobs === true));
+  const hasTokens = logprobs === true || top_logprobs > 0;
+  const texts = isRanking ? answer.answers.map(rankedText) : answer.texts.map((text) => writtenText(text, hasTokens));
   const [best] = texts;
   const gain = isRanking ? best?.media_gain : answer.mediaGain;
   return {
@@ -131,16 +134,26 @@ function rankedText(ranked: Ranking["answers"][number]): WireText {
   };
 }
 
-function writtenText({ text, score, finish, confidence, ...of }: Answer["texts"][number], logprobs: boolean): WireText {
+function writtenText(
+  { text, score, finish, confidence, ...of }: Answer["texts"][number],
+  hasTokens: boolean,
+): WireText {
   const written = { text, score, finish_reason: finish, ...(confidence === undefined ? {} : { confidence }) };
-  if (!logprobs) return written;
-  const tokens = of.tokens.map((id, at) => ({
-    id,
-    text: of.pieces[at] ?? "",
-    log_prob: of.logProbs[at] ?? 0,
-  }));
+  if (!hasTokens) return written;
+  const topAt = (at: number) =>
+    of.topLogprobs?.[at]?.map(({ id, piece, logProb }) => ({ id, text: piece, log_prob: logProb }));
+  const tokens = of.tokens.map((id, at) => {
+    const top = topAt(at);
+    return { id, text: of.pieces[at] ?? "", log_prob: of.logProbs[at] ?? 0, ...(top ? { top } : {}) };
+  });
   const end = of.logProbs[of.tokens.length];
-  return { ...written, tokens, ...(end === undefined ? {} : { end_log_prob: end }) };
+  const endTop = topAt(of.tokens.length);
+  return {
+    ...written,
+    tokens,
+    ...(end === undefined ? {} : { end_log_prob: end }),
+    ...(endTop ? { end_top: endTop } : {}),
+  };
 }
 
 function wireSource({ name, medium, before }: AnswerContext, answers: readonly (Answer | Ranking)[]) {

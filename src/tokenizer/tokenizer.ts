@@ -94,6 +94,12 @@ export class TextStream {
     return fresh;
   }
 
+  /** The text that `push` would return for a token, which is not added. */
+  peek(token: number): string {
+    const text = this.#tokenizer.decode([...this.#window, token]);
+    return (text.endsWith("\uFFFD") ? text.slice(0, -1) : text).slice(this.#given);
+  }
+
   /** Returns the remaining text, with incomplete characters as U+FFFD, and resets the stream. */
   end(): string {
     const rest = this.#tokenizer.decode(this.#window).slice(this.#given);

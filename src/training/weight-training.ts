@@ -36,7 +36,8 @@ export class WeightTraining {
   readonly #session: Session;
   readonly #weights: Map<string, Tensor>;
   readonly #optimizer: AdamW;
-  readonly #sums: Map<string, Float32Array>;
+  /** Gradients of the batches since the last step; empty before the first one. */
+  readonly #sums = new Map<string, Float32Array>();
 
   private constructor(session: Session, { weights, optimizer, state }: TrainingStart) {
     this.#session = session;
@@ -44,7 +45,6 @@ export class WeightTraining {
       Array.from(state?.weights ?? weights, ([name, tensor]) => [name, { ...tensor, data: floats(tensor).slice() }]),
     );
     this.#optimizer = new AdamW(optimizer, state && { steps: state.step, moments: state.moments });
-    this.#sums = new Map(Array.from(this.#weights, ([name, { data }]) => [name, new Float32Array(data.length)]));
   }
 
   /** @param graph path or bytes of a graph with the outputs `loss` and `gradient of NAME` for each weight */
@@ -53,7 +53,7 @@ export class WeightTraining {
     start: TrainingStart,
     options: SessionOptions = {},
   ): Promise<WeightTraining> {
-    return new WeightTraining(await openSession(graph, options), start);
+    return new WeightTraining(await openSession(graph, { planMemory: false, ...options }), start);
   }
 
   /** The current values; the next step changes them in place. */
@@ -72,7 +72,7 @@ export class WeightTraining {
    * @throws diverged if the loss is NaN or infinite
    */
   async add(feeds: Feeds, outputs: readonly string[] = []): Promise<BatchResult> {
-    const gradients = Array.from(this.#sums.keys(), gradientName);
+    const gradients = Array.from(this.#weights.keys(), gradientName);
     const results = await this.evaluate(feeds, ["loss", ...outputs, ...gradients]);
     const loss = Number(results.loss?.data[0]);
     if (!Number.isFinite(loss)) {
@@ -81,7 +81,11 @@ export class WeightTraining {
         `the loss is ${loss} in step ${this.steps + 1}: lower the learning rate or clip the gradients`,
       );
     }
-    for (const [name, sum] of this.#sums) addTo(sum, floats(results[gradientName(name)]));
+    for (const name of this.#weights.keys()) {
+      const [sum, part] = [this.#sums.get(name), floats(results[gradientName(name)])];
+      if (sum) addTo(sum, part);
+      else this.#sums.set(name, part);
+    }
     const asked = Object.entries(results).filter(([name]) => outputs.includes(name));
     return { loss, outputs: Object.fromEntries(asked) };
   }
@@ -110,7 +114,7 @@ export class WeightTraining {
   step({ clipNorm, sizeOf }: StepOptions): number {
     const norm = clip(this.#sums, clipNorm);
     this.#optimizer.step(this.#weights, (name) => this.#sums.get(name) ?? new Float32Array(), sizeOf);
-    for (const sum of this.#sums.values()) sum.fill(0);
+    this.#sums.clear();
     return norm;
   }
 

@@ -175,6 +175,11 @@ describe("epalm vqa", { concurrency: true }, () => {
     assert.equal(stdout.split("\n").length, 3);
   });
 
+  it("streams the answers to several questions one after the other", async () => {
+    const greedy = ["vqa", red, blue, ...question, "-q", "what?", ...few, "--beams", "1"];
+    assert.equal(await textOf(...greedy, "--stream"), await textOf(...greedy));
+  });
+
   it("rejects an empty question", async () => {
     const { code, stderr } = await epalm(["vqa", red, blue, "--question", " ?", ...onModel]);
     assert.deepEqual([code, stderr], [2, "epalm: --question: expected a non-empty string, got none\n"]);

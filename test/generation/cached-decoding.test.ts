@@ -35,7 +35,7 @@ async function recomputed(
     const sequence = {
       sequence: { context, text, cached: 0 },
       active: true,
-      needs: { kind: "next", count: "all" } as const,
+      needs: { kind: "logits" } as const,
     };
     const [output] = await decoder.step({
       sources: [undefined],
@@ -43,8 +43,8 @@ async function recomputed(
       first: 0,
       scheduled: [sequence],
     });
-    const at = Array.from(output?.next.tokens ?? []).indexOf(tokens[known] ?? -1);
-    logProbs.push(output?.next.logProbs[at] ?? Number.NaN);
+    assert.ok(output && "logits" in output.next);
+    logProbs.push((output.next.logits[tokens[known] ?? -1] ?? Number.NaN) - output.next.normalizer);
     decoder.clear();
   }
   return logProbs;

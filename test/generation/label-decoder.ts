@@ -10,7 +10,7 @@ import {
   type SequenceContext,
 } from "../../src/generation/sequence.js";
 import type { ScheduledSequence, StepOutput, StepPlan } from "../../src/generation/step.js";
-import { rowOutput, type TableModel } from "../support/table-model.js";
+import { outputFor, rowOutput, type TableModel } from "../support/table-model.js";
 
 /** A context for tests in which only the sizes matter. */
 export function contextOf(
@@ -86,8 +86,8 @@ export class LabelDecoder {
 
   #answer({ sequence, needs }: ScheduledSequence): StepOutput {
     assert.ok(pendingCount(sequence) > 0, "an active sequence has something to compute");
-    if (needs.kind === "next") {
-      return { next: rowOutput(this.#model.logitsAfter(sequence.text), needs.count), targetLogProbs: [] };
+    if (needs.kind !== "targets") {
+      return { next: outputFor(this.#model.logitsAfter(sequence.text), needs), targetLogProbs: [] };
     }
     const known = sequence.text.length - needs.tokens.length + 1;
     const targetLogProbs = needs.tokens.map((token, at) => this.logProb(sequence.text.slice(0, known + at), token));

@@ -16,7 +16,7 @@ describe("parseGenerationOptions", () => {
       method: "sampling",
       numReturnSequences: 2,
       seed: 3,
-      logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined },
+      logitsProcessors: { temperature: 0.7, topK: 50, topP: undefined, minP: undefined },
     });
   });
 

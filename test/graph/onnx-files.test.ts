@@ -17,6 +17,7 @@ import { EpalmError } from "../../src/core/errors.js";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import type { Graph } from "../../src/graph/ir.js";
 import { readOnnx } from "../../src/graph/onnx-reader.js";
+import { decodeModel } from "../../src/graph/onnx-schema.js";
 import { encodeOnnx, writeOnnx } from "../../src/graph/onnx-writer.js";
 import { quantizeGraph } from "../../src/graph/quantize.js";
 import { openSession } from "../../src/runtime/session.js";
@@ -116,6 +117,30 @@ describe("ONNX files", () => {
     const path = join(folder, "run.onnx");
     writeOnnx(twoWeights(), path);
     assert.deepEqual(await run(path), await run(encodeOnnx(twoWeights())));
+  });
+
+  it("can list tables as inputs with a default, which callers need not give", async () => {
+    const g = new GraphBuilder("tied");
+    const table = g.weight("table", ramp(0.01));
+    const rows = g.gather(table, g.input("ids", "int64", ["batch"]));
+    g.output("y", g.matmulTransposed(g.multiply(rows, g.number(2)), table));
+    const graph = g.finish();
+    const results: number[][] = [];
+    for (const packTables of [true, false]) {
+      const path = join(folder, `tied-${packTables}.onnx`);
+      writeOnnx(graph, path, { packTables });
+      const inputs = decodeModel(readFileSync(path)).graph?.input?.map(({ name }) => name);
+      assert.deepEqual(inputs, packTables ? ["ids"] : ["ids", "table"]);
+      const session = await openSession(path, { threads: 1 });
+      assert.deepEqual(session.inputNames, ["ids"]);
+      const ids: Tensor = { type: "int64", shape: [2], data: BigInt64Array.of(3n, 31n) };
+      const { y } = await session.run({ ids }, ["y"]);
+      results.push(Array.from(y?.data as Float32Array));
+      await session.close();
+    }
+    const [packed = [], open = []] = results;
+    assert.equal(packed.length, 64);
+    for (const [index, value] of packed.entries()) assert.ok(Math.abs(value - Number(open[index])) < 1e-5);
   });
 
   it("are split into shards of at most the given size and still run", async () => {

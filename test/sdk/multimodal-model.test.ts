@@ -68,6 +68,10 @@ const writing: Readonly<Record<string, (target: MultimodalModel, heard: Heard) =
     target.caption(bytes, { temperature: 1.1, topK: 20, topP: 0.9, seed: 5, numReturnSequences: 2 }),
   "a caption with bounds and stops": (target) =>
     target.caption(bytes, { maxNewTokens: 12, minNewTokens: 3, stop: ["\n", "x\n"] }),
+  "a caption with penalties": (target) =>
+    target.caption(bytes, { repetitionPenalty: 1.3, frequencyPenalty: 0.4, presencePenalty: -0.2, topLogprobs: 2 }),
+  "a caption with biases": (target) =>
+    target.caption(bytes, { temperature: 1, minP: 0.1, logitBias: { 5: -100, 'a "word"': 1.5 } }),
   "a caption with onText": (target, { pieces }) =>
     target.caption(bytes, { beams: 1, onText: (piece) => pieces.push(piece) }),
   "an answer": (target) => target.vqa(bytes, "what is it?"),

@@ -84,6 +84,51 @@ describe("POST /caption", () => {
     assert.deepEqual([texts[0]?.finish_reason, texts[0]?.end_log_prob], ["length", undefined]);
   });
 
+  it("adds biases from a form, and the most probable tokens in the place of each", async () => {
+    const [biased] = (await model.caption(png, { maxNewTokens: 6, beams: 1 })).texts[0]?.tokens ?? [];
+    const fields = {
+      beams: "1",
+      max_tokens: "6",
+      logit_bias: JSON.stringify({ [biased ?? 0]: -100 }),
+      top_logprobs: "2",
+    };
+    const { texts } = textAnswer.parse(await (await postForm(url("/caption"), form(png, fields))).json());
+    const tokens = texts[0]?.tokens ?? [];
+    assert.ok(tokens.length > 0 && tokens.every(({ id, top }) => id !== biased && top?.length === 2));
+    assert.equal(tokens[0]?.top?.[0]?.id, biased, "log-probabilities are those of the model itself");
+    for (const [bias, message] of [
+      ["{", "the part is not valid JSON"],
+      ['{"5": 101}', "expected"],
+      ['["5"]', "expected"],
+      ['{"99999": 1}', "expected token ids below"],
+    ] as const) {
+      const refused = await postForm(url("/caption"), form(png, { ...fields, logit_bias: bias }));
+      const { field, detail } = await problemIn(refused, 400);
+      assert.match(field ?? "", /^logit_bias/);
+      assert.match(detail, new RegExp(message));
+    }
+  });
+
+  it("gives the same texts with and without penalties, whether or not they share a step", async () => {
+    const settings = [
+      {},
+      { repetitionPenalty: 1.5 },
+      { beams: 3 },
+      { beams: 3, frequencyPenalty: 1, topLogprobs: 2 },
+      { temperature: 1, seed: 2 },
+      { temperature: 1, seed: 2, topK: 5, presencePenalty: 2 },
+      { logitBias: { 5: 4 } },
+    ].map((one) => ({ maxNewTokens: 12, minNewTokens: 6, ...one }));
+    const alone: unknown[] = [];
+    for (const options of settings) alone.push((await model.caption(png, options)).texts.map(({ text }) => text));
+    const together = await Promise.all(settings.map((options) => model.caption(png, options)));
+    assert.deepEqual(
+      together.map(({ texts }) => texts.map(({ text }) => text)),
+      alone,
+    );
+    assert.ok(new Set(alone.map(String)).size > 4);
+  });
+
   it("reports why a text ended: by an end token, a stop string or the limit of tokens", async () => {
     const ask = async (fields: Record<string, string>) => {
       const response = await postForm(url("/caption"), form(png, { logprobs: "true", ...fields }));

@@ -76,6 +76,38 @@ describe("the openai client", () => {
     assert.equal(completion.choices[0]?.logprobs?.content?.length, expected.texts[0]?.tokens.length);
   });
 
+  it("gets texts with penalties and biases, and the most probable tokens", async () => {
+    const plain = await model.vqa(png, "what is it?", { maxNewTokens: 8, beams: 1 });
+    const [often = 0] = plain.texts[0]?.tokens ?? [];
+    const completion = await client.chat.completions.create({
+      ...{ model: "tiny", messages: asking("what is it?"), max_tokens: 8, temperature: 0 },
+      ...{ frequency_penalty: 1.5, presence_penalty: -0.5, logit_bias: { [often]: -100 } },
+      ...{ logprobs: true, top_logprobs: 3 },
+    });
+    const expected = await model.vqa(png, "what is it?", {
+      ...{ maxNewTokens: 8, frequencyPenalty: 1.5, presencePenalty: -0.5, logitBias: { [often]: -100 } },
+      topLogprobs: 3,
+    });
+    const [choice] = completion.choices;
+    const [text] = expected.texts;
+    assert.equal(choice?.message.content, expected.text);
+    assert.ok(!text?.tokens.includes(often));
+    const content = choice?.logprobs?.content ?? [];
+    assert.equal(content.length, text?.tokens.length);
+    for (const [at, { top_logprobs }] of content.entries()) {
+      assert.deepEqual(
+        top_logprobs.map(({ token, logprob }) => [token, logprob]),
+        text?.topLogprobs?.[at]?.map(({ piece, logProb }) => [piece, logProb]),
+      );
+      const logprobs = top_logprobs.map(({ logprob }) => logprob);
+      assert.deepEqual(
+        logprobs.toSorted((a, b) => b - a),
+        logprobs,
+      );
+      assert.deepEqual(Buffer.from(top_logprobs[0]?.bytes ?? []).toString(), top_logprobs[0]?.token);
+    }
+  });
+
   it("gets a stream", async () => {
     const stream = await client.chat.completions.create({
       model: "tiny",
@@ -121,10 +153,13 @@ describe("the openai client", () => {
       [{ model: "tiny/none" }, 404, /model: expected an adapter among words, answers/],
       [{ tools: [{ type: "function" }] }, 400, /tools: expected no tools/],
       [{ tool_choice: "required" }, 400, /tool_choice: expected no call/],
-      [{ logit_bias: { 5: 1 } }, 400, /logit_bias\.5: /],
+      [{ logit_bias: { 5: 101 } }, 400, /logit_bias\.5: /],
+      [{ logit_bias: { 99999: 1 } }, 400, /logit_bias: expected token ids below \d+ and strings with tokens/],
+      [{ top_logprobs: 2 }, 400, /top_logprobs: requires logprobs: true/],
+      [{ logprobs: true, top_logprobs: 21 }, 400, /top_logprobs: /],
       [{ response_format: { type: "json_object" } }, 400, /response_format\.type: /],
       [{ modalities: ["text", "audio"] }, 400, /modalities\[1\]: /],
-      [{ presence_penalty: 1 }, 400, /presence_penalty: /],
+      [{ presence_penalty: 2.5 }, 400, /presence_penalty: /],
       [{ web_search_options: {} }, 400, /web_search_options: is not a known key/],
       [{ n: 0 }, 400, /n: /],
       [
@@ -164,7 +199,16 @@ describe("a chat request", () => {
   it("may have keys whose values request nothing", async () => {
     const plain = await ask({});
     const { choices, epalm } = await ask({
-      ...{ tools: [], tool_choice: "none", functions: [], logit_bias: {}, modalities: ["text"], n: 1, logprobs: false },
+      ...{
+        tools: [],
+        tool_choice: "none",
+        functions: [],
+        logit_bias: {},
+        min_p: 0,
+        modalities: ["text"],
+        n: 1,
+        logprobs: false,
+      },
       ...{ frequency_penalty: 0, presence_penalty: 0, response_format: { type: "text" }, parallel_tool_calls: true },
       ...{ store: true, metadata: { a: "b" }, user: "someone", service_tier: "auto", reasoning_effort: "low" },
     });

@@ -15,8 +15,8 @@ export interface AdapterRecipe {
 }
 
 export const adapterRecipes: readonly AdapterRecipe[] = [
-  { name: "caption", task: "caption", modality: "image", epochs: 30 },
-  { name: "vqa", task: "vqa", modality: "image", epochs: 6 },
+  { name: "caption", task: "caption", modality: "image", epochs: 15 },
+  { name: "vqa", task: "vqa", modality: "image", epochs: 3 },
   // Each audio file has three captions.
   { name: "caption-audio", task: "caption", modality: "audio", epochs: 2 },
   { name: "vqa-audio", task: "vqa", modality: "audio", epochs: 4 },
@@ -84,11 +84,13 @@ export function adapterFile(work: string, run: string): string {
 /** Training config of an adapter in the folder of the build or, if `blind`, of its text-only baseline. */
 export function adapterConfig(work: string, recipe: AdapterRecipe, blind: boolean): TrainingConfig {
   const { name, task, modality, epochs } = recipe;
-  const set = setFolder(work, modality, "train");
+  const lines = (set: string) =>
+    join(setFolder(work, modality, set), task === "caption" ? "captions.jsonl" : "questions.jsonl");
   return trainingConfigSchema.parse({
     model: join(work, "model"),
     output: join(work, "runs", blind ? textOnlyBaseline(recipe) : name),
-    data: { train: { path: join(set, task === "caption" ? "captions.jsonl" : "questions.jsonl") } },
+    data: { train: { path: lines("train") }, validation: { path: lines("validation") } },
+    keep: "best",
     adapter: {
       name,
       tasks: [task],

@@ -18,8 +18,9 @@ export const SIDE = 112;
  * that training never sees.
  */
 export const sceneSets = {
-  train: { count: 8000, seed: 5_000_000, styles: "training" },
-  calibration: { count: 2000, seed: 110_000_000, styles: "training" },
+  train: { count: 16_000, seed: 5_000_000, styles: "training" },
+  validation: { count: 500, seed: 140_000_000, styles: "training" },
+  calibration: { count: 4000, seed: 110_000_000, styles: "training" },
   style: { count: 1500, seed: 10_000_000, styles: "held-out style" },
   compositions: { count: 1500, seed: 20_000_000, styles: "training" },
 } as const satisfies Readonly<Record<string, Omit<SceneSetOptions, "folder" | "side" | "onImage">>>;
@@ -27,6 +28,7 @@ export const sceneSets = {
 /** As for scenes; the last two are for tests only: timbres and combinations that training never hears. */
 const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAudio">>> = {
   train: { count: 8000, seed: 30_000_000, timbre: "training", combinations: "training" },
+  validation: { count: 500, seed: 150_000_000, timbre: "training", combinations: "training" },
   calibration: { count: 1000, seed: 120_000_000, timbre: "training", combinations: "training" },
   timbres: { count: 1500, seed: 40_000_000, timbre: "held-out", combinations: "training" },
   combinations: { count: 1500, seed: 50_000_000, timbre: "training", combinations: "held-out" },
@@ -35,6 +37,7 @@ const audioSets: Readonly<Record<string, Omit<AudioSetOptions, "folder" | "onAud
 /** As for scenes; the last two are for tests only: a style and combinations that training never sees. */
 const clips: Readonly<Record<string, Omit<ClipSetOptions, "folder" | "side" | "onClip">>> = {
   train: { count: 6000, seed: 70_000_000, styles: "training", combinations: "training" },
+  validation: { count: 500, seed: 145_000_000, styles: "training", combinations: "training" },
   calibration: { count: 600, seed: 130_000_000, styles: "training", combinations: "training" },
   style: { count: 1000, seed: 80_000_000, styles: "held-out style", combinations: "training" },
   combinations: { count: 1000, seed: 90_000_000, styles: "training", combinations: "held-out" },

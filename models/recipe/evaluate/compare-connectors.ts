@@ -7,7 +7,6 @@ import { writeAtomically } from "../../../src/core/atomic-write.js";
 import { randomStreams, shuffled } from "../../../src/core/random.js";
 import {
   BUNDLED_MODEL,
-  buildModel,
   evaluateModel,
   load,
   namedScores,
@@ -16,7 +15,8 @@ import {
   trainModel,
 } from "../../../src/index.js";
 import { type ConnectorRecipe, connectorRecipes } from "../adapters/connectors.js";
-import { addAdapter } from "../build.js";
+import { makeTrainableModel } from "../adapters/trainable-model.js";
+import { installAdapters } from "../build.js";
 import { SIDE, sceneSets } from "../data/data-sets.js";
 import { writeSceneSet } from "../data/images/scene-sets.js";
 
@@ -90,7 +90,7 @@ type Row = z.infer<typeof rowSchema>;
 const rowsFile = join(work, "rows.jsonl");
 mkdirSync(work, { recursive: true });
 const model = join(work, "model");
-await buildBackbones();
+await makeTrainableModel(values.model, { output: model, modality: "image", say: console.log });
 const training = await sceneFolder("train", scenes);
 const testing = await sceneFolder("compositions", examples);
 for (const seed of seeds) {
@@ -107,7 +107,8 @@ if (values.install !== undefined) await install(values.install);
 async function install(name: string): Promise<void> {
   if (!chosen.some((recipe) => recipe.name === name && recipe.settings.connector)) fail();
   const path = join(work, "runs", runName(name, seeds[0] ?? 0), "adapter.safetensors");
-  await addAdapter(values.model, { name, path, tasks: ["caption", "vqa"] }, { work: values.work, say: console.log });
+  const added = { name, path, tasks: ["caption", "vqa"], modality: "image" } as const;
+  await installAdapters(values.model, [added], { work: values.work, say: console.log });
 }
 
 function runName(connector: string, seed: number): string {
@@ -130,19 +131,6 @@ function rows(): Row[] {
   return lines
     .map((line) => rowSchema.parse(JSON.parse(line)))
     .filter((row) => row.minutes === minutes && row.scenes === scenes);
-}
-
-/** The encoder as it is, and the decoder in fp32, so that answers do not depend on the other requests of a batch. */
-async function buildBackbones(): Promise<void> {
-  if (existsSync(model)) return;
-  const source = { path: values.model, given: values.model, precision: "fp32" as const };
-  await buildModel({
-    output: model,
-    encoder: { ...source, modality: "image", preprocessing: "source" },
-    decoder: source,
-    adapters: [],
-    onStage: console.log,
-  });
 }
 
 async function sceneFolder(set: "train" | "compositions", count: number): Promise<string> {

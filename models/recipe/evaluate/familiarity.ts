@@ -24,7 +24,7 @@ import { judgedAnswer, judgedCaption } from "../../../src/training/calibration/m
 import { mean } from "../../../src/training/metrics/mean.js";
 import { testSets } from "../adapters/adapters.js";
 import { makeSet } from "../data/data-sets.js";
-import { recordings, unfamiliarImages } from "./unfamiliar-inputs.js";
+import { pannedPhotographs, recordings, unfamiliarImages } from "./unfamiliar-inputs.js";
 
 /**
  * npm run models:familiarity -- [--model DIR] [--work DIR] [--media N] [--examples N] [--modality NAME ...]
@@ -100,7 +100,7 @@ async function printFamiliarity(modality: Modality, tests: readonly (readonly [s
 }
 
 async function unknownMedia(modality: Modality): Promise<Readonly<Record<string, readonly string[]>>> {
-  if (modality === "video") return {};
+  if (modality === "video") return { "panned photographs": await pannedPhotographs(values.work) };
   if (modality === "audio") return { recordings: recordings(values.work) };
   const folders = await unfamiliarImages(values.work);
   return Object.fromEntries(

@@ -4,6 +4,8 @@ import { extname, join } from "node:path";
 import sharp from "sharp";
 import { at } from "../../../src/core/at.js";
 import { type Random, randomStreams } from "../../../src/core/random.js";
+import { FRAMES_PER_SECOND } from "../data/clips/draw-clip.js";
+import { writeVideo } from "../data/clips/write-video.js";
 import { pick } from "../data/images/scene.js";
 
 /**
@@ -20,6 +22,11 @@ const PHOTOGRAPHS = "lomiri-wallpapers-16.04";
 const RECORDINGS = ["alsa-utils", "sound-theme-freedesktop"];
 /** Parts of each photograph in addition to the whole. */
 const CROPS = 9;
+
+/** Clips that pan over the photographs, and the side of their frames in pixels. */
+const PANS = 60;
+const CLIP_SIDE = 224;
+const PAN_FRAMES = 2 * FRAMES_PER_SECOND;
 
 /** npm packages with icons in styles that are not among those of the training. */
 const ICONS = ["flat-color-icons", "vscode-icons", "streamline-ultimate-color", "game-icons"];
@@ -50,6 +57,37 @@ export async function unfamiliarImages(work: string): Promise<Readonly<Record<st
     });
   }
   return folders;
+}
+
+/** Paths of clips of two seconds in which a camera pans over photographs; they are made unless they exist. */
+export async function pannedPhotographs(work: string): Promise<string[]> {
+  const folder = join(work, "unfamiliar", "panned-photographs");
+  await once(folder, async () => {
+    const photographs = filesIn(debianPackage(join(work, "packages"), PHOTOGRAPHS), [".jpg"]);
+    for (let index = 0; index < PANS; index++) {
+      const [random = Math.random] = randomStreams(3_000_000 + index, 1);
+      const whole = await sharp(at(photographs, index % photographs.length))
+        .resize(3 * CLIP_SIDE, 3 * CLIP_SIDE, { fit: "cover" })
+        .toBuffer();
+      const [from, to] = [corner(random), corner(random)] as const;
+      const frames = await Promise.all(
+        Array.from({ length: PAN_FRAMES }, async (_, frame) => {
+          const share = frame / (PAN_FRAMES - 1);
+          const [left, top] = from.map((start, axis) => Math.round(start + share * (at(to, axis) - start)));
+          const part = { left: left ?? 0, top: top ?? 0, width: CLIP_SIDE, height: CLIP_SIDE };
+          const bytes = await sharp(whole).extract(part).removeAlpha().raw().toBuffer();
+          return { side: CLIP_SIDE, pixels: Float32Array.from(bytes) };
+        }),
+      );
+      await writeVideo(join(folder, `${index}.mp4`), frames, { framesPerSecond: FRAMES_PER_SECOND, loss: 23 });
+    }
+  });
+  return filesIn(folder, [".mp4"]);
+}
+
+/** The place of a frame in a photograph. */
+function corner(random: Random): readonly [left: number, top: number] {
+  return [2 * CLIP_SIDE * random(), 2 * CLIP_SIDE * random()];
 }
 
 /** Paths of recordings in Debian packages. */

@@ -109,12 +109,11 @@ async function answerAll(run: AnswerRun): Promise<void> {
       (total) => (progress.total = total),
       () => undefined,
     );
-  const concurrency = flags.stream ? 1 : (flags.concurrency ?? CONCURRENCY);
   const open = new OpenMedia(inputs, output, progress);
   try {
     await runInOrder(
       open.media(),
-      { concurrency, signal: context.signal, sizeOf },
+      { concurrency: concurrencyOf(flags), signal: context.signal, sizeOf },
       (medium, signal) => answerMedium(run, output, medium, signal),
       async (medium, results) => {
         const messages = new Set<string>();
@@ -130,11 +129,17 @@ async function answerAll(run: AnswerRun): Promise<void> {
     throw namingFlag(error);
   } finally {
     counting.abort();
+    inputs.close();
     progress.stop();
     await output.close();
   }
   if (part !== undefined) markComplete(part, inputs.questionsPerFile);
   open.report();
+}
+
+/** With 1, every request is computed alone. */
+function concurrencyOf({ stream, concurrency = CONCURRENCY }: AnswerFlags): number {
+  return stream ? 1 : concurrency;
 }
 
 /** Prints the media that a run would process. */
@@ -210,18 +215,22 @@ async function answerMedium(
     // Several questions share one encoding.
     const encoded =
       questions.length > 1 ? await model.encode(input, { adapter: flags.adapter, modality, signal }) : undefined;
-    return await Promise.all(
-      questions.map(async (question) => {
-        const onText = output.onText && ((piece: string) => output.onText?.(piece, medium, question));
-        try {
-          const own = AbortSignal.any([signal]);
-          const reply = await ask(encoded ?? input, { question, modality, signal: own, onText });
-          return { question, reply: encoded ? withTimings(reply, encoded.timings) : reply };
-        } catch (error) {
-          return failed(error, question);
-        }
-      }),
-    );
+    const answer = async (question: string | undefined): Promise<RunResult> => {
+      const { streaming } = output;
+      const onText = streaming && ((piece: string) => streaming.onText(piece, medium, question));
+      try {
+        const own = AbortSignal.any([signal]);
+        const reply = await ask(encoded ?? input, { question, modality, signal: own, onText });
+        streaming?.onEnd(medium, question);
+        return { question, reply: encoded ? withTimings(reply, encoded.timings) : reply };
+      } catch (error) {
+        return failed(error, question);
+      }
+    };
+    if (concurrencyOf(flags) > 1) return await Promise.all(questions.map(answer));
+    const results: RunResult[] = [];
+    for (const question of questions) results.push(await answer(question));
+    return results;
   } catch (error) {
     return questions.map((question) => failed(error, question));
   }

@@ -14,6 +14,11 @@ export function isCsv(path: string): boolean {
   return /\.[ct]sv$/i.test(path);
 }
 
+/** The delimiter of a CSV or TSV file. */
+export function delimiterOf(path: string): string {
+  return /\.tsv$/i.test(path) ? "\t" : ",";
+}
+
 /**
  * The media that a CSV or TSV file names, one per row. Paths are relative to the file; the other columns become
  * `input`. A file that cannot be read ends with a medium that carries the error.
@@ -24,7 +29,7 @@ export async function* csvMedia(
   csv: string,
   column = DEFAULT_COLUMN,
 ): AsyncGenerator<Pick<RunMedium, "file" | "source" | "input">> {
-  const delimiter = csv.toLowerCase().endsWith(".tsv") ? "\t" : ",";
+  const delimiter = delimiterOf(csv);
   const parser = parse({ columns: true, bom: true, delimiter, max_record_size: MAX_ROW_BYTES, skip_empty_lines: true });
   const stream = createReadStream(csv).on("error", (error) => parser.destroy(error));
   try {

@@ -20,12 +20,17 @@ const columns = [
 type Cells = Readonly<Record<(typeof columns)[number], string>>;
 
 /**
- * A CSV file (RFC 4180) with a header and one row per request. Columns of the inputs follow epalm's own; those of the
- * first medium count.
+ * A CSV file (RFC 4180), or one with tabs for commas, with a header and one row per request. The columns of the first
+ * medium's row or sample follow epalm's own.
  */
 export class CsvRecords implements RecordFormat {
+  readonly #delimiter: string;
   /** Undefined until the header has been read or written. */
   #header: readonly string[] | undefined;
+
+  constructor(delimiter: string) {
+    this.#delimiter = delimiter;
+  }
 
   /** A quoted cell may contain line breaks. */
   isWhole(text: string): boolean {
@@ -37,8 +42,13 @@ export class CsvRecords implements RecordFormat {
     return false;
   }
 
+  isBeginning(text: string): boolean {
+    const header = columns.join(this.#delimiter);
+    return this.#header !== undefined || header.startsWith(text.slice(0, header.length));
+  }
+
   parse(text: string, where: string): ReturnType<RecordFormat["parse"]> {
-    const cells = cellsOf(text, where);
+    const cells = cellsOf(text, this.#delimiter, where);
     if (!this.#header || cells.join() === this.#header.join()) {
       if (columns.some((name, at) => cells[at] !== name)) {
         throw new EpalmError("invalid_option", `${where}: expected a header that begins with ${columns.join()}`);
@@ -62,7 +72,9 @@ export class CsvRecords implements RecordFormat {
       const cells: Record<string, unknown> = { ...medium.input, ...cellsOfResult(medium, result) };
       return this.#header?.map((name) => cells[name]) ?? [];
     });
-    return [...(isFirst ? [this.#header] : []), ...rows].map((row) => `${row.map(cellText).join()}\n`).join("");
+    return [...(isFirst ? [this.#header] : []), ...rows]
+      .map((row) => `${row.map(cellText).join(this.#delimiter)}\n`)
+      .join("");
   }
 }
 
@@ -70,9 +82,9 @@ function isColumn(name: string): boolean {
   return columns.some((one) => one === name);
 }
 
-function cellsOf(text: string, where: string): string[] {
+function cellsOf(text: string, delimiter: string, where: string): string[] {
   try {
-    return (parse(text) as string[][])[0] ?? [];
+    return (parse(text, { delimiter }) as string[][])[0] ?? [];
   } catch (error) {
     throw new EpalmError("invalid_option", `${where}: expected a row of CSV: ${messageOf(error)}`);
   }
@@ -98,5 +110,5 @@ function cellsOfResult({ file, modality }: RunMedium, { question = "", ...result
 /** A value as a cell; objects become JSON. */
 function cellText(value: unknown): string {
   const text = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /[",\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

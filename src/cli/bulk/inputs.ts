@@ -4,12 +4,12 @@ import { expand } from "brace-expansion";
 import picomatch from "picomatch";
 import { throwIfAborted } from "../../core/abort.js";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
+import { KeySet } from "../../core/key-set.js";
 import type { Modality } from "../../core/modality.js";
 import { readQuestions } from "../options/media-questions.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 import { csvMedia, isCsv } from "./csv-media.js";
 import { type FileFilter, fileFilter, filesBelow } from "./folder-files.js";
-import { HashSet } from "./hash-set.js";
 import { namesIn, STANDARD_LIST } from "./name-list.js";
 import {
   isTar,
@@ -102,7 +102,7 @@ export class RunInputs {
   async retried(failed: { has(key: string): boolean }): Promise<(request: RequestIdentity) => boolean> {
     if (!this.#areRepeatable) return () => true;
     const { asked } = this.#options;
-    const [keys, tars] = [new HashSet(), new Set<string>()];
+    const [keys, tars] = [new KeySet(), new Set<string>()];
     for await (const unit of this.units()) {
       if (unit.kind === "tar") tars.add(unit.path);
       else {
@@ -118,6 +118,11 @@ export class RunInputs {
     };
   }
 
+  /** Stops reading a list on standard input, which would keep a process alive that has failed. */
+  close(): void {
+    if (!this.#areRepeatable) process.stdin.destroy();
+  }
+
   get #areRepeatable(): boolean {
     return !this.#options.files.includes(STANDARD_LIST);
   }
@@ -127,13 +132,13 @@ export class RunInputs {
     const { files, asked } = this.#options;
     const [file = "", ...others] = files;
     if (others.length > 0 || asked?.length !== 1) return false;
-    return file === STANDARD_INPUT || (kindOf(file) === "file" && !isGlob(file));
+    return file === STANDARD_INPUT || (!file.startsWith("@") && kindOf(file) === "file" && !isGlob(file));
   }
 
   /** The media and tar files of this shard. */
   async *units(): AsyncGenerator<RunUnit> {
     const { shard, unique } = this.#options;
-    const known = new HashSet();
+    const known = new KeySet();
     let index = 0;
     for await (const unit of this.#allUnits()) {
       if (unique && !known.add(identityOf(unit))) continue;

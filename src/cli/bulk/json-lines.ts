@@ -13,10 +13,14 @@ const answerLine = z.looseObject({
   error: z.looseObject({ message: z.string() }).optional().describe("in place of an answer"),
 });
 
+/** The characters with which each line begins. */
+const BEGINNING = '{"file":"';
+
 /** One JSON object per line. */
 export const jsonLines: RecordFormat = {
   isWhole: () => true,
   isComplete: (text) => parsed(text) !== undefined,
+  isBeginning: (text) => BEGINNING.startsWith(text.slice(0, BEGINNING.length)),
   parse(text, where) {
     const answer = answerLine.safeParse(parsed(text));
     if (!answer.success) {

@@ -3,8 +3,8 @@ import { z } from "zod";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
 import { parseJson } from "../../core/json.js";
+import { KeySet } from "../../core/key-set.js";
 import { parse } from "../../core/schema.js";
-import { HashSet } from "./hash-set.js";
 import { recordFormat } from "./open-output.js";
 import { type AnswerRecord, recordsOf } from "./record-file.js";
 import { keyOf, tarOf } from "./run-medium.js";
@@ -49,7 +49,7 @@ interface PartRecord {
  */
 export function mergeParts(parts: readonly string[], output: string): MergedParts {
   const ordered = orderedParts(parts.filter((part) => !part.endsWith(SUFFIX)));
-  const known = new HashSet();
+  const known = new KeySet();
   let failed = 0;
   let header: string | undefined;
   function* lines(): Generator<Uint8Array> {

@@ -8,10 +8,10 @@ export const STANDARD_LIST = "@-";
 const MAX_NAME = 65_536;
 
 /**
- * The names in a list (`@list.txt`, or `@-` for standard input), one per line, or each ended by a NUL character. Which
- * of both it is, is determined by what comes first, unless `endsWithNul` says so.
+ * The names in a list (`@list.txt`, or `@-` for standard input), one per line, or each ended by a NUL character:
+ * whichever end comes first, unless `endsWithNul` is true.
  *
- * @throws invalid_option if the list cannot be read
+ * @throws invalid_option if the list cannot be read; too_large for a name of more than 65,536 characters
  */
 export async function* namesIn(argument: string, endsWithNul: boolean): AsyncGenerator<string> {
   const stream = argument === STANDARD_LIST ? process.stdin : createReadStream(argument.slice(1));
@@ -23,10 +23,13 @@ export async function* namesIn(argument: string, endsWithNul: boolean): AsyncGen
       if (first) end = first === "\0" ? /\0/ : /\r?\n/;
       const names = end ? (rest + chunk).split(end) : [rest + chunk];
       rest = names.pop() ?? "";
-      if (rest.length > MAX_NAME) throw new Error(`expected names of at most ${MAX_NAME} characters`);
+      if (rest.length > MAX_NAME) {
+        throw new EpalmError("too_large", `${argument}: expected names of at most ${MAX_NAME} characters`);
+      }
       yield* names.filter((name) => name !== "");
     }
   } catch (error) {
+    if (error instanceof EpalmError) throw error;
     throw new EpalmError("invalid_option", `${argument}: cannot be read as a list of names: ${messageOf(error)}`);
   }
   if (rest !== "") yield rest;

@@ -1,6 +1,6 @@
-import { EpalmError } from "../../core/errors.js";
+import { EpalmError, unexpected } from "../../core/errors.js";
 import type { AnswerFlags } from "../options/answer-options.js";
-import { isCsv } from "./csv-media.js";
+import { delimiterOf, isCsv } from "./csv-media.js";
 import { CsvRecords } from "./csv-records.js";
 import type { RunInputs } from "./inputs.js";
 import { jsonLines } from "./json-lines.js";
@@ -41,7 +41,7 @@ export function lockedPath(inputs: RunInputs, flags: AnswerFlags): string | unde
 }
 
 export function recordFormat(path: string): RecordFormat {
-  return isCsv(path) ? new CsvRecords() : jsonLines;
+  return isCsv(path) ? new CsvRecords(delimiterOf(path)) : jsonLines;
 }
 
 /** Opens the output whose form follows from the flags and the extension of `--output`. @throws invalid_option */
@@ -62,6 +62,8 @@ export async function openOutput(
     return new TextOutput({ prefix, scores, streams });
   }
   const samplesPerTar = flags.samplesPerTar ?? SAMPLES_PER_TAR;
+  if (/gz$/i.test(path))
+    throw unexpected("invalid_option", "--output", "a name without compression, such as out-%06d.tar", path);
   if (outputForm(flags) === "tar") return TarOutput.open(path, { model, samplesPerTar, scores, isReadOnly });
   return RecordFile.open(path, recordFormat(path), { model, isReadOnly, retried: inputs.retried.bind(inputs) });
 }

@@ -1,6 +1,14 @@
 import { note, print, printPart } from "../output/output.js";
 import type { RunMedium } from "./run-medium.js";
-import { answerObject, oneLine, type Reply, type RunOutput, type RunResult, textLines } from "./run-output.js";
+import {
+  answerObject,
+  oneLine,
+  type Reply,
+  type RunOutput,
+  type RunResult,
+  type TextStreaming,
+  textLines,
+} from "./run-output.js";
 
 /** Lines of JSON on standard output. */
 export const printedJson: RunOutput = {
@@ -33,24 +41,26 @@ export class TextOutput implements RunOutput {
     return true;
   }
 
-  get onText(): RunOutput["onText"] {
+  get streaming(): TextStreaming | undefined {
     if (!this.#options.streams) return undefined;
-    return (piece, medium, question) => {
-      const prefix = this.#prefixOf(medium, question);
-      printPart((this.#hasBegun ? "" : prefix) + (prefix === "" ? piece : oneLine(piece)));
-      this.#hasBegun = true;
+    return {
+      onText: (piece, medium, question) => {
+        const prefix = this.#prefixOf(medium, question);
+        printPart((this.#hasBegun ? "" : prefix) + (prefix === "" ? piece : oneLine(piece)));
+        this.#hasBegun = true;
+      },
+      onEnd: (medium, question) => {
+        print(this.#hasBegun ? "" : this.#prefixOf(medium, question));
+        this.#hasBegun = false;
+      },
     };
   }
 
   write(medium: RunMedium, results: readonly RunResult[]): void {
     for (const { question, ...result } of results) {
       if (result.error) continue;
-      const prefix = this.#prefixOf(medium, question);
-      if (this.#options.streams) print(this.#hasBegun ? "" : prefix);
-      else {
-        for (const line of textLines(result.reply, prefix, this.#options.scores)) print(line);
-      }
-      this.#hasBegun = false;
+      const lines = textLines(result.reply, this.#prefixOf(medium, question), this.#options.scores);
+      if (!this.#options.streams) for (const line of lines) print(line);
       warnUnfamiliar(medium, result.reply);
     }
   }

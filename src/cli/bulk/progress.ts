@@ -12,12 +12,7 @@ export class RunProgress {
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #onTerminal = process.stderr.isTTY;
   readonly #started = performance.now();
-  #total: number | undefined;
-  #units = 0;
-  /** Units that needed no work; they say nothing about the time left. */
-  #skipped = 0;
-  #answered = 0;
-  #failed = 0;
+  #counts: Omit<ProgressCounts, "seconds"> = { total: undefined, units: 0, skipped: 0, answered: 0, failed: 0 };
 
   /** @param isShown false if there is one medium, or if answers go to the same terminal */
   constructor(isShown: boolean) {
@@ -27,24 +22,20 @@ export class RunProgress {
   }
 
   /** Files and shards of the run, once they have been counted. */
-  set total(units: number | undefined) {
-    this.#total = units;
-  }
-
-  get failed(): number {
-    return this.#failed;
+  set total(total: number | undefined) {
+    this.#counts = { ...this.#counts, total };
   }
 
   /** A medium was answered, or failed. */
   medium(isAnswered: boolean): void {
-    if (isAnswered) this.#answered++;
-    else this.#failed++;
+    const { answered, failed } = this.#counts;
+    this.#counts = { ...this.#counts, ...(isAnswered ? { answered: answered + 1 } : { failed: failed + 1 }) };
   }
 
   /** All media of a file or shard are done. */
   unit(isSkipped: boolean): void {
-    this.#units++;
-    if (isSkipped) this.#skipped++;
+    const { units, skipped } = this.#counts;
+    this.#counts = { ...this.#counts, units: units + 1, skipped: skipped + (isSkipped ? 1 : 0) };
   }
 
   /** Clears the progress line before `write` writes its own line. */
@@ -67,20 +58,34 @@ export class RunProgress {
   }
 
   #text(): string {
-    const seconds = (performance.now() - this.#started) / 1000;
-    const of = this.#total === undefined ? "" : `/${formatCount(this.#total)}`;
-    const rate = (this.#answered + this.#failed) / seconds;
-    const parts = [
-      `${formatCount(this.#units)}${of}`,
-      `${formatCount(this.#failed)} failed`,
-      `${rate.toFixed(1)} files/s`,
-    ];
-    const worked = this.#units - this.#skipped;
-    if (this.#total !== undefined && worked > 0) {
-      parts.push(`${formatSeconds(((this.#total - this.#units) / worked) * seconds)} left`);
-    }
-    return parts.join(" · ");
+    return progressText({ ...this.#counts, seconds: (performance.now() - this.#started) / 1000 });
   }
+}
+
+/** What a run has done so far. */
+export interface ProgressCounts {
+  /** Files and shards of the run; undefined if it is unknown. */
+  readonly total: number | undefined;
+  /** Files and shards that are done. */
+  readonly units: number;
+  /** Those of them that needed no work; they say nothing about the time left. */
+  readonly skipped: number;
+  readonly answered: number;
+  readonly failed: number;
+  readonly seconds: number;
+}
+
+export function progressText({ total, units, skipped, answered, failed, seconds }: ProgressCounts): string {
+  const of = total === undefined ? "" : `/${formatCount(total)}`;
+  const parts = [
+    `${formatCount(units)}${of}`,
+    `${formatCount(failed)} failed`,
+    `${((answered + failed) / seconds).toFixed(1)} files/s`,
+  ];
+  if (total !== undefined && units > skipped) {
+    parts.push(`${formatSeconds(((total - units) / (units - skipped)) * seconds)} left`);
+  }
+  return parts.join(" · ");
 }
 
 /** Formats a duration as `45 s`, `12 min` or `3 h 5 min`. */

@@ -1,16 +1,15 @@
-import { appendFileSync, closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
+import { appendFileSync, closeSync, existsSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { StringDecoder } from "node:string_decoder";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf, tooManyBytes } from "../../core/errors.js";
+import { KeySet } from "../../core/key-set.js";
+import { readLinesSync } from "../../training/data/read-lines.js";
 import { STANDARD_INPUT } from "../standard-input.js";
-import { HashSet } from "./hash-set.js";
 import { keyOf, keysOf, type RequestIdentity, type RunMedium } from "./run-medium.js";
 import type { RunOutput, RunResult } from "./run-output.js";
 
-/** In characters; the answers to a request take a few thousand. */
+/** In bytes; the answers to a request take a few thousand. */
 const MAX_RECORD = 64 * 1024 * 1024;
-const CHUNK_BYTES = 64 * 1024;
 
 /** What a record of a file says about its request. */
 export interface AnswerRecord extends RequestIdentity {
@@ -24,6 +23,8 @@ export interface RecordFormat {
   isWhole(text: string): boolean;
   /** Whether a last record is complete although no line break follows it. */
   isComplete(text: string): boolean;
+  /** Whether an incomplete last record may be one of this format, rather than the text of another file. */
+  isBeginning(text: string): boolean;
   /** Returns undefined for a header. @throws invalid_option */
   parse(text: string, where: string): AnswerRecord | undefined;
   /** @param isFirst whether the file is still empty */
@@ -50,7 +51,7 @@ export interface RecordFileOptions {
 export class RecordFile implements RunOutput {
   readonly #path: string;
   readonly #format: RecordFormat;
-  readonly #answered = new HashSet();
+  readonly #answered = new KeySet();
   #descriptor: number | undefined;
   #isEmpty = true;
 
@@ -95,12 +96,15 @@ export class RecordFile implements RunOutput {
   }
 
   /** Collects the keys of all answers. */
-  #read(model: string): { readonly isTorn: boolean; readonly failed: HashSet } {
-    const failed = new HashSet();
+  #read(model: string): { readonly isTorn: boolean; readonly failed: KeySet } {
+    const failed = new KeySet();
     let isTorn = false;
     for (const { text, number, isEnded } of recordsOf(this.#path, this.#format)) {
       isTorn ||= !isEnded;
-      if (!isEnded && !this.#format.isComplete(text)) continue;
+      if (!isEnded && !this.#format.isComplete(text)) {
+        if (this.#format.isBeginning(text)) continue;
+        throw invalid(`${this.#path}:${number}: expected an answer`);
+      }
       this.#isEmpty = false;
       const record = this.#format.parse(text, `--output: ${this.#path}:${number}`);
       if (!record) continue;
@@ -136,36 +140,21 @@ export function* recordsOf(path: string, { isWhole }: Pick<RecordFormat, "isWhol
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats) return;
   if (!stats.isFile()) throw invalid(`${path}: is not a regular file`);
-  const descriptor = openSync(path, "r");
-  try {
-    let [number, start] = [1, ""];
-    for (const { line, isEnded } of linesOf(descriptor)) {
-      const text = start + line;
-      if (text.length > MAX_RECORD) throw tooManyBytes(`--output: ${path}:${number}`, MAX_RECORD);
-      if (isEnded && !isWhole(text)) start = `${text}\n`;
-      else {
-        yield { text, number: number++, isEnded };
-        start = "";
-      }
+  let [number, start] = [1, ""];
+  for (const line of readLinesSync(path, MAX_RECORD)) {
+    const isBad = line.kind === "bad";
+    if (isBad && line.isTooLong) throw tooManyBytes(`--output: ${path}:${line.number}`, MAX_RECORD);
+    if (isBad && line.hasEnd) throw invalid(`${path}:${line.number}: ${line.cause}`);
+    // A last line may end within a character.
+    const text = start + (isBad ? "" : line.text);
+    if (text.length > MAX_RECORD) throw tooManyBytes(`--output: ${path}:${line.number}`, MAX_RECORD);
+    if (line.hasEnd && !isWhole(text)) start = `${text}\n`;
+    else {
+      yield { text, number: number++, isEnded: line.hasEnd };
+      start = "";
     }
-    if (start !== "") yield { text: start, number, isEnded: false };
-  } finally {
-    closeSync(descriptor);
   }
-}
-
-function* linesOf(descriptor: number): Generator<{ readonly line: string; readonly isEnded: boolean }> {
-  const decoder = new StringDecoder("utf8");
-  const buffer = Buffer.alloc(CHUNK_BYTES);
-  let rest = "";
-  for (let length = readSync(descriptor, buffer); length > 0; length = readSync(descriptor, buffer)) {
-    const lines = (rest + decoder.write(buffer.subarray(0, length))).split("\n");
-    rest = lines.pop() ?? "";
-    if (rest.length > MAX_RECORD) break;
-    for (const line of lines) yield { line, isEnded: true };
-  }
-  rest += decoder.end();
-  if (rest !== "") yield { line: rest, isEnded: false };
+  if (start !== "") yield { text: start, number, isEnded: false };
 }
 
 function invalid(message: string): EpalmError {

@@ -36,13 +36,20 @@ export async function runInOrder<Item, Result>(
   const failures: unknown[] = [];
   let written: Promise<void> = Promise.resolve();
   let held = 0;
+  const working = new Set<AbortController>();
+  stop.addEventListener("abort", () => {
+    for (const controller of working) controller.abort(stop.reason);
+  });
   const begin = (item: Item) => {
     const [before, size] = [written, sizeOf(item)];
     held += size;
-    // A signal for each item, because Node warns of many listeners on one.
-    const result = inProgress.run(() => work(item, AbortSignal.any([stop])));
-    written = Promise.all([result, before]).then(async ([own]) => {
-      await write(item, own);
+    // A controller for each item: in Node 20, a signal remembers every signal that AbortSignal.any derived from it.
+    const own = new AbortController();
+    if (stop.aborted) own.abort(stop.reason);
+    working.add(own);
+    const result = inProgress.run(() => work(item, own.signal)).finally(() => working.delete(own));
+    written = Promise.all([result, before]).then(async ([finished]) => {
+      await write(item, finished);
       held -= size;
       unwritten.release();
     });

@@ -16,12 +16,18 @@ export type RunResult = { readonly question: string | undefined } & (
   | { readonly error: EpalmError }
 );
 
+export interface TextStreaming {
+  onText(piece: string, medium: RunMedium, question: string | undefined): void;
+  /** The text is complete. */
+  onEnd(medium: RunMedium, question: string | undefined): void;
+}
+
 /** Where the answers of a run go. */
 export interface RunOutput {
   /** Whether a request is to be answered; from then on it counts as answered. */
   begin(medium: RunMedium, question: string | undefined): boolean;
-  /** Prints pieces of a text while it is generated. */
-  readonly onText?: ((piece: string, medium: RunMedium, question: string | undefined) => void) | undefined;
+  /** Prints texts while they are generated, one after the other. */
+  readonly streaming?: TextStreaming | undefined;
   /** Writes the results about a medium, in the order of the questions. They are in the file when this returns. */
   write(medium: RunMedium, results: readonly RunResult[]): void | Promise<void>;
   close(): void | Promise<void>;

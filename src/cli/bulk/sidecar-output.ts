@@ -1,10 +1,11 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, parse, relative, resolve } from "node:path";
+import { z } from "zod";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
 import { parseJson } from "../../core/json.js";
+import { KeySet } from "../../core/key-set.js";
 import { note } from "../output/output.js";
-import { HashSet } from "./hash-set.js";
 import type { RunMedium } from "./run-medium.js";
 import { answerObject, oneLine, type RunOutput, type RunResult, textLines } from "./run-output.js";
 import type { OnExisting, SidecarForm } from "./sidecar-forms.js";
@@ -17,10 +18,18 @@ export interface SidecarOptions {
   readonly scores: boolean;
 }
 
+const storedAnswer = z.looseObject({
+  model: z.string().optional(),
+  adapter: z.string().optional(),
+  question: z.string().optional(),
+  text: z.string().optional(),
+  answers: z.array(z.looseObject({ text: z.string() })).optional(),
+});
+
 /** A file per medium with the answers about it: `photo.txt` or `photo.json` for `photo.jpg`. */
 export class SidecarOutput implements RunOutput {
   readonly #options: SidecarOptions;
-  readonly #begun = new HashSet();
+  readonly #begun = new KeySet();
 
   constructor(options: SidecarOptions) {
     this.#options = options;
@@ -79,10 +88,10 @@ export function sidecarText(
   return `${JSON.stringify(all.length === 1 ? all[0] : all)}\n`;
 }
 
-/** What makes two answers in a sidecar the same. */
+/** What makes two answers in a sidecar the same: the question and the best text. */
 function identityOf(answer: unknown): string {
-  const values = new Map<string, unknown>(Object.entries(answer ?? {}));
-  return JSON.stringify(["model", "adapter", "question", "text", "answers"].map((name) => values.get(name)));
+  const one = storedAnswer.safeParse(answer).data;
+  return JSON.stringify([one?.model, one?.adapter, one?.question, one?.text ?? one?.answers?.[0]?.text]);
 }
 
 /** The path of a medium below an output folder: relative to the working directory, or else from the root. */

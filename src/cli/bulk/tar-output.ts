@@ -5,7 +5,7 @@ import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
-import { HashSet } from "./hash-set.js";
+import { KeySet } from "../../core/key-set.js";
 import { jsonLines } from "./json-lines.js";
 import { keyOf, keysOf, type RunMedium, tarOf } from "./run-medium.js";
 import type { RunOutput, RunResult } from "./run-output.js";
@@ -36,7 +36,7 @@ interface OpenTar {
 export class TarOutput implements RunOutput {
   readonly #pattern: string;
   readonly #options: TarOutputOptions;
-  readonly #answered = new HashSet();
+  readonly #answered = new KeySet();
   #next = 0;
   #open: OpenTar | undefined;
 

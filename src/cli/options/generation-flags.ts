@@ -3,7 +3,7 @@ import { EpalmError } from "../../core/errors.js";
 import { type GenerationOption, optionEntries } from "../../generation/option-table.js";
 import type { GenerationOptions } from "../../index.js";
 import { namingFlags } from "./naming-flags.js";
-import { each, givenOnly, integer, number, probability, someText } from "./option-values.js";
+import { biases, each, givenOnly, integer, number, probability, someText } from "./option-values.js";
 
 const flags = optionEntries.map(([name, option]) => ({ name, flag: flagOf(option) }));
 
@@ -71,5 +71,8 @@ function flagOf(option: GenerationOption): Option {
     case "strings":
       flag.description += "; may be repeated";
       return flag.argParser(each(someText));
+    case "biases":
+      flag.description += "; may be repeated";
+      return flag.argParser(biases(option.bound));
   }
 }

@@ -30,6 +30,17 @@ export function probability(text: string): number {
   throw new InvalidArgumentError("Expected a number above 0 and at most 1.");
 }
 
+/** Parses `TOKEN=NUMBER` with a number in [-bound, bound]; may be repeated. The token may contain `=`. */
+export function biases(
+  bound: number,
+): (text: string, previous: Readonly<Record<string, number>> | undefined) => Readonly<Record<string, number>> {
+  return (text, previous = {}) => {
+    const [, token = "", value = ""] = /^(.+)=(.*)$/s.exec(text) ?? [];
+    if (token === "") throw new InvalidArgumentError("Expected TOKEN=NUMBER.");
+    return { ...previous, [token]: number(-bound, bound)(value) };
+  };
+}
+
 /** Accepts a string of at least one character. */
 export function someText(text: string): string {
   if (text !== "") return text;

@@ -1,7 +1,8 @@
 import { byScore, emptyHypothesis, extend, finishHypothesis, type Hypothesis, penalisedScore } from "./hypothesis.js";
-import { bestChoices, expectOutputCount, nextTokensAt } from "./next-tokens.js";
-import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
+import { bestChoices, expectOutputCount, outputAt } from "./next-tokens.js";
+import { finishReason, type StopRules } from "./stop-rules.js";
+import type { Continuation, FinishedHypothesis, NextOutput, NextRequest, Strategy } from "./strategy.js";
+import { type RankingRules, TokenRanking } from "./token-ranking.js";
 
 /**
  * When to stop once there are as many finished hypotheses as beams. `true`: immediately. `false`: when the best beam,
@@ -24,9 +25,9 @@ export interface BeamSettings {
  * Beam search as in Hugging Face transformers 5.18 (generation/utils.py, `_beam_search` without sampling) for one
  * prompt. Results are equal for vocabularies of at least `beams * max(2, 1 + end tokens)` tokens. Beams that cannot
  * continue are dropped, whereas transformers keeps them with a score of -1e9. Ties are broken by the better beam, then
- * by the better token.
+ * by the better token. Penalties and biases change log-probabilities, which are not renormalised.
  */
-export function beamSearch(settings: BeamSettings, rules: StopRules): Strategy {
+export function beamSearch(settings: BeamSettings, rules: RankingRules): Strategy {
   return new BeamSearch(settings, rules);
 }
 
@@ -38,24 +39,28 @@ interface Candidate {
 }
 
 class BeamSearch implements Strategy {
-  readonly candidates: number;
   readonly maxSequences: number;
   readonly #settings: BeamSettings;
+  readonly #ranking: TokenRanking;
   readonly #rules: StopRules;
   /** `beams_to_keep`: with this many candidates, `beams` of them continue even if all end tokens rank above them. */
   readonly #keep: number;
   #beams: readonly Hypothesis[] = [emptyHypothesis];
   #finished: readonly FinishedHypothesis[] = [];
 
-  constructor(settings: BeamSettings, rules: StopRules) {
+  constructor(settings: BeamSettings, ranking: RankingRules) {
     this.#settings = settings;
-    this.#rules = rules;
-    this.#keep = settings.beams * Math.max(2, 1 + rules.eosTokenIds.size);
-    this.candidates = this.#keep + barredCount(rules);
+    this.#rules = ranking;
+    this.#keep = settings.beams * Math.max(2, 1 + ranking.eosTokenIds.size);
+    this.#ranking = new TokenRanking(ranking, this.#keep, true);
     this.maxSequences = settings.beams;
   }
 
-  advance(outputs: readonly NextTokens[]): readonly Continuation[] {
+  get needs(): NextRequest {
+    return this.#ranking.needs;
+  }
+
+  advance(outputs: readonly NextOutput[]): readonly Continuation[] {
     expectOutputCount(outputs, this.#beams.length);
     const { beams, lengthPenalty } = this.#settings;
     const candidates = this.#bestCandidates(outputs).map((candidate) => ({
@@ -84,15 +89,17 @@ class BeamSearch implements Strategy {
   }
 
   /** The best of all continuations of all beams, as in `_get_top_k_continuations`. */
-  #bestCandidates(outputs: readonly NextTokens[]): Candidate[] {
+  #bestCandidates(outputs: readonly NextOutput[]): Candidate[] {
     return this.#beams
       .flatMap((beam, parent) => {
-        const next = allowedNext(nextTokensAt(outputs, parent), beam.tokens.length, this.#rules);
-        return bestChoices(next, this.#keep).map((choice) => ({ parent, beam, choice }));
+        const ranked = this.#ranking.rank(outputAt(outputs, parent), beam.tokens);
+        return bestChoices(ranked.best(this.#keep), this.#keep).map((choice) => ({ parent, beam, ranked, choice }));
       })
       .sort((a, b) => b.beam.logProb + b.choice.logProb - (a.beam.logProb + a.choice.logProb))
       .slice(0, this.#keep)
-      .map(({ parent, beam, choice }) => ({ parent, token: choice.token, hypothesis: extend(beam, choice) }));
+      .map(({ parent, beam, ranked, choice }) => {
+        return { parent, token: choice.token, hypothesis: extend(beam, ranked.extension(choice)) };
+      });
   }
 
   /** As in `_check_early_stop_heuristic` and `_beam_search_has_unfinished_sequences`. */

@@ -1,22 +1,33 @@
-import type { Choice } from "./next-tokens.js";
-import type { FinishedHypothesis, FinishReason } from "./strategy.js";
+import type { Choice, FinishedHypothesis, FinishReason } from "./strategy.js";
 
 /** The new tokens of one sequence, including an end token. Immutable, so that beams can share a beginning. */
 export interface Hypothesis {
   readonly tokens: readonly number[];
   /** Natural log-probability of each token under the model. */
   readonly logProbs: readonly number[];
-  /** Sum of `logProbs`. */
+  /** See `FinishedHypothesis`. */
+  readonly alternatives: readonly (readonly Choice[])[];
+  /** Sum of the log-probabilities by which its tokens were chosen: those of the model, or what was made of them. */
   readonly logProb: number;
 }
 
-export const emptyHypothesis: Hypothesis = { tokens: [], logProbs: [], logProb: 0 };
+export const emptyHypothesis: Hypothesis = { tokens: [], logProbs: [], alternatives: [], logProb: 0 };
 
-export function extend(hypothesis: Hypothesis, { token, logProb }: Choice): Hypothesis {
+/** The next token of a hypothesis. */
+export interface Extension {
+  /** With the log-probability by which it was chosen. */
+  readonly choice: Choice;
+  /** Its log-probability under the model itself. */
+  readonly modelLogProb: number;
+  readonly alternatives: readonly Choice[];
+}
+
+export function extend(hypothesis: Hypothesis, { choice, modelLogProb, alternatives }: Extension): Hypothesis {
   return {
-    tokens: [...hypothesis.tokens, token],
-    logProbs: [...hypothesis.logProbs, logProb],
-    logProb: hypothesis.logProb + logProb,
+    tokens: [...hypothesis.tokens, choice.token],
+    logProbs: [...hypothesis.logProbs, modelLogProb],
+    alternatives: [...hypothesis.alternatives, alternatives],
+    logProb: hypothesis.logProb + choice.logProb,
   };
 }
 
@@ -34,10 +45,11 @@ export function finishHypothesis(
   finish: FinishReason,
   lengthPenalty: number,
 ): FinishedHypothesis {
-  const { tokens, logProbs, logProb } = hypothesis;
+  const { tokens, logProbs, alternatives, logProb } = hypothesis;
   return {
     tokens: finish === "end" ? tokens.slice(0, -1) : tokens,
     logProbs,
+    alternatives,
     score: penalisedScore(logProb, tokens.length, lengthPenalty),
     finish,
   };

@@ -1,19 +1,13 @@
 import { EpalmError, unexpected } from "../../core/errors.js";
-import type { NextTokens } from "./strategy.js";
-
-/** A token and its natural log-probability. */
-export interface Choice {
-  readonly token: number;
-  readonly logProb: number;
-}
+import type { Choice, NextOutput, NextTokens } from "./strategy.js";
 
 /** Rejects a number of outputs that differs from the number of sequences, which is always a fault of the caller. */
-export function expectOutputCount(outputs: readonly NextTokens[], expected: number): void {
+export function expectOutputCount(outputs: readonly NextOutput[], expected: number): void {
   if (outputs.length === expected) return;
   throw unexpected("internal", "advance", `the outputs of ${expected} sequences`, outputs.length);
 }
 
-export function nextTokensAt(outputs: readonly NextTokens[], index: number): NextTokens {
+export function outputAt(outputs: readonly NextOutput[], index: number): NextOutput {
   const next = outputs[index];
   if (next === undefined) {
     throw unexpected("internal", "advance", `an output for sequence ${index}`, `${outputs.length} outputs`);
@@ -38,13 +32,4 @@ export function choiceAt(next: NextTokens, rank: number): Choice {
 /** The best `count` tokens, or all if there are fewer. */
 export function bestChoices(next: NextTokens, count: number): Choice[] {
   return Array.from({ length: Math.min(count, next.tokens.length) }, (_, rank) => choiceAt(next, rank));
-}
-
-/** The next tokens without the `barred` ones; the rest is not renormalised. */
-export function withoutTokens(next: NextTokens, barred: ReadonlySet<number>): NextTokens {
-  const kept = Array.from(next.tokens, (token) => !barred.has(token));
-  return {
-    tokens: Array.from(next.tokens).filter((_, rank) => kept[rank]),
-    logProbs: Array.from(next.logProbs).filter((_, rank) => kept[rank]),
-  };
 }

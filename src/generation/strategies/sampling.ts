@@ -1,9 +1,10 @@
 import { randomStreams } from "../../core/random.js";
 import { byScore, emptyHypothesis, extend, finishHypothesis, type Hypothesis } from "./hypothesis.js";
-import { applyLogitsProcessors, drawRank, type LogitsProcessors } from "./logits-processors.js";
-import { type Choice, choiceAt, expectOutputCount, nextTokensAt } from "./next-tokens.js";
-import { allowedNext, barredCount, finishReason, type StopRules } from "./stop-rules.js";
-import type { Continuation, FinishedHypothesis, NextTokens, Strategy } from "./strategy.js";
+import { drawToken, type LogitsProcessors } from "./logits-processors.js";
+import { choiceAt, expectOutputCount, outputAt } from "./next-tokens.js";
+import { finishReason, type StopRules } from "./stop-rules.js";
+import type { Choice, Continuation, FinishedHypothesis, NextOutput, NextRequest, Strategy } from "./strategy.js";
+import { type RankedTokens, type RankingRules, TokenRanking } from "./token-ranking.js";
 
 export interface SamplingSettings {
   /** Number of sequences to draw, each with its own random stream. */
@@ -14,20 +15,23 @@ export interface SamplingSettings {
 }
 
 /** Always chooses the most probable token. */
-export function greedy(rules: StopRules): Strategy {
-  return new IndependentHypotheses([(next) => choiceAt(next, 0)], 1, rules);
+export function greedy(rules: RankingRules): Strategy {
+  return new IndependentHypotheses([(ranked) => choiceAt(ranked.best(1), 0)], 1, rules);
 }
 
 /** Draws tokens at random. */
-export function sampling({ numReturnSequences, seed, logitsProcessors }: SamplingSettings, rules: StopRules): Strategy {
+export function sampling(
+  { numReturnSequences, seed, logitsProcessors }: SamplingSettings,
+  rules: RankingRules,
+): Strategy {
   const choosers = randomStreams(seed, numReturnSequences).map(
-    (random) => (next: NextTokens) => choiceAt(next, drawRank(applyLogitsProcessors(next, logitsProcessors), random())),
+    (random) => (ranked: RankedTokens) => drawToken(ranked, logitsProcessors, random()),
   );
   return new IndependentHypotheses(choosers, logitsProcessors.topK ?? "all", rules);
 }
 
 /** Chooses the next token among the allowed ones. */
-type Chooser = (next: NextTokens) => Choice;
+type Chooser = (ranked: RankedTokens) => Choice;
 
 /** An unfinished sequence. */
 interface Lane {
@@ -39,28 +43,33 @@ interface Lane {
 
 /** One sequence per chooser, all from the same prompt. Chosen tokens are never revised. */
 class IndependentHypotheses implements Strategy {
-  readonly candidates: number | "all";
   readonly maxSequences: number;
+  readonly #ranking: TokenRanking;
   readonly #rules: StopRules;
   #count = 1;
   #lanes: readonly Lane[];
   #finished: readonly FinishedHypothesis[] = [];
 
-  constructor(choosers: readonly Chooser[], candidates: number | "all", rules: StopRules) {
-    this.candidates = candidates === "all" ? "all" : candidates + barredCount(rules);
+  constructor(choosers: readonly Chooser[], candidates: number | "all", ranking: RankingRules) {
+    this.#ranking = new TokenRanking(ranking, candidates);
     this.maxSequences = choosers.length;
-    this.#rules = rules;
+    this.#rules = ranking;
     this.#lanes = choosers.map((choose) => ({ choose, hypothesis: emptyHypothesis, parent: 0 }));
   }
 
-  advance(outputs: readonly NextTokens[]): readonly Continuation[] {
+  get needs(): NextRequest {
+    return this.#ranking.needs;
+  }
+
+  advance(outputs: readonly NextOutput[]): readonly Continuation[] {
     expectOutputCount(outputs, this.#count);
     const lanes: Lane[] = [];
     const finished: FinishedHypothesis[] = [];
     const continuations: Continuation[] = [];
     for (const { choose, hypothesis, parent } of this.#lanes) {
-      const choice = choose(allowedNext(nextTokensAt(outputs, parent), hypothesis.tokens.length, this.#rules));
-      const extended = extend(hypothesis, choice);
+      const ranked = this.#ranking.rank(outputAt(outputs, parent), hypothesis.tokens);
+      const choice = choose(ranked);
+      const extended = extend(hypothesis, ranked.extension(choice));
       const finish = finishReason(extended.tokens, this.#rules);
       if (finish !== undefined) {
         finished.push(finishHypothesis(extended, finish, LENGTH_PENALTY));

@@ -1,5 +1,4 @@
-import { withoutTokens } from "./next-tokens.js";
-import type { FinishReason, NextTokens } from "./strategy.js";
+import type { FinishReason } from "./strategy.js";
 
 /** The rules for when a sequence ends. */
 export interface StopRules {
@@ -23,15 +22,17 @@ export function finishReason(tokens: readonly number[], rules: StopRules): Finis
   return tokens.length >= rules.maxNewTokens ? "length" : undefined;
 }
 
+const none: ReadonlySet<number> = new Set();
+
 /**
- * The tokens that may follow a sequence of `length` new tokens. They are not renormalised, as in transformers 5.18,
- * generation/logits_process.py, `MinNewTokensLengthLogitsProcessor`.
+ * The tokens that may not follow a sequence of `length` new tokens; the others are not renormalised. As in transformers
+ * 5.18, generation/logits_process.py, `MinNewTokensLengthLogitsProcessor`.
  */
-export function allowedNext(next: NextTokens, length: number, rules: StopRules): NextTokens {
-  return length < rules.minNewTokens ? withoutTokens(next, rules.eosTokenIds) : next;
+export function barredNext(length: number, rules: StopRules): ReadonlySet<number> {
+  return length < rules.minNewTokens ? rules.eosTokenIds : none;
 }
 
-/** How many tokens `allowedNext` may remove; the decoder must return this many more. */
+/** How many tokens `barredNext` may contain; the decoder must return this many more. */
 export function barredCount({ minNewTokens, eosTokenIds }: StopRules): number {
   return minNewTokens > 0 ? eosTokenIds.size : 0;
 }

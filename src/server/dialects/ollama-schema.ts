@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { optionTable } from "../../generation/option-table.js";
 import { dialectReport } from "./openai-schema.js";
 
 /**
@@ -17,6 +18,10 @@ const options = z
     temperature: z.number().min(0).max(2).optional(),
     top_k: integer.describe("0 has no effect"),
     top_p: number.describe("0 and 1 have no effect"),
+    min_p: number.describe("0 has no effect"),
+    repeat_penalty: number.describe("as `repetition_penalty`; 1 and 0 have no effect"),
+    frequency_penalty: z.number().min(-2).max(2).optional(),
+    presence_penalty: z.number().min(-2).max(2).optional(),
     seed: integer.describe("negative: the default"),
     stop: z.union([z.string(), z.array(z.string())]).optional(),
   })
@@ -31,6 +36,8 @@ const format = z
 const common = {
   model: name.describe("`MODEL` or `MODEL/ADAPTER`, with or without the tag `:latest`").optional(),
   stream: z.boolean().optional().describe("default: true"),
+  logprobs: z.boolean().optional().describe("return each token with its natural log-probability; in the last part"),
+  top_logprobs: z.int().min(0).max(optionTable.topLogprobs.most).optional().describe("requires logprobs"),
   format,
   options,
 };
@@ -60,6 +67,8 @@ export const ollamaNameRequest = z.looseObject({ model: name.optional(), name: n
 export type OllamaOptions = NonNullable<z.infer<typeof options>>;
 export type OllamaFormat = z.infer<typeof format>;
 
+const tokenLogprob = z.strictObject({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()) });
+
 const nanoseconds = z.int().min(0).optional();
 const answer = {
   model: z.string(),
@@ -72,6 +81,10 @@ const answer = {
   prompt_eval_duration: nanoseconds,
   eval_count: z.int().optional(),
   eval_duration: nanoseconds,
+  logprobs: z
+    .array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) }))
+    .optional()
+    .describe("with logprobs; in the last part"),
   epalm: dialectReport.optional().describe("in the last part"),
 };
 

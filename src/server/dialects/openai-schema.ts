@@ -9,7 +9,7 @@ import { captionRequest, generationFields } from "../../wire.js";
  */
 
 const { adapter, logprobs, model, stream } = captionRequest.shape;
-const { stop, top_p } = generationFields;
+const { min_p, stop, top_p } = generationFields;
 
 const url = z.string().min(1);
 const unused = z.unknown().optional().describe("accepted and ignored");
@@ -45,9 +45,6 @@ const otherMessage = z.looseObject({
 const userMessage = <Content extends z.ZodType>(content: Content) =>
   z.looseObject({ role: z.literal("user"), content });
 
-/** Values of 1 or 0 with which samplers that the models do not have would change nothing. */
-const neutral = (value: 0 | 1) => z.literal(value, { error: `expected ${value}, which has no effect` }).optional();
-
 /** Keys that change neither the task nor the text, whatever their value. */
 export const ignoredKeys = [
   ...["metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_retention"],
@@ -69,6 +66,7 @@ const requestWith = <Content extends z.ZodType>(content: Content) =>
     max_tokens: z.int().min(1).optional().describe("maximum number of tokens; reduced to the limit of the service"),
     max_completion_tokens: z.int().min(1).optional().describe("the same as `max_tokens`, and preferred to it"),
     top_p: top_p.describe("1 has no effect"),
+    min_p: min_p.or(z.literal(0)).describe("0 has no effect"),
     stop: z.union([z.string().min(1).max(optionTable.stop.longest), stop]).optional(),
     stream,
     stream_options: z.looseObject({ include_usage: z.boolean().optional() }).optional(),
@@ -82,11 +80,6 @@ const requestWith = <Content extends z.ZodType>(content: Content) =>
       .looseObject({ type: z.literal("text", { error: 'expected "text"; the models write no JSON' }) })
       .optional(),
     modalities: z.array(z.literal("text", { error: 'expected "text"; the models write text only' })).optional(),
-    logit_bias: z.record(z.string(), z.never(none("biases"))).optional(),
-    top_logprobs: z.literal(0, { error: "expected 0; log-probabilities of other tokens are not returned" }).optional(),
-    frequency_penalty: neutral(0),
-    presence_penalty: neutral(0),
-    repetition_penalty: neutral(1),
     ...(Object.fromEntries(ignoredKeys.map((key) => [key, unused])) as Record<IgnoredKey, typeof unused>),
   });
 
@@ -102,12 +95,8 @@ export type ChatRequest = z.infer<typeof listedChatRequest>;
 export type ContentPart = z.infer<typeof contentPart>;
 
 const finishReason = z.enum(["stop", "length"]);
-const tokenLogprob = z.strictObject({
-  token: z.string(),
-  logprob: z.number(),
-  bytes: z.array(z.int()),
-  top_logprobs: z.array(z.never()),
-});
+const topLogprob = z.strictObject({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()) });
+const tokenLogprob = topLogprob.extend({ top_logprobs: z.array(topLogprob) });
 const chatLogprobs = z.strictObject({ content: z.array(tokenLogprob), refusal: z.null() });
 
 const chatUsage = z.strictObject({

@@ -98,15 +98,20 @@ interface Settings {
   readonly stream?: boolean | undefined;
   readonly format?: OllamaFormat;
   readonly options?: OllamaOptions | undefined;
+  readonly logprobs?: boolean | undefined;
+  readonly top_logprobs?: number | undefined;
   readonly [key: string]: unknown;
 }
 
 function read(
-  { model, stream = true, format, options = {}, ...others }: Settings,
+  { model, stream = true, format, options = {}, logprobs, top_logprobs = 0, ...others }: Settings,
   isLoading: boolean,
   prompted: () => Pick<PromptRequest, "prompt" | "medium" | "ignored" | "conversation">,
 ): OllamaRequest {
   expectFillable(format);
+  if (top_logprobs > 0 && !logprobs) {
+    throw new FieldError("invalid_option", "top_logprobs", "requires logprobs: true");
+  }
   const name = model === undefined ? undefined : withoutTag(model);
   if (isLoading) return { model: name, asked: undefined, stream, format };
   const { fields, ignored: unused } = generationFields(options);
@@ -115,7 +120,7 @@ function read(
   const asked = {
     model: name,
     ...rest,
-    fields,
+    fields: logprobs ? { ...fields, logprobs, ...(top_logprobs > 0 ? { top_logprobs } : {}) } : fields,
     paths,
     ignored: [...ignored, ...unread, ...unused],
     conversation: {
@@ -148,12 +153,17 @@ const paths = {
   temperature: "options.temperature",
   top_k: "options.top_k",
   top_p: "options.top_p",
+  min_p: "options.min_p",
+  repetition_penalty: "options.repeat_penalty",
+  frequency_penalty: "options.frequency_penalty",
+  presence_penalty: "options.presence_penalty",
   seed: "options.seed",
   stop: "options.stop",
 };
 
 function generationFields(options: OllamaOptions): Pick<PromptRequest, "fields" | "ignored"> {
-  const { num_predict = 0, temperature, top_k = 0, top_p = 0, seed = -1, stop, ...others } = options;
+  const { num_predict = 0, temperature, top_k = 0, top_p = 0, seed = -1, stop, ...more } = options;
+  const { min_p = 0, repeat_penalty = 0, frequency_penalty, presence_penalty, ...others } = more;
   const stops = (typeof stop === "string" ? [stop] : (stop ?? [])).filter((text) => text !== "");
   const { most, longest } = optionTable.stop;
   const tooLong = stops.findIndex((text) => text.length > longest);
@@ -170,6 +180,10 @@ function generationFields(options: OllamaOptions): Pick<PromptRequest, "fields" 
       ...(temperature === undefined ? {} : { temperature }),
       ...(top_k > 0 ? { top_k: Math.min(top_k, optionTable.topK.most) } : {}),
       ...(top_p > 0 && top_p < 1 ? { top_p } : {}),
+      ...(min_p > 0 ? { min_p } : {}),
+      ...(repeat_penalty > 0 ? { repetition_penalty: repeat_penalty } : {}),
+      ...(frequency_penalty === undefined ? {} : { frequency_penalty }),
+      ...(presence_penalty === undefined ? {} : { presence_penalty }),
       ...(seed >= 0 ? { seed } : {}),
       ...(stops.length > 0 ? { stop: stops } : {}),
     },

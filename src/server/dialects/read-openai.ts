@@ -183,16 +183,21 @@ function mediumFrom(
 }
 
 function optionsOf(request: ChatRequest): { readonly fields: PromptRequest["fields"]; readonly ignored: string[] } {
-  const { adapter, max_tokens, max_completion_tokens, stop, top_p, logprobs, stream } = request;
+  const { adapter, max_tokens, max_completion_tokens, stop, top_p, min_p, logprobs, stream } = request;
   const generation = Object.entries(request).filter(([name]) => Object.hasOwn(generationFields, name));
+  // As in OpenAI.
+  if (request.top_logprobs && logprobs !== true) {
+    throw new FieldError("invalid_option", "top_logprobs", "requires logprobs: true");
+  }
   const isDouble = max_completion_tokens !== undefined && max_tokens !== undefined;
   return {
     fields: {
       ...Object.fromEntries(generation),
       adapter,
       max_tokens: max_completion_tokens ?? max_tokens,
-      // Some clients send their default of 1, which has no effect.
+      // Some clients send their defaults, which have no effect.
       top_p: top_p === 1 ? undefined : top_p,
+      min_p: min_p === 0 ? undefined : min_p,
       stop: typeof stop === "string" ? [stop] : stop,
       logprobs,
       stream,

@@ -4,7 +4,7 @@ import type { Models } from "../models.js";
 import { formatted } from "./json-format.js";
 import type { OllamaDetails, OllamaFormat, OllamaShow, OllamaTag } from "./ollama-schema.js";
 import type { PromptAnswer } from "./resolve-prompt.js";
-import { chatFinish } from "./write-openai.js";
+import { chatFinish, logprobsOf } from "./write-openai.js";
 
 /** Places a text in a part of an answer: `response` of `/api/generate` or `message` of `/api/chat`. */
 export type Placing = (text: string) => object;
@@ -21,6 +21,7 @@ export function ollamaPart(model: string, place: Placing, text: string): object 
 export function ollamaEnd({ answer, report }: PromptAnswer, place: Placing, text: string): object {
   const { model, timings, usage, texts } = answer;
   const nanoseconds = (milliseconds: number) => Math.round(milliseconds * 1e6);
+  const logprobs = texts[0] && logprobsOf(texts[0]);
   const before = timings.media + timings.encoder + timings.adapter;
   return {
     model,
@@ -34,6 +35,7 @@ export function ollamaEnd({ answer, report }: PromptAnswer, place: Placing, text
     prompt_eval_duration: nanoseconds(before),
     eval_count: usage.completion_tokens,
     eval_duration: nanoseconds(timings.decoder),
+    ...(logprobs ? { logprobs: logprobs.content } : {}),
     epalm: report,
   };
 }

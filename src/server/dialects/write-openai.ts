@@ -67,15 +67,18 @@ function head(model: string): { readonly id: string; readonly created: number; r
   return { id: `chatcmpl-${randomUUID()}`, created: unixSeconds(), model };
 }
 
-function logprobsOf({ tokens }: WireText): ChatLogprobs | null {
+/** The tokens of a text, if they were requested. */
+export function logprobsOf({ tokens }: WireText): ChatLogprobs | null {
   if (!tokens) return null;
-  const content = tokens.map(({ text, log_prob }) => ({
-    token: text,
-    logprob: log_prob,
-    bytes: Array.from(Buffer.from(text)),
-    top_logprobs: [],
+  const content = tokens.map(({ top = [], ...token }) => ({
+    ...chatLogprob(token),
+    top_logprobs: top.map(chatLogprob),
   }));
   return { content, refusal: null };
+}
+
+function chatLogprob({ text, log_prob }: { readonly text: string; readonly log_prob: number }) {
+  return { token: text, logprob: log_prob, bytes: Array.from(Buffer.from(text)) };
 }
 
 /** OpenAI uses the same value for an end token and for a stop string. */

@@ -17,6 +17,7 @@ const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 const booleans = new Set(["logprobs", "stream", "refuse_unfamiliar", "media_gain", ...optionsOf("boolean")]);
 const lists = new Set(["candidates", ...optionsOf("strings")]);
+const objects = new Set(optionsOf("biases"));
 const numbers = new Set(["min_confidence", ...optionsOf("integer", "number", "probability")]);
 
 function optionsOf(...types: readonly OptionValues["type"][]): string[] {
@@ -36,8 +37,8 @@ export function fieldName(name: string): {
 /**
  * Converts the parts of a form to the values that the same request has in JSON, which are not validated here: parts
  * that contain JSON are parsed, values of numeric and boolean fields are converted, and repeated fields become lists.
- * `name[]` is always a list. A field whose only part is empty, or is `null` in JSON, counts as absent; an empty element
- * of a list remains, because other elements would take its place.
+ * `name[]` is always a list. A field whose only part is empty, or is `null` in JSON, counts as absent. Empty elements
+ * in a list remain, because other elements would take their place.
  *
  * @throws FieldError: invalid_option
  */
@@ -75,7 +76,7 @@ function fieldValue(field: string, parts: readonly FormPart[]): unknown {
 }
 
 function partValue(field: string, { text, isJson }: FormPart): unknown {
-  if (isJson && text !== "") return jsonValue(field, text);
+  if ((isJson || objects.has(field)) && text !== "") return jsonValue(field, text);
   // Any other value remains a string, which the schema rejects.
   if (numbers.has(field) && NUMBER.test(text)) return Number(text);
   // Python writes True and False.

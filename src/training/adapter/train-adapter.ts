@@ -175,7 +175,7 @@ function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): 
     labelSmoothing: config.loss.labelSmoothing,
   });
   const path = join(config.output, "graph", "training.onnx");
-  writeOnnx(graph, path);
+  writeOnnx(graph, path, { packTables: false });
   return path;
 }
 

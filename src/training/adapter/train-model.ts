@@ -581,8 +581,8 @@ async function sampleOf(prediction: Prediction): Promise<ReportSample> {
 }
 
 /**
- * Data for `epalm eval`. `limit` is the number of examples, counted from the first. If `modalities` is given, examples
- * of other modalities are bad.
+ * Data for `epalm eval`. `limit` is the number of examples, counted from the first. Examples whose modality is not in
+ * `modalities` are bad.
  *
  * @throws as `readDataSet`
  *

@@ -23,24 +23,26 @@ export interface TrainingMedia {
 }
 
 /**
- * Inputs of a training graph for whole texts, without the trained tensors. Only targets with a weight above 0 are
- * scored.
+ * Inputs of a training graph for texts, without the trained tensors. Only targets with a weight above 0 are scored, and
+ * columns after the last token that predicts one are left out, unless the slot attends to them.
  *
  * @throws invalid_option if no target counts, because there is no loss then
  */
 export function trainingFeeds(
-  { ids, mask }: PaddedTexts,
+  texts: PaddedTexts,
   { states, textBefore = [] }: TrainingMedia,
   layout: TrainingLayout,
   { weightOf }: LossWeights,
 ): Readonly<Record<string, Tensor>> {
   const { front, softTokens, frontAtEnd, slotSees } = layout;
+  const targets = targetsOf(texts, weightOf);
+  const needed = targets.reduce((most, { place }) => Math.max(most, place), 0);
+  const { ids, mask } = slotSees === "everything" ? texts : firstColumns(texts, needed);
   const [batch = 0, length = 0] = ids.shape;
   const [lead, visual] = [front + softTokens, slotSees === undefined ? front : 0];
   const width = lead + length;
   const positions = new BigInt64Array(batch * width);
   const hasPosition = new Uint8Array(batch * width);
-  const scored: { row: bigint; target: bigint; weight: number }[] = [];
   for (let row = 0; row < batch; row++) {
     const [start, before] = [row * width, textBefore[row] ?? 0];
     for (let token = 0; token < visual; token++) positions[start + token] = BigInt(before + token);
@@ -51,18 +53,12 @@ export function trainingFeeds(
       if (inText) position++;
       positions[start + lead + place] = BigInt(!inText ? -1 : position < before ? position : position + visual);
       hasPosition[start + lead + place] = 1;
-      const weight = inText && place > 0 ? weightOf(row, place) : 0;
-      if (weight === 0) continue;
-      // The logits of the token before the target predict it.
-      const predicting = row * (frontAtEnd + softTokens + length) + frontAtEnd + softTokens + place - 1;
-      scored.push({ row: BigInt(predicting), target: BigInt(ids.data[row * length + place] ?? 0), weight });
     }
   }
-  if (scored.length === 0)
-    throw new EpalmError(
-      "invalid_option",
-      `batch: expected a token with a weight above 0 in its ${batch} texts, got none`,
-    );
+  // The logits of the token before a target predict it.
+  const predicting = ({ row, place }: Target) =>
+    row * (frontAtEnd + softTokens + length) + frontAtEnd + softTokens + place - 1;
+  const list = [targets.length];
   return {
     [visual > 0 ? "patch_states" : "cls_states"]: states,
     input_ids: ids,
@@ -71,20 +67,59 @@ export function trainingFeeds(
     visible: whoSeesWhom(mask, layout, textBefore),
     scored_rows: tensor(
       "int64",
-      [scored.length],
-      BigInt64Array.from(scored, ({ row }) => row),
+      list,
+      BigInt64Array.from(targets, (target) => BigInt(predicting(target))),
     ),
     target_ids: tensor(
       "int64",
-      [scored.length],
-      BigInt64Array.from(scored, ({ target }) => target),
+      list,
+      BigInt64Array.from(targets, ({ id }) => id),
     ),
     target_weights: tensor(
       "float32",
-      [scored.length],
-      Float32Array.from(scored, ({ weight }) => weight),
+      list,
+      Float32Array.from(targets, ({ weight }) => weight),
     ),
   };
+}
+
+/** A token that counts in the loss. */
+interface Target {
+  readonly row: number;
+  /** Column of the text, from 1. */
+  readonly place: number;
+  readonly id: bigint;
+  readonly weight: number;
+}
+
+function targetsOf({ ids, mask }: PaddedTexts, weightOf: LossWeights["weightOf"]): readonly Target[] {
+  const [batch = 0, length = 0] = ids.shape;
+  const targets: Target[] = [];
+  for (let row = 0; row < batch; row++) {
+    for (let place = 1; place < length; place++) {
+      const index = row * length + place;
+      const weight = mask.data[index] === 0n ? 0 : weightOf(row, place);
+      if (weight !== 0) targets.push({ row, place, id: BigInt(ids.data[index] ?? 0), weight });
+    }
+  }
+  if (targets.length > 0) return targets;
+  throw new EpalmError(
+    "invalid_option",
+    `batch: expected a token with a weight above 0 in its ${batch} texts, got none`,
+  );
+}
+
+/** [B, T] -> [B, count] */
+function firstColumns({ ids, mask }: PaddedTexts, count: number): PaddedTexts {
+  const [batch = 0, length = 0] = ids.shape;
+  const shortened = ({ type, data }: Tensor) => {
+    const kept = new BigInt64Array(batch * count);
+    for (let row = 0; row < batch; row++) {
+      for (let place = 0; place < count; place++) kept[row * count + place] = BigInt(data[row * length + place] ?? 0);
+    }
+    return tensor(type, [batch, count], kept);
+  };
+  return { ids: shortened(ids), mask: shortened(mask) };
 }
 
 function tensor(type: ElementType, shape: readonly number[], data: TypedArray): Tensor {

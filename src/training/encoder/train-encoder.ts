@@ -75,8 +75,8 @@ export interface EncoderTrainingHooks {
 }
 
 /**
- * Accuracy per attribute, 0 to 1: the fraction of the examples with the attribute whose label has the largest logit, or
- * of the patches inside regions for an attribute of patches.
+ * Accuracy per attribute, 0 to 1: the fraction of the examples with the attribute whose label has the largest logit.
+ * For an attribute of patches, the patches inside regions count instead of the examples.
  */
 export type Accuracies = ReadonlyMap<string, number>;
 

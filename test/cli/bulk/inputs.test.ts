@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import sharp from "sharp";
+import { namesIn } from "../../../src/cli/bulk/name-list.js";
 import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 import { tarBytes } from "../../support/tar-bytes.js";
 
@@ -97,6 +98,8 @@ describe("inputs", { concurrency: true }, () => {
       writeFileSync(list, content);
       assert.deepEqual(await listed(`@${list}`, ...flags), names);
     }
+    const { stdout } = await epalm(["caption", `@${join(folder, "list-0.txt")}`, ...on]);
+    assert.deepEqual(stdout.match(/^.*(?=\t)/gm), names);
     const found = await epalmProcess(["caption", "@-", ...on, "--dry-run"], { input: Buffer.from(names.join("\0")) });
     assert.deepEqual([found.code, found.stderr, found.stdout], [0, "", `${names.join("\n")}\n`]);
   });
@@ -158,6 +161,18 @@ describe("inputs", { concurrency: true }, () => {
     });
   }
 
+  it("are rejected with a name that no path has", async () => {
+    const list = join(folder, "long.txt");
+    writeFileSync(list, "x".repeat(300_000));
+    const read = async () => {
+      for await (const _ of namesIn(`@${list}`, false));
+    };
+    await assert.rejects(read(), {
+      code: "too_large",
+      message: `@${list}: expected names of at most 65536 characters`,
+    });
+  });
+
   it("are rejected without the column or the list", async () => {
     const table = await epalm(["caption", join(folder, "table/photos.csv"), ...on]);
     assert.equal(table.code, 2);
@@ -168,7 +183,8 @@ describe("inputs", { concurrency: true }, () => {
   });
 
   it("are answered in order, whatever finishes first", async () => {
-    const { stdout } = await epalm(["caption", join(folder, "photos"), ...on, "--concurrency", "3"]);
+    const { stdout, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "--concurrency", "3"]);
+    assert.equal(stderr, "");
     const names = stdout.split("\n").map((line) => line.split("\t")[0]);
     assert.deepEqual(
       names.slice(0, -1),

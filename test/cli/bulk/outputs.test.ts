@@ -4,9 +4,13 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import { parse } from "csv-parse/sync";
 import sharp from "sharp";
+import { CsvRecords } from "../../../src/cli/bulk/csv-records.js";
+import { answerObject } from "../../../src/cli/bulk/run-output.js";
 import { membersOf } from "../../../src/cli/bulk/tar-media.js";
 import { buildTiny, epalm, temporaryFolder } from "../../support/cli-process.js";
 import { tarBytes } from "../../support/tar-bytes.js";
+
+type Row = Record<string, string>;
 
 const folder = temporaryFolder();
 const model = join(folder, "tiny");
@@ -60,7 +64,7 @@ describe("CSV output", { concurrency: true }, () => {
     const args = ["vqa", table, "-q", "what?", "-q", 'how\n"many"?', "--scores", "-o", output, ...on];
     const once = await epalm(args);
     assert.equal(once.code, 1);
-    const failed = parse(readFileSync(output), { columns: true }) as Record<string, string>[];
+    const failed = parse(readFileSync(output), { columns: true }) as Row[];
     assert.deepEqual(
       failed.map(({ file, error }) => [file, error !== ""]),
       [
@@ -85,7 +89,7 @@ describe("CSV output", { concurrency: true }, () => {
     writeFileSync(output, whole.slice(0, -30));
     const again = await epalm(args);
     assert.deepEqual([again.code, again.stderr], [0, "3 of 6 were already answered\n"]);
-    const rows = parse(readFileSync(output), { columns: true }) as Record<string, string>[];
+    const rows = parse(readFileSync(output), { columns: true }) as Row[];
     assert.deepEqual(rows.map(({ file, question, id, error }) => [file, question, id, error]).sort(), [
       ...["a.png", "c.png", "late.png"].flatMap((file, at) =>
         ['how\n"many"?', "what?"].map((question) => [file, question, ['1, or "one"', "3", "2"][at], ""]),
@@ -102,6 +106,27 @@ describe("CSV output", { concurrency: true }, () => {
     const { code, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "-o", output]);
     assert.equal(code, 2);
     assert.match(stderr, /--output: .*foreign\.csv:1: expected a header that begins with file,modality/);
+  });
+});
+
+describe("an output that is another file", { concurrency: true }, () => {
+  for (const name of ["notes.jsonl", "notes.csv", "notes.tsv"]) {
+    it(`is rejected and left unchanged, even without a line break at its end: ${name}`, async () => {
+      const output = join(folder, name);
+      writeFileSync(output, "my notes");
+      const { code, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "-o", output]);
+      assert.equal(code, 2);
+      assert.match(stderr, /^epalm: --output: .*notes\.\w+:1: expected an answer\n$/);
+      assert.equal(readFileSync(output, "utf8"), "my notes");
+    });
+  }
+
+  it("is rejected with a line that is not UTF-8", async () => {
+    const output = join(folder, "binary.jsonl");
+    writeFileSync(output, Buffer.from([0xff, 0x0a, 0x7b]));
+    const { code, stderr } = await epalm(["caption", join(folder, "photos"), ...on, "-o", output]);
+    assert.equal(code, 2);
+    assert.match(stderr, /binary\.jsonl:1: expected UTF-8/);
   });
 });
 
@@ -229,4 +254,28 @@ describe("WebDataset output", { concurrency: true }, () => {
       ],
     );
   });
+});
+
+it("marks answers that were replaced for review, in JSON and CSV", () => {
+  const timings = { media: 1, encoder: 1, adapter: 1, decoder: 1 };
+  const usage = { promptTokens: 1, newTokens: 1 };
+  const common = { model: "m", adapter: "a", modality: "image", texts: [], usage, timings, confidence: 0.25 } as const;
+  const medium = { file: "a.png", source: { kind: "path", path: "a.png" }, questions: [undefined] } as const;
+  const resultOf = (abstained: true | undefined) => ({
+    question: undefined,
+    reply: { texts: [{ text: "?", score: -1 }], whole: { ...common, text: "?", ...(abstained ? { abstained } : {}) } },
+  });
+  const [sure, unsure] = [resultOf(undefined), resultOf(true)];
+  assert.deepEqual(
+    [sure, unsure].map((result) => answerObject(medium, result).review),
+    [undefined, true],
+  );
+  const rows = parse(new CsvRecords(",").format(medium, [sure, unsure], true), { columns: true }) as Row[];
+  assert.deepEqual(
+    rows.map(({ review, confidence }) => [review, confidence]),
+    [
+      ["", "0.25"],
+      ["true", "0.25"],
+    ],
+  );
 });

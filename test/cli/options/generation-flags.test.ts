@@ -19,7 +19,8 @@ test("converts the given flags, and no others, into the library's options", () =
   const given = parsed(
     ...["--max-tokens", "4", "--min-tokens", "2", "--beams", "3", "--length-penalty", "-1"],
     ...["--temperature", "0", "--top-k", "5", "--top-p", ".5", "--seed", "0", "--sequences", "2"],
-    ...["--stop", "true", "--stop", "b"],
+    ...["--stop", "true", "--stop", "b", "--min-p", "0.1", "--logit-bias", "a=b=-1.5", "--logit-bias", "7=100"],
+    ...["--repetition-penalty", "1.2", "--frequency-penalty", "-2", "--presence-penalty", "1", "--top-logprobs", "3"],
   );
   assert.deepEqual(generationOptions({ ...given, model: "other flags" }), {
     maxNewTokens: 4,
@@ -29,6 +30,12 @@ test("converts the given flags, and no others, into the library's options", () =
     temperature: 0,
     topK: 5,
     topP: 0.5,
+    minP: 0.1,
+    repetitionPenalty: 1.2,
+    frequencyPenalty: -2,
+    presencePenalty: 1,
+    logitBias: { "a=b": -1.5, 7: 100 },
+    topLogprobs: 3,
     seed: 0,
     stop: ["true", "b"],
     numReturnSequences: 2,

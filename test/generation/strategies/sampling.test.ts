@@ -60,9 +60,9 @@ describe("sampling", () => {
   it("requests top-k tokens from the decoder plus the end tokens that may be removed", () => {
     const logitsProcessors = { temperature: 1, topK: 5 };
     const settings = { numReturnSequences: 1, seed: 0, logitsProcessors };
-    assert.equal(sampling(settings, rules).candidates, 5);
-    assert.equal(sampling(settings, { ...rules, minNewTokens: 2 }).candidates, 6);
-    assert.equal(sampling({ ...settings, logitsProcessors: { temperature: 1 } }, rules).candidates, "all");
+    assert.deepEqual(sampling(settings, rules).needs, { kind: "next", count: 5 });
+    assert.deepEqual(sampling(settings, { ...rules, minNewTokens: 2 }).needs, { kind: "next", count: 6 });
+    assert.deepEqual(sampling({ ...settings, logitsProcessors: { temperature: 1 } }, rules).needs, { kind: "logits" });
   });
 
   it("orders sequences by their mean log-probability under the model, regardless of the temperature", () => {

@@ -67,7 +67,7 @@ describe("a model for images, audio and video, on the command line", () => {
     assert.deepEqual([one.modality, two.modality, three.error.code], ["image", "video", "not_found"]);
     writeFileSync(at("gone.mp4"), readFileSync(mute));
     const again = await epalm(args);
-    assert.match(again.stderr, /2 of 3 are already answered/);
+    assert.match(again.stderr, /2 of 3 were already answered/);
     assert.deepEqual(
       linesOf(readFileSync(output, "utf8")).map(({ file, modality }) => [file, modality]),
       [

@@ -64,7 +64,7 @@ describe("files of several modalities", { concurrency: true }, () => {
     const unheard = await ask("--modality", "audio");
     assert.match(unheard.stderr, /c\.mp4: the model has no audio adapter for the task 'vqa'\n$/);
     assert.equal((await ask()).code, 0);
-    assert.match((await ask("--modality", "video")).stderr, /^1 of 1 are already answered\n$/);
+    assert.match((await ask("--modality", "video")).stderr, /^1 of 1 were already answered\n$/);
     assert.equal((await ask("--modality", "audio")).code, 1);
     assert.deepEqual(summary(linesOf(readFileSync(output, "utf8"))), [
       [clip, "video", "clips"],

@@ -68,11 +68,33 @@ describe("the API of Ollama", () => {
         stop: ["\n\n"],
       },
     });
-    const expected = await model.caption(png, { maxNewTokens, temperature: 0.1, topP: 0.9, stop: ["\n\n"] });
+    const expected = await model.caption(png, {
+      ...{ maxNewTokens, temperature: 0.1, topP: 0.9, repetitionPenalty: 1.1, stop: ["\n\n"] },
+    });
     assert.equal(answer.response, expected.text);
     assert.deepEqual([answer.done, answer.epalm?.task, answer.epalm?.adapter], [true, "caption", "words"]);
-    assert.deepEqual(answer.epalm?.ignored, ["id", "system", "options.num_ctx", "options.repeat_penalty"]);
+    assert.deepEqual(answer.epalm?.ignored, ["id", "system", "options.num_ctx"]);
     assert.equal(answer.eval_count, expected.usage.newTokens);
+  });
+
+  it("answers with penalties, and with the most probable tokens", async () => {
+    const answer = await generate({
+      ...{ prompt: "What is it?", logprobs: true, top_logprobs: 2 },
+      options: { num_predict: maxNewTokens, min_p: 0.2, temperature: 1, seed: 4, presence_penalty: 2 },
+    });
+    const expected = await model.vqa(png, "What is it?", {
+      ...{ maxNewTokens, minP: 0.2, temperature: 1, seed: 4, presencePenalty: 2, topLogprobs: 2 },
+    });
+    assert.equal(answer.response, expected.text);
+    assert.deepEqual(
+      answer.logprobs?.map(({ logprob, top_logprobs }) => [logprob, ...top_logprobs.map(({ token }) => token)]),
+      expected.texts[0]?.tokens.map((_, at) => [
+        expected.texts[0]?.logProbs[at],
+        ...(expected.texts[0]?.topLogprobs?.[at] ?? []).map(({ piece }) => piece),
+      ]),
+    );
+    const refused = await post("generate", { prompt: "x", images: [image], top_logprobs: 2 });
+    assert.match(await refusal(refused, 400), /^top_logprobs: requires logprobs: true/);
   });
 
   it("answers with JSON that contains the text, as `format` requests", async () => {

@@ -229,6 +229,35 @@ describe("training graph", () => {
     });
   });
 
+  it("leaves out the columns after the last token that predicts a target", async () => {
+    const own: ClsInjectionSettings = { ...model.adapter.settings, perceptionSees: "itself" };
+    const [batch = 0, length = 0] = model.texts.ids.shape;
+    const padded = (tensor: Tensor): Tensor => {
+      const rows = Array.from({ length: batch }, (_, row) => [
+        ...Array.from(tensor.data.subarray(row * length, (row + 1) * length), BigInt),
+        ...[0n, 0n, 0n],
+      ]);
+      return { type: "int64", shape: [batch, length + 3], data: BigInt64Array.from(rows.flat()) };
+    };
+    const longer = { ...model, texts: { ids: padded(model.texts.ids), mask: padded(model.texts.mask) } };
+    const early = (_: number, place: number) => Number(place < 4);
+    assert.deepEqual(modelFeeds(longer, own).input_ids?.shape, [batch, length - 1]);
+    assert.deepEqual(modelFeeds(longer, own, early).input_ids?.shape, [batch, 3]);
+    const all: ClsInjectionSettings = { ...own, perceptionSees: "everything" };
+    assert.deepEqual(modelFeeds(longer, all, early).input_ids?.shape, [batch, length + 3]);
+    // With a target in its last column, a batch keeps the columns that the other one leaves out.
+    const graph = model.graph((g, backbone) => trainingGraph(g, backbone, graphOptions(model, own)));
+    const names = Array.from(model.adapter.tensors.keys(), gradientName);
+    await withSession(graph, async (session) => {
+      const few = await session.run(modelFeeds(longer, own, early), ["loss", ...names]);
+      const tiny = (row: number, place: number) => early(row, place) || Number(place === length - 1) * 1e-30;
+      const many = await session.run(modelFeeds(longer, own, tiny), ["loss", ...names]);
+      for (const name of ["loss", ...names]) {
+        assertClose(name, floats(few, name), floats(many, name), tolerances.sameModel);
+      }
+    });
+  });
+
   it("rejects a batch without scored tokens", () => {
     assert.throws(
       () => modelFeeds(model, undefined, () => 0),

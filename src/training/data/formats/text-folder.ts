@@ -19,8 +19,8 @@ interface Pair {
 }
 
 /**
- * Reads a folder and the folders below it. Each medium, such as `name.png`, has a file `name.txt` in the same folder,
- * of which each line is a caption. The extension determines the modality. Other files and hidden files are ignored.
+ * Reads a folder and the folders below it. Each medium, such as `name.png`, has a file `name.txt` in the same folder
+ * with one caption per line. The extension determines the modality. Other files and hidden files are ignored.
  */
 export async function* readTextFolder(folder: string): AsyncGenerator<Finding> {
   const names = (await readdir(folder, { recursive: true })).filter(isVisible).sort();
