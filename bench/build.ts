@@ -1,8 +1,8 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { median } from "../src/cli/measure/median.js";
+import type { Precision } from "../src/core/precision.js";
 import { openSafetensors } from "../src/formats/safetensors.js";
-import type { Precision } from "../src/model/manifest.js";
 import { elementCount } from "../src/tensor/tensor.js";
 import { type Cost, runInFreshProcess } from "./fresh-process.js";
 import { type Context, type Measurement, precisions } from "./measurement.js";

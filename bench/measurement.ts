@@ -1,4 +1,4 @@
-import type { Precision } from "../src/model/manifest.js";
+import type { Precision } from "../src/core/precision.js";
 import type { Machine } from "./machine.js";
 import type { Table } from "./table.js";
 

@@ -4,8 +4,10 @@ export type { AdapterSettings, ClsInjectionSettings, VisualTokenSettings } from 
 export { type GivenSettings, readAdapter, writeAdapter } from "./adapter/adapter-file.js";
 export { type InjectionPlan, injectionPlan } from "./adapter/injection-plan.js";
 export type { AnswerPiece, AnswerStream } from "./core/answer-stream.js";
+export type { Device, DeviceChoice } from "./core/device.js";
 export { EpalmError, type ErrorCode } from "./core/errors.js";
 export type { Modality } from "./core/modality.js";
+export type { Precision } from "./core/precision.js";
 export type { EncoderOutput, MediumInput } from "./encoding/media-encoder.js";
 export type { MediumSource } from "./encoding/read-medium.js";
 export { openCheckpoint } from "./formats/open-checkpoint.js";
@@ -31,7 +33,6 @@ export {
   MANIFEST_FILE,
   type Manifest,
   manifestJsonSchema,
-  type Precision,
   readManifest,
   type TaskName,
 } from "./model/manifest.js";
@@ -53,7 +54,7 @@ export {
   type Trust,
   type TrustOptions,
 } from "./pipeline.js";
-export type { Device, DeviceChoice, Placement } from "./runtime/device.js";
+export type { Placement } from "./runtime/device.js";
 export type { ThreadHealth } from "./runtime/thread.js";
 export { type Breakdown, breakdown, type NamedIntervals } from "./training/adapter/breakdown.js";
 export { readTrainingConfig, type TrainingConfig, trainingConfigSchema } from "./training/adapter/config.js";

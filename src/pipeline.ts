@@ -4,6 +4,7 @@ import type { Calibration } from "./adapter/calibration.js";
 import { answerProbability, type ConfidenceMap, captionProbability, confidenceOf } from "./adapter/confidence.js";
 import { familiarityOf } from "./adapter/familiarity.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
+import type { DeviceChoice } from "./core/device.js";
 import { EpalmError, unexpected } from "./core/errors.js";
 import type { Modality } from "./core/modality.js";
 import type { PatchChoice } from "./encoding/encoder-batcher.js";
@@ -29,11 +30,11 @@ import { type EncoderManifest, type Manifest, type TaskName, UNFAMILIAR_BELOW } 
 import { openModelFolder } from "./model/model-folder.js";
 import { type ModelDevices, type ModelPlacement, placeModel } from "./model/place-model.js";
 import { promptParts } from "./model/tasks.js";
-import type { DeviceChoice, Placement } from "./runtime/device.js";
+import type { Placement } from "./runtime/device.js";
 import type { Session, SessionOptions } from "./runtime/session.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { ThreadHealth } from "./runtime/thread.js";
-import { createTurns } from "./runtime/turns.js";
+import { turnsOf } from "./runtime/turns.js";
 import { floats, type Tensor } from "./tensor/tensor.js";
 
 /** Options of `load`. */
@@ -47,6 +48,11 @@ export interface LoadOptions extends MediaEncoderOptions {
   readonly device?: DeviceChoice | ModelDevices | undefined;
   /** Threads per graph. Default: `EPALM_THREADS`, or else one per core. */
   readonly threads?: number | undefined;
+  /**
+   * An existing folder to which ONNX Runtime writes a profile of the first run of each graph, in JSON: the time of each
+   * operator, and the provider that computed it. Default: no profiles.
+   */
+  readonly profileTo?: string | undefined;
   /** See `SessionOptions.mapWeights`. Default: false. */
   readonly mapWeights?: boolean | undefined;
 }
@@ -227,28 +233,28 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
       throw error;
     },
   );
-  const { encoder: encoderSession, decoder: decoderSession } = sessionOptions(placement, options);
+  const sessionOf = (name: "encoder" | "decoder") => sessionOptions(name, placement[name], options);
   if (modalitiesOf(folder.manifest).includes("image")) media.warmUp();
   const opening = RemoteTextGenerator.open({
     graph: join(path, decoder.graph),
     tokenizer: join(path, decoder.tokenizer),
     shape: decoder.shape,
     specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
-    session: decoderSession,
+    session: sessionOf("decoder"),
   });
   try {
     const adapters = await AdapterRegistry.open(folder, thread);
     const openEncoder = async (encoder: EncoderManifest) => {
       const patches = patchChoice(encoder, adapters.patchDepths(encoder.modality));
       const graph = patches && encoder.patches ? encoder.patches.graph : encoder.graph;
-      return { encoder, patches, session: await thread.open(join(path, graph), encoderSession) };
+      return { encoder, patches, session: await thread.open(join(path, graph), sessionOf("encoder")) };
     };
     const [encoders, generator] = await Promise.all([
       Promise.all(encodersOf(folder.manifest).map(openEncoder)),
       opening,
     ]);
     const mediaEncoder = new MediaEncoder(media, encoders, options);
-    const openGraph = (graph: string) => thread.open(join(path, graph), encoderSession);
+    const openGraph = (graph: string) => thread.open(join(path, graph), sessionOf("encoder"));
     return new Model(adapters, { sessions: thread, media, generator, openGraph }, mediaEncoder, placement);
   } catch (error) {
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
@@ -256,14 +262,14 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   }
 }
 
-/** A device computes the graphs of one model in turn, because they would slow each other down. */
-function sessionOptions(placement: ModelPlacement, { threads, mapWeights }: LoadOptions) {
-  const turns = createTurns();
-  const optionsOf = ({ device }: Placement): SessionOptions => ({
-    ...{ device, threads, mapWeights },
-    turns: device === "cpu" ? undefined : turns,
-  });
-  return { encoder: optionsOf(placement.encoder), decoder: optionsOf(placement.decoder) };
+/** A device computes its graphs in turn, because they would slow each other down. */
+function sessionOptions(
+  name: string,
+  { device }: Placement,
+  { threads, mapWeights, profileTo }: LoadOptions,
+): SessionOptions {
+  const profile = profileTo === undefined ? {} : { profileTo: join(profileTo, name) };
+  return { device, threads, mapWeights, turns: turnsOf(device), ...profile };
 }
 
 /** The patch states that an encoder must return for its adapters; undefined if they take none. */

@@ -4,6 +4,7 @@ import { encoderInputs } from "../backbones/encoders/encoder-graph.js";
 import { throwIfAborted } from "../core/abort.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import { multipliesIntegers } from "../core/precision.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import { type FrameImages, isFrameImages } from "../media/read-media.js";
 import { preparedFor } from "../model/encoders.js";
@@ -265,7 +266,7 @@ type Prepared = Extract<MediumInput, { readonly pixels: Float32Array } | { reado
 
 function largestBatch({ modality, precision }: EncoderManifest, { encoderBatch }: MediaEncoderOptions): number {
   // int8 encoders quantize activations per tensor, so an image would get different states in a batch with others.
-  return modality === "image" && precision === "fp32" ? (encoderBatch ?? ENCODER_BATCH) : 1;
+  return modality === "image" && !multipliesIntegers(precision) ? (encoderBatch ?? ENCODER_BATCH) : 1;
 }
 
 const noTime = { media: 0, encoder: 0 };

@@ -66,7 +66,7 @@ const dimAt = (shape: readonly Dim[], index: number): Dim => shape[index] ?? 1;
 
 const unary: Rule = (node) => [input(node, 0)];
 
-const floatUnary: Rule = (node) => [expectType(node, 0, "float32")];
+const floatUnary: Rule = (node) => [expectType(node, 0, "float32", "float16")];
 const angleUnary: Rule = (node) => [expectType(node, 0, "float32", "float64")];
 
 const binary: Rule = (node) => {
@@ -82,6 +82,12 @@ const logical: Rule = (node) => {
   expectType(node, 1, "bool");
   return binary(node);
 };
+
+/** Input 0 of a product, and another one of the same type. */
+function factors(node: Inputs, second: number): [TensorType, TensorType] {
+  const a = expectType(node, 0, "float32", "float16");
+  return [a, expectType(node, second, a.type)];
+}
 
 /** [..., M, K] x [..., K, N] -> [..., M, N] */
 function matmulShape(node: Inputs, a: readonly Dim[], b: readonly Dim[]): Dim[] {
@@ -253,12 +259,12 @@ function normalization(node: Inputs): readonly TensorType[] {
 function gemm(node: Inputs): readonly TensorType[] {
   const flip = (type: TensorType, name: string) =>
     attribute(node, name, "int") === 1 ? type.shape.toReversed() : type.shape;
-  const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+  const [a, b] = factors(node, 1);
   if (a.shape.length !== 2 || b.shape.length !== 2) {
     throw fail(node, `expected two matrices, got ${formatShape(a.shape)} and ${formatShape(b.shape)}`);
   }
   const shape = matmulShape(node, flip(a, "transA"), flip(b, "transB"));
-  if (node.types[2] && !repeatsTo(expectType(node, 2, "float32").shape, shape)) {
+  if (node.types[2] && !repeatsTo(expectType(node, 2, a.type).shape, shape)) {
     throw fail(node, `input 2: ${formatShape(input(node, 2).shape)} cannot be broadcast to ${formatShape(shape)}`);
   }
   return [{ type: a.type, shape }];
@@ -270,9 +276,9 @@ function repeatsTo(from: readonly Dim[], to: readonly Dim[]): boolean {
   return missing >= 0 && from.every((dim, axis) => dim === 1 || dim === to[axis + missing]);
 }
 
-/** A [..., K] float32 times B, packed in blocks of K -> [..., N]. */
+/** A [..., K] times B, packed in blocks of K -> [..., N]. */
 function matmulNBits(node: Inputs): readonly TensorType[] {
-  const a = expectType(node, 0, "float32");
+  const [a, { shape: scales }] = factors(node, 2);
   const [k, n] = [attribute(node, "K", "int"), attribute(node, "N", "int")];
   const [bits = 4, block = 0] = [attribute(node, "bits", "int"), attribute(node, "block_size", "int")];
   if (k === undefined || n === undefined || a.shape.at(-1) !== k)
@@ -282,7 +288,6 @@ function matmulNBits(node: Inputs): readonly TensorType[] {
   const values = expectType(node, 1, "uint8").shape;
   if (!sameShape(values, packed))
     throw fail(node, `input 1: expected ${formatShape(packed)}, got ${formatShape(values)}`);
-  const scales = expectType(node, 2, "float32").shape;
   if (!sameShape(scales, [n * blocks]))
     throw fail(node, `input 2: expected [${n * blocks}], got ${formatShape(scales)}`);
   return [{ type: a.type, shape: a.shape.with(-1, n) }];
@@ -444,7 +449,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Less: comparison,
   Log: floatUnary,
   MatMul: (node) => {
-    const [a, b] = [expectType(node, 0, "float32"), expectType(node, 1, "float32")];
+    const [a, b] = factors(node, 1);
     return [{ type: a.type, shape: matmulShape(node, a.shape, b.shape) }];
   },
   MatMulInteger: (node) => {

@@ -1,12 +1,13 @@
 import { transposed } from "../tensor/source-recipes.js";
-import type { TensorSource } from "../tensor/tensor.js";
-import { checkGraph, inferNode } from "./check-graph.js";
-import { type Attributes, type Graph, int, ints, type Node, type OperatorDomain, type Value } from "./ir.js";
+import { constantSource, type TensorSource } from "../tensor/tensor.js";
+import { GraphRewriter } from "./graph-rewriter.js";
+import { type Graph, int, ints, type Node } from "./ir.js";
 import { onnxTypes } from "./operators.js";
 import { blockwise, type Int8Matrix, int8Columns } from "./quantized-weights.js";
 
 export interface QuantizationOptions {
-  readonly precision: "int8" | "int4";
+  /** Weights: `int4-fp32` rounds those of `int4`, but no activations, so that providers of GPUs compute it. */
+  readonly precision: "int8" | "int4" | "int4-fp32";
   /** Quantizes int8 weights to 7 bits, for CPUs without VNNI, on which 8 bits saturate. Default: false. */
   readonly reduceRange?: boolean | undefined;
 }
@@ -32,20 +33,19 @@ const SMALLEST_MATRIX = 1024;
  * Replaces products with weight matrices by integer products, in the forms that ONNX Runtime runs fastest. int8:
  * activations are quantized at run time, per tensor. int4: weights are quantized in blocks; embeddings and output heads
  * use int8. In both, the last matrix of a gated feed-forward layer uses 8-bit blocks, and activations are quantized in
- * the same blocks. An embedding that is also the output head remains one tensor.
+ * the same blocks. In int4-fp32, embeddings and output heads use 8-bit blocks as well, and activations stay float32. An
+ * embedding that is also the output head remains one tensor.
  */
 export function quantizeGraph(graph: Graph, options: QuantizationOptions): Graph {
-  const rewriter = new Rewriter(graph, options);
-  for (const node of graph.nodes) rewriter.visit(node);
-  return rewriter.finish();
+  const quantizer = new Quantizer(graph, options);
+  for (const node of graph.nodes) quantizer.visit(node);
+  return quantizer.finish();
 }
 
-class Rewriter {
+class Quantizer {
   readonly #graph: Graph;
   readonly #options: QuantizationOptions;
-  readonly #nodes: Node[] = [];
-  readonly #initializers: Map<string, TensorSource>;
-  readonly #values: Map<string, Value>;
+  readonly #rewriter: GraphRewriter;
   /** Quantized matrices by the name of the weight that they replace. */
   readonly #matrices = new Map<string, { values: string; scales: string }>();
   /** Quantized activations by name; products of the same input share one. */
@@ -54,8 +54,7 @@ class Rewriter {
   constructor(graph: Graph, options: QuantizationOptions) {
     this.#graph = graph;
     this.#options = options;
-    this.#initializers = new Map(graph.initializers);
-    this.#values = new Map(Array.from(graph.values).filter(([name]) => this.#isGiven(name)));
+    this.#rewriter = new GraphRewriter(graph);
   }
 
   visit(node: Node): void {
@@ -63,30 +62,26 @@ class Rewriter {
     const weight = this.#matrix(node.op === "Gather" ? first : second);
     if (node.op === "MatMul" && weight) {
       if (GATED_OUTPUT.test(second)) this.#blockProduct(node, 8, weight);
-      else if (this.#options.precision === "int4") this.#blockProduct(node, 4, weight);
-      else this.#int8Product(node, first, this.#int8(second, weight));
+      else if (this.#options.precision === "int8") this.#int8Product(node, first, this.#int8(second, weight));
+      else this.#blockProduct(node, 4, weight);
     } else if (isTableProduct(node) && weight) {
-      this.#int8Product(node, first, this.#int8Transposed(second, weight));
+      if (this.#keepsActivations) this.#blockProduct(node, 8, transposed(weight));
+      else this.#int8Product(node, first, this.#int8Transposed(second, weight));
     } else if (node.op === "Gather" && weight && this.#isEmbedding(first)) {
-      this.#embedding(node, first, weight);
+      if (this.#keepsActivations) this.#blockEmbedding(node, first, weight);
+      else this.#embedding(node, first, weight);
     } else {
-      this.#add(node);
+      this.#rewriter.add(node);
     }
   }
 
   finish(): Graph {
-    const used = new Set(this.#nodes.flatMap((node) => node.inputs));
-    const initializers = new Map(Array.from(this.#initializers).filter(([name]) => used.has(name)));
-    const values = new Map(
-      Array.from(this.#values).filter(([name]) => used.has(name) || !this.#initializers.has(name)),
-    );
-    const graph = { ...this.#graph, nodes: this.#nodes, initializers, values };
-    checkGraph(graph);
-    return graph;
+    return this.#rewriter.finish();
   }
 
-  #isGiven(name: string): boolean {
-    return this.#initializers.has(name) || this.#graph.inputs.some((input) => input.name === name);
+  /** Whether activations stay float32. */
+  get #keepsActivations(): boolean {
+    return this.#options.precision === "int4-fp32";
   }
 
   /** The weight with this name, if it is a matrix that is large enough to quantize. */
@@ -112,16 +107,49 @@ class Rewriter {
     this.#emit("Mul", [real, scale], node.outputs[0] ?? name);
   }
 
-  /** y = x W with weights in blocks: [.., K] x [K, N]. Activations are quantized in the same blocks, for each row. */
+  /** y = x W with weights in blocks: [.., K] x [K, N]. Activations may be quantized in the same blocks, per row. */
   #blockProduct({ name, inputs: [x = "", matrix = ""], outputs }: Node, bits: 4 | 8, weight: TensorSource): void {
-    const steps = bits === 8 && this.#options.reduceRange ? 64 : 2 ** (bits - 1);
-    const blocks = blockwise(weight, { bits, block: BLOCK, steps });
-    const values = this.#weight(`${matrix}.int${bits}`, blocks.values);
-    const scales = this.#weight(`${matrix}.scales`, blocks.scales);
+    const { values, scales } = this.#blocks(matrix, bits, weight);
     const [k = 0, n = 0] = weight.shape;
     const sizes = { K: int(k), N: int(n), bits: int(bits), block_size: int(BLOCK) };
-    const attributes = { ...sizes, accuracy_level: int(ACCURACY_LEVEL) };
+    const attributes = this.#keepsActivations ? sizes : { ...sizes, accuracy_level: int(ACCURACY_LEVEL) };
     this.#emit("MatMulNBits", [x, values, scales], outputs[0] ?? name, attributes, "com.microsoft");
+  }
+
+  #blocks(name: string, bits: 4 | 8, weight: TensorSource): { values: string; scales: string } {
+    const known = this.#matrices.get(name);
+    if (known) return known;
+    const saturates = bits === 8 && this.#options.reduceRange && !this.#keepsActivations;
+    const blocks = blockwise(weight, { bits, block: BLOCK, steps: saturates ? 64 : 2 ** (bits - 1) });
+    const made = {
+      values: this.#weight(`${name}.int${bits}`, blocks.values),
+      scales: this.#weight(`${name}.scales`, blocks.scales),
+    };
+    this.#matrices.set(name, made);
+    return made;
+  }
+
+  /** Looks up rows of a table [V, d] that is stored in 8-bit blocks for the output head, and scales them. */
+  #blockEmbedding({ name, inputs: [, ids = ""], outputs }: Node, table: string, weight: TensorSource): void {
+    const { values, scales } = this.#blocks(table, 8, transposed(weight));
+    const [rows = 0, width = 0] = weight.shape;
+    const blocks = Math.ceil(width / BLOCK);
+    const shape = (suffix: string, sizes: readonly number[]) =>
+      this.#weight(`${name}/${suffix}`, constantSource("int64", [sizes.length], BigInt64Array.from(sizes, BigInt)));
+    const idShape = this.#rewriter.values.get(ids)?.shape ?? [];
+    const packed = this.#emit("Gather", [values, ids], `${name}/packed`, { axis: int(0) });
+    const integers = this.#emit("Cast", [packed], `${name}/float`, { to: int(onnxTypes.float32) });
+    const zero = this.#weight("constant zero of 8 bits", constantSource("float32", [], Float32Array.of(128)));
+    const steps = this.#emit("Sub", [integers, zero], `${name}/steps`);
+    const perRow = this.#emit("Reshape", [scales, shape("scale_shape", [rows, blocks, 1])], `${name}/scale_table`);
+    const scale = this.#emit("Gather", [perRow, ids], `${name}/scale`, { axis: int(0) });
+    const scaled = this.#emit("Mul", [steps, scale], `${name}/scaled`);
+    const open = [...idShape.map(() => 0), blocks * BLOCK];
+    const padded = width % BLOCK === 0 ? (outputs[0] ?? name) : `${name}/padded`;
+    this.#emit("Reshape", [scaled, shape("shape", open)], padded);
+    if (width % BLOCK === 0) return;
+    const bounds = [[0], [width], [-1]].map((sizes, at) => shape(`bound${at}`, sizes));
+    this.#emit("Slice", [padded, ...bounds], outputs[0] ?? name);
   }
 
   /**
@@ -131,7 +159,7 @@ class Rewriter {
   #embedding(node: Node, name: string, weight: TensorSource): void {
     const table = this.#int8Transposed(name, weight);
     const ids = node.inputs[1] ?? "";
-    const rank = this.#values.get(ids)?.shape.length ?? 0;
+    const rank = this.#rewriter.values.get(ids)?.shape.length ?? 0;
     const prefix = node.name;
     const columns = this.#emit("Gather", [table.values, ids], `${prefix}/columns`, { axis: int(1) });
     const order = [...Array.from({ length: rank }, (_, axis) => axis + 1), 0];
@@ -147,7 +175,7 @@ class Rewriter {
     const known = this.#activations.get(x);
     if (known) return known;
     const made = { values: `${x}/int8`, scale: `${x}/int8_scale`, zero: `${x}/int8_zero` };
-    this.#add({
+    this.#rewriter.add({
       name: made.values,
       op: "DynamicQuantizeLinear",
       domain: "",
@@ -177,31 +205,11 @@ class Rewriter {
   }
 
   #weight(name: string, source: TensorSource): string {
-    this.#initializers.set(name, source);
-    this.#values.set(name, { name, type: source.type, shape: source.shape });
-    return name;
+    return this.#rewriter.weight(name, source);
   }
 
-  #emit(
-    op: string,
-    inputs: readonly string[],
-    output: string,
-    attributes: Attributes = {},
-    domain: OperatorDomain = "",
-  ): string {
-    this.#add({ name: output, op, domain, inputs, outputs: [output], attributes });
-    return output;
-  }
-
-  #add(node: Node): void {
-    const types = inferNode(node, this.#values, this.#initializers);
-    this.#nodes.push(node);
-    node.outputs.forEach((name, index) => {
-      const inferred = types[index];
-      // Keep names that the builder gave to unknown sizes.
-      const value = this.#graph.values.get(name) ?? (inferred && { ...inferred, name });
-      if (value) this.#values.set(name, value);
-    });
+  #emit(...node: Parameters<GraphRewriter["emit"]>): string {
+    return this.#rewriter.emit(...node);
   }
 }
 

@@ -8,12 +8,13 @@ import { ParameterReader } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import type { Precision } from "../core/precision.js";
 import { wrapperPrefix } from "../formats/prefix.js";
 import { Weights } from "../formats/weights.js";
 import { GraphBuilder } from "../graph/builder.js";
+import { inPrecision } from "../graph/in-precision.js";
 import type { Graph } from "../graph/ir.js";
 import { writeOnnx } from "../graph/onnx-writer.js";
-import { quantizeGraph } from "../graph/quantize.js";
 import { elementCount } from "../tensor/tensor.js";
 import { addAnswerToken, firstFreeToken, prepareTokenizer, type TokenizerFiles } from "../tokenizer/tokenizer-files.js";
 import {
@@ -37,7 +38,6 @@ import {
   MANIFEST_FILE,
   type Manifest,
   manifestSchema,
-  type Precision,
 } from "./manifest.js";
 import { checkFits, fileSha256, openModelFolder } from "./model-folder.js";
 import { withPatchGraph } from "./patch-graph.js";
@@ -383,7 +383,7 @@ class ModelBuilder {
 
   async #write(graph: Graph, path: string, precision: Precision): Promise<void> {
     const { shardBytes, reduceRange } = this.#options;
-    const final = precision === "fp32" ? graph : quantizeGraph(graph, { precision, reduceRange });
+    const final = inPrecision(graph, precision, { reduceRange });
     const folder = path.slice(0, path.lastIndexOf("/"));
     for (const file of writeOnnx(final, join(this.#folder, path), shardBytes === undefined ? {} : { shardBytes })) {
       this.#files[`${folder}/${file.name}`] = { bytes: file.bytes, sha256: file.sha256 };

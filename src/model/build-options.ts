@@ -1,8 +1,9 @@
 import type { GivenSettings } from "../adapter/adapter-file.js";
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
+import type { Precision } from "../core/precision.js";
 import type { PreprocessingChoice } from "./encoder-preprocessing.js";
-import { ADAPTER_NAME, type Precision, type TaskName } from "./manifest.js";
+import { ADAPTER_NAME, type TaskName } from "./manifest.js";
 import type { EncoderChoices } from "./read-encoder.js";
 
 /** The adapter with the connector of a vision-language model. */

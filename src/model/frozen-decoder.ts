@@ -2,19 +2,20 @@ import { join } from "node:path";
 import type { DecoderBackbone } from "../backbones/backbone.js";
 import { type JoinedBiases, type JoinedLinears, ParameterReader, type WeightSource } from "../backbones/parameters.js";
 import { decoderArchitecture } from "../backbones/registry.js";
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/ir.js";
 import { readOnnx } from "../graph/onnx-reader.js";
 import { dequantizedBlocks } from "../graph/quantized-weights.js";
+import { float32Source } from "../tensor/float-conversion.js";
 import { transposed } from "../tensor/source-recipes.js";
 import { elementCount, floats, formatShape, type Shape, sameShape, type TensorSource } from "../tensor/tensor.js";
 import type { ModelFolder } from "./model-folder.js";
 
 /**
  * The decoder of a model folder as a backbone for a training graph. Its weights are read from the folder's decoder
- * graph, under the names used when it was built. int8 weights are dequantized, so that an adapter is trained with the
- * same values that it will run with.
+ * graph, under the names used when it was built. Those in fp16 and int8 become float32, so that an adapter is trained
+ * with the same values that it will run with.
  *
  * @throws invalid_option if the decoder is int4; invalid_model
  */
@@ -29,8 +30,9 @@ export function frozenDecoder(folder: ModelFolder, g: GraphBuilder): DecoderBack
 
 /** @throws invalid_option if the decoder is int4, whose weights the training graph cannot contain */
 export function refuseInt4({ path, manifest }: ModelFolder): void {
-  if (manifest.decoder.precision !== "int4") return;
-  throw new EpalmError("invalid_option", `${path}: decoder: expected precision int8 or fp32, got int4`);
+  const { precision } = manifest.decoder;
+  if (!precision.startsWith("int4")) return;
+  throw unexpected("invalid_option", `${path}: decoder: precision`, "fp32, fp16 or int8", precision);
 }
 
 /** In a built graph, joined linears are already one tensor [in, out]. */
@@ -59,7 +61,7 @@ class GraphWeights implements WeightSource {
   }
 
   has(name: string): boolean {
-    return this.#graph.initializers.has(name) || this.#graph.initializers.has(`${name}.int8`);
+    return ["", ".fp16", ".int8"].some((form) => this.#graph.initializers.has(`${name}${form}`));
   }
 
   take(name: string, shape: Shape): TensorSource {
@@ -78,10 +80,12 @@ class GraphWeights implements WeightSource {
   }
 
   /**
-   * int8 [K, N] times a scale per column, or 8-bit blocks. Embeddings that also serve as the output head are stored
-   * transposed.
+   * float16, int8 [K, N] times a scale per column, or 8-bit blocks. int8 embeddings that also serve as the output head
+   * are stored transposed.
    */
   #dequantized(name: string, shape: Shape): TensorSource | undefined {
+    const halves = this.#graph.initializers.get(`${name}.fp16`);
+    if (halves) return float32Source(halves);
     const integers = this.#graph.initializers.get(`${name}.int8`);
     const scales = this.#graph.initializers.get(`${name}.scales`);
     if (!integers || !scales) return undefined;

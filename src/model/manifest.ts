@@ -5,6 +5,7 @@ import { poolings } from "../backbones/backbone.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import { readJsonFile } from "../core/json.js";
 import { type Modality, modalities } from "../core/modality.js";
+import { precisions } from "../core/precision.js";
 import { parse } from "../core/schema.js";
 import { audioPreprocessingSchema } from "../preprocessing/audio-preprocessing.js";
 import { imagePreprocessingSchema } from "../preprocessing/image-preprocessing.js";
@@ -39,7 +40,7 @@ export const ADAPTER_NAME = /^[A-Za-z0-9][\w.-]*$/;
 /** A path inside the folder. */
 const file = z.string().regex(/^(?!.*(^|\/)\.\.?(\/|$))[\w.@-]+(\/[\w.@-]+)*$/, "expected a path inside the folder");
 
-const precision = z.enum(["fp32", "int8", "int4"]);
+const precision = z.enum(precisions);
 
 /** The origin and licence of frozen weights. */
 const origin = z.strictObject({
@@ -270,8 +271,6 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type EncoderManifest = z.infer<typeof encoder>;
 export type DecoderManifest = z.infer<typeof decoder>;
 export type Origin = z.infer<typeof origin>;
-/** The numeric format of a graph's weights. */
-export type Precision = z.infer<typeof precision>;
 /** What an adapter is trained for. */
 export type TaskName = z.infer<typeof taskName>;
 export type TaskManifest = z.infer<typeof task>;

@@ -1,6 +1,8 @@
+import { type DeviceChoice, deviceChoices } from "../core/device.js";
 import { readEnvironment } from "../core/environment.js";
 import { unexpected } from "../core/errors.js";
-import { type DeviceChoice, deviceChoices, type OpenProbe, type Placement, placeGraph } from "../runtime/device.js";
+import { computesInFp16, multipliesIntegers } from "../core/precision.js";
+import { type OpenProbe, type Placement, placeGraph } from "../runtime/device.js";
 import { encodersOf } from "./encoders.js";
 import type { Manifest } from "./manifest.js";
 
@@ -28,9 +30,9 @@ export async function placeModel(
 ): Promise<ModelPlacement> {
   const { encoder, decoder } = typeof chosen === "object" ? chosen : { encoder: chosen, decoder: chosen };
   const precisions = encodersOf(manifest).map((one) => one.precision);
-  const precision = precisions.find((one) => one === "int8") ?? precisions[0] ?? "fp32";
+  const hardest = precisions.find(multipliesIntegers) ?? precisions.find(computesInFp16) ?? "fp32";
   return {
-    encoder: await placeGraph(encoder ?? defaultDevice(), { name: "encoder", precision }, open),
+    encoder: await placeGraph(encoder ?? defaultDevice(), { name: "encoder", precision: hardest }, open),
     decoder: await placeGraph(
       decoder ?? defaultDevice(),
       { name: "decoder", precision: manifest.decoder.precision },

@@ -1,17 +1,12 @@
+import { type Device, type DeviceChoice, devices } from "../core/device.js";
 import { EpalmError, messageOf } from "../core/errors.js";
+import { computesInFp16, multipliesIntegers, type Precision } from "../core/precision.js";
 import { GraphBuilder } from "../graph/builder.js";
+import { halfPrecision } from "../graph/half-precision.js";
+import type { Graph } from "../graph/ir.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import { constantSource } from "../tensor/tensor.js";
 import type { Session, SessionOptions } from "./session.js";
-
-/** Where graphs are computed, spelled as in transformers.js. */
-
-export const devices = ["cpu", "webgpu", "cuda", "coreml", "dml"] as const;
-export type Device = (typeof devices)[number];
-
-/** `auto`: the first device that works on this machine, otherwise the CPU. */
-export const deviceChoices = [...devices, "auto"] as const;
-export type DeviceChoice = (typeof deviceChoices)[number];
 
 /** What `auto` tries before the CPU, in order. */
 const preferred: Partial<Readonly<Record<NodeJS.Platform, readonly Device[]>>> = {
@@ -38,7 +33,7 @@ export interface Placement {
 export interface PlacedGraph {
   /** For messages, such as `encoder`. */
   readonly name: string;
-  readonly precision: string;
+  readonly precision: Precision;
 }
 
 /** Opens a session on the machine and in the thread on which the graph will run. */
@@ -52,23 +47,36 @@ export type OpenProbe = (model: Uint8Array, options: SessionOptions) => Promise<
 export async function placeGraph(choice: DeviceChoice, graph: PlacedGraph, open: OpenProbe): Promise<Placement> {
   if (choice === "cpu") return { device: "cpu" };
   if (choice !== "auto") {
-    const problem = integerProblem(choice, graph) ?? (await probeProblem(choice, open));
+    const problem = await problemOf(choice, graph, open, () => probeProblem(choice, open));
     if (problem === undefined) return { device: choice };
     throw new EpalmError("invalid_option", `device: ${problem}`);
   }
   const problems: string[] = [];
   for (const device of preferred[process.platform] ?? []) {
-    const problem = integerProblem(device, graph) ?? (await deviceProblem(device, open));
+    const problem = await problemOf(device, graph, open, () => deviceProblem(device, open));
     if (problem === undefined) return { device };
     problems.push(`${device} is not used (${problem})`);
   }
   return { device: "cpu", note: `The ${graph.name} is computed on the CPU: ${problems.join("; ")}.` };
 }
 
-/** The matrix products of int8 graphs exist only for the CPU; elsewhere each would be copied to it and back. */
-function integerProblem(device: Device, { name, precision }: PlacedGraph): string | undefined {
-  if (precision !== "int8") return undefined;
-  return `the ${name} is in int8, which only the cpu computes, not ${device}; build the model with int4 or fp32`;
+/** Why a device cannot compute a graph. `problem` finds out whether it computes anything. */
+async function problemOf(
+  device: Device,
+  { name, precision }: PlacedGraph,
+  open: OpenProbe,
+  problem: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  // Products of integers exist only for the CPU; elsewhere each would be copied to it and back.
+  if (multipliesIntegers(precision)) {
+    return `the ${name} is in ${precision}, whose products of integers only the cpu computes, not ${device}; build the model with --precision int4-fp16, int4-fp32, fp16 or fp32`;
+  }
+  const general = await problem();
+  if (general !== undefined || !computesInFp16(precision)) return general;
+  const reason = await deviceProblem(device, open, "fp16");
+  if (reason === undefined) return undefined;
+  const other = precision === "fp16" ? "fp32" : "int4-fp32";
+  return `the ${name} is in ${precision}, but the ${device} of this machine does not compute in 16 bits (${reason}); build the model with --precision ${other}, or choose the device cpu`;
 }
 
 async function probeProblem(device: Exclude<Device, "cpu">, open: OpenProbe): Promise<string | undefined> {
@@ -87,10 +95,15 @@ export async function workingDevices(open: OpenProbe): Promise<Device[]> {
   return working;
 }
 
-/** Why a device cannot be used; undefined if it computes a small graph correctly. */
-export async function deviceProblem(device: Device, open: OpenProbe): Promise<string | undefined> {
+/** Why a device cannot be used; undefined if it computes a small graph correctly, by default in fp32. */
+export async function deviceProblem(
+  device: Device,
+  open: OpenProbe,
+  precision: "fp32" | "fp16" = "fp32",
+): Promise<string | undefined> {
+  const graph = precision === "fp32" ? probeGraph() : halfPrecision(probeGraph());
   try {
-    const session = await open(probeGraph(), { device, threads: 1 });
+    const session = await open(encodeOnnx(graph), { device, threads: 1 });
     const x = { type: "float32", shape: [1, 2], data: Float32Array.of(1, 2) } as const;
     const { y } = await session.run({ x }, ["y"]);
     await session.close();
@@ -101,12 +114,12 @@ export async function deviceProblem(device: Device, open: OpenProbe): Promise<st
 }
 
 /** y = x W, with W = (3, 4). */
-function probeGraph(): Uint8Array {
+function probeGraph(): Graph {
   const g = new GraphBuilder("probe");
   const x = g.input("x", "float32", [1, 2]);
   const w = g.weight("w", constantSource("float32", [2, 1], Float32Array.of(3, 4)));
   g.output("y", g.matmul(x, w));
-  return encodeOnnx(g.finish());
+  return g.finish();
 }
 
 /** ONNX Runtime's reasons begin with paths of its source files and the condition that failed. */

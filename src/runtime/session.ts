@@ -1,11 +1,11 @@
 import "./no-telemetry.js";
 import { isMainThread } from "node:worker_threads";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import type { Device } from "../core/device.js";
 import { readEnvironment, threadsOf } from "../core/environment.js";
 import { EpalmError, messageOf } from "../core/errors.js";
 import type { ElementType, Tensor, TypedArray } from "../tensor/tensor.js";
-import type { Device } from "./device.js";
-import { inTurn, newTurn, type Turns } from "./turns.js";
+import { inTurn, type Turns } from "./turns.js";
 
 // What the runtime itself would print is also the message of an exception, or concerns its own choices.
 env.logLevel = "fatal";
@@ -42,6 +42,8 @@ export interface SessionOptions {
   readonly planMemory?: boolean | undefined;
   /** Whether ONNX Runtime may fuse operators. Disable it only to inspect the graph as it is. Default: true. */
   readonly optimize?: boolean | undefined;
+  /** Beginning of the path of a file for ONNX Runtime's profile of the first run (`readProfile`). Default: none. */
+  readonly profileTo?: string | undefined;
 }
 
 /**
@@ -51,7 +53,7 @@ export interface SessionOptions {
  * @throws invalid_model with ONNX Runtime's own reason; invalid_option if `EPALM_THREADS` is not a number of threads
  */
 export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
-  const { device = "cpu", turns } = options;
+  const { device = "cpu", profileTo } = options;
   const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
     enableMemPattern: options.planMemory ?? true,
@@ -59,6 +61,7 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
     logSeverityLevel: 4,
     ...(device === "cpu" ? {} : { executionProviders: [device] }),
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(profileTo === undefined ? {} : { enableProfiling: true, profileFilePrefix: profileTo }),
     ...(options.mapWeights ? { extra: { session: { disable_prepacking: "1" } } } : {}),
   };
   try {
@@ -66,8 +69,7 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
       typeof model === "string"
         ? await InferenceSession.create(model, settings)
         : await InferenceSession.create(model, settings);
-    if (turns) newTurn(turns);
-    return new LocalSession(session, turns);
+    return new LocalSession(session, options);
   } catch (error) {
     const name = typeof model === "string" ? model : "graph in memory";
     throw new EpalmError("invalid_model", `${name}: ${messageOf(error)}`, { cause: error });
@@ -79,10 +81,12 @@ class LocalSession implements Session {
   readonly #turns: Turns | undefined;
   /** Feeds that are used repeatedly, such as cache views, are wrapped only once. */
   readonly #wrapped = new WeakMap<Tensor, OrtTensor>();
+  #isProfiling: boolean;
 
-  constructor(session: InferenceSession, turns: Turns | undefined) {
+  constructor(session: InferenceSession, { turns, profileTo }: SessionOptions) {
     this.#session = session;
     this.#turns = turns;
+    this.#isProfiling = profileTo !== undefined;
   }
 
   get inputNames(): readonly string[] {
@@ -98,6 +102,8 @@ class LocalSession implements Session {
       const inputs: Record<string, OrtTensor> = {};
       for (const [name, tensor] of Object.entries(feeds)) inputs[name] = this.#wrap(tensor);
       const outputs = await inTurn(this.#turns, () => this.#session.run(inputs, [...fetches]));
+      if (this.#isProfiling) this.#session.endProfiling();
+      this.#isProfiling = false;
       return Object.fromEntries(fetches.map((name) => [name, unwrap(outputs[name], name)]));
     } catch (error) {
       if (error instanceof EpalmError) throw error;

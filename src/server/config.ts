@@ -2,12 +2,12 @@ import { dirname, resolve } from "node:path";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { readYaml } from "../core/config-file.js";
+import { deviceChoices } from "../core/device.js";
 import { MAX_THREADS } from "../core/environment.js";
 import { EpalmError } from "../core/errors.js";
 import { parse } from "../core/schema.js";
 import { chatSettings } from "../model/manifest.js";
 import { ABSTENTION } from "../pipeline.js";
-import { deviceChoices } from "../runtime/device.js";
 import { MAX_CANDIDATES, MAX_QUESTIONS } from "../wire.js";
 
 /**

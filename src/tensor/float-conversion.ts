@@ -40,6 +40,34 @@ export function toFloat32(type: ElementType, data: TypedArray): Float32Array {
   throw new EpalmError("invalid_checkpoint", `expected a tensor of floats, got ${type}`);
 }
 
+/** float32 numbers as float16, in raw bits: rounded to the nearest, halves to even; too large ones become infinite. */
+export function toFloat16(data: Float32Array): Uint16Array {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  const halves = new Uint16Array(data.length);
+  // A loop, because `Uint16Array.from` first collects all values in a list, which can exceed the heap.
+  for (let i = 0; i < data.length; i++) {
+    const word = bits[i] as number;
+    const sign = (word >>> 16) & 0x8000;
+    const magnitude = word & 0x7fffffff;
+    if (magnitude > 0x7f800000) halves[i] = sign | 0x7e00;
+    else if (magnitude >= 0x477ff000) halves[i] = sign | 0x7c00;
+    // Below 2^-14, all float16 numbers are multiples of 2^-24.
+    else if (magnitude < 0x38800000) halves[i] = sign | halfEven(Math.abs(data[i] as number) * 2 ** 24);
+    else halves[i] = sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+  }
+  return halves;
+}
+
+function halfEven(value: number): number {
+  const below = Math.floor(value);
+  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
+}
+
+/** A float32 source whose elements become float16 when they are read. */
+export function float16Source(source: TensorSource): TensorSource {
+  return { type: "float16", shape: source.shape, read: () => toFloat16(toFloat32(source.type, source.read())) };
+}
+
 /** The nearest number that an element type of floats can represent, halves to even. */
 export function roundTo(type: ElementType, value: number): number {
   if (type !== "float16" && type !== "bfloat16") return type === "float64" ? value : Math.fround(value);

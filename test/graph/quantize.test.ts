@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { type Graph, int } from "../../src/graph/ir.js";
 import { writeOnnx } from "../../src/graph/onnx-writer.js";
-import { quantizeGraph } from "../../src/graph/quantize.js";
+import { type QuantizationOptions, quantizeGraph } from "../../src/graph/quantize.js";
 import { blockwise, int8Columns } from "../../src/graph/quantized-weights.js";
 import { transposed } from "../../src/tensor/source-recipes.js";
 import { constantSource, type Tensor, type TensorSource } from "../../src/tensor/tensor.js";
@@ -74,15 +74,20 @@ function roundedBlocks(matrix: TensorSource, bits: 4 | 8): TensorSource {
   return constantSource("float32", matrix.shape, data);
 }
 
+type Quantized = QuantizationOptions["precision"];
+
 /** The float32 graph with weights rounded as in a quantized graph. */
-function withRoundedWeights(graph: Graph, precision: "int8" | "int4"): Graph {
+function withRoundedWeights(graph: Graph, precision: Quantized): Graph {
   const initializers = new Map(graph.initializers);
   for (const { op, inputs } of graph.nodes) {
     const name = inputs[1] ?? "";
     const matrix = graph.initializers.get(name);
     if (matrix?.shape.length !== 2) continue;
-    if (op === "Gemm") initializers.set(name, transposed(roundedColumns(transposed(matrix))));
-    else if (op !== "MatMul") continue;
+    const isBlocked = precision === "int4-fp32";
+    if (op === "Gemm") {
+      const table = transposed(matrix);
+      initializers.set(name, transposed(isBlocked ? roundedBlocks(table, 8) : roundedColumns(table)));
+    } else if (op !== "MatMul") continue;
     else if (name.endsWith("down_proj.weight")) initializers.set(name, roundedBlocks(matrix, 8));
     else initializers.set(name, precision === "int8" ? roundedColumns(matrix) : roundedBlocks(matrix, 4));
   }
@@ -93,19 +98,19 @@ function withRoundedWeights(graph: Graph, precision: "int8" | "int4"): Graph {
  * Minimum cosine similarity to the float32 model, for int8 and int4. Random weights in many layers amplify rounding
  * errors, most of all in Llama; trained models are closer.
  */
-const models: readonly (readonly [string, () => GoldenRun, { int8: number; int4: number }])[] = [
-  ["OPT", () => goldenDecoder("opt-shared-1token"), { int8: 0.999, int4: 0.97 }],
-  ["OPT, post-norm", () => goldenDecoder("opt-post-norm-projected"), { int8: 0.999, int4: 0.96 }],
-  ["Llama", () => goldenDecoder("llama-shared-1token"), { int8: 0.99, int4: 0.7 }],
-  ["vision transformer", () => goldenEncoder("opt-shared-1token"), { int8: 0.999, int4: 0.96 }],
+const models: readonly (readonly [string, () => GoldenRun, Readonly<Record<Quantized, number>>])[] = [
+  ["OPT", () => goldenDecoder("opt-shared-1token"), { int8: 0.999, int4: 0.97, "int4-fp32": 0.97 }],
+  ["OPT, post-norm", () => goldenDecoder("opt-post-norm-projected"), { int8: 0.999, int4: 0.96, "int4-fp32": 0.96 }],
+  ["Llama", () => goldenDecoder("llama-shared-1token"), { int8: 0.99, int4: 0.7, "int4-fp32": 0.7 }],
+  ["vision transformer", () => goldenEncoder("opt-shared-1token"), { int8: 0.999, int4: 0.96, "int4-fp32": 0.96 }],
 ];
 
 /** Minimum cosine similarity to the float32 model with the same rounded weights; only the int8 activations differ. */
-const SAME_WEIGHTS = 0.99;
+const sameWeights: Readonly<Record<Quantized, number>> = { int8: 0.99, int4: 0.99, "int4-fp32": 0.999999 };
 
 describe("quantized graphs", () => {
   for (const [what, open, close] of models) {
-    for (const precision of ["int8", "int4"] as const) {
+    for (const precision of ["int8", "int4", "int4-fp32"] as const) {
       it(`compute with rounded weights, close to float32, in ${precision}: ${what}`, async () => {
         const { graph, feeds, output } = open();
         const quantized = quantizeGraph(graph, { precision });
@@ -116,7 +121,7 @@ describe("quantized graphs", () => {
         };
         const found = await run(quantized);
         const alike = cosine(found, await run(withRoundedWeights(graph, precision)));
-        assert.ok(alike >= SAME_WEIGHTS, `cosine ${alike} with rounded weights`);
+        assert.ok(alike >= sameWeights[precision], `cosine ${alike} with rounded weights`);
         const exact = cosine(found, await run(graph));
         assert.ok(exact >= close[precision] && exact < 1, `cosine ${exact} with float32`);
       });
@@ -204,6 +209,7 @@ describe("quantized graphs", () => {
       // Scales (800 bytes) are stored in the graph file.
       assert.equal(bytesOf("int8", plain), rows * width);
       assert.equal(bytesOf("int4", quantizeGraph(tied, { precision: "int4" })), rows * width);
+      assert.equal(bytesOf("int4-fp32", quantizeGraph(tied, { precision: "int4-fp32" })), rows * width);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -217,13 +223,25 @@ describe("quantized graphs", () => {
       g.output("scores", g.matmulTransposed(g.reshape(rows, [-1, COLUMNS]), table));
     });
     const ids: Tensor = { type: "int64", shape: [1, 3], data: BigInt64Array.of(0n, 47n, 5n) };
-    const [rows] = await runGraph(quantizeGraph(tied, { precision: "int8" }), { ids });
     const table = wave(ROWS, COLUMNS).read();
     const expected = [0, 47, 5].flatMap((id) => Array.from(table.slice(id * COLUMNS, (id + 1) * COLUMNS), Number));
-    assert.deepEqual(rows?.shape, [1, 3, COLUMNS]);
-    rows?.data.forEach((value: number | bigint, i: number) => {
-      // Half a step of a row whose largest magnitude is at most 5.
-      assert.ok(Math.abs(Number(value) - (expected[i] ?? 0)) <= (0.501 * 5) / 127, `${i}: ${value}`);
-    });
+    for (const precision of ["int8", "int4-fp32"] as const) {
+      const quantized = quantizeGraph(tied, { precision });
+      const [rows, scores] = await runGraph(quantized, { ids });
+      assert.deepEqual(rows?.shape, [1, 3, COLUMNS]);
+      numbersOf(rows).forEach((value, i) => {
+        // Half a step of a row whose largest magnitude is at most 5.
+        assert.ok(Math.abs(value - (expected[i] ?? 0)) <= (0.501 * 5) / 127, `${precision} ${i}: ${value}`);
+      });
+      assert.deepEqual(scores?.shape, [3, ROWS]);
+    }
+  });
+
+  it("compute without integers in int4-fp32, in operators that GPUs have", () => {
+    for (const [what, open] of models) {
+      const ops = operators(quantizeGraph(open().graph, { precision: "int4-fp32" }));
+      assert.ok(ops.includes("MatMulNBits"), what);
+      for (const op of ["MatMulInteger", "DynamicQuantizeLinear"]) assert.ok(!ops.includes(op), `${what}: ${op}`);
+    }
   });
 });

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { buildModel } from "../../src/index.js";
+import { buildModel, type Precision } from "../../src/index.js";
 
 /** Golden backbones and an adapter, from which the model folder is built. */
 const GOLDEN = "test/fixtures/goldens/opt-6states-mlp10";
@@ -22,8 +22,11 @@ export function temporaryFolder(): string {
 }
 
 /** Builds a tiny model with the adapters `words` (captioning) and `answers` (VQA); returns its folder. */
-export async function buildTinyModel(output = join(temporaryFolder(), "model")): Promise<string> {
-  const source = (file: string) => ({ path: join(GOLDEN, file), given: file, precision: "fp32" as const });
+export async function buildTinyModel(
+  output = join(temporaryFolder(), "model"),
+  precision: Precision = "fp32",
+): Promise<string> {
+  const source = (file: string) => ({ path: join(GOLDEN, file), given: file, precision });
   await buildModel({
     output,
     encoder: { ...source("encoder"), preprocessing: "source" },

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { float32Source, toFloat32 } from "../../src/tensor/float-conversion.js";
+import { float16Source, float32Source, roundTo, toFloat16, toFloat32 } from "../../src/tensor/float-conversion.js";
 import { bytesOf, constantSource } from "../../src/tensor/tensor.js";
 
 /** Values that torch assigns to 16-bit floats; written by test/fixtures/tensor/make_float_fixture.py. */
@@ -57,5 +57,40 @@ describe("other elements as float32", () => {
     assert.deepEqual(converted.read(), Float32Array.of(1, -2));
     const floats = constantSource("float32", [0], new Float32Array());
     assert.equal(float32Source(floats), floats);
+  });
+});
+
+describe("float32 numbers as float16", () => {
+  const back = (numbers: Float32Array) => toFloat32("float16", toFloat16(numbers));
+
+  it("keep every value that float16 has, with its sign", () => {
+    const patterns = Uint16Array.from({ length: 1 << 16 }, (_, bits) => bits);
+    const isNumber = (bits: number) => (bits & 0x7c00) !== 0x7c00 || (bits & 0x3ff) === 0;
+    const expected = Array.from(patterns).filter(isNumber);
+    assert.deepEqual(Array.from(toFloat16(toFloat32("float16", Uint16Array.from(expected)))), expected);
+    assert.ok(Number.isNaN(back(Float32Array.of(Number.NaN))[0]));
+  });
+
+  it("are rounded to the nearest, halves to even, at every size", () => {
+    const numbers = Float32Array.from({ length: 40_000 }, (_, i) => Math.sin(i) * 2 ** ((i % 45) - 28));
+    const ties = Float32Array.from({ length: 4096 }, (_, i) => (i + 0.5) * 2 ** ((i % 20) - 24));
+    for (const values of [numbers, ties]) {
+      const found = back(values);
+      values.forEach((value, i) => {
+        const nearest = roundTo("float16", value);
+        const expected = Math.abs(nearest) > 65504 ? Math.sign(value) * Number.POSITIVE_INFINITY : nearest;
+        assert.ok(found[i] === expected, `${value}: ${found[i]}, not ${expected}`);
+      });
+    }
+  });
+
+  it("become infinite from 65520", () => {
+    const infinity = Number.POSITIVE_INFINITY;
+    assert.deepEqual(Array.from(back(Float32Array.of(65519.99, 65520, -1e30))), [65504, infinity, -infinity]);
+  });
+
+  it("are read from a source of another type", () => {
+    const source = float16Source(constantSource("bfloat16", [2], Uint16Array.of(0x3f80, 0xc000)));
+    assert.deepEqual([source.type, Array.from(source.read(), Number)], ["float16", [0x3c00, 0xc000]]);
   });
 });

@@ -1,10 +1,12 @@
 import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
-import { type Answer, adapterModality, type EncodedMedium, encoderOf, load, type Model } from "../../index.js";
+import { type Device, encoderOf, load, type Model } from "../../index.js";
 import { sampleMedium } from "../../media/sample-medium.js";
 import { sampleWords } from "../../media/sample-words.js";
 import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
 import type { CliContext } from "../context.js";
+import { askModel } from "../measure/ask-model.js";
+import { formatNodes, type GraphNodes, measureFallbacks } from "../measure/cpu-fallbacks.js";
 import { describeMachine, type Machine } from "../measure/machine.js";
 import { median } from "../measure/median.js";
 import { chosenDevices } from "../options/device-options.js";
@@ -19,20 +21,21 @@ export interface BenchFlags extends ModelFlags, ModalityFlags {
   readonly json?: true;
 }
 
-/** A question of typical length. */
-const QUESTION = "What is in the middle of the picture, and what colour is it?";
+interface MeasuredPart {
+  readonly architecture: string;
+  readonly precision: string;
+  readonly device: Device;
+}
 
 interface BenchReport {
   readonly machine: Machine;
   readonly model: {
     readonly name: string;
-    readonly encoder: {
-      readonly modality: Modality;
-      readonly architecture: string;
-      readonly precision: string;
-    };
-    readonly decoder: { readonly architecture: string; readonly precision: string };
+    readonly encoder: MeasuredPart & { readonly modality: Modality };
+    readonly decoder: MeasuredPart;
   };
+  /** Which operators were computed on the CPU, if a part is computed on another device. */
+  readonly nodes?: GraphNodes;
   readonly rounds: number;
   readonly promptTokens: number;
   readonly newTokens: number;
@@ -61,12 +64,16 @@ interface BenchReport {
 export async function bench(flags: BenchFlags, { signal }: CliContext): Promise<void> {
   note(`loading ${flags.model}`);
   const started = performance.now();
-  const model = await load(flags.model, { threads: flags.threads, device: chosenDevices(flags) });
+  const options = { threads: flags.threads, device: chosenDevices(flags) };
+  const model = await load(flags.model, options);
+  for (const { note: text } of Object.values(model.devices)) if (text !== undefined) note(text);
   const loadMilliseconds = performance.now() - started;
   try {
     throwIfAborted(signal);
     checkModality(flags, model);
-    const report = await measure(model, loadMilliseconds, flags, signal);
+    const measured = await measure(model, loadMilliseconds, flags, signal);
+    const isOnCpu = Object.values(model.devices).every(({ device }) => device === "cpu");
+    const report = isOnCpu ? measured : { ...measured, nodes: await measureFallbacks(flags.model, options, signal) };
     print(flags.json ? JSON.stringify(report) : formatReport(report));
   } finally {
     await model.close();
@@ -97,8 +104,17 @@ async function measure(
     machine: describeMachine(),
     model: {
       name,
-      encoder: { modality, architecture: encoder.architecture, precision: encoder.precision },
-      decoder: { architecture: decoder.architecture, precision: decoder.precision },
+      encoder: {
+        modality,
+        architecture: encoder.architecture,
+        precision: encoder.precision,
+        device: model.devices.encoder.device,
+      },
+      decoder: {
+        architecture: decoder.architecture,
+        precision: decoder.precision,
+        device: model.devices.decoder.device,
+      },
     },
     rounds: count,
     promptTokens,
@@ -161,25 +177,6 @@ async function measureRound(model: Model, { modality, seed, newTokens, together,
   };
 }
 
-/**
- * Greedily generates exactly `newTokens` tokens: the answer to a question if the model has an adapter for it, otherwise
- * a caption, whose prompt is short.
- */
-function askModel(model: Model, medium: EncodedMedium, newTokens: number, signal: AbortSignal): Promise<Answer> {
-  const options = {
-    beams: 1,
-    maxNewTokens: newTokens,
-    minNewTokens: newTokens,
-    // One signal per request: Node warns about a leak if one signal has many listeners.
-    signal: AbortSignal.any([signal]),
-  };
-  const { manifest } = model;
-  const isAnswering = Object.values(manifest.adapters).some(
-    (adapter) => adapter.tasks.includes("vqa") && adapterModality(manifest, adapter) === medium.modality,
-  );
-  return isAnswering ? medium.vqa(QUESTION, options) : medium.caption(options);
-}
-
 /** The number of tokens that fit after the prompt and the soft prompt; at least 2, so that a step can be measured. */
 function roomFor({ manifest }: Model, promptTokens: number): number {
   return Math.max(2, manifest.decoder.shape.positions - promptTokens);
@@ -187,8 +184,7 @@ function roomFor({ manifest }: Model, promptTokens: number): number {
 
 function formatReport(report: BenchReport): string {
   const { machine, model, milliseconds, tokensPerSecond } = report;
-  const part = ({ architecture, precision }: { architecture: string; precision: string }) =>
-    `${architecture} in ${precision}`;
+  const part = ({ architecture, precision, device }: MeasuredPart) => `${architecture} in ${precision} on ${device}`;
   const time = (value: number) => `${value.toFixed(value < 100 ? 1 : 0)} ms`;
   const rate = (value: number) => `${value.toFixed(1)} tokens/s`;
   return [
@@ -207,5 +203,6 @@ function formatReport(report: BenchReport): string {
       [`${report.together} concurrent requests`, "", rate(tokensPerSecond.together)],
       ["peak memory", formatBytes(report.peakBytes)],
     ]),
+    ...(report.nodes ? [formatTable(formatNodes(report.nodes))] : []),
   ].join("\n\n");
 }

@@ -1,13 +1,11 @@
 import { type Command, Option } from "commander";
 import { MAX_FRAMES, MAX_IMAGE_SIZE, poolings } from "../../backbones/backbone.js";
-import type { Precision } from "../../model/manifest.js";
+import { precisions } from "../../core/precision.js";
 import type { BuildFlags } from "../actions/build.js";
 import type { CliContext } from "../context.js";
 import { collectAdapter } from "../options/adapter-flag.js";
 import { integer, someText } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
-
-const precisions = ["fp32", "int8", "int4"] as const satisfies readonly Precision[];
 
 /** Far above the numbers of layers, states and heads in the largest public models. */
 const MAX_COUNT = 1024;
@@ -79,7 +77,7 @@ function addWeightOptions(command: Command): void {
   const precision = (flag: string, what: string) => new Option(`${flag} <type>`, what).choices(precisions);
   command
     .optionsGroup("Weights and preprocessing:")
-    .addOption(precision("--precision", "precision of all weights").default("int8"))
+    .addOption(precision("--precision", "precision of weights and computation (docs/precision.md)").default("int8"))
     .addOption(precision("--encoder-precision", "precision of the encoders, if different"))
     .addOption(precision("--decoder-precision", "precision of the decoder, if different"))
     .option("--reduce-range", "use 7 instead of 8 bits for int8 weights, for CPUs without VNNI")

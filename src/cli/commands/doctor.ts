@@ -8,6 +8,7 @@ The report contains no names of users and no contents of files. Please add it to
 
 Examples:
   epalm doctor
+  epalm doctor -m my-model
   epalm doctor --json | jq .devices`;
 
 /** `epalm doctor` reports what a bug report needs. */
@@ -16,6 +17,7 @@ export function addDoctorCommand(program: Command, context: CliContext): void {
     .command("doctor")
     .summary("report what a bug report needs")
     .description("Reports the versions, devices and folders that epalm uses on this machine.")
+    .option("-m, --model <dir>", "also report which operators of this model folder each device leaves to the CPU")
     .option("--json", "print one JSON object")
     .addHelpText("after", styleHeadings(examples))
     .action(async (flags: DoctorFlags) => (await import("../actions/doctor.js")).doctor(flags, context));

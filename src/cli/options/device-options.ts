@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
+import { type DeviceChoice, deviceChoices } from "../../core/device.js";
 import type { ModelDevices } from "../../index.js";
-import { type DeviceChoice, deviceChoices } from "../../runtime/device.js";
 
 export interface DeviceFlags {
   readonly device?: DeviceChoice;

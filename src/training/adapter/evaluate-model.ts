@@ -1,4 +1,5 @@
 import { answerProbability, captionProbability } from "../../adapter/confidence.js";
+import { multipliesIntegers } from "../../core/precision.js";
 import type { MediumInput } from "../../encoding/media-encoder.js";
 import type { GenerationOptions } from "../../generation/options.js";
 import type { AskOptions, Model } from "../../pipeline.js";
@@ -70,7 +71,10 @@ export async function evaluateModel(
       const probability = example.kind === "caption" ? captionProbability(logProbs) : answerProbability(logProbs);
       return { prediction: answer.text, probability };
     },
-    { ...options, concurrency: concurrency ?? (model.manifest.decoder.precision === "fp32" ? CONCURRENCY : 1) },
+    {
+      ...options,
+      concurrency: concurrency ?? (multipliesIntegers(model.manifest.decoder.precision) ? 1 : CONCURRENCY),
+    },
   );
   return { scores: score(predictions), predictions };
 }

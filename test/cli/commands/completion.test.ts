@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
+import { precisions } from "../../../src/core/precision.js";
 import { epalm, temporaryFolder } from "../../support/cli-process.js";
 
 const folder = temporaryFolder();
@@ -48,9 +49,8 @@ describe("completion in bash", () => {
   });
 
   it("offers the values of an option, however it is typed", () => {
-    const precisions = ["fp32", "int8", "int4"];
     assert.deepEqual(offered("epalm", "build", "--precision", ""), precisions);
-    assert.deepEqual(offered("epalm", "build", "--precision", "=", "int"), ["int8", "int4"]);
+    assert.deepEqual(offered("epalm", "build", "--precision", "=", "int"), ["int8", "int4", "int4-fp32", "int4-fp16"]);
     assert.deepEqual(offered("epalm", "build", "--precision", "="), precisions);
     assert.deepEqual(offered("epalm", "completion", ""), [...shells]);
   });

@@ -1,0 +1,7 @@
+/** Where graphs are computed, spelled as in transformers.js. */
+export const devices = ["cpu", "webgpu", "cuda", "coreml", "dml"] as const;
+export type Device = (typeof devices)[number];
+
+/** `auto`: the first device that works on this machine, otherwise the CPU. */
+export const deviceChoices = [...devices, "auto"] as const;
+export type DeviceChoice = (typeof deviceChoices)[number];
