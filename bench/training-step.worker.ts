@@ -38,7 +38,7 @@ async function measure(path: string, work: string, bench: StepSettings): Promise
   const layout = trainingLayout(settings, widths, model.manifest.decoder.shape.layers);
   const graph = trainingGraph(g, frozenDecoder(model, g), { settings, widths, depth: encoder.depth, trained });
   writeOnnx(graph, join(work, "training.onnx"), { packTables: false });
-  const session = await openSession(join(work, "training.onnx"), { threads: bench.threads, planMemory: false });
+  const session = await openSession(join(work, "training.onnx"), { threads: bench.threads });
   const optimizer = new AdamW();
   const names = Array.from(trained.keys());
   const shape = [bench.batch, bench.tokens];

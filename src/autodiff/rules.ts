@@ -93,6 +93,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   Transpose: transpose,
   Unsqueeze: (backward) => [reshapedTo(backward.g, upstream(backward), first(backward.inputs))],
   Where: where,
+  "com.microsoft.RotaryEmbedding": rotaryEmbedding,
 };
 
 // Products.
@@ -107,6 +108,13 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
   if (!isWeight) return [da, g.fusedMatmul(a, dy, { a: true })];
   const rows = (x: Value) => g.reshape(x, [-1, numberAt(x, -1)]);
   return [da, g.fusedMatmul(rows(a), rows(dy), { a: true })];
+}
+
+/** Rotates the gradient back. */
+function rotaryEmbedding(backward: Backward): readonly (Value | undefined)[] {
+  const { g, inputs } = backward;
+  const [rows, cosines, sines] = [at(inputs, 1), at(inputs, 2), at(inputs, 3)];
+  return [g.rotaryEmbedding(upstream(backward), rows, cosines, g.negate(sines))];
 }
 
 /** Covers only a b^T without a third input, the form that output heads use. */

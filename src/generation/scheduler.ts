@@ -16,8 +16,9 @@ export interface SchedulerLimits {
   /** Maximum number of tokens (sequences times columns) in a step, unless a single sequence has more. */
   readonly maxBatchedTokens: number;
   /**
-   * While other sequences wait for their next token, a step computes at most this many tokens of prompts, so that a
-   * long prompt, such as one with the visual tokens of an image, delays them by a part of it only. Default: 256.
+   * A step computes at most this many tokens of a prompt. Long prompts take less time in parts, because the attention
+   * of each part ends at its own last token. While other sequences wait for their next token, the limit holds for all
+   * prompts together, so that a long one, such as one with visual tokens, delays them by a part of it only. Default: 256.
    */
   readonly promptChunk?: number | undefined;
 }
@@ -254,7 +255,7 @@ export class Scheduler {
       const { sequence, output } = entry;
       return sequence.needs && !output && !waiting.has(entry) ? pendingCount(sequence) : 0;
     });
-    const pending = all.includes(1) ? all.map((count, at) => this.#chunkOf(at, count, promptChunk)) : all;
+    const pending = all.map((count, at) => this.#chunkOf(at, count, promptChunk));
     const flows = this.#entries.map(({ flow }) => flow);
     const turn = {
       sequences: Math.max(1, Math.floor(maxSequences * SEQUENCES_PER_TURN)),
@@ -264,7 +265,7 @@ export class Scheduler {
     const { first, chosen } = this.#steps.choose(costs);
     const isShared = costs.length > 1;
     const permitted = isShared ? permittedSequences(flows, pending, { first, chosen }, turn.sequences) : pending;
-    const limit = pending === all ? maxBatchedTokens : Math.min(promptChunk, maxBatchedTokens);
+    const limit = all.includes(1) ? Math.min(promptChunk, maxBatchedTokens) : maxBatchedTokens;
     const choice = chooseSequences(permitted, this.#longWasLast, isShared ? Math.min(limit, turn.tokens) : limit);
     this.#longWasLast = choice.long;
     return flows.map((flow, index) => {
@@ -274,7 +275,7 @@ export class Scheduler {
     });
   }
 
-  /** The part of a prompt that one step computes beside others. Given answers and slots need one step. */
+  /** The part of a prompt that one step computes. Given answers and slots need one step. */
   #chunkOf(index: number, count: number, most: number): number {
     const sequence = this.#entries[index]?.sequence;
     const isPrompt = sequence?.needs && sequence.needs.kind !== "targets" && !sequence.context.perception;

@@ -243,6 +243,14 @@ export class GraphBuilder {
     return this.#many("FusedMatMul", [a, b], attributes, ["product"], "com.microsoft")[0];
   }
 
+  /**
+   * Rotates the pairs (x_i, x_{i + n/2}) of x [B, heads, T, n] by the angles at `rows` (int64 [B, T], or [1] for the first
+   * of T consecutive rows) of `cosines` and `sines` [N, n / 2].
+   */
+  rotaryEmbedding(x: Value, rows: Value, cosines: Value, sines: Value): Value {
+    return this.#many("RotaryEmbedding", [x, rows, cosines, sines], {}, ["rotated"], "com.microsoft")[0];
+  }
+
   // Normalisation and reduction.
 
   /** Along the last axis; scale and bias are [n]. */
@@ -376,6 +384,11 @@ export class GraphBuilder {
     const known = x.shape.every((dim) => typeof dim === "number");
     if (known) return this.number(x.shape.reduce<number>((count, dim) => count * Number(dim), 1));
     return this.cast(this.#one("Size", [x]), "float32");
+  }
+  /** The index of each element, counted through all axes: int64, of the shape of `x`. */
+  indexOfEach(x: Value): Value {
+    const every = this.#one("Range", [this.integer(0), this.#one("Size", [x]), this.integer(1)]);
+    return this.reshapeLike(every, x);
   }
 
   /** Adds outputs up to `index` to a node that has omitted them so far, and returns the one at `index`. */

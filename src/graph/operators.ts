@@ -343,6 +343,17 @@ function fusedMatMul(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: matmulShape(node, flip(a, "transA"), flip(b, "transB")) }];
 }
 
+/** x [B, heads, T, n], rows of its tokens, and cosines and sines [N, n / 2] -> x. */
+function rotaryEmbedding(node: Inputs): readonly TensorType[] {
+  const [x, rows] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
+  const tables = [expectType(node, 2, "float32"), expectType(node, 3, "float32")];
+  const [batch, , tokens, size] = x.shape;
+  const fits = x.shape.length === 4 && tables.every(({ shape: [, half] }) => 2 * Number(half) === size);
+  if (fits && (sameShape(rows.shape, [1]) || sameShape(rows.shape, [batch ?? 1, tokens ?? 1]))) return [x];
+  const got = [x, rows, ...tables].map(({ shape }) => formatShape(shape)).join(", ");
+  throw fail(node, `expected [B, heads, T, n], [B, T] and twice [N, n / 2], got ${got}`);
+}
+
 /** Scores [N, V] and target ids [N] -> the loss of each row [N] and all log-probabilities [N, V]. */
 function crossEntropy(node: Inputs): readonly TensorType[] {
   const [scores, ids] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
@@ -464,6 +475,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Or: logical,
   Pad: pad,
   Pow: binary,
+  Range: (node) => [{ type: input(node, 0).type, shape: [unknownDim("count")] }],
   Reciprocal: floatUnary,
   ReduceMean: reduction,
   ReduceSum: reduction,
@@ -488,6 +500,7 @@ const rules: Readonly<Record<string, Rule>> = {
   Where: where,
   "com.microsoft.FusedMatMul": fusedMatMul,
   "com.microsoft.MatMulNBits": matmulNBits,
+  "com.microsoft.RotaryEmbedding": rotaryEmbedding,
 };
 
 /** All operators that a graph can use. */

@@ -38,10 +38,13 @@ export interface RotaryOptions {
   readonly scaling: RotaryScaling;
 }
 
-/** Cosines and signed sines for each token: [B, 1, T, headSize] each. */
+/** The angles by which the two elements of each pair are rotated, once for each token. */
 export interface RotaryAngles {
+  /** [N, headSize / 2] each. */
   readonly cosines: Value;
   readonly sines: Value;
+  /** The row of each token, int64 [B, T]; or [1], the row of the first token, if those of the others follow it. */
+  readonly rows: Value;
 }
 
 /** Angle per position for each pair: theta^(-2 i / headSize), scaled. */
@@ -83,24 +86,19 @@ function yarnBounds(headSize: number, theta: number, scaling: RotaryScaling & { 
   return { low, high: low === high ? high + 0.001 : high };
 }
 
-/**
- * Cosines and sines for positions [B, T] (int64). The sines of a head's first half are negated by means of negative
- * frequencies, so that `rotate` only has to swap the halves.
- */
+/** Cosines and sines for positions [B, T] (int64). */
 export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryOptions): RotaryAngles {
-  const rates = frequencies(options);
-  const shape = [options.headSize];
-  const forward = constantSource("float32", shape, Float32Array.from([...rates, ...rates]));
-  const signed = constantSource("float32", shape, Float32Array.from([...rates.map((rate) => -rate), ...rates]));
-  const place = g.unsqueeze(g.cast(positions, "float32"), 1, 3);
+  const rates = constantSource("float32", [options.headSize / 2], Float32Array.from(frequencies(options)));
   const { name = "rotary", scaling } = options;
-  const scaled = (x: Value) => (scaling.kind === "yarn" ? g.multiply(x, g.number(scaling.magnitude)) : x);
+  const places = g.reshape(g.cast(positions, "float32"), [-1, 1]);
   // In float64: the float32 functions of GPUs may be wrong by 5e-4, and for large angles by any amount (Vulkan and WGSL
   // guarantee nothing there). Providers without float64 leave these few numbers to the CPU.
-  const angle = (rates: Value) => g.cast(g.multiply(place, rates), "float64");
+  const angles = g.cast(g.multiply(places, g.weight(`${name}.rates`, rates)), "float64");
+  const scaled = (x: Value) => (scaling.kind === "yarn" ? g.multiply(x, g.number(scaling.magnitude)) : x);
   return {
-    cosines: scaled(g.cast(g.cosine(angle(g.weight(`${name}.rates`, forward))), "float32")),
-    sines: scaled(g.cast(g.sine(angle(g.weight(`${name}.signed_rates`, signed))), "float32")),
+    cosines: scaled(g.cast(g.cosine(angles), "float32")),
+    sines: scaled(g.cast(g.sine(angles), "float32")),
+    rows: g.indexOfEach(positions),
   };
 }
 
@@ -108,8 +106,6 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
  * Rotates each pair (x_i, x_{i + headSize/2}) by its token's angle: x [B, heads, T, headSize] -> same shape (Su et
  * al. 2021, in the half-split order of Llama's public checkpoints).
  */
-export function rotate(g: GraphBuilder, x: Value, { cosines, sines }: RotaryAngles): Value {
-  const half = Number(x.shape.at(-1)) / 2;
-  const [first, second] = g.split(x, [half, half], -1);
-  return g.add(g.multiply(x, cosines), g.multiply(g.concat([second, first], -1), sines));
+export function rotate(g: GraphBuilder, x: Value, { cosines, sines, rows }: RotaryAngles): Value {
+  return g.rotaryEmbedding(x, rows, cosines, sines);
 }

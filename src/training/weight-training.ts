@@ -53,7 +53,7 @@ export class WeightTraining {
     start: TrainingStart,
     options: SessionOptions = {},
   ): Promise<WeightTraining> {
-    return new WeightTraining(await openSession(graph, { planMemory: false, ...options }), start);
+    return new WeightTraining(await openSession(graph, options), start);
   }
 
   /** The current values; the next step changes them in place. */

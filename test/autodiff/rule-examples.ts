@@ -372,4 +372,17 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       { batch: 2, step: 3 },
     ),
   ],
+  "com.microsoft.RotaryEmbedding": [
+    one(
+      "rows of each token",
+      {
+        x: trained(["batch", 2, "step", 4]),
+        a: frozen([5, 2]),
+        b: frozen([5, 2]),
+        ids: integers(["batch", "step"], 4, 0, 1, 1, 3, 2),
+      },
+      (g, { x, a, b, ids }) => g.rotaryEmbedding(x, ids, a, b),
+      { batch: 2, step: 3 },
+    ),
+  ],
 };

@@ -23,7 +23,7 @@ describe("gradient rules", () => {
         const running = await RunningExample.open(example);
         try {
           assert.ok(
-            running.forward.nodes.some(({ op }) => op === operator),
+            running.forward.nodes.some(({ op, domain }) => [domain, op].filter(Boolean).join(".") === operator),
             `the example has no ${operator}`,
           );
           await checkGradients(running);

@@ -255,8 +255,8 @@ describe("prompts about the same image", () => {
   });
 });
 
-describe("a long prompt beside sequences that wait for their next token", () => {
-  it("is computed in parts", () => {
+describe("a long prompt", () => {
+  it("is computed in parts beside sequences that wait for their next token", () => {
     const scheduler = new Scheduler({ maxSequences: 8, maxBatchedTokens: 4096, promptChunk: 10 });
     const decoder = new LabelDecoder(model);
     const strategy = (tokens: number) => createStrategy(parseGenerationOptions({ maxNewTokens: tokens }), noEnd);
@@ -275,10 +275,22 @@ describe("a long prompt beside sequences that wait for their next token", () => 
     assert.deepEqual(running.strategy.hypotheses(), run(strategy(40), model, [1]).hypotheses);
   });
 
-  it("is computed at once if nothing else is running", () => {
+  it("is computed in parts if nothing else is running, several such prompts together", () => {
     const scheduler = new Scheduler({ maxSequences: 8, maxBatchedTokens: 4096, promptChunk: 10 });
-    const strategy = createStrategy(parseGenerationOptions({ maxNewTokens: 2 }), noEnd);
-    scheduler.add(new DecodingRequest(visualContext(30, 0, "image"), [2, 3, 4], strategy));
-    assert.equal(scheduler.plan()?.scheduled[0]?.count, 33);
+    const decoder = new LabelDecoder(model);
+    const counts: (readonly number[])[] = [];
+    for (const image of ["a", "b"]) {
+      const strategy = createStrategy(parseGenerationOptions({ maxNewTokens: 1 }), noEnd);
+      scheduler.add(new DecodingRequest(visualContext(20, 0, image), [2, 3, 4], strategy));
+    }
+    for (let plan = scheduler.plan(); plan; plan = scheduler.plan()) {
+      scheduler.commit(decoder.step(plan));
+      counts.push(plan.scheduled.map(({ count = 0 }) => count));
+    }
+    assert.deepEqual(counts, [
+      [10, 10],
+      [10, 10],
+      [3, 3],
+    ]);
   });
 });

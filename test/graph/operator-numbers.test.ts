@@ -153,6 +153,13 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
   ],
   Sqrt: [unary((g, x) => g.squareRoot(x), Math.sqrt, POSITIVE)],
   Log: [unary((g, x) => g.logarithm(x), Math.log, POSITIVE)],
+  Range: [
+    {
+      inputs: { a: matrix },
+      build: (g, { a }) => [g.indexOfEach(a)],
+      expected: [[0, 1, 2, 3, 4, 5]],
+    },
+  ],
   Reciprocal: [
     unary(
       (g, x) => g.reciprocal(x),
@@ -291,6 +298,24 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
         return raw("MatMulNBits", attributes, 1, "com.microsoft")(g, { a, b, c });
       },
       expected: [[-0.5 * (8 + 70 + 600), 2 * (7 - 800)]],
+    },
+  ],
+  "com.microsoft.RotaryEmbedding": [
+    {
+      // Two heads of two pairs. The first token has the angles of row 1, a quarter turn and none; the second those of row 0.
+      inputs: {
+        a: floats([1, 2, 2, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
+        b: floats([2, 2], [-1, 1, 0, 1]),
+        c: floats([2, 2], [0, 0, 1, 0]),
+      },
+      build: (g, { a, b, c }) => [g.rotaryEmbedding(a, g.unsqueeze(g.integers([1, 0]), 0), b, c)],
+      expected: [[-3, 2, 1, 4, -5, 6, -7, 8, -11, 10, 9, 12, -13, 14, -15, 16]],
+    },
+    {
+      // Consecutive rows from row 1.
+      inputs: { a: floats([1, 1, 2, 2], [1, 2, 3, 4]), b: floats([3, 1], [0, 0, -1]), c: floats([3, 1], [5, 1, 0]) },
+      build: (g, { a, b, c }) => [g.rotaryEmbedding(a, g.integers([1]), b, c)],
+      expected: [[-2, 1, -3, -4]],
     },
   ],
   MatMulInteger: [

@@ -115,6 +115,11 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     /inner sizes 2 and 3 differ/,
   ],
   [
+    "RotaryEmbedding",
+    on("RotaryEmbedding", [[2, 3, 5, 8], { type: "int64", shape: [2, 4] }, [9, 4], [9, 4]], {}, "com.microsoft"),
+    /expected \[B, heads, T, n\], \[B, T\] and twice \[N, n \/ 2\], got \[2, 3, 5, 8\], \[2, 4\], \[9, 4\], \[9, 4\]/,
+  ],
+  [
     "MatMulNBits",
     on("MatMulNBits", [[1, 99], byte(3, 2, 32), [6]], nbits, "com.microsoft"),
     /expected rows of 100, got \[1, 99\]/,

@@ -95,31 +95,32 @@ export function dinov3ConfigFromTensors(shapeOf: TensorShapes, settings: TimmSet
 }
 
 /**
- * The rotation of each token, [T, headSize] for T = special + side^2: none for special tokens; for patches, the first
- * half of the pairs rotates with the row and the second half with the column. Coordinates are those of a patch's
- * centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
+ * The angle of each pair of each token, [T, headSize / 2] for T = special + side^2: zero for special tokens; for patches,
+ * the first half of the pairs rotates with the row and the second half with the column. Coordinates are those of a
+ * patch's centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
+ *
+ * @param value what the table contains in place of an angle
  */
 function angleTable(
   periods: TensorSource,
   special: number,
   side: number,
-  value: (angle: number, isFirst: boolean) => number,
+  value: (angle: number) => number,
 ): TensorSource {
   const [quarter = 0] = periods.shape;
-  const headSize = 4 * quarter;
-  const shape = [special + side * side, headSize];
+  const pairs = 2 * quarter;
+  const tokens = special + side * side;
   return {
     type: "float32",
-    shape,
+    shape: [tokens, pairs],
     read() {
       const rates = floats({ data: periods.read() });
       const coordinate = (place: number) => (2 * (place + 0.5)) / side - 1;
-      return Float32Array.from({ length: (special + side * side) * headSize }, (_, at) => {
-        const [token, channel] = [Math.floor(at / headSize) - special, at % headSize];
-        const pair = channel % (2 * quarter);
+      return Float32Array.from({ length: tokens * pairs }, (_, at) => {
+        const [token, pair] = [Math.floor(at / pairs) - special, at % pairs];
         const place = pair < quarter ? Math.floor(token / side) : token % side;
         const angle = token < 0 ? 0 : (2 * Math.PI * coordinate(place)) / Number(rates[pair % quarter]);
-        return value(angle, channel < 2 * quarter);
+        return value(angle);
       });
     },
   };
@@ -160,9 +161,8 @@ export function dinov3(json: unknown, parameters: ParameterReader, settings: Enc
     const periods = weights.takeIfPresent("rope.periods", [quarter]) ?? constantSource("float32", [quarter], published);
     return {
       cosines: parameters.derived("rope.cosines", () => angleTable(periods, special, side, Math.cos)),
-      sines: parameters.derived("rope.sines", () =>
-        angleTable(periods, special, side, (angle, isFirst) => (isFirst ? -Math.sin(angle) : Math.sin(angle))),
-      ),
+      sines: parameters.derived("rope.sines", () => angleTable(periods, special, side, Math.sin)),
+      rows: g.integers([0]),
     };
   }
 

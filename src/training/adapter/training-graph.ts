@@ -188,10 +188,7 @@ function layerContexts(
       withoutFront: memoized(() => visibilityBias(g, g.slice(rest, 2, front), attention)),
     };
   });
-  const anglesWithoutFront = memoized(({ cosines, sines }: RotaryAngles) => ({
-    cosines: g.slice(cosines, 2, front),
-    sines: g.slice(sines, 2, front),
-  }));
+  const anglesWithoutFront = memoized((all: RotaryAngles) => ({ ...all, rows: g.slice(all.rows, 1, front) }));
   return (layer: number, hasFront: boolean): LayerContext => {
     const own = angles?.[layer];
     const { withFront, withoutFront } = biases(backbone.window?.(layer));
