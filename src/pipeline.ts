@@ -55,6 +55,11 @@ export interface LoadOptions extends MediaEncoderOptions {
   readonly profileTo?: string | undefined;
   /** See `SessionOptions.mapWeights`. Default: false. */
   readonly mapWeights?: boolean | undefined;
+  /**
+   * Whether each encoder is opened when its first medium arrives. A program that answers about one file then starts
+   * sooner; the first client of a service would wait longer. Default: false, all encoders are opened now.
+   */
+  readonly lazyEncoders?: boolean | undefined;
 }
 
 /** When a model does not answer, and what it reports about its answers. */
@@ -247,7 +252,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     const openEncoder = async (encoder: EncoderManifest) => {
       const patches = patchChoice(encoder, adapters.patchDepths(encoder.modality));
       const graph = patches && encoder.patches ? encoder.patches.graph : encoder.graph;
-      return { encoder, patches, session: await thread.open(join(path, graph), sessionOf("encoder")) };
+      const open = () => thread.open(join(path, graph), sessionOf("encoder"));
+      return { encoder, patches, session: options.lazyEncoders ? lazySession(open) : await open() };
     };
     const [encoders, generator] = await Promise.all([
       Promise.all(encodersOf(folder.manifest).map(openEncoder)),
@@ -260,6 +266,12 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
     throw error;
   }
+}
+
+/** A session that is opened by its first run. */
+function lazySession(open: () => Promise<Session>): Pick<Session, "run"> {
+  let opened: Promise<Session> | undefined;
+  return { run: async (feeds, fetches) => (await (opened ??= open())).run(feeds, fetches) };
 }
 
 /** A device computes its graphs in turn, because they would slow each other down. */

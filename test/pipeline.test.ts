@@ -77,6 +77,17 @@ describe("a loaded model", () => {
     assert.notDeepEqual(first.texts[0]?.logProbs, ofBytes.texts[0]?.logProbs, "another image gives another text");
   });
 
+  it("answers the same if it opens its encoders only when media arrive", async () => {
+    const lazy = await load(output, { threads: 1, lazyEncoders: true });
+    try {
+      const ask = (asked: Model) => asked.caption(picture, { maxNewTokens: 5 });
+      const [expected, ...others] = await Promise.all([ask(model), ask(lazy), ask(lazy)]);
+      for (const { texts } of others) assert.deepEqual(texts, expected.texts);
+    } finally {
+      await lazy.close();
+    }
+  });
+
   it("chooses the adapter that was trained for the task or the named one", async () => {
     assert.equal((await model.caption(picture)).adapter, "words");
     assert.equal((await model.vqa(picture, "what?")).adapter, "answers");

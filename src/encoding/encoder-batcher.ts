@@ -51,13 +51,13 @@ interface Waiting {
 export class EncoderBatcher {
   readonly #shape: EncoderShape;
   readonly #maxBatch: number;
-  #session: Session;
+  #session: Pick<Session, "run">;
   #patches: PatchChoice | undefined;
   #waiting: Waiting[] = [];
   #isRunning = false;
   #counts = { runs: 0, examples: 0 };
 
-  constructor(session: Session, shape: EncoderShape, maxBatch: number, patches?: PatchChoice) {
+  constructor(session: Pick<Session, "run">, shape: EncoderShape, maxBatch: number, patches?: PatchChoice) {
     this.#session = session;
     this.#shape = shape;
     this.#maxBatch = maxBatch;
@@ -70,7 +70,7 @@ export class EncoderBatcher {
   }
 
   /** Returns other patch states from the next run on, which `session` computes. */
-  usePatches(session: Session, patches: PatchChoice): void {
+  usePatches(session: Pick<Session, "run">, patches: PatchChoice): void {
     this.#session = session;
     this.#patches = patches;
   }

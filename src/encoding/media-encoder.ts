@@ -72,7 +72,7 @@ export interface MediaEncoderCounts extends EncoderCounts {
 /** An encoder of the model and its session. */
 export interface OpenedEncoder {
   readonly encoder: EncoderManifest;
-  readonly session: Session;
+  readonly session: Pick<Session, "run">;
   /** The patch states that the session returns in addition. */
   readonly patches?: PatchChoice | undefined;
 }

@@ -1,5 +1,6 @@
-import { excerpt } from "../core/errors.js";
-import { EpalmError, load, type Model } from "../index.js";
+import { EpalmError, excerpt } from "../core/errors.js";
+import type { Model } from "../index.js";
+import { load } from "../pipeline.js";
 import { type ServerConfig, temporaryBytes } from "./config.js";
 import { type PromptTask, promptTask } from "./dialects/prompt-task.js";
 import { FieldError } from "./http/problem.js";

@@ -2,7 +2,8 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyBaseLogger } from "fastify";
 import { EpalmError, messageOf } from "../core/errors.js";
-import { MANIFEST_FILE, type Model } from "../index.js";
+import type { Model } from "../index.js";
+import { MANIFEST_FILE } from "../model/manifest.js";
 
 /** A model and the folder from which it was loaded. */
 export interface Watched {

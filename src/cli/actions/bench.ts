@@ -1,8 +1,10 @@
 import { throwIfAborted } from "../../core/abort.js";
 import type { Modality } from "../../core/modality.js";
-import { type Device, encoderOf, load, type Model } from "../../index.js";
+import type { Device, Model } from "../../index.js";
 import { sampleMedium } from "../../media/sample-medium.js";
 import { sampleWords } from "../../media/sample-words.js";
+import { encoderOf } from "../../model/encoders.js";
+import { load } from "../../pipeline.js";
 import { peakResidentBytes } from "../../runtime/peak-resident-bytes.js";
 import type { CliContext } from "../context.js";
 import { askModel } from "../measure/ask-model.js";

@@ -1,7 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
 import { throwIfAborted } from "../../core/abort.js";
+import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
-import { EpalmError, encoderOf, type Manifest, type MediumInput, type Model } from "../../index.js";
+import type { Manifest, MediumInput, Model } from "../../index.js";
+import { encoderOf } from "../../model/encoders.js";
 import type { CliContext } from "../context.js";
 import { measureTexts } from "../measure/measure-texts.js";
 import {

@@ -1,4 +1,5 @@
-import { type Answer, adapterModality, type EncodedMedium, type Model } from "../../index.js";
+import type { Answer, EncodedMedium, Model } from "../../index.js";
+import { adapterModality } from "../../model/encoders.js";
 
 /** A question of typical length. */
 const QUESTION = "What is in the middle of the picture, and what colour is it?";

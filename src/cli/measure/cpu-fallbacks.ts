@@ -1,8 +1,9 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type LoadOptions, load } from "../../index.js";
+import type { LoadOptions } from "../../index.js";
 import { sampleMedium } from "../../media/sample-medium.js";
+import { load } from "../../pipeline.js";
 import { type NodeCounts, readProfile } from "../../runtime/read-profile.js";
 import { askModel } from "./ask-model.js";
 

@@ -1,14 +1,8 @@
 import { excerpt } from "../../core/errors.js";
 import { optionEntries } from "../../generation/option-table.js";
-import {
-  adapterModality,
-  type ChatMessage,
-  type Manifest,
-  type Modality,
-  type Model,
-  type TaskName,
-} from "../../index.js";
+import type { ChatMessage, Manifest, Modality, Model, TaskName } from "../../index.js";
 import { type ConversationSettings, renderConversation } from "../../model/conversation.js";
+import { adapterModality } from "../../model/encoders.js";
 import type { ListAnswer, TextAnswer } from "../../wire.js";
 import { FieldError, namingFields } from "../http/problem.js";
 import type { AskRequest } from "../requests/ask-request.js";

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { adapterModality, type Manifest, type Model } from "../../index.js";
+import type { Manifest, Model } from "../../index.js";
+import { adapterModality } from "../../model/encoders.js";
 import type { Models } from "../models.js";
 import { formatted } from "./json-format.js";
 import type { OllamaDetails, OllamaFormat, OllamaShow, OllamaTag } from "./ollama-schema.js";

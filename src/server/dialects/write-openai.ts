@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { adapterModality, type Manifest } from "../../index.js";
+import type { Manifest } from "../../index.js";
 import { capabilitiesOf } from "../../model/capabilities.js";
+import { adapterModality } from "../../model/encoders.js";
 import type { ModelList, Usage, WireText } from "../../wire.js";
 import type { Models } from "../models.js";
 import type { ChatChunk, ChatCompletion, ChatLogprobs, ChatUsage } from "./openai-schema.js";

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
-import { openModelFolder } from "../../index.js";
 import { mediaWarnings } from "../../media/media-warnings.js";
+import { openModelFolder } from "../../model/model-folder.js";
 import { describeServerConfig, type ServerConfig } from "../config.js";
 import { Models } from "../models.js";
 import { watchAdapters } from "../watch-adapters.js";
