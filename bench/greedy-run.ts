@@ -17,7 +17,7 @@ export interface StepTime {
 }
 
 export interface GreedyRun {
-  /** The step that computes the prompts and the first new tokens. */
+  /** The steps that compute the prompts and the first new tokens; several for long prompts. */
   readonly prefill: StepTime;
   /** The steps after it, with one new token per sequence. */
   readonly steps: readonly StepTime[];
@@ -102,6 +102,11 @@ export async function runGreedy(
     const total = performance.now() - started;
     times.push({ total, outside: total - (session.milliseconds - startedInside) });
   }
-  const [prefill = { total: Number.NaN, outside: Number.NaN }, ...steps] = times;
-  return { prefill, steps, tokens: strategies[0]?.hypotheses()[0]?.tokens ?? [] };
+  const promptSteps = times.length - (newTokens - 1);
+  const prefill = { total: 0, outside: 0 };
+  for (const { total, outside } of times.slice(0, promptSteps)) {
+    prefill.total += total;
+    prefill.outside += outside;
+  }
+  return { prefill, steps: times.slice(promptSteps), tokens: strategies[0]?.hypotheses()[0]?.tokens ?? [] };
 }
