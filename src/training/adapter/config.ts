@@ -168,7 +168,7 @@ export const trainingConfigSchema = z.strictObject({
   augment: augmentSettingsSchema.optional(),
   /** Train on whitened states. The finished adapter takes unmodified states. */
   whiten: z.boolean().default(false),
-  /** Where the encoder, the passes of training and the evaluation are computed. Default: `EPALM_DEVICE`, or else cpu. */
+  /** Where the encoder, both passes and the evaluation are computed. Default: `EPALM_DEVICE`, or else cpu. */
   device: z.enum(deviceChoices).optional(),
   /** Folder of the encoder states, which several runs may share. Default: `states` in the output folder. */
   cache: path.optional(),
