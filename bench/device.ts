@@ -57,7 +57,7 @@ async function jobsHere(folder: string): Promise<{ jobs: DeviceJob[]; missing: s
     const fp16 = one === "cpu" ? undefined : await deviceProblem(one, open, "fp16");
     if (fp16 !== undefined) missing.push(`${one}: fp16 and int4-fp16 not run (${fp16})`);
     const others: readonly Precision[] =
-      one === "cpu" ? ["int8", "int4"] : ["int4-fp32", ...(fp16 === undefined ? (["fp16", "int4-fp16"] as const) : [])];
+      one === "cpu" ? ["int8"] : ["int4-fp32", ...(fp16 === undefined ? (["fp16", "int4-fp16"] as const) : [])];
     for (const precision of ["fp32", ...others] as const) jobs.push({ device: one, precision, folder });
   }
   await thread.close();

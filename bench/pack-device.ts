@@ -67,7 +67,7 @@ function copyInto(root: string, path: string): void {
   cpSync(path, target);
 }
 
-/** The modules that some modules import, directly or not, or start as workers, and the packages that all of them need. */
+/** The modules that some modules import, directly or not, or start as workers, and the packages that all need. */
 function importedBy(starts: readonly string[]): { modules: ReadonlySet<string>; packages: ReadonlySet<string> } {
   const modules = new Set<string>();
   const packages = new Set<string>();
