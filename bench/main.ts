@@ -6,6 +6,7 @@ import { EpalmError, messageOf, unexpected } from "../src/core/errors.js";
 import { build } from "./build.js";
 import { bulk } from "./bulk.js";
 import { decoding } from "./decoding.js";
+import { device } from "./device.js";
 import { encoders } from "./encoders.js";
 import { fedMaeAdapters } from "./fedmae/adapters.js";
 import { fedMae } from "./fedmae/cost.js";
@@ -18,6 +19,7 @@ import { logits } from "./logits.js";
 import { describeMachine, machineTable } from "./machine.js";
 import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
+import { packDevice } from "./pack-device.js";
 import { precision } from "./precision.js";
 import { photographs, published } from "./published.js";
 import { compareRun, readRun, storedMeasurements, storeRatios } from "./regress.js";
@@ -31,6 +33,7 @@ import { vlm } from "./vlm.js";
 
 /**
  * npm run bench -- [NAME ...] [--json FILE] [--rounds N] [--minutes N]
+ * npm run bench -- device --pack FILE
  * npm run bench -- regress [NAME ...] [--results FILE] [--store]
  *
  * Measures models with public shapes and random weights, and prints tables.
@@ -44,6 +47,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["logits", logits],
   ["llama-cpp", llamaCpp],
   ["transformers", transformers],
+  ["device", device],
   ["training", training],
   ["scaling", scaling],
   ["fedmae", fedMae],
@@ -60,7 +64,16 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["hostile-images", hostileImages],
 ]);
 
-const onlyByName = ["bulk", "scaling", "published", "vlm", "fedmae-modes", "fedmae-remedies", "fedmae-adapters"];
+const onlyByName = [
+  "bulk",
+  "device",
+  "scaling",
+  "published",
+  "vlm",
+  "fedmae-modes",
+  "fedmae-remedies",
+  "fedmae-adapters",
+];
 
 const folder = process.env.EPALM_BENCH_FOLDER ?? join(tmpdir(), "epalm-bench");
 
@@ -68,12 +81,14 @@ function help(): string {
   const width = Math.max(...Array.from(measurements.keys(), (name) => name.length));
   return [
     "usage: npm run bench -- [NAME ...] [--json FILE] [--rounds N] [--minutes N]",
+    "       npm run bench -- device --pack FILE",
     "       npm run bench -- regress [NAME ...] [--results FILE] [--store]",
     "",
     ...Array.from(measurements, ([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "Without a NAME, all of them run except scaling, published and vlm, which take 20, 20 and 5 GB of disk space, and bulk,",
-    "fedmae-modes, fedmae-remedies and fedmae-adapters, which take up to several hours. --json FILE also writes all",
+    "Without a NAME, all of them run except scaling, published and vlm, which take 20, 20 and 5 GB of disk space, device,",
+    "and bulk, fedmae-modes, fedmae-remedies and fedmae-adapters, which take up to several hours. device --pack FILE writes",
+    "an archive with Node, with which device runs on a Linux x64 machine without both. --json FILE also writes all",
     "numbers unrounded. --rounds N replaces the number of rounds of bulk, llama-cpp, transformers, training and scaling,",
     "and --minutes N the longest time for one size of model in scaling.",
     "",
@@ -102,6 +117,7 @@ const options = {
   minutes: { type: "string" },
   results: { type: "string" },
   store: { type: "boolean" },
+  pack: { type: "string" },
   help: { type: "boolean", short: "h" },
 } as const;
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
@@ -113,6 +129,10 @@ async function main(): Promise<void> {
   if (values.help) return console.log(help());
   const [first, ...names] = positionals;
   if (first === "regress") return regress(names, values);
+  if (values.pack !== undefined) {
+    if (first !== "device") throw unexpected("invalid_option", "--pack", "the measurement 'device'", first ?? "none");
+    return console.log(await packDevice(values.pack));
+  }
   await measure(positionals, values);
 }
 

@@ -4,6 +4,7 @@
  */
 export const precisions = ["fp32", "fp16", "int8", "int4", "int4-fp32", "int4-fp16"] as const;
 
+/** The numeric format of a graph's weights and products. */
 export type Precision = (typeof precisions)[number];
 
 /** Whether products multiply integers, to which activations are rounded at run time. */

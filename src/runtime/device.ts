@@ -15,12 +15,18 @@ const preferred: Partial<Readonly<Record<NodeJS.Platform, readonly Device[]>>> =
   win32: ["webgpu", "dml"],
 };
 
-const requirements: Readonly<Record<Exclude<Device, "cpu">, string>> = {
+const requirements: Readonly<Record<Device, string>> = {
+  cpu: "nothing",
   webgpu: "a GPU with a driver for Vulkan (Linux), Metal (macOS) or Direct3D 12 (Windows)",
   cuda: "Linux on x64 with an NVIDIA driver, CUDA 12, cuDNN 9, and the libraries that `npx onnxruntime-node-install` downloads",
   coreml: "macOS",
   dml: "Windows",
 };
+
+/** What a machine needs for a device. */
+export function requirementOf(device: Device): string {
+  return requirements[device];
+}
 
 /** The device of a graph. */
 export interface Placement {
@@ -79,7 +85,7 @@ async function problemOf(
   return `the ${name} is in ${precision}, but the ${device} of this machine does not compute in 16 bits (${reason}); build the model with --precision ${other}, or choose the device cpu`;
 }
 
-async function probeProblem(device: Exclude<Device, "cpu">, open: OpenProbe): Promise<string | undefined> {
+async function probeProblem(device: Device, open: OpenProbe): Promise<string | undefined> {
   const reason = await deviceProblem(device, open);
   if (reason === undefined) return undefined;
   const working = await workingDevices(open);

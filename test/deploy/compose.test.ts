@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
+import { deviceChoices } from "../../src/core/device.js";
 import { readEnvironment } from "../../src/core/environment.js";
 import { serverConfigSchema, temporaryBytes } from "../../src/server/config.js";
 import { openApiDocument } from "../../src/server/http/openapi.js";
@@ -50,6 +51,21 @@ describe("compose.yaml", () => {
       assert.ok(mem_limit);
     });
   }
+});
+
+describe("compose.gpu.yaml", () => {
+  const gpu = parse(readFileSync("compose.gpu.yaml", "utf8")).services.epalm;
+
+  it("builds an existing recipe on the image of compose.yaml, and reserves a GPU", () => {
+    const recipe = readFileSync(gpu.build.dockerfile, "utf8");
+    assert.ok(recipe.includes(`ARG IMAGE=${services.epalm.image}\n`));
+    assert.equal(gpu.image, `${services.epalm.image}-gpu`);
+    assert.equal(gpu.gpus, "all");
+  });
+
+  it("chooses a device that exists", () => {
+    assert.ok(deviceChoices.includes(gpu.environment.EPALM_DEVICE));
+  });
 });
 
 describe("deploy/prometheus.yml", () => {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
+import { deviceChoices } from "../../src/core/device.js";
 import { readServerSettings, serverConfigSchema, temporaryBytes } from "../../src/server/config.js";
 import { openApiDocument } from "../../src/server/http/openapi.js";
 import { Metrics } from "../../src/server/metrics.js";
@@ -104,5 +105,14 @@ describe("Kubernetes manifests", () => {
     assert.equal(container.securityContext.allowPrivilegeEscalation, false);
     assert.deepEqual(container.securityContext.capabilities, { drop: ["ALL"] });
     assert.ok(container.resources.limits.memory && container.resources.limits.cpu);
+  });
+
+  it("reserve a GPU for each pod, on top of the other limits", () => {
+    const patch = read(join(FOLDER, "gpu", "gpu.yaml"));
+    const [patched] = patch.spec.template.spec.containers;
+    assert.deepEqual([patch.metadata.name, patched.name], [deployment.metadata.name, container.name]);
+    assert.deepEqual(patched.resources.limits, { ...container.resources.limits, "nvidia.com/gpu": "1" });
+    assert.ok(deviceChoices.includes(patched.env[0].value));
+    assert.deepEqual(read(join(FOLDER, "gpu", "kustomization.yaml")).images[0].newTag, "0.2.0-gpu");
   });
 });

@@ -1,6 +1,6 @@
 import { SingleBar } from "cli-progress";
+import type { DeviceChoice } from "../../core/device.js";
 import { readTrainingConfig, type TaskName, type TrainingConfig, type TrainingPlan, trainModel } from "../../index.js";
-
 import type { CliContext } from "../context.js";
 import { formatScores } from "../output/format-scores.js";
 import { formatCount, formatShare, note, print } from "../output/output.js";
@@ -11,6 +11,7 @@ export interface TrainFlags {
   readonly blind?: true;
   readonly skipBad?: true;
   readonly replace?: true;
+  readonly device?: DeviceChoice;
   readonly json?: true;
 }
 
@@ -25,6 +26,7 @@ export async function trainCommand(path: string, flags: TrainFlags, { signal }: 
     install: read.install && !flags.blind,
     skipBad: flags.skipBad ?? read.skipBad,
     replace: flags.replace ?? read.replace,
+    device: flags.device ?? read.device,
   };
   const progress = new TrainingProgress();
   try {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { TrainFlags } from "../actions/train.js";
 import type { CliContext } from "../context.js";
+import { deviceOption } from "../options/device-options.js";
 import { styleHeadings } from "../output/colours.js";
 
 const examples = `
@@ -26,6 +27,7 @@ export function addTrainCommand(program: Command, context: CliContext): void {
     .option("--blind", "text-only baseline: replace the encoder states with zeros")
     .option("--replace", "replace an installed adapter of the same name")
     .option("--skip-bad", "skip invalid examples and list them")
+    .addOption(deviceOption("where to compute, instead of the config file's (default: EPALM_DEVICE, or else cpu)"))
     .option("--json", "print the result as JSON")
     .addHelpText("after", styleHeadings(examples))
     .action(async (config: string, flags: TrainFlags) =>

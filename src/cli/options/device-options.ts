@@ -8,11 +8,18 @@ export interface DeviceFlags {
   readonly decoderDevice?: DeviceChoice;
 }
 
+export function deviceOption(what = "where to compute (default: EPALM_DEVICE, or else cpu)"): Option {
+  return option("--device", what);
+}
+
+function option(flag: string, what: string): Option {
+  return new Option(`${flag} <device>`, what).choices([...deviceChoices]);
+}
+
 /** Adds the options of commands that run a model. */
 export function addDeviceOptions(command: Command): Command {
-  const option = (flag: string, what: string) => new Option(`${flag} <device>`, what).choices([...deviceChoices]);
   return command
-    .addOption(option("--device", "where to compute (default: EPALM_DEVICE, or else cpu)"))
+    .addOption(deviceOption())
     .addOption(option("--encoder-device", "where to compute the encoders (default: that of --device)"))
     .addOption(option("--decoder-device", "where to compute the decoder (default: that of --device)"));
 }

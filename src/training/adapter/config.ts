@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { AdapterSettings } from "../../adapter/adapter.js";
 import { visualConnectorSchema } from "../../adapter/connector-schema.js";
 import { readConfigFile } from "../../core/config-file.js";
+import { deviceChoices } from "../../core/device.js";
 import { modalities } from "../../core/modality.js";
 import { augmentSettingsSchema } from "../../media/augment/augment-settings.js";
 import { ADAPTER_NAME } from "../../model/manifest.js";
@@ -167,6 +168,8 @@ export const trainingConfigSchema = z.strictObject({
   augment: augmentSettingsSchema.optional(),
   /** Train on whitened states. The finished adapter takes unmodified states. */
   whiten: z.boolean().default(false),
+  /** Where the encoder, both passes and the evaluation are computed. Default: `EPALM_DEVICE`, or else cpu. */
+  device: z.enum(deviceChoices).optional(),
   /** Folder of the encoder states, which several runs may share. Default: `states` in the output folder. */
   cache: path.optional(),
   /** Skip and list bad examples instead of rejecting the data set. */

@@ -28,6 +28,7 @@ export async function fingerprintOfRun(
     validationExamples,
     baseline,
     calibrate,
+    device,
     data,
     ...settings
   } = config;

@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { type Adapter, adapterShapes } from "../../adapter/adapter.js";
 import { writeAdapter } from "../../adapter/adapter-file.js";
 import { dropoutOf } from "../../adapter/visual-connector.js";
+import type { Device } from "../../core/device.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
+import { plainProducts } from "../../graph/plain-products.js";
 import { frozenDecoder } from "../../model/frozen-decoder.js";
 import { adapterWidths, backbonesOf, type ModelFolder } from "../../model/model-folder.js";
 import type { Feeds } from "../../runtime/session.js";
@@ -69,6 +71,8 @@ export interface TrainingRun {
   readonly fingerprint: Fingerprint;
   /** Called before each epoch; ends the training if it returns true. */
   readonly isOver?: (() => boolean) | undefined;
+  /** Where loss and gradients are computed. */
+  readonly device: Device;
   readonly signal?: AbortSignal | undefined;
   readonly onStep?: ((report: StepReport) => void) | undefined;
   /** Called after each epoch with the current adapter, before the checkpoint is written. */
@@ -93,11 +97,11 @@ export async function train(run: TrainingRun): Promise<Adapter> {
   const checkpoint = join(config.output, CHECKPOINT_FILE);
   const { beta1, beta2, epsilon } = config.optimizer;
   const state = readRunState(checkpoint, fingerprint);
-  const training = await WeightTraining.open(writeTrainingGraph(run), {
-    weights: initial.tensors,
-    optimizer: { beta1, beta2, epsilon },
-    state,
-  });
+  const training = await WeightTraining.open(
+    writeTrainingGraph(run),
+    { weights: initial.tensors, optimizer: { beta1, beta2, epsilon }, state },
+    { device: run.device },
+  );
   const adapter = (): Adapter => {
     const trained = { settings: initial.settings, tensors: training.weights };
     return whitening?.fromWhitened(trained) ?? trained;
@@ -163,7 +167,7 @@ async function runSteps(
   });
 }
 
-function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): string {
+function writeTrainingGraph({ config, model, modality, initial, device }: TrainingRun): string {
   const g = new GraphBuilder("training");
   const backbones = backbonesOf(model.manifest, modality);
   const widths = adapterWidths(backbones);
@@ -175,7 +179,7 @@ function writeTrainingGraph({ config, model, modality, initial }: TrainingRun): 
     labelSmoothing: config.loss.labelSmoothing,
   });
   const path = join(config.output, "graph", "training.onnx");
-  writeOnnx(graph, path, { packTables: false });
+  writeOnnx(device === "cpu" ? graph : plainProducts(graph), path, { packTables: false });
   return path;
 }
 

@@ -18,7 +18,9 @@ import { installAdapter } from "../../model/install-adapter.js";
 import { readManifest, type TaskName } from "../../model/manifest.js";
 import { adapterWidths, backbonesOf, checkFits, type ModelFolder, openModelFolder } from "../../model/model-folder.js";
 import { addPatchGraph } from "../../model/patch-graph.js";
+import { type ModelPlacement, placeModel } from "../../model/place-model.js";
 import { load, type Model } from "../../pipeline.js";
+import { openSession } from "../../runtime/session.js";
 import { elementCount } from "../../tensor/tensor.js";
 import { loadTokenizer } from "../../tokenizer/tokenizer.js";
 import {
@@ -165,8 +167,10 @@ async function trainAlone(
   const resumedFrom = readRunState(join(config.output, CHECKPOINT_FILE), fingerprint)?.step ?? 0;
   const plan = planOf(folder, data, initial, resumedFrom);
   hooks.onPlan?.(plan);
+  const devices = await placeModel(folder.manifest, config.device, openSession);
   const states = new EncoderStates(folder, {
     modality,
+    device: devices.encoder.device,
     cache: config.cache ?? join(config.output, "states"),
     mirror: config.mirror,
     seed: config.seed,
@@ -175,7 +179,7 @@ async function trainAlone(
     patchDepths: settings.connector && patchDepths(settings.connector),
   });
   try {
-    const parts = { config, folder, data, initial, states, plan, fingerprint, hooks, baselineScores };
+    const parts = { config, folder, data, initial, states, devices, plan, fingerprint, hooks, baselineScores };
     if (config.blind) return await new Run(parts).run();
     const views = isDrawn(config) && !config.whiten ? [] : viewsOf(data.training, config.augmentations);
     const onView = (done: number) => hooks.onEncoding?.(done, views.length);
@@ -327,6 +331,7 @@ interface RunParts {
   readonly data: TrainingData;
   readonly initial: Adapter;
   readonly states: EncoderStates;
+  readonly devices: ModelPlacement;
   readonly plan: TrainingPlan;
   readonly fingerprint: Fingerprint;
   readonly hooks: TrainHooks;
@@ -348,7 +353,7 @@ class Run {
   }
 
   async run(): Promise<TrainingResult> {
-    const { config, folder, data, hooks, whitening, fingerprint } = this.#parts;
+    const { config, folder, data, hooks, whitening, fingerprint, devices } = this.#parts;
     const { modality } = data;
     const batches = new TrainingBatches(data.training, this.#parts.states, {
       batchSize: config.batchSize,
@@ -367,6 +372,7 @@ class Run {
         initial: this.#start(),
         whitening,
         fingerprint,
+        device: devices.decoder.device,
         isOver: () => this.#isOver(),
         signal: hooks.signal,
         onStep: (report) => {
@@ -422,10 +428,11 @@ class Run {
   }
 
   async #familiarity(): Promise<MeasuredFamiliarity> {
-    const { config, folder, data, hooks } = this.#parts;
+    const { config, folder, data, hooks, devices } = this.#parts;
     const { modality } = data;
     const cache = config.cache ?? join(config.output, "states");
-    const states = new EncoderStates(folder, { modality, cache, mirror: false, seed: config.seed });
+    const device = devices.encoder.device;
+    const states = new EncoderStates(folder, { modality, cache, mirror: false, seed: config.seed, device });
     const media = {
       training: data.training.map(({ example }) => example.media.path),
       validation: data.validation.map(({ media }) => media.path),
@@ -501,7 +508,7 @@ class Run {
   /** The model with the adapter, and the name of the adapter in it. */
   async #evaluated(adapter: Adapter): Promise<[model: Model, name: string]> {
     const { config, data } = this.#parts;
-    this.#model ??= load(config.model, { checksums: false });
+    this.#model ??= load(config.model, { checksums: false, device: config.device });
     const model = await this.#model;
     const name = `${config.adapter.name} in training`;
     await model.useAdapter(name, adapter, data.modality);

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
 import { patchOutput } from "../../backbones/encoders/patch-states.js";
 import { writeAtomically } from "../../core/atomic-write.js";
+import type { Device } from "../../core/device.js";
 import { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 import { randomStreams } from "../../core/random.js";
@@ -42,6 +43,8 @@ export interface StatesOptions {
   readonly patchDepths?: number | undefined;
   /** Augmentations of numbered views and of draws. Default: crops of images, mirrored if `mirror` is set. */
   readonly augment?: AugmentSettings | undefined;
+  /** Where the encoder is computed. Default: cpu. */
+  readonly device?: Device | undefined;
 }
 
 /**
@@ -107,7 +110,7 @@ export class EncoderStates {
         }
         const file = await this.#file(view);
         if (!existsSync(file)) {
-          session ??= await openSession(this.#graph);
+          session ??= await this.#newSession();
           write(file, await this.#compute(session, view, hooks.signal));
         }
         hooks.onView?.(index + 1);
@@ -165,8 +168,12 @@ export class EncoderStates {
   }
 
   #openSession(): Promise<Session> {
-    this.#session ??= openSession(this.#graph);
+    this.#session ??= this.#newSession();
     return this.#session;
+  }
+
+  #newSession(): Promise<Session> {
+    return openSession(this.#graph, { device: this.#options.device });
   }
 
   async #contentOf(path: string): Promise<string> {

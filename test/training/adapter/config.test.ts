@@ -79,6 +79,7 @@ const full: Settings = {
     noise: true,
     randomFrames: true,
   },
+  device: "webgpu",
   cache: "states",
   skipBad: true,
   whiten: true,
