@@ -159,7 +159,7 @@ async function measureTraining(): Promise<void> {
   const path = written(`training-${device === "cpu" ? "cpu" : "plain"}`, () =>
     device === "cpu" ? step.graph : plainProducts(step.graph),
   );
-  const session = await openSession(path, { device, planMemory: false });
+  const session = await openSession(path, { device });
   emit({ trainingMs: await medianOf(() => timed(() => step.run(session))) });
   await session.close();
 }
