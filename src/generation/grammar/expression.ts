@@ -120,17 +120,16 @@ const MAX_SHORTEST = 65_536;
  * @returns undefined for an expression that no finite string matches
  */
 export function shortestStrings(root: Expression): (expression: Expression) => string | undefined {
-  const rules = rulesIn(root);
+  const users = usersOfRules(root);
   const known = new Map<Rule, string>();
-  for (let changed = true; changed; ) {
-    changed = false;
-    const search = new ShortestSearch(known);
-    for (const rule of rules) {
-      const found = search.of(rule.body);
-      if (found === undefined || found.length >= (known.get(rule)?.length ?? Number.POSITIVE_INFINITY)) continue;
-      known.set(rule, found);
-      changed = true;
-    }
+  const waiting = new Set(Array.from(users.keys()).reverse());
+  for (const rule of waiting) {
+    waiting.delete(rule);
+    // Nothing is remembered between two rules, because what one learns changes the expressions of the other.
+    const found = new ShortestSearch(known).of(rule.body);
+    if (found === undefined || found.length >= (known.get(rule)?.length ?? Number.POSITIVE_INFINITY)) continue;
+    known.set(rule, found);
+    for (const user of users.get(rule) ?? []) waiting.add(user);
   }
   const search = new ShortestSearch(known);
   return (expression) => search.of(expression);
@@ -181,20 +180,25 @@ function plainByte(from: number, to: number): number {
   return [0x61, 0x30].find((byte) => byte >= from && byte <= to) ?? from;
 }
 
-/** The rules that an expression reaches; those that were found last come first. */
-function rulesIn(root: Expression): Rule[] {
-  const found: Rule[] = [];
-  const seen = new Set<Expression>();
-  const waiting = [root];
+/** The rules that an expression reaches, each with the rules that use it. */
+function usersOfRules(root: Expression): ReadonlyMap<Rule, ReadonlySet<Rule>> {
+  const users = new Map<Rule, Set<Rule>>();
+  const waiting: (readonly [Expression, Rule | undefined])[] = [[root, undefined]];
+  const seen = new Map<Rule | undefined, Set<Expression>>();
   for (let next = waiting.pop(); next; next = waiting.pop()) {
-    if (seen.has(next)) continue;
-    seen.add(next);
-    if (next.kind === "sequence") waiting.push(...next.items);
-    if (next.kind === "choice") waiting.push(...next.options);
-    if (next.kind === "repeat") waiting.push(next.item);
-    if (next.kind !== "rule") continue;
-    found.push(next);
-    waiting.push(next.body);
+    const [expression, user] = next;
+    const inUser = seen.get(user) ?? new Set();
+    seen.set(user, inUser);
+    if (inUser.has(expression)) continue;
+    inUser.add(expression);
+    if (expression.kind === "sequence") waiting.push(...expression.items.map((item) => [item, user] as const));
+    if (expression.kind === "choice") waiting.push(...expression.options.map((option) => [option, user] as const));
+    if (expression.kind === "repeat") waiting.push([expression.item, user]);
+    if (expression.kind !== "rule") continue;
+    const known = users.get(expression);
+    if (user) users.set(expression, (known ?? new Set()).add(user));
+    else users.set(expression, known ?? new Set());
+    if (!known) waiting.push([expression.body, expression]);
   }
-  return found.reverse();
+  return users;
 }

@@ -22,7 +22,7 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 const MAX_SUBSCHEMAS = 2000;
 
 /** Values of all `enum` together. */
-const MAX_VALUES = 5000;
+const MAX_VALUES = 4000;
 
 /** Nested schemas and merges; the bound keeps a hostile schema from exhausting the call stack. */
 const MAX_DEPTH = 64;

@@ -143,7 +143,7 @@ export function jsonObject(properties: readonly JsonProperty[], other: Expressio
     const own = member(literal(JSON.stringify(name)), value);
     const [after, first] = [following, sequence(own, following)];
     const next = rule(sequence(",", SPACE, own, after));
-    beginning = isRequired ? first : choice(first, beginning);
+    beginning = isRequired ? first : rule(choice(first, beginning));
     following = isRequired ? next : rule(choice(next, after));
   }
   return sequence("{", beginning, "}");

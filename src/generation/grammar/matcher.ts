@@ -6,8 +6,8 @@ import { type Expression, shortestStrings } from "./expression.js";
  */
 const MAX_PATHS = 4096;
 
-/** States that are kept; the others are computed again. A state takes about a kilobyte. */
-const MAX_STATES = 20_000;
+/** States that are kept; the others are computed again. A state takes two kilobytes and more. */
+const MAX_STATES = 10_000;
 
 /** What is left to match: an expression of which `done` bytes or repetitions are matched, and what follows it. */
 interface Path {
@@ -28,10 +28,16 @@ export interface MatchState {
   readonly completion: string;
 }
 
+/** Limits the time that a caller spends on states that are new. */
+export interface Budget {
+  paths: number;
+}
+
 interface State extends MatchState {
   /** Paths that begin with a byte. */
   readonly paths: readonly Path[];
-  readonly next: Map<number, State | undefined>;
+  /** By byte; null if the byte cannot follow. */
+  readonly next: (State | null | undefined)[];
 }
 
 /**
@@ -51,22 +57,22 @@ export class Matcher {
     this.start = this.#stateOf([this.#path(root, 0, undefined)], false);
   }
 
-  /** The state after one more byte; undefined if the byte cannot follow. */
-  next(state: MatchState, byte: number): MatchState | undefined {
+  /**
+   * The state after one more byte; undefined if the byte cannot follow.
+   *
+   * @param budget paths that may be expanded; without any left, only states that are known are found
+   */
+  next(state: MatchState, byte: number, budget?: Budget): MatchState | undefined {
     const from = state as State;
-    if (from.next.has(byte)) return from.next.get(byte);
+    const known = from.next[byte];
+    if (known !== undefined) return known ?? undefined;
+    if (budget && budget.paths <= 0) return undefined;
     const matching = from.paths.filter(({ head, done }) => matches(head, done, byte));
     const rests = matching.map((path) => this.#afterByte(path));
-    const ends = rests.includes(undefined);
-    const next =
-      rests.length > 0
-        ? this.#stateOf(
-            rests.flatMap((rest) => rest ?? []),
-            ends,
-          )
-        : undefined;
-    from.next.set(byte, next);
-    return next;
+    const open = rests.flatMap((rest) => rest ?? []);
+    const next = rests.length > 0 ? this.#stateOf(open, rests.includes(undefined), budget) : null;
+    from.next[byte] = next;
+    return next ?? undefined;
   }
 
   #afterByte({ head, done, rest }: Path): Path | undefined {
@@ -74,7 +80,7 @@ export class Matcher {
   }
 
   /** Expands paths until all of them begin with a byte. @param ends whether a path has already reached the end */
-  #stateOf(paths: readonly Path[], ends: boolean): State {
+  #stateOf(paths: readonly Path[], ends: boolean, budget?: Budget): State {
     const seen = new Set<number>();
     const found: Path[] = [];
     let accepts = ends;
@@ -89,6 +95,7 @@ export class Matcher {
       if (expanded) waiting.push(...expanded);
       else found.push(path);
     }
+    if (budget) budget.paths -= seen.size;
     return this.#intern(found, accepts);
   }
 
@@ -98,13 +105,14 @@ export class Matcher {
     if (known) return known;
     if (this.#states.size >= MAX_STATES) this.#forget();
     const completion = accepts ? "" : shortestOf(paths.map((path) => path.completion));
-    const state = { accepts, completion, paths, next: new Map() };
+    const state: State = { accepts, completion, paths, next: [] };
     this.#states.set(key, state);
     return state;
   }
 
   /** States and paths that are in use stay valid; they only are no longer the same objects as equal ones. */
   #forget(): void {
+    for (const state of this.#states.values()) state.next.length = 0;
     this.#states.clear();
     this.#paths.clear();
   }

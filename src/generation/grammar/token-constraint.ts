@@ -8,6 +8,12 @@ const MAX_COMPILED = 16;
 /** Masks that a constraint keeps; one of a vocabulary of 152,000 takes 19 kB. */
 const MAX_MASKS = 256;
 
+/**
+ * Paths that are expanded for one mask, which takes up to a tenth of a second. Only ambiguous grammars need more; their
+ * masks leave out tokens that are not examined.
+ */
+const MAX_EXPANDED = 200_000;
+
 const SPACE = 0x20;
 
 /** The tokens of a vocabulary in the order of their bytes. */
@@ -152,6 +158,7 @@ export class TokenConstraint {
     const { ids, bytes, shared } = this.#vocabulary;
     // The states after the first bytes of the current token.
     const states: MatchState[] = [state];
+    const budget = { paths: MAX_EXPANDED };
     let isEmpty = true;
     for (let at = 0; at < ids.length; at++) {
       const common = shared[at] as number;
@@ -162,7 +169,8 @@ export class TokenConstraint {
       while (states.length <= token.length) {
         const byte = token[states.length - 1] as number;
         const from = states[states.length - 1] as MatchState;
-        const next = skipsSpace && states.length === 1 && byte === SPACE ? from : this.#matcher.next(from, byte);
+        const next =
+          skipsSpace && states.length === 1 && byte === SPACE ? from : this.#matcher.next(from, byte, budget);
         if (!next) break;
         states.push(next);
       }
@@ -178,21 +186,25 @@ export class TokenConstraint {
 const NO_BYTES = new Uint8Array();
 
 function sortedVocabulary(tokenizer: TokenNames, eosTokenIds: readonly number[]): SortedVocabulary {
-  const named: (readonly [string, number])[] = [];
+  const ids = new Map<string, number[]>();
   for (let id = 0; id < tokenizer.vocabularySize; id++) {
     const bytes = tokenizer.bytesOf(id);
-    if (bytes && bytes.length > 0 && !eosTokenIds.includes(id)) named.push([Buffer.from(bytes).toString("latin1"), id]);
+    if (!bytes || bytes.length === 0 || eosTokenIds.includes(id)) continue;
+    const text = Buffer.from(bytes).toString("latin1");
+    ids.set(text, [...(ids.get(text) ?? []), id]);
   }
-  named.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  const shared = Int32Array.from(named, ([text], at) => {
-    const before = named[at - 1]?.[0] ?? "";
-    let count = 0;
-    while (count < before.length && text[count] === before[count]) count++;
-    return count;
-  });
+  // In the order of UTF-16 units, which are bytes here.
+  const sorted = Array.from(ids.keys()).sort();
+  const named = sorted.flatMap((text) => (ids.get(text) ?? []).map((id) => [text, id] as const));
   return {
     ids: Int32Array.from(named, ([, id]) => id),
     bytes: named.map(([text]) => Buffer.from(text, "latin1")),
-    shared,
+    shared: Int32Array.from(named, ([text], at) => sharedLength(text, named[at - 1]?.[0] ?? "")),
   };
+}
+
+function sharedLength(one: string, other: string): number {
+  let count = 0;
+  while (count < other.length && one[count] === other[count]) count++;
+  return count;
 }
