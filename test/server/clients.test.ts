@@ -8,8 +8,9 @@ import { ChatOpenAI } from "@langchain/openai";
 import { generateText, type ModelMessage, Output, streamText } from "ai";
 import { Ollama } from "ollama";
 import OpenAI from "openai";
-import { zodResponseFormat } from "openai/helpers/zod";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import type { ChatCompletionMessageParam } from "openai/resources/chat/completions";
+import type { ResponseInput } from "openai/resources/responses/responses";
 import { z } from "zod";
 import type { Model } from "../../src/index.js";
 import { type Running, startServer } from "../support/running-server.js";
@@ -69,7 +70,7 @@ before(async () => {
   };
   for (const [name, answer] of Object.entries(texts)) known.set((await answer).text, name);
   assert.equal(known.size, 4, "the texts differ");
-  clients = [openAi(), ollama(), aiSdk(), langChain()];
+  clients = [openAi(), openAiResponses(), ollama(), aiSdk(), langChain()];
 });
 
 function dataUrl(image: Buffer): string {
@@ -102,6 +103,33 @@ function openAi(): Client {
       const response_format = zodResponseFormat(thing, "thing");
       const { choices } = await client.chat.completions.parse({ ...body(ask), response_format });
       return choices[0]?.message.parsed;
+    },
+  };
+}
+
+/** The same client with the other API of OpenAI. */
+function openAiResponses(): Client {
+  const client = new OpenAI({ baseURL: `${running.url}/v1`, apiKey: KEY, maxRetries: 0 });
+  const input = (turns: readonly Turn[]): ResponseInput =>
+    turns.map(({ role, text, image }) => {
+      if (role !== "user" || !image) return { role, content: text };
+      const shown = { type: "input_image" as const, image_url: dataUrl(image), detail: "auto" as const };
+      return { role, content: [{ type: "input_text" as const, text }, shown] };
+    });
+  const body = ({ model, turns, tokens = maxNewTokens, temperature }: Ask) => ({
+    ...{ model, input: input(turns), max_output_tokens: tokens, temperature: temperature ?? null },
+  });
+  return {
+    name: "`openai` with `/v1/responses`",
+    ask: async (ask) => (await client.responses.create(body(ask), { signal: ask.signal ?? null })).output_text,
+    stream: async function* (ask) {
+      // This reads every event, and fails for one that is missing.
+      const stream = client.responses.stream(body(ask), { signal: ask.signal ?? null });
+      for await (const event of stream) if (event.type === "response.output_text.delta") yield event.delta;
+    },
+    structured: async (ask) => {
+      const text = { format: zodTextFormat(thing, "thing") };
+      return (await client.responses.parse({ ...body(ask), text })).output_parsed;
     },
   };
 }
@@ -309,7 +337,7 @@ const expected: Readonly<Record<string, RegExp>> = {
   "an abort after the first text": /^the stream ends, and the service stops$/,
   "an unknown model": /^404: model: expected one of tiny, got 'gpt-4'$/,
   "an unknown adapter in a stream": /^404: model: expected an adapter among words, answers, got 'none'$/,
-  "no image": /^400: messages: expected an image/,
+  "no image": /^400: (messages|input): expected an image/,
 };
 
 describe("clients of other APIs", () => {

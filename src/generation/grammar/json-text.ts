@@ -80,7 +80,7 @@ export function characterInString(ranges: readonly CodePoints[]): Expression {
   return choice(characters(plain), ...escapes.filter(([code]) => isIn(code)).map(([, escaped]) => literal(escaped)));
 }
 
-/** A string without escapes that is none of the names, each of which may be the name of another property. */
+/** A string without escapes that differs from all names: the name of an additional property. */
 export function otherName(names: readonly string[]): Expression {
   return sequence('"', otherRest(names.map((name) => Array.from(name))));
 }

@@ -41,8 +41,9 @@ export interface RankedTokens {
 }
 
 /**
- * Ranks the tokens after each sequence of a request. Only a request with penalties, biases or a given form, or one that draws from
- * the whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects, suffice.
+ * Ranks the tokens after each sequence of a request. Only a request with penalties, biases or a given form, or one that
+ * draws from the whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects,
+ * suffice.
  */
 export class TokenRanking {
   readonly needs: NextRequest;

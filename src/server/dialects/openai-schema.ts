@@ -15,14 +15,14 @@ const url = z.string().min(1);
 const unused = z.unknown().optional().describe("accepted and ignored");
 
 /** The only values of a key that request nothing which the models cannot provide. */
-const none = (what: string) => ({ error: `expected no ${what}; the models cannot provide this` });
+export const none = (what: string) => ({ error: `expected no ${what}; the models cannot provide this` });
 
 /** The URL alone is not OpenAI's format, but common programs send it. */
 const address = z.union([url, z.looseObject({ url })], {
   error: "expected a URL, or an object with the URL as `url`",
 });
 
-const schemaObject = z.record(z.string(), z.unknown(), { error: "expected a JSON schema as an object" });
+export const schemaObject = z.record(z.string(), z.unknown(), { error: "expected a JSON schema as an object" });
 
 /** `strict` has no effect: the text always has its form. */
 const responseFormat = z.discriminatedUnion("type", [
@@ -113,7 +113,7 @@ export type ContentPart = z.infer<typeof contentPart>;
 
 const finishReason = z.enum(["stop", "length"]);
 const topLogprob = z.strictObject({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()) });
-const tokenLogprob = topLogprob.extend({ top_logprobs: z.array(topLogprob) });
+export const tokenLogprob = topLogprob.extend({ top_logprobs: z.array(topLogprob) });
 const chatLogprobs = z.strictObject({ content: z.array(tokenLogprob), refusal: z.null() });
 
 const chatUsage = z.strictObject({

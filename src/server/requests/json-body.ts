@@ -7,6 +7,7 @@ import {
   readOllamaName,
 } from "../dialects/read-ollama.js";
 import { type OpenAiRequest, readOpenAi } from "../dialects/read-openai.js";
+import { type ResponsesRequest, readResponses } from "../dialects/read-responses.js";
 import { FieldError } from "../http/problem.js";
 import type { CaptionAsk, VqaAsk } from "./ask-request.js";
 import { bytesIn } from "./medium.js";
@@ -17,6 +18,7 @@ export interface JsonBodies {
   readonly caption: CaptionAsk;
   readonly vqa: VqaAsk;
   readonly openai: OpenAiRequest;
+  readonly responses: ResponsesRequest;
   readonly ollamaGenerate: OllamaRequest;
   readonly ollamaChat: OllamaRequest;
   readonly ollamaName: OllamaName;
@@ -28,6 +30,7 @@ const readers: {
   caption: (json, maxBytes) => readCaption(json, maxBytes),
   vqa: (json, maxBytes) => readVqa(json, maxBytes),
   openai: readOpenAi,
+  responses: readResponses,
   ollamaGenerate: readOllamaGenerate,
   ollamaChat: readOllamaChat,
   ollamaName: readOllamaName,
