@@ -13,8 +13,8 @@ export interface ResponsesRequest {
 }
 
 /**
- * Converts a request of the Responses API to one of chat completions, and reads that. Errors and reports name the paths
- * of the request itself.
+ * Converts a request of the Responses API to one of chat completions, and reads that. Errors and reports name its own
+ * paths.
  *
  * @param maxBytes limit for the medium
  * @throws FieldError, which names the path of the key: invalid_option, too_large

@@ -11,6 +11,7 @@ import {
   textEvent,
   vqaRequest,
 } from "../../wire.js";
+import { embeddingList, embeddingsRequest } from "../dialects/embeddings.js";
 import {
   ollamaChatAnswer,
   ollamaChatRequest,
@@ -38,6 +39,8 @@ const schemas = {
   ChatRequest: chatRequest,
   ChatCompletion: chatCompletion,
   ChatChunk: chatChunk,
+  EmbeddingsRequest: embeddingsRequest,
+  EmbeddingList: embeddingList,
   ResponsesRequest: responsesRequest,
   Response: responseObject,
   ResponseEvent: responseEvent,
@@ -74,6 +77,7 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       "/caption": { post: asking("caption", "Generate a caption of a medium", "CaptionRequest", ["TextAnswer"]) },
       "/vqa": { post: asking("vqa", "Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
+      "/v1/embeddings": { post: embeddings() },
       "/v1/responses": { post: responses() },
       "/v1/models": { get: reading("listModels", "List the models and their adapters", json(ref("ModelList"))) },
       "/v1/models/{id}": {
@@ -133,6 +137,7 @@ const examples = {
       },
     ],
   },
+  EmbeddingsRequest: { input: [EXAMPLE_IMAGE] },
   ResponsesRequest: {
     input: [
       {
@@ -255,6 +260,16 @@ function chat(): Json {
       },
       ...failure,
     },
+  };
+}
+
+function embeddings(): Json {
+  const content = { "application/json": { schema: ref("EmbeddingsRequest"), example: examples.EmbeddingsRequest } };
+  return {
+    operationId: "embed",
+    summary: "Get the encoder states of media as vectors of length 1, in the format of OpenAI's embeddings",
+    requestBody: { required: true, content },
+    responses: { 200: { description: "The vectors", content: json(ref("EmbeddingList")) }, ...failure },
   };
 }
 

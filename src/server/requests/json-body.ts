@@ -1,4 +1,5 @@
 import { EpalmError, type ErrorCode, messageOf } from "../../core/errors.js";
+import { type EmbeddingsRequest, readEmbeddings } from "../dialects/embeddings.js";
 import {
   type OllamaName,
   type OllamaRequest,
@@ -19,6 +20,7 @@ export interface JsonBodies {
   readonly vqa: VqaAsk;
   readonly openai: OpenAiRequest;
   readonly responses: ResponsesRequest;
+  readonly embeddings: EmbeddingsRequest;
   readonly ollamaGenerate: OllamaRequest;
   readonly ollamaChat: OllamaRequest;
   readonly ollamaName: OllamaName;
@@ -31,6 +33,7 @@ const readers: {
   vqa: (json, maxBytes) => readVqa(json, maxBytes),
   openai: readOpenAi,
   responses: readResponses,
+  embeddings: readEmbeddings,
   ollamaGenerate: readOllamaGenerate,
   ollamaChat: readOllamaChat,
   ollamaName: readOllamaName,
@@ -39,6 +42,7 @@ const readers: {
 /** The bytes of the media in a body, which can be transferred between threads. */
 export function mediaBytesIn(body: JsonBodies[keyof JsonBodies]): readonly Uint8Array[] {
   if ("medium" in body) return bytesIn(body.medium);
+  if ("media" in body) return body.media.flatMap(bytesIn);
   return "asked" in body && body.asked ? bytesIn(body.asked.medium) : [];
 }
 
