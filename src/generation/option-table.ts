@@ -252,7 +252,7 @@ export const optionTable = {
   guidedChoice: {
     wire: "guided_choice",
     flag: "--guided-choice <text>",
-    help: "text to choose from",
+    help: "one of the texts among which the model chooses",
     type: "strings",
     most: MAX_CHOICES,
     longest: MAX_CHOICE_LENGTH,

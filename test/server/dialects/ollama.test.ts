@@ -117,8 +117,12 @@ describe("the API of Ollama", () => {
     const score = { type: "object", properties: { a: string, b: { type: "number" } }, required: ["a", "b"] };
     const document = JSON.parse((await generate({ prompt: "x", format: score })).response);
     assert.deepEqual([typeof document.a, typeof document.b], ["string", "number"]);
-    const refused = await post("generate", { prompt: "x", images: [image], format: { not: string } });
-    assert.match(await refusal(refused, 400), /^format: at '#': not is not supported/);
+    const refused = await post("generate", {
+      prompt: "x",
+      images: [image],
+      format: { properties: { a: { not: string } }, required: ["a"] },
+    });
+    assert.match(await refusal(refused, 400), /^format: at '#\/properties\/a': not is not supported/);
   });
 
   it("streams lines of JSON unless the request says otherwise", async () => {
