@@ -30,6 +30,11 @@ const MAX_BIASES = 1024;
 /** OpenAI's bound. */
 const MAX_TOP_LOGPROBS = 20;
 
+/** Texts to choose from, and their length in UTF-16 units. */
+const [MAX_CHOICES, MAX_CHOICE_LENGTH] = [1000, 1000];
+/** In UTF-16 units; regular expressions that people write are far shorter. */
+const MAX_PATTERN = 4096;
+
 /** The values that an option accepts; bounds are inclusive. */
 export type OptionValues =
   | { readonly type: "integer" | "number"; readonly least: number; readonly most: number }
@@ -40,7 +45,11 @@ export type OptionValues =
   /** Up to `most` strings of 1 to `longest` UTF-16 units each. */
   | { readonly type: "strings"; readonly most: number; readonly longest: number }
   /** Up to `most` numbers from `-bound` to `bound`, by token id or by a string of up to `longest` UTF-16 units. */
-  | { readonly type: "biases"; readonly most: number; readonly longest: number; readonly bound: number };
+  | { readonly type: "biases"; readonly most: number; readonly longest: number; readonly bound: number }
+  /** A string of 1 to `longest` UTF-16 units. */
+  | { readonly type: "string"; readonly longest: number }
+  /** A JSON schema. */
+  | { readonly type: "schema" };
 
 export type GenerationOption = OptionValues & {
   /** Name in HTTP requests. */
@@ -223,6 +232,30 @@ export const optionTable = {
     most: MAX_STOP_STRINGS,
     longest: MAX_STOP_LENGTH,
     default: [],
+  },
+  /** A JSON schema that the text, a JSON document, matches; see docs/structured-output.md. Default: any text. */
+  guidedJson: {
+    wire: "guided_json",
+    flag: "--guided-json <schema>",
+    help: "JSON schema of the text, which is then a JSON document",
+    type: "schema",
+  },
+  /** A regular expression that the whole text matches. 1 to 4096 UTF-16 units; default: any text. */
+  guidedRegex: {
+    wire: "guided_regex",
+    flag: "--guided-regex <pattern>",
+    help: "regular expression that the whole text matches",
+    type: "string",
+    longest: MAX_PATTERN,
+  },
+  /** The texts to choose from. Up to 1000, of 1 to 1000 UTF-16 units each; default: any text. */
+  guidedChoice: {
+    wire: "guided_choice",
+    flag: "--guided-choice <text>",
+    help: "one of the texts among which the model chooses",
+    type: "strings",
+    most: MAX_CHOICES,
+    longest: MAX_CHOICE_LENGTH,
   },
   /** Number of sequences to return: 1 with greedy decoding, up to `beams` with beam search, up to 16. Default 1. */
   numReturnSequences: {

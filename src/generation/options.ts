@@ -1,6 +1,8 @@
 import { inspect } from "node:util";
 import { z } from "zod";
 import { EpalmError } from "../core/errors.js";
+import type { OutputConstraint } from "./grammar/constraint.js";
+import type { JsonSchema } from "./grammar/json-schema.js";
 import { type GenerationOption, type OptionName, optionEntries, optionTable } from "./option-table.js";
 import type { BeamSettings } from "./strategies/beam-search.js";
 import type { SamplingSettings } from "./strategies/sampling.js";
@@ -11,9 +13,13 @@ type Value<Option extends GenerationOption> = Option extends { readonly type: "s
   ? readonly string[]
   : Option extends { readonly type: "biases" }
     ? Readonly<Record<string, number>>
-    : Option extends { readonly or: infer Word }
-      ? boolean | Word
-      : number;
+    : Option extends { readonly type: "schema" }
+      ? JsonSchema
+      : Option extends { readonly type: "string" }
+        ? string
+        : Option extends { readonly or: infer Word }
+          ? boolean | Word
+          : number;
 
 /** Options of a request; undefined is the same as absent. */
 export type GenerationOptions = { readonly [Name in keyof Table]?: Value<Table[Name]> | undefined };
@@ -34,6 +40,8 @@ export interface GenerationPlan {
     GenerationSettings,
     "repetitionPenalty" | "frequencyPenalty" | "presencePenalty" | "logitBias"
   >;
+  /** Default: any text. */
+  readonly constraint?: OutputConstraint;
   /** Most probable tokens that are reported for each token. Default: none. */
   readonly topLogprobs?: number;
 }
@@ -65,6 +73,7 @@ export function parseGenerationOptions(options: unknown): GenerationPlan {
     limits: { maxNewTokens, minNewTokens, stop },
     search: parseSearch(options, settings),
     ...parsePenalties(settings),
+    ...parseConstraint(settings),
     ...(settings.topLogprobs > 0 ? { topLogprobs: settings.topLogprobs } : {}),
   };
 }
@@ -74,6 +83,18 @@ function parsePenalties(settings: GenerationSettings): Pick<GenerationPlan, "pen
   const hasBias = Object.values(logitBias).some((bias) => bias !== 0);
   if (repetitionPenalty === 1 && frequencyPenalty === 0 && presencePenalty === 0 && !hasBias) return {};
   return { penalties: { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } };
+}
+
+function parseConstraint({
+  guidedJson,
+  guidedRegex,
+  guidedChoice,
+}: GenerationSettings): Pick<GenerationPlan, "constraint"> {
+  if (guidedChoice?.length === 0) throw invalid("guidedChoice", "at least one string", guidedChoice);
+  const given = Object.entries({ guidedJson, guidedRegex, guidedChoice }).filter(([, value]) => value !== undefined);
+  const [first, second] = given;
+  if (second) throw invalid(second[0], `no value together with ${first?.[0]}`, second[1]);
+  return first ? { constraint: Object.fromEntries([first]) } : {};
 }
 
 function parseSearch(given: GenerationOptions, settings: GenerationSettings): Search {
@@ -132,6 +153,10 @@ function schemaOf(option: GenerationOption): z.ZodType {
       return z.union([z.boolean(), z.literal(option.or)], { error: `expected ${expectedValue(option)}` });
     case "strings":
       return z.array(z.string().min(1).max(option.longest)).max(option.most);
+    case "string":
+      return z.string().min(1).max(option.longest);
+    case "schema":
+      return z.record(z.string(), z.unknown(), { error: `expected ${expectedValue(option)}` });
     case "biases":
       return z
         .record(z.string().min(1).max(option.longest), z.number().min(-option.bound).max(option.bound), {
@@ -153,6 +178,10 @@ function expectedValue(option: GenerationOption): string {
       return `true, false or "${option.or}"`;
     case "strings":
       return `up to ${option.most} strings of 1 to ${option.longest} UTF-16 units`;
+    case "string":
+      return `a string of 1 to ${option.longest} UTF-16 units`;
+    case "schema":
+      return "a JSON schema as an object";
     case "biases":
       return `an object with up to ${option.most} token ids or strings and numbers from -${option.bound} to ${option.bound}`;
   }

@@ -6,6 +6,7 @@ import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
 import type { Engine, EngineCounts } from "./engine.js";
+import { ConstraintCompiler, type TokenConstraint } from "./grammar/token-constraint.js";
 import { type GenerationOptions, type GenerationPlan, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
 import { DecodingRequest, ScoringRequest } from "./request.js";
@@ -103,11 +104,13 @@ export class TextGenerator {
   readonly #engine: Engine;
   readonly #tokenizer: Tokenizer;
   readonly #specialTokens: SpecialTokenIds;
+  readonly #constraints: ConstraintCompiler;
 
   constructor(engine: Engine, tokenizer: Tokenizer, specialTokens: SpecialTokenIds) {
     this.#engine = engine;
     this.#tokenizer = tokenizer;
     this.#specialTokens = specialTokens;
+    this.#constraints = new ConstraintCompiler(tokenizer, specialTokens.eosTokenIds);
   }
 
   /** @throws invalid_option, also if the context is too small; too_large, aborted */
@@ -121,16 +124,19 @@ export class TextGenerator {
         ? parseGenerationOptions({ ...options, maxNewTokens: room })
         : given;
     this.#expectRoom(request, prompt.length, plan.limits.maxNewTokens, "maxNewTokens");
+    const constraint = plan.constraint && this.#constraints.compile(plan.constraint);
+    const decoder: TokenDecoder = constraint ?? this.#tokenizer;
     const strategy = createStrategy(plan, {
       eosTokenIds: new Set(this.#specialTokens.eosTokenIds),
-      decode: (tokens) => this.#tokenizer.decode(tokens),
+      decode: (tokens) => decoder.decode(tokens),
+      constraint,
       prompt,
       biases: this.#biasesOf(plan.penalties?.logitBias ?? {}),
     });
-    const streamed = new StreamedText(this.#tokenizer, plan.limits.stop, control.onText);
+    const streamed = new StreamedText(decoder, plan.limits.stop, control.onText, constraint === undefined);
     const job = new DecodingRequest(this.#contextOf(request), prompt, strategy, control.origin);
     await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
-    const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan));
+    const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan, constraint));
     streamed.finish(texts[0]?.text ?? "");
     const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
     return { texts, promptTokens: visualCount(request) + prompt.length, newTokens };
@@ -218,10 +224,15 @@ export class TextGenerator {
     return { ...visual, textBefore, key: hash.digest("base64") };
   }
 
-  #textOf(hypothesis: FinishedHypothesis, { limits, topLogprobs }: GenerationPlan): GeneratedText {
+  #textOf(
+    hypothesis: FinishedHypothesis,
+    { limits, topLogprobs }: GenerationPlan,
+    constraint: TokenConstraint | undefined,
+  ): GeneratedText {
     const { tokens, logProbs, alternatives, score, finish } = hypothesis;
-    const text = cutAtStop(this.#tokenizer.decode(tokens), limits.stop).trim();
-    const stream = new TextStream(this.#tokenizer);
+    const cut = (text: string) => cutAtStop(text, limits.stop);
+    const text = constraint?.complete(tokens, cut) ?? cut(this.#tokenizer.decode(tokens)).trim();
+    const stream = new TextStream(constraint ?? this.#tokenizer);
     const pieces: string[] = [];
     const top: TopToken[][] = [];
     for (const [at, choices] of alternatives.entries()) {
@@ -253,6 +264,8 @@ function visualCount({ conditioning }: TextRequest): number {
   return conditioning.visual?.tokens.shape[0] ?? 0;
 }
 
+type TokenDecoder = Pick<Tokenizer, "decode">;
+
 /** Streams a growing text: it emits only characters that cannot change, and in total exactly the final text. */
 class StreamedText {
   readonly #stream: TextStream;
@@ -260,10 +273,17 @@ class StreamedText {
   readonly #onText: ((piece: string) => void) | undefined;
   #read = 0;
   #text = "";
+  readonly #trims: boolean;
   #given = 0;
 
-  constructor(tokenizer: Tokenizer, stop: readonly string[], onText: ((piece: string) => void) | undefined) {
-    this.#stream = new TextStream(tokenizer);
+  constructor(
+    decoder: TokenDecoder,
+    stop: readonly string[],
+    onText: ((piece: string) => void) | undefined,
+    trims: boolean,
+  ) {
+    this.#stream = new TextStream(decoder);
+    this.#trims = trims;
     this.#stop = stop;
     this.#onText = onText;
   }
@@ -273,8 +293,9 @@ class StreamedText {
     if (!tokens) return;
     for (const token of tokens.slice(this.#read)) this.#text += this.#stream.push(token);
     this.#read = tokens.length;
-    // White space at the end is held back, because the final text is trimmed.
-    this.#give(streamableText(this.#text, this.#stop).trimEnd().trimStart());
+    const text = streamableText(this.#text, this.#stop);
+    // White space at the end is held back if the final text is trimmed.
+    this.#give(this.#trims ? text.trim() : text);
   }
 
   finish(text: string): void {

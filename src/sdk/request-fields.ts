@@ -4,7 +4,7 @@ import type { GenerationOptions } from "../generation/options.js";
 import type { FormField } from "./form.js";
 import type { CommonTrustOptions } from "./multimodal-model.js";
 
-type ValueType = "number" | "boolean" | "string" | "list" | "numbers by string";
+type ValueType = "number" | "boolean" | "string" | "list" | "numbers by string" | "object";
 
 /**
  * JavaScript types of the options. A form contains only strings, so the service cannot distinguish "5" from 5; without
@@ -17,6 +17,8 @@ const valueTypes: { readonly [Type in OptionValues["type"]]: readonly ValueType[
   boolean: ["boolean", "string"],
   strings: ["list"],
   biases: ["numbers by string"],
+  string: ["string"],
+  schema: ["object"],
 };
 
 /** The generation options as form fields. @throws invalid_option for a value of the wrong type */
@@ -77,6 +79,7 @@ function isOf(type: ValueType, value: unknown): boolean {
   if (type === "numbers by string") {
     return typeof value === "object" && value !== null && Object.values(value).every((one) => isOf("number", one));
   }
+  if (type === "object") return typeof value === "object" && value !== null && !Array.isArray(value);
   if (type === "list") return Array.isArray(value) && value.every((item) => typeof item === "string");
   // The service would report NaN and Infinity as strings, because a form contains strings only.
   return typeof value === type && (type !== "number" || Number.isFinite(value));

@@ -91,10 +91,15 @@ export class Metrics {
     this.#requestSeconds.observe({ route }, seconds);
   }
 
-  countAnswer({ model, adapter, timings, usage, familiarity }: TextAnswer | ListAnswer): void {
+  /** @param timings milliseconds per stage */
+  countStages(model: string, timings: Readonly<Record<string, number>>): void {
     for (const [stage, milliseconds] of Object.entries(timings)) {
       this.#stageSeconds.observe({ model, stage }, milliseconds / 1000);
     }
+  }
+
+  countAnswer({ model, adapter, timings, usage, familiarity }: TextAnswer | ListAnswer): void {
+    this.countStages(model, timings);
     this.#tokens.inc({ model, kind: "prompt" }, usage.prompt_tokens);
     this.#tokens.inc({ model, kind: "new" }, usage.completion_tokens);
     if (familiarity !== undefined) this.#familiarity.observe({ model, adapter }, familiarity);

@@ -82,12 +82,17 @@ async function received(
   return { frames };
 }
 
-async function receivedBytes(medium: SingleMedium, limits: RemoteLimits, signal: AbortSignal): Promise<Uint8Array> {
+/** The content of one medium. */
+export async function receivedBytes(
+  medium: SingleMedium,
+  limits: RemoteLimits,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
   return "bytes" in medium ? medium.bytes : fetchMedium(medium.address, pathOf(medium), limits, signal);
 }
 
-/** @throws FieldError */
-function expectModality(medium: GivenMedium, taken: readonly Modality[], model: string): void {
+/** @throws FieldError for a modality that the model does not accept */
+export function expectModality(medium: GivenMedium, taken: readonly Modality[], model: string): void {
   const modality = modalityOf(medium);
   if (modality === undefined || taken.includes(modality)) return;
   const message =

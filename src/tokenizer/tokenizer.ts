@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { EpalmError, messageOf, unexpected } from "../core/errors.js";
+import { tokenBytes } from "./token-bytes.js";
 import { type AddedToken, readTokenizerFiles, type TokenizerFiles, type TokenizerJson } from "./tokenizer-files.js";
 
 /** In UTF-16 units; more than prompts need. The worst case, an unbroken run of emoji, is encoded in a second. */
@@ -33,6 +34,8 @@ export interface Tokenizer {
   encodeTemplate(parts: readonly TemplatePart[], options?: EncodeOptions): number[];
   /** Decodes ids to text. Special tokens and unknown ids are omitted; spaces are kept as they are. */
   decode(tokens: readonly number[]): string;
+  /** The bytes that a token adds to a text; undefined for unknown ids and special tokens. */
+  bytesOf(token: number): Uint8Array | undefined;
   /** The id of the token with exactly this content, or undefined. Byte-level BPE writes a space as `Ġ`. */
   idOf(content: string): number | undefined;
   /** The highest id plus 1. */
@@ -146,9 +149,12 @@ class BpeTokenizer implements Tokenizer {
   readonly #special: ReadonlyMap<string, AddedToken>;
   readonly #specialIds: ReadonlySet<number>;
   readonly #anySpecial: RegExp | undefined;
+  readonly #json: TokenizerJson;
+  #bytes: ReadonlyMap<number, Uint8Array> | undefined;
 
   constructor(json: TokenizerJson, first: HuggingFaceTokenizer, later: HuggingFaceTokenizer, frame: Frame) {
     const special = json.added_tokens.filter((token) => token.special);
+    this.#json = json;
     this.#first = first;
     this.#later = later;
     this.#frame = frame;
@@ -182,6 +188,11 @@ class BpeTokenizer implements Tokenizer {
     const visible = tokens.filter((token) => this.#known.has(token) && !this.#specialIds.has(token));
     if (visible.length === 0) return "";
     return this.#first.decode(visible, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+  }
+
+  bytesOf(token: number): Uint8Array | undefined {
+    this.#bytes ??= tokenBytes(this.#json);
+    return this.#bytes.get(token);
   }
 
   idOf(content: string): number | undefined {

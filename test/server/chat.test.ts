@@ -138,6 +138,36 @@ describe("the openai client", () => {
     );
   });
 
+  it("gets documents that match a schema, whole, as a stream and several at once", async () => {
+    const schema = {
+      type: "object",
+      properties: { a: { const: null }, b: { enum: ["red", "blue"] } },
+      required: ["a", "b"],
+    };
+    const request = {
+      model: "tiny",
+      messages: asking("what is it?"),
+      response_format: { type: "json_schema" as const, json_schema: { name: "thing", strict: true, schema } },
+    };
+    const expectDocument = (text: string) => assert.match(text, /^\{"a": ?null, ?"b": ?"(red|blue)"\}$/);
+    for (const change of [{}, { max_tokens: 1 }, { temperature: 2, n: 3 }, { beams: 3, n: 2 }]) {
+      const { choices } = await client.chat.completions.create({ ...request, ...change });
+      for (const { message } of choices) expectDocument(message.content ?? "");
+    }
+    const stream = await client.chat.completions.create({ ...request, max_tokens: 5, temperature: 1, stream: true });
+    let text = "";
+    for await (const { choices } of stream) text += choices[0]?.delta.content ?? "";
+    expectDocument(text);
+    const any = await client.chat.completions.create({
+      ...{ ...request, max_tokens: 8 },
+      response_format: { type: "json_object" },
+    });
+    assert.ok(JSON.parse(any.choices[0]?.message.content ?? "") !== null);
+    const vllm = { ...request, response_format: undefined, structured_outputs: { choice: ["yes", "no"] } };
+    const chosen = await client.chat.completions.create(vllm as unknown as typeof request);
+    assert.match(chosen.choices[0]?.message.content ?? "", /^(yes|no)$/);
+  });
+
   it("gets an error for unsupported requests", async () => {
     const base = { model: "tiny", messages: asking("what?") };
     const cases: [object, number, RegExp][] = [
@@ -157,7 +187,16 @@ describe("the openai client", () => {
       [{ logit_bias: { 99999: 1 } }, 400, /logit_bias: expected token ids below \d+ and strings with tokens/],
       [{ top_logprobs: 2 }, 400, /top_logprobs: requires logprobs: true/],
       [{ logprobs: true, top_logprobs: 21 }, 400, /top_logprobs: /],
-      [{ response_format: { type: "json_object" } }, 400, /response_format\.type: /],
+      [{ response_format: { type: "yaml" } }, 400, /response_format\.type: /],
+      [{ response_format: { type: "json_schema", json_schema: {} } }, 400, /response_format\.json_schema\.schema: /],
+      [
+        { response_format: { type: "json_schema", json_schema: { name: "x", schema: { not: {} } } } },
+        400,
+        /response_format\.json_schema\.schema: at '#': not is not supported/,
+      ],
+      [{ response_format: { type: "json_object" }, guided_json: {} }, 400, /response_format: cannot be combined/],
+      [{ structured_outputs: { regex: "(" } }, 400, /structured_outputs\.regex: in the regular expression/],
+      [{ guided_choice: [] }, 400, /guided_choice: expected at least one string/],
       [{ modalities: ["text", "audio"] }, 400, /modalities\[1\]: /],
       [{ presence_penalty: 2.5 }, 400, /presence_penalty: /],
       [{ web_search_options: {} }, 400, /web_search_options: is not a known key/],

@@ -5,10 +5,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { AIMessage, type BaseMessage, HumanMessage, SystemMessage } from "@langchain/core/messages";
 import { ChatOpenAI } from "@langchain/openai";
-import { generateText, type ModelMessage, streamText } from "ai";
+import { generateText, type ModelMessage, Output, streamText } from "ai";
 import { Ollama } from "ollama";
 import OpenAI from "openai";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import type { ChatCompletionMessageParam } from "openai/resources/chat/completions";
+import type { ResponseInput } from "openai/resources/responses/responses";
+import { z } from "zod";
 import type { Model } from "../../src/index.js";
 import { type Running, startServer } from "../support/running-server.js";
 import { buildTinyModel, picture } from "../support/tiny-model.js";
@@ -40,7 +43,12 @@ interface Client {
   readonly name: string;
   readonly ask: (ask: Ask) => Promise<string>;
   readonly stream: (ask: Ask) => AsyncIterable<string>;
+  /** Asks for a document that matches `thing`, as the program does it. */
+  readonly structured: (ask: Ask) => Promise<unknown>;
 }
+
+const thing = z.object({ colour: z.enum(["red", "blue"]), count: z.int().min(0).max(9) });
+const thingSchema = z.toJSONSchema(thing);
 
 let running: Running;
 let model: Model;
@@ -62,7 +70,7 @@ before(async () => {
   };
   for (const [name, answer] of Object.entries(texts)) known.set((await answer).text, name);
   assert.equal(known.size, 4, "the texts differ");
-  clients = [openAi(), ollama(), aiSdk(), langChain()];
+  clients = [openAi(), openAiResponses(), ollama(), aiSdk(), langChain()];
 });
 
 function dataUrl(image: Buffer): string {
@@ -91,6 +99,38 @@ function openAi(): Client {
       const stream = await client.chat.completions.create(request, { signal: ask.signal ?? null });
       for await (const { choices } of stream) yield choices[0]?.delta.content ?? "";
     },
+    structured: async (ask) => {
+      const response_format = zodResponseFormat(thing, "thing");
+      const { choices } = await client.chat.completions.parse({ ...body(ask), response_format });
+      return choices[0]?.message.parsed;
+    },
+  };
+}
+
+/** The same client with the other API of OpenAI. */
+function openAiResponses(): Client {
+  const client = new OpenAI({ baseURL: `${running.url}/v1`, apiKey: KEY, maxRetries: 0 });
+  const input = (turns: readonly Turn[]): ResponseInput =>
+    turns.map(({ role, text, image }) => {
+      if (role !== "user" || !image) return { role, content: text };
+      const shown = { type: "input_image" as const, image_url: dataUrl(image), detail: "auto" as const };
+      return { role, content: [{ type: "input_text" as const, text }, shown] };
+    });
+  const body = ({ model, turns, tokens = maxNewTokens, temperature }: Ask) => ({
+    ...{ model, input: input(turns), max_output_tokens: tokens, temperature: temperature ?? null },
+  });
+  return {
+    name: "`openai` with `/v1/responses`",
+    ask: async (ask) => (await client.responses.create(body(ask), { signal: ask.signal ?? null })).output_text,
+    stream: async function* (ask) {
+      // This reads every event, and fails for one that is missing.
+      const stream = client.responses.stream(body(ask), { signal: ask.signal ?? null });
+      for await (const event of stream) if (event.type === "response.output_text.delta") yield event.delta;
+    },
+    structured: async (ask) => {
+      const text = { format: zodTextFormat(thing, "thing") };
+      return (await client.responses.parse({ ...body(ask), text })).output_parsed;
+    },
   };
 }
 
@@ -118,11 +158,18 @@ function ollama(): Client {
       ask.signal?.addEventListener("abort", () => client.abort());
       for await (const { message } of stream) yield message.content;
     },
+    structured: async (ask) => {
+      const { message } = await create().chat({ ...body(ask), stream: false, format: thingSchema });
+      return JSON.parse(message.content);
+    },
   };
 }
 
 function aiSdk(): Client {
-  const provider = createOpenAICompatible({ name: "epalm", baseURL: `${running.url}/v1`, apiKey: KEY });
+  const provider = createOpenAICompatible({
+    ...{ name: "epalm", baseURL: `${running.url}/v1`, apiKey: KEY },
+    supportsStructuredOutputs: true,
+  });
   const messages = (turns: readonly Turn[]): ModelMessage[] =>
     turns.map(({ role, text, image }) => {
       if (role !== "user" || !image) return { role, content: text };
@@ -152,6 +199,7 @@ function aiSdk(): Client {
       if (failures.length > 0) throw failures[0];
       ask.signal?.throwIfAborted();
     },
+    structured: async (ask) => (await generateText({ ...body(ask), output: Output.object({ schema: thing }) })).output,
   };
 }
 
@@ -177,6 +225,7 @@ function langChain(): Client {
     stream: async function* (ask) {
       for await (const chunk of await create(ask).stream(messages(ask.turns), options(ask))) yield chunk.text;
     },
+    structured: (ask) => create(ask).withStructuredOutput(thing, { method: "jsonSchema" }).invoke(messages(ask.turns)),
   };
 }
 
@@ -264,6 +313,10 @@ const calls: Readonly<Record<string, (client: Client) => Promise<string>>> = {
     ];
     return described(await whole(stream({ model: "tiny", turns })));
   },
+  "a document that matches a schema": async ({ structured }) => {
+    const document = await structured({ model: "tiny", turns: asking("What colour is it?"), tokens: 30 });
+    return thing.safeParse(document).success ? "an object that matches it" : JSON.stringify(document);
+  },
   "an abort after the first text": abort,
   "an unknown model": ({ ask }) => failure(ask({ model: "gpt-4", turns: asking("What is it?") })),
   "an unknown adapter in a stream": ({ stream }) =>
@@ -280,10 +333,11 @@ const expected: Readonly<Record<string, RegExp>> = {
   "a system prompt": /^the text of `vqa` with the question$/,
   "a second turn": /^the text of `vqa` with the last question$/,
   "a second image": /^the text of `caption` of the newest image$/,
+  "a document that matches a schema": /^an object that matches it$/,
   "an abort after the first text": /^the stream ends, and the service stops$/,
   "an unknown model": /^404: model: expected one of tiny, got 'gpt-4'$/,
   "an unknown adapter in a stream": /^404: model: expected an adapter among words, answers, got 'none'$/,
-  "no image": /^400: messages: expected an image/,
+  "no image": /^400: (messages|input): expected an image/,
 };
 
 describe("clients of other APIs", () => {

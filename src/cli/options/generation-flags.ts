@@ -1,9 +1,9 @@
 import { type Command, Option } from "commander";
 import { EpalmError } from "../../core/errors.js";
-import { type GenerationOption, optionEntries } from "../../generation/option-table.js";
+import { type GenerationOption, type OptionName, optionEntries, optionTable } from "../../generation/option-table.js";
 import type { GenerationOptions } from "../../index.js";
 import { namingFlags } from "./naming-flags.js";
-import { biases, each, givenOnly, integer, number, probability, someText } from "./option-values.js";
+import { biases, each, givenOnly, integer, jsonObject, number, probability, someText } from "./option-values.js";
 
 const flags = optionEntries.map(([name, option]) => ({ name, flag: flagOf(option) }));
 
@@ -17,12 +17,13 @@ export function addGenerationOptions(command: Command): Command {
 /** The generation options for the library. @param given all options of the command, as commander returns them */
 export function generationOptions(given: object): GenerationOptions {
   const values = new Map<string, unknown>(Object.entries(given));
-  const options = flags.map(({ name, flag }) => [name, libraryValue(values.get(flag.attributeName()))]);
+  const options = flags.map(({ name, flag }) => [name, libraryValue(name, values.get(flag.attributeName()))]);
   return givenOnly<GenerationOptions>(Object.fromEntries(options));
 }
 
-/** Boolean options are the only ones whose value is a single string; all others have been parsed. */
-function libraryValue(value: unknown): unknown {
+/** Boolean options are strings among given choices; all others have been parsed. */
+function libraryValue(name: OptionName, value: unknown): unknown {
+  if (optionTable[name].type !== "boolean") return value;
   return value === "true" || value === "false" ? value === "true" : value;
 }
 
@@ -71,6 +72,11 @@ function flagOf(option: GenerationOption): Option {
     case "strings":
       flag.description += "; may be repeated";
       return flag.argParser(each(someText));
+    case "string":
+      return flag.argParser(someText);
+    case "schema":
+      flag.description += "; as JSON";
+      return flag.argParser(jsonObject);
     case "biases":
       flag.description += "; may be repeated";
       return flag.argParser(biases(option.bound));

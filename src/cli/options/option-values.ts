@@ -41,6 +41,17 @@ export function biases(
   };
 }
 
+/** Parses an object of JSON. */
+export function jsonObject(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return { ...value };
+  } catch {
+    // The message is the same for text that is not JSON.
+  }
+  throw new InvalidArgumentError("Expected an object of JSON.");
+}
+
 /** Accepts a string of at least one character. */
 export function someText(text: string): string {
   if (text !== "") return text;

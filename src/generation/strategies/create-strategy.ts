@@ -3,7 +3,7 @@ import { beamSearch } from "./beam-search.js";
 import { greedy, sampling } from "./sampling.js";
 import type { StopRules } from "./stop-rules.js";
 import type { Strategy } from "./strategy.js";
-import type { RankingRules } from "./token-ranking.js";
+import type { RankingRules, TokenRestriction } from "./token-ranking.js";
 
 /** The properties of the decoder's tokens that a strategy needs. */
 export interface StrategyTokens extends Pick<StopRules, "eosTokenIds" | "decode"> {
@@ -11,6 +11,8 @@ export interface StrategyTokens extends Pick<StopRules, "eosTokenIds" | "decode"
   readonly prompt?: readonly number[];
   /** The biases by token id. Default: none. */
   readonly biases?: ReadonlyMap<number, number>;
+  /** Default: none. */
+  readonly constraint?: TokenRestriction | undefined;
 }
 
 /** Creates the strategy that the checked options of a request select. */

@@ -6,12 +6,25 @@ import { barredCount, barredNext, type StopRules } from "./stop-rules.js";
 import type { Choice, NextLogits, NextOutput, NextRequest, NextTokens } from "./strategy.js";
 import { applyPenalties, type TokenPenalties } from "./token-penalties.js";
 
+/** Restricts the tokens of a text to those that its form permits. */
+export interface TokenRestriction {
+  /**
+   * Sets the scores of tokens that may not follow to -Infinity; at least one is left.
+   *
+   * @param scores by token id
+   * @param tokens new tokens
+   */
+  apply(scores: Float32Array, tokens: readonly number[]): void;
+}
+
 /** How a request ranks the tokens of a step, and when its sequences end. */
 export interface RankingRules extends StopRules {
   /** Text tokens of the prompt. Default: none. */
   readonly prompt?: readonly number[] | undefined;
   /** Undefined if they would change nothing. */
   readonly penalties?: TokenPenalties | undefined;
+  /** Restricts which tokens may follow. Undefined: all. */
+  readonly constraint?: TokenRestriction | undefined;
   /** Number of most probable tokens that are reported for each token. Default: 0. */
   readonly alternatives?: number | undefined;
 }
@@ -28,8 +41,9 @@ export interface RankedTokens {
 }
 
 /**
- * Ranks the tokens after each sequence of a request. Only a request with penalties or biases, or one that draws from
- * the whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects, suffice.
+ * Ranks the tokens after each sequence of a request. Only a request with penalties, biases or a given form, or one that
+ * draws from the whole vocabulary, fetches logits; for all others, the most probable tokens, which the graph selects,
+ * suffice.
  */
 export class TokenRanking {
   readonly needs: NextRequest;
@@ -44,26 +58,34 @@ export class TokenRanking {
   constructor(rules: RankingRules, count: number | "all", isNormalised = false) {
     this.#rules = rules;
     this.#isNormalised = isNormalised;
-    const { penalties, alternatives = 0 } = rules;
+    const { penalties, constraint, alternatives = 0 } = rules;
     this.needs =
-      penalties || count === "all"
+      penalties || constraint || count === "all"
         ? { kind: "logits" }
         : { kind: "next", count: Math.max(count + barredCount(rules), alternatives) };
   }
 
   /** @param tokens the new tokens of the sequence */
   rank(output: NextOutput, tokens: readonly number[]): RankedTokens {
-    const { prompt = [], penalties, alternatives = 0 } = this.#rules;
+    const { prompt = [], penalties, constraint, alternatives = 0 } = this.#rules;
     const barred = barredNext(tokens.length, this.#rules);
     if ("tokens" in output) return new RankedList(output, barred, alternatives);
     const { logits } = output;
     const normalizer = this.#isNormalised ? 0 : output.normalizer;
-    if (!penalties && barred.size === 0) return new RankedScores(output, logits, normalizer, alternatives);
+    if (!penalties && !constraint && barred.size === 0)
+      return new RankedScores(output, logits, normalizer, alternatives);
     const scores = this.#isNormalised ? logits.map((logit) => logit - output.normalizer) : logits.slice();
     if (penalties) applyPenalties(scores, penalties, prompt, tokens);
-    for (const token of barred) if (token < scores.length) scores[token] = Number.NEGATIVE_INFINITY;
+    constraint?.apply(scores, tokens);
+    barTokens(scores, barred);
     return new RankedScores(output, scores, normalizer, alternatives);
   }
+}
+
+/** Tokens of which nothing else may follow stay permitted: a text in a given form may have no other continuation. */
+function barTokens(scores: Float32Array, barred: ReadonlySet<number>): void {
+  if (barred.size === 0 || !scores.some((score, id) => score > Number.NEGATIVE_INFINITY && !barred.has(id))) return;
+  for (const token of barred) if (token < scores.length) scores[token] = Number.NEGATIVE_INFINITY;
 }
 
 /** The most probable tokens, which the graph selected. */

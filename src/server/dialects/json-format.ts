@@ -1,5 +1,4 @@
 import type { TaskName } from "../../index.js";
-import { FieldError } from "../http/problem.js";
 import type { OllamaFormat } from "./ollama-schema.js";
 
 /** Clients may send any schema; only these parts matter for a document with one text. */
@@ -10,7 +9,7 @@ interface Schema {
 }
 
 /**
- * Puts a text into the JSON document that `format` requests. The models themselves write no JSON.
+ * Puts a text into the JSON document that `format` requests, so that models that write no JSON need not.
  *
  * @param format nothing: the text alone; `json`: an object with the key `caption` or `answer`; or a JSON schema, which
  *   is a string, a list of strings, or an object with one property of these kinds and no other required one
@@ -21,11 +20,9 @@ export function formatted(text: string, format: OllamaFormat, task: TaskName): s
   return JSON.stringify(filled(format, text));
 }
 
-/** @throws FieldError for a schema that one text cannot satisfy */
-export function expectFillable(format: OllamaFormat): void {
-  if (typeof format !== "object" || filled(format, "") !== undefined) return;
-  const message = "expected a schema with one string, because the models write one text";
-  throw new FieldError("invalid_option", "format", message);
+/** Whether `format` is a schema that one text cannot fill, so that the document has to be generated. */
+export function needsDocument(format: OllamaFormat): format is Exclude<OllamaFormat, string | undefined> {
+  return typeof format === "object" && filled(format, "") === undefined;
 }
 
 /** Undefined if one text cannot satisfy the schema. */

@@ -31,7 +31,7 @@ const options = z
 const format = z
   .union([z.enum(["", "json"]), z.looseObject({})], { error: 'expected "json" or a JSON schema' })
   .optional()
-  .describe("`json` or a JSON schema with one string: the text is returned within such a JSON document");
+  .describe("`json`, or a JSON schema: the text is put into a document with one string; other documents are generated");
 
 const common = {
   model: name.describe("`MODEL` or `MODEL/ADAPTER`, with or without the tag `:latest`").optional(),

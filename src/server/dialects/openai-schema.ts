@@ -15,12 +15,30 @@ const url = z.string().min(1);
 const unused = z.unknown().optional().describe("accepted and ignored");
 
 /** The only values of a key that request nothing which the models cannot provide. */
-const none = (what: string) => ({ error: `expected no ${what}; the models cannot provide this` });
+export const none = (what: string) => ({ error: `expected no ${what}; the models cannot provide this` });
 
 /** The URL alone is not OpenAI's format, but common programs send it. */
 const address = z.union([url, z.looseObject({ url })], {
   error: "expected a URL, or an object with the URL as `url`",
 });
+
+export const schemaObject = z.record(z.string(), z.unknown(), { error: "expected a JSON schema as an object" });
+
+/** `strict` has no effect: the text always has its form. */
+const responseFormat = z.discriminatedUnion("type", [
+  z.looseObject({ type: z.literal("text") }),
+  z.looseObject({ type: z.literal("json_object") }),
+  z.looseObject({ type: z.literal("json_schema"), json_schema: z.looseObject({ schema: schemaObject }) }),
+]);
+
+/** As in vLLM. */
+const structuredOutputs = z
+  .strictObject({
+    json: generationFields.guided_json,
+    regex: generationFields.guided_regex,
+    choice: generationFields.guided_choice,
+  })
+  .describe("the same as `guided_json`, `guided_regex` and `guided_choice`");
 
 /** The format is detected from the bytes. OpenAI's clients send it, others do not. */
 const audio = z.looseObject({ data: url }, { error: "expected an object with base64 as `data`" });
@@ -76,9 +94,8 @@ const requestWith = <Content extends z.ZodType>(content: Content) =>
     tool_choice: z.enum(["none", "auto"], none("call of a tool")).optional(),
     functions: z.array(z.unknown()).max(0, none("functions")).optional(),
     function_call: z.enum(["none", "auto"], none("call of a function")).optional(),
-    response_format: z
-      .looseObject({ type: z.literal("text", { error: 'expected "text"; the models write no JSON' }) })
-      .optional(),
+    response_format: responseFormat.optional(),
+    structured_outputs: structuredOutputs.optional(),
     modalities: z.array(z.literal("text", { error: 'expected "text"; the models write text only' })).optional(),
     ...(Object.fromEntries(ignoredKeys.map((key) => [key, unused])) as Record<IgnoredKey, typeof unused>),
   });
@@ -96,7 +113,7 @@ export type ContentPart = z.infer<typeof contentPart>;
 
 const finishReason = z.enum(["stop", "length"]);
 const topLogprob = z.strictObject({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()) });
-const tokenLogprob = topLogprob.extend({ top_logprobs: z.array(topLogprob) });
+export const tokenLogprob = topLogprob.extend({ top_logprobs: z.array(topLogprob) });
 const chatLogprobs = z.strictObject({ content: z.array(tokenLogprob), refusal: z.null() });
 
 const chatUsage = z.strictObject({

@@ -4,7 +4,7 @@ import type { ChatMessage, ChatPart } from "../../index.js";
 import { FieldError } from "../http/problem.js";
 import { frameList, type GivenMedium, givenMedium } from "../requests/medium.js";
 import { parseFields } from "../requests/read-fields.js";
-import { expectFillable } from "./json-format.js";
+import { needsDocument } from "./json-format.js";
 import {
   type OllamaFormat,
   type OllamaOptions,
@@ -108,7 +108,6 @@ function read(
   isLoading: boolean,
   prompted: () => Pick<PromptRequest, "prompt" | "medium" | "ignored" | "conversation">,
 ): OllamaRequest {
-  expectFillable(format);
   if (top_logprobs > 0 && !logprobs) {
     throw new FieldError("invalid_option", "top_logprobs", "requires logprobs: true");
   }
@@ -120,7 +119,11 @@ function read(
   const asked = {
     model: name,
     ...rest,
-    fields: logprobs ? { ...fields, logprobs, ...(top_logprobs > 0 ? { top_logprobs } : {}) } : fields,
+    fields: {
+      ...fields,
+      ...(logprobs ? { logprobs, ...(top_logprobs > 0 ? { top_logprobs } : {}) } : {}),
+      ...(needsDocument(format) ? { guided_json: format } : {}),
+    },
     paths,
     ignored: [...ignored, ...unread, ...unused],
     conversation: {
@@ -128,7 +131,7 @@ function read(
       ignored: [...conversation.ignored, ...unread.filter((key) => key !== "system"), ...unused],
     },
   };
-  return { model: name, asked, stream, format };
+  return { model: name, asked, stream, format: needsDocument(format) ? undefined : format };
 }
 
 /** Without the tag that Ollama's clients append to names. */
@@ -159,6 +162,7 @@ const paths = {
   presence_penalty: "options.presence_penalty",
   seed: "options.seed",
   stop: "options.stop",
+  guided_json: "format",
 };
 
 function generationFields(options: OllamaOptions): Pick<PromptRequest, "fields" | "ignored"> {

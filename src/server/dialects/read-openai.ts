@@ -23,7 +23,7 @@ export interface OpenAiRequest {
  * @throws FieldError, which names the path of the key: invalid_option, too_large
  */
 export function readOpenAi(json: unknown, maxBytes: number): OpenAiRequest {
-  const request = parseFields(withTextParts(withoutNulls(json)), listedChatRequest);
+  const request = parseFields(withTextParts(withoutUnset(json)), listedChatRequest);
   const placed = request.messages.flatMap((message, index) =>
     isUser(message)
       ? message.content.map((part, at) => ({ part, index, at, path: `messages[${index}].content[${at}]` }))
@@ -49,7 +49,10 @@ export function readOpenAi(json: unknown, maxBytes: number): OpenAiRequest {
           : { text: prompt.map(({ part }) => textIn(part)).join("\n"), path: `messages[${lastText}]` },
       medium: mediumFrom(used, maxBytes),
       fields,
-      paths: request.max_completion_tokens === undefined ? {} : { max_tokens: "max_completion_tokens" },
+      paths: {
+        ...(request.max_completion_tokens === undefined ? {} : { max_tokens: "max_completion_tokens" }),
+        ...formOf(request).paths,
+      },
       ignored: [
         ...others,
         ...placed.flatMap(({ path, part }) => (kept.has(path) ? detailOf(part, path) : [path])),
@@ -68,6 +71,40 @@ export function readOpenAi(json: unknown, maxBytes: number): OpenAiRequest {
       },
     },
     includeUsage: request.stream_options?.include_usage === true,
+  };
+}
+
+/** Keys with a JSON schema, in which null is a value. */
+const schemaKeys = ["response_format", "structured_outputs", "guided_json"];
+
+/** The request without keys whose value is null. */
+function withoutUnset(json: unknown): unknown {
+  const rest = withoutNulls(json);
+  if (typeof json !== "object" || json === null || typeof rest !== "object") return rest;
+  const kept = Object.entries(json).filter(([key, value]) => schemaKeys.includes(key) && value !== null);
+  return { ...rest, ...Object.fromEntries(kept) };
+}
+
+/** The form of the text under the names of `/vqa`, and where the request states it. */
+function formOf({ response_format, structured_outputs, ...given }: ChatRequest) {
+  const { json, regex, choice } = structured_outputs ?? {};
+  const forms = [
+    ["guided_json", json, "structured_outputs.json"],
+    ["guided_regex", regex, "structured_outputs.regex"],
+    ["guided_choice", choice, "structured_outputs.choice"],
+    ["guided_json", response_format?.type === "json_object" ? { type: "object" } : undefined, "response_format"],
+    [
+      "guided_json",
+      response_format?.type === "json_schema" ? response_format.json_schema.schema : undefined,
+      "response_format.json_schema.schema",
+    ],
+  ] as const;
+  const stated = forms.filter(([, value]) => value !== undefined);
+  const twice = stated.find(([name], index) => given[name] !== undefined || stated[index - 1]?.[0] === name);
+  if (twice) throw new FieldError("invalid_option", twice[2], `cannot be combined with another ${twice[0]}`);
+  return {
+    fields: Object.fromEntries(stated.map(([name, value]) => [name, value])),
+    paths: Object.fromEntries(stated.map(([name, , path]) => [name, path])),
   };
 }
 
@@ -193,6 +230,7 @@ function optionsOf(request: ChatRequest): { readonly fields: PromptRequest["fiel
   return {
     fields: {
       ...Object.fromEntries(generation),
+      ...formOf(request).fields,
       adapter,
       max_tokens: max_completion_tokens ?? max_tokens,
       // Some clients send their defaults, which have no effect.

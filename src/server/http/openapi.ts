@@ -11,6 +11,7 @@ import {
   textEvent,
   vqaRequest,
 } from "../../wire.js";
+import { embeddingList, embeddingsRequest } from "../dialects/embeddings.js";
 import {
   ollamaChatAnswer,
   ollamaChatRequest,
@@ -24,6 +25,7 @@ import {
   ollamaVersion,
 } from "../dialects/ollama-schema.js";
 import { chatChunk, chatCompletion, chatRequest } from "../dialects/openai-schema.js";
+import { responseEvent, responseObject, responsesRequest } from "../dialects/responses-schema.js";
 import { QUESTION_LIST } from "../requests/form-fields.js";
 import { rawTypes } from "../requests/raw-medium.js";
 
@@ -37,6 +39,11 @@ const schemas = {
   ChatRequest: chatRequest,
   ChatCompletion: chatCompletion,
   ChatChunk: chatChunk,
+  EmbeddingsRequest: embeddingsRequest,
+  EmbeddingList: embeddingList,
+  ResponsesRequest: responsesRequest,
+  Response: responseObject,
+  ResponseEvent: responseEvent,
   ModelList: modelList,
   Model: servedModel,
   OllamaGenerateRequest: ollamaGenerateRequest,
@@ -70,6 +77,8 @@ export function openApiDocument(version: string, needsKey: boolean): Json {
       "/caption": { post: asking("caption", "Generate a caption of a medium", "CaptionRequest", ["TextAnswer"]) },
       "/vqa": { post: asking("vqa", "Answer questions about a medium", "VqaRequest", ["TextAnswer", "ListAnswer"]) },
       "/v1/chat/completions": { post: chat() },
+      "/v1/embeddings": { post: embeddings() },
+      "/v1/responses": { post: responses() },
       "/v1/models": { get: reading("listModels", "List the models and their adapters", json(ref("ModelList"))) },
       "/v1/models/{id}": {
         get: { ...reading("getModel", "Get a model or an adapter", json(ref("Model"))), parameters: [modelId] },
@@ -124,6 +133,18 @@ const examples = {
         content: [
           { type: "text", text: exampleVqa.question },
           { type: "image_url", image_url: { url: EXAMPLE_IMAGE } },
+        ],
+      },
+    ],
+  },
+  EmbeddingsRequest: { input: [EXAMPLE_IMAGE] },
+  ResponsesRequest: {
+    input: [
+      {
+        role: "user",
+        content: [
+          { type: "input_text", text: exampleVqa.question },
+          { type: "input_image", image_url: EXAMPLE_IMAGE },
         ],
       },
     ],
@@ -236,6 +257,37 @@ function chat(): Json {
       200: {
         description: "The answer",
         content: { ...json(ref("ChatCompletion")), ...eventStream(events, "ChatChunk", "Problem") },
+      },
+      ...failure,
+    },
+  };
+}
+
+function embeddings(): Json {
+  const content = { "application/json": { schema: ref("EmbeddingsRequest"), example: examples.EmbeddingsRequest } };
+  return {
+    operationId: "embed",
+    summary: "Get the encoder states of media as vectors of length 1, in the format of OpenAI's embeddings",
+    requestBody: { required: true, content },
+    responses: { 200: { description: "The vectors", content: json(ref("EmbeddingList")) }, ...failure },
+  };
+}
+
+function responses(): Json {
+  return {
+    operationId: "respond",
+    summary: "Answer in the format of OpenAI's responses; nothing is stored",
+    requestBody: {
+      required: true,
+      content: { "application/json": { schema: ref("ResponsesRequest"), example: examples.ResponsesRequest } },
+    },
+    responses: {
+      200: {
+        description: "The answer",
+        content: {
+          ...json(ref("Response")),
+          ...eventStream("one ResponseEvent per event", "ResponseEvent", "Problem"),
+        },
       },
       ...failure,
     },

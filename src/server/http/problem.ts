@@ -18,7 +18,20 @@ const wireNames = new Map<string, string>([
 const fields = new Set([
   ...wireNames.values(),
   ...mediaFields,
-  ...["question", "candidates", "adapter", "model", "rank_by", "messages", "images", "prompt", "options", "format"],
+  ...[
+    "question",
+    "candidates",
+    "adapter",
+    "model",
+    "rank_by",
+    "messages",
+    "images",
+    "prompt",
+    "options",
+    "format",
+    "input",
+    "text",
+  ],
 ]);
 
 /** Characters of a problem's `detail`. Messages quote only excerpts of requests; this is the limit for all together. */

@@ -17,7 +17,7 @@ const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 const booleans = new Set(["logprobs", "stream", "refuse_unfamiliar", "media_gain", ...optionsOf("boolean")]);
 const lists = new Set(["candidates", ...optionsOf("strings")]);
-const objects = new Set(optionsOf("biases"));
+const objects = new Set(optionsOf("biases", "schema"));
 const numbers = new Set(["min_confidence", ...optionsOf("integer", "number", "probability")]);
 
 function optionsOf(...types: readonly OptionValues["type"][]): string[] {

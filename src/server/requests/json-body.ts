@@ -1,4 +1,5 @@
 import { EpalmError, type ErrorCode, messageOf } from "../../core/errors.js";
+import { type EmbeddingsRequest, readEmbeddings } from "../dialects/embeddings.js";
 import {
   type OllamaName,
   type OllamaRequest,
@@ -7,6 +8,7 @@ import {
   readOllamaName,
 } from "../dialects/read-ollama.js";
 import { type OpenAiRequest, readOpenAi } from "../dialects/read-openai.js";
+import { type ResponsesRequest, readResponses } from "../dialects/read-responses.js";
 import { FieldError } from "../http/problem.js";
 import type { CaptionAsk, VqaAsk } from "./ask-request.js";
 import { bytesIn } from "./medium.js";
@@ -17,6 +19,8 @@ export interface JsonBodies {
   readonly caption: CaptionAsk;
   readonly vqa: VqaAsk;
   readonly openai: OpenAiRequest;
+  readonly responses: ResponsesRequest;
+  readonly embeddings: EmbeddingsRequest;
   readonly ollamaGenerate: OllamaRequest;
   readonly ollamaChat: OllamaRequest;
   readonly ollamaName: OllamaName;
@@ -28,6 +32,8 @@ const readers: {
   caption: (json, maxBytes) => readCaption(json, maxBytes),
   vqa: (json, maxBytes) => readVqa(json, maxBytes),
   openai: readOpenAi,
+  responses: readResponses,
+  embeddings: readEmbeddings,
   ollamaGenerate: readOllamaGenerate,
   ollamaChat: readOllamaChat,
   ollamaName: readOllamaName,
@@ -36,6 +42,7 @@ const readers: {
 /** The bytes of the media in a body, which can be transferred between threads. */
 export function mediaBytesIn(body: JsonBodies[keyof JsonBodies]): readonly Uint8Array[] {
   if ("medium" in body) return bytesIn(body.medium);
+  if ("media" in body) return body.media.flatMap(bytesIn);
   return "asked" in body && body.asked ? bytesIn(body.asked.medium) : [];
 }
 

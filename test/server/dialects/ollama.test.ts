@@ -115,8 +115,14 @@ describe("the API of Ollama", () => {
     const { response } = await generate({ prompt: "What is it?", format: "json" });
     assert.deepEqual(Object.keys(JSON.parse(response)), ["answer"]);
     const score = { type: "object", properties: { a: string, b: { type: "number" } }, required: ["a", "b"] };
-    const refused = await post("generate", { prompt: "x", images: [image], format: score });
-    assert.match(await refusal(refused, 400), /^format: expected a schema with one string/);
+    const document = JSON.parse((await generate({ prompt: "x", format: score })).response);
+    assert.deepEqual([typeof document.a, typeof document.b], ["string", "number"]);
+    const refused = await post("generate", {
+      prompt: "x",
+      images: [image],
+      format: { properties: { a: { not: string } }, required: ["a"] },
+    });
+    assert.match(await refusal(refused, 400), /^format: at '#\/properties\/a': not is not supported/);
   });
 
   it("streams lines of JSON unless the request says otherwise", async () => {
