@@ -65,10 +65,10 @@ function answerOf(path: string, customId: string | null): BatchAnswer {
   return answer;
 }
 
-/** A body without what differs from request to request. */
+/** A body without what differs from request to request; other neighbours in a batch change the last digits of numbers. */
 function lasting(body: unknown): object {
-  const { id, created, instance, ...rest } = Object(body);
-  return rest;
+  const { id, created, instance, timings, ...rest } = Object(body);
+  return JSON.parse(JSON.stringify(rest), (_, value) => (typeof value === "number" ? Number(value.toFixed(4)) : value));
 }
 
 describe("epalm batch", () => {
@@ -111,9 +111,8 @@ describe("epalm batch", () => {
       ["a", "/caption", fields],
       ["b", "/vqa", { ...fields, question: "is it red?" }],
     ] as const) {
-      const { timings, ...expected } = Object(await (await postJson(running.url + url, body)).json());
-      const { timings: _, ...answer } = Object(answerOf(file.output, id).response.body);
-      assert.deepEqual(answer, expected);
+      const expected = await postJson(running.url + url, body);
+      assert.deepEqual(lasting(answerOf(file.output, id).response.body), lasting(await expected.json()));
     }
   });
 
