@@ -247,6 +247,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
     specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
     session: sessionOf("decoder"),
   });
+  // It is awaited below; until then, a failure must not count as unhandled, which would end the process.
+  opening.catch(() => undefined);
   try {
     const adapters = await AdapterRegistry.open(folder, thread);
     const openEncoder = async (encoder: EncoderManifest) => {
