@@ -1,5 +1,5 @@
-import { EpalmError } from "../core/errors.js";
-import { formatShape, sameShape, type Tensor } from "../tensor/tensor.js";
+import { EpalmError, excerpt } from "../core/errors.js";
+import { formatShape, sameShape, type Tensor, type TypedArray } from "../tensor/tensor.js";
 import type { ClientUpdate } from "./client.js";
 
 /**
@@ -8,21 +8,55 @@ import type { ClientUpdate } from "./client.js";
  * @throws invalid_checkpoint, naming the tensor or the invalid value
  */
 export function checkUpdate(update: ClientUpdate, expected: ReadonlyMap<string, Tensor>): void {
-  const refuse = (message: string) => new EpalmError("invalid_checkpoint", message);
-  for (const [name, { shape }] of expected) {
-    const tensor = update.weights.get(name);
-    if (!tensor) throw refuse(`${name}: missing from the update`);
-    if (!sameShape(tensor.shape, shape) || tensor.data.length !== expected.get(name)?.data.length) {
-      throw refuse(`${name}: expected ${formatShape(shape)}, got ${formatShape(tensor.shape)}`);
-    }
-    if (!(tensor.data instanceof Float32Array) || !tensor.data.every(Number.isFinite))
-      throw refuse(`${name}: contains NaN or Infinity`);
+  checkTensors(update.weights, expected);
+  for (const key of ["loss", "meanPatchLoss"] as const) {
+    if (!Number.isFinite(update[key])) throw refused(`${key}: expected a finite number, got ${update[key]}`);
   }
-  const surplus = Array.from(update.weights.keys()).find((name) => !expected.has(name));
-  if (surplus !== undefined) throw refuse(`${surplus}: not one of the requested tensors`);
-  if (!Number.isFinite(update.loss)) throw refuse(`loss: expected a finite number, got ${update.loss}`);
   if (!Number.isInteger(update.examples) || update.examples < 1)
-    throw refuse(`images: expected at least 1, got ${update.examples}`);
+    throw refused(`images: expected at least 1, got ${update.examples}`);
+}
+
+/**
+ * Rejects weights that are not exactly the expected tensors, of the same shapes and with finite numbers.
+ *
+ * @throws invalid_checkpoint, naming the tensor
+ */
+export function checkTensors(weights: ReadonlyMap<string, Tensor>, expected: ReadonlyMap<string, Tensor>): void {
+  checkShapes(weights, expected);
+  for (const [name, { data }] of weights) {
+    if (data.length !== expected.get(name)?.data.length) throw refused(`${name}: has ${data.length} numbers`);
+    checkNumbers(name, data);
+  }
+}
+
+type Shaped = Pick<Tensor, "type" | "shape">;
+
+/**
+ * Like `checkTensors`, before the numbers have been read.
+ *
+ * @throws invalid_checkpoint, naming the tensor
+ */
+export function checkShapes(weights: ReadonlyMap<string, Shaped>, expected: ReadonlyMap<string, Shaped>): void {
+  for (const [name, { type, shape }] of expected) {
+    const tensor = weights.get(name);
+    if (!tensor) throw refused(`${name}: missing from the update`);
+    if (!sameShape(tensor.shape, shape)) {
+      throw refused(`${name}: expected ${formatShape(shape)}, got ${formatShape(tensor.shape)}`);
+    }
+    if (tensor.type !== type) throw refused(`${name}: expected ${type}, got ${tensor.type}`);
+  }
+  const surplus = Array.from(weights.keys()).find((name) => !expected.has(name));
+  if (surplus !== undefined) throw refused(`${excerpt(surplus)}: not one of the requested tensors`);
+}
+
+/** @throws invalid_checkpoint unless all numbers are finite */
+export function checkNumbers(name: string, data: TypedArray): void {
+  if (!(data instanceof Float32Array) || !data.every(Number.isFinite))
+    throw refused(`${name}: contains NaN or Infinity`);
+}
+
+function refused(message: string): EpalmError {
+  return new EpalmError("invalid_checkpoint", message);
 }
 
 /** Weights of one owner, and their weight in the average. */
