@@ -181,7 +181,7 @@ export class FederatedRun {
    *
    * @param attempts number of times that this round has run
    * @param aggregate the new values of the trained tensors under the server's names, if someone else averaged them
-   * @throws internal if too few clients returned an update in the last attempt; invalid_checkpoint for an aggregate with
+   * @throws internal if too few clients returned an update in the last attempt; invalid_checkpoint if the aggregate has
    * other tensors than the updates
    */
   async apply(
@@ -244,10 +244,11 @@ export class FederatedRun {
       groups.set(block, [...(groups.get(block) ?? []), client]);
     });
     const [random = Math.random] = randomStreams(seedOf(seed, this.#done, this.clients.length), 1);
-    return Array.from(groups.values()).flatMap((group) => {
+    const sampled = Array.from(groups.values()).flatMap((group) => {
       const order = participation < 1 ? shuffled(group, random) : group;
-      return order.slice(0, Math.max(1, Math.round(participation * group.length))).sort((a, b) => a - b);
+      return order.slice(0, Math.max(1, Math.round(participation * group.length)));
     });
+    return sampled.sort((a, b) => a - b);
   }
 
   #checkpoint(): void {
