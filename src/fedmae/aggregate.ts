@@ -68,24 +68,22 @@ export interface Contribution {
 
 /**
  * The mean of each tensor over its owners, weighted by their numbers of images (FedAvg, McMahan et al. 2017,
- * arXiv 1602.05629). A tensor that only some of them have, such as a block of the cascade, is averaged among these.
+ * arXiv 1602.05629). A tensor that only some of them have, such as a block of the cascade, is averaged among these. The
+ * operations and their order are those of Flower's FedAvg in float64, so that both give the same bits.
  */
 export function average(contributions: readonly Contribution[]): Map<string, Tensor> {
-  const sums = new Map<string, { readonly tensor: Tensor; readonly sum: Float64Array; examples: number }>();
+  const totals = new Map<string, number>();
+  for (const { weights, examples } of contributions) {
+    for (const name of weights.keys()) totals.set(name, (totals.get(name) ?? 0) + examples);
+  }
+  const sums = new Map<string, { readonly tensor: Tensor; readonly sum: Float64Array }>();
   for (const { weights, examples } of contributions) {
     for (const [name, tensor] of weights) {
-      const entry = sums.get(name) ?? { tensor, sum: new Float64Array(tensor.data.length), examples: 0 };
-      sums.set(name, entry);
-      entry.examples += examples;
-      for (let i = 0; i < entry.sum.length; i++) {
-        entry.sum[i] = Number(entry.sum[i]) + examples * Number(tensor.data[i]);
-      }
+      const { sum } = sums.get(name) ?? { sum: new Float64Array(tensor.data.length) };
+      const share = examples / (totals.get(name) ?? examples);
+      for (let i = 0; i < sum.length; i++) sum[i] = Number(sum[i]) + share * Number(tensor.data[i]);
+      sums.set(name, { tensor, sum });
     }
   }
-  return new Map(
-    Array.from(sums, ([name, { tensor, sum, examples }]) => [
-      name,
-      { ...tensor, data: Float32Array.from(sum, (value) => value / examples) },
-    ]),
-  );
+  return new Map(Array.from(sums, ([name, { tensor, sum }]) => [name, { ...tensor, data: Float32Array.from(sum) }]));
 }
