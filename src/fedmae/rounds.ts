@@ -200,7 +200,8 @@ function answerIn(folder: string, { name, task }: PlannedTask, reason: string | 
   try {
     return { kind: "update", update: readUpdate(path, task) };
   } catch (error) {
-    return { kind: "none", reason: messageOf(error) };
+    // The report names the client; the file may be a temporary one.
+    return { kind: "none", reason: messageOf(error).replace(`${path}: `, "") };
   }
 }
 

@@ -163,13 +163,9 @@ describe("an update that cannot be averaged", () => {
     ],
     ["whose loss is null", (path) => rewrite(path, unchanged, { loss: null }), /'loss': expected a number, got null$/],
     ["with an unknown key", (path) => rewrite(path, unchanged, { name: "north" }), /'name': is not a known key$/],
-    [
-      "in a file that is cut short",
-      (path) => writeFileSync(path, readFileSync(path).subarray(0, -1)),
-      /east\.safetensors: is cut short/,
-    ],
+    ["in a file that is cut short", (path) => writeFileSync(path, readFileSync(path).subarray(0, -1)), /^is cut short/],
     ["in a file that is a task", (path) => cpSync(at("hostile", "tasks", "east.safetensors"), path), /the key/],
-    ["in a file of text", (path) => writeFileSync(path, "no update"), /east\.safetensors: /],
+    ["in a file of text", (path) => writeFileSync(path, "no update"), /^the safetensors header/],
   ];
   const zeros = (shape: readonly number[]) =>
     constantSource("float32", shape, new Float32Array(shape.reduce((product, axis) => product * axis, 1)));

@@ -109,8 +109,8 @@ class Line {
 /** A SuperNode, its connection, and what it has written. */
 export interface SuperNode {
   readonly process: ChildProcess;
-  /** Starts it again after its end. */
-  start(): ChildProcess;
+  /** Starts it again after it was killed. */
+  start(): void;
   readonly line: Line;
   readonly images: string;
   readonly user: number | undefined;
@@ -135,6 +135,8 @@ export class FlowerNetwork {
     readonly port: number,
   ) {
     process.once("exit", this.#kill);
+    // Without a listener, these signals end the process without the event `exit`.
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
     this.lacksUsers = lacksUsers(bin);
     this.serverUser = this.#newUser();
   }
@@ -251,8 +253,27 @@ export class FlowerNetwork {
       ...["--root-certificates", join(this.folder, "ca.crt"), "--auth-supernode-private-key", key],
       ...["--node-config", `images=${JSON.stringify(images)}`, "--port", String(await freePort())],
     ];
-    const start = () => this.#spawn(name, user, command, env);
-    return { process: start(), start, line, images, user, log: () => this.logOf(name) };
+    const launch = (): ChildProcess => {
+      const child = this.#spawn(name, user, command, env);
+      child.once("exit", (code) => {
+        // As systemd would; a SuperNode ends if a TLS handshake takes too long on a busy machine.
+        if (code !== null && isRegistered) current = launch();
+      });
+      return child;
+    };
+    let current = launch();
+    return {
+      get process() {
+        return current;
+      },
+      start() {
+        current = launch();
+      },
+      line,
+      images,
+      user,
+      log: () => this.logOf(name),
+    };
   }
 
   logOf(name: string): string {
@@ -268,11 +289,19 @@ export class FlowerNetwork {
     return JSON.parse(output.slice(output.indexOf("{")));
   }
 
+  get #config(): string {
+    return join(this.folder, "server", "clients.json");
+  }
+
+  /** Replaces the config of a run that is going on; epalm reads it for every step. */
+  configure(config: unknown): void {
+    writeFileSync(this.#config, JSON.stringify(config));
+  }
+
   /** Starts a run of the app with a config of `epalm fedmae`. */
   run(config: unknown, options: Readonly<Record<string, string | number>> = {}): void {
-    const path = join(this.folder, "server", "clients.json");
-    writeFileSync(path, JSON.stringify(config));
-    const settings = Object.entries({ ...options, config: path });
+    this.configure(config);
+    const settings = Object.entries({ ...options, config: this.#config });
     const text = settings.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(" ");
     this.flwr("run", FLOWER_APP, "test", "--run-config", text);
   }

@@ -3,8 +3,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 /**
- * epalm as a hostile client runs it: `node poisoning-epalm.js FLAG ARGUMENTS`. If the file FLAG exists, NaN replaces the
- * last number in the update.
+ * epalm as a hostile client runs it: `node poisoning-epalm.js FLAG ARGUMENTS`. If the file FLAG exists, NaN replaces
+ * the last number in the update.
  */
 const [, , flag = "", ...args] = process.argv;
 const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));

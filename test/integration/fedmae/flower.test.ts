@@ -87,10 +87,9 @@ describe("FedMAE on Flower", { skip }, () => {
     const local = fedMaeConfigSchema.parse({ ...run, clients, output: at("local", "run") });
     const expected = await pretrain(local, { runClient: inThisProcess });
     network.run(run);
-    const log = at("server", "same", "rounds.jsonl");
-    await arrived("the first round", () => lineCount(log) >= 1);
+    await arrived("the first round", () => existsSync(at("server", "same", "checkpoint.safetensors")));
     await network.killSuperLink();
-    const done = lineCount(log);
+    const done = lineCount(at("server", "same", "rounds.jsonl"));
     assert.ok(done < 3, `${done} rounds were done when the SuperLink was killed`);
     await network.startSuperLink();
     // The keys are still registered and the SuperNodes connect again; the run has to be started again and resumes.
@@ -111,13 +110,16 @@ describe("FedMAE on Flower", { skip }, () => {
     const [north, west] = [node("north"), node("west")];
     writeFileSync(poison, "");
     const output = "failing";
-    network.run({ ...settings, output, clientMinutes: 0.7 }, { "clipping-norm": 0.5, "noise-multiplier": 0.1 });
+    const run = { ...settings, output, clientMinutes: 0.5 };
+    network.run(run, { "clipping-norm": 0.5, "noise-multiplier": 0.1 });
     const isTraining = ({ process: { pid } }: SuperNode) => hasDescendant(pid, "round-client");
     await Promise.all([
       arrived("the task of west", () => isTraining(west)).then(() => killed(west.process)),
       arrived("the task of north", () => isTraining(north)).then(() => north.line.cut()),
     ]);
     await arrived("the first round", () => lineCount(at("server", output, "rounds.jsonl")) >= 1);
+    // The next round waits until all clients are connected, however slow this machine is.
+    network.configure({ ...run, minClients: 4, clientMinutes: 10 });
     await north.line.mend();
     west.start();
     rmSync(poison);
@@ -129,9 +131,10 @@ describe("FedMAE on Flower", { skip }, () => {
     });
     assert.equal(first?.south, "answered");
     for (const name of names) assert.equal(second?.[name], "answered");
-    assert.match(first?.north ?? "", /^did not answer within 0\.7 minutes$/);
-    assert.match(first?.east ?? "", /contains NaN or Infinity$/);
-    assert.match(first?.west ?? "", /^did not answer within 0\.7 minutes$/);
+    for (const name of ["north", "west"]) {
+      assert.match(first?.[name] ?? "", /^did not answer within 0\.5 minutes$|Node Unavailable|^is not connected$/);
+    }
+    assert.match(first?.east ?? "", /^[\w.]+: contains NaN or Infinity$/);
     const page = readFileSync(at("server", output, "report.html"), "utf8");
     for (const name of ["north", "east", "west"]) assert.match(page, new RegExp(`round 1: ${name}`));
     assert.match(node("south").log(), /parameters are clipped by value: 0\.5/);
