@@ -9,11 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message
+from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from epalm_fedmae.epalm import CONFIG, TRAINED, UPDATE_KEY, epalm, from_record, write_file
 from epalm_fedmae.strategy import FedMae, Task, strategy_of
+
+EXPIRED = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
 
 app = ServerApp()
 
@@ -72,7 +75,8 @@ def exchange(
         clients = {task.node_id: task.client for task in tasks}
         for reply in grid.send_and_receive(messages, timeout=60 * minutes):
             client = clients.get(reply.metadata.src_node_id) or client_of(reply, tasks)
-            if client is None:
+            # Flower's error for a message that has expired says less than the reason above.
+            if client is None or (reply.has_error() and reply.error.code in EXPIRED):
                 continue
             try:
                 write_update(updates / f"{client}.safetensors", reply)
