@@ -98,7 +98,7 @@ async function measureRun(network: FlowerNetwork, client: SuperNode, mode: "repe
   while (!existsSync(join(output, "mae", "model.safetensors"))) {
     node = Math.max(node, residentBytes(client.process.pid ?? 0));
     if (performance.now() - started > 600_000) throw new EpalmError("deadline_exceeded", network.logOf("server"));
-    await delay(50);
+    await delay(200);
   }
   const round = (performance.now() - started) / 1000;
   const [report] = readJsonLines<RoundReport>(join(output, "rounds.jsonl"));
