@@ -10,6 +10,7 @@ import { device } from "./device.js";
 import { encoders } from "./encoders.js";
 import { fedMaeAdapters } from "./fedmae/adapters.js";
 import { fedMae } from "./fedmae/cost.js";
+import { fedMaeFlower } from "./fedmae/flower.js";
 import { fedMaeModes } from "./fedmae/modes.js";
 import { fedMaeRemedies } from "./fedmae/remedies.js";
 import { hostileImages } from "./hostile-images.js";
@@ -51,6 +52,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["training", training],
   ["scaling", scaling],
   ["fedmae", fedMae],
+  ["fedmae-flower", fedMaeFlower],
   ["fedmae-modes", fedMaeModes],
   ["fedmae-remedies", fedMaeRemedies],
   ["fedmae-adapters", fedMaeAdapters],

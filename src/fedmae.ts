@@ -3,7 +3,10 @@
 export { cascade, requireMae } from "./fedmae/cascade.js";
 export { type ClientCost, measureClients } from "./fedmae/client-cost.js";
 export { type FedMaeConfig, fedMaeConfigSchema, readFedMaeConfig } from "./fedmae/config.js";
-export { type PretrainHooks, type PretrainResult, pretrain, type RoundRetry } from "./fedmae/pretrain.js";
+export type { PretrainResult, RoundRetry } from "./fedmae/federated-run.js";
+export { type PretrainHooks, pretrain } from "./fedmae/pretrain.js";
+export type { ClientReport, RoundReport } from "./fedmae/round-log.js";
+export { applyRound, checkRound, planRound, trainRound } from "./fedmae/rounds.js";
 export {
   batchesInOrder,
   type LabelledBatch,

@@ -6,6 +6,7 @@ import { familiarityOf } from "./adapter/familiarity.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
 import type { DeviceChoice } from "./core/device.js";
 import { EpalmError, unexpected } from "./core/errors.js";
+import { memoized } from "./core/memoized.js";
 import type { Modality } from "./core/modality.js";
 import type { PatchChoice } from "./encoding/encoder-batcher.js";
 import {
@@ -272,8 +273,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
 
 /** A session that is opened by its first run. */
 function lazySession(open: () => Promise<Session>): Pick<Session, "run"> {
-  let opened: Promise<Session> | undefined;
-  return { run: async (feeds, fetches) => (await (opened ??= open())).run(feeds, fetches) };
+  const opened = memoized((_: undefined) => open());
+  return { run: async (feeds, fetches) => (await opened(undefined)).run(feeds, fetches) };
 }
 
 /** A device computes its graphs in turn, because they would slow each other down. */

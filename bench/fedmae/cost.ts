@@ -75,7 +75,7 @@ export const fedMae: Measurement = {
 };
 
 /** Noise can replace photographs, because only time and memory are measured. */
-async function noisePictures(folder: string): Promise<string[]> {
+export async function noisePictures(folder: string): Promise<string[]> {
   mkdirSync(folder, { recursive: true });
   const [random = Math.random] = randomStreams(0, 1);
   const paths = Array.from({ length: PICTURES }, (_, index) => join(folder, `${index}.png`));

@@ -1,9 +1,8 @@
 import { Weights } from "../formats/weights.js";
 import { constantSource, type Tensor } from "../tensor/tensor.js";
-import type { WeightSource } from "./parameters.js";
 
 /** Makes tensors in memory available to a backbone; `where` names them in errors. */
-export function weightsInMemory(tensors: ReadonlyMap<string, Tensor>, where: string): WeightSource {
+export function weightsInMemory(tensors: ReadonlyMap<string, Tensor>, where: string): Weights {
   const sources = Array.from(
     tensors,
     ([name, { shape, data }]) => [name, constantSource("float32", shape, data)] as const,

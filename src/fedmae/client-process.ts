@@ -1,26 +1,17 @@
 import { fork } from "node:child_process";
 import { EpalmError, type ErrorCode } from "../core/errors.js";
-import type { Tensor } from "../tensor/tensor.js";
-import type { ClientTask, ClientUpdate } from "./client.js";
+import { byteCount, type ClientTask, type ClientUpdate, type MeasuredUpdate } from "./client.js";
 
 /** Message from the process of a client. */
 export type FromClient =
   | { readonly kind: "update"; readonly update: ClientUpdate; readonly peakBytes: number }
   | { readonly kind: "failure"; readonly code: ErrorCode; readonly message: string };
 
-/** The update of a client, and its cost. */
-export interface MeasuredUpdate extends ClientUpdate {
-  /** Peak resident memory of the client's process. */
-  readonly peakBytes: number;
-  /** Bytes of the weights sent to the client, and of those returned. */
-  readonly bytesDown: number;
-  readonly bytesUp: number;
-}
-
 export interface ClientRun {
   readonly task: ClientTask;
   readonly images: readonly string[];
-  readonly minutes: number;
+  /** Default: no limit. */
+  readonly minutes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,7 +31,8 @@ export function runClient({ task, images, minutes, signal }: ClientRun): Promise
       reject(new EpalmError(code, reason));
       child.kill("SIGKILL");
     };
-    const timer = setTimeout(() => fail("aborted", `took more than ${minutes} minutes`), minutes * 60_000);
+    const expire = () => fail("aborted", `took more than ${minutes} minutes`);
+    const timer = minutes === undefined ? undefined : setTimeout(expire, minutes * 60_000);
     const onAbort = () => fail("aborted", "the run was stopped");
     signal?.addEventListener("abort", onAbort);
     child.on("message", (message: FromClient) => {
@@ -64,8 +56,4 @@ export function runClient({ task, images, minutes, signal }: ClientRun): Promise
       if (error) fail("internal", error.message);
     });
   });
-}
-
-function byteCount(tensors: ReadonlyMap<string, Tensor>): number {
-  return Array.from(tensors.values(), ({ data }) => data.byteLength).reduce((sum, bytes) => sum + bytes, 0);
 }

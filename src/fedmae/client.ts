@@ -2,6 +2,7 @@ import { type MaeConfig, visiblePatches } from "../backbones/encoders/mae.js";
 import { patchesPerSide } from "../backbones/encoders/vit.js";
 import { weightsInMemory } from "../backbones/weights-in-memory.js";
 import { pickEntries } from "../core/at.js";
+import { excerpt, unexpected } from "../core/errors.js";
 import { randomStreams } from "../core/random.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
 import type { Tensor } from "../tensor/tensor.js";
@@ -42,17 +43,31 @@ export interface ClientUpdate {
   readonly milliseconds: number;
 }
 
+/** The update of a client, and its cost. */
+export interface MeasuredUpdate extends ClientUpdate {
+  /** Peak resident memory of the client's process. */
+  readonly peakBytes: number;
+  /** Bytes of the weights sent to the client, and of those returned. */
+  readonly bytesDown: number;
+  readonly bytesUp: number;
+}
+
 /**
  * Trains on a client's own images, starting from the server's weights.
  *
- * @throws diverged; errors of decoding
+ * @throws invalid_checkpoint, unsupported_architecture if the task's tensors are not those of its model; diverged;
+ * errors of decoding
  */
 export async function trainLocally(task: ClientTask, images: readonly string[]): Promise<ClientUpdate> {
   const { config, settings, round, rounds, seed } = task;
   const isTrained = new Set(task.trained);
-  const { graph, trained } = maeGraph(config, weightsInMemory(task.weights, "weights of the server"), (name) =>
-    isTrained.has(name),
-  );
+  const weights = weightsInMemory(task.weights, "weights of the server");
+  const { graph, trained } = maeGraph(config, weights, (name) => isTrained.has(name));
+  weights.finish();
+  const unknown = task.trained.find((name) => !trained.includes(name));
+  if (unknown !== undefined) {
+    throw unexpected("invalid_checkpoint", "trained", "names of the model's tensors", excerpt(unknown));
+  }
   const start = pickEntries(task.weights, trained);
   const training = await WeightTraining.open(
     encodeOnnx(graph),
@@ -113,4 +128,9 @@ export async function trainLocally(task: ClientTask, images: readonly string[]):
 /** As published, tensors with one axis (biases and norms) have no weight decay. */
 function decays(tensor: Tensor | undefined): boolean {
   return (tensor?.shape.length ?? 0) > 1;
+}
+
+/** Bytes of the numbers of tensors. */
+export function byteCount(tensors: ReadonlyMap<string, Tensor>): number {
+  return Array.from(tensors.values(), ({ data }) => data.byteLength).reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -27,9 +27,12 @@ const MAX_CLIENTS = 10_000;
 const clientName = z.string().regex(/^[\w.-]+$/, "expected letters, digits, '.', '_' and '-'");
 
 const clients = z.union([
-  /** Each client has a folder of images, including all folders below it. */
+  /**
+   * Each client has a folder of images, including all folders below it. Only `pretrain` reads the folders; clients on
+   * other machines have names alone.
+   */
   z
-    .array(z.strictObject({ name: clientName, path }))
+    .array(z.strictObject({ name: clientName, path: path.optional() }))
     .min(1)
     .max(MAX_CLIENTS),
   /** One folder, whose subfolders are divided among the clients by Dirichlet(alpha) (Hsu et al. 2019). */
@@ -102,7 +105,9 @@ export const fedMaeConfigSchema = z.strictObject({
   concurrency: count.optional(),
   /** Time limit in minutes; a client that takes longer is left out of the round. */
   clientMinutes: positive.default(60),
-  /** How often a round runs if none of its clients returns an update; the run then stops and can be resumed. */
+  /** Number of clients that must return an update; with fewer, the round is repeated. */
+  minClients: count.max(MAX_CLIENTS).default(1),
+  /** How often a round runs if too few of its clients return an update; the run then stops and can be resumed. */
   roundAttempts: count.default(3),
   /** Seconds before a round is repeated; doubled for each further time. */
   retrySeconds: z.number().min(0).max(MAX_RETRY_SECONDS).default(30),
@@ -134,7 +139,7 @@ export function readFedMaeConfig(path: string): FedMaeConfig {
     ...config,
     output: at(config.output),
     clients: Array.isArray(given)
-      ? given.map((client) => ({ ...client, path: at(client.path) }))
+      ? given.map(({ name, path }) => ({ name, ...(path === undefined ? {} : { path: at(path) }) }))
       : { ...given, path: at(given.path) },
     ...(samples === undefined ? {} : { samples: at(samples) }),
   };

@@ -1,4 +1,4 @@
-import { EpalmError } from "../core/errors.js";
+import { EpalmError, unexpected } from "../core/errors.js";
 import { type Random, randomStreams } from "../core/random.js";
 import { listImages, listLabelledImages } from "../training/data/list-images.js";
 import { normalNumber } from "../training/distributions.js";
@@ -17,11 +17,13 @@ export interface ClientData {
  */
 export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<ClientData[]> {
   if (Array.isArray(clients)) {
-    const names = new Set(clients.map(({ name }) => name));
-    if (names.size < clients.length) {
-      throw new EpalmError("invalid_option", "clients: expected unique names, got the same name twice");
-    }
-    return Promise.all(clients.map(async ({ name, path }) => ({ name, images: await listImages(path) })));
+    expectUnique(clients.map(({ name }) => name));
+    return Promise.all(
+      clients.map(async ({ name, path }) => {
+        if (path !== undefined) return { name, images: await listImages(path) };
+        throw unexpected("invalid_option", `clients: ${name}`, "'path', a folder of images", "only a name");
+      }),
+    );
   }
   const byLabel = await listLabelledImages(clients.path);
   const [random = Math.random] = randomStreams(seed, 1);
@@ -33,6 +35,26 @@ export async function clientsOf({ clients, seed }: FedMaeConfig): Promise<Client
       `clients: the division of ${clients.path} leaves client-${index + 1} without images: choose fewer clients, a larger alpha or another seed`,
     );
   });
+}
+
+/**
+ * The names of clients that have their images on machines of their own.
+ *
+ * @throws invalid_option
+ */
+export function clientNamesOf({ clients }: FedMaeConfig): string[] {
+  if (!Array.isArray(clients)) {
+    throw unexpected("invalid_option", "clients", "a list of names, because the images are elsewhere", "a folder");
+  }
+  const names = clients.map(({ name }) => name);
+  expectUnique(names);
+  return names;
+}
+
+function expectUnique(names: readonly string[]): void {
+  if (new Set(names).size < names.length) {
+    throw new EpalmError("invalid_option", "clients: expected unique names, got the same name twice");
+  }
 }
 
 /**

@@ -34,7 +34,17 @@ describe("epalm", { concurrency: true }, () => {
 
   for (const command of [
     ...commands,
-    ...["pretrain", "cascade", "finetune", "import", "reconstruct"].map((name) => `fedmae ${name}`),
+    ...[
+      "pretrain",
+      "cascade",
+      "finetune",
+      "import",
+      "reconstruct",
+      "round-plan",
+      "round-client",
+      "round-check",
+      "round-apply",
+    ].map((name) => `fedmae ${name}`),
   ]) {
     it(`shows examples in the help of ${command}`, async () => {
       const { code, stdout, stderr } = await epalm([...command.split(" "), "--help"]);

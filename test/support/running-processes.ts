@@ -22,6 +22,20 @@ export function childrenOf(pid: number | undefined): number[] {
     .map(({ id }) => id);
 }
 
+/** Ids of the children of a process, their children, and so on. */
+export function descendantsOf(pid: number): number[] {
+  const all = runningProcesses();
+  const below = (id: number): number[] =>
+    all.filter(({ parent }) => parent === id).flatMap((p) => [p.id, ...below(p.id)]);
+  return below(pid);
+}
+
+/** Whether a descendant of a process has a command that contains `text`. */
+export function hasDescendant(pid: number | undefined, text: string): boolean {
+  const below = new Set(pid === undefined ? [] : descendantsOf(pid));
+  return runningProcesses().some(({ id, command }) => below.has(id) && command.includes(text));
+}
+
 function runningProcesses(): Process[] {
   return process.platform === "linux" ? linuxProcesses() : listedProcesses();
 }

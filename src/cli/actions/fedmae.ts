@@ -22,6 +22,7 @@ import {
 import type { CliContext } from "../context.js";
 import { namingFlags } from "../options/naming-flags.js";
 import { formatBytes, formatCount, formatShare, formatTable, note, print } from "../output/output.js";
+import { noteRetry, noteRound } from "./fedmae-notes.js";
 
 export interface PretrainFlags {
   readonly json?: true;
@@ -38,27 +39,8 @@ export async function pretrainCommand(path: string, { json }: PretrainFlags, { s
     },
     onCost: (client, fullDepth) => note(costTable(client, fullDepth)),
     onUnmeasured: (reason) => note(`the cost of a client was not measured: ${reason}`),
-    onRetry({ round, attempts, seconds, reason }) {
-      const times = attempts === 1 ? "once" : `${attempts} times`;
-      note(`round ${round}: no client returned an update (${reason}); it ran ${times} and runs again in ${seconds} s`);
-    },
-    onRound({ round, clients }) {
-      const answered = clients.flatMap((client) => (client.kind === "answered" ? [client] : []));
-      for (const client of clients) {
-        if (client.kind === "left out") note(`round ${round}: client ${client.name} is left out: ${client.reason}`);
-      }
-      const mean = (of: (client: (typeof answered)[number]) => number) =>
-        answered.reduce((sum, client) => sum + of(client), 0) / answered.length;
-      const peak = Math.max(...answered.map(({ peakBytes }) => peakBytes));
-      note(
-        [
-          `round ${round}: loss ${mean(({ loss }) => loss).toFixed(4)}`,
-          `patch-mean baseline ${mean(({ meanPatchLoss }) => meanPatchLoss).toFixed(4)}`,
-          `${formatBytes(mean(({ bytesDown }) => bytesDown))} down, ${formatBytes(mean(({ bytesUp }) => bytesUp))} up per client`,
-          `peak ${formatBytes(peak)}`,
-        ].join(" · "),
-      );
-    },
+    onRetry: noteRetry,
+    onRound: noteRound,
   });
   if (json) print(JSON.stringify({ encoder: result.encoder, blocks: result.blocks, report: result.report }));
   else print(`encoder ${result.encoder}\nreport  ${result.report}`);

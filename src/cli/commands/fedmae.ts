@@ -5,6 +5,8 @@ import type { CliContext } from "../context.js";
 import { addThreadsOption } from "../options/model-option.js";
 import { integer, number } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
+import { examplesOf } from "../output/examples-of.js";
+import { addRoundCommands } from "./fedmae-rounds.js";
 
 const examples = `
 Examples:
@@ -15,10 +17,6 @@ Examples:
   epalm fedmae import mae_pretrain_vit_base.pth --output encoder
   epalm fedmae reconstruct run/blocks/0 photo.jpg --output grid.png
   epalm build --encoder encoder --decoder facebook/opt-125m --output my-model`;
-
-function examplesOf(...lines: readonly string[]): string {
-  return styleHeadings(["", "Examples:", ...lines.map((line) => `  ${line}`)].join("\n"));
-}
 
 /** Far more than any published encoder has. */
 const MAX_BLOCKS = 1000;
@@ -49,6 +47,7 @@ export function addFedMaeCommand(program: Command, context: CliContext): void {
     )
     .addHelpText("after", styleHeadings(examples));
   addPretrain(fedmae, context);
+  addRoundCommands(fedmae, context);
   addCascade(fedmae);
   addFinetune(fedmae, context);
   addImport(fedmae);

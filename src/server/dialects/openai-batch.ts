@@ -15,7 +15,9 @@ const URL_PATTERN = /^\/(v1\/[\w/-]+|caption|vqa)$/;
 const requestLine = z.looseObject({
   custom_id: z.string().min(1),
   method: z.literal("POST", { error: 'expected "POST"' }),
-  url: z.string().regex(URL_PATTERN, { error: "expected /v1/chat/completions, /caption or /vqa" }),
+  url: z
+    .string()
+    .regex(URL_PATTERN, { error: "expected /v1/chat/completions, /v1/responses, /v1/embeddings, /caption or /vqa" }),
   body: z.looseObject({}, { error: "expected an object" }),
 });
 

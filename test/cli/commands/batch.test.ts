@@ -165,7 +165,12 @@ describe("epalm batch", () => {
       [request("method", good, { method: "GET" }), "method", 400, /^method: expected "POST"/],
       [request("url", good, { url: "/metrics" }), "url", 400, /^url: expected \/v1\/chat\/completions/],
       [request("traversal", good, { url: "/v1/../metrics" }), "traversal", 400, /^url: expected/],
-      [request("embedding", good, { url: "/v1/embeddings" }), "embedding", 404, /does not support \/v1\/embeddings/],
+      [
+        request("moderation", good, { url: "/v1/moderations" }),
+        "moderation",
+        404,
+        /does not support \/v1\/moderations/,
+      ],
       [request("stream", { ...good, stream: true }), "stream", 400, /^body\.stream: expected false/],
       ["x".repeat(limits.bodyBytes + 70_000), null, 413, /^line: expected at most \d+ bytes/],
       [request("again", good), "again", 400, /^custom_id: expected a different one for each line, got 'again' again$/],

@@ -7,7 +7,8 @@ import { before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { readFedMaeConfig } from "../../../src/fedmae/config.js";
-import { type PretrainPlan, pretrain, type RoundRetry } from "../../../src/fedmae/pretrain.js";
+import type { RoundRetry } from "../../../src/fedmae/federated-run.js";
+import { type PretrainPlan, pretrain } from "../../../src/fedmae/pretrain.js";
 import type { RoundReport } from "../../../src/fedmae/round-log.js";
 import { childrenOf } from "../../support/running-processes.js";
 import {

@@ -1,0 +1,1 @@
+"""Federated pre-training of encoders with epalm on Flower (docs/fedmae.md)."""
