@@ -17,8 +17,8 @@ export interface SchedulerLimits {
   readonly maxBatchedTokens: number;
   /**
    * A step computes at most this many tokens of a prompt. Long prompts take less time in parts, because the attention
-   * of each part ends at its own last token. While other sequences wait for their next token, the limit holds for all
-   * prompts together, so that a long one, such as one with visual tokens, delays them by a part of it only. Default: 256.
+   * in each part ends at its own last token. While other sequences wait for their next token, the limit holds for all
+   * prompts together, so that a long one, such as one with visual tokens, delays them by a part only. Default: 256.
    */
   readonly promptChunk?: number | undefined;
 }

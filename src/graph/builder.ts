@@ -244,8 +244,8 @@ export class GraphBuilder {
   }
 
   /**
-   * Rotates the pairs (x_i, x_{i + n/2}) of x [B, heads, T, n] by the angles at `rows` (int64 [B, T], or [1] for the first
-   * of T consecutive rows) of `cosines` and `sines` [N, n / 2].
+   * Rotates the pairs (x_i, x_{i + n/2}) of x [B, heads, T, n] by the angles in the rows `rows` (int64 [B, T], or [1],
+   * the first of T consecutive rows) of `cosines` and `sines` [N, n / 2].
    */
   rotaryEmbedding(x: Value, rows: Value, cosines: Value, sines: Value): Value {
     return this.#many("RotaryEmbedding", [x, rows, cosines, sines], {}, ["rotated"], "com.microsoft")[0];

@@ -51,8 +51,9 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
   const { device = "cpu", profileTo } = options;
   const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
-    // A plan of the memory is made for inputs of the same shapes as before, and a text is longer in each step: making plans
-    // takes 5 to 15 % of the time of prompts and steps. It saves nothing for encoders, and takes memory in training.
+    // A plan of the memory is made for inputs of the same shapes as before, and a text is longer in each step: making
+    // plans takes 5 to 15 % of the time of prompts and steps. It saves nothing for encoders, and costs memory in
+    // training.
     enableMemPattern: false,
     graphOptimizationLevel: options.optimize === false ? "disabled" : "all",
     logSeverityLevel: 4,

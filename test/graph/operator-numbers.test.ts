@@ -302,7 +302,7 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
   ],
   "com.microsoft.RotaryEmbedding": [
     {
-      // Two heads of two pairs. The first token has the angles of row 1, a quarter turn and none; the second those of row 0.
+      // Two heads of two pairs. The first token has the angles of row 1, a quarter turn and none, the second of row 0.
       inputs: {
         a: floats([1, 2, 2, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
         b: floats([2, 2], [-1, 1, 0, 1]),

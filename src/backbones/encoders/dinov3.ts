@@ -95,9 +95,9 @@ export function dinov3ConfigFromTensors(shapeOf: TensorShapes, settings: TimmSet
 }
 
 /**
- * The angle of each pair of each token, [T, headSize / 2] for T = special + side^2: zero for special tokens; for patches,
- * the first half of the pairs rotates with the row and the second half with the column. Coordinates are those of a
- * patch's centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
+ * The angle of each pair of each token, [T, headSize / 2] for T = special + side^2: zero for special tokens; for
+ * patches, the first half of the pairs rotates with the row and the second half with the column. A coordinate is that
+ * at the patch's centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
  *
  * @param value what the table contains in place of an angle
  */

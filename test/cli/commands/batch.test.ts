@@ -65,7 +65,7 @@ function answerOf(path: string, customId: string | null): BatchAnswer {
   return answer;
 }
 
-/** A body without what differs from request to request; other neighbours in a batch change the last digits of numbers. */
+/** A body without what differs from request to request. Neighbours in a batch change the last digits of numbers. */
 function lasting(body: unknown): object {
   const { id, created, instance, timings, ...rest } = Object(body);
   return JSON.parse(JSON.stringify(rest), (_, value) => (typeof value === "number" ? Number(value.toFixed(4)) : value));
