@@ -52,7 +52,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
   ["Where", on("Where", [choice(5), [2, 3], [3]]), /do not broadcast/],
   ["Cast", on("Cast", [[2]], { to: int(99) }), /attribute to: unknown element type/],
   ["Cast", on("Cast", [[2]], { to: float(1) }), /attribute to: expected int, got float/],
-  ["Relu", on("Relu", [ids(2)]), /input 0: expected float32, got int64/],
+  ["Relu", on("Relu", [ids(2)]), /input 0: expected float32 or float16, got int64/],
   [
     "MatMul",
     on("MatMul", [
@@ -70,7 +70,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     ]),
     /\[2\] and \[5\] do not broadcast/,
   ],
-  ["MatMul", on("MatMul", [ids(2, 3), [3, 2]]), /input 0: expected float32, got int64/],
+  ["MatMul", on("MatMul", [ids(2, 3), [3, 2]]), /input 0: expected float32 or float16, got int64/],
   ["MatMulInteger", on("MatMulInteger", [[2, 3], byte(3, 2)]), /expected uint8 or int8, got float32/],
   [
     "Gemm",
