@@ -48,6 +48,13 @@ function olderRope({ rope_parameters, ...config }: Config): Config {
   return { ...config, rope_theta, rope_scaling: { type: rope_type, ...scaling } };
 }
 
+/** As Pythia's files: the share and the base have keys of their own. */
+function olderNeox({ rope_parameters, ...config }: Config): Config {
+  const { rope_theta, partial_rotary_factor, rope_type, ...scaling } = rope_parameters as Config;
+  const rope_scaling = rope_type === "default" ? null : { type: rope_type, ...scaling };
+  return { ...config, rotary_emb_base: rope_theta, rotary_pct: partial_rotary_factor, rope_scaling };
+}
+
 interface Form {
   readonly config?: (config: Config) => Config;
   readonly weights?: (weights: Checkpoint) => Checkpoint;
@@ -75,6 +82,29 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
   ["defaults omitted, GPT-2", "gpt2", { config: ({ n_inner, tie_word_embeddings, ...config }) => config }],
   ["explicit width of the feed-forward, GPT-2", "gpt2", { config: (c) => ({ ...c, n_inner: 128 }) }],
   ["masks stored as tensors, GPT-2", "gpt2", { weights: withMasks }],
+  ["rotary settings of transformers 4, GPT-NeoX", "gpt-neox", { config: olderNeox }],
+  ["rotary settings of transformers 4, scaled, GPT-NeoX", "gpt-neox-sequential", { config: olderNeox }],
+  [
+    "masks and rotary frequencies stored as tensors, GPT-NeoX",
+    "gpt-neox",
+    {
+      weights: (w) =>
+        changed(w, {
+          "gpt_neox.layers.1.attention.bias": zeros(1, 1, 64, 64),
+          "gpt_neox.layers.1.attention.masked_bias": zeros(),
+          "gpt_neox.layers.1.attention.rotary_emb.inv_freq": zeros(3),
+        }),
+    },
+  ],
+  ["defaults omitted, GPT-J", "gptj", { config: ({ n_inner, layer_norm_epsilon, ...config }) => config }],
+  [
+    "masks stored as tensors, GPT-J",
+    "gptj",
+    {
+      weights: (w) =>
+        changed(w, { "transformer.h.0.attn.bias": zeros(1, 1, 64, 64), "transformer.h.0.attn.masked_bias": zeros() }),
+    },
+  ],
 ];
 
 function withMasks(weights: Checkpoint): Checkpoint {

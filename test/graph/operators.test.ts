@@ -52,7 +52,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
   ["Where", on("Where", [choice(5), [2, 3], [3]]), /do not broadcast/],
   ["Cast", on("Cast", [[2]], { to: int(99) }), /attribute to: unknown element type/],
   ["Cast", on("Cast", [[2]], { to: float(1) }), /attribute to: expected int, got float/],
-  ["Relu", on("Relu", [ids(2)]), /input 0: expected float32, got int64/],
+  ["Relu", on("Relu", [ids(2)]), /input 0: expected float32 or float16, got int64/],
   [
     "MatMul",
     on("MatMul", [
@@ -70,7 +70,7 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     ]),
     /\[2\] and \[5\] do not broadcast/,
   ],
-  ["MatMul", on("MatMul", [ids(2, 3), [3, 2]]), /input 0: expected float32, got int64/],
+  ["MatMul", on("MatMul", [ids(2, 3), [3, 2]]), /input 0: expected float32 or float16, got int64/],
   ["MatMulInteger", on("MatMulInteger", [[2, 3], byte(3, 2)]), /expected uint8 or int8, got float32/],
   [
     "Gemm",
@@ -118,6 +118,16 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     "RotaryEmbedding",
     on("RotaryEmbedding", [[2, 3, 5, 8], { type: "int64", shape: [2, 4] }, [9, 4], [9, 4]], {}, "com.microsoft"),
     /expected \[B, heads, T, n\], \[B, T\] and twice \[N, n \/ 2\], got \[2, 3, 5, 8\], \[2, 4\], \[9, 4\], \[9, 4\]/,
+  ],
+  [
+    "RotaryEmbedding",
+    on(
+      "RotaryEmbedding",
+      [[2, 3, 5, 8], { type: "int64", shape: [2, 5] }, [9, 5], [9, 5]],
+      { rotary_embedding_dim: int(10), num_heads: int(3) },
+      "com.microsoft",
+    ),
+    /expected \[B, heads, T, n\], .*got \[2, 3, 5, 8\], \[2, 5\], \[9, 5\], \[9, 5\]/,
   ],
   [
     "MatMulNBits",

@@ -128,11 +128,10 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
     keyHeads: config.num_key_value_heads ?? undefined,
     headSize: config.head_dim,
   });
-  const { headSize } = layout;
   const activation = activationName(config.hidden_act, "hidden_act");
   const rope = config.rope_scaling ?? config.rope_parameters;
   const rotary = {
-    headSize,
+    size: layout.headSize,
     theta: rope?.rope_theta ?? config.rope_theta,
     scaling: rotaryScaling("Llama", rope, config),
   };

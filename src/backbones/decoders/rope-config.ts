@@ -25,12 +25,33 @@ export const ropeSettings = z.object({
   truncate: z.boolean().nullish(),
 });
 
-export type RopeSettings = z.infer<typeof ropeSettings>;
+/** The settings of models that rotate only the first elements of each head. */
+export const partialRopeSettings = ropeSettings.extend({ partial_rotary_factor: positive.max(1).nullish() });
+
+export type RopeSettings = z.infer<typeof partialRopeSettings>;
 
 /** Keys beside the rotary settings that they depend on. */
 export interface RopeContext {
   readonly max_position_embeddings: number;
   readonly original_max_position_embeddings?: number | null | undefined;
+}
+
+/**
+ * The number of elements of a head that are rotated, from their share. @throws `unsupported_architecture` if it is not
+ * an even number
+ */
+export function rotatedSize(architecture: string, headSize: number, share: number): number {
+  return checkRotatedSize(architecture, "partial_rotary_factor", headSize, Math.floor(headSize * share));
+}
+
+/** @param key the key of the config that determines `size` @returns `size` @throws `unsupported_architecture` */
+export function checkRotatedSize(architecture: string, key: string, headSize: number, size: number): number {
+  if (size > 0 && size <= headSize && size % 2 === 0) return size;
+  throw new EpalmError(
+    "unsupported_architecture",
+    `${architecture} config.json: '${key}': expected an even number of rotated elements, at most the head size of ` +
+      `${headSize}, got ${size}`,
+  );
 }
 
 /** @param architecture names the config in messages @throws `unsupported_architecture` */
