@@ -47,6 +47,7 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   llama: { rename: llamaName, build: llama },
   mistral: { rename: llamaName, build: llama },
   smollm3: { rename: llamaName, build: llama },
+  phi3: { rename: llamaName, build: llama },
   qwen2: { rename: llamaName, build: llama },
   qwen3: { rename: llamaName, build: llama },
   gemma2: { rename: gemmaName, build: gemma },

@@ -28,6 +28,16 @@ export type RotaryScaling =
       readonly truncate: boolean;
       /** Factor of cosines and sines. */
       readonly magnitude: number;
+    }
+  /** Divides each frequency by a factor of its own (LongRoPE, Ding et al. 2024, arXiv 2402.13753). */
+  | {
+      readonly kind: "longrope";
+      /** One for each pair. */
+      readonly factors: readonly number[];
+      /** Factor of cosines and sines. */
+      readonly magnitude: number;
+      /** The length up to which these factors hold. */
+      readonly originalPositions: number;
     };
 
 export interface RotaryOptions {
@@ -76,6 +86,8 @@ function frequencies({ size, theta, scaling }: RotaryOptions): number[] {
         return frequency * (1 - divided + divided / scaling.factor);
       });
     }
+    case "longrope":
+      return scaling.factors.map((factor, i) => 1 / (factor * power(i)));
     default:
       return scaling satisfies never;
   }
@@ -99,7 +111,7 @@ export function rotaryAngles(g: GraphBuilder, positions: Value, options: RotaryO
   // In float64: the float32 functions of GPUs may be wrong by 5e-4, and for large angles by any amount (Vulkan and WGSL
   // guarantee nothing there). Providers without float64 leave these few numbers to the CPU.
   const angles = g.cast(g.multiply(places, g.weight(`${name}.rates`, rates)), "float64");
-  const scaled = (x: Value) => (scaling.kind === "yarn" ? g.multiply(x, g.number(scaling.magnitude)) : x);
+  const scaled = (x: Value) => ("magnitude" in scaling ? g.multiply(x, g.number(scaling.magnitude)) : x);
   return {
     cosines: scaled(g.cast(g.cosine(angles), "float32")),
     sines: scaled(g.cast(g.sine(angles), "float32")),

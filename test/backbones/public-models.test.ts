@@ -55,6 +55,13 @@ function olderNeox({ rope_parameters, ...config }: Config): Config {
   return { ...config, rotary_emb_base: rope_theta, rotary_pct: partial_rotary_factor, rope_scaling };
 }
 
+/** As the published files of Phi-3 and Phi-4-mini, of which early ones call LongRoPE "su". */
+function olderPhi({ rope_parameters, ...config }: Config): Config {
+  const { rope_theta, partial_rotary_factor, rope_type, short_factor, long_factor } = rope_parameters as Config;
+  const rope_scaling = rope_type === "default" ? null : { type: "su", short_factor, long_factor };
+  return { ...config, rope_theta, partial_rotary_factor, rope_scaling };
+}
+
 interface Form {
   readonly config?: (config: Config) => Config;
   readonly weights?: (weights: Checkpoint) => Checkpoint;
@@ -96,6 +103,8 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
         }),
     },
   ],
+  ["rotary settings of transformers 4, Phi-3", "phi3-window", { config: olderPhi }],
+  ["rotary settings of transformers 4, scaled, Phi-4-mini", "phi4-longrope", { config: olderPhi }],
   ["defaults omitted, GPT-J", "gptj", { config: ({ n_inner, layer_norm_epsilon, ...config }) => config }],
   [
     "masks stored as tensors, GPT-J",
@@ -113,6 +122,13 @@ function withMasks(weights: Checkpoint): Checkpoint {
     "transformer.h.0.attn.masked_bias": zeros(),
   });
 }
+
+describe("LongRoPE", () => {
+  it("limits texts to the original length, for which its short factors are made", () => {
+    const { shape } = buildDecoder(openWeights("phi4-longrope"), readConfig("phi4-longrope"));
+    assert.equal(shape.positions, 32);
+  });
+});
 
 describe("decoders in other public forms", () => {
   for (const [what, name, { config = (c: Config) => c, weights = (w: Checkpoint) => w }] of decoderForms) {

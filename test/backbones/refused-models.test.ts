@@ -45,6 +45,12 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     /query_key_value\.weight: expected shape \[72, 24\], got \[24, 72\]/,
   ],
   ["gpt-neox-sequential", { "embed_out.weight": zeros(60, 24) }, /embed_out\.weight: expected shape \[64, 24\]/],
+  [
+    "phi3-window",
+    { "model.layers.0.self_attn.qkv_proj.weight": zeros(48, 24) },
+    /qkv_proj\.weight: expected shape \[72, 24\], got \[48, 24\]/,
+  ],
+  ["phi3-window", { "model.layers.1.mlp.gate_up_proj.weight": undefined }, /gate_up_proj\.weight is missing/],
   ["gptj", { "lm_head.bias": undefined }, /tensor lm_head\.bias is missing/],
   ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /unexpected tensor .*q_proj\.bias/],
   ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
@@ -165,6 +171,24 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ["positions without a number of rotated elements", "gptj", { rotary_dim: null }, /'rotary_dim'/],
   ["heads that do not divide the width, GPT-J", "gptj", { n_head: 5 }, /'n_head': 5 heads do not divide/],
   ["unknown activation, GPT-NeoX", "gpt-neox", { hidden_act: "swish9" }, /hidden_act: .*'swish9'/],
+  [
+    "factors for another number of pairs",
+    "phi4-longrope",
+    { partial_rotary_factor: undefined, rope_parameters: { rope_type: "longrope", short_factor: [1, 1, 1] } },
+    /Phi-3 config\.json: 'short_factor': expected 4 numbers, .* got 3/,
+  ],
+  [
+    "LongRoPE without factors",
+    "phi4-longrope",
+    { rope_parameters: { rope_type: "longrope" } },
+    /'short_factor': .* got none/,
+  ],
+  [
+    "rotary scaling that Phi-3 lacks",
+    "phi3-window",
+    { rope_parameters: { rope_type: "llama3" } },
+    /rope_scaling: expected default or longrope, got 'llama3'/,
+  ],
   ["scaling without its factor", "llama3-scaling", { rope_parameters: { rope_type: "linear" } }, /needs 'factor'/],
   [
     "rotation of a part of each head",

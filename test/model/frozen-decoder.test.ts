@@ -55,6 +55,7 @@ describe("the decoder of a model folder, as it is trained with", () => {
     "gemma3-composite",
     "gpt-neox",
     "gptj",
+    "phi4-longrope",
   ]) {
     it(`has transformers' logits in fp32, and can be read in fp16 and int8: ${name}`, async () => {
       for (const precision of ["fp32", "fp16", "int8"] as const) {

@@ -148,4 +148,6 @@ export const variedDecoders = [
   "gpt-neox",
   "gpt-neox-sequential",
   "gptj",
+  "phi3-window",
+  "phi4-longrope",
 ];

@@ -28,7 +28,13 @@ export const ropeSettings = z.object({
 /** The settings of models that rotate only the first elements of each head. */
 export const partialRopeSettings = ropeSettings.extend({ partial_rotary_factor: positive.max(1).nullish() });
 
-export type RopeSettings = z.infer<typeof partialRopeSettings>;
+/** The settings of Phi-3, which has a factor for each pair, for texts up to the original length and for longer ones. */
+export const longRopeSettings = partialRopeSettings.extend({
+  short_factor: z.array(positive).nullish(),
+  long_factor: z.array(positive).nullish(),
+});
+
+export type RopeSettings = z.infer<typeof longRopeSettings>;
 
 /** Keys beside the rotary settings that they depend on. */
 export interface RopeContext {
@@ -110,4 +116,28 @@ function yarn(rope: RopeSettings, originalPositions: number, extension: number):
     truncate: rope.truncate ?? true,
     magnitude: rope.attention_factor ?? usual,
   };
+}
+
+/**
+ * The scaling of Phi-3 with the factors for texts up to the original length. The factors for longer texts would change
+ * the keys of all earlier tokens, which are cached.
+ *
+ * @param size the number of rotated elements of a head @throws `unsupported_architecture`
+ */
+export function phi3Scaling(rope: RopeSettings | null | undefined, context: RopeContext, size: number): RotaryScaling {
+  const kind = rope?.rope_type ?? rope?.type ?? "default";
+  const refuse = (message: string) => new EpalmError("unsupported_architecture", `Phi-3 config.json: ${message}`);
+  if (kind === "default") return { kind: "none" };
+  // The last two are the names of earlier configs.
+  if (!["longrope", "su", "yarn"].includes(kind)) {
+    throw refuse(`rope_scaling: expected default or longrope, got '${kind}'`);
+  }
+  const { short_factor: factors, attention_factor } = rope ?? {};
+  if (factors?.length !== size / 2) {
+    throw refuse(`'short_factor': expected ${size / 2} numbers, one for each pair, got ${factors?.length ?? "none"}`);
+  }
+  const originalPositions = context.original_max_position_embeddings ?? context.max_position_embeddings;
+  const factor = rope?.factor ?? context.max_position_embeddings / originalPositions;
+  const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalPositions));
+  return { kind: "longrope", factors, magnitude: attention_factor ?? usual, originalPositions };
 }
