@@ -112,9 +112,10 @@ function matmul(backward: Backward): readonly (Value | undefined)[] {
 
 /** Rotates the gradient back. */
 function rotaryEmbedding(backward: Backward): readonly (Value | undefined)[] {
-  const { g, inputs } = backward;
+  const { g, node, inputs } = backward;
   const [rows, cosines, sines] = [at(inputs, 1), at(inputs, 2), at(inputs, 3)];
-  return [g.rotaryEmbedding(upstream(backward), rows, cosines, g.negate(sines))];
+  const interleaved = node.attributes.interleaved?.value === 1;
+  return [g.rotaryEmbedding(upstream(backward), rows, cosines, g.negate(sines), interleaved)];
 }
 
 /** Covers only a b^T without a third input, the form that output heads use. */

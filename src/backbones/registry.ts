@@ -2,7 +2,9 @@ import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Pooling } from "./backbone.js";
 import { gemma, gemmaName } from "./decoders/gemma.js";
+import { gptNeox, gptNeoxName } from "./decoders/gpt-neox.js";
 import { gpt2, gpt2Name } from "./decoders/gpt2.js";
+import { gptj, gptjName } from "./decoders/gptj.js";
 import { llama, llamaName } from "./decoders/llama.js";
 import { opt, optName } from "./decoders/opt.js";
 import { ast, astConfigFromTensors, astName } from "./encoders/ast.js";
@@ -40,9 +42,12 @@ export interface EncoderArchitecture extends Architecture<EncoderBackbone> {
 const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   opt: { rename: optName, build: opt },
   gpt2: { rename: gpt2Name, build: gpt2 },
+  gpt_neox: { rename: gptNeoxName, build: gptNeox },
+  gptj: { rename: gptjName, build: gptj },
   llama: { rename: llamaName, build: llama },
   mistral: { rename: llamaName, build: llama },
   smollm3: { rename: llamaName, build: llama },
+  phi3: { rename: llamaName, build: llama },
   qwen2: { rename: llamaName, build: llama },
   qwen3: { rename: llamaName, build: llama },
   gemma2: { rename: gemmaName, build: gemma },

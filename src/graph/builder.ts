@@ -244,11 +244,18 @@ export class GraphBuilder {
   }
 
   /**
-   * Rotates the pairs (x_i, x_{i + n/2}) of x [B, heads, T, n] by the angles in the rows `rows` (int64 [B, T], or [1],
-   * the first of T consecutive rows) of `cosines` and `sines` [N, n / 2].
+   * Rotates the pairs (x_i, x_{i + r/2}) of the first r elements of each head of x [B, heads, T, n], or its pairs
+   * (x_2i, x_{2i + 1}) if `interleaved`, by the angles at `rows` (int64 [B, T], or [1] for the first of T consecutive
+   * rows) of `cosines` and `sines` [N, r / 2]. Elements from r on are not changed.
    */
-  rotaryEmbedding(x: Value, rows: Value, cosines: Value, sines: Value): Value {
-    return this.#many("RotaryEmbedding", [x, rows, cosines, sines], {}, ["rotated"], "com.microsoft")[0];
+  rotaryEmbedding(x: Value, rows: Value, cosines: Value, sines: Value, interleaved = false): Value {
+    const [, heads, , size] = x.shape;
+    const rotated = 2 * Number(cosines.shape.at(-1));
+    const attributes = {
+      ...(interleaved && { interleaved: int(1) }),
+      ...(rotated !== size && { rotary_embedding_dim: int(rotated), num_heads: int(Number(heads)) }),
+    };
+    return this.#many("RotaryEmbedding", [x, rows, cosines, sines], attributes, ["rotated"], "com.microsoft")[0];
   }
 
   // Normalisation and reduction.

@@ -343,12 +343,16 @@ function fusedMatMul(node: Inputs): readonly TensorType[] {
   return [{ type: a.type, shape: matmulShape(node, flip(a, "transA"), flip(b, "transB")) }];
 }
 
-/** x [B, heads, T, n], rows of its tokens, and cosines and sines [N, n / 2] -> x. */
+/** x [B, heads, T, n], rows of its tokens, and cosines and sines [N, r / 2] of the r rotated elements -> x. */
 function rotaryEmbedding(node: Inputs): readonly TensorType[] {
   const [x, rows] = [expectType(node, 0, "float32"), expectType(node, 1, "int64")];
   const tables = [expectType(node, 2, "float32"), expectType(node, 3, "float32")];
   const [batch, , tokens, size] = x.shape;
-  const fits = x.shape.length === 4 && tables.every(({ shape: [, half] }) => 2 * Number(half) === size);
+  const rotated = attribute(node, "rotary_embedding_dim", "int") ?? size;
+  const fits =
+    x.shape.length === 4 &&
+    Number(rotated) <= Number(size) &&
+    tables.every(({ shape: [, half] }) => 2 * Number(half) === rotated);
   if (fits && (sameShape(rows.shape, [1]) || sameShape(rows.shape, [batch ?? 1, tokens ?? 1]))) return [x];
   const got = [x, rows, ...tables].map(({ shape }) => formatShape(shape)).join(", ");
   throw fail(node, `expected [B, heads, T, n], [B, T] and twice [N, n / 2], got ${got}`);

@@ -384,5 +384,16 @@ export const ruleExamples: Readonly<Record<string, readonly Example[]>> = {
       (g, { x, a, b, ids }) => g.rotaryEmbedding(x, ids, a, b),
       { batch: 2, step: 3 },
     ),
+    one(
+      "some elements of each head, interleaved",
+      {
+        x: trained(["batch", 2, "step", 6]),
+        a: frozen([5, 2]),
+        b: frozen([5, 2]),
+        ids: integers(["batch", "step"], 4, 0, 1, 1, 3, 2),
+      },
+      (g, { x, a, b, ids }) => g.rotaryEmbedding(x, ids, a, b, true),
+      { batch: 2, step: 3 },
+    ),
   ],
 };

@@ -48,6 +48,20 @@ function olderRope({ rope_parameters, ...config }: Config): Config {
   return { ...config, rope_theta, rope_scaling: { type: rope_type, ...scaling } };
 }
 
+/** As Pythia's files: the share and the base have keys of their own. */
+function olderNeox({ rope_parameters, ...config }: Config): Config {
+  const { rope_theta, partial_rotary_factor, rope_type, ...scaling } = rope_parameters as Config;
+  const rope_scaling = rope_type === "default" ? null : { type: rope_type, ...scaling };
+  return { ...config, rotary_emb_base: rope_theta, rotary_pct: partial_rotary_factor, rope_scaling };
+}
+
+/** As the published files of Phi-3 and Phi-4-mini, of which early ones call LongRoPE "su". */
+function olderPhi({ rope_parameters, ...config }: Config): Config {
+  const { rope_theta, partial_rotary_factor, rope_type, short_factor, long_factor } = rope_parameters as Config;
+  const rope_scaling = rope_type === "default" ? null : { type: "su", short_factor, long_factor };
+  return { ...config, rope_theta, partial_rotary_factor, rope_scaling };
+}
+
 interface Form {
   readonly config?: (config: Config) => Config;
   readonly weights?: (weights: Checkpoint) => Checkpoint;
@@ -75,6 +89,31 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
   ["defaults omitted, GPT-2", "gpt2", { config: ({ n_inner, tie_word_embeddings, ...config }) => config }],
   ["explicit width of the feed-forward, GPT-2", "gpt2", { config: (c) => ({ ...c, n_inner: 128 }) }],
   ["masks stored as tensors, GPT-2", "gpt2", { weights: withMasks }],
+  ["rotary settings of transformers 4, GPT-NeoX", "gpt-neox", { config: olderNeox }],
+  ["rotary settings of transformers 4, scaled, GPT-NeoX", "gpt-neox-sequential", { config: olderNeox }],
+  [
+    "masks and rotary frequencies stored as tensors, GPT-NeoX",
+    "gpt-neox",
+    {
+      weights: (w) =>
+        changed(w, {
+          "gpt_neox.layers.1.attention.bias": zeros(1, 1, 64, 64),
+          "gpt_neox.layers.1.attention.masked_bias": zeros(),
+          "gpt_neox.layers.1.attention.rotary_emb.inv_freq": zeros(3),
+        }),
+    },
+  ],
+  ["rotary settings of transformers 4, Phi-3", "phi3-window", { config: olderPhi }],
+  ["rotary settings of transformers 4, scaled, Phi-4-mini", "phi4-longrope", { config: olderPhi }],
+  ["defaults omitted, GPT-J", "gptj", { config: ({ n_inner, layer_norm_epsilon, ...config }) => config }],
+  [
+    "masks stored as tensors, GPT-J",
+    "gptj",
+    {
+      weights: (w) =>
+        changed(w, { "transformer.h.0.attn.bias": zeros(1, 1, 64, 64), "transformer.h.0.attn.masked_bias": zeros() }),
+    },
+  ],
 ];
 
 function withMasks(weights: Checkpoint): Checkpoint {
@@ -83,6 +122,13 @@ function withMasks(weights: Checkpoint): Checkpoint {
     "transformer.h.0.attn.masked_bias": zeros(),
   });
 }
+
+describe("LongRoPE", () => {
+  it("limits texts to the original length, for which its short factors are made", () => {
+    const { shape } = buildDecoder(openWeights("phi4-longrope"), readConfig("phi4-longrope"));
+    assert.equal(shape.positions, 32);
+  });
+});
 
 describe("decoders in other public forms", () => {
   for (const [what, name, { config = (c: Config) => c, weights = (w: Checkpoint) => w }] of decoderForms) {

@@ -317,6 +317,29 @@ const examples: Readonly<Record<string, readonly Example[]>> = {
       build: (g, { a, b, c }) => [g.rotaryEmbedding(a, g.integers([1]), b, c)],
       expected: [[-2, 1, -3, -4]],
     },
+    {
+      // A quarter turn of the first two of three pairs, whose elements are two apart; of two heads and two tokens.
+      inputs: {
+        a: floats(
+          [1, 2, 2, 6],
+          Array.from({ length: 24 }, (_, i) => i + 1),
+        ),
+        b: floats([2, 2], [0, 0, 1, 1]),
+        c: floats([2, 2], [1, 1, 0, 0]),
+      },
+      build: (g, { a, b, c }) => [g.rotaryEmbedding(a, g.integers([0]), b, c)],
+      expected: [[-3, -4, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, -15, -16, 13, 14, 17, 18, 19, 20, 21, 22, 23, 24]],
+    },
+    {
+      // Interleaved pairs, of which the last is not rotated: a quarter turn and none.
+      inputs: {
+        a: floats([2, 1, 1, 6], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+        b: floats([2, 2], [0, 1, 1, -1]),
+        c: floats([2, 2], [1, 0, 0, 0]),
+      },
+      build: (g, { a, b, c }) => [g.rotaryEmbedding(a, g.unsqueeze(g.integers([0, 1]), 1), b, c, true)],
+      expected: [[-2, 1, 3, 4, 5, 6, 7, 8, -9, -10, 11, 12]],
+    },
   ],
   MatMulInteger: [
     {

@@ -120,6 +120,16 @@ const wrong: readonly (readonly [string, Build, RegExp])[] = [
     /expected \[B, heads, T, n\], \[B, T\] and twice \[N, n \/ 2\], got \[2, 3, 5, 8\], \[2, 4\], \[9, 4\], \[9, 4\]/,
   ],
   [
+    "RotaryEmbedding",
+    on(
+      "RotaryEmbedding",
+      [[2, 3, 5, 8], { type: "int64", shape: [2, 5] }, [9, 5], [9, 5]],
+      { rotary_embedding_dim: int(10), num_heads: int(3) },
+      "com.microsoft",
+    ),
+    /expected \[B, heads, T, n\], .*got \[2, 3, 5, 8\], \[2, 5\], \[9, 5\], \[9, 5\]/,
+  ],
+  [
     "MatMulNBits",
     on("MatMulNBits", [[1, 99], byte(3, 2, 32), [6]], nbits, "com.microsoft"),
     /expected rows of 100, got \[1, 99\]/,

@@ -46,7 +46,17 @@ async function built(name: string, precision: "fp32" | "fp16" | "int8") {
 }
 
 describe("the decoder of a model folder, as it is trained with", () => {
-  for (const name of ["qwen3-yarn-window", "mistral-window", "smollm3", "gemma2", "gemma3-text", "gemma3-composite"]) {
+  for (const name of [
+    "qwen3-yarn-window",
+    "mistral-window",
+    "smollm3",
+    "gemma2",
+    "gemma3-text",
+    "gemma3-composite",
+    "gpt-neox",
+    "gptj",
+    "phi4-longrope",
+  ]) {
     it(`has transformers' logits in fp32, and can be read in fp16 and int8: ${name}`, async () => {
       for (const precision of ["fp32", "fp16", "int8"] as const) {
         const folder = await built(name, precision);

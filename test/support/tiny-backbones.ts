@@ -131,7 +131,10 @@ export const zeros = (...shape: number[]): TensorSource => ({
   read: () => new Float32Array(shape.reduce((count, dim) => count * dim, 1)),
 });
 
-/** Tiny decoders whose layers differ in window, positions, norms or caps; texts are longer than the windows. */
+/**
+ * Tiny decoders whose layers or heads differ in windows, positions, norms, caps or order; texts are longer than the
+ * windows.
+ */
 export const variedDecoders = [
   "qwen2-window",
   "qwen3-tied",
@@ -142,4 +145,9 @@ export const variedDecoders = [
   "gemma2",
   "gemma3-text",
   "gemma3-composite",
+  "gpt-neox",
+  "gpt-neox-sequential",
+  "gptj",
+  "phi3-window",
+  "phi4-longrope",
 ];

@@ -132,7 +132,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
     keyHeads: config.num_key_value_heads,
     headSize: config.head_dim,
   });
-  const { headSize } = layout;
+  const { headSize: size } = layout;
   const second = config.model_type === "gemma2";
   const types = resolveLayerTypes("Gemma", {
     layers,
@@ -143,7 +143,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
   const rotary = (type: LayerType) => {
     const rope = ropeOf(config, type);
     const scaling = rotaryScaling("Gemma", rope, config);
-    return { name: second ? "rotary" : `rotary.${type}`, headSize, theta: rope.rope_theta, scaling };
+    return { name: second ? "rotary" : `rotary.${type}`, size, theta: rope.rope_theta, scaling };
   };
   const cap = config.final_logit_softcapping;
 

@@ -32,9 +32,30 @@ export function tokenTables(parameters: ParameterReader, shape: Shape, tied: boo
   return { embedding, head: tied ? embedding : () => parameters.tensor("lm_head.weight", shape) };
 }
 
+/** Linears with the same input and sizes of their outputs. */
+interface Projections {
+  readonly parts: readonly string[];
+  readonly sizes: readonly number[];
+  readonly bias: boolean;
+  /** Whether the checkpoint stores them as one tensor (Phi-3). */
+  readonly fused: boolean;
+}
+
+function projected(parameters: ParameterReader, name: string, x: Value, projections: Projections): Value {
+  const { parts, sizes, bias, fused } = projections;
+  const width = Number(x.shape.at(-1));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const parameter = fused
+    ? parameters.linear(name, width, total, { bias })
+    : parameters.joined(name, parts, width, sizes, { bias });
+  return linear(parameters.g, x, parameter);
+}
+
 export interface AttentionOptions {
   readonly width: number;
   readonly layout: HeadLayout;
+  /** Whether the checkpoint stores queries, keys and values as one tensor. Default: false. */
+  readonly fused?: boolean | undefined;
   /** Biases of queries, keys and values, and of the output. */
   readonly biases: { readonly inputs: boolean; readonly output: boolean };
   /** Norms of queries and keys by head, with the name of their weight. Default: none. */
@@ -48,13 +69,13 @@ export function selfAttention(
   name: string,
   x: Value,
   { bias, past, angles }: LayerContext,
-  { width, layout, biases, headNorm, scores }: AttentionOptions,
+  { width, layout, fused = false, biases, headNorm, scores }: AttentionOptions,
 ): LayerOutput {
   const { g } = parameters;
   const { heads, keyHeads, headSize } = layout;
   const parts = ["q_proj", "k_proj", "v_proj"].map((part) => `${name}.${part}`);
-  const widths = [heads * headSize, keyHeads * headSize, keyHeads * headSize];
-  const joined = linear(g, x, parameters.joined(`${name}.qkv_proj`, parts, width, widths, { bias: biases.inputs }));
+  const sizes = [heads * headSize, keyHeads * headSize, keyHeads * headSize];
+  const joined = projected(parameters, `${name}.qkv_proj`, x, { parts, sizes, bias: biases.inputs, fused });
   const [qk, values] = g.split(splitHeads(g, joined, headSize), [heads + keyHeads, keyHeads], 1);
   const normed = (both: Value) => {
     if (!headNorm) return both;
@@ -74,6 +95,8 @@ export interface FeedForwardOptions {
   readonly intermediateSize: number;
   readonly activation: ActivationName;
   readonly bias: boolean;
+  /** Whether the checkpoint stores gate and up as one tensor. Default: false. */
+  readonly fused?: boolean | undefined;
 }
 
 /** down(activation(gate(x)) * up(x)) */
@@ -81,12 +104,12 @@ export function gatedFeedForward(
   parameters: ParameterReader,
   name: string,
   x: Value,
-  { width, intermediateSize, activation, bias }: FeedForwardOptions,
+  { width, intermediateSize, activation, bias, fused = false }: FeedForwardOptions,
 ): Value {
   const { g } = parameters;
   const parts = [`${name}.gate_proj`, `${name}.up_proj`];
   const sizes = [intermediateSize, intermediateSize] as const;
-  const joined = linear(g, x, parameters.joined(`${name}.gate_up_proj`, parts, width, sizes, { bias }));
+  const joined = projected(parameters, `${name}.gate_up_proj`, x, { parts, sizes, bias, fused });
   const [gate, up] = g.split(joined, sizes, -1);
   const gated = g.multiply(activate(g, activation, gate), up);
   return linear(g, gated, parameters.linear(`${name}.down_proj`, intermediateSize, width, { bias }));

@@ -9,13 +9,14 @@ import { count, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { layerTypes, resolveLayerTypes } from "./layer-types.js";
 import { gatedFeedForward, rotaryLayout, selfAttention, tokenTables } from "./llama-block.js";
-import { ropeSettings, rotaryScaling } from "./rope-config.js";
+import { longRopeSettings, phi3Scaling, ropeSettings, rotaryScaling, rotatedSize } from "./rope-config.js";
 
 /**
  * The Llama family (Touvron et al. 2023, arXiv 2302.13971): RMS norm, rotary positions, grouped-query attention,
  * SwiGLU. It follows `models/llama/modeling_llama.py` of transformers and the files of the models that differ from it
- * in one option: Llama 1 to 3 and SmolLM2; Qwen2 (biases on queries, keys and values); Qwen3 (norms of queries and
- * keys); Mistral (a sliding window); SmolLM3 (layers without positions).
+ * in few options: Llama 1 to 3 and SmolLM2; Qwen2 (biases on queries, keys and values); Qwen3 (norms of queries and
+ * keys); Mistral (a sliding window); SmolLM3 (layers without positions); Phi-3 and Phi-4-mini (fused projections,
+ * LongRoPE for a part of each head).
  */
 
 /** What distinguishes a model type beyond its config, and transformers' values for keys that the file omits. */
@@ -25,6 +26,8 @@ interface Family {
   readonly biases?: { readonly inputs?: boolean; readonly output?: boolean; readonly mlp?: boolean };
   /** Whether queries and keys are normalised by head. */
   readonly headNorms?: boolean;
+  /** Whether the projections with the same input are one tensor. */
+  readonly fused?: boolean;
 }
 
 const families = {
@@ -43,9 +46,14 @@ const families = {
     biases: { inputs: false, output: false, mlp: false },
   },
   smollm3: { defaults: { num_key_value_heads: 4, rope_theta: 2_000_000, tie_word_embeddings: true } },
+  phi3: {
+    defaults: { max_position_embeddings: 4096, original_max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
+    biases: { inputs: false, output: false, mlp: false },
+    fused: true,
+  },
 } as const satisfies Readonly<Record<string, Family>>;
 
-const modelTypes = z.enum(["llama", "qwen2", "qwen3", "mistral", "smollm3"]);
+const modelTypes = z.enum(["llama", "qwen2", "qwen3", "mistral", "smollm3", "phi3"]);
 
 export const llamaConfig = z.object({
   model_type: modelTypes,
@@ -74,7 +82,13 @@ export const llamaConfig = z.object({
   tie_word_embeddings: z.boolean().default(false),
 });
 
-type LlamaConfig = z.infer<typeof llamaConfig>;
+const phi3Config = llamaConfig.extend({
+  partial_rotary_factor: z.number().positive().max(1).nullish(),
+  rope_scaling: longRopeSettings.nullish(),
+  rope_parameters: longRopeSettings.nullish(),
+});
+
+type LlamaConfig = z.infer<typeof phi3Config>;
 
 /** Frequencies are computed from the config; old checkpoints also store them as tensors. */
 export function llamaName(name: string): string | undefined {
@@ -90,7 +104,9 @@ function familyOf(json: unknown): Family {
 function windowsOf(config: LlamaConfig): readonly (number | undefined)[] {
   const { num_hidden_layers: layers, model_type: type, use_sliding_window: used } = config;
   if (type === "llama") return [];
-  if (type === "mistral") return new Array<number | undefined>(layers).fill(config.sliding_window ?? undefined);
+  if (type === "mistral" || type === "phi3") {
+    return new Array<number | undefined>(layers).fill(config.sliding_window ?? undefined);
+  }
   // A list of types can make layers of SmolLM3 slide even if the window is not used otherwise.
   const window = used || type === "smollm3" ? config.sliding_window : undefined;
   const types = resolveLayerTypes("Llama", {
@@ -116,10 +132,19 @@ function hasPositions(config: LlamaConfig, layer: number): boolean {
   );
 }
 
+/** The rotary positions of a config. @param headSize that of the layout */
+function rotaryOf(config: LlamaConfig, headSize: number) {
+  const rope = config.rope_scaling ?? config.rope_parameters;
+  const share = rope?.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const size = rotatedSize("Llama", headSize, share);
+  const scaling = config.model_type === "phi3" ? phi3Scaling(rope, config, size) : rotaryScaling("Llama", rope, config);
+  return { size, theta: rope?.rope_theta ?? config.rope_theta, scaling };
+}
+
 export function llama(json: unknown, parameters: ParameterReader): DecoderBackbone {
   const family = familyOf(json);
   const withDefaults = typeof json === "object" ? { ...family.defaults, ...json } : json;
-  const config = parseConfig(llamaConfig, withDefaults, "Llama");
+  const config: LlamaConfig = parseConfig(family.fused ? phi3Config : llamaConfig, withDefaults, "Llama");
   const { g } = parameters;
   const { hidden_size: d, num_attention_heads: heads, vocab_size: vocabulary, num_hidden_layers: layers } = config;
   const layout = rotaryLayout("Llama", {
@@ -128,14 +153,10 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
     keyHeads: config.num_key_value_heads ?? undefined,
     headSize: config.head_dim,
   });
-  const { headSize } = layout;
   const activation = activationName(config.hidden_act, "hidden_act");
-  const rope = config.rope_scaling ?? config.rope_parameters;
-  const rotary = {
-    headSize,
-    theta: rope?.rope_theta ?? config.rope_theta,
-    scaling: rotaryScaling("Llama", rope, config),
-  };
+  const rotary = rotaryOf(config, layout.headSize);
+  const { scaling } = rotary;
+  const longest = scaling.kind === "longrope" ? scaling.originalPositions : Number.POSITIVE_INFINITY;
   const windows = windowsOf(config);
   const rotates = Array.from({ length: layers }, (_, layer) => hasPositions(config, layer));
 
@@ -153,12 +174,14 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       output: family.biases?.output ?? config.attention_bias,
     },
     headNorm: family.headNorms ? norm : undefined,
+    fused: family.fused,
   };
   const feedForwardOptions = {
     width: d,
     intermediateSize: config.intermediate_size,
     activation,
     bias: family.biases?.mlp ?? config.mlp_bias,
+    fused: family.fused,
   };
 
   return {
@@ -169,7 +192,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       embeddingWidth: d,
       attention: layout,
       vocabulary,
-      positions: config.max_position_embeddings,
+      positions: Math.min(config.max_position_embeddings, longest),
     },
     embed: (ids) => g.gather(tables.embedding(), ids),
     enter: (embeddings) => embeddings,
