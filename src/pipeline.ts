@@ -6,6 +6,7 @@ import { familiarityOf } from "./adapter/familiarity.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
 import { EpalmError, unexpected } from "./core/errors.js";
 import type { Modality } from "./core/modality.js";
+import { addSpan, attribute } from "./core/trace.js";
 import type { PatchChoice } from "./encoding/encoder-batcher.js";
 import {
   type EncoderOutput,
@@ -16,7 +17,7 @@ import {
 } from "./encoding/media-encoder.js";
 import { MediaThread } from "./encoding/media-thread.js";
 import { readMedium } from "./encoding/read-medium.js";
-import type { EngineCounts } from "./generation/engine.js";
+import type { DecodingReport, EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import type { RequestOrigin } from "./generation/request-origin.js";
@@ -370,7 +371,11 @@ export class Model {
     const control = { ...(normalisation ? { normalisation } : {}), signal, origin: { client, priority } };
     const [result, without] = await Promise.all(
       [conditioning, blank].map((one) =>
-        one ? this.#threads.generator.rank({ ...request, conditioning: one }, candidates, control) : undefined,
+        one
+          ? tracedDecoding(source, () =>
+              this.#threads.generator.rank({ ...request, conditioning: one }, candidates, control),
+            )
+          : undefined,
       ),
     );
     if (!result) throw new EpalmError("internal", "ranking: expected a result");
@@ -431,12 +436,14 @@ export class Model {
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
     const origin = { client, priority };
-    const result = await this.#threads.generator.generate({ ...request, conditioning }, generation, {
-      signal,
-      onText: onText && minConfidence === undefined ? (piece) => onText(piece, 0) : undefined,
-      origin,
-      shortens: given.maxNewTokens === undefined,
-    });
+    const result = await tracedDecoding(source, () =>
+      this.#threads.generator.generate({ ...request, conditioning }, generation, {
+        signal,
+        onText: onText && minConfidence === undefined ? (piece) => onText(piece, 0) : undefined,
+        origin,
+        shortens: given.maxNewTokens === undefined,
+      }),
+    );
     const texts: AnswerText[] = result.texts.map((text) =>
       map ? { ...text, confidence: confidenceOfText(map, task, text) } : text,
     );
@@ -691,6 +698,30 @@ export class EncodedMedium implements EncoderOutput {
   /** See `Model.rank`. */
   rank(question: string, candidates: readonly string[], options?: RankOptions): Promise<Ranking> {
     return this.#model.rank(this, question, candidates, options);
+  }
+}
+
+/**
+ * Adds the spans `prefill` and `generate` of a request that the decoder's thread has computed; only `generate` if it
+ * failed.
+ */
+async function tracedDecoding<Result extends { readonly decoding: DecodingReport }>(
+  { adapter }: Pick<Source, "adapter">,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const attributes = { [attribute.adapter]: adapter };
+  const started = Date.now();
+  try {
+    const result = await work();
+    const { prefill, prefillSequences, continuesPrefix, sequences } = result.decoding;
+    const [prefilled, ended] = [started + prefill, Math.max(started + prefill, Date.now())];
+    const first = { ...attributes, [attribute.batchSize]: prefillSequences, [attribute.cacheHit]: continuesPrefix };
+    addSpan("prefill", first, started, prefilled);
+    addSpan("generate", { ...attributes, [attribute.batchSize]: sequences }, prefilled, ended);
+    return result;
+  } catch (error) {
+    addSpan("generate", attributes, started, Date.now(), error);
+    throw error;
   }
 }
 
