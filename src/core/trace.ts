@@ -52,7 +52,7 @@ export function describeSpan(attributes: Attributes): void {
   trace.getActiveSpan()?.setAttributes(attributes);
 }
 
-/** Marks a span as failed. The attribute is that of OpenTelemetry's semantic conventions. @param span default: current */
+/** Marks a span, by default the current one, as failed. The attribute is that of OpenTelemetry's conventions. */
 export function failSpan(error: unknown, span: Span | undefined = trace.getActiveSpan()): void {
   span?.setStatus({ code: SpanStatusCode.ERROR });
   span?.setAttribute("error.type", error instanceof EpalmError ? error.code : "internal");
