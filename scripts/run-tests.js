@@ -43,6 +43,7 @@ const alone = [
   "server/raw-media",
   "server/slow-media",
   "server/temporary-files",
+  "server/traces",
   "training/adapter/train-model",
   "training/encoder/finetune",
 ];

@@ -8,6 +8,7 @@ import type { DeviceChoice } from "./core/device.js";
 import { EpalmError, unexpected } from "./core/errors.js";
 import { memoized } from "./core/memoized.js";
 import type { Modality } from "./core/modality.js";
+import { addSpan, attribute } from "./core/trace.js";
 import type { PatchChoice } from "./encoding/encoder-batcher.js";
 import {
   type EncoderOutput,
@@ -18,7 +19,7 @@ import {
 } from "./encoding/media-encoder.js";
 import { MediaThread } from "./encoding/media-thread.js";
 import { readMedium } from "./encoding/read-medium.js";
-import type { EngineCounts } from "./generation/engine.js";
+import type { DecodingReport, EngineCounts } from "./generation/engine.js";
 import type { GenerationOptions } from "./generation/options.js";
 import type { RankingOptions } from "./generation/ranking.js";
 import type { RequestOrigin } from "./generation/request-origin.js";
@@ -419,7 +420,11 @@ export class Model {
     const control = { ...(normalisation ? { normalisation } : {}), signal, origin: { client, priority } };
     const [result, without] = await Promise.all(
       [conditioning, blank].map((one) =>
-        one ? this.#threads.generator.rank({ ...request, conditioning: one }, candidates, control) : undefined,
+        one
+          ? tracedDecoding(source, () =>
+              this.#threads.generator.rank({ ...request, conditioning: one }, candidates, control),
+            )
+          : undefined,
       ),
     );
     if (!result) throw new EpalmError("internal", "ranking: expected a result");
@@ -480,12 +485,14 @@ export class Model {
     const started = performance.now();
     const generation = this.#generationOptions(task, given);
     const origin = { client, priority };
-    const result = await this.#threads.generator.generate({ ...request, conditioning }, generation, {
-      signal,
-      onText: onText && minConfidence === undefined ? (piece) => onText(piece, 0) : undefined,
-      origin,
-      shortens: given.maxNewTokens === undefined,
-    });
+    const result = await tracedDecoding(source, () =>
+      this.#threads.generator.generate({ ...request, conditioning }, generation, {
+        signal,
+        onText: onText && minConfidence === undefined ? (piece) => onText(piece, 0) : undefined,
+        origin,
+        shortens: given.maxNewTokens === undefined,
+      }),
+    );
     const texts: AnswerText[] = result.texts.map((text) =>
       map ? { ...text, confidence: confidenceOfText(map, task, text) } : text,
     );
@@ -740,6 +747,30 @@ export class EncodedMedium implements EncoderOutput {
   /** See `Model.rank`. */
   rank(question: string, candidates: readonly string[], options?: RankOptions): Promise<Ranking> {
     return this.#model.rank(this, question, candidates, options);
+  }
+}
+
+/**
+ * Adds the spans `prefill` and `generate` of a request that the decoder's thread has computed; only `generate` if it
+ * failed.
+ */
+async function tracedDecoding<Result extends { readonly decoding: DecodingReport }>(
+  { adapter }: Pick<Source, "adapter">,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const attributes = { [attribute.adapter]: adapter };
+  const started = Date.now();
+  try {
+    const result = await work();
+    const { prefill, prefillSequences, continuesPrefix, sequences } = result.decoding;
+    const [prefilled, ended] = [started + prefill, Math.max(started + prefill, Date.now())];
+    const first = { ...attributes, [attribute.batchSize]: prefillSequences, [attribute.cacheHit]: continuesPrefix };
+    addSpan("prefill", first, started, prefilled);
+    addSpan("generate", { ...attributes, [attribute.batchSize]: sequences }, prefilled, ended);
+    return result;
+  } catch (error) {
+    addSpan("generate", attributes, started, Date.now(), error);
+    throw error;
   }
 }
 

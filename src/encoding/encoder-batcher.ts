@@ -24,6 +24,11 @@ export interface ExampleStates {
   readonly patches?: Tensor | undefined;
 }
 
+/** The states of one example, and the number of examples that its run computed. */
+export interface BatchedStates extends ExampleStates {
+  readonly batchSize: number;
+}
+
 /** The patch states that a batcher returns. */
 export interface PatchChoice {
   readonly layout: PatchLayout;
@@ -40,7 +45,7 @@ export interface EncoderCounts {
 interface Waiting {
   readonly data: Float32Array;
   readonly signal: AbortSignal | undefined;
-  readonly resolve: (states: ExampleStates) => void;
+  readonly resolve: (states: BatchedStates) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -85,7 +90,7 @@ export class EncoderBatcher {
    * @param signal cancels the example, unless its run has begun
    * @throws aborted, and the errors of the session
    */
-  encode(data: Float32Array, signal?: AbortSignal): Promise<ExampleStates> {
+  encode(data: Float32Array, signal?: AbortSignal): Promise<BatchedStates> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ data, signal, resolve, reject });
       if (!this.#isRunning) void this.#work();
@@ -124,9 +129,9 @@ export class EncoderBatcher {
       const ofPatches = patchNames.map((name) => checkedOutput(results, name, [batch.length, patches, width]));
       this.#counts = { runs: this.#counts.runs + 1, examples: this.#counts.examples + batch.length };
       for (const [index, { resolve }] of batch.entries()) {
-        const own = rowOf(states, index);
-        if (depths === 0) resolve({ states: own });
-        else resolve({ states: own, patches: stackedRows(ofPatches, index, [depths, patches, width]) });
+        const own = { states: rowOf(states, index), batchSize: batch.length };
+        if (depths === 0) resolve(own);
+        else resolve({ ...own, patches: stackedRows(ofPatches, index, [depths, patches, width]) });
       }
     } catch (error) {
       for (const { reject } of batch) reject(error);

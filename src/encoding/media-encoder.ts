@@ -5,6 +5,7 @@ import { throwIfAborted } from "../core/abort.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import { multipliesIntegers } from "../core/precision.js";
+import { attribute, traced } from "../core/trace.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
 import { type FrameImages, isFrameImages } from "../media/read-media.js";
 import { preparedFor } from "../model/encoders.js";
@@ -136,16 +137,27 @@ export class MediaEncoder {
     const known = key === undefined ? undefined : this.#cache.get(key);
     if (key !== undefined) this.#count(known !== undefined && this.#isComplete(known));
     if (known && this.#isComplete(known)) {
-      return { ...known, cached: true, timings: { media: performance.now() - started, encoder: 0 } };
+      return traced("encode", { [attribute.modality]: known.modality, [attribute.cacheHit]: true }, async () => ({
+        ...known,
+        cached: true,
+        timings: { media: performance.now() - started, encoder: 0 },
+      }));
     }
-    const prepared = await this.#prepare(read, modality, signal);
+    const prepared = await traced("decode", {}, () => this.#prepare(read, modality, signal));
     throwIfAborted(signal);
     const decoded = performance.now();
-    const states = await this.#encoderFor(prepared.modality).batcher.encode(prepared.data, signal);
-    const encoded = { modality: prepared.modality, ...states };
+    const encoded = await this.#encodePrepared(prepared, signal);
     if (key !== undefined) this.#cache.set(key, encoded);
     const timings = { media: decoded - started, encoder: performance.now() - decoded };
     return { ...encoded, cached: false, timings };
+  }
+
+  #encodePrepared({ modality, data }: PreparedMedium, signal: AbortSignal | undefined): Promise<MediumStates> {
+    return traced("encode", { [attribute.modality]: modality, [attribute.cacheHit]: false }, async (span) => {
+      const { batchSize, ...states } = await this.#encoderFor(modality).batcher.encode(data, signal);
+      span.setAttribute(attribute.batchSize, batchSize);
+      return { modality, ...states };
+    });
   }
 
   /** Zeros in place of the states of a medium. */

@@ -18,9 +18,26 @@ export interface EngineCounts {
   readonly waiting: number;
 }
 
+/** How the steps of a request went. */
+export interface DecodingReport {
+  /** Milliseconds from the call until the first token or candidate was computed, with the wait for a place. */
+  readonly prefill: number;
+  /** Sequences in the step that completed the prompt, those of other requests included. */
+  readonly prefillSequences: number;
+  /** Whether the beginning of the prompt had been computed by another request. */
+  readonly continuesPrefix: boolean;
+  /** Mean number of sequences in the later steps of the request; 0 if there were none. */
+  readonly sequences: number;
+}
+
 interface Waiting {
   readonly onProgress: Progress;
-  readonly resolve: () => void;
+  readonly started: number;
+  /** Undefined until the prompt is computed. */
+  report: DecodingReport | undefined;
+  /** Later steps of the request. */
+  steps: number;
+  readonly resolve: (report: DecodingReport) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -54,22 +71,25 @@ export class Engine {
     };
   }
 
-  /** Resolves when the request is done, and rejects with `aborted` as soon as the signal fires. */
+  /** Resolves to a report when the request is done, and rejects with `aborted` as soon as the signal fires. */
   run(
     request: GenerationRequest,
     options: { readonly signal?: AbortSignal | undefined; readonly onProgress?: Progress } = {},
-  ): Promise<void> {
+  ): Promise<DecodingReport> {
     const { signal, onProgress = () => undefined } = options;
     if (signal?.aborted) return Promise.reject(abortError(signal));
-    return new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       this.#scheduler.add(request);
       const onAbort = () => this.#settle(request, ({ reject }) => reject(abortError(signal)));
       const forget = () => signal?.removeEventListener("abort", onAbort);
       this.#requests.set(request, {
         onProgress,
-        resolve() {
+        started: performance.now(),
+        report: undefined,
+        steps: 0,
+        resolve(report) {
           forget();
-          resolve();
+          resolve(report);
         },
         reject(error) {
           forget();
@@ -108,12 +128,29 @@ export class Engine {
 
   /** An error thrown by a request's callback rejects only that request. */
   #tellProgress(request: GenerationRequest): void {
+    const waiting = this.#requests.get(request);
+    if (!waiting) return;
     try {
-      this.#requests.get(request)?.onProgress();
-      if (request.sequences.length === 0) this.#settle(request, ({ resolve }) => resolve());
+      const report = this.#reportAfterStep(request, waiting);
+      waiting.onProgress();
+      if (request.sequences.length === 0) this.#settle(request, ({ resolve }) => resolve(report));
     } catch (error) {
       this.#settle(request, ({ reject }) => reject(error));
     }
+  }
+
+  #reportAfterStep(request: GenerationRequest, waiting: Waiting): DecodingReport {
+    const { report, started } = waiting;
+    const sequences = this.#lastSequences;
+    waiting.report = report
+      ? { ...report, sequences: report.sequences + (sequences - report.sequences) / ++waiting.steps }
+      : {
+          prefill: performance.now() - started,
+          prefillSequences: sequences,
+          continuesPrefix: this.#scheduler.continuesPrefix(request),
+          sequences: 0,
+        };
+    return waiting.report;
   }
 
   #settle(request: GenerationRequest, tell: (waiting: Waiting) => void): void {

@@ -63,6 +63,8 @@ export class Scheduler {
   #counts: readonly number[] | undefined;
   /** Keys of kept prefixes with which entries of the planned step begin. */
   #restored = new Map<Entry, string>();
+  /** Requests whose prompts continued from another one. */
+  readonly #continuing = new WeakSet<GenerationRequest>();
   #longWasLast = false;
   /** Whether requests came or left since the last admission. */
   #mayAdmit = false;
@@ -81,6 +83,11 @@ export class Scheduler {
 
   get idle(): boolean {
     return this.#waiting.length === 0 && this.#running.length === 0;
+  }
+
+  /** Whether the beginning of a request's prompt was not computed, because another request had computed it. */
+  continuesPrefix(request: GenerationRequest): boolean {
+    return this.#continuing.has(request);
   }
 
   /** Queues a request. @throws invalid_option if it needs more sequences than the limit allows */
@@ -229,6 +236,7 @@ export class Scheduler {
         // The last element is computed again, because its logits are needed.
         const cached = Math.min(sharedElements(donor, sequence), donor.cached, pendingCount(sequence) - 1);
         this.#entries[index] = { ...entry, sequence: { ...sequence, cached, cacheIndex: donor.cacheIndex } };
+        this.#continuing.add(entry.request);
         continue;
       }
       const key = prefixKey(sequence, flow);
@@ -238,6 +246,7 @@ export class Scheduler {
         const restored = { ...entry, sequence: { ...sequence, cached: kept, cacheIndex: undefined } };
         this.#entries[index] = restored;
         this.#restored.set(restored, key);
+        this.#continuing.add(entry.request);
         continue;
       }
       const computing = own.filter((other) => earlier.includes(other) || (other.sequence.cached > 0 && !other.output));

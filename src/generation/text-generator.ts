@@ -5,7 +5,7 @@ import { answerTokens, promptTokens, tokensBeforeMedium } from "../model/request
 import { bytesOf, type Tensor } from "../tensor/tensor.js";
 import type { TemplatePart, Tokenizer } from "../tokenizer/tokenizer.js";
 import { TextStream } from "../tokenizer/tokenizer.js";
-import type { Engine, EngineCounts } from "./engine.js";
+import type { DecodingReport, Engine, EngineCounts } from "./engine.js";
 import { ConstraintCompiler, type TokenConstraint } from "./grammar/token-constraint.js";
 import { type GenerationOptions, type GenerationPlan, parseGenerationOptions } from "./options.js";
 import { type RankedAnswer, type RankingOptions, rankAnswers } from "./ranking.js";
@@ -67,6 +67,7 @@ export interface Generation {
   readonly promptTokens: number;
   /** Number of new tokens of all texts together. */
   readonly newTokens: number;
+  readonly decoding: DecodingReport;
 }
 
 /** One candidate with its position in the request, its score and its probability. */
@@ -79,6 +80,7 @@ export interface RankedTexts {
   readonly answers: readonly RankedText[];
   /** Visual tokens, and tokens of the prompt and of all candidates with their end tokens. */
   readonly promptTokens: number;
+  readonly decoding: DecodingReport;
 }
 
 export interface GenerateOptions {
@@ -135,11 +137,14 @@ export class TextGenerator {
     });
     const streamed = new StreamedText(decoder, plan.limits.stop, control.onText, constraint === undefined);
     const job = new DecodingRequest(this.#contextOf(request), prompt, strategy, control.origin);
-    await this.#engine.run(job, { signal: control.signal, onProgress: () => streamed.follow(strategy) });
+    const decoding = await this.#engine.run(job, {
+      signal: control.signal,
+      onProgress: () => streamed.follow(strategy),
+    });
     const texts = strategy.hypotheses().map((hypothesis) => this.#textOf(hypothesis, plan, constraint));
     streamed.finish(texts[0]?.text ?? "");
     const newTokens = texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
-    return { texts, promptTokens: visualCount(request) + prompt.length, newTokens };
+    return { texts, promptTokens: visualCount(request) + prompt.length, newTokens, decoding };
   }
 
   /**
@@ -166,11 +171,12 @@ export class TextGenerator {
       return [...tokens, end];
     });
     const job = new ScoringRequest(this.#contextOf(request), prompt, answers, options.origin);
-    await this.#engine.run(job, { signal: options.signal });
+    const decoding = await this.#engine.run(job, { signal: options.signal });
     const ranked = rankAnswers(job.logProbs, options);
     return {
       answers: ranked.map((answer) => ({ ...answer, text: candidates[answer.index] ?? "" })),
       promptTokens: answers.reduce((sum, tokens) => sum + tokens.length, visualCount(request) + prompt.length),
+      decoding,
     };
   }
 

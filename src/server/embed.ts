@@ -1,3 +1,4 @@
+import { attribute, describeSpan } from "../core/trace.js";
 import { floats } from "../tensor/tensor.js";
 import type { EmbeddingsRequest } from "./dialects/embeddings.js";
 import { FieldError } from "./http/problem.js";
@@ -18,6 +19,7 @@ export async function embedInTurn(
   inFlight: InFlightRequest,
 ): Promise<{ readonly name: string; readonly vectors: readonly Float32Array[] }> {
   const { name, model } = models.get(wanted);
+  describeSpan({ [attribute.model]: name });
   for (const medium of media) expectModality(medium, model.modalities, name);
   const { mediaBytes, answerSeconds } = config.limits;
   const { signal } = inFlight;

@@ -1,4 +1,5 @@
 import type { FastifyReply } from "fastify";
+import { attribute, describeSpan } from "../core/trace.js";
 import type { Modality } from "../index.js";
 import type { FrameImages } from "../media/read-media.js";
 import type { ListAnswer, TextAnswer } from "../wire.js";
@@ -63,6 +64,7 @@ export async function answerInTurn(
         return answerAsk({ name, medium, client, before: { queue, media }, trust: config, signal, onText }, ask);
       },
     );
+    describeSpan({ [attribute.model]: answered.model, [attribute.adapter]: answered.adapter });
     metrics.countAnswer(answered);
     return answered;
   } catch (error) {

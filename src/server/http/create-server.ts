@@ -25,6 +25,7 @@ import { ollamaRoutes } from "./ollama-routes.js";
 import { openAiRoutes } from "./openai-routes.js";
 import { MAX_SAMPLES, pageRoutes } from "./page-routes.js";
 import { rateLimits } from "./rate-limits.js";
+import { requestSpans } from "./request-spans.js";
 import { securityHeaders } from "./security-headers.js";
 import { statusRoutes } from "./status-routes.js";
 
@@ -71,6 +72,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const metrics = new Metrics(admission, models, threads);
   const service: Service = { config, models, admission, inFlight, bodies, metrics, threads };
   limitConnections(app.server, config.queue.connections);
+  requestSpans(app);
   inFlight.register(app);
   takeJsonAsBytes(app, config.limits.bodyBytes);
   await app.register(multipart);

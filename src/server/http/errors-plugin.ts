@@ -1,7 +1,9 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { EpalmError } from "../../core/errors.js";
+import { failSpan } from "../../core/trace.js";
 import type { Admission } from "../queue/admission.js";
 import { asEpalmError, errorBody, knownField, problemOf } from "./problem.js";
+import { spanOf } from "./request-spans.js";
 import { setSecurityHeaders } from "./security-headers.js";
 
 const methods = ["GET", "POST"] as const;
@@ -10,6 +12,7 @@ const methods = ["GET", "POST"] as const;
 export function errorAnswers(app: FastifyInstance, admission: Admission): void {
   app.setErrorHandler((error, request, reply) => {
     const known = isDisconnected(request) ? disconnected() : asEpalmError(error);
+    if (known.status >= 500) failSpan(known, spanOf(request));
     // Errors of clients are only of interest for debugging, and the end of a thread is logged once.
     if (known.status >= 500 && known.status !== 503) request.log.error({ err: error }, "failed");
     else request.log.debug({ code: known.code, field: knownField(known) }, "rejected");

@@ -1,5 +1,6 @@
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
+import { failSpan } from "../../core/trace.js";
 import { eventStreamHeaders } from "../service.js";
 import { asEpalmError, errorBody, knownField, problemOf } from "./problem.js";
 
@@ -59,6 +60,7 @@ function sendStream(
           return;
         }
         const known = asEpalmError(error);
+        failSpan(known);
         if (known.status >= 500 && known.code !== "overloaded")
           reply.log.error({ code: known.code, err: error }, "stream failed");
         else reply.log.debug({ code: known.code, field: knownField(known) }, "stream failed");

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { throwIfAborted, untilAborted } from "../../core/abort.js";
 import { EpalmError } from "../../core/errors.js";
+import { traced } from "../../core/trace.js";
 import type { Admission, Ticket } from "./admission.js";
 import { clientOf } from "./client-of.js";
 
@@ -94,7 +95,7 @@ export class InFlightRequest {
     try {
       const prepared = await prepare();
       const started = performance.now();
-      await this.#ticket.turn(this.signal);
+      await traced("queue", {}, () => this.#ticket.turn(this.signal));
       // The signal may have fired after the ticket got its turn.
       throwIfAborted(this.signal);
       return await untilAborted(work(prepared, performance.now() - started), this.signal);
