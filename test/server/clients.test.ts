@@ -45,6 +45,8 @@ interface Client {
   readonly stream: (ask: Ask) => AsyncIterable<string>;
   /** Asks for a document that matches `thing`, as the program does it. */
   readonly structured: (ask: Ask) => Promise<unknown>;
+  /** Further calls, which other programs do not have, with the result that is right. */
+  readonly own?: Readonly<Record<string, readonly [result: string, call: () => Promise<string>]>>;
 }
 
 const thing = z.object({ colour: z.enum(["red", "blue"]), count: z.int().min(0).max(9) });
@@ -103,6 +105,27 @@ function openAi(): Client {
       const response_format = zodResponseFormat(thing, "thing");
       const { choices } = await client.chat.completions.parse({ ...body(ask), response_format });
       return choices[0]?.message.parsed;
+    },
+    own: {
+      "two `top_logprobs` in each place": [
+        "two for each token, the more probable first",
+        async () => {
+          const ask = body({ model: "tiny", turns: asking("What colour is it?") });
+          const { choices } = await client.chat.completions.create({ ...ask, logprobs: true, top_logprobs: 2 });
+          const places = choices[0]?.logprobs?.content?.map(({ top_logprobs }) => top_logprobs) ?? [];
+          const isRight = places.every(([a, b, more]) => a && b && !more && a.logprob >= b.logprob);
+          return places.length > 0 && isRight ? "two for each token, the more probable first" : JSON.stringify(places);
+        },
+      ],
+      "embeddings of two images": [
+        "2 vectors of length 1.000",
+        async () => {
+          const input = [first, second].map((image) => dataUrl(image ?? Buffer.alloc(0)));
+          const { data } = await client.embeddings.create({ model: "tiny", input });
+          const lengths = new Set(data.map(({ embedding }) => Math.hypot(...embedding).toFixed(3)));
+          return `${data.length} vectors of length ${[...lengths].join(", ")}`;
+        },
+      ],
     },
   };
 }
@@ -350,6 +373,16 @@ describe("clients of other APIs", () => {
       }
     });
   }
+
+  it("get the right result from calls of their own", async () => {
+    for (const { name, own = {} } of clients) {
+      for (const [call, [right, run]] of Object.entries(own)) {
+        const result = await run();
+        rows.push(`| ${name} | ${call} | ${result} |`);
+        assert.equal(result, right, call);
+      }
+    }
+  });
 
   it("are listed with their results in the documentation", () => {
     const ordered = clients.flatMap(({ name }) => rows.filter((row) => row.startsWith(`| ${name} |`)));
