@@ -57,6 +57,9 @@ export async function placeGraph(choice: DeviceChoice, graph: PlacedGraph, open:
     if (problem === undefined) return { device: choice };
     throw new EpalmError("invalid_option", `device: ${problem}`);
   }
+  const integers = integerProblem(graph);
+  if (integers !== undefined)
+    return { device: "cpu", note: `The ${graph.name} is computed on the CPU: ${integers} for other devices.` };
   const problems: string[] = [];
   for (const device of preferred[process.platform] ?? []) {
     const problem = await problemOf(device, graph, open, () => deviceProblem(device, open));
@@ -69,20 +72,26 @@ export async function placeGraph(choice: DeviceChoice, graph: PlacedGraph, open:
 /** Why a device cannot compute a graph. `problem` finds out whether it computes anything. */
 async function problemOf(
   device: Device,
-  { name, precision }: PlacedGraph,
+  graph: PlacedGraph,
   open: OpenProbe,
   problem: () => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  // Products of integers exist only for the CPU; elsewhere each would be copied to it and back.
-  if (multipliesIntegers(precision)) {
-    return `the ${name} is in ${precision}, whose products of integers only the cpu computes, not ${device}; build the model with --precision int4-fp16, int4-fp32, fp16 or fp32`;
-  }
+  const { name, precision } = graph;
+  const integers = integerProblem(graph, device);
+  if (integers !== undefined) return integers;
   const general = await problem();
   if (general !== undefined || !computesInFp16(precision)) return general;
   const reason = await deviceProblem(device, open, "fp16");
   if (reason === undefined) return undefined;
   const other = precision === "fp16" ? "fp32" : "int4-fp32";
   return `the ${name} is in ${precision}, but the ${device} of this machine does not compute in 16 bits (${reason}); build the model with --precision ${other}, or choose the device cpu`;
+}
+
+/** Products of integers exist only for the CPU; elsewhere each would be copied to it and back. */
+function integerProblem({ name, precision }: PlacedGraph, device?: Device): string | undefined {
+  if (!multipliesIntegers(precision)) return undefined;
+  const only = device === undefined ? "" : `, not ${device}`;
+  return `the ${name} is in ${precision}, whose products of integers only the cpu computes${only}; build the model with --precision int4-fp16, int4-fp32, fp16 or fp32`;
 }
 
 async function probeProblem(device: Device, open: OpenProbe): Promise<string | undefined> {
