@@ -47,7 +47,7 @@ describe("Kubernetes manifests", () => {
       const { volumes, containers } = made.spec.template.spec;
       const named = volumes.find(({ name }: Manifest) => name === "config");
       assert.equal(named.configMap.name, config.metadata.name);
-      assert.equal(containers[0].image, "epalm:0.2.0");
+      assert.equal(containers[0].image, folder === "gpu" ? "epalm:0.2.0-gpu" : "epalm:0.2.0");
       const names = (list: readonly Manifest[]) => list.map(({ name }) => name).sort();
       assert.deepEqual(names(containers[0].volumeMounts), names(volumes));
     });
