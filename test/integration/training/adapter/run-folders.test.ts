@@ -289,7 +289,7 @@ describe("a model with an int4 decoder", () => {
     });
     await assert.rejects(train(config("first", "coarse", { model: "int4" }), { onEncoding: () => assert.fail() }), {
       code: "invalid_option",
-      message: /int4: decoder: expected precision int8 or fp32, got int4$/,
+      message: /int4: decoder: precision: expected fp32, fp16 or int8, got int4$/,
     });
     assert.ok(!existsSync(at("first", "coarse")));
   });
