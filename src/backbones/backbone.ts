@@ -59,8 +59,8 @@ export interface PatchStates {
   /** The [CLS] state, or the encoder's pooled state, after each block and the final norm: [B, L, dv] */
   readonly classTokens: Value;
   /**
-   * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv], position by position,
-   * each frame by frame.
+   * The patches after the last block and the final norm: [B, N, dv]. For clips [B, N * T, dv]: TimeSformer's position
+   * by position, each frame by frame; VideoMAE's frame by frame.
    */
   patches(): Value;
 }

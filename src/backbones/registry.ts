@@ -14,6 +14,7 @@ import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./encoders/dinov3.j
 import { siglip, siglipConfigFromTensors, siglipName } from "./encoders/siglip.js";
 import { timesformer, timesformerConfigFromTensors, timesformerName } from "./encoders/timesformer.js";
 import type { TensorShapes, TimmSettings } from "./encoders/timm-config.js";
+import { videomae, videomaeConfigFromTensors, videomaeFirstTensor, videomaeName } from "./encoders/videomae.js";
 import { vit, vitConfigFromTensors, vitName } from "./encoders/vit.js";
 import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./encoders/whisper.js";
 import type { ParameterReader } from "./parameters.js";
@@ -133,6 +134,14 @@ const encoders = {
     rename: timesformerName,
     build: timesformer,
     configFromTensors: timesformerConfigFromTensors,
+  },
+  videomae: {
+    modality: "video",
+    poolings: ["mean"],
+    firstTensor: videomaeFirstTensor,
+    rename: videomaeName,
+    build: videomae,
+    configFromTensors: videomaeConfigFromTensors,
   },
 } as const satisfies Readonly<Record<string, EncoderArchitecture>>;
 

@@ -17,6 +17,7 @@ import {
   parseTimmConfig,
   publishedPreprocessing,
   siglipPreprocessing,
+  videomaePreprocessing,
   withInputSize,
 } from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
@@ -41,6 +42,7 @@ const ofArchitecture: ReadonlyMap<string, (side: number) => ImagePreprocessing> 
   ["dinov2_with_registers", dinov2Preprocessing],
   ["dinov3_vit", dinov3Preprocessing],
   ["siglip", siglipPreprocessing],
+  ["videomae", videomaePreprocessing],
 ]);
 
 /**

@@ -85,6 +85,11 @@ export function dinov2Preprocessing(size: number): ImagePreprocessing {
   return { ...squashed(size, IMAGENET), resize };
 }
 
+/** The preprocessing published with VideoMAE: the shorter side to `size`, then a crop around the centre, bilinear. */
+export function videomaePreprocessing(size: number): ImagePreprocessing {
+  return { ...squashed(size, IMAGENET), resize: { mode: "shortest-edge", length: size }, resample: "bilinear" };
+}
+
 /** DINOv3's preprocessing as published: squash, bilinear, without rounding. */
 export function dinov3Preprocessing(size: number): ImagePreprocessing {
   return { ...squashed(size, IMAGENET), resample: "bilinear", resizedValues: "floats" };

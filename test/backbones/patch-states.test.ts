@@ -90,6 +90,8 @@ describe("a graph of patch states", () => {
     ["dinov3", [1, 5, 5]],
     ["whisper", [1, 1, 7]],
     ["timesformer", [2, 2, 2], { frames: 2 }],
+    ["videomae", [2, 2, 2]],
+    ["videomae", [3, 2, 2], { frames: 6 }],
     ["vit", [3, 4, 4], { modality: "video", frames: 3 }],
     ["siglip", [2, 3, 3], { modality: "video", frames: 2 }],
   ];

@@ -157,6 +157,22 @@ describe("encoders", () => {
     assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
   });
 
+  for (const name of ["videomae", "videomae-classifier"]) {
+    it(`give the means of a video's tubelets after every block: ${name}`, async () => {
+      const graph = buildEncoder(openWeights(name), readConfig(name));
+      assertClose(await statesOf(graph, golden(name, "pixels")), golden(name, "states"));
+    });
+  }
+
+  it("give them from VideoMAE's published names of the biases", async () => {
+    const weights = renamed(openWeights("videomae"), (name) =>
+      name.replace(/attention\.attention\.(q|v)(uery|alue)\.bias$/, "attention.attention.$1_bias"),
+    );
+    assert.ok(weights.tensors.has("videomae.encoder.layer.0.attention.attention.q_bias"));
+    const graph = buildEncoder(weights, readConfig("videomae"));
+    assertClose(await statesOf(graph, golden("videomae", "pixels")), golden("videomae", "states"));
+  });
+
   it("give those of videos from weights with the published names", async () => {
     const published: readonly (readonly [RegExp, string])[] = [
       [/^timesformer\.(?=encoder)/, ""],

@@ -14,7 +14,7 @@ import {
   zeros,
 } from "../support/tiny-backbones.js";
 
-const isEncoder = (name: string) => /^(vit|deit$|dino|ast$|timesformer$)/.test(name);
+const isEncoder = (name: string) => /^(vit|deit$|dino|ast$|timesformer$|videomae$)/.test(name);
 
 function build(name: string, weights: Readonly<Record<string, TensorSource | undefined>>, config: Config) {
   const checkpoint = changed(openWeights(name), weights);
@@ -84,6 +84,7 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     { "timesformer.encoder.layer.1.temporal_dense.weight": undefined },
     /tensor blocks\.1\.temporal_fc\.weight is missing/,
   ],
+  ["videomae", { "videomae.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
 ];
 
 describe("checkpoints that do not fit", () => {
@@ -215,6 +216,15 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
     { image_size: 20 },
     /TimeSformer config\.json: 'image_size': patches of 8/,
   ],
+  [
+    "frames that tubelets do not divide",
+    "videomae",
+    { num_frames: 5 },
+    /VideoMAE config\.json: 'num_frames': expected a multiple of the tubelet size, 2, got 5/,
+  ],
+  ["patches that do not divide a frame", "videomae", { image_size: 20 }, /VideoMAE config\.json: 'image_size'/],
+  ["frames that are not square", "videomae", { image_size: [16, 32] }, /VideoMAE config\.json: 'image_size'/],
+  ["heads that do not divide the width, VideoMAE", "videomae", { num_attention_heads: 5 }, /'num_attention_heads': 5/],
   ["images with one channel", "vit", { num_channels: 1 }, /'num_channels'/],
   ["patches that do not divide an image", "vit", { image_size: 30 }, /'image_size': patches of 8 do not divide 30/],
   ["images that are not square", "vit", { image_size: [32, 64] }, /'image_size'/],

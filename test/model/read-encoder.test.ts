@@ -73,6 +73,13 @@ describe("a video encoder", () => {
     });
   }
 
+  it("takes another number of frames, with VideoMAE's positions for this number", async () => {
+    const { backbone, graph } = await read(join(fixtures, "videomae"), { frames: 6 });
+    assert.deepEqual(backbone.inputShape, [6, 3, 16, 16]);
+    const states = await statesOf(graph, golden("videomae", "pixels_6_frames"));
+    assertClose(states, golden("videomae", "states_6_frames"));
+  });
+
   it("averages the states of the frames if it is an image encoder", async () => {
     const { backbone, graph, preprocessing } = await read(join(fixtures, "vit"), {
       modality: "video",
@@ -326,6 +333,7 @@ describe("choices that a checkpoint does not allow", () => {
     ["timesformer", { modality: "image" }, /expected an encoder for image, got timesformer/],
     ["vit", { frames: 4 }, /^frames: expected only with a video encoder, got an image encoder/],
     ["ast", { frames: 4 }, /^frames: expected only with a video encoder, got an audio encoder/],
+    ["videomae", { frames: 5 }, /^frames: expected a multiple of the tubelet size, 2, got 5/],
     ["timesformer", { frames: 0 }, /^frames: .* got 0/],
     ["timesformer", { frames: 257 }, /^frames: .*256.* got 257/],
     ["vit", { modality: "video", frames: 1.5 }, /^frames: .* got 1\.5/],

@@ -34,7 +34,8 @@ export interface PatchGraph {
  * The graph is derived from the stored one rather than built from a checkpoint, so that model folders of any age and
  * precision can be used, and users whose adapters take [CLS] states never compute them.
  *
- * @returns undefined if the encoder does not return one state per block (attention pooling)
+ * @returns undefined if the encoder does not return one state per block (attention pooling), or norms only
+ *   the mean of its patches (fine-tuned VideoMAE)
  */
 export function withPatchStates(
   graph: Graph,
@@ -75,7 +76,8 @@ function findNorms(graph: Graph): { readonly norms: readonly Node[]; readonly is
   const top = descend("cls_states", ["Identity", "Reshape", "ReduceMean"]);
   const norms = top?.op === "Concat" ? top.inputs.map((input) => descend(input, ["ReduceMean"])) : [top];
   const found = norms.flatMap((node) => (node?.op === "LayerNormalization" ? [node] : []));
-  return found.length === norms.length ? { norms: found, isPerFrame } : undefined;
+  const isAfterMean = found.some((node) => producers.get(node.inputs[0] ?? "")?.op === "ReduceMean");
+  return found.length === norms.length && !isAfterMean ? { norms: found, isPerFrame } : undefined;
 }
 
 /** All tokens after a block, before the norm. */
@@ -127,6 +129,12 @@ function arrangementOf(
       layout: { frames, rows: side, columns: side },
       arrange: (g, patches) => (frames === 1 ? patches : g.reshape(patches, [-1, frames * side * side, width])),
     };
+  }
+  // VideoMAE's tokens are tubelets, in the order of the layout.
+  const times = graph.initializers.get("patch_embed.times")?.shape[0];
+  if (times !== undefined) {
+    const side = Math.sqrt(count / times);
+    return { special: 0, layout: { frames: times, rows: side, columns: side }, arrange: (_, patches) => patches };
   }
   const frames = Number(graph.inputs[0]?.shape[1]);
   const special = known ?? specialBefore(count, frames);

@@ -18,6 +18,8 @@ export interface TokenPooling {
   readonly pooling: Exclude<Pooling, "attention">;
   /** Number of tokens before the patches: the class token, then registers. */
   readonly special: number;
+  /** Replaces the final norm and the pooling: tokens [B, T, d] -> [B, 1, d]. */
+  readonly state?: (tokens: Value) => Value;
 }
 
 /** The pooling by tokens that an encoder's settings ask for. */
@@ -36,7 +38,7 @@ export function throughBlocks(
   depth: number,
   x: Value,
   block: (index: number, x: Value) => Value,
-  { pooling, special }: TokenPooling,
+  { pooling, special, state: replaced }: TokenPooling,
 ): BlockOutputs {
   const { g } = parameters;
   const norm = (tokens: Value) => layerNorm(g, tokens, parameters.layerNorm("norm", width, epsilon));
@@ -47,7 +49,7 @@ export function throughBlocks(
   let last = x;
   const states = Array.from({ length: depth }, (_, index) => {
     last = block(index, last);
-    return state(last);
+    return (replaced ?? state)(last);
   });
   return { classTokens: g.concat(states, 1), last };
 }
