@@ -175,6 +175,7 @@ export function encoderArchitecture(modelType: string, where: string): EncoderAr
 const characteristicTensors: readonly (readonly [tensor: RegExp, EncoderArchitecture])[] = [
   [/(^|\.)v\.patch_embed\./, encoders["audio-spectrogram-transformer"]],
   [/(^|\.)time_embed$/, encoders.timesformer],
+  [/\.attention\.attention\.q_bias$/, encoders.videomae],
   [/(^|\.)(norm_pre|ln_pre|pre_layrnorm)\./, clipArchitecture],
   [/(^|\.)(attn_pool\.latent|head\.probe)$/, siglipArchitecture],
   [/(^|\.)encoder\.conv2\.weight$/, encoders.whisper],

@@ -39,7 +39,8 @@ export function withPatchGraph<M extends WithFiles>(
   if (!found) {
     throw new EpalmError(
       "invalid_adapter",
-      `connector ${connector.kind}: takes patch states, but the encoder pools them by attention; build it with the pooling mean`,
+      `connector ${connector.kind}: takes patch states, but the encoder has no final norm for them: it pools them by ` +
+        "attention (build it with the pooling mean), or is a fine-tuned VideoMAE (use one from pre-training)",
     );
   }
   const graph = posix.join(posix.dirname(encoder.graph), PATCH_GRAPH);

@@ -139,8 +139,13 @@ describe("a graph of patch states", () => {
     assert.deepEqual(results[names.at(-1) ?? ""]?.shape, [2, found.layout.columns, mean.backbone.width]);
   });
 
-  it("does not exist if the encoder pools by attention", async () => {
-    const { found } = await patchesOf("siglip", { pooling: "attention" });
-    assert.equal(found, undefined);
+  it("does not exist if the encoder pools by attention, or norms only the mean of its patches", async () => {
+    for (const [name, choices] of [
+      ["siglip", { pooling: "attention" }] as const,
+      ["videomae-classifier", {}] as const,
+    ]) {
+      const { found } = await patchesOf(name, choices);
+      assert.equal(found, undefined, name);
+    }
   });
 });

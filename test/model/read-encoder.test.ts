@@ -160,6 +160,17 @@ describe("the input size of an encoder whose positions can be computed for any s
     assert.deepEqual(imageOf(dinov2).resize, { mode: "shortest-edge", length: 48 });
     const dinov3 = imageOf(await read(join(fixtures, "dinov3")));
     assert.deepEqual([dinov3.resample, dinov3.resizedValues], ["bilinear", "floats"]);
+    const { preprocessing } = await read(join(fixtures, "videomae"));
+    assert.ok(preprocessing.modality === "video");
+    const { resize, resample, mean } = preprocessing.preprocessing.picture;
+    assert.deepEqual(
+      { resize, resample, mean },
+      {
+        resize: { mode: "shortest-edge", length: 16 },
+        resample: "bilinear",
+        mean: [0.485, 0.456, 0.406],
+      },
+    );
   });
 
   for (const [name, imageSize, message] of [
