@@ -1,6 +1,6 @@
 import { at } from "../src/core/at.js";
-import { writeAtomically } from "../src/core/atomic-write.js";
 import { EpalmError } from "../src/core/errors.js";
+import { writeAtomically } from "../src/core/files/atomic-write.js";
 import { bytesOf, elementCount, formatShape, type Shape, type TensorSource } from "../src/tensor/tensor.js";
 
 /**

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { writeAtomically } from "../src/core/atomic-write.js";
 import { EpalmError } from "../src/core/errors.js";
+import { writeAtomically } from "../src/core/files/atomic-write.js";
 import { readJsonFile } from "../src/core/json.js";
 import { parse } from "../src/core/schema.js";
 import {

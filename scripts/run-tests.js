@@ -26,7 +26,7 @@ const alone = [
   "cli/many-pictures",
   "cli/startup",
   "cli/terminal",
-  "core/lock-path",
+  "core/files/lock-path",
   "formats/hostile-documents",
   "formats/published-cases",
   "media/decode/ffmpeg/find-ffmpeg",

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeAtomically } from "../../src/core/atomic-write.js";
+import { writeAtomically } from "../../src/core/files/atomic-write.js";
 import { MANIFEST_FILE, type Manifest, type Modality } from "../../src/index.js";
 import type { QuestionNormalization } from "../../src/model/manifest.js";
 import { backgrounds } from "./data/audio/audio-scene.js";

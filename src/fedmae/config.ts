@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { parseConfig } from "../backbones/config.js";
 import { type MaeConfig, maeConfig } from "../backbones/encoders/mae.js";
-import { readConfigFile } from "../core/config-file.js";
+import { readConfigFile } from "../core/files/config-file.js";
 
 /**
  * The config file of federated pre-training, YAML or JSON. Unknown keys are errors. Relative paths start at the

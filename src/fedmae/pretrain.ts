@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EpalmError, messageOf } from "../core/errors.js";
-import { whileLocked } from "../core/lock-path.js";
+import { whileLocked } from "../core/files/lock-path.js";
 import { contentHashes } from "../training/data/content-hashes.js";
 import { hashOf } from "../training/run-state.js";
 import type { MeasuredUpdate } from "./client.js";

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../core/errors.js";
-import { whileLocked } from "../core/lock-path.js";
+import { whileLocked } from "../core/files/lock-path.js";
 import { listImages } from "../training/data/list-images.js";
 import { hashOf } from "../training/run-state.js";
 import type { MeasuredUpdate } from "./client.js";

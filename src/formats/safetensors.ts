@@ -4,8 +4,8 @@
  * little-endian and without gaps.
  */
 import { z } from "zod";
-import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError, unexpected } from "../core/errors.js";
+import { writeAtomically } from "../core/files/atomic-write.js";
 import { parseJson } from "../core/json.js";
 import { firstIssue, safeParse } from "../core/schema.js";
 import {

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
+import { pathInside } from "../core/files/path-inside.js";
 import { parseJson } from "../core/json.js";
-import { pathInside } from "../core/path-inside.js";
 import type { TensorSource } from "../tensor/tensor.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { invalidCheckpoint, namingFile } from "./invalid-checkpoint.js";

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
+import { writeAtomically } from "../core/files/atomic-write.js";
 import { bytesOf, elementCount, elementSize, type TensorSource } from "../tensor/tensor.js";
 import type { Attribute, Dim, Graph, Value } from "./ir.js";
 import {

@@ -9,8 +9,8 @@ import { checkCalibration } from "../adapter/calibration.js";
 import { injectionPlan, visualTokenPlan } from "../adapter/injection-plan.js";
 import { patchDepths } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
+import { isReallyInside } from "../core/files/path-inside.js";
 import type { Modality } from "../core/modality.js";
-import { isReallyInside } from "../core/path-inside.js";
 import { adapterModality, encoderOf, encodersOf } from "./encoders.js";
 import { type Manifest, readManifest } from "./manifest.js";
 

@@ -1,8 +1,8 @@
 import { join, posix } from "node:path";
 import type { AdapterSettings } from "../adapter/adapter.js";
 import { type PatchForm, usualPatches, withPatchStates } from "../backbones/encoders/patch-states.js";
-import { writeAtomically } from "../core/atomic-write.js";
 import { EpalmError } from "../core/errors.js";
+import { writeAtomically } from "../core/files/atomic-write.js";
 import type { Modality } from "../core/modality.js";
 import { readOnnx } from "../graph/onnx-reader.js";
 import { writeExtension } from "../graph/onnx-writer.js";

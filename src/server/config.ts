@@ -1,10 +1,10 @@
 import { dirname, resolve } from "node:path";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
-import { readYaml } from "../core/config-file.js";
 import { deviceChoices } from "../core/device.js";
 import { MAX_THREADS } from "../core/environment.js";
 import { EpalmError } from "../core/errors.js";
+import { readYaml } from "../core/files/config-file.js";
 import { parse } from "../core/schema.js";
 import { chatSettings } from "../model/manifest.js";
 import { ABSTENTION } from "../pipeline.js";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import sharp from "sharp";
 import { escapeControls } from "../../src/cli/output/output.js";
-import { whileLocked } from "../../src/core/lock-path.js";
+import { whileLocked } from "../../src/core/files/lock-path.js";
 import { buildTiny, epalm, temporaryFolder } from "../support/cli-process.js";
 
 const folder = temporaryFolder();

@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { readAdapter } from "../../src/adapter/adapter-file.js";
 import { describeCheckpoint } from "../../src/cli/output/describe-checkpoint.js";
 import { formatCheckpoint } from "../../src/cli/output/format-checkpoint.js";
-import { readYaml } from "../../src/core/config-file.js";
+import { readYaml } from "../../src/core/files/config-file.js";
 import { readJsonFile } from "../../src/core/json.js";
 import { scanJson } from "../../src/core/scan-json.js";
 import { openCheckpoint } from "../../src/formats/open-checkpoint.js";

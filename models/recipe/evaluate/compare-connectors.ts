@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
-import { writeAtomically } from "../../../src/core/atomic-write.js";
+import { writeAtomically } from "../../../src/core/files/atomic-write.js";
 import { randomStreams, shuffled } from "../../../src/core/random.js";
 import {
   BUNDLED_MODEL,

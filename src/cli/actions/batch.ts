@@ -1,8 +1,8 @@
 import { createReadStream, existsSync, ReadStream, statSync } from "node:fs";
 import { addAbortSignal } from "node:stream";
 import { EpalmError, excerpt, fileNotFound } from "../../core/errors.js";
+import { whileLocked } from "../../core/files/lock-path.js";
 import { KeySet } from "../../core/key-set.js";
-import { whileLocked } from "../../core/lock-path.js";
 import {
   BATCH_PREFIX,
   type BatchAnswer,

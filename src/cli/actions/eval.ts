@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeSync } from "node:fs";
-import { whileLocked } from "../../core/lock-path.js";
+import { whileLocked } from "../../core/files/lock-path.js";
 import {
   adapterModality,
   type Breakdown,

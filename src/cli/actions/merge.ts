@@ -1,4 +1,4 @@
-import { whileLocked } from "../../core/lock-path.js";
+import { whileLocked } from "../../core/files/lock-path.js";
 import { mergeParts } from "../bulk/merge-parts.js";
 import { formatCount, print } from "../output/output.js";
 

@@ -1,7 +1,7 @@
 import { untilAborted } from "../../core/abort.js";
 import { environmentInteger } from "../../core/environment.js";
 import { EpalmError } from "../../core/errors.js";
-import { whileLocked } from "../../core/lock-path.js";
+import { whileLocked } from "../../core/files/lock-path.js";
 import type { Modality } from "../../core/modality.js";
 import type { Answer, MediumInput, Model } from "../../index.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { z } from "zod";
-import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
+import { writeAtomically } from "../../core/files/atomic-write.js";
 import { parseJson } from "../../core/json.js";
 import { KeySet } from "../../core/key-set.js";
 import { parse } from "../../core/schema.js";

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, parse, relative, resolve } from "node:path";
 import { z } from "zod";
-import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError } from "../../core/errors.js";
+import { writeAtomically } from "../../core/files/atomic-write.js";
 import { parseJson } from "../../core/json.js";
 import { KeySet } from "../../core/key-set.js";
 import { note } from "../output/output.js";

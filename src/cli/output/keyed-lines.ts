@@ -1,7 +1,7 @@
 import { appendFileSync, closeSync, existsSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf } from "../../core/errors.js";
+import { writeAtomically } from "../../core/files/atomic-write.js";
 import { KeySet } from "../../core/key-set.js";
 import { readLinesSync } from "../../training/data/read-lines.js";
 

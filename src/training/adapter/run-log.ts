@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { JsonLinesLog } from "../../core/json-lines-log.js";
+import { JsonLinesLog } from "../../core/files/json-lines-log.js";
 
 const stepLine = z.object({
   kind: z.literal("step"),

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { patchesPerSide, type VitConfig, vitConfig } from "../../backbones/encoders/vit.js";
 import { EpalmError } from "../../core/errors.js";
-import { JsonLinesLog } from "../../core/json-lines-log.js";
+import { JsonLinesLog } from "../../core/files/json-lines-log.js";
 import { randomStreams } from "../../core/random.js";
 import { imagenetPreprocessorConfig } from "../../preprocessing/image-preprocessing.js";
 import { floats } from "../../tensor/tensor.js";

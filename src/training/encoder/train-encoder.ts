@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { encoderInputs } from "../../backbones/encoders/encoder-graph.js";
 import { weightsInMemory } from "../../backbones/weights-in-memory.js";
 import { pickEntries } from "../../core/at.js";
-import { whileLocked } from "../../core/lock-path.js";
+import { whileLocked } from "../../core/files/lock-path.js";
 import { writeOnnx } from "../../graph/onnx-writer.js";
 import type { Feeds } from "../../runtime/session.js";
 import { floats, type Tensor } from "../../tensor/tensor.js";

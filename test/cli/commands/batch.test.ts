@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import type OpenAI from "openai";
-import { whileLocked } from "../../../src/core/lock-path.js";
+import { whileLocked } from "../../../src/core/files/lock-path.js";
 import { type BatchAnswer, batchAnswer } from "../../../src/server/dialects/openai-batch.js";
 import type { ChatCompletion } from "../../../src/server/dialects/openai-schema.js";
 import { epalm, type Finished } from "../../support/cli-process.js";

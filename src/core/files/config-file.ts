@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { Lexer, parse as parseYaml } from "yaml";
 import type { z } from "zod";
-import { EpalmError, fileNotFound, messageOf, unexpected } from "./errors.js";
-import { parse } from "./schema.js";
+import { EpalmError, fileNotFound, messageOf, unexpected } from "../errors.js";
+import { parse } from "../schema.js";
 
 /** Configs are written by hand and stay far below this size. */
 const MAX_CONFIG_BYTES = 1024 * 1024;

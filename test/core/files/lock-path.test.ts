@@ -5,12 +5,12 @@ import { once } from "node:events";
 import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { whileLocked } from "../../src/core/lock-path.js";
-import { temporaryFolder } from "../support/temporary-folder.js";
+import { whileLocked } from "../../../src/core/files/lock-path.js";
+import { temporaryFolder } from "../../support/temporary-folder.js";
 
 const folder = temporaryFolder();
 const at = (...names: string[]) => join(folder, ...names);
-const module = new URL("../../src/core/lock-path.js", import.meta.url).href;
+const module = new URL("../../../src/core/files/lock-path.js", import.meta.url).href;
 
 /** This system's kind of lock, and the kind that leaves a socket file behind. */
 const platforms = new Set([process.platform, "darwin" as const]);

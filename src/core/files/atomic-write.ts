@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { EpalmError, messageOf } from "./errors.js";
+import { EpalmError, messageOf } from "../errors.js";
 
 /**
  * Writes a file completely or not at all: the content is written to a temporary file beside the target, which is

@@ -4,7 +4,7 @@ import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { EpalmError, messageOf } from "./errors.js";
+import { EpalmError, messageOf } from "../errors.js";
 
 /**
  * Runs `use` while no other process that calls this function can write the file or folder. The lock is a local socket
