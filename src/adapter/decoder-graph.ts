@@ -2,7 +2,7 @@ import type { DecoderBackbone } from "../backbones/backbone.js";
 import { memoized } from "../core/memoized.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Graph, Value } from "../graph/ir.js";
-import { type HeadLayout, insideWindow, visibilityBias } from "../layers/attention.js";
+import { insideWindow, visibilityBias } from "../layers/attention.js";
 
 /** The input that graphs without visual tokens lack; they were built by earlier versions. */
 export const VISUAL_TOKENS_INPUT = "has_position";
@@ -68,7 +68,7 @@ export function decoderGraph(g: GraphBuilder, backbone: DecoderBackbone): Graph 
   const stateAt = g.split(states, each, 1);
   const angles = backbone.angles?.(positions);
   const masksOf = memoized((window: number | undefined) =>
-    windowMasks(g, { visible, perceptionKeys, slot }, attention, window),
+    windowMasks(g, backbone, { visible, perceptionKeys, slot }, window),
   );
 
   const entered = backbone.enter(embedTokens(g, backbone, ids, isText, prompt), positions, hasPosition);
@@ -106,8 +106,8 @@ interface Visibility {
 
 function windowMasks(
   g: GraphBuilder,
+  { shape: { attention }, slopes }: DecoderBackbone,
   { visible, perceptionKeys, slot }: Visibility,
-  attention: HeadLayout,
   window: number | undefined,
 ): Masks {
   const inside =
@@ -116,8 +116,8 @@ function windowMasks(
       : g.and(visible, g.or(g.unsqueeze(slot, 2), insideWindow(g, visible, window, perceptionKeys)));
   const onlyOthers = g.and(inside, g.not(g.unsqueeze(perceptionKeys, 1)));
   return {
-    withPerception: visibilityBias(g, inside, attention),
-    withoutPerception: visibilityBias(g, onlyOthers, attention),
+    withPerception: visibilityBias(g, inside, attention, { slopes, slotKeys: perceptionKeys }),
+    withoutPerception: visibilityBias(g, onlyOthers, attention, { slopes }),
   };
 }
 

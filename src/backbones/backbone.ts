@@ -97,7 +97,7 @@ export interface DecoderShape {
 
 /** The mask, cache and rotary angles of a layer's attention. */
 export interface LayerContext {
-  /** Added to the scores: [B, 1, R * T, past + T]; R query heads share a key/value head. */
+  /** Added to the scores: [B, 1 or heads, R * T, past + T]; R query heads share a key/value head. */
   readonly bias: Value;
   readonly past?: PastKeysValues | undefined;
   readonly angles?: RotaryAngles | undefined;
@@ -128,6 +128,12 @@ export interface DecoderBackbone {
    * perceptual slot and soft tokens count like text. Undefined: no window. Default: no layer has one.
    */
   window?(layer: number): number | undefined;
+  /**
+   * How much the scores of each head fall per key of distance (ALiBi); for heads that share no keys. The position of a
+   * key is the number of keys before it that the token attends to at that layer: the perceptual slot, visual tokens and
+   * soft tokens count like text where they exist. Default: scores do not depend on distances.
+   */
+  readonly slopes?: readonly number[] | undefined;
   layer(index: number, hidden: Value, context: LayerContext): LayerOutput;
   /** Output of the last layer [N, d] -> logits [N, V] */
   head(hidden: Value): Value;

@@ -1,6 +1,7 @@
 import { EpalmError } from "../core/errors.js";
 import type { Modality } from "../core/modality.js";
 import type { DecoderBackbone, EncoderBackbone, EncoderSettings, Pooling } from "./backbone.js";
+import { bloom, bloomName } from "./decoders/bloom.js";
 import { gemma, gemmaName } from "./decoders/gemma.js";
 import { gptNeox, gptNeoxName } from "./decoders/gpt-neox.js";
 import { gpt2, gpt2Name } from "./decoders/gpt2.js";
@@ -44,6 +45,7 @@ const decoders: Readonly<Record<string, Architecture<DecoderBackbone>>> = {
   opt: { rename: optName, build: opt },
   gpt2: { rename: gpt2Name, build: gpt2 },
   gpt_neox: { rename: gptNeoxName, build: gptNeox },
+  bloom: { rename: bloomName, build: bloom },
   gptj: { rename: gptjName, build: gptj },
   llama: { rename: llamaName, build: llama },
   mistral: { rename: llamaName, build: llama },

@@ -130,6 +130,13 @@ export class GraphBuilder {
     return this.#constant(`integer ${value}`, () => constantSource("int64", [], BigInt64Array.of(BigInt(value))));
   }
 
+  /** float32 numbers of shape [n]. */
+  numbers(values: readonly number[]): Value {
+    return this.#constant(`numbers ${values.join(" ")}`, () =>
+      constantSource("float32", [values.length], Float32Array.from(values)),
+    );
+  }
+
   /** One float32 number without axes. */
   number(value: number): Value {
     return this.#constant(`number ${value}`, () => constantSource("float32", [], Float32Array.of(value)));

@@ -48,9 +48,9 @@ function joinHeads(g: GraphBuilder, x: Value): Value {
  * softmax(scale q k^T + bias) v, for queries [B, heads, T, headSize] -> [B, T, heads * headSize].
  *
  * The R = heads / keyHeads query heads that share a key/value head are treated as additional rows of it, so that keys
- * are never repeated in memory. `bias` is added to the scores: [B, 1, R * T, all keys]. With `past`, scores and
- * weighted sums of cached and new keys are computed separately and then combined, so that the cache is read in place
- * and never copied.
+ * are never repeated in memory. `bias` is added to the scores: [B, 1 or keyHeads, R * T, all keys]. With `past`, scores
+ * and weighted sums of cached and new keys are computed separately and then combined, so that the cache is read in
+ * place and never copied.
  */
 export function attention(
   g: GraphBuilder,
@@ -75,28 +75,52 @@ export function attention(
 /** The lowest float32: added to a score, it leaves no weight after the softmax. */
 const HIDDEN = -3.4028234663852886e38;
 
+/** What else the scores of visible keys depend on. */
+export interface Proximity {
+  /** One per head, for attentions without shared keys: how much a score falls per key of distance (ALiBi). */
+  readonly slopes?: readonly number[] | undefined;
+  /** The keys of perceptual tokens, as in `visibleFrom`. */
+  readonly slotKeys?: Value | undefined;
+}
+
 /**
  * Attention mask, bool [B, T, keys], as a bias of the scores: [B, 1, R * T, keys], the same for all R heads that
- * share a key/value head.
+ * share a key/value head; or [B, heads, T, keys] with slopes (ALiBi, Press et al. 2021, arXiv 2108.12409).
+ *
+ * ALiBi adds slope * position of the key. A softmax does not change if all scores of a row change equally, so the
+ * positions may be counted from the end, which needs no other input than the mask.
  */
-export function visibilityBias(g: GraphBuilder, visible: Value, { heads, keyHeads }: HeadLayout): Value {
-  const numbers = g.unsqueeze(g.where(visible, g.number(0), g.number(HIDDEN)), 1);
-  return g.concat(new Array<Value>(heads / keyHeads).fill(numbers), 2);
+export function visibilityBias(
+  g: GraphBuilder,
+  visible: Value,
+  { heads, keyHeads }: HeadLayout,
+  { slopes, slotKeys }: Proximity = {},
+): Value {
+  const biasOf = (near: Value) => g.where(g.unsqueeze(visible, 1), near, g.number(HIDDEN));
+  if (!slopes) return g.concat(new Array<Value>(heads / keyHeads).fill(biasOf(g.number(0))), 2);
+  const falling = g.reshape(g.numbers(slopes.map((slope) => -slope)), [-1, 1, 1]);
+  return biasOf(g.multiply(falling, g.unsqueeze(visibleFrom(g, visible, slotKeys), 1)));
 }
 
 /**
  * The keys of an attention mask, bool [B, T, keys], that are inside a sliding window: the last `size` keys that a token
- * attends to, itself included. Keys of perceptual tokens, bool [B, keys], come before all others wherever they are
- * stored.
+ * attends to, itself included.
  */
 export function insideWindow(g: GraphBuilder, visible: Value, size: number, slotKeys?: Value): Value {
-  const within = (count: Value, largest: number) => g.less(count, g.number(largest + 0.5));
-  if (!slotKeys) return g.and(visible, within(g.sumToTheEnd(g.cast(visible, "float32")), size));
-  const isSlot = g.unsqueeze(slotKeys, 1);
+  return g.and(visible, g.less(visibleFrom(g, visible, slotKeys), g.number(size + 0.5)));
+}
+
+/**
+ * For each visible key, the number of visible keys from it to the last one, itself included: float32 [B, T, keys].
+ * Keys of perceptual tokens, bool [B, keys], come before all others wherever they are stored.
+ */
+function visibleFrom(g: GraphBuilder, visible: Value, slotKeys?: Value): Value {
   const counted = (keys: Value) => g.sumToTheEnd(g.cast(keys, "float32"));
+  if (!slotKeys) return counted(visible);
+  const isSlot = g.unsqueeze(slotKeys, 1);
   const others = counted(g.and(visible, g.not(isSlot)));
   const slots = g.add(counted(g.and(visible, isSlot)), g.slice(others, 2, 0, 1));
-  return g.and(visible, g.or(g.and(isSlot, within(slots, size)), g.and(g.not(isSlot), within(others, size))));
+  return g.where(isSlot, slots, others);
 }
 
 /** Weighted sum of the values, with attention weights over [past, new] keys. */

@@ -105,6 +105,18 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
   ],
   ["rotary settings of transformers 4, Phi-3", "phi3-window", { config: olderPhi }],
   ["rotary settings of transformers 4, scaled, Phi-4-mini", "phi4-longrope", { config: olderPhi }],
+  [
+    "published names of sizes and tensors, BLOOM",
+    "bloom",
+    {
+      config: ({ hidden_size, n_head, layer_norm_epsilon, tie_word_embeddings, ...config }) => ({
+        ...config,
+        n_embed: hidden_size,
+        num_attention_heads: n_head,
+      }),
+      weights: (w) => renamed(w, (name) => name.replace(/^transformer\./, "")),
+    },
+  ],
   ["defaults omitted, GPT-J", "gptj", { config: ({ n_inner, layer_norm_epsilon, ...config }) => config }],
   [
     "masks stored as tensors, GPT-J",

@@ -51,6 +51,16 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     /qkv_proj\.weight: expected shape \[72, 24\], got \[48, 24\]/,
   ],
   ["phi3-window", { "model.layers.1.mlp.gate_up_proj.weight": undefined }, /gate_up_proj\.weight is missing/],
+  [
+    "bloom",
+    { "transformer.word_embeddings_layernorm.weight": undefined },
+    /tensor word_embeddings_layernorm\.weight is missing/,
+  ],
+  [
+    "bloom",
+    { "transformer.h.2.self_attention.query_key_value.weight": zeros(24, 72) },
+    /query_key_value\.weight: expected shape \[72, 24\], got \[24, 72\]/,
+  ],
   ["gptj", { "lm_head.bias": undefined }, /tensor lm_head\.bias is missing/],
   ["llama3-scaling", { "model.layers.0.self_attn.q_proj.bias": zeros(32) }, /unexpected tensor .*q_proj\.bias/],
   ["vit", { "vit.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
@@ -171,6 +181,9 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ["an odd number of rotated elements, GPT-J", "gptj", { rotary_dim: 5 }, /'rotary_dim': expected an even number/],
   ["positions without a number of rotated elements", "gptj", { rotary_dim: null }, /'rotary_dim'/],
   ["heads that do not divide the width, GPT-J", "gptj", { n_head: 5 }, /'n_head': 5 heads do not divide/],
+  ["heads that do not divide the width, BLOOM", "bloom", { n_head: 5 }, /'n_head': 5 heads do not divide/],
+  ["no heads, BLOOM", "bloom", { n_head: 0 }, /BLOOM config\.json: 'n_head'/],
+  ["no width, BLOOM", "bloom", { hidden_size: undefined }, /BLOOM config\.json: 'hidden_size'/],
   ["unknown activation, GPT-NeoX", "gpt-neox", { hidden_act: "swish9" }, /hidden_act: .*'swish9'/],
   [
     "factors for another number of pairs",

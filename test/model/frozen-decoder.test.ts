@@ -55,6 +55,8 @@ describe("the decoder of a model folder, as it is trained with", () => {
     "gemma3-composite",
     "gpt-neox",
     "gptj",
+    "bloom",
+    "bloom-five-heads",
     "phi4-longrope",
   ]) {
     it(`has transformers' logits in fp32, and can be read in fp16 and int8: ${name}`, async () => {

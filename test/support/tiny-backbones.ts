@@ -148,6 +148,8 @@ export const variedDecoders = [
   "gpt-neox",
   "gpt-neox-sequential",
   "gptj",
+  "bloom",
+  "bloom-five-heads",
   "phi3-window",
   "phi4-longrope",
 ];

@@ -174,7 +174,7 @@ function layerContexts(
   positions: Value,
   { front, slotSees }: TrainingLayout,
 ) {
-  const { attention } = backbone.shape;
+  const biasOf = (visible: Value) => visibilityBias(g, visible, backbone.shape.attention, { slopes: backbone.slopes });
   const angles = backbone.angles?.(positions);
   const hasSlot = slotSees !== undefined;
   const biases = memoized((window: number | undefined) => {
@@ -184,8 +184,8 @@ function layerContexts(
     const all = hasSlot && window !== undefined ? g.concat([g.slice(visible, 1, 0, front), inside], 1) : inside;
     const rest = hasSlot ? inside : g.slice(inside, 1, front);
     return {
-      withFront: memoized(() => visibilityBias(g, hasSlot && window === undefined ? visible : all, attention)),
-      withoutFront: memoized(() => visibilityBias(g, g.slice(rest, 2, front), attention)),
+      withFront: memoized(() => biasOf(hasSlot && window === undefined ? visible : all)),
+      withoutFront: memoized(() => biasOf(g.slice(rest, 2, front))),
     };
   });
   const anglesWithoutFront = memoized((all: RotaryAngles) => ({ ...all, rows: g.slice(all.rows, 1, front) }));
