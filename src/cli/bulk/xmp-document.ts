@@ -84,7 +84,7 @@ export class XmpDocument {
       item.setAttributeNS(XML, "xml:lang", "x-default");
       alternatives.insertBefore(item, alternatives.firstChild);
     }
-    item.textContent = text.replace(/\r\n?/g, "\n").replace(FORBIDDEN, "");
+    item.textContent = xmlText(text);
   }
 
   toString(): string {
@@ -111,6 +111,11 @@ export class XmpDocument {
     parent.appendChild(child);
     return child;
   }
+}
+
+/** A text without the characters that XML cannot contain, and with the line breaks of XML. */
+export function xmlText(text: string): string {
+  return text.replace(/\r\n?/g, "\n").replace(FORBIDDEN, "");
 }
 
 /** @throws Error if the text is not well-formed; the parser tolerates stray ampersands and control characters */

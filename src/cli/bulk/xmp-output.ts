@@ -1,5 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
 import { KeySet } from "../../core/key-set.js";
@@ -7,7 +6,7 @@ import type { RunMedium } from "./run-medium.js";
 import { needsReview, type RunOutput, type RunResult } from "./run-output.js";
 import type { OnExisting, XmpForm } from "./sidecar-forms.js";
 import { withoutExtension } from "./sidecar-output.js";
-import { type Xmldom, XmpDocument } from "./xmp-document.js";
+import { type Xmldom, XmpDocument, xmlText } from "./xmp-document.js";
 
 export interface XmpOptions {
   readonly form: XmpForm;
@@ -81,12 +80,13 @@ export class XmpOutput implements RunOutput {
   }
 
   #describe(path: string, text: string): void {
+    if (xmlText(text).trim() === "") return;
     const existing = this.#read(path);
     if (this.options.onExisting === "skip" && existing?.description !== undefined) return;
     const document = existing ?? XmpDocument.empty(this.xmldom);
     document.describe(text);
-    mkdirSync(dirname(path), { recursive: true });
-    writeAtomically(path, document.toString());
+    // A sidecar that is a link stays one.
+    writeAtomically(existing ? realpathSync(path) : path, document.toString());
   }
 
   /** @throws invalid_data, too_large */

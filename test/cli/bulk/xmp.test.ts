@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { before, describe, it } from "node:test";
 import * as xmldom from "@xmldom/xmldom";
@@ -209,6 +218,18 @@ describe("--xmp", { concurrency: true }, () => {
       assert.equal(line.text, text);
       assert.equal(descriptions(readFileSync(`${line.file}.xmp`, "utf8"))["x-default"], text);
     }
+  });
+
+  it("follows links, and replaces no description by a blank text", async () => {
+    const photos = await photosIn("links", ["a.png"]);
+    const [real, link] = [join(photos, "real"), join(photos, "a.png.xmp")];
+    writeFileSync(real, FOREIGN);
+    symlinkSync(real, link);
+    assert.equal((await writeXmp(photos)).code, 0);
+    assert.deepEqual([lstatSync(link).isSymbolicLink(), readFileSync(real, "utf8")], [true, described(FOREIGN, text)]);
+    const blank = [...on.slice(0, -1), "\u0001\u0002", "--xmp", "full-name", "--on-existing", "overwrite"];
+    const { code, stderr } = await epalm(["caption", photos, ...blank]);
+    assert.deepEqual([code, readFileSync(real, "utf8")], [0, described(FOREIGN, text)], stderr);
   });
 
   it("writes no text in the place of an answer", async () => {
