@@ -179,7 +179,8 @@ class OpenMedia {
         this.#answered += medium.questions.length - questions.length;
         if (questions.length === 0) continue;
         isSkipped = false;
-        yield { ...medium, questions };
+        const error = this.output.refuse?.(medium);
+        yield { ...medium, questions, ...(error ? { source: { kind: "unreadable", error } } : {}) };
       }
       this.progress?.unit(isSkipped);
     }

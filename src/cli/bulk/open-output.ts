@@ -11,16 +11,17 @@ import type { RunOutput } from "./run-output.js";
 import { partName } from "./shard.js";
 import { SidecarOutput } from "./sidecar-output.js";
 import { TarOutput } from "./tar-output.js";
+import { XmpOutput } from "./xmp-output.js";
 
 /** Samples per tar file; a shard of photographs then has a few hundred megabytes. */
 const SAMPLES_PER_TAR = 1000;
 
 /** How the answers of a run are written. */
-export type OutputForm = "printed" | "records" | "sidecars" | "tar";
+export type OutputForm = "printed" | "records" | "sidecars" | "tar" | "xmp";
 
-export function outputForm({ sidecar, output }: AnswerFlags): OutputForm {
+export function outputForm({ sidecar, output, xmp }: AnswerFlags): OutputForm {
   if (sidecar) return "sidecars";
-  if (output === undefined) return "printed";
+  if (output === undefined) return xmp ? "xmp" : "printed";
   return isTar(output) ? "tar" : "records";
 }
 
@@ -35,25 +36,39 @@ export function outputPath({ shard }: RunInputs, flags: AnswerFlags): string | u
  * separately.
  */
 export function lockedPath(inputs: RunInputs, flags: AnswerFlags): string | undefined {
-  if (!flags.sidecar) return outputPath(inputs, flags);
+  const extension = flags.sidecar ?? (outputForm(flags) === "xmp" ? "xmp" : undefined);
+  if (extension === undefined) return outputPath(inputs, flags);
   const path = flags.output ?? inputs.names[0] ?? "";
-  return `${inputs.shard ? partName(path, inputs.shard) : path}.${flags.sidecar}`;
+  return `${inputs.shard ? partName(path, inputs.shard) : path}.${extension}`;
 }
 
 export function recordFormat(path: string): RecordFormat {
   return isCsv(path) ? new CsvRecords(delimiterOf(path)) : jsonLines;
 }
 
-/** Opens the output whose form follows from the flags and the extension of `--output`. @throws invalid_option */
+/** Opens the outputs that the flags ask for. @throws invalid_option */
 export async function openOutput(
   inputs: RunInputs,
   flags: AnswerFlags,
   model: string,
   isReadOnly = false,
 ): Promise<RunOutput> {
+  const { xmp: form, onExisting = "skip" } = flags;
+  if (flags.onExisting && !flags.sidecar && !form) throw needs("--on-existing", "--sidecar or --xmp");
+  if (!form) return openRecords(inputs, flags, model, isReadOnly);
+  const records = outputForm(flags) === "xmp" ? undefined : await openRecords(inputs, flags, model, isReadOnly);
+  return XmpOutput.open({ form, onExisting, records });
+}
+
+/** Opens the output whose form follows from the flags and the extension of `--output`. @throws invalid_option */
+async function openRecords(
+  inputs: RunInputs,
+  flags: AnswerFlags,
+  model: string,
+  isReadOnly: boolean,
+): Promise<RunOutput> {
   const { json = false, scores = false, stream: streams = false, sidecar, onExisting = "skip" } = flags;
   const path = outputPath(inputs, flags);
-  if (flags.onExisting && !sidecar) throw needs("--on-existing", "--sidecar");
   if (sidecar) return new SidecarOutput({ form: sidecar, folder: path, onExisting, scores });
   if (flags.samplesPerTar && outputForm(flags) !== "tar") throw needs("--samples-per-tar", "--output NAME.tar");
   if (path === undefined) {

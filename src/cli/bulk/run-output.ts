@@ -26,6 +26,8 @@ export interface TextStreaming {
 export interface RunOutput {
   /** Whether a request is to be answered; from then on it counts as answered. */
   begin(medium: RunMedium, question: string | undefined): boolean;
+  /** Why the answer about a medium that has begun could not be written; it is then not asked for. */
+  refuse?(medium: RunMedium): EpalmError | undefined;
   /** Prints texts while they are generated, one after the other. */
   readonly streaming?: TextStreaming | undefined;
   /** Writes the results about a medium, in the order of the questions. They are in the file when this returns. */

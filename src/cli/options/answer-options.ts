@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { TrustOptions } from "../../pipeline.js";
 import { parseShard, type ShardFlag } from "../bulk/shard.js";
-import { type OnExisting, onExisting, type SidecarForm, sidecarForms } from "../bulk/sidecar-forms.js";
+import { type OnExisting, onExisting, type SidecarForm, sidecarForms, type XmpForm } from "../bulk/sidecar-forms.js";
 import { STANDARD_INPUT } from "../standard-input.js";
 import { concurrencyOption } from "./concurrency-option.js";
 import { type ModalityFlags, modalityOption } from "./modality-option.js";
@@ -20,6 +20,8 @@ export interface AnswerFlags extends ModalityFlags {
   readonly null?: true;
   readonly shard?: ShardFlag;
   readonly sidecar?: SidecarForm;
+  /** Only `caption` has it. */
+  readonly xmp?: XmpForm;
   readonly onExisting?: OnExisting;
   readonly samplesPerTar?: number;
   readonly scores?: true;
@@ -83,7 +85,9 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
       ).choices(sidecarForms),
     )
     .addOption(
-      new Option("--on-existing <what>", "what to do with existing sidecars (default: skip)").choices(onExisting),
+      new Option("--on-existing <what>", "what to do with existing sidecars or descriptions (default: skip)").choices(
+        onExisting,
+      ),
     )
     .option(
       "--samples-per-tar <n>",
