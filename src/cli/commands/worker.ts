@@ -7,7 +7,7 @@ import { styleHeadings } from "../output/colours.js";
 
 const notes = `
 The data of a job are the fields of POST /caption or POST /vqa and \`task\`, which is caption or vqa. The medium is base64,
-or \`path\`, a file below the media folder. The job returns what the service answers. docs/queue.md describes it all.
+or \`path\`, a file below the media folder. The job returns what the service answers. docs/serving.md describes it.
 
 The queue needs two packages that epalm does not install: npm install bullmq@6 ioredis@5
 

@@ -44,6 +44,9 @@ const MAX_STALLS = 1;
 /** Time for cancelled jobs to be returned to the queue, and for connections to close; milliseconds. */
 const LAST_ANSWERS = 2000;
 
+/** Longest delay between attempts to connect to Redis; milliseconds. */
+const MAX_RECONNECT_DELAY = 2000;
+
 /** Interval after which the same error of a connection is logged again; milliseconds. */
 const REPEATED_ERROR = 60_000;
 
@@ -98,7 +101,12 @@ class JobQueue {
     const { queueName, jobsPerSecond, mediaFolder, stalledSeconds } = settings;
     const report = errorReporter(log);
     // Commands wait until Redis can be reached again, so that the answer of a job is not lost.
-    this.#connection = new Redis({ ...settings.address, maxRetriesPerRequest: null });
+    this.#connection = new Redis({
+      ...settings.address,
+      maxRetriesPerRequest: null,
+      // BullMQ's own copy of the connection would otherwise keep the process alive after the end of the worker.
+      retryStrategy: (times) => (this.#cancel.signal.aborted ? null : Math.min(times * 100, MAX_RECONNECT_DELAY)),
+    });
     this.#connection.on("error", report);
     this.#queue = new bullmq.Queue(queueName, { connection: this.#connection });
     this.#queue.on("error", report);
