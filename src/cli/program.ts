@@ -15,6 +15,7 @@ import { addMergeCommand } from "./commands/merge.js";
 import { addServeCommand } from "./commands/serve.js";
 import { addTrainCommand } from "./commands/train.js";
 import { addVqaCommand } from "./commands/vqa.js";
+import { addWorkerCommand } from "./commands/worker.js";
 import type { CliContext } from "./context.js";
 import { refuseRepeatedOptions } from "./options/refuse-repeated-options.js";
 import { hasColours, styled, styleHeadings } from "./output/colours.js";
@@ -67,6 +68,7 @@ export function createProgram(context: CliContext): Command {
     addVqaCommand,
     addMergeCommand,
     addServeCommand,
+    addWorkerCommand,
     addBatchCommand,
     addMeasureCommand,
     addBenchCommand,

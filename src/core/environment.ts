@@ -59,6 +59,8 @@ export interface ServerEnvironment {
   readonly keys: readonly string[] | undefined;
   /** `EPALM_LOG` */
   readonly logLevel: string | undefined;
+  /** `EPALM_QUEUE`: address of the Redis server with the queue of jobs; may contain a password. */
+  readonly queue: string | undefined;
 }
 
 /** Reads the environment. An empty variable counts as absent. */
@@ -78,6 +80,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
       models: value("EPALM_MODELS")?.split(","),
       keys: value("EPALM_API_KEYS")?.split(","),
       logLevel: value("EPALM_LOG"),
+      queue: value("EPALM_QUEUE"),
     },
     ffmpeg: { given: value("FFMPEG_PATH"), folders: value("PATH")?.split(delimiter).filter(Boolean) ?? [] },
     imageDecoder: Object.fromEntries(

@@ -6,15 +6,15 @@ import type { ListAnswer, TextAnswer } from "../wire.js";
 import { type AnswerContext, answerAsk } from "./answer.js";
 import type { ServerConfig } from "./config.js";
 import { FieldError } from "./http/problem.js";
-import type { Metrics } from "./metrics.js";
+import { Metrics } from "./metrics.js";
 import type { Models } from "./models.js";
-import type { Admission } from "./queue/admission.js";
-import type { InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
+import { Admission } from "./queue/admission.js";
+import { type InFlightRequest, InFlightRequests } from "./queue/in-flight.js";
 import type { AskRequest } from "./requests/ask-request.js";
-import type { BodyReader } from "./requests/body-reader.js";
+import { BodyReader } from "./requests/body-reader.js";
 import { type GivenMedium, modalityOf, namingMedium, pathOf, type SingleMedium } from "./requests/medium.js";
 import { fetchMedium, type RemoteLimits } from "./requests/remote-media.js";
-import type { ServiceThreads } from "./threads.js";
+import { ServiceThreads } from "./threads.js";
 
 /** The objects that all routes of a server share. */
 export interface Service {
@@ -25,6 +25,16 @@ export interface Service {
   readonly bodies: BodyReader;
   readonly metrics: Metrics;
   readonly threads: ServiceThreads;
+}
+
+/** Creates what answers requests, without a server. @param models may still be loading */
+export function createService(config: ServerConfig, models: Models): Service {
+  const admission = new Admission(config.queue, config.limits.bodyBytes);
+  const inFlight = new InFlightRequests(admission, config.limits);
+  const bodies = new BodyReader();
+  const threads = new ServiceThreads(bodies, models);
+  const metrics = new Metrics(admission, models, threads);
+  return { config, models, admission, inFlight, bodies, metrics, threads };
 }
 
 /** A request that can be answered, its place in the queue and the receiver of its text. */

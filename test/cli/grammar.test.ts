@@ -30,7 +30,7 @@ test("a short form belongs to one option", () => {
 test("every command that prints a result prints it as JSON on request", () => {
   const withJson = new Set(options.filter(({ long }) => long === "--json").map(({ command }) => command));
   // The service logs JSON anyway, and batches are JSON; groups of commands, help and scripts have no results.
-  const without = ["epalm serve", "epalm batch", "epalm completion"];
+  const without = ["epalm serve", "epalm worker", "epalm batch", "epalm completion"];
   for (const { path, children } of declaredCommands) {
     const command = path.join(" ");
     if (children.length > 0 || path.at(-1) === "help" || without.includes(command)) continue;

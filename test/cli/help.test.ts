@@ -9,6 +9,7 @@ const commands = [
   "caption",
   "vqa",
   "serve",
+  "worker",
   "batch",
   "measure",
   "bench",

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { writeAtomically } from "../../core/atomic-write.js";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
+import { writeAtomically } from "../../core/files/atomic-write.js";
 import { KeySet } from "../../core/key-set.js";
 import type { RunMedium } from "./run-medium.js";
 import { needsReview, type RunOutput, type RunResult } from "./run-output.js";

@@ -6,16 +6,14 @@ import multipart from "@fastify/multipart";
 import fastify, { type FastifyInstance } from "fastify";
 import type { ServerConfig } from "../config.js";
 import { Keys } from "../keys.js";
-import { Metrics } from "../metrics.js";
 import type { Models } from "../models.js";
-import { Admission } from "../queue/admission.js";
-import { InFlightRequests } from "../queue/in-flight.js";
+import type { Admission } from "../queue/admission.js";
+import type { InFlightRequests } from "../queue/in-flight.js";
 import { limitConnections } from "../queue/limit-connections.js";
-import { BodyReader } from "../requests/body-reader.js";
 import { takeRawMedia } from "../requests/raw-medium.js";
 import { takeJsonAsBytes } from "../requests/read-body.js";
-import type { Service } from "../service.js";
-import { ServiceThreads } from "../threads.js";
+import { createService } from "../service.js";
+import type { ServiceThreads } from "../threads.js";
 import { askRoutes } from "./ask-routes.js";
 import { answerClientError, answerServerErrors } from "./client-error.js";
 import { docsRoutes } from "./docs-routes.js";
@@ -65,12 +63,8 @@ const HEADER_SECONDS = 10;
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { config, models } = options;
   const app = bareServer(options);
-  const admission = new Admission(config.queue, config.limits.bodyBytes);
-  const inFlight = new InFlightRequests(admission, config.limits);
-  const bodies = new BodyReader();
-  const threads = new ServiceThreads(bodies, models);
-  const metrics = new Metrics(admission, models, threads);
-  const service: Service = { config, models, admission, inFlight, bodies, metrics, threads };
+  const service = createService(config, models);
+  const { admission, inFlight, bodies, metrics, threads } = service;
   limitConnections(app.server, config.queue.connections);
   requestSpans(app);
   inFlight.register(app);
@@ -119,7 +113,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   };
 }
 
-function bareServer({ config, log }: ServerOptions): FastifyInstance {
+/** A server without routes, with the limits and the log of the config. */
+export function bareServer({ config, log }: Pick<ServerOptions, "config" | "log">): FastifyInstance {
   const { limits, trustProxy } = config;
   const app = fastify({
     bodyLimit: limits.bodyBytes,

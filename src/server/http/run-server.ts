@@ -60,7 +60,8 @@ export function threadsPerModel({ models }: ServerConfig): number {
   return Math.max(1, Math.floor(availableParallelism() / Math.max(1, Object.keys(models).length)));
 }
 
-function fired(signal: AbortSignal): Promise<void> {
+/** Resolves when the signal fires. */
+export function fired(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });
