@@ -127,7 +127,8 @@ function parseXml({ DOMParser, XMLSerializer }: Xmldom, text: string): Document 
     // XML 1.0; the default of the package, which is that of XML 1.1, also replaces U+0085 and U+2028.
     normalizeLineEndings: (source) => source.replace(/\r\n?/g, "\n"),
     onError: (_level, message) => {
-      throw new Error(message);
+      // The bytes were decoded strictly, so the character is the text's own; captions may end within a character.
+      if (!message.startsWith("Unicode replacement character")) throw new Error(message);
     },
   });
   const document = parser.parseFromString(text, "text/xml");

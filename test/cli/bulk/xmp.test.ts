@@ -98,6 +98,7 @@ describe("an XMP document", () => {
     for (const [caption, expected = caption] of [
       [`a < b && c > d "e" 'f' ]]> &lt;`],
       ["👩‍👩‍👧 naïve 猫\tand\nmore"],
+      ["half a character: \ufffd"],
       ["a\0b\u0008c\ud800d\uffffe", "abcde"],
       ["one\r\ntwo\rthree", "one\ntwo\nthree"],
     ] as const) {
