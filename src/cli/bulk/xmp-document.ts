@@ -38,7 +38,7 @@ export class XmpDocument {
     this.#xmldom = xmldom;
     this.#document = parseXml(xmldom, text);
     const [rdf] = this.#document.getElementsByTagNameNS(RDF, "RDF");
-    if (!rdf) throw new Error("rdf:RDF is missing");
+    if (!rdf) throw new EpalmError("invalid_data", "rdf:RDF is missing");
     this.#rdf = rdf;
   }
 
@@ -118,21 +118,23 @@ export function xmlText(text: string): string {
   return text.replace(/\r\n?/g, "\n").replace(FORBIDDEN, "");
 }
 
-/** @throws Error if the text is not well-formed; the parser tolerates stray ampersands and control characters */
+/** @throws invalid_data if the text is not well-formed; the parser tolerates stray ampersands and control characters */
 function parseXml({ DOMParser, XMLSerializer }: Xmldom, text: string): Document {
   const encoding = /^<\?xml[^>]*?encoding\s*=\s*["']([^"']*)/.exec(text)?.[1];
-  if (encoding !== undefined && !/^(?:utf-8|us-ascii)$/i.test(encoding)) throw new Error(`it is in ${encoding}`);
-  if (STRAY_AMPERSAND.test(text.replace(LITERAL, ""))) throw new Error("& without a reference");
+  if (encoding !== undefined && !/^(?:utf-8|us-ascii)$/i.test(encoding))
+    throw new EpalmError("invalid_data", `it is in ${encoding}`);
+  if (STRAY_AMPERSAND.test(text.replace(LITERAL, ""))) throw new EpalmError("invalid_data", "& without a reference");
   const parser = new DOMParser({
     // XML 1.0; the default of the package, which is that of XML 1.1, also replaces U+0085 and U+2028.
     normalizeLineEndings: (source) => source.replace(/\r\n?/g, "\n"),
     onError: (_level, message) => {
       // The bytes were decoded strictly, so the character is the text's own; captions may end within a character.
-      if (!message.startsWith("Unicode replacement character")) throw new Error(message);
+      if (!message.startsWith("Unicode replacement character")) throw new EpalmError("invalid_data", message);
     },
   });
   const document = parser.parseFromString(text, "text/xml");
-  if (new XMLSerializer().serializeToString(document).search(FORBIDDEN) >= 0) throw new Error("a control character");
+  if (new XMLSerializer().serializeToString(document).search(FORBIDDEN) >= 0)
+    throw new EpalmError("invalid_data", "a control character");
   return document;
 }
 
