@@ -6,7 +6,6 @@ import { familiarityOf } from "./adapter/familiarity.js";
 import { type AnswerPiece, AnswerStream, piecesOfCall } from "./core/answer-stream.js";
 import type { DeviceChoice } from "./core/device.js";
 import { EpalmError, unexpected } from "./core/errors.js";
-import { memoized } from "./core/memoized.js";
 import type { Modality } from "./core/modality.js";
 import { addSpan, attribute } from "./core/trace.js";
 import type { PatchChoice } from "./encoding/encoder-batcher.js";
@@ -33,6 +32,7 @@ import { openModelFolder } from "./model/model-folder.js";
 import { type ModelDevices, type ModelPlacement, placeModel } from "./model/place-model.js";
 import { promptParts } from "./model/tasks.js";
 import type { Placement } from "./runtime/device.js";
+import { openNowOrLater } from "./runtime/lazy-session.js";
 import type { Session, SessionOptions } from "./runtime/session.js";
 import { SessionThread } from "./runtime/session-thread.js";
 import type { ThreadHealth } from "./runtime/thread.js";
@@ -58,10 +58,10 @@ export interface LoadOptions extends MediaEncoderOptions {
   /** See `SessionOptions.mapWeights`. Default: false. */
   readonly mapWeights?: boolean | undefined;
   /**
-   * Whether each encoder is opened when its first medium arrives. A program that answers about one file then starts
-   * sooner; the first client of a service would wait longer. Default: false, all encoders are opened now.
+   * Whether encoders and adapters are opened when the first medium needs them. A program that answers about one file
+   * then starts sooner; the first client of a service would wait longer. Default: false, all are opened now.
    */
-  readonly lazyEncoders?: boolean | undefined;
+  readonly lazy?: boolean | undefined;
 }
 
 /** When a model does not answer, and what it reports about its answers. */
@@ -230,52 +230,38 @@ export interface ModelCounts {
  * ```
  */
 export async function load(path: string, options: LoadOptions = {}): Promise<Model> {
-  const folder = await openModelFolder(path, { checksums: options.checksums });
-  const { decoder } = folder.manifest;
-  const thread = new SessionThread();
-  const media = new MediaThread();
-  const placement = await placeModel(folder.manifest, options.device, (model, own) => thread.open(model, own)).catch(
-    async (error: unknown) => {
-      await Promise.all([thread.close(), media.close()]);
-      throw error;
-    },
-  );
-  const sessionOf = (name: "encoder" | "decoder") => sessionOptions(name, placement[name], options);
-  if (modalitiesOf(folder.manifest).includes("image")) media.warmUp();
-  const opening = RemoteTextGenerator.open({
-    graph: join(path, decoder.graph),
-    tokenizer: join(path, decoder.tokenizer),
-    shape: decoder.shape,
-    specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
-    session: sessionOf("decoder"),
-  });
-  // It is awaited below; until then, a failure must not count as unhandled, which would end the process.
-  opening.catch(() => undefined);
+  // The threads load their code while this one reads the folder.
+  const [sessions, media, generator] = [new SessionThread(), new MediaThread(), new RemoteTextGenerator()];
   try {
-    const adapters = await AdapterRegistry.open(folder, thread);
+    const folder = await openModelFolder(path, { checksums: options.checksums });
+    const { decoder } = folder.manifest;
+    const placement = await placeModel(folder.manifest, options.device, (model, own) => sessions.open(model, own));
+    const sessionOf = (name: "encoder" | "decoder") => sessionOptions(name, placement[name], options);
+    if (modalitiesOf(folder.manifest).includes("image")) media.warmUp();
+    const opening = generator.open({
+      graph: join(path, decoder.graph),
+      tokenizer: join(path, decoder.tokenizer),
+      shape: decoder.shape,
+      specialTokens: { bosTokenId: decoder.startToken, eosTokenIds: decoder.endTokens },
+      session: sessionOf("decoder"),
+    });
+    // It is awaited below; until then, a failure must not count as unhandled, which would end the process.
+    opening.catch(() => undefined);
+    const adapters = await AdapterRegistry.open(folder, sessions, options);
+    const openGraph = (graph: string) => sessions.open(join(path, graph), sessionOf("encoder"));
     const openEncoder = async (encoder: EncoderManifest) => {
       const patches = patchChoice(encoder, adapters.patchDepths(encoder.modality));
       const graph = patches && encoder.patches ? encoder.patches.graph : encoder.graph;
-      const open = () => thread.open(join(path, graph), sessionOf("encoder"));
-      return { encoder, patches, session: options.lazyEncoders ? lazySession(open) : await open() };
+      return { encoder, patches, session: await openNowOrLater(() => openGraph(graph), options) };
     };
-    const [encoders, generator] = await Promise.all([
-      Promise.all(encodersOf(folder.manifest).map(openEncoder)),
-      opening,
-    ]);
+    const encoders = await Promise.all(encodersOf(folder.manifest).map(openEncoder));
+    await opening;
     const mediaEncoder = new MediaEncoder(media, encoders, options);
-    const openGraph = (graph: string) => thread.open(join(path, graph), sessionOf("encoder"));
-    return new Model(adapters, { sessions: thread, media, generator, openGraph }, mediaEncoder, placement);
+    return new Model(adapters, { sessions, media, generator, openGraph }, mediaEncoder, placement);
   } catch (error) {
-    await Promise.allSettled([thread.close(), media.close(), opening.then((generator) => generator.close())]);
+    await Promise.allSettled([sessions.close(), media.close(), generator.close()]);
     throw error;
   }
-}
-
-/** A session that is opened by its first run. */
-function lazySession(open: () => Promise<Session>): Pick<Session, "run"> {
-  const opened = memoized((_: undefined) => open());
-  return { run: async (feeds, fetches) => (await opened(undefined)).run(feeds, fetches) };
 }
 
 /** A device computes its graphs in turn, because they would slow each other down. */
@@ -799,7 +785,8 @@ function gainOver({ index, logProb }: RankedText, others: readonly RankedText[] 
 
 /** What an adapter computes from the states of a medium. @throws invalid_option if it needs states that are missing */
 async function conditioningOf(adapter: ReadyAdapter, { states, patches }: EncoderOutput): Promise<Conditioning> {
-  const { connector, softPrompt } = adapter;
+  const { connector } = adapter;
+  const softPrompt = await adapter.softPrompt();
   if (connector.kind === "slot") {
     const projected = await projectedStates(adapter, "cls_states", states, "perception");
     return { perception: { states: projected, plan: connector.plan }, softPrompt };

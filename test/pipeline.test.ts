@@ -77,8 +77,8 @@ describe("a loaded model", () => {
     assert.notDeepEqual(first.texts[0]?.logProbs, ofBytes.texts[0]?.logProbs, "another image gives another text");
   });
 
-  it("answers the same if it opens its encoders only when media arrive", async () => {
-    const lazy = await load(output, { threads: 1, lazyEncoders: true });
+  it("answers the same if it opens its encoders and adapters only when media arrive", async () => {
+    const lazy = await load(output, { threads: 1, lazy: true });
     try {
       const ask = (asked: Model) => asked.caption(picture, { maxNewTokens: 5 });
       const [expected, ...others] = await Promise.all([ask(model), ask(lazy), ask(lazy)]);

@@ -8,3 +8,15 @@ export function memoized<K, V>(compute: (key: K) => V): (key: K) => V {
     return made;
   };
 }
+
+/** A function that computes its result at the first call. A failure is not kept: the next call tries again. */
+export function once<T>(compute: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => {
+    result ??= compute().catch((error: unknown) => {
+      result = undefined;
+      throw error;
+    });
+    return result;
+  };
+}

@@ -7,25 +7,20 @@ import type { OpenDecoder } from "./text-generator-thread.worker.js";
 
 /** A `TextGenerator` in a worker thread; the caller's event loop only passes requests and texts. */
 export class RemoteTextGenerator {
-  readonly #thread: Thread;
+  /** The decoder that is open, which a new worker has to open again. */
+  #decoder: OpenDecoder | undefined;
+  readonly #thread = new Thread(new URL("./text-generator-thread.worker.js", import.meta.url), {
+    name: "decoder",
+    restore: async (call) => {
+      if (this.#decoder) await call("open", this.#decoder);
+    },
+  });
   #counts: EngineCounts = { steps: 0, sequences: 0, lastSequences: 0, waiting: 0 };
 
-  private constructor(thread: Thread) {
-    this.#thread = thread;
-  }
-
-  static async open(decoder: OpenDecoder): Promise<RemoteTextGenerator> {
-    const thread = new Thread(new URL("./text-generator-thread.worker.js", import.meta.url), {
-      name: "decoder",
-      restore: (call) => call("open", decoder),
-    });
-    try {
-      await thread.call("open", decoder);
-      return new RemoteTextGenerator(thread);
-    } catch (error) {
-      await thread.close();
-      throw error;
-    }
+  /** Opens the decoder, which has to happen before any other call. */
+  async open(decoder: OpenDecoder): Promise<void> {
+    await this.#thread.call("open", decoder);
+    this.#decoder = decoder;
   }
 
   /** See `TextGenerator.generate`. */

@@ -9,24 +9,26 @@ import { type InjectionPlan, injectionPlan, type VisualTokenPlan, visualTokenPla
 import { patchDepths, visualTokenCount } from "../adapter/visual-connector.js";
 import { EpalmError, unexpected } from "../core/errors.js";
 import { isReallyInside } from "../core/files/path-inside.js";
+import { once } from "../core/memoized.js";
 import type { Modality } from "../core/modality.js";
+import type { Graph } from "../graph/ir.js";
 import { encodeOnnx } from "../graph/onnx-writer.js";
-import type { Session } from "../runtime/session.js";
+import { type LazySession, openNowOrLater } from "../runtime/lazy-session.js";
 import type { SessionThread } from "../runtime/session-thread.js";
 import { elementCount, type Tensor } from "../tensor/tensor.js";
 import { adapterModality, modalitiesOf } from "./encoders.js";
 import { type AdapterManifest, type Manifest, readManifest, type TaskName } from "./manifest.js";
 import { adapterWidths, backbonesOf, checkFits, fileSha256, loadAdapter, type ModelFolder } from "./model-folder.js";
 
-/** An adapter that is ready for use: its connector is an open session, and its soft prompt is computed. */
+/** An adapter that is ready for use: its file was checked, and its connector is a session. */
 export interface ReadyAdapter {
   readonly name: string;
   /** The modality whose encoder states it takes. */
   readonly modality: Modality;
   readonly connector: ReadyConnector;
-  readonly session: Session;
-  /** Undefined if the adapter has no soft tokens. */
-  readonly softPrompt: Tensor | undefined;
+  readonly session: LazySession;
+  /** Undefined if the adapter has no soft tokens. Computed once. */
+  readonly softPrompt: () => Promise<Tensor | undefined>;
   readonly calibration: Calibration | undefined;
 }
 
@@ -52,6 +54,11 @@ export interface AdapterChanges {
   readonly refused: readonly { readonly name: string; readonly error: EpalmError }[];
 }
 
+interface RegistryOptions {
+  /** Whether adapters are opened by their first use. Default: false. */
+  readonly lazy?: boolean | undefined;
+}
+
 /** An adapter of the registry, or one that was unloaded while requests were still using it. */
 interface LoadedAdapter {
   readonly adapter: ReadyAdapter;
@@ -60,24 +67,30 @@ interface LoadedAdapter {
 }
 
 /**
- * The adapters of one model. All are opened in advance, so that a damaged one is found before a request needs it, and
+ * The adapters of one model. All are read in advance, so that a damaged one is found before a request needs it, and
  * can be replaced while the model runs. A replaced adapter is closed after the last request has released it.
  */
 export class AdapterRegistry {
   readonly #thread: SessionThread;
   readonly #loaded = new Map<string, LoadedAdapter>();
+  readonly #options: RegistryOptions;
   #folder: ModelFolder;
   /** Changes are applied one at a time. */
   #changing: Promise<unknown> = Promise.resolve();
 
-  private constructor(folder: ModelFolder, thread: SessionThread) {
+  private constructor(folder: ModelFolder, thread: SessionThread, options: RegistryOptions) {
     this.#folder = folder;
+    this.#options = options;
     this.#thread = thread;
   }
 
-  /** Opens all adapters of the manifest. @throws invalid_adapter, not_found */
-  static async open(folder: ModelFolder, thread: SessionThread): Promise<AdapterRegistry> {
-    const registry = new AdapterRegistry(folder, thread);
+  /** Reads all adapters of the manifest, and opens them unless they are to be `lazy`. @throws invalid_adapter, not_found */
+  static async open(
+    folder: ModelFolder,
+    thread: SessionThread,
+    options: RegistryOptions = {},
+  ): Promise<AdapterRegistry> {
+    const registry = new AdapterRegistry(folder, thread, options);
     for (const name of Object.keys(folder.manifest.adapters)) {
       registry.#put(await registry.#load(folder, name));
     }
@@ -242,16 +255,22 @@ export class AdapterRegistry {
         }
       : { kind: "slot", plan: injectionPlan(settings, decoder.shape.layers) };
     const graph = adapterGraph(adapter, adapterWidths(backbones), encoder.depth);
-    const session = await this.#thread.open(encodeOnnx(graph));
-    const ready = { name, modality, connector, session, calibration };
-    if (settings.promptLength === 0) return { ...ready, softPrompt: undefined };
-    const [input] = graph.inputs;
-    const shape = [1, ...(input?.shape.slice(1) ?? []).map(Number)];
-    const zeros: Tensor = { type: "float32", shape, data: new Float32Array(elementCount(shape)) };
-    const { soft_prompt: softPrompt } = await session.run({ [input?.name ?? ""]: zeros }, ["soft_prompt"]);
-    if (!softPrompt) throw new EpalmError("internal", `adapter '${name}': no soft prompt was computed`);
-    return { ...ready, softPrompt };
+    const session = await openNowOrLater(() => this.#thread.open(encodeOnnx(graph)), this.#options);
+    const softPrompt = once(async () => (settings.promptLength === 0 ? undefined : computeSoftPrompt(session, graph)));
+    if (!this.#options.lazy) await softPrompt();
+    return { name, modality, connector, session, softPrompt, calibration };
   }
+}
+
+/** A soft prompt does not depend on the medium, but is an output of the graph that takes its states. */
+async function computeSoftPrompt(session: LazySession, { inputs }: Graph): Promise<Tensor> {
+  const feeds = inputs.map(({ name, shape: [, ...sizes] }): [string, Tensor] => {
+    const shape = [1, ...sizes.map(Number)];
+    return [name, { type: "float32", shape, data: new Float32Array(elementCount(shape)) }];
+  });
+  const { soft_prompt: softPrompt } = await session.run(Object.fromEntries(feeds), ["soft_prompt"]);
+  if (!softPrompt) throw new EpalmError("internal", "no soft prompt was computed");
+  return softPrompt;
 }
 
 function closeIfUnused({ adapter, users, isUnloaded }: LoadedAdapter): void {

@@ -14,7 +14,7 @@ export async function withModel<T>(
   { signal, openModel }: Pick<CliContext, "signal" | "openModel">,
   use: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const { model, close } = await openModel(path, { threads, device: chosenDevices(flags), lazyEncoders: true });
+  const { model, close } = await openModel(path, { threads, device: chosenDevices(flags), lazy: true });
   for (const { note: text } of Object.values(model.devices)) if (text !== undefined) note(text);
   try {
     throwIfAborted(signal);
