@@ -171,6 +171,24 @@ const timesformer: PublicShape = {
   config: { ...configOf(base, 224, 16), num_frames: 8 },
 };
 
+const videomae: PublicShape = {
+  hub: "MCG-NJU/videomae-base",
+  license: "CC BY-NC 4.0",
+  fixture: "videomae",
+  layers: base.layers,
+  dimensions: { 32: base.width, 48: innerOf(base), 8: 16 },
+  config: { ...configOf(base, 224, 16), num_frames: 16 },
+};
+
+const vjepa2: PublicShape = {
+  hub: "facebook/vjepa2-vitl-fpc16-256-ssv2",
+  license: "MIT",
+  fixture: "vjepa2",
+  layers: large.layers,
+  dimensions: { 32: large.width, 44: innerOf(large), 8: 16 },
+  config: { ...configOf(large, 256, 16), mlp_ratio: 4, crop_size: 256, frames_per_clip: 16 },
+};
+
 /** CLIP ViT-L/14. */
 export const clipLarge = clip("openai/clip-vit-large-patch14", large, 14);
 
@@ -199,6 +217,8 @@ export const publicEncoders: readonly PublicShape[] = [
   whisper("openai/whisper-large-v3", { width: 1280, layers: 32, heads: 20 }, 128),
   ast,
   timesformer,
+  videomae,
+  vjepa2,
 ];
 
 /** Qwen3-0.6B. */

@@ -17,6 +17,7 @@ import { timesformer, timesformerConfigFromTensors, timesformerName } from "./en
 import type { TensorShapes, TimmSettings } from "./encoders/timm-config.js";
 import { videomae, videomaeConfigFromTensors, videomaeFirstTensor, videomaeName } from "./encoders/videomae.js";
 import { vit, vitConfigFromTensors, vitName } from "./encoders/vit.js";
+import { vjepa2, vjepa2ConfigFromTensors, vjepa2FirstTensor, vjepa2Name } from "./encoders/vjepa2.js";
 import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./encoders/whisper.js";
 import type { ParameterReader } from "./parameters.js";
 
@@ -145,6 +146,14 @@ const encoders = {
     build: videomae,
     configFromTensors: videomaeConfigFromTensors,
   },
+  vjepa2: {
+    modality: "video",
+    poolings: ["mean"],
+    firstTensor: vjepa2FirstTensor,
+    rename: vjepa2Name,
+    build: vjepa2,
+    configFromTensors: vjepa2ConfigFromTensors,
+  },
 } as const satisfies Readonly<Record<string, EncoderArchitecture>>;
 
 function find<T>(table: Readonly<Record<string, T>>, role: string, modelType: string, where: string): T {
@@ -181,6 +190,7 @@ const characteristicTensors: readonly (readonly [tensor: RegExp, EncoderArchitec
   [/(^|\.)(norm_pre|ln_pre|pre_layrnorm)\./, clipArchitecture],
   [/(^|\.)(attn_pool\.latent|head\.probe)$/, siglipArchitecture],
   [/(^|\.)encoder\.conv2\.weight$/, encoders.whisper],
+  [/(^|\.)encoder\.embeddings\.patch_embeddings\.proj\.weight$/, encoders.vjepa2],
 ];
 
 /** The architecture of weights without a config: that of a characteristic tensor; others are ViTs. */

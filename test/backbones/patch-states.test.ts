@@ -92,6 +92,8 @@ describe("a graph of patch states", () => {
     ["timesformer", [2, 2, 2], { frames: 2 }],
     ["videomae", [2, 2, 2]],
     ["videomae", [3, 2, 2], { frames: 6 }],
+    ["vjepa2", [2, 3, 3]],
+    ["vjepa2", [1, 3, 3], { frames: 1 }],
     ["vit", [3, 4, 4], { modality: "video", frames: 3 }],
     ["siglip", [2, 3, 3], { modality: "video", frames: 2 }],
   ];
