@@ -54,10 +54,12 @@ export function writePublicModel(folder: string, shape: PublicShape): void {
 
 /** The names of a tensor of the first block in all blocks; tensors of the other blocks have none. */
 function copiesOf(name: string, layers: number): string[] {
-  const block = /(?<=\blayers?\.)\d+(?=\.)/.exec(name)?.[0];
+  const block = /(?<=\b(?:layers?|blocks)\.)\d+(?=\.)/.exec(name)?.[0];
   if (block === undefined) return [name];
   if (block !== "0") return [];
-  return Array.from({ length: layers }, (_, layer) => name.replace(/(?<=\blayers?\.)0(?=\.)/, String(layer)));
+  return Array.from({ length: layers }, (_, layer) =>
+    name.replace(/(?<=\b(?:layers?|blocks)\.)0(?=\.)/, String(layer)),
+  );
 }
 
 interface Sizes {
@@ -130,6 +132,18 @@ function dinov3(hub: string, sizes: Sizes): PublicShape {
   const exceptions = [[/register_tokens/, [1, 4, sizes.width]]] as const;
   const config = configOf(sizes, 224, 16);
   return { hub, license: "DINOv3", fixture: "dinov3", layers: sizes.layers, dimensions, exceptions, config };
+}
+
+function eva02(hub: string, fixture: string, { sizes, imageSize, patchSize }: EvaShape): PublicShape {
+  const dimensions = { 24: sizes.width, 64: innerOf(sizes), 7: patchSize, 17: patchesOf(imageSize, patchSize) + 1 };
+  const config = { model_args: { num_heads: sizes.heads }, pretrained_cfg: { input_size: [3, imageSize, imageSize] } };
+  return { hub, license: "MIT", fixture, layers: sizes.layers, dimensions, config };
+}
+
+interface EvaShape {
+  readonly sizes: Sizes;
+  readonly imageSize: number;
+  readonly patchSize: number;
 }
 
 function whisper(hub: string, sizes: Sizes, melBins: number): PublicShape {
@@ -212,6 +226,16 @@ export const publicEncoders: readonly PublicShape[] = [
   dinov3("facebook/dinov3-vits16-pretrain-lvd1689m", small),
   dinov3("facebook/dinov3-vitb16-pretrain-lvd1689m", base),
   dinov3("facebook/dinov3-vitl16-pretrain-lvd1689m", large),
+  eva02("timm/eva02_base_patch14_448.mim_in22k_ft_in22k_in1k", "eva02-timm", {
+    sizes: { ...base, inner: 2048 },
+    imageSize: 448,
+    patchSize: 14,
+  }),
+  eva02("timm/eva02_large_patch14_clip_224.merged2b", "eva02-clip-timm", {
+    sizes: { ...large, inner: 2730 },
+    imageSize: 224,
+    patchSize: 14,
+  }),
   whisper("openai/whisper-tiny", { width: 384, layers: 4, heads: 6 }, 80),
   whisper("openai/whisper-small", base, 80),
   whisper("openai/whisper-large-v3", { width: 1280, layers: 32, heads: 20 }, 128),

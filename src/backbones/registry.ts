@@ -12,6 +12,7 @@ import { ast, astConfigFromTensors, astName } from "./encoders/ast.js";
 import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./encoders/clip.js";
 import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./encoders/dinov2.js";
 import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./encoders/dinov3.js";
+import { eva02, eva02ConfigFromTensors, eva02Name } from "./encoders/eva02.js";
 import { siglip, siglipConfigFromTensors, siglipName } from "./encoders/siglip.js";
 import { timesformer, timesformerConfigFromTensors, timesformerName } from "./encoders/timesformer.js";
 import type { TensorShapes, TimmSettings } from "./encoders/timm-config.js";
@@ -93,6 +94,16 @@ const siglipArchitecture: EncoderArchitecture = {
   build: siglip,
   configFromTensors: siglipConfigFromTensors,
 };
+
+/** EVA-02 has no `model_type`; timm's classifiers have a norm of the mean of the patches, EVA-CLIP a final norm. */
+const eva02Architecture: EncoderArchitecture = {
+  modality: "image",
+  poolings: ["cls", "mean"],
+  rename: eva02Name,
+  build: eva02,
+  configFromTensors: eva02ConfigFromTensors,
+};
+const eva02Classifier: EncoderArchitecture = { ...eva02Architecture, poolings: ["mean"] };
 
 const encoders = {
   vit: vitArchitecture,
@@ -196,13 +207,14 @@ const characteristicTensors: readonly (readonly [tensor: RegExp, EncoderArchitec
 /** The architecture of weights without a config: that of a characteristic tensor; others are ViTs. */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
   const names = [...tensorNames];
-  const found = characteristicTensors.find(([tensor]) => names.some((name) => tensor.test(name)));
+  const has = (tensor: RegExp) => names.some((name) => tensor.test(name));
+  const found = characteristicTensors.find(([tensor]) => has(tensor));
   if (found) return found[1];
-  if (names.some((name) => /(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/.test(name))) {
-    return names.some((name) => /(^|\.)pos_embed$/.test(name)) ? encoders.dinov2 : encoders.dinov3_vit;
+  const isPositioned = has(/(^|\.)pos_embed$/);
+  if (has(/(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/)) return isPositioned ? encoders.dinov2 : encoders.dinov3_vit;
+  if (isPositioned && has(/(^|\.)blocks\.\d+\.attn\.(q_proj\.weight|q_bias)$/)) {
+    return has(/(^|\.)fc_norm\.weight$/) ? eva02Classifier : eva02Architecture;
   }
-  const isWithoutClass =
-    names.some((name) => /(^|\.)patch_embed\.proj\.weight$/.test(name)) &&
-    !names.some((name) => /(^|\.)cls_token$/.test(name));
+  const isWithoutClass = has(/(^|\.)patch_embed\.proj\.weight$/) && !has(/(^|\.)cls_token$/);
   return isWithoutClass ? siglipArchitecture : encoders.vit;
 }

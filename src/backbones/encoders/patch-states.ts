@@ -35,7 +35,7 @@ export interface PatchGraph {
  * precision can be used, and users whose adapters take [CLS] states never compute them.
  *
  * @returns undefined if the encoder does not return one state per block (attention pooling), or norms only
- *   the mean of its patches (fine-tuned VideoMAE)
+ *   the mean of its patches (fine-tuned VideoMAE, classifiers of EVA-02)
  */
 export function withPatchStates(
   graph: Graph,
