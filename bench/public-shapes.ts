@@ -54,10 +54,12 @@ export function writePublicModel(folder: string, shape: PublicShape): void {
 
 /** The names of a tensor of the first block in all blocks; tensors of the other blocks have none. */
 function copiesOf(name: string, layers: number): string[] {
-  const block = /(?<=\blayers?\.)\d+(?=\.)/.exec(name)?.[0];
+  const block = /(?<=\b(?:layers?|blocks)\.)\d+(?=\.)/.exec(name)?.[0];
   if (block === undefined) return [name];
   if (block !== "0") return [];
-  return Array.from({ length: layers }, (_, layer) => name.replace(/(?<=\blayers?\.)0(?=\.)/, String(layer)));
+  return Array.from({ length: layers }, (_, layer) =>
+    name.replace(/(?<=\b(?:layers?|blocks)\.)0(?=\.)/, String(layer)),
+  );
 }
 
 interface Sizes {
@@ -132,6 +134,18 @@ function dinov3(hub: string, sizes: Sizes): PublicShape {
   return { hub, license: "DINOv3", fixture: "dinov3", layers: sizes.layers, dimensions, exceptions, config };
 }
 
+function eva02(hub: string, fixture: string, { sizes, imageSize, patchSize }: EvaShape): PublicShape {
+  const dimensions = { 24: sizes.width, 64: innerOf(sizes), 7: patchSize, 17: patchesOf(imageSize, patchSize) + 1 };
+  const config = { model_args: { num_heads: sizes.heads }, pretrained_cfg: { input_size: [3, imageSize, imageSize] } };
+  return { hub, license: "MIT", fixture, layers: sizes.layers, dimensions, config };
+}
+
+interface EvaShape {
+  readonly sizes: Sizes;
+  readonly imageSize: number;
+  readonly patchSize: number;
+}
+
 function whisper(hub: string, sizes: Sizes, melBins: number): PublicShape {
   const dimensions = { 24: sizes.width, 40: innerOf(sizes), 10: melBins, 7: 1500 };
   const config = {
@@ -171,6 +185,24 @@ const timesformer: PublicShape = {
   config: { ...configOf(base, 224, 16), num_frames: 8 },
 };
 
+const videomae: PublicShape = {
+  hub: "MCG-NJU/videomae-base",
+  license: "CC BY-NC 4.0",
+  fixture: "videomae",
+  layers: base.layers,
+  dimensions: { 32: base.width, 48: innerOf(base), 8: 16 },
+  config: { ...configOf(base, 224, 16), num_frames: 16 },
+};
+
+const vjepa2: PublicShape = {
+  hub: "facebook/vjepa2-vitl-fpc16-256-ssv2",
+  license: "MIT",
+  fixture: "vjepa2",
+  layers: large.layers,
+  dimensions: { 32: large.width, 44: innerOf(large), 8: 16 },
+  config: { ...configOf(large, 256, 16), mlp_ratio: 4, crop_size: 256, frames_per_clip: 16 },
+};
+
 /** CLIP ViT-L/14. */
 export const clipLarge = clip("openai/clip-vit-large-patch14", large, 14);
 
@@ -194,11 +226,23 @@ export const publicEncoders: readonly PublicShape[] = [
   dinov3("facebook/dinov3-vits16-pretrain-lvd1689m", small),
   dinov3("facebook/dinov3-vitb16-pretrain-lvd1689m", base),
   dinov3("facebook/dinov3-vitl16-pretrain-lvd1689m", large),
+  eva02("timm/eva02_base_patch14_448.mim_in22k_ft_in22k_in1k", "eva02-timm", {
+    sizes: { ...base, inner: 2048 },
+    imageSize: 448,
+    patchSize: 14,
+  }),
+  eva02("timm/eva02_large_patch14_clip_224.merged2b", "eva02-clip-timm", {
+    sizes: { ...large, inner: 2730 },
+    imageSize: 224,
+    patchSize: 14,
+  }),
   whisper("openai/whisper-tiny", { width: 384, layers: 4, heads: 6 }, 80),
   whisper("openai/whisper-small", base, 80),
   whisper("openai/whisper-large-v3", { width: 1280, layers: 32, heads: 20 }, 128),
   ast,
   timesformer,
+  videomae,
+  vjepa2,
 ];
 
 /** Qwen3-0.6B. */

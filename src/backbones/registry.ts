@@ -12,11 +12,13 @@ import { ast, astConfigFromTensors, astName } from "./encoders/ast.js";
 import { clip, clipConfigFromTensors, clipFirstTensor, clipName } from "./encoders/clip.js";
 import { dinov2, dinov2ConfigFromTensors, dinov2Name } from "./encoders/dinov2.js";
 import { dinov3, dinov3ConfigFromTensors, dinov3Name } from "./encoders/dinov3.js";
+import { eva02, eva02ConfigFromTensors, eva02Name } from "./encoders/eva02.js";
 import { siglip, siglipConfigFromTensors, siglipName } from "./encoders/siglip.js";
 import { timesformer, timesformerConfigFromTensors, timesformerName } from "./encoders/timesformer.js";
 import type { TensorShapes, TimmSettings } from "./encoders/timm-config.js";
 import { videomae, videomaeConfigFromTensors, videomaeFirstTensor, videomaeName } from "./encoders/videomae.js";
 import { vit, vitConfigFromTensors, vitName } from "./encoders/vit.js";
+import { vjepa2, vjepa2ConfigFromTensors, vjepa2FirstTensor, vjepa2Name } from "./encoders/vjepa2.js";
 import { whisper, whisperConfigFromTensors, whisperFirstTensor, whisperName } from "./encoders/whisper.js";
 import type { ParameterReader } from "./parameters.js";
 
@@ -93,6 +95,16 @@ const siglipArchitecture: EncoderArchitecture = {
   configFromTensors: siglipConfigFromTensors,
 };
 
+/** EVA-02 has no `model_type`; timm's classifiers have a norm of the mean of the patches, EVA-CLIP a final norm. */
+const eva02Architecture: EncoderArchitecture = {
+  modality: "image",
+  poolings: ["cls", "mean"],
+  rename: eva02Name,
+  build: eva02,
+  configFromTensors: eva02ConfigFromTensors,
+};
+const eva02Classifier: EncoderArchitecture = { ...eva02Architecture, poolings: ["mean"] };
+
 const encoders = {
   vit: vitArchitecture,
   deit: vitArchitecture,
@@ -145,6 +157,14 @@ const encoders = {
     build: videomae,
     configFromTensors: videomaeConfigFromTensors,
   },
+  vjepa2: {
+    modality: "video",
+    poolings: ["mean"],
+    firstTensor: vjepa2FirstTensor,
+    rename: vjepa2Name,
+    build: vjepa2,
+    configFromTensors: vjepa2ConfigFromTensors,
+  },
 } as const satisfies Readonly<Record<string, EncoderArchitecture>>;
 
 function find<T>(table: Readonly<Record<string, T>>, role: string, modelType: string, where: string): T {
@@ -181,18 +201,20 @@ const characteristicTensors: readonly (readonly [tensor: RegExp, EncoderArchitec
   [/(^|\.)(norm_pre|ln_pre|pre_layrnorm)\./, clipArchitecture],
   [/(^|\.)(attn_pool\.latent|head\.probe)$/, siglipArchitecture],
   [/(^|\.)encoder\.conv2\.weight$/, encoders.whisper],
+  [/(^|\.)encoder\.embeddings\.patch_embeddings\.proj\.weight$/, encoders.vjepa2],
 ];
 
 /** The architecture of weights without a config: that of a characteristic tensor; others are ViTs. */
 export function bareEncoderArchitecture(tensorNames: Iterable<string>): EncoderArchitecture {
   const names = [...tensorNames];
-  const found = characteristicTensors.find(([tensor]) => names.some((name) => tensor.test(name)));
+  const has = (tensor: RegExp) => names.some((name) => tensor.test(name));
+  const found = characteristicTensors.find(([tensor]) => has(tensor));
   if (found) return found[1];
-  if (names.some((name) => /(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/.test(name))) {
-    return names.some((name) => /(^|\.)pos_embed$/.test(name)) ? encoders.dinov2 : encoders.dinov3_vit;
+  const isPositioned = has(/(^|\.)pos_embed$/);
+  if (has(/(^|\.)blocks\.(\d+\.)+(ls1\.gamma|gamma_1)$/)) return isPositioned ? encoders.dinov2 : encoders.dinov3_vit;
+  if (isPositioned && has(/(^|\.)blocks\.\d+\.attn\.(q_proj\.weight|q_bias)$/)) {
+    return has(/(^|\.)fc_norm\.weight$/) ? eva02Classifier : eva02Architecture;
   }
-  const isWithoutClass =
-    names.some((name) => /(^|\.)patch_embed\.proj\.weight$/.test(name)) &&
-    !names.some((name) => /(^|\.)cls_token$/.test(name));
+  const isWithoutClass = has(/(^|\.)patch_embed\.proj\.weight$/) && !has(/(^|\.)cls_token$/);
   return isWithoutClass ? siglipArchitecture : encoders.vit;
 }

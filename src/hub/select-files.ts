@@ -10,6 +10,7 @@ const SUPPORTING_FILES = [
   "generation_config.json",
   ...TOKENIZER_FILES,
   "preprocessor_config.json",
+  "video_preprocessor_config.json",
   "processor_config.json",
   "chat_template.jinja",
   "chat_template.json",

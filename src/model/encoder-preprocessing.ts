@@ -18,6 +18,7 @@ import {
   publishedPreprocessing,
   siglipPreprocessing,
   videomaePreprocessing,
+  vjepa2Preprocessing,
   withInputSize,
 } from "../preprocessing/image-preprocessing.js";
 import type { EncoderManifest } from "./manifest.js";
@@ -33,7 +34,13 @@ export type Prepared = EncoderManifest extends infer E
     : never
   : never;
 
-const PROCESSOR_FILE = "preprocessor_config.json";
+/** The file of each kind of processor. */
+const processorFiles = {
+  image_processor: "preprocessor_config.json",
+  video_processor: "video_preprocessor_config.json",
+  feature_extractor: "preprocessor_config.json",
+} as const;
+
 const JOINT_PROCESSOR_FILE = "processor_config.json";
 
 /** The preprocessing of encoders without files that specify it. Default: as published with eP-ALM. */
@@ -43,6 +50,7 @@ const ofArchitecture: ReadonlyMap<string, (side: number) => ImagePreprocessing> 
   ["dinov3_vit", dinov3Preprocessing],
   ["siglip", siglipPreprocessing],
   ["videomae", videomaePreprocessing],
+  ["vjepa2", vjepa2Preprocessing],
 ]);
 
 /**
@@ -78,8 +86,8 @@ export function preprocessingOf(
 }
 
 /** A processor's settings: in a file of their own, or, as transformers 5 saves them, in one for all processors. */
-export function processorOf(folder: string, key: "image_processor" | "feature_extractor") {
-  const path = join(folder, PROCESSOR_FILE);
+export function processorOf(folder: string, key: keyof typeof processorFiles) {
+  const path = join(folder, processorFiles[key]);
   const own = readJson(path);
   if (own) return { settings: own, path };
   const joint = join(folder, JOINT_PROCESSOR_FILE);
@@ -94,7 +102,7 @@ export function processorOf(folder: string, key: "image_processor" | "feature_ex
  */
 export function ownImagePreprocessing({ folder, config, imagePreprocessing }: Source): ImagePreprocessing | undefined {
   if (imagePreprocessing) return imagePreprocessing;
-  const processor = config && processorOf(folder, "image_processor");
+  const processor = config && (processorOf(folder, "image_processor") ?? processorOf(folder, "video_processor"));
   if (processor) return parsePreprocessorConfig(processor.settings, processor.path);
   return config?.pretrained_cfg === undefined ? undefined : parseTimmConfig(config, join(folder, "config.json"));
 }

@@ -40,7 +40,8 @@ export function withPatchGraph<M extends WithFiles>(
     throw new EpalmError(
       "invalid_adapter",
       `connector ${connector.kind}: takes patch states, but the encoder has no final norm for them: it pools them by ` +
-        "attention (build it with the pooling mean), or is a fine-tuned VideoMAE (use one from pre-training)",
+        "attention (build it with the pooling mean), or is a fine-tuned VideoMAE (use one from pre-training) or a " +
+        "classifier of EVA-02 (use an EVA-CLIP)",
     );
   }
   const graph = posix.join(posix.dirname(encoder.graph), PATCH_GRAPH);

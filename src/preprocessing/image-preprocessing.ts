@@ -90,6 +90,15 @@ export function videomaePreprocessing(size: number): ImagePreprocessing {
   return { ...squashed(size, IMAGENET), resize: { mode: "shortest-edge", length: size }, resample: "bilinear" };
 }
 
+/** V-JEPA 2's preprocessing as published: for 256 pixels, the shorter side to 292, then a crop, bilinear. */
+export function vjepa2Preprocessing(size: number): ImagePreprocessing {
+  return { ...squashed(size, IMAGENET), resize: vjepa2Resize(toSize(size)), resample: "bilinear" };
+}
+
+function vjepa2Resize({ height }: ImageSize): Resize {
+  return { mode: "shortest-edge", length: Math.floor((height * 256) / 224) };
+}
+
 /** DINOv3's preprocessing as published: squash, bilinear, without rounding. */
 export function dinov3Preprocessing(size: number): ImagePreprocessing {
   return { ...squashed(size, IMAGENET), resample: "bilinear", resizedValues: "floats" };
@@ -133,13 +142,17 @@ export function imagenetPreprocessorConfig(size: number): Readonly<Record<string
   };
 }
 
-/** Defaults of a Hugging Face image processor for keys that its `preprocessor_config.json` does not contain. */
+/** Defaults of a Hugging Face image or video processor for keys that its file does not contain. */
 interface ProcessorDefaults extends ChannelScale {
   readonly resample: Resample;
   readonly size: z.infer<typeof processorSize>;
   /** The meaning of a bare number in `size`. */
   readonly bareSize: "square" | "shortest_edge";
   readonly crop: boolean;
+  /** Default: 224. */
+  readonly cropSize?: number;
+  /** The resize that the processor computes from the size of the crop, whatever the file states. */
+  readonly resizeFor?: (crop: ImageSize) => Resize;
   readonly resizedValues?: "floats";
 }
 
@@ -151,7 +164,7 @@ const processorSize = z.union([
 
 const shortest224 = { size: { shortest_edge: 224 }, bareSize: "shortest_edge", crop: true } as const;
 
-/** Source: transformers 5.18, `models/<name>/image_processing_<name>.py`. */
+/** Source: transformers 5.18, `models/<name>/image_processing_<name>.py` and `video_processing_<name>.py`. */
 const processors: Readonly<Record<string, ProcessorDefaults>> = {
   ViT: { resample: "bilinear", size: { height: 224, width: 224 }, bareSize: "square", crop: false, ...HALF },
   DeiT: { resample: "bicubic", size: { height: 256, width: 256 }, bareSize: "square", crop: true, ...HALF },
@@ -167,6 +180,8 @@ const processors: Readonly<Record<string, ProcessorDefaults>> = {
     ...IMAGENET,
   },
   VideoMAE: { resample: "bilinear", ...shortest224, ...HALF },
+  Timesformer: { resample: "bilinear", ...shortest224, ...IMAGENET },
+  VJEPA2: { resample: "bilinear", ...shortest224, cropSize: 256, resizeFor: vjepa2Resize, ...IMAGENET },
   Llava: { resample: "bicubic", ...shortest224, ...CLIP },
 };
 
@@ -177,12 +192,13 @@ const pillowNumber = z.literal([0, 1, 2, 3]).transform((number) => pillowResampl
 const off = z.literal(false).optional();
 const processorConfig = z.object({
   image_processor_type: z.string().optional(),
+  video_processor_type: z.string().optional(),
   feature_extractor_type: z.string().optional(),
   do_resize: z.literal(true).default(true),
   size: processorSize.optional(),
   resample: pillowNumber.optional(),
   do_center_crop: z.boolean().optional(),
-  crop_size: z.union([side, sizeSchema]).default(224),
+  crop_size: z.union([side, sizeSchema]).optional(),
   do_rescale: z.boolean().default(true),
   rescale_factor: z.number().positive().default(ONE_BYTE),
   do_normalize: z.boolean().default(true),
@@ -195,16 +211,18 @@ const processorConfig = z.object({
 });
 
 /**
- * Reads a `preprocessor_config.json` of Hugging Face for the processors above and their `FeatureExtractor` and `Fast`
- * forms. A file that names no processor is read as ViT's.
+ * Reads a `preprocessor_config.json` or `video_preprocessor_config.json` of Hugging Face for the processors above and
+ * their `FeatureExtractor`, `Fast` and `VideoProcessor` forms. A file that names no processor is read as ViT's.
  *
  * @param where the file's name in errors
  * @throws unsupported_architecture for an unsupported value, naming its key
  */
 export function parsePreprocessorConfig(json: unknown, where: string): ImagePreprocessing {
   const config = parse(processorConfig, json, where, "unsupported_architecture");
-  const defaults = processorDefaults(config.image_processor_type ?? config.feature_extractor_type, where);
-  const resize = processorResize(config.size ?? defaults.size, defaults.bareSize);
+  const type = config.image_processor_type ?? config.video_processor_type ?? config.feature_extractor_type;
+  const defaults = processorDefaults(type, where);
+  const crop = toSize(config.crop_size ?? defaults.cropSize ?? 224);
+  const resize = defaults.resizeFor?.(crop) ?? processorResize(config.size ?? defaults.size, defaults.bareSize);
   const cropped = config.do_center_crop ?? defaults.crop;
   if (!cropped && resize.mode === "shortest-edge") {
     throw unsupported(where, "'do_center_crop': expected true together with 'size.shortest_edge', got false");
@@ -212,7 +230,7 @@ export function parsePreprocessorConfig(json: unknown, where: string): ImagePrep
   const whole = resize.mode === "squash" ? { height: resize.height, width: resize.width } : undefined;
   return valid(
     {
-      size: cropped || whole === undefined ? toSize(config.crop_size) : whole,
+      size: cropped || whole === undefined ? crop : whole,
       resize,
       resample: config.resample ?? defaults.resample,
       ...(defaults.resizedValues && { resizedValues: defaults.resizedValues }),
@@ -286,11 +304,14 @@ function processorForms(name: string): string[] {
 }
 
 function processorDefaults(type: string | undefined, where: string): ProcessorDefaults {
-  const name = (type ?? "ViTImageProcessor").replace(/(ImageProcessor(Fast|Pil)?|FeatureExtractor)$/, "");
+  const name = (type ?? "ViTImageProcessor").replace(
+    /(ImageProcessor(Fast|Pil)?|VideoProcessor|FeatureExtractor)$/,
+    "",
+  );
   const defaults = Object.hasOwn(processors, name) ? processors[name] : undefined;
   if (defaults !== undefined) return defaults;
-  const known = Object.keys(processors).map((known) => `${known}ImageProcessor`);
-  throw unsupported(where, `'image_processor_type': expected one of ${known.join(", ")}, got ${type}`);
+  const key = type?.endsWith("VideoProcessor") ? "video_processor_type" : "image_processor_type";
+  throw unsupported(where, `'${key}': expected the processor of ${Object.keys(processors).join(", ")}, got ${type}`);
 }
 
 function processorResize(size: ProcessorDefaults["size"], bareSize: ProcessorDefaults["bareSize"]): Resize {

@@ -88,10 +88,13 @@ describe("a graph of patch states", () => {
     ["dinov2", [1, 7, 7]],
     ["dinov2-with-registers", [1, 7, 7]],
     ["dinov3", [1, 5, 5]],
+    ["eva02-clip-timm", [1, 4, 4]],
     ["whisper", [1, 1, 7]],
     ["timesformer", [2, 2, 2], { frames: 2 }],
     ["videomae", [2, 2, 2]],
     ["videomae", [3, 2, 2], { frames: 6 }],
+    ["vjepa2", [2, 3, 3]],
+    ["vjepa2", [1, 3, 3], { frames: 1 }],
     ["vit", [3, 4, 4], { modality: "video", frames: 3 }],
     ["siglip", [2, 3, 3], { modality: "video", frames: 2 }],
   ];
@@ -143,6 +146,7 @@ describe("a graph of patch states", () => {
     for (const [name, choices] of [
       ["siglip", { pooling: "attention" }] as const,
       ["videomae-classifier", {}] as const,
+      ["eva02-timm", {}] as const,
     ]) {
       const { found } = await patchesOf(name, choices);
       assert.equal(found, undefined, name);

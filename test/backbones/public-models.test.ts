@@ -169,7 +169,7 @@ describe("encoders", () => {
     assertClose(await statesOf(graph, golden("timesformer", "pixels")), golden("timesformer", "states"));
   });
 
-  for (const name of ["videomae", "videomae-classifier"]) {
+  for (const name of ["videomae", "videomae-classifier", "vjepa2", "vjepa2-classifier"]) {
     it(`give the means of a video's tubelets after every block: ${name}`, async () => {
       const graph = buildEncoder(openWeights(name), readConfig(name));
       assertClose(await statesOf(graph, golden(name, "pixels")), golden(name, "states"));

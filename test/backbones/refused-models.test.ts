@@ -14,7 +14,7 @@ import {
   zeros,
 } from "../support/tiny-backbones.js";
 
-const isEncoder = (name: string) => /^(vit|deit$|dino|ast$|timesformer$|videomae$)/.test(name);
+const isEncoder = (name: string) => /^(vit|deit$|dino|ast$|timesformer$|videomae$|vjepa2$)/.test(name);
 
 function build(name: string, weights: Readonly<Record<string, TensorSource | undefined>>, config: Config) {
   const checkpoint = changed(openWeights(name), weights);
@@ -95,6 +95,8 @@ const misfits: readonly (readonly [string, Record<string, TensorSource | undefin
     /tensor blocks\.1\.temporal_fc\.weight is missing/,
   ],
   ["videomae", { "videomae.layernorm.weight": undefined }, /tensor norm\.weight is missing/],
+  ["vjepa2", { "encoder.layer.1.attention.key.weight": undefined }, /tensor blocks\.1\.attn\.k\.weight is missing/],
+  ["vjepa2", { "encoder.embeddings.mask_token": zeros(32) }, /unexpected tensor encoder\.embeddings\.mask_token/],
 ];
 
 describe("checkpoints that do not fit", () => {
@@ -238,6 +240,19 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ["patches that do not divide a frame", "videomae", { image_size: 20 }, /VideoMAE config\.json: 'image_size'/],
   ["frames that are not square", "videomae", { image_size: [16, 32] }, /VideoMAE config\.json: 'image_size'/],
   ["heads that do not divide the width, VideoMAE", "videomae", { num_attention_heads: 5 }, /'num_attention_heads': 5/],
+  [
+    "frames that tubelets do not divide, V-JEPA 2",
+    "vjepa2",
+    { frames_per_clip: 5 },
+    /V-JEPA 2 config\.json: 'frames_per_clip': expected a multiple of the tubelet size, 2, got 5/,
+  ],
+  [
+    "patches that do not divide a crop",
+    "vjepa2",
+    { crop_size: 20 },
+    /V-JEPA 2 config\.json: 'crop_size': patches of 8/,
+  ],
+  ["heads that are too small to rotate", "vjepa2", { num_attention_heads: 8 }, /heads of at least 6 elements, got 4/],
   ["images with one channel", "vit", { num_channels: 1 }, /'num_channels'/],
   ["patches that do not divide an image", "vit", { image_size: 30 }, /'image_size': patches of 8 do not divide 30/],
   ["images that are not square", "vit", { image_size: [32, 64] }, /'image_size'/],

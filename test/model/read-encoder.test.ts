@@ -80,6 +80,26 @@ describe("a video encoder", () => {
     assertClose(states, golden("videomae", "states_6_frames"));
   });
 
+  for (const [name, frames] of [
+    ["vjepa2", 6],
+    ["vjepa2", 1],
+    ["vjepa2-classifier", 2],
+  ] as const) {
+    it(`takes another number of frames, repeated if a tubelet has more: ${name}, ${frames}`, async () => {
+      const { backbone, graph } = await read(join(fixtures, name), { frames });
+      assert.equal(backbone.inputShape[0], frames);
+      const states = await statesOf(graph, golden(name, `pixels_${frames}_frames`));
+      assertClose(states, golden(name, `states_${frames}_frames`));
+    });
+  }
+
+  it("of V-JEPA 2 is recognised by its tensors, which do not suffice", async () => {
+    await assert.rejects(read(join(fixtures, "vjepa2", "model.safetensors")), {
+      code: "unsupported_architecture",
+      message: /^V-JEPA 2: expected a folder with a config\.json/,
+    });
+  });
+
   it("averages the states of the frames if it is an image encoder", async () => {
     const { backbone, graph, preprocessing } = await read(join(fixtures, "vit"), {
       modality: "video",
@@ -190,10 +210,10 @@ describe("preprocessor_config.json", () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   /** A copy of a fixture with the given preprocessor config. */
-  function prepared(name: string, config: object): string {
+  function prepared(name: string, config: object, file = "preprocessor_config.json"): string {
     const target = mkdtempSync(join(folder, `${name}-`));
     cpSync(join(fixtures, name), target, { recursive: true });
-    writeFileSync(join(target, "preprocessor_config.json"), JSON.stringify(config));
+    writeFileSync(join(target, file), JSON.stringify(config));
     return target;
   }
 
@@ -299,6 +319,39 @@ describe("preprocessor_config.json", () => {
     });
   });
 
+  it("of V-JEPA 2 resizes for its crop, whatever size the file states", async () => {
+    const processor = { crop_size: { height: 24, width: 24 }, size: { shortest_edge: 40 }, resample: 3 };
+    const stated = { video_processor_type: "VJEPA2VideoProcessor", do_pad: null, image_std: [0.2, 0.2, 0.2] };
+    const own = prepared("vjepa2", { ...processor, ...stated }, "video_preprocessor_config.json");
+    const joint = { video_processor: { ...processor, ...stated } };
+    for (const target of [own, prepared("vjepa2", joint, "processor_config.json")]) {
+      const { preprocessing } = await read(target);
+      assert.deepEqual(preprocessing.preprocessing, {
+        frames: 4,
+        picture: {
+          size: { height: 24, width: 24 },
+          resize: { mode: "shortest-edge", length: 27 },
+          resample: "bicubic",
+          rescaleFactor: 1 / 255,
+          mean: [0.485, 0.456, 0.406],
+          std: [0.2, 0.2, 0.2],
+        },
+      });
+    }
+    const { preprocessing } = await read(join(fixtures, "vjepa2"));
+    assert.ok(preprocessing.modality === "video");
+    const { resize, resample, mean } = preprocessing.preprocessing.picture;
+    assert.deepEqual([resize, resample, mean[0]], [{ mode: "shortest-edge", length: 27 }, "bilinear", 0.485]);
+  });
+
+  it("of a video names the processors that are known", async () => {
+    const config = { video_processor_type: "Qwen2VLVideoProcessor" };
+    await assert.rejects(read(prepared("vjepa2", config, "video_preprocessor_config.json")), {
+      code: "unsupported_architecture",
+      message: /'video_processor_type': expected the processor of .*VJEPA2.*, got Qwen2VLVideoProcessor/,
+    });
+  });
+
   it("determines the preprocessing of audio", async () => {
     const config = {
       feature_extractor_type: "ASTFeatureExtractor",
@@ -345,6 +398,7 @@ describe("choices that a checkpoint does not allow", () => {
     ["vit", { frames: 4 }, /^frames: expected only with a video encoder, got an image encoder/],
     ["ast", { frames: 4 }, /^frames: expected only with a video encoder, got an audio encoder/],
     ["videomae", { frames: 5 }, /^frames: expected a multiple of the tubelet size, 2, got 5/],
+    ["vjepa2", { frames: 5 }, /^frames: expected a multiple of the tubelet size, 2, got 5/],
     ["timesformer", { frames: 0 }, /^frames: .* got 0/],
     ["timesformer", { frames: 257 }, /^frames: .*256.* got 257/],
     ["vit", { modality: "video", frames: 1.5 }, /^frames: .* got 1\.5/],

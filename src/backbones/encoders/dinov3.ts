@@ -4,12 +4,13 @@ import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
 import type { LinearParameters } from "../../layers/linear.js";
 import { type RotaryAngles, rotate } from "../../layers/rotary.js";
-import { constantSource, floats, type TensorSource } from "../../tensor/tensor.js";
+import { constantSource, floats } from "../../tensor/tensor.js";
 import type { EncoderSettings, PatchBackbone } from "../backbone.js";
 import { count, headLayout, layerCount, parseConfig, squareSide } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { dinoName } from "./dino-names.js";
 import { imageBackbone, inputSize, withSpecialTokens } from "./image-backbone.js";
+import { patchRotations } from "./positions.js";
 import { tokenPooling } from "./through-blocks.js";
 import { blockKeys, neededShape, type TensorShapes, type TimmSettings } from "./timm-config.js";
 import { embedPatches, patchesPerSide } from "./vit.js";
@@ -94,38 +95,6 @@ export function dinov3ConfigFromTensors(shapeOf: TensorShapes, settings: TimmSet
   );
 }
 
-/**
- * The angle of each pair of each token, [T, headSize / 2] for T = special + side^2: zero for special tokens; for
- * patches, the first half of the pairs rotates with the row and the second half with the column. A coordinate is that
- * at the patch's centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
- *
- * @param value what the table contains in place of an angle
- */
-function angleTable(
-  periods: TensorSource,
-  special: number,
-  side: number,
-  value: (angle: number) => number,
-): TensorSource {
-  const [quarter = 0] = periods.shape;
-  const pairs = 2 * quarter;
-  const tokens = special + side * side;
-  return {
-    type: "float32",
-    shape: [tokens, pairs],
-    read() {
-      const rates = floats({ data: periods.read() });
-      const coordinate = (place: number) => (2 * (place + 0.5)) / side - 1;
-      return Float32Array.from({ length: tokens * pairs }, (_, at) => {
-        const [token, pair] = [Math.floor(at / pairs) - special, at % pairs];
-        const place = pair < quarter ? Math.floor(token / side) : token % side;
-        const angle = token < 0 ? 0 : (2 * Math.PI * coordinate(place)) / Number(rates[pair % quarter]);
-        return value(angle);
-      });
-    },
-  };
-}
-
 /** @param settings `imageSize` may differ from the size in the config */
 export function dinov3(json: unknown, parameters: ParameterReader, settings: EncoderSettings = {}): PatchBackbone {
   const config = parseConfig(dinov3Config, json, "DINOv3");
@@ -159,11 +128,12 @@ export function dinov3(json: unknown, parameters: ParameterReader, settings: Enc
     const published = Float32Array.from({ length: quarter }, (_, i) => config.rope_theta ** (i / quarter));
     // The published files contain them rounded to bfloat16.
     const periods = weights.takeIfPresent("rope.periods", [quarter]) ?? constantSource("float32", [quarter], published);
-    return {
-      cosines: parameters.derived("rope.cosines", () => angleTable(periods, special, side, Math.cos)),
-      sines: parameters.derived("rope.sines", () => angleTable(periods, special, side, Math.sin)),
-      rows: g.integers([0]),
-    };
+    // A coordinate is that of the patch's centre, from -1 to 1, and the angle is `2 pi * coordinate / period`.
+    const coordinate = (place: number) => (2 * (place + 0.5)) / side - 1;
+    return patchRotations(parameters, { special, side, quarter }, () => {
+      const rates = floats({ data: periods.read() });
+      return (place, index) => (2 * Math.PI * coordinate(place)) / Number(rates[index]);
+    });
   }
 
   function queriesKeysValues(name: string): LinearParameters {

@@ -28,7 +28,7 @@ export interface ImageBackboneParts {
   block(index: number, x: Value): Value;
 }
 
-/** An image encoder whose blocks are followed by one final norm, `norm`. */
+/** An image encoder whose blocks are followed by one final norm, `norm`, unless its pooling replaces the norm. */
 export function imageBackbone(parameters: ParameterReader, parts: ImageBackboneParts): PatchBackbone {
   const { g } = parameters;
   const { imageSize, depth, shape, pooling } = parts;
@@ -36,8 +36,11 @@ export function imageBackbone(parameters: ParameterReader, parts: ImageBackboneP
 
   function through(pixels: Value): PatchStates {
     const { classTokens, last } = throughBlocks(parameters, shape, depth, parts.enter(pixels), parts.block, pooling);
-    const norm = () => parameters.layerNorm("norm", width, epsilon);
-    return { classTokens, patches: () => layerNorm(g, g.slice(last, 1, pooling.special), norm()) };
+    function patches(): Value {
+      const tokens = g.slice(last, 1, pooling.special);
+      return pooling.state ? tokens : layerNorm(g, tokens, parameters.layerNorm("norm", width, epsilon));
+    }
+    return { classTokens, patches };
   }
 
   return {

@@ -35,7 +35,7 @@ export interface PatchGraph {
  * precision can be used, and users whose adapters take [CLS] states never compute them.
  *
  * @returns undefined if the encoder does not return one state per block (attention pooling), or norms only
- *   the mean of its patches (fine-tuned VideoMAE)
+ *   the mean of its patches (fine-tuned VideoMAE, classifiers of EVA-02)
  */
 export function withPatchStates(
   graph: Graph,
@@ -130,8 +130,9 @@ function arrangementOf(
       arrange: (g, patches) => (frames === 1 ? patches : g.reshape(patches, [-1, frames * side * side, width])),
     };
   }
-  // VideoMAE's tokens are tubelets, in the order of the layout.
-  const times = graph.initializers.get("patch_embed.times")?.shape[0];
+  // The tokens of VideoMAE and V-JEPA 2 are tubelets, in the order of the layout.
+  const positions = graph.initializers.get("patch_embed.times") ?? graph.initializers.get("rope.cosines");
+  const times = positions?.shape[0];
   if (times !== undefined) {
     const side = Math.sqrt(count / times);
     return { special: 0, layout: { frames: times, rows: side, columns: side }, arrange: (_, patches) => patches };

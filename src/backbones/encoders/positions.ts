@@ -1,5 +1,7 @@
+import type { RotaryAngles } from "../../layers/rotary.js";
 import { cubic, filterTaps, resizedAxis, type Taps } from "../../tensor/filter-taps.js";
 import { floats, type TensorSource } from "../../tensor/tensor.js";
+import type { ParameterReader } from "../parameters.js";
 
 /**
  * How a grid of positions is resized; always torch's bicubic `interpolate` without `align_corners`. `size`: to a
@@ -46,4 +48,47 @@ function tapsOf(from: number, to: number, method: PositionInterpolation): Taps[]
     const first = Math.floor(center) - 1;
     return { first, weights: [0, 1, 2, 3].map((tap) => cubic(center - first - tap, -0.75)) };
   });
+}
+
+/** The tokens of an image whose patches rotate queries and keys. */
+export interface RotatedPatches {
+  /** Tokens before the patches, which are not rotated. */
+  readonly special: number;
+  /** Patches along each side. */
+  readonly side: number;
+  /** Frequencies of each axis: a quarter of a head's elements. */
+  readonly quarter: number;
+}
+
+/**
+ * The rotation of queries and keys by the positions of patches: the first half of the pairs of a head rotates with the
+ * row, the second half with the column. T = special + side^2.
+ *
+ * @param readAngles gives the angle of a row or a column, counted from 0, for each frequency; called when tables are
+ *   read
+ */
+export function patchRotations(
+  parameters: ParameterReader,
+  { special, side, quarter }: RotatedPatches,
+  readAngles: () => (place: number, frequency: number) => number,
+): RotaryAngles {
+  const [tokens, pairs] = [special + side * side, 2 * quarter];
+  /** A value of each angle: [T, headSize / 2] */
+  const table = (value: (angle: number) => number): TensorSource => ({
+    type: "float32",
+    shape: [tokens, pairs],
+    read() {
+      const angleOf = readAngles();
+      return Float32Array.from({ length: tokens * pairs }, (_, at) => {
+        const [token, pair] = [Math.floor(at / pairs) - special, at % pairs];
+        const place = pair < quarter ? Math.floor(token / side) : token % side;
+        return value(token < 0 ? 0 : angleOf(place, pair % quarter));
+      });
+    },
+  });
+  return {
+    cosines: parameters.derived("rope.cosines", () => table(Math.cos)),
+    sines: parameters.derived("rope.sines", () => table(Math.sin)),
+    rows: parameters.g.integers([0]),
+  };
 }

@@ -2,13 +2,13 @@ import { z } from "zod";
 import { EpalmError } from "../../core/errors.js";
 import type { Value } from "../../graph/ir.js";
 import { activationName } from "../../layers/activation.js";
-import { linear } from "../../layers/linear.js";
 import { layerNorm } from "../../layers/norm.js";
 import { constantSource } from "../../tensor/tensor.js";
 import type { EncoderSettings, PatchBackbone, PatchStates } from "../backbone.js";
 import { count, frameCount, headLayout, layerCount, parseConfig, squareSide } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { type TokenPooling, throughBlocks } from "./through-blocks.js";
+import { embedTubelets, tubeletsOf } from "./tubelets.js";
 import { patchesPerSide, vitName } from "./vit.js";
 import { type BlockShape, vitBlock } from "./vit-block.js";
 
@@ -66,7 +66,8 @@ export function videomae(json: unknown, parameters: ParameterReader, settings: E
   const { hidden_size: d, num_hidden_layers: depth, patch_size: patch, tubelet_size: tubelet } = config;
   const side = patchesPerSide(config, "VideoMAE");
   const frames = settings.frames ?? config.num_frames;
-  const [times, places] = [tubeletsOf(frames, tubelet, settings.frames === undefined), side * side];
+  const own = settings.frames === undefined ? "VideoMAE config.json: 'num_frames'" : undefined;
+  const [times, places] = [tubeletsOf(frames, tubelet, own), side * side];
   const epsilon = config.layer_norm_eps;
   const shape: BlockShape = {
     width: d,
@@ -78,11 +79,9 @@ export function videomae(json: unknown, parameters: ParameterReader, settings: E
     keyBias: false,
   };
 
-  /** pixels [B, F, 3, H, W] -> [B, T * N, d], frame by frame: a convolution whose windows do not overlap. */
+  /** pixels [B, F, 3, H, W] -> [B, T * N, d], frame by frame */
   function enter(pixels: Value): Value {
-    const cut = g.reshape(pixels, [-1, tubelet, 3, side, patch, side, patch]);
-    const windows = g.reshape(g.transpose(cut, [0, 3, 5, 2, 1, 4, 6]), [-1, places, 3 * tubelet * patch * patch]);
-    const embedded = linear(g, windows, parameters.windows("patch_embed.proj", d, [3, tubelet, patch, patch]));
+    const embedded = embedTubelets(parameters, pixels, { width: d, tubelet, patch, side });
     const positions = parameters.derived("patch_embed.times", () =>
       constantSource("float32", [times, places, d], sinusoids(times * places, d)),
     );
@@ -115,15 +114,6 @@ export function videomae(json: unknown, parameters: ParameterReader, settings: E
     states: (pixels) => through(pixels).classTokens,
     through,
   };
-}
-
-/** Number of tubelets in time. @throws if they do not divide the frames */
-function tubeletsOf(frames: number, tubelet: number, isOwn: boolean): number {
-  const times = frames / tubelet;
-  if (Number.isInteger(times)) return times;
-  const expected = `expected a multiple of the tubelet size, ${tubelet}, got ${frames}`;
-  if (!isOwn) throw new EpalmError("invalid_option", `frames: ${expected}`);
-  throw new EpalmError("unsupported_architecture", `VideoMAE config.json: 'num_frames': ${expected}`);
 }
 
 /** Fixed positions [positions, d]: sines in the even channels and cosines in the odd ones. */

@@ -22,6 +22,11 @@ export interface BlockShape {
   readonly mlpBias?: boolean;
   /** The first linear has two halves: the activation of the first one multiplies the second. Default: false. */
   readonly gated?: boolean;
+  /**
+   * Norms of the heads before the linear after the attention, and of the activations before the last linear of the
+   * feed-forward (Wang et al. 2022, arXiv 2210.06423). Default: none.
+   */
+  readonly innerNorms?: { readonly attention: boolean; readonly mlp: boolean };
   /** Each residual is scaled per channel (Touvron et al. 2021, arXiv 2103.17239). Default: false. */
   readonly layerScale?: boolean;
 }
@@ -63,13 +68,16 @@ export function normedAttention(
   { queriesKeysValues: linears, rotate = (heads: Value) => heads }: AttentionVariant = {},
 ): Value {
   const { g } = parameters;
-  const { width, layout, epsilon, projBias = true } = shape;
-  const { heads, headSize } = layout;
+  const { width, layout, epsilon, projBias = true, innerNorms } = shape;
+  const { heads: count, headSize } = layout;
   const attentionName = `${name}.${parts.attention}`;
   const normed = layerNorm(g, x, parameters.layerNorm(`${name}.${parts.norm}`, width, epsilon));
   const joined = linear(g, normed, linears ?? queriesKeysValues(parameters, attentionName, shape));
-  const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [heads, heads, heads], 1) as [Value, Value, Value];
-  const mixed = attention(g, rotate(q), { keys: rotate(keys), values }, layout);
+  const [q, keys, values] = g.split(splitHeads(g, joined, headSize), [count, count, count], 1) as [Value, Value, Value];
+  const heads = attention(g, rotate(q), { keys: rotate(keys), values }, layout);
+  const mixed = innerNorms?.attention
+    ? layerNorm(g, heads, parameters.layerNorm(`${attentionName}.norm`, width, epsilon))
+    : heads;
   return linear(g, mixed, parameters.linear(`${attentionName}.proj`, width, width, { bias: projBias }));
 }
 
@@ -79,7 +87,9 @@ export function feedForward(parameters: ParameterReader, name: string, x: Value,
   const { width, intermediateSize, epsilon, mlpBias: bias = true } = shape;
   const normed = layerNorm(g, x, parameters.layerNorm(`${name}.norm2`, width, epsilon));
   const first = linear(g, normed, firstLinear(parameters, `${name}.mlp`, shape, { bias }));
-  const hidden = shape.gated ? gated(g, first, shape) : activate(g, shape.activation, first);
+  const active = shape.gated ? gated(g, first, shape) : activate(g, shape.activation, first);
+  const norm = () => parameters.layerNorm(`${name}.mlp.norm`, intermediateSize, epsilon);
+  const hidden = shape.innerNorms?.mlp ? layerNorm(g, active, norm()) : active;
   return linear(g, hidden, parameters.linear(`${name}.mlp.fc2`, intermediateSize, width, { bias }));
 }
 
@@ -105,16 +115,18 @@ function gated(g: GraphBuilder, x: Value, { activation, intermediateSize: size }
   return g.multiply(activate(g, activation, gate), up);
 }
 
-/** timm stores queries, keys and values as one tensor, transformers as three. */
+/** timm stores queries, keys and values as one tensor, transformers as three; timm's EVA has biases of their own. */
 function queriesKeysValues(
   parameters: ParameterReader,
   name: string,
   { width, qkvBias, keyBias = qkvBias }: BlockShape,
 ): LinearParameters {
   const options = { bias: qkvBias, unbiased: keyBias ? [] : [`${name}.k`] };
-  if (parameters.weights.has(`${name}.qkv.weight`)) {
-    return parameters.linear(`${name}.qkv`, width, 3 * width, options);
-  }
   const parts = ["q", "k", "v"].map((part) => `${name}.${part}`);
+  if (parameters.weights.has(`${name}.qkv.weight`)) {
+    if (!parameters.weights.has(`${name}.q.bias`)) return parameters.linear(`${name}.qkv`, width, 3 * width, options);
+    const { weight } = parameters.linear(`${name}.qkv`, width, 3 * width, { bias: false });
+    return { weight, bias: parameters.joinedBiases(`${name}.qkv`, parts, [width, width, width], options) };
+  }
   return parameters.joined(`${name}.qkv`, parts, width, [width, width, width], options);
 }

@@ -132,12 +132,13 @@ export function vitConfigFromTensors(shapeOf: TensorShapes, settings: TimmSettin
 export function patchesPerSide(
   { image_size, patch_size }: Pick<VitConfig, "image_size" | "patch_size">,
   architecture = "ViT",
+  key = "image_size",
 ): number {
   const side = image_size / patch_size;
   if (Number.isInteger(side)) return side;
   throw new EpalmError(
     "unsupported_architecture",
-    `${architecture} config.json: 'image_size': patches of ${patch_size} do not divide ${image_size}`,
+    `${architecture} config.json: '${key}': patches of ${patch_size} do not divide ${image_size}`,
   );
 }
 

@@ -42,7 +42,7 @@ export function addBuildCommand(program: Command, context: CliContext): void {
     .option("--audio-encoder <encoder>", "encoder for audio: an AST, or the encoder of Whisper")
     .option(
       "--video-encoder <encoder>",
-      "encoder for video: a TimeSformer, a VideoMAE, or an image encoder that is applied to each frame",
+      "encoder for video: a TimeSformer, a VideoMAE, a V-JEPA 2, or an image encoder that is applied to each frame",
     )
     .option(
       "--frames <n>",
