@@ -1,5 +1,6 @@
 import type { Environment } from "../core/environment.js";
 import type { LoadOptions, Model } from "../pipeline.js";
+import type { Network } from "../server/requests/remote-media.js";
 
 /** A model that a command uses until it calls `close`. */
 export interface OpenModel {
@@ -15,4 +16,6 @@ export interface CliContext {
   /** Prints an error that does not end the run, and sets the exit code to 1. */
   reportError(error: unknown): void;
   openModel(path: string, options: LoadOptions): Promise<OpenModel>;
+  /** Access to the hosts of media that are URLs. Default: that of the system. */
+  readonly network?: Network | undefined;
 }

@@ -105,7 +105,8 @@ const queue = z.strictObject({
   bytes: count.default(1024 * 1024 * 1024),
 });
 
-const remoteMedia = z.strictObject({
+/** From which hosts, and within which limits, media are fetched. */
+export const remoteMedia = z.strictObject({
   /** `example.org` or `example.org:8443`, matched exactly. Empty: URLs in requests are rejected. */
   hosts: z.array(z.string().regex(/^[a-z0-9.-]+(:\d{1,5})?$/, "expected a lower-case host, or host:port")).default([]),
   seconds: seconds.default(10),

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { vitConfigFromTensors } from "../../src/backbones/encoders/vit.js";
 import type { Checkpoint } from "../../src/formats/checkpoint.js";
+import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import {
   assertClose,
   buildDecoder,
@@ -104,6 +105,8 @@ const decoderForms: readonly (readonly [what: string, name: string, Form])[] = [
     },
   ],
   ["rotary settings of transformers 4, Phi-3", "phi3-window", { config: olderPhi }],
+  ["rotary settings of transformers 4, dynamic", "llama-dynamic", { config: olderRope }],
+  ["rotary settings of transformers 4, yarn", "mistral-yarn", { config: olderRope }],
   ["rotary settings of transformers 4, scaled, Phi-4-mini", "phi4-longrope", { config: olderPhi }],
   [
     "published names of sizes and tensors, BLOOM",
@@ -135,10 +138,32 @@ function withMasks(weights: Checkpoint): Checkpoint {
   });
 }
 
-describe("LongRoPE", () => {
-  it("limits texts to the original length, for which its short factors are made", () => {
-    const { shape } = buildDecoder(openWeights("phi4-longrope"), readConfig("phi4-longrope"));
-    assert.equal(shape.positions, 32);
+describe("rotary positions that depend on the length of the text", () => {
+  for (const name of ["phi4-longrope", "qwen2-longrope"]) {
+    it(`limit texts to the original length, for which the short factors are made: ${name}`, () => {
+      assert.equal(buildDecoder(openWeights(name), readConfig(name)).shape.positions, 32);
+    });
+  }
+
+  it("limit texts to the length up to which dynamic scaling changes nothing", () => {
+    const config = readConfig("llama-dynamic");
+    const scaled = buildDecoder(openWeights("llama-dynamic"), config);
+    const plain = buildDecoder(openWeights("llama-dynamic"), {
+      ...config,
+      rope_parameters: { rope_type: "default", rope_theta: 100 },
+    });
+    assert.equal(scaled.shape.positions, 32);
+    assert.deepEqual(encodeOnnx(scaled.graph), encodeOnnx(plain.graph));
+  });
+
+  it("limit texts of Gemma 3 if one type of layer has them", () => {
+    const full_attention = {
+      rope_type: "longrope",
+      short_factor: [1, 1, 1, 1, 1, 1],
+      original_max_position_embeddings: 9,
+    };
+    const config = { ...readConfig("gemma3-text"), rope_parameters: { full_attention } };
+    assert.equal(buildDecoder(openWeights("gemma3-text"), config).shape.positions, 9);
   });
 });
 

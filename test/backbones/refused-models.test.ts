@@ -144,17 +144,22 @@ const unsupported: readonly (readonly [what: string, name: string, Config, RegEx
   ],
   ["heads of an odd size, Gemma", "gemma2", { head_dim: 7 }, /'head_dim': .* got 7/],
   [
-    "rotary scaling by length",
+    "rotary scaling without its factors, Gemma",
     "gemma3-text",
     { rope_parameters: { full_attention: { rope_type: "longrope" } } },
-    /Gemma config\.json: rope_scaling: expected .*, got 'longrope'/,
+    /Gemma config\.json: 'short_factor': expected 6 numbers, one for each pair, got none/,
   ],
-  ["unknown rotary scaling", "llama3-scaling", { rope_parameters: { rope_type: "dynamic" } }, /got 'dynamic'/],
+  [
+    "unknown rotary scaling",
+    "llama3-scaling",
+    { rope_parameters: { rope_type: "proportional" } },
+    /got 'proportional'/,
+  ],
   [
     "unknown rotary scaling of transformers 4",
     "llama3-scaling",
-    { rope_parameters: undefined, rope_scaling: { type: "dynamic", factor: 2 } },
-    /rope_scaling: expected .*, got 'dynamic'/,
+    { rope_parameters: undefined, rope_scaling: { type: "ntk", factor: 2 } },
+    /Llama config\.json: rope_scaling: expected default, .* or longrope, got 'ntk'/,
   ],
   [
     "an odd number of rotated elements, GPT-NeoX",

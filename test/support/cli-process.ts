@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
-import type { OpenModel } from "../../src/cli/context.js";
+import type { CliContext, OpenModel } from "../../src/cli/context.js";
 import { type ExitCode, exitCodeOf } from "../../src/cli/exit-code.js";
 import { createProgram, errorLine } from "../../src/cli/program.js";
 import { readEnvironment } from "../../src/core/environment.js";
@@ -92,7 +92,7 @@ export async function openModel(path: string, options: LoadOptions): Promise<Ope
  * opening a model take longer than most commands. Use `epalmProcess` for what concerns the process itself: standard
  * input, environment variables, signals, terminals, and whether it ends.
  */
-export async function epalm(args: readonly string[]): Promise<Finished> {
+export async function epalm(args: readonly string[], more: Partial<CliContext> = {}): Promise<Finished> {
   const output = { stdout: "", stderr: "" };
   const environment = readEnvironment();
   const { signal } = new AbortController();
@@ -104,7 +104,7 @@ export async function epalm(args: readonly string[]): Promise<Finished> {
   };
   await outputOf.run(output, async () => {
     try {
-      await createProgram({ environment, signal, reportError, openModel }).parseAsync(args, { from: "user" });
+      await createProgram({ environment, signal, reportError, openModel, ...more }).parseAsync(args, { from: "user" });
     } catch (error) {
       // Commander has already printed its own errors.
       if (!(error instanceof CommanderError)) show(error);

@@ -152,4 +152,7 @@ export const variedDecoders = [
   "bloom-five-heads",
   "phi3-window",
   "phi4-longrope",
+  "llama-dynamic",
+  "mistral-yarn",
+  "qwen2-longrope",
 ];

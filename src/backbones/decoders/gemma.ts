@@ -10,7 +10,7 @@ import { count, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { type LayerType, layerTypes, resolveLayerTypes } from "./layer-types.js";
 import { gatedFeedForward, rotaryLayout, selfAttention, tokenTables } from "./llama-block.js";
-import { type RopeSettings, ropeSettings, rotaryScaling } from "./rope-config.js";
+import { positionLimit, type RopeSettings, ropeSettings, rotaryScaling } from "./rope-config.js";
 
 /**
  * Gemma 2 (arXiv 2408.00118) and the text model of Gemma 3 (arXiv 2503.19786), following
@@ -103,9 +103,10 @@ function ropeOf(config: GemmaConfig, type: LayerType): RopeSettings & { rope_the
     const rope = config.rope_scaling ?? config.rope_parameters;
     return { ...rope, rope_theta: rope?.rope_theta ?? config.rope_theta };
   }
-  const own = config.rope_parameters?.[type];
-  if (type === "sliding_attention") return { ...own, rope_theta: own?.rope_theta ?? config.rope_local_base_freq };
-  const rope = { ...own, ...config.rope_scaling };
+  // transformers reads `truncate` beside the settings of the types, not in them.
+  const own = { ...config.rope_parameters?.[type], truncate: config.rope_parameters?.truncate };
+  if (type === "sliding_attention") return { ...own, rope_theta: own.rope_theta ?? config.rope_local_base_freq };
+  const rope = { ...own, ...config.rope_scaling, truncate: own.truncate };
   return { ...rope, rope_theta: rope.rope_theta ?? config.rope_theta };
 }
 
@@ -142,7 +143,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
   });
   const rotary = (type: LayerType) => {
     const rope = ropeOf(config, type);
-    const scaling = rotaryScaling("Gemma", rope, config);
+    const scaling = rotaryScaling("Gemma", rope, config, size);
     return { name: second ? "rotary" : `rotary.${type}`, size, theta: rope.rope_theta, scaling };
   };
   const cap = config.final_logit_softcapping;
@@ -178,7 +179,7 @@ export function gemma(json: unknown, parameters: ParameterReader): DecoderBackbo
       embeddingWidth: d,
       attention: layout,
       vocabulary,
-      positions: config.max_position_embeddings,
+      positions: positionLimit(config, [rotary("full_attention").scaling, rotary("sliding_attention").scaling]),
     },
     embed: (ids) => g.multiply(g.gather(tables.embedding(), ids), embeddingFactor(parameters, d)),
     enter: (embeddings) => embeddings,

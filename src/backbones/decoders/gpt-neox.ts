@@ -9,7 +9,7 @@ import type { DecoderBackbone, LayerContext, LayerOutput } from "../backbone.js"
 import { count, headLayout, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { tokenTables } from "./llama-block.js";
-import { partialRopeSettings, rotaryScaling, rotatedSize } from "./rope-config.js";
+import { partialRopeSettings, positionLimit, rotaryScaling, rotatedSize } from "./rope-config.js";
 
 /**
  * GPT-NeoX (Black et al. 2022, arXiv 2204.06745) and Pythia (Biderman et al. 2023, arXiv 2304.01373), following
@@ -53,11 +53,9 @@ export function gptNeox(json: unknown, parameters: ParameterReader): DecoderBack
   const { headSize } = layout;
   const activation = activationName(config.hidden_act, "hidden_act");
   const rope = config.rope_scaling ?? config.rope_parameters;
-  const rotary = {
-    size: rotatedSize("GPT-NeoX", headSize, rope?.partial_rotary_factor ?? config.rotary_pct),
-    theta: rope?.rope_theta ?? config.rotary_emb_base,
-    scaling: rotaryScaling("GPT-NeoX", rope, config),
-  };
+  const size = rotatedSize("GPT-NeoX", headSize, rope?.partial_rotary_factor ?? config.rotary_pct);
+  const scaling = rotaryScaling("GPT-NeoX", rope, config, size);
+  const rotary = { size, theta: rope?.rope_theta ?? config.rotary_emb_base, scaling };
 
   const tables = tokenTables(parameters, [vocabulary, d], config.tie_word_embeddings);
   const norm = (name: string, x: Value) => layerNorm(g, x, parameters.layerNorm(name, d, config.layer_norm_eps));
@@ -87,7 +85,7 @@ export function gptNeox(json: unknown, parameters: ParameterReader): DecoderBack
       embeddingWidth: d,
       attention: layout,
       vocabulary,
-      positions: config.max_position_embeddings,
+      positions: positionLimit(config, [scaling]),
     },
     embed: (ids) => g.gather(tables.embedding(), ids),
     enter: (embeddings) => embeddings,

@@ -9,7 +9,14 @@ import { count, layerCount, parseConfig } from "../config.js";
 import type { ParameterReader } from "../parameters.js";
 import { layerTypes, resolveLayerTypes } from "./layer-types.js";
 import { gatedFeedForward, rotaryLayout, selfAttention, tokenTables } from "./llama-block.js";
-import { longRopeSettings, phi3Scaling, ropeSettings, rotaryScaling, rotatedSize } from "./rope-config.js";
+import {
+  partialRopeSettings,
+  phi3Scaling,
+  positionLimit,
+  ropeSettings,
+  rotaryScaling,
+  rotatedSize,
+} from "./rope-config.js";
 
 /**
  * The Llama family (Touvron et al. 2023, arXiv 2302.13971): RMS norm, rotary positions, grouped-query attention,
@@ -84,8 +91,8 @@ export const llamaConfig = z.object({
 
 const phi3Config = llamaConfig.extend({
   partial_rotary_factor: z.number().positive().max(1).nullish(),
-  rope_scaling: longRopeSettings.nullish(),
-  rope_parameters: longRopeSettings.nullish(),
+  rope_scaling: partialRopeSettings.nullish(),
+  rope_parameters: partialRopeSettings.nullish(),
 });
 
 type LlamaConfig = z.infer<typeof phi3Config>;
@@ -137,7 +144,8 @@ function rotaryOf(config: LlamaConfig, headSize: number) {
   const rope = config.rope_scaling ?? config.rope_parameters;
   const share = rope?.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   const size = rotatedSize("Llama", headSize, share);
-  const scaling = config.model_type === "phi3" ? phi3Scaling(rope, config, size) : rotaryScaling("Llama", rope, config);
+  const scaling =
+    config.model_type === "phi3" ? phi3Scaling(rope, config, size) : rotaryScaling("Llama", rope, config, size);
   return { size, theta: rope?.rope_theta ?? config.rope_theta, scaling };
 }
 
@@ -155,8 +163,6 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
   });
   const activation = activationName(config.hidden_act, "hidden_act");
   const rotary = rotaryOf(config, layout.headSize);
-  const { scaling } = rotary;
-  const longest = scaling.kind === "longrope" ? scaling.originalPositions : Number.POSITIVE_INFINITY;
   const windows = windowsOf(config);
   const rotates = Array.from({ length: layers }, (_, layer) => hasPositions(config, layer));
 
@@ -192,7 +198,7 @@ export function llama(json: unknown, parameters: ParameterReader): DecoderBackbo
       embeddingWidth: d,
       attention: layout,
       vocabulary,
-      positions: Math.min(config.max_position_embeddings, longest),
+      positions: positionLimit(config, [rotary.scaling]),
     },
     embed: (ids) => g.gather(tables.embedding(), ids),
     enter: (embeddings) => embeddings,

@@ -23,18 +23,13 @@ export const ropeSettings = z.object({
   mscale: z.number().nullish(),
   mscale_all_dim: z.number().nullish(),
   truncate: z.boolean().nullish(),
+  short_factor: z.array(positive).nullish(),
 });
 
 /** The settings of models that rotate only the first elements of each head. */
 export const partialRopeSettings = ropeSettings.extend({ partial_rotary_factor: positive.max(1).nullish() });
 
-/** The settings of Phi-3, which has a factor for each pair, for texts up to the original length and for longer ones. */
-export const longRopeSettings = partialRopeSettings.extend({
-  short_factor: z.array(positive).nullish(),
-  long_factor: z.array(positive).nullish(),
-});
-
-export type RopeSettings = z.infer<typeof longRopeSettings>;
+export type RopeSettings = z.infer<typeof partialRopeSettings>;
 
 /** Keys beside the rotary settings that they depend on. */
 export interface RopeContext {
@@ -60,13 +55,22 @@ export function checkRotatedSize(architecture: string, key: string, headSize: nu
   );
 }
 
-/** @param architecture names the config in messages @throws `unsupported_architecture` */
+/**
+ * The scaling of a config. Models that change their frequencies for long texts get those for shorter texts, since a
+ * change would affect the keys of all earlier tokens, which are cached: `dynamic` is `default` up to
+ * `max_position_embeddings`, and `longrope` has its short factors up to the original length (`positionLimit`).
+ *
+ * @param architecture names the config in messages
+ * @param size the number of rotated elements of a head
+ * @throws `unsupported_architecture`
+ */
 export function rotaryScaling(
   architecture: string,
   rope: RopeSettings | null | undefined,
   context: RopeContext,
+  size: number,
 ): RotaryScaling {
-  const kind = rope?.rope_type ?? rope?.type ?? "default";
+  const kind = kindOf(rope);
   const need = (value: number | null | undefined, key: string) => {
     if (value !== undefined && value !== null) return value;
     throw new EpalmError(
@@ -78,8 +82,10 @@ export function rotaryScaling(
     context.original_max_position_embeddings ??
     rope?.original_max_position_embeddings ??
     context.max_position_embeddings;
+  const extension = context.max_position_embeddings / originalPositions;
   switch (kind) {
     case "default":
+    case "dynamic":
       return { kind: "none" };
     case "linear":
       return { kind: "linear", factor: need(rope?.factor, "factor") };
@@ -92,13 +98,47 @@ export function rotaryScaling(
         originalPositions,
       };
     case "yarn":
-      return yarn(rope ?? {}, originalPositions, context.max_position_embeddings / originalPositions);
+      return yarn(rope ?? {}, originalPositions, extension);
+    case "longrope": {
+      const factors = rope?.short_factor;
+      if (factors?.length === size / 2) return longRope(rope ?? {}, factors, originalPositions, extension);
+      throw new EpalmError(
+        "unsupported_architecture",
+        `${architecture} config.json: 'short_factor': expected ${size / 2} numbers, one for each pair, ` +
+          `got ${factors?.length ?? "none"}`,
+      );
+    }
     default:
       throw new EpalmError(
         "unsupported_architecture",
-        `${architecture} config.json: rope_scaling: expected default, linear, llama3 or yarn, got '${kind}'`,
+        `${architecture} config.json: rope_scaling: expected default, linear, dynamic, llama3, yarn or longrope, ` +
+          `got '${kind}'`,
       );
   }
+}
+
+/** As `rotaryScaling`, for Phi-3, which only has LongRoPE. @throws `unsupported_architecture` */
+export function phi3Scaling(rope: RopeSettings | null | undefined, context: RopeContext, size: number): RotaryScaling {
+  const kind = kindOf(rope);
+  // The last two are the names of earlier configs for LongRoPE.
+  if (["longrope", "su", "yarn"].includes(kind)) {
+    return rotaryScaling("Phi-3", { ...rope, rope_type: "longrope" }, context, size);
+  }
+  if (kind === "default") return { kind: "none" };
+  throw new EpalmError(
+    "unsupported_architecture",
+    `Phi-3 config.json: rope_scaling: expected default or longrope, got '${kind}'`,
+  );
+}
+
+/** The most positions for which all scalings of a model hold. */
+export function positionLimit({ max_position_embeddings: limit }: RopeContext, scalings: RotaryScaling[]): number {
+  const limits = scalings.map((scaling) => (scaling.kind === "longrope" ? scaling.originalPositions : limit));
+  return Math.min(limit, ...limits);
+}
+
+function kindOf(rope: RopeSettings | null | undefined): string {
+  return rope?.rope_type ?? rope?.type ?? "default";
 }
 
 /** @param extension the factor if the config has none */
@@ -118,26 +158,14 @@ function yarn(rope: RopeSettings, originalPositions: number, extension: number):
   };
 }
 
-/**
- * The scaling of Phi-3 with the factors for texts up to the original length. The factors for longer texts would change
- * the keys of all earlier tokens, which are cached.
- *
- * @param size the number of rotated elements of a head @throws `unsupported_architecture`
- */
-export function phi3Scaling(rope: RopeSettings | null | undefined, context: RopeContext, size: number): RotaryScaling {
-  const kind = rope?.rope_type ?? rope?.type ?? "default";
-  const refuse = (message: string) => new EpalmError("unsupported_architecture", `Phi-3 config.json: ${message}`);
-  if (kind === "default") return { kind: "none" };
-  // The last two are the names of earlier configs.
-  if (!["longrope", "su", "yarn"].includes(kind)) {
-    throw refuse(`rope_scaling: expected default or longrope, got '${kind}'`);
-  }
-  const { short_factor: factors, attention_factor } = rope ?? {};
-  if (factors?.length !== size / 2) {
-    throw refuse(`'short_factor': expected ${size / 2} numbers, one for each pair, got ${factors?.length ?? "none"}`);
-  }
-  const originalPositions = context.original_max_position_embeddings ?? context.max_position_embeddings;
-  const factor = rope?.factor ?? context.max_position_embeddings / originalPositions;
+/** @param factors those for texts up to the original length @param extension the factor if the config has none */
+function longRope(
+  rope: RopeSettings,
+  factors: readonly number[],
+  originalPositions: number,
+  extension: number,
+): RotaryScaling {
+  const factor = rope.factor ?? extension;
   const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalPositions));
-  return { kind: "longrope", factors, magnitude: attention_factor ?? usual, originalPositions };
+  return { kind: "longrope", factors, magnitude: rope.attention_factor ?? usual, originalPositions };
 }

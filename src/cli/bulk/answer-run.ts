@@ -8,6 +8,8 @@ import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
 import { modalitiesOf } from "../../model/encoders.js";
 import { readManifest } from "../../model/manifest.js";
+import { FieldError } from "../../server/http/problem.js";
+import { fetchMedium, type RemoteLimits } from "../../server/requests/remote-media.js";
 import { withModel } from "../actions/with-model.js";
 import type { CliContext } from "../context.js";
 import type { AnswerFlags } from "../options/answer-options.js";
@@ -20,6 +22,7 @@ import { type InputOptions, RunInputs } from "./inputs.js";
 import { markComplete, markIncomplete } from "./merge-parts.js";
 import { lockedPath, openOutput, outputForm, outputPath } from "./open-output.js";
 import { RunProgress } from "./progress.js";
+import { remoteLimits } from "./remote-file.js";
 import { runInOrder } from "./run-in-order.js";
 import type { RunMedium } from "./run-medium.js";
 import type { Reply, RunOutput, RunResult } from "./run-output.js";
@@ -51,6 +54,7 @@ interface AnswerRun {
   readonly context: CliContext;
   readonly model: Model;
   readonly ask: AskModel;
+  readonly remote: RemoteLimits;
 }
 
 type Asked = Pick<InputOptions, "files" | "asked" | "questions">;
@@ -67,6 +71,7 @@ export async function answerMedia(
   context: CliContext,
   askWith: (model: Model) => AskModel,
 ): Promise<void> {
+  const remote = remoteLimits(flags.allowHost);
   if (flags.dryRun) {
     const manifest = readManifest(flags.model);
     const inputs = inputsOf(asked, flags, context, modalitiesOf(manifest));
@@ -77,7 +82,7 @@ export async function answerMedia(
     const inputs = inputsOf(asked, flags, context, model.modalities);
     await inputs.check();
     return whileLocked(lockedPath(inputs, flags), () =>
-      answerAll({ inputs, flags, context, model, ask: askWith(model) }),
+      answerAll({ inputs, flags, context, model, ask: askWith(model), remote }),
     );
   });
 }
@@ -213,7 +218,7 @@ async function answerMedium(
     return { question, error: own };
   };
   try {
-    input = await readSource(medium, signal);
+    input = await readSource(medium, run, signal);
     refuseUntaken(medium, model);
     // Several questions share one encoding.
     const encoded =
@@ -245,10 +250,16 @@ function withTimings({ texts, whole }: Reply, timings: { readonly media: number;
 }
 
 /** The path of a medium or its content. @throws invalid_option, invalid_media; the error of a medium that has none */
-async function readSource({ source }: RunMedium, signal: AbortSignal): Promise<string | Uint8Array> {
+async function readSource(
+  { source }: RunMedium,
+  { remote, context }: AnswerRun,
+  signal: AbortSignal,
+): Promise<string | Uint8Array> {
   switch (source.kind) {
     case "path":
       return source.path;
+    case "url":
+      return fetchMedium(source.url, source.url, remote, signal, context.network);
     case "bytes":
       return source.bytes;
     case "unreadable":
@@ -282,6 +293,7 @@ function errorAboutOne(
 ): EpalmError | undefined {
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;
+  if (source.kind === "url" && error instanceof FieldError) return error;
   if (source.kind === "unreadable" || (source.kind === "standard input" && code === "invalid_media" && input === "")) {
     return error;
   }

@@ -1,8 +1,8 @@
 import { createReadStream } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import { parse } from "csv-parse";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
-import type { RunMedium } from "./run-medium.js";
+import { namedSource, type RunMedium } from "./run-medium.js";
 
 /** Column with the paths, unless `--column` names another one; that of epalm's own CSV output. */
 const DEFAULT_COLUMN = "file";
@@ -20,7 +20,7 @@ export function delimiterOf(path: string): string {
 }
 
 /**
- * The media that a CSV or TSV file names, one per row. Paths are relative to the file; the other columns become
+ * The media that a CSV or TSV file names, one per row, by URLs or by paths relative to the file; the other columns become
  * `input`. A file that cannot be read ends with a medium that carries the error.
  *
  * @throws invalid_option if the file has no such column
@@ -36,7 +36,7 @@ export async function* csvMedia(
     for await (const row of stream.pipe(parser) as AsyncIterable<Record<string, string>>) {
       const { [column]: file, ...input } = row;
       if (file === undefined) throw missingColumn(csv, column, Object.keys(row));
-      if (file !== "") yield { file, source: { kind: "path", path: resolve(dirname(csv), file) }, input };
+      if (file !== "") yield { file, source: namedSource(file, dirname(csv)), input };
     }
   } catch (error) {
     if (error instanceof EpalmError) throw error;

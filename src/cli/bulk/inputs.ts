@@ -13,8 +13,10 @@ import { type FileFilter, fileFilter, filesBelow } from "./folder-files.js";
 import { namesIn, STANDARD_LIST } from "./name-list.js";
 import {
   isTar,
+  isUrl,
   keyOf,
   keysOf,
+  namedSource,
   type RequestIdentity,
   type RunMedium,
   type RunSource,
@@ -26,7 +28,7 @@ import { tarMedia } from "./tar-media.js";
 
 /** What the command line says about the media of a run. */
 export interface InputOptions extends FileFilter {
-  /** Files, folders, globs, lists, tar files and CSV files. */
+  /** Files, folders, globs, URLs, lists, tar files and CSV files. */
   readonly files: readonly string[];
   /** The questions about each medium. Default: that of its row or sample. */
   readonly asked: readonly (string | undefined)[] | undefined;
@@ -159,8 +161,8 @@ export class RunInputs {
   async *#allUnits(): AsyncGenerator<RunUnit> {
     const { files, questions } = this.#options;
     if (questions !== undefined) {
-      for await (const { file, path, question, modality } of readQuestions(questions)) {
-        yield { kind: "medium", medium: { file, source: { kind: "path", path }, questions: [question], modality } };
+      for await (const { question, ...medium } of readQuestions(questions)) {
+        yield { kind: "medium", medium: { ...medium, questions: [question] } };
       }
     }
     for (const file of files) {
@@ -171,7 +173,7 @@ export class RunInputs {
 
   async *#argument(file: string): AsyncGenerator<RunUnit> {
     if (file === STANDARD_INPUT) yield this.#unit(file, { kind: "standard input" });
-    else if (existsSync(file)) yield* this.#literal(file);
+    else if (existsSync(file) || isUrl(file)) yield* this.#literal(file);
     else {
       const names = expand(file, { max: MAX_NAMES });
       if (names.some((name) => isGlob(name) && !existsSync(name))) yield* this.#glob(file);
@@ -179,7 +181,7 @@ export class RunInputs {
     }
   }
 
-  /** A path that contains no pattern. */
+  /** A path that contains no pattern, or a URL. */
   async *#literal(file: string): AsyncGenerator<RunUnit> {
     switch (kindOf(file)) {
       case "folder":
@@ -194,7 +196,7 @@ export class RunInputs {
         }
         break;
       case "file":
-        yield this.#unit(file, { kind: "path", path: file });
+        yield this.#unit(file, namedSource(file));
     }
   }
 
@@ -265,10 +267,11 @@ function expandRange(first: string, last: string, step?: unknown): string {
 }
 
 function isGlob(name: string): boolean {
-  return picomatch.scan(name).isGlob;
+  return !isUrl(name) && picomatch.scan(name).isGlob;
 }
 
 function kindOf(file: string): "folder" | "tar" | "csv" | "file" {
+  if (isUrl(file)) return "file";
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return "folder";
   if (isTar(file)) return "tar";
   return isCsv(file) ? "csv" : "file";

@@ -1,9 +1,10 @@
+import { resolve } from "node:path";
 import type { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 
 /** One medium of a run, and what is asked about it. */
 export interface RunMedium {
-  /** The path as the user wrote it, `shard.tar/member` or `-` for standard input; identifies the medium in outputs. */
+  /** As the user wrote it: a path, a URL, `shard.tar/member`, or `-` for standard input; identifies it in outputs. */
   readonly file: string;
   readonly source: RunSource;
   /** The questions; undefined stands for a caption. */
@@ -19,10 +20,22 @@ export interface RunMedium {
 /** Where a medium comes from. */
 export type RunSource =
   | { readonly kind: "path"; readonly path: string }
+  | { readonly kind: "url"; readonly url: string }
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly kind: "standard input" }
   /** It cannot be read. */
   | { readonly kind: "unreadable"; readonly error: EpalmError };
+
+/** Whether a name is a URL rather than a path. Of these, only https URLs are fetched. */
+export function isUrl(name: string): boolean {
+  return /^https?:\/\//i.test(name);
+}
+
+/** The source of a medium with this name. @param folder what a path is relative to. Default: the working directory */
+export function namedSource(name: string, folder?: string): RunSource {
+  if (isUrl(name)) return { kind: "url", url: name };
+  return { kind: "path", path: folder === undefined ? name : resolve(folder, name) };
+}
 
 /** What is read in order: a medium, or a tar file with any number of them. */
 export type RunUnit =

@@ -6,7 +6,7 @@ import { writeAtomically } from "../../core/files/atomic-write.js";
 import { parseJson } from "../../core/json.js";
 import { KeySet } from "../../core/key-set.js";
 import { note } from "../output/output.js";
-import type { RunMedium } from "./run-medium.js";
+import { isUrl, type RunMedium } from "./run-medium.js";
 import { answerObject, oneLine, type RunOutput, type RunResult, textLines } from "./run-output.js";
 import type { OnExisting, SidecarForm } from "./sidecar-forms.js";
 
@@ -94,8 +94,15 @@ function identityOf(answer: unknown): string {
   return JSON.stringify([one?.model, one?.adapter, one?.question, one?.text ?? one?.answers?.[0]?.text]);
 }
 
-/** The path of a medium below an output folder: relative to the working directory, or else from the root. */
+/**
+ * The path of a medium below an output folder: relative to the working directory, or else from the root. A URL has the
+ * host as its first folder.
+ */
 export function below(file: string): string {
+  if (isUrl(file) && URL.canParse(file)) {
+    const { host, pathname, search } = new URL(file);
+    return host.replace(":", "_") + pathname + encodeURIComponent(search);
+  }
   const path = relative(process.cwd(), resolve(file));
   const isOutside = path.startsWith("..") || isAbsolute(path);
   return isOutside ? resolve(file).slice(parse(resolve(file)).root.length) : path;

@@ -64,7 +64,10 @@ export class TarOutput implements RunOutput {
     return output;
   }
 
-  begin({ file, modality }: RunMedium, question: string | undefined): boolean {
+  begin({ file, modality, source }: RunMedium, question: string | undefined): boolean {
+    if (source.kind === "url") {
+      throw new EpalmError("invalid_option", `--output: ${file} is not a file, which a sample could contain`);
+    }
     return this.#answered.add(keyOf({ file, modality, question }));
   }
 

@@ -17,6 +17,7 @@ export interface AnswerFlags extends ModalityFlags {
   readonly include?: string[];
   readonly exclude?: string[];
   readonly column?: string;
+  readonly allowHost?: string[];
   readonly null?: true;
   readonly shard?: ShardFlag;
   readonly sidecar?: SidecarForm;
@@ -45,6 +46,7 @@ FILES are images, audio files and videos, together if the model accepts them. Th
   @list.txt, @-               a list of such names, one per line or ended by NUL, in a file or on standard input
   shard-{000..099}.tar        WebDataset shards; the .json member of a sample is copied to its answer
   photos.csv                  a column with paths (--column); the other columns are copied to the answers
+  https://example.org/a.jpg   a URL, also in lists, CSV files and questions; its host must be named with --allow-host
 
 Answers are written in the order of the files, many of which are in progress at the same time (--concurrency). With
 --json (or --jsonl), the command prints one line of JSON per file. If a file fails, its line contains the error, the
@@ -66,7 +68,7 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
   return command
     .argument(
       files,
-      "images, audio files, videos, folders, lists, tar and CSV files; - reads standard input",
+      "images, audio files, videos, folders, URLs, lists, tar and CSV files; - reads standard input",
       collectFile,
     )
     .addOption(modalityOption("how to interpret the files (default: by their content)"))
@@ -101,6 +103,11 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
     )
     .option("--exclude <glob>", "files of folders and shards to leave out; may be repeated", each(someText))
     .option("--column <name>", "column of CSV files with the paths (default: file)", someText)
+    .option(
+      "--allow-host <host>",
+      "host, or host:port, from which URLs may be fetched; may be repeated",
+      each(someText),
+    )
     .option("-0, --null", "names in lists end with a NUL character (default: detected)")
     .option("--shard <i/n>", "process only one of n parts of the files (default: all)", parseShard)
     .addOption(concurrencyOption("files in progress at the same time (default: 32)"))

@@ -14,6 +14,8 @@ export interface RemoteLimits {
   /** Time limit for the whole download, including redirects. */
   readonly seconds: number;
   readonly redirects: number;
+  /** The message about a host that is not in `hosts`. Default: that of the service. */
+  readonly refusal?: (host: string) => string;
 }
 
 /** Access to the network; tests replace it. */
@@ -30,9 +32,10 @@ const world: Network = { lookup: systemLookup as LookupFunction, isPublic };
 const HTTPS_PORT = 443;
 
 /**
- * Fetches a medium from the URL in a request. Only hosts that the operator allows, https and public IP addresses are
- * permitted. The IP address is checked when the host name is resolved for the connection itself, so that a second
- * resolution cannot give a different address (DNS rebinding). Each redirect is checked like the first URL.
+ * Fetches a medium from the URL in a request or in a list of media. Only hosts that the operator allows, https and
+ * public IP addresses are permitted. The IP address is checked when the host name is resolved for the connection itself,
+ * so that a second resolution cannot give a different address (DNS rebinding). Each redirect is checked like the first
+ * URL.
  *
  * @throws FieldError for `field`: invalid_option if the URL is not allowed, too_large, invalid_media if the download
  *   fails; aborted
@@ -46,7 +49,7 @@ export async function fetchMedium(
 ): Promise<Uint8Array> {
   const timeout = AbortSignal.timeout(limits.seconds * 1000);
   const both = AbortSignal.any([signal, timeout]);
-  let url = checkedUrl(address, field, limits.hosts);
+  let url = checkedUrl(address, field, limits);
   try {
     for (let left = limits.redirects; ; left--) {
       const response = await get(url, both, network);
@@ -54,7 +57,7 @@ export async function fetchMedium(
       if (location === undefined) return await readAll(response, field, limits.maxBytes);
       response.destroy();
       if (left === 0) throw new FieldError("invalid_media", field, `more than ${limits.redirects} redirects`);
-      url = checkedUrl(new URL(location, url).href, field, limits.hosts);
+      url = checkedUrl(new URL(location, url).href, field, limits);
     }
   } catch (error) {
     if (error instanceof FieldError) throw error;
@@ -70,13 +73,14 @@ export function isPublic(address: string): boolean {
   return ipaddr.isValid(address) && ipaddr.process(address).range() === "unicast";
 }
 
-function checkedUrl(address: string, field: string, hosts: readonly string[]): URL {
+function checkedUrl(address: string, field: string, { hosts, refusal }: RemoteLimits): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url?.protocol !== "https:") throw new FieldError("invalid_option", field, "expected an https URL");
   if (url.username !== "" || url.password !== "") {
     throw new FieldError("invalid_option", field, "expected a URL without a user name");
   }
   if (hosts.includes(url.host)) return url;
+  if (refusal) throw new FieldError("invalid_option", field, refusal(excerpt(url.host)));
   const allowed = hosts.length === 0 ? "URLs are disabled; send the bytes of the medium" : "is not an allowed host";
   throw new FieldError("invalid_option", field, hosts.length === 0 ? allowed : `${excerpt(url.host)}: ${allowed}`);
 }
