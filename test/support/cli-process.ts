@@ -60,6 +60,17 @@ export function epalmProcess(args: readonly string[], surroundings: Surroundings
   });
 }
 
+/** The environment of a process in which a package is not installed. */
+export function withoutPackage(name: string): Readonly<Record<string, string>> {
+  const hooks = `export async function resolve(name, context, next) {
+    if (name === "${name}") throw Object.assign(new Error(name), { code: "ERR_MODULE_NOT_FOUND" });
+    return next(name, context);
+  }`;
+  const url = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
+  const register = `import { register } from "node:module"; register(${JSON.stringify(url(hooks))});`;
+  return { NODE_OPTIONS: `--import ${url(register)}` };
+}
+
 /** What each command that runs in this process has written so far. */
 const outputOf = new AsyncLocalStorage<{ stdout: string; stderr: string }>();
 for (const name of ["stdout", "stderr"] as const) {

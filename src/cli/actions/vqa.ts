@@ -3,6 +3,7 @@ import { ABSTENTION, type Model } from "../../pipeline.js";
 import { type AskModel, answerMedia, textsOf } from "../bulk/answer-run.js";
 import { isCsv } from "../bulk/csv-media.js";
 import type { InputOptions } from "../bulk/inputs.js";
+import { isParquet } from "../bulk/parquet/parquet-file.js";
 import { isTar } from "../bulk/run-medium.js";
 import type { CliContext } from "../context.js";
 import { type AnswerFlags, trustOptions } from "../options/answer-options.js";
@@ -39,7 +40,7 @@ function inputsOf(
 
 /** Whether the rows or samples of a file may contain questions. */
 function hasQuestions(file: string): boolean {
-  return isCsv(file) || isTar(file);
+  return isCsv(file) || isTar(file) || isParquet(file);
 }
 
 /** Rejects generation options for ranking, and ranking options for generation. */

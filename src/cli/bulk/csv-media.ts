@@ -47,6 +47,7 @@ export async function* csvMedia(
   }
 }
 
-function missingColumn(csv: string, column: string, columns: readonly string[]): EpalmError {
-  return unexpected("invalid_option", `--column: ${csv}`, `one of its columns, ${columns.join(", ")}`, `'${column}'`);
+/** `--column`, or its default, names a column that a file does not have. */
+export function missingColumn(file: string, column: string, columns: readonly string[]): EpalmError {
+  return unexpected("invalid_option", `--column: ${file}`, `one of its columns, ${columns.join(", ")}`, `'${column}'`);
 }

@@ -11,7 +11,10 @@ import { STANDARD_INPUT } from "../standard-input.js";
 import { csvMedia, isCsv } from "./csv-media.js";
 import { type FileFilter, fileFilter, filesBelow } from "./folder-files.js";
 import { namesIn, STANDARD_LIST } from "./name-list.js";
+import { isParquet } from "./parquet/parquet-file.js";
+import { holdsMedia, parquetMedia } from "./parquet/parquet-media.js";
 import {
+  archiveOf,
   isTar,
   isUrl,
   keyOf,
@@ -21,14 +24,13 @@ import {
   type RunMedium,
   type RunSource,
   type RunUnit,
-  tarOf,
 } from "./run-medium.js";
 import type { Shard } from "./shard.js";
 import { tarMedia } from "./tar-media.js";
 
 /** What the command line says about the media of a run. */
 export interface InputOptions extends FileFilter {
-  /** Files, folders, globs, URLs, lists, tar files and CSV files. */
+  /** Files, folders, globs, URLs, lists, tar files and tables (CSV and Parquet files). */
   readonly files: readonly string[];
   /** The questions about each medium. Default: that of its row or sample. */
   readonly asked: readonly (string | undefined)[] | undefined;
@@ -37,7 +39,7 @@ export interface InputOptions extends FileFilter {
   readonly modality?: Modality | undefined;
   /** The modalities that the model accepts. */
   readonly modalities: readonly Modality[];
-  /** Column of CSV files with the paths. */
+  /** Column of tables with the paths or the media. */
   readonly column?: string | undefined;
   /** Names in lists end with a NUL character. */
   readonly endsWithNul?: true | undefined;
@@ -104,9 +106,9 @@ export class RunInputs {
   async retried(failed: { has(key: string): boolean }): Promise<(request: RequestIdentity) => boolean> {
     if (!this.#areRepeatable) return () => true;
     const { asked } = this.#options;
-    const [keys, tars] = [new KeySet(), new Set<string>()];
+    const [keys, archives] = [new KeySet(), new Set<string>()];
     for await (const unit of this.units()) {
-      if (unit.kind === "tar") tars.add(unit.path);
+      if (unit.kind === "archive") archives.add(unit.path);
       else {
         const { file, modality, questions } = unit.medium;
         for (const key of questions.map((question) => keyOf({ file, modality, question }))) {
@@ -115,8 +117,8 @@ export class RunInputs {
       }
     }
     return (request) => {
-      const isInTar = tars.has(tarOf(request.file) ?? "") && (asked?.includes(request.question) ?? true);
-      return isInTar || keysOf(request).some((key) => keys.has(key));
+      const isInArchive = archives.has(archiveOf(request.file) ?? "") && (asked?.includes(request.question) ?? true);
+      return isInArchive || keysOf(request).some((key) => keys.has(key));
     };
   }
 
@@ -137,7 +139,7 @@ export class RunInputs {
     return file === STANDARD_INPUT || (!file.startsWith("@") && kindOf(file) === "file" && !isGlob(file));
   }
 
-  /** The media and tar files of this shard. */
+  /** The media and archives of this shard. */
   async *units(): AsyncGenerator<RunUnit> {
     const { shard, unique } = this.#options;
     const known = new KeySet();
@@ -149,13 +151,17 @@ export class RunInputs {
   }
 
   /** The media of a unit. */
-  media(unit: RunUnit): AsyncIterable<RunMedium> | readonly RunMedium[] {
-    if (unit.kind === "medium") return [unit.medium];
-    return tarMedia(
-      unit.path,
-      (path) => this.#isIncluded(path),
-      (medium) => this.#asking(medium),
-    );
+  async *media(unit: RunUnit): AsyncGenerator<RunMedium> {
+    if (unit.kind === "medium") yield unit.medium;
+    else if (isParquet(unit.path)) {
+      for await (const medium of parquetMedia(unit.path, this.#options.column)) yield this.#asking(medium);
+    } else {
+      yield* tarMedia(
+        unit.path,
+        (path) => this.#isIncluded(path),
+        (medium) => this.#asking(medium),
+      );
+    }
   }
 
   async *#allUnits(): AsyncGenerator<RunUnit> {
@@ -188,15 +194,32 @@ export class RunInputs {
         yield* this.#found(file, filesBelow(file), file);
         break;
       case "tar":
-        yield { kind: "tar", path: file };
+        yield { kind: "archive", path: file };
         break;
       case "csv":
         for await (const medium of csvMedia(file, this.#options.column)) {
           yield { kind: "medium", medium: this.#asking(medium) };
         }
         break;
+      case "parquet":
+        yield* this.#parquet(file);
+        break;
       case "file":
         yield this.#unit(file, namedSource(file));
+    }
+  }
+
+  /** A file with media is one unit; of one with paths, each row is. */
+  async *#parquet(path: string): AsyncGenerator<RunUnit> {
+    const { column } = this.#options;
+    try {
+      if (await holdsMedia(path, column)) yield { kind: "archive", path };
+      else {
+        for await (const medium of parquetMedia(path, column)) yield { kind: "medium", medium: this.#asking(medium) };
+      }
+    } catch (error) {
+      if (!(error instanceof EpalmError) || error.code === "invalid_option") throw error;
+      yield this.#unreadable(path, error);
     }
   }
 
@@ -217,10 +240,12 @@ export class RunInputs {
     try {
       for await (const path of paths) {
         // A folder of photographs may contain an archive; only a glob names it.
-        if (!(matches ? matches(path) && (isTar(path) || this.#isIncluded(path)) : this.#isIncluded(path))) continue;
+        const isArchive = isTar(path) || isParquet(path);
+        if (!(matches ? matches(path) && (isArchive || this.#isIncluded(path)) : this.#isIncluded(path))) continue;
         count++;
         const file = join(folder, path);
-        yield isTar(path) ? { kind: "tar", path: file } : this.#unit(file, { kind: "path", path: file });
+        if (isArchive) yield* this.#literal(file);
+        else yield this.#unit(file, { kind: "path", path: file });
       }
       if (count > 0) return;
       yield this.#unreadable(name, unexpected("not_found", name, "at least one medium", "none"));
@@ -255,7 +280,7 @@ export class RunInputs {
 }
 
 function identityOf(unit: RunUnit): string {
-  if (unit.kind === "tar") return unit.path;
+  if (unit.kind === "archive") return unit.path;
   const { file, modality, questions } = unit.medium;
   return JSON.stringify([file, modality, questions]);
 }
@@ -270,9 +295,10 @@ function isGlob(name: string): boolean {
   return !isUrl(name) && picomatch.scan(name).isGlob;
 }
 
-function kindOf(file: string): "folder" | "tar" | "csv" | "file" {
+function kindOf(file: string): "folder" | "tar" | "csv" | "parquet" | "file" {
   if (isUrl(file)) return "file";
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return "folder";
   if (isTar(file)) return "tar";
+  if (isParquet(file)) return "parquet";
   return isCsv(file) ? "csv" : "file";
 }

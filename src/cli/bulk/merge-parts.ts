@@ -1,4 +1,6 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
 import { writeAtomically } from "../../core/files/atomic-write.js";
@@ -6,8 +8,10 @@ import { parseJson } from "../../core/json.js";
 import { KeySet } from "../../core/key-set.js";
 import { parse } from "../../core/schema.js";
 import { recordFormat } from "./open-output.js";
+import { isParquet } from "./parquet/parquet-file.js";
+import { readParquetRecords, writeParquet } from "./parquet/parquet-records.js";
 import { type AnswerRecord, recordsOf } from "./record-file.js";
-import { keyOf, tarOf } from "./run-medium.js";
+import { archiveOf, keyOf } from "./run-medium.js";
 import { partName, shardOfPart } from "./shard.js";
 
 /** What a shard that processed all of its inputs leaves beside its part. */
@@ -31,6 +35,12 @@ export interface MergedParts {
   readonly failed: number;
 }
 
+/** A part, and the file with its records: itself, or the rows of a Parquet file as JSON lines. */
+interface ReadPart {
+  readonly part: string;
+  readonly records: string;
+}
+
 /** A record of a part and where it is, for messages. */
 interface PartRecord {
   readonly text: string;
@@ -40,20 +50,39 @@ interface PartRecord {
 }
 
 /**
- * Joins the parts of a run into one file, in the order in which a single run writes them: a file (or all samples of a
- * tar file) of each shard in turn. Nothing is written unless all parts are there and complete. A failed file that a
+ * Joins the parts of a run into one file, in the order in which a single run writes them: a file (or all media of an
+ * archive) of each shard in turn. Nothing is written unless all parts are there and complete. A failed file that a
  * later run of a shard tried again is at the end of its part, which changes the order.
  *
  * @param parts files in any order; marks of completion among them are ignored
  * @throws not_found, invalid_data, invalid_option
  */
-export function mergeParts(parts: readonly string[], output: string): MergedParts {
+export async function mergeParts(parts: readonly string[], output: string): Promise<MergedParts> {
   const ordered = orderedParts(parts.filter((part) => !part.endsWith(SUFFIX)));
+  const folder = mkdtempSync(join(tmpdir(), "epalm-merge-"));
+  try {
+    const read: ReadPart[] = [];
+    for (const part of ordered) {
+      const records = isParquet(part) ? join(folder, `${basename(part)}.jsonl`) : part;
+      if (records !== part) await readParquetRecords(part, records);
+      read.push({ part, records });
+    }
+    if (!isParquet(output)) return joinRecords(read, output);
+    const joined = join(folder, "joined.jsonl");
+    const merged = joinRecords(read, joined);
+    await writeParquet(joined, output);
+    return merged;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function joinRecords(parts: readonly ReadPart[], output: string): MergedParts {
   const known = new KeySet();
   let failed = 0;
   let header: string | undefined;
   function* lines(): Generator<Uint8Array> {
-    for (const { text, where, record } of interleaved(ordered.map(groupsOf))) {
+    for (const { text, where, record } of interleaved(parts.map(groupsOf))) {
       if (!record) {
         if (header !== undefined && text !== header) throw unexpected("invalid_data", where, header, text);
         if (header === undefined) yield Buffer.from(`${text}\n`);
@@ -68,7 +97,7 @@ export function mergeParts(parts: readonly string[], output: string): MergedPart
     }
   }
   writeAtomically(output, lines());
-  return { parts: ordered.length, answers: known.size, failed };
+  return { parts: parts.length, answers: known.size, failed };
 }
 
 /** @throws not_found if a part is missing or incomplete; invalid_option for other files */
@@ -103,30 +132,30 @@ function orderedParts(parts: readonly string[]): string[] {
   return Array.from({ length: of }, (_, index) => byIndex.get(index) ?? "");
 }
 
-/** The records of a part about one file, or about all samples of one tar file. */
-function* groupsOf(part: string): Generator<PartRecord[]> {
+/** The records of a part about one file, or about all media of one archive. */
+function* groupsOf({ part, records: file }: ReadPart): Generator<PartRecord[]> {
   const { linesPerFile } = parse(
     completion,
     parseJson(readFileSync(part + SUFFIX, "utf8"), part, "invalid_data"),
     part,
     "invalid_data",
   );
-  const format = recordFormat(part);
+  const format = recordFormat(file);
   let group: PartRecord[] = [];
-  let tar: string | undefined;
-  for (const { text, number, isEnded } of recordsOf(part, format)) {
+  let archive: string | undefined;
+  for (const { text, number, isEnded } of recordsOf(file, format)) {
     const where = `${part}:${number}`;
     if (!isEnded && !format.isComplete(text))
       throw new EpalmError("invalid_data", `${where}: the line is not complete`);
     const record = format.parse(text, where);
-    const own = record && tarOf(record.file);
+    const own = record && archiveOf(record.file);
     const records = group.filter((one) => one.record).length;
-    const isNext = tar === undefined ? own !== undefined || records >= linesPerFile : own !== tar;
+    const isNext = archive === undefined ? own !== undefined || records >= linesPerFile : own !== archive;
     if (isNext && records > 0) {
       yield group;
       group = [];
     }
-    tar = own;
+    archive = own;
     group.push({ text, where, record });
   }
   if (group.length > 0) yield group;

@@ -4,6 +4,8 @@ import { delimiterOf, isCsv } from "./csv-media.js";
 import { CsvRecords } from "./csv-records.js";
 import type { RunInputs } from "./inputs.js";
 import { jsonLines } from "./json-lines.js";
+import { isParquet } from "./parquet/parquet-file.js";
+import { ParquetOutput } from "./parquet/parquet-output.js";
 import { printedJson, TextOutput } from "./printed-output.js";
 import { RecordFile, type RecordFormat } from "./record-file.js";
 import { isTar } from "./run-medium.js";
@@ -80,7 +82,8 @@ async function openRecords(
   if (/gz$/i.test(path))
     throw unexpected("invalid_option", "--output", "a name without compression, such as out-%06d.tar", path);
   if (outputForm(flags) === "tar") return TarOutput.open(path, { model, samplesPerTar, scores, isReadOnly });
-  return RecordFile.open(path, recordFormat(path), { model, isReadOnly, retried: inputs.retried.bind(inputs) });
+  const options = { model, isReadOnly, retried: inputs.retried.bind(inputs) };
+  return isParquet(path) ? ParquetOutput.open(path, options) : RecordFile.open(path, recordFormat(path), options);
 }
 
 function needs(flag: string, other: string): EpalmError {

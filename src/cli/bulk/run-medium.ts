@@ -4,14 +4,17 @@ import type { Modality } from "../../core/modality.js";
 
 /** One medium of a run, and what is asked about it. */
 export interface RunMedium {
-  /** As the user wrote it: a path, a URL, `shard.tar/member`, or `-` for standard input; identifies it in outputs. */
+  /**
+   * The path or URL as the user wrote it, `shard.tar/member`, `table.parquet/row` or `-` for standard input; identifies
+   * the medium in outputs.
+   */
   readonly file: string;
   readonly source: RunSource;
   /** The questions; undefined stands for a caption. */
   readonly questions: readonly (string | undefined)[];
   /** The modality as which the medium is interpreted. Default: determined by its content. */
   readonly modality?: Modality | undefined;
-  /** What its row of a CSV file or the JSON member of its sample says, which is copied to the answers. */
+  /** What its row of a table or the JSON member of its sample says, which is copied to the answers. */
   readonly input?: Readonly<Record<string, unknown>> | undefined;
   /** The other members of its sample by extension. */
   readonly members?: ReadonlyMap<string, Uint8Array> | undefined;
@@ -37,10 +40,10 @@ export function namedSource(name: string, folder?: string): RunSource {
   return { kind: "path", path: folder === undefined ? name : resolve(folder, name) };
 }
 
-/** What is read in order: a medium, or a tar file with any number of them. */
+/** What is read in order: a medium, or an archive (a tar or Parquet file) that contains any number of them. */
 export type RunUnit =
   | { readonly kind: "medium"; readonly medium: RunMedium }
-  | { readonly kind: "tar"; readonly path: string };
+  | { readonly kind: "archive"; readonly path: string };
 
 /** A request of a run or of a line of its output. */
 export interface RequestIdentity {
@@ -64,7 +67,7 @@ export function isTar(path: string): boolean {
   return TAR.test(path);
 }
 
-/** The tar file of a medium by the name of the medium; undefined if it is in none. */
-export function tarOf(file: string): string | undefined {
-  return /^.*?\.(?:tar|tar\.gz|tgz)(?=\/|$)/i.exec(file)?.[0];
+/** The archive of a medium by the name of the medium; undefined if it is in none. */
+export function archiveOf(file: string): string | undefined {
+  return /^.*?\.(?:tar|tar\.gz|tgz|parquet)(?=\/|$)/i.exec(file)?.[0];
 }

@@ -7,7 +7,7 @@ import { pack } from "tar-stream";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
 import { KeySet } from "../../core/key-set.js";
 import { jsonLines } from "./json-lines.js";
-import { keyOf, keysOf, type RunMedium, tarOf } from "./run-medium.js";
+import { archiveOf, isTar, keyOf, keysOf, type RunMedium } from "./run-medium.js";
 import type { RunOutput, RunResult } from "./run-output.js";
 import { below, sidecarText } from "./sidecar-output.js";
 import { membersOf, sampleKey } from "./tar-media.js";
@@ -152,8 +152,8 @@ async function membersWith(
 
 /** The key of a sample, which contains no dot after its folders. */
 function keyOfMedium({ file }: RunMedium): string {
-  const tar = tarOf(file);
-  if (tar !== undefined && tar !== file) return sampleKey(file.slice(tar.length + 1));
+  const tar = archiveOf(file);
+  if (tar !== undefined && isTar(tar) && tar !== file) return sampleKey(file.slice(tar.length + 1));
   const path = below(file).replaceAll("\\", "/");
   const name = basename(path, extname(path));
   return posix.join(posix.dirname(path), name.replaceAll(".", "_"));

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
 import { writeAtomically } from "../../core/files/atomic-write.js";
 import { KeySet } from "../../core/key-set.js";
+import { optionalPackage } from "../../core/optional-package.js";
 import type { RunMedium } from "./run-medium.js";
 import { needsReview, type RunOutput, type RunResult } from "./run-output.js";
 import type { OnExisting, XmpForm } from "./sidecar-forms.js";
@@ -33,7 +34,7 @@ export class XmpOutput implements RunOutput {
     if (options.onExisting === "append") {
       throw unexpected("invalid_option", "--on-existing", "skip or overwrite with --xmp", "append");
     }
-    return new XmpOutput(options, await loadXmldom());
+    return new XmpOutput(options, await optionalPackage("@xmldom/xmldom", "--xmp", () => import("@xmldom/xmldom")));
   }
 
   begin(medium: RunMedium, question: string | undefined): boolean {
@@ -114,14 +115,5 @@ function readBytes(path: string): Uint8Array {
     return readFileSync(path);
   } catch (error) {
     throw new EpalmError("invalid_data", `${path}: cannot be read: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-async function loadXmldom(): Promise<Xmldom> {
-  try {
-    return await import("@xmldom/xmldom");
-  } catch (error) {
-    const advice = "expected the optional package @xmldom/xmldom; run: npm install @xmldom/xmldom";
-    throw new EpalmError("invalid_option", `--xmp: ${advice}`, { cause: error });
   }
 }

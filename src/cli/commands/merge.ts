@@ -4,8 +4,8 @@ import { someText } from "../options/option-values.js";
 import { styleHeadings } from "../output/colours.js";
 
 const examples = `
-The parts are those of \`epalm caption --shard i/n\` or \`epalm vqa --shard i/n\`, as JSON lines or CSV. The command writes
-nothing unless all n parts are there and complete, and no file has been answered twice. The order is that of one run
+The parts are those of \`epalm caption --shard i/n\` or \`epalm vqa --shard i/n\`, as JSON lines, CSV or Parquet. The command
+writes nothing unless all n parts are there and complete, and no file has been answered twice. The order is that of one run
 without --shard, except for files that failed at first. Sidecars and tar files need no merging.
 
 Examples:

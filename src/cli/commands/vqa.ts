@@ -12,7 +12,7 @@ const examples = `${manyFiles}
 
 With several questions, each line begins with \`path<TAB>question<TAB>\`, and each question has its own line of JSON.
 
-Without --question, the questions about CSV files and tar shards are in the column \`question\`, or in the key
+Without --question, the questions about tables and tar shards are in the column \`question\`, or in the key
 \`question\` of the .json member of a sample.
 
 With --candidate, the model ranks the given answers instead of generating one. The command prints the best answer, or

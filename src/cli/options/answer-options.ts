@@ -46,7 +46,9 @@ FILES are images, audio files and videos, together if the model accepts them. Th
   @list.txt, @-               a list of such names, one per line or ended by NUL, in a file or on standard input
   shard-{000..099}.tar        WebDataset shards; the .json member of a sample is copied to its answer
   photos.csv                  a column with paths (--column); the other columns are copied to the answers
-  https://example.org/a.jpg   a URL, also in lists, CSV files and questions; its host must be named with --allow-host
+  train-*.parquet             the same, or a column with media, such as a data set of Hugging Face; this needs the
+                              packages hyparquet and, for compression with ZSTD or LZ4, hyparquet-compressors
+  https://example.org/a.jpg   a URL, also in lists, tables and questions; its host must be named with --allow-host
 
 Answers are written in the order of the files, many of which are in progress at the same time (--concurrency). With
 --json (or --jsonl), the command prints one line of JSON per file. If a file fails, its line contains the error, the
@@ -56,6 +58,7 @@ With --output, the answers go to a file, and the same command resumes an interru
 have an answer and tries failed files again. The extension of the name determines the form:
   captions.jsonl              lines of JSON (any other extension, too)
   captions.csv                CSV
+  captions.parquet            Parquet, made from captions.parquet.jsonl at the end; needs the package hyparquet-writer
   out-%06d.tar                WebDataset shards with the members of each sample, .txt and .json
   captions --sidecar txt      a file per medium below the folder captions; beside the media without --output
 
@@ -68,7 +71,7 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
   return command
     .argument(
       files,
-      "images, audio files, videos, folders, URLs, lists, tar and CSV files; - reads standard input",
+      "images, audio files, videos, folders, URLs, lists, tar, CSV and Parquet files; - reads standard input",
       collectFile,
     )
     .addOption(modalityOption("how to interpret the files (default: by their content)"))
@@ -102,7 +105,7 @@ export function addAnswerOptions(command: Command, files: "<files...>" | "[files
       each(someText),
     )
     .option("--exclude <glob>", "files of folders and shards to leave out; may be repeated", each(someText))
-    .option("--column <name>", "column of CSV files with the paths (default: file)", someText)
+    .option("--column <name>", "column of CSV or Parquet files with the paths or media (default: file)", someText)
     .option(
       "--allow-host <host>",
       "host, or host:port, from which URLs may be fetched; may be repeated",

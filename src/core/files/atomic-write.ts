@@ -12,16 +12,50 @@ import { EpalmError, messageOf } from "../errors.js";
 export function writeAtomically(path: string, content: string | Uint8Array | Iterable<Uint8Array>): void {
   const isWhole = typeof content === "string" || content instanceof Uint8Array;
   const chunks = isWhole ? [Buffer.from(content)] : content;
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
+  const temporary = temporaryName(path);
   try {
     writeDurably(temporary, chunks);
-    renameSync(temporary, path);
-    syncFolder(dirname(path));
+    rename(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
-    if (error instanceof EpalmError) throw error;
-    throw new EpalmError("internal", `${path}: cannot be written: ${messageOf(error)}`, { cause: error });
+    throw undone(temporary, path, error);
   }
+}
+
+/**
+ * The same for content that only a path can be given to.
+ *
+ * @param write creates the file at the path that it receives
+ */
+export async function replaceAtomically(path: string, write: (path: string) => void | Promise<void>): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    await write(temporary);
+    const descriptor = openSync(temporary, "r+");
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    rename(temporary, path);
+  } catch (error) {
+    throw undone(temporary, path, error);
+  }
+}
+
+function temporaryName(path: string): string {
+  return `${path}.${randomBytes(6).toString("hex")}.tmp`;
+}
+
+function rename(temporary: string, path: string): void {
+  renameSync(temporary, path);
+  syncFolder(dirname(path));
+}
+
+/** Removes what a failed write left. */
+function undone(temporary: string, path: string, error: unknown): EpalmError {
+  rmSync(temporary, { force: true });
+  if (error instanceof EpalmError) return error;
+  return new EpalmError("internal", `${path}: cannot be written: ${messageOf(error)}`, { cause: error });
 }
 
 function writeDurably(path: string, chunks: Iterable<Uint8Array>): void {
