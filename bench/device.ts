@@ -107,7 +107,7 @@ function table(rows: readonly Row[], missing: readonly string[]): Table {
     rows,
     notes: [
       "medians; training: loss, gradients and AdamW of an adapter, 16 x 24 tokens, in fp32",
-      "kB: inputs and outputs of the last step at batch 8, including the whole cache; nodes: of the decoder, from the profile",
+      "kB: inputs and outputs of the last step at batch 8, with the cache unless it is on the device; nodes: of the decoder, from the profile",
       ...missing,
     ],
   };

@@ -3,6 +3,7 @@ import type { DecoderShape } from "../backbones/backbone.js";
 import { EpalmError } from "../core/errors.js";
 import type { Feeds, Session } from "../runtime/session.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { CacheMirror } from "./cache-mirror.js";
 import { type KeptColumns, KeyValueCache } from "./key-value-cache.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { isCacheable, pendingCount } from "./sequence.js";
@@ -17,11 +18,13 @@ export class Decoder {
   readonly prefixes = new PrefixCache();
   readonly #session: Session;
   readonly #cache: KeyValueCache;
+  readonly #mirror: CacheMirror | undefined;
 
   constructor(session: Session, shape: DecoderShape) {
     this.shape = shape;
     this.#session = session;
     this.#cache = new KeyValueCache(shape);
+    this.#mirror = CacheMirror.of(session, shape, this.#cache);
   }
 
   get cacheBytes(): number {
@@ -32,6 +35,7 @@ export class Decoder {
   async step(plan: StepPlan): Promise<StepOutput[]> {
     const { scheduled, first } = plan;
     this.#cache.reorder(plan.sources, plan.cachedLengths);
+    this.#mirror?.reorder(plan.sources);
     this.#cache.reserve(plan.sources.length, Math.max(...plan.cachedLengths, ...scheduled.map(endTime)));
     for (const { index, key } of plan.restored ?? []) {
       const prefix = this.prefixes.take(key);
@@ -41,13 +45,19 @@ export class Decoder {
     const empty = scheduled.every(({ sequence }) => sequence.cached === 0);
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
     const inputs = stepInputs(scheduled, this.shape, this.#cache.time(empty), top);
-    const feeds = { ...this.#known(inputs.feeds), ...this.#cache.feeds(first, scheduled.length, empty) };
+    // A mirror adds one column per step, and an empty cache is not worth one.
+    const isMirrored = !empty && inputs.feeds.input_ids?.shape[1] === 1;
+    const lengths = scheduled.map(({ sequence }) => sequence.cached);
+    const held = isMirrored ? await this.#mirror?.feeds(first, lengths) : undefined;
+    const past = held ? {} : this.#cache.feeds(first, scheduled.length, empty);
     const needsLogits = scheduled.some(({ active, needs }) => active && needs.kind === "logits");
-    const results = await this.#session.run(feeds, needsLogits ? [...fetches, "logits"] : fetches);
-    this.#cache.append(
-      results.new_keys_values as Tensor,
-      scheduled.flatMap((entry, index) => keptColumns(entry, index, first)),
-    );
+    const outputs = needsLogits ? [...fetches, "logits"] : fetches;
+    const results = await this.#session.run({ ...this.#known(inputs.feeds), ...past }, outputs, held);
+    const fresh = results.new_keys_values as Tensor;
+    const kept = scheduled.flatMap((entry, index) => keptColumns(entry, index, first));
+    this.#cache.append(fresh, kept);
+    if (held) await this.#mirror?.append(fresh, kept);
+    else this.#mirror?.forget(kept);
     for (const { index, key, count } of plan.kept ?? []) this.prefixes.put(key, this.#cache.prefixOf(index, count));
     return this.#outputs(scheduled, inputs.scoredCounts, results, top);
   }
@@ -99,9 +109,11 @@ export class Decoder {
   /** Forgets all sequences and frees their memory. */
   clear(): void {
     this.#cache.clear();
+    this.#mirror?.clear();
   }
 
   close(): Promise<void> {
+    this.#mirror?.clear();
     return this.#session.close();
   }
 }

@@ -29,6 +29,9 @@ function mapValues<const List extends readonly unknown[]>(
 /** An end for `slice` beyond every axis. */
 const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
+/** A shader of WebGPU may have as few as 8 buffers, and a Split needs one for its input and one for each part. */
+const MOST_PARTS = 7;
+
 /**
  * Builds a graph node by node. Each method adds one ONNX operator and checks types and shapes immediately, so that a
  * mistake is reported at the call that makes it. Names contain the scope: `layers.3/MatMul_2`.
@@ -316,8 +319,15 @@ export class GraphBuilder {
     const [only] = parts;
     return only && parts.length === 1 ? only : this.#one("Concat", parts, { axis: int(axis) });
   }
+  /** Many parts are split off in groups. */
   split<const Sizes extends readonly number[]>(x: Value, sizes: Sizes, axis: number): ValuesFor<Sizes> {
-    return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes);
+    if (sizes.length <= MOST_PARTS) return this.#many("Split", [x, this.integers(sizes)], { axis: int(axis) }, sizes);
+    const groups = Array.from({ length: Math.ceil(sizes.length / MOST_PARTS) }, (_, group) =>
+      sizes.slice(group * MOST_PARTS, (group + 1) * MOST_PARTS),
+    );
+    const joined = groups.map((group) => group.reduce((sum, size) => sum + size, 0));
+    const parts = this.split<readonly number[]>(x, joined, axis);
+    return groups.flatMap((group, index) => this.split(parts[index] as Value, group, axis)) as ValuesFor<Sizes>;
   }
   /**
    * Splits one axis into parts whose sizes are known only at run time: `sizes` is int64 [n], and `names` are the

@@ -14,14 +14,43 @@ env.logLevel = "fatal";
 export interface Session {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
-  /** Computes the outputs named in `fetches`; each is a new array. */
-  run(feeds: Feeds, fetches: readonly string[]): Promise<Results>;
+  /** Computes the outputs named in `fetches`; each is a new array. @param held inputs that are on the device */
+  run(feeds: Feeds, fetches: readonly string[], held?: HeldTensors): Promise<Results>;
+  /**
+   * Opens a complete graph whose outputs stay on the device; it is closed with this session. Undefined if the device,
+   * such as the CPU, keeps no outputs.
+   */
+  readonly openHolding?: ((graph: Uint8Array) => Promise<HoldingSession>) | undefined;
   /** Frees the weights. The session must not be run afterwards. */
   close(): Promise<void>;
 }
 
+/** A graph whose outputs stay in the memory of its device. */
+export interface HoldingSession {
+  /** Computes all outputs, which the caller disposes of. @param held inputs that are on the device */
+  hold(feeds: Feeds, held?: HeldTensors): Promise<HeldTensors>;
+}
+
+/** A tensor in the memory of a device: an input of sessions of the same thread and device, but not readable here. */
+export class HeldTensor {
+  readonly held: OrtTensor;
+
+  constructor(held: OrtTensor) {
+    this.held = held;
+  }
+
+  /** Frees its memory, once computations that have started no longer need it. */
+  dispose(): void {
+    this.held.dispose();
+  }
+}
+
 export type Feeds = Readonly<Record<string, Tensor>>;
 export type Results = Readonly<Record<string, Tensor>>;
+export type HeldTensors = Readonly<Record<string, HeldTensor>>;
+
+/** ONNX Runtime's binding for Node keeps outputs in buffers of WebGPU alone (version 1.30). */
+const holdingDevices: ReadonlySet<Device> = new Set(["webgpu"]);
 
 export interface SessionOptions {
   /** Default: cpu. */
@@ -48,6 +77,14 @@ export interface SessionOptions {
  * @throws invalid_model with ONNX Runtime's own reason; invalid_option if `EPALM_THREADS` is not a number of threads
  */
 export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  return open(model, options);
+}
+
+async function open(
+  model: string | Uint8Array,
+  options: SessionOptions,
+  outputs: Pick<InferenceSession.SessionOptions, "preferredOutputLocation"> = {},
+): Promise<LocalSession> {
   const { device = "cpu", profileTo } = options;
   const threads = options.threads ?? threadsOf(readEnvironment());
   const settings: InferenceSession.SessionOptions = {
@@ -61,6 +98,7 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     ...(profileTo === undefined ? {} : { enableProfiling: true, profileFilePrefix: profileTo }),
     ...(options.mapWeights ? { extra: { session: { disable_prepacking: "1" } } } : {}),
+    ...outputs,
   };
   try {
     const session =
@@ -74,17 +112,20 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
   }
 }
 
-class LocalSession implements Session {
+class LocalSession implements Session, HoldingSession {
+  readonly openHolding: Session["openHolding"] = undefined;
   readonly #session: InferenceSession;
   readonly #turns: Turns | undefined;
+  readonly #opened: LocalSession[] = [];
   /** Feeds that are used repeatedly, such as cache views, are wrapped only once. */
   readonly #wrapped = new WeakMap<Tensor, OrtTensor>();
   #isProfiling: boolean;
 
-  constructor(session: InferenceSession, { turns, profileTo }: SessionOptions) {
+  constructor(session: InferenceSession, options: SessionOptions) {
     this.#session = session;
-    this.#turns = turns;
-    this.#isProfiling = profileTo !== undefined;
+    this.#turns = options.turns;
+    this.#isProfiling = options.profileTo !== undefined;
+    if (holdingDevices.has(options.device ?? "cpu")) this.openHolding = (graph) => this.#openHolding(graph, options);
   }
 
   get inputNames(): readonly string[] {
@@ -95,24 +136,45 @@ class LocalSession implements Session {
     return this.#session.outputNames;
   }
 
-  async run(feeds: Feeds, fetches: readonly string[]): Promise<Results> {
+  async run(feeds: Feeds, fetches: readonly string[], held?: HeldTensors): Promise<Results> {
+    const outputs = await this.#compute(feeds, fetches, held);
+    return Object.fromEntries(fetches.map((name) => [name, unwrap(outputs[name], name)]));
+  }
+
+  async hold(feeds: Feeds, held?: HeldTensors): Promise<HeldTensors> {
+    const outputs = await this.#compute(feeds, this.outputNames, held);
+    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, new HeldTensor(tensor)]));
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.#opened) await session.close();
+    await this.#session.release();
+  }
+
+  async #openHolding(graph: Uint8Array, { device, turns, threads }: SessionOptions): Promise<HoldingSession> {
+    const session = await open(graph, { device, turns, threads }, { preferredOutputLocation: "gpu-buffer" });
+    this.#opened.push(session);
+    return session;
+  }
+
+  async #compute(
+    feeds: Feeds,
+    fetches: readonly string[],
+    held: HeldTensors = {},
+  ): Promise<Readonly<Record<string, OrtTensor>>> {
     try {
       const inputs: Record<string, OrtTensor> = {};
       for (const [name, tensor] of Object.entries(feeds)) inputs[name] = this.#wrap(tensor);
+      for (const [name, tensor] of Object.entries(held)) inputs[name] = tensor.held;
       const outputs = await inTurn(this.#turns, () => this.#session.run(inputs, [...fetches]));
       if (this.#isProfiling) this.#session.endProfiling();
       this.#isProfiling = false;
-      return Object.fromEntries(fetches.map((name) => [name, unwrap(outputs[name], name)]));
+      return outputs as Record<string, OrtTensor>;
     } catch (error) {
-      if (error instanceof EpalmError) throw error;
       // The owner of the thread replaces it, and opens the device again.
       if (isDeviceLost(error) && !isMainThread) process.exit(1);
       throw new EpalmError("internal", `ONNX Runtime: ${messageOf(error)}`, { cause: error });
     }
-  }
-
-  close(): Promise<void> {
-    return this.#session.release();
   }
 
   #wrap(tensor: Tensor): OrtTensor {

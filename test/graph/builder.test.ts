@@ -30,6 +30,20 @@ describe("graph builder", () => {
     );
   });
 
+  it("splits off many parts in groups, so that no node has more than seven outputs", async () => {
+    const sizes = Array.from({ length: 60 }, (_, part) => 1 + (part % 3));
+    const numbers = Array.from({ length: 120 }, (_, at) => at);
+    const feeds = { x: floats([120], numbers) };
+    const graph = graphOf(feeds, (g, { x }) => (x ? g.split<readonly number[]>(x, sizes, 0) : []));
+    assert.ok(Math.max(...graph.nodes.map(({ outputs }) => outputs.length)) <= 7);
+    const parts = (await runGraph(graph, feeds)).map(numbersOf);
+    assert.deepEqual(
+      parts.map(({ length }) => length),
+      sizes,
+    );
+    assert.deepEqual(parts.flat(), numbers);
+  });
+
   it("leaves a scope in which a call failed", () => {
     const g = new GraphBuilder("scopes");
     const x = anyInput(g, [2]);

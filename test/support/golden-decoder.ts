@@ -5,6 +5,7 @@ import { openCase } from "../../bench/conformance/case.js";
 import { type ClsInjectionSettings, clsSettings } from "../../src/adapter/adapter.js";
 import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { injectionPlan } from "../../src/adapter/injection-plan.js";
+import type { Device } from "../../src/core/device.js";
 import { Decoder } from "../../src/generation/decoder.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
@@ -45,7 +46,11 @@ export interface GoldenDecoder {
   close(): Promise<void>;
 }
 
-export async function openGolden(name: string): Promise<GoldenDecoder> {
+/** @param device default: that of `EPALM_DEVICE`, or else the CPU */
+export async function openGolden(
+  name: string,
+  device = (process.env.EPALM_DEVICE ?? "cpu") as Device,
+): Promise<GoldenDecoder> {
   const folder = join("test/fixtures/goldens", name);
   const golden = openCase(folder, name);
   const temporary = mkdtempSync(join(tmpdir(), "epalm-golden-"));
@@ -64,7 +69,7 @@ export async function openGolden(name: string): Promise<GoldenDecoder> {
   );
   const projected = await projector.run({ cls_states: golden.golden("states") }, ["perception", "soft_prompt"]);
   await projector.close();
-  const session = await openSession(join(output, manifest.decoder.graph), { threads: 1 });
+  const session = await openSession(join(output, manifest.decoder.graph), { threads: 1, device });
   const tokenizer = loadTokenizer(join(output, manifest.decoder.tokenizer));
   rmSync(temporary, { recursive: true, force: true });
   const { shape } = manifest.decoder;

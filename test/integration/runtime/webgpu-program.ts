@@ -27,6 +27,7 @@ function requestsTo(model: Model, image: Uint8Array): (() => Promise<Answer>)[] 
     () => model.caption(image, options),
     () => model.vqa(image, "what is it?", options),
     () => model.vqa(image, "is it red?", { ...options, textOnly: true }),
+    () => model.caption(image, { ...options, beams: 3 }),
   ];
 }
 
@@ -45,8 +46,10 @@ const alone = await inOrder(requestsTo(gpu, image));
 const together = await Promise.all(requestsTo(gpu, image).map((ask) => ask()));
 const [states, reference] = [await gpu.encode(image), await cpu.encode(image)].map((one) => one.states.data);
 let answered = 0;
+const residentMegabytes: number[] = [];
 for (; answered < Number(requests); answered++) {
-  await gpu.vqa(image, `what is ${answered}?`, { maxNewTokens: 1, beams: 1 });
+  await gpu.vqa(image, `what is ${answered}?`, { maxNewTokens: 4, minNewTokens: 4, beams: 1 });
+  if (answered % 20 === 19) residentMegabytes.push(Math.round(process.memoryUsage().rss / 1e6));
 }
 console.log(
   JSON.stringify({
@@ -57,6 +60,7 @@ console.log(
     together: tokens(together),
     logProbs: difference(logProbs(together), logProbs(expected)),
     answered,
+    residentMegabytes,
   }),
 );
 await Promise.all([cpu.close(), gpu.close()]);

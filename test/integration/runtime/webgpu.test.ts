@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { resentSteps, sendingSteps } from "../../support/mirror-costs.js";
 import { softwareVulkan } from "../../support/software-vulkan.js";
 import { temporaryFolder } from "../../support/temporary-folder.js";
 import { buildTinyModel, picture } from "../../support/tiny-model.js";
@@ -18,9 +19,13 @@ const fixtures = fileURLToPath(new URL("../../../../test/fixtures/", import.meta
 const conformance = fileURLToPath(new URL("../../../bench/conformance/main.js", import.meta.url));
 const cli = fileURLToPath(new URL("../../../src/cli/main.js", import.meta.url));
 const program = fileURLToPath(new URL("./webgpu-program.js", import.meta.url));
+const cacheProgram = fileURLToPath(new URL("./webgpu-cache-program.js", import.meta.url));
 
 /** Largest difference from the CPU, in relation to the largest magnitude; the largest that was found is 2e-6. */
 const TOLERANCE = 2e-5;
+
+/** Megabytes by which memory may grow in the second half of the requests. */
+const MOST_GROWTH = 40;
 
 /** At least one of each set of operators. */
 const cases = {
@@ -70,10 +75,31 @@ describe("the device webgpu, on software Vulkan", { skip, timeout: 15 * 60_000 }
       assert.ok(found.states < TOLERANCE, `states differ by ${found.states}`);
       assert.ok(found.logProbs < TOLERANCE, `log-probabilities differ by ${found.logProbs}`);
       assert.deepEqual([found.alone, found.together], [found.expected, found.expected]);
-      assert.equal(found.expected.flat().length, 3 * 6);
+      assert.equal(found.expected.flat().length, 4 * 6);
       assert.equal(found.answered, requests);
+      const [first, last] = [found.residentMegabytes.at(requests / 40), found.residentMegabytes.at(-1)];
+      assert.ok(last - first < MOST_GROWTH, `resident megabytes after every 20 requests: ${found.residentMegabytes}`);
     });
   }
+
+  it("sends the cache once and when it outgrows a block, but not in other steps, for beams or when texts end", async () => {
+    const { bytes, expected, found } = JSON.parse(await run(cacheProgram));
+    for (const kind of ["long", "beams", "leaving"] as const) {
+      assert.deepEqual(found[kind].tokens, expected[kind].tokens, kind);
+      const { resent, largestShare } = resentSteps(found[kind], bytes);
+      assert.deepEqual(resent, sendingSteps[kind], kind);
+      assert.ok(largestShare < 0.05, `${kind}: a step sends ${largestShare} of the cache`);
+    }
+  });
+
+  it("decodes from the cache on the device as if it was computed again, while texts join and leave", async () => {
+    const test = fileURLToPath(new URL("../../generation/cached-decoding.test.js", import.meta.url));
+    const pattern = "llama-shared.*(text only|attends to itself|many sequences)";
+    assert.match(
+      await run("--test", "--test-reporter", "tap", "--test-name-pattern", pattern, test),
+      /# pass 3\n# fail 0/,
+    );
+  });
 
   it("rejects fp16 by name when a model is loaded, because this adapter has no 16-bit shaders", async () => {
     for (const precision of ["fp16", "int4-fp16"] as const) {
