@@ -8,8 +8,7 @@ import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { mediaName } from "../../media/read-media.js";
 import { modalitiesOf } from "../../model/encoders.js";
 import { readManifest } from "../../model/manifest.js";
-import { FieldError } from "../../server/http/problem.js";
-import { fetchMedium, type RemoteLimits } from "../../server/requests/remote-media.js";
+import type { RemoteLimits } from "../../server/requests/remote-media.js";
 import { withModel } from "../actions/with-model.js";
 import type { CliContext } from "../context.js";
 import type { AnswerFlags } from "../options/answer-options.js";
@@ -22,7 +21,6 @@ import { type InputOptions, RunInputs } from "./inputs.js";
 import { markComplete, markIncomplete } from "./merge-parts.js";
 import { lockedPath, openOutput, outputForm, outputPath } from "./open-output.js";
 import { RunProgress } from "./progress.js";
-import { remoteLimits } from "./remote-file.js";
 import { runInOrder } from "./run-in-order.js";
 import type { RunMedium } from "./run-medium.js";
 import type { Reply, RunOutput, RunResult } from "./run-output.js";
@@ -54,7 +52,8 @@ interface AnswerRun {
   readonly context: CliContext;
   readonly model: Model;
   readonly ask: AskModel;
-  readonly remote: RemoteLimits;
+  /** The limits on media that are URLs; undefined without `--allow-host`. */
+  readonly remote: RemoteLimits | undefined;
 }
 
 type Asked = Pick<InputOptions, "files" | "asked" | "questions">;
@@ -71,7 +70,7 @@ export async function answerMedia(
   context: CliContext,
   askWith: (model: Model) => AskModel,
 ): Promise<void> {
-  const remote = remoteLimits(flags.allowHost);
+  const remote = flags.allowHost && (await remoteFiles()).remoteLimits(flags.allowHost);
   if (flags.dryRun) {
     const manifest = readManifest(flags.model);
     const inputs = inputsOf(asked, flags, context, modalitiesOf(manifest));
@@ -249,6 +248,11 @@ function withTimings({ texts, whole }: Reply, timings: { readonly media: number;
   return { texts, whole: { ...whole, timings: { ...whole.timings, ...timings } } };
 }
 
+/** Most runs fetch nothing, and start sooner without the code for it. */
+function remoteFiles() {
+  return import("./remote-file.js");
+}
+
 /** The path of a medium or its content. @throws invalid_option, invalid_media; the error of a medium that has none */
 async function readSource(
   { source }: RunMedium,
@@ -259,7 +263,7 @@ async function readSource(
     case "path":
       return source.path;
     case "url":
-      return fetchMedium(source.url, source.url, remote, signal, context.network);
+      return (await remoteFiles()).fetchFile(source.url, remote, signal, context.network);
     case "bytes":
       return source.bytes;
     case "unreadable":
@@ -293,7 +297,7 @@ function errorAboutOne(
 ): EpalmError | undefined {
   if (!(error instanceof EpalmError)) return undefined;
   const { code, message } = error;
-  if (source.kind === "url" && error instanceof FieldError) return error;
+  if (source.kind === "url" && input === "" && code !== "aborted") return error;
   if (source.kind === "unreadable" || (source.kind === "standard input" && code === "invalid_media" && input === "")) {
     return error;
   }
