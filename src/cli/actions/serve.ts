@@ -6,6 +6,7 @@ import { type ServedModelFlags, serverConfig } from "../options/server-config.js
 import { formatCapabilities } from "../output/format-model.js";
 import { note } from "../output/output.js";
 import { packageVersion } from "../package-version.js";
+import { untilTerminated } from "./until-terminated.js";
 
 export interface ServeFlags extends ServedModelFlags {
   readonly host?: string;
@@ -15,26 +16,19 @@ export interface ServeFlags extends ServedModelFlags {
 /** `epalm serve` serves models over HTTP. */
 export async function serve(flags: ServeFlags, { environment, signal }: CliContext): Promise<void> {
   const config = serverConfig(flags, environment, "serve");
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  signal.addEventListener("abort", end, { once: true });
-  // Only once, so that a second signal ends the process at once.
-  process.once("SIGTERM", end);
-  try {
-    await runServer({
+  await untilTerminated(signal, (signal) =>
+    runServer({
       config,
       version: packageVersion(),
-      signal: ending.signal,
+      signal,
       onReady: (address) =>
         note(
           [`epalm: serving ${Object.keys(config.models).join(", ")} at ${address}`, ...capabilityLines(config)].join(
             "\n",
           ),
         ),
-    });
-  } finally {
-    process.off("SIGTERM", end);
-  }
+    }),
+  );
 }
 
 /** What the manifests say about the models; nothing for models that say nothing. */

@@ -4,6 +4,7 @@ import { runWorker } from "../../server/jobs/run-worker.js";
 import type { CliContext } from "../context.js";
 import { type ServedModelFlags, serverConfig } from "../options/server-config.js";
 import { note } from "../output/output.js";
+import { untilTerminated } from "./until-terminated.js";
 
 export interface WorkerFlags extends ServedModelFlags {
   readonly queue?: string;
@@ -19,13 +20,8 @@ export interface WorkerFlags extends ServedModelFlags {
 export async function worker(flags: WorkerFlags, { environment, signal }: CliContext): Promise<void> {
   const address = queueAddress(flags.queue, environment.server.queue);
   const config = serverConfig(flags, environment, "worker");
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  signal.addEventListener("abort", end, { once: true });
-  // Only once, so that a second signal ends the process at once.
-  process.once("SIGTERM", end);
-  try {
-    await runWorker({
+  await untilTerminated(signal, (signal) =>
+    runWorker({
       config,
       settings: {
         address,
@@ -35,15 +31,13 @@ export async function worker(flags: WorkerFlags, { environment, signal }: CliCon
         stalledSeconds: flags.stalledSeconds,
         listens: flags.port !== undefined,
       },
-      signal: ending.signal,
+      signal,
       onReady: (status) => {
         const served = status === undefined ? "" : `; status at ${status}`;
         note(`epalm: answering jobs of '${flags.queueName}' at ${describeQueueAddress(address)}${served}`);
       },
-    });
-  } finally {
-    process.off("SIGTERM", end);
-  }
+    }),
+  );
 }
 
 function queueAddress(flag: string | undefined, variable: string | undefined) {
