@@ -1,25 +1,21 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { Engine } from "../../src/generation/engine.js";
 import type { GenerationOptions } from "../../src/generation/options.js";
-import { TextGenerator } from "../../src/generation/text-generator.js";
 import { type GoldenDecoder, openGolden } from "../support/golden-decoder.js";
 import { checkRandomSchemas, requestAbout } from "../support/structured-output.js";
 
 describe("structured output", () => {
   let golden: GoldenDecoder;
-  let generator: TextGenerator;
   before(async () => {
     golden = await openGolden("opt-6states-mlp10");
-    generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);
   });
   after(() => golden.close());
 
   const generate = (options: GenerationOptions, onText?: (piece: string) => void) =>
-    generator.generate(requestAbout(golden, "what is it", 0), options, { onText });
+    golden.generator.generate(requestAbout(golden, "what is it", 0), options, { onText });
 
   it("writes documents that match random schemas, whatever ends them", async () => {
-    const finishes = await checkRandomSchemas(generator, golden, { from: 0, count: 40 });
+    const finishes = await checkRandomSchemas(golden, { from: 0, count: 40 });
     assert.ok(finishes.length > 5 && finishes.end > 5, JSON.stringify(finishes));
   });
 

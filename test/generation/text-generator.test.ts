@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { Engine } from "../../src/generation/engine.js";
 import type { GenerationOptions } from "../../src/generation/options.js";
-import { TextGenerator, type TextRequest } from "../../src/generation/text-generator.js";
+import type { TextRequest } from "../../src/generation/text-generator.js";
 import { type GoldenDecoder, goldens, openGolden } from "../support/golden-decoder.js";
 import { answerLogProbs } from "./full-forward.js";
 
@@ -20,10 +19,8 @@ function question(golden: GoldenDecoder, text: string, sequence = 0): TextReques
 
 describe("TextGenerator", () => {
   let golden: GoldenDecoder;
-  let generator: TextGenerator;
   before(async () => {
     golden = await openGolden("opt-6states-mlp10");
-    generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);
   });
   after(() => golden.close());
 
@@ -32,7 +29,7 @@ describe("TextGenerator", () => {
     options: GenerationOptions,
   ): Promise<{ pieces: string[]; text: string }> {
     const pieces: string[] = [];
-    const { texts } = await generator.generate(request, options, { onText: (piece) => pieces.push(piece) });
+    const { texts } = await golden.generator.generate(request, options, { onText: (piece) => pieces.push(piece) });
     return { pieces, text: texts[0]?.text ?? "" };
   }
 
@@ -59,7 +56,7 @@ describe("TextGenerator", () => {
     for (let seed = 0; seed < 10; seed++) {
       const options = { temperature: 1.5, seed, maxNewTokens: 16 };
       const request = question(golden, "what");
-      const { texts } = await generator.generate(request, options);
+      const { texts } = await golden.generator.generate(request, options);
       const [{ text, tokens } = { text: "", tokens: [] }] = texts;
       for (let start = 1; start + 3 < text.length; start += 4) {
         const stop = text.slice(start, start + 3);
@@ -75,54 +72,55 @@ describe("TextGenerator", () => {
 
   it("draws the same tokens with the same seed, and others with another seed", async () => {
     const draw = async (seed: number) =>
-      (await generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 })).texts[0]?.tokens;
+      (await golden.generator.generate(question(golden, "what"), { temperature: 1, seed, maxNewTokens: 10 })).texts[0]
+        ?.tokens;
     assert.deepEqual(await draw(7), await draw(7));
     assert.notDeepEqual(await draw(7), await draw(8));
   });
 
   it("returns several texts and counts the tokens of all", async () => {
     const options = { temperature: 1, numReturnSequences: 3, maxNewTokens: 5 };
-    const { texts, newTokens, promptTokens } = await generator.generate(question(golden, "what"), options);
+    const { texts, newTokens, promptTokens } = await golden.generator.generate(question(golden, "what"), options);
     assert.equal(texts.length, 3);
     assert.equal(
       newTokens,
       texts.reduce((sum, { logProbs }) => sum + logProbs.length, 0),
     );
-    assert.equal(promptTokens, generator.promptTokens(question(golden, "what")).length);
+    assert.equal(promptTokens, golden.generator.promptTokens(question(golden, "what")).length);
   });
 
   it("rejects a text that exceeds the model's positions, naming the field", async () => {
     const request = question(golden, "what");
     const { positions } = golden.decoder.shape;
-    const room = positions - generator.promptTokens(request).length;
-    assert.equal((await generator.generate(request, { maxNewTokens: room })).texts.length, 1);
+    const room = positions - golden.generator.promptTokens(request).length;
+    assert.equal((await golden.generator.generate(request, { maxNewTokens: room })).texts.length, 1);
     const tooLarge = (field: string) => ({
       code: "invalid_option",
       message: new RegExp(`^${field}: .* limit of ${positions}$`),
     });
-    await assert.rejects(generator.generate(request, { maxNewTokens: room + 1 }), tooLarge("maxNewTokens"));
-    await assert.rejects(generator.rank(request, ["yes", "no ".repeat(100)]), tooLarge("candidates\\[1\\]"));
-    await assert.rejects(generator.scoreText("no ".repeat(100)), tooLarge("text"));
+    await assert.rejects(golden.generator.generate(request, { maxNewTokens: room + 1 }), tooLarge("maxNewTokens"));
+    await assert.rejects(golden.generator.rank(request, ["yes", "no ".repeat(100)]), tooLarge("candidates\\[1\\]"));
+    await assert.rejects(golden.generator.scoreText("no ".repeat(100)), tooLarge("text"));
   });
 
   it("rejects missing, empty and too many candidates", async () => {
     const refused = { code: "invalid_option", message: /^candidates/ };
-    await assert.rejects(generator.rank(question(golden, "what"), []), refused);
-    await assert.rejects(generator.rank(question(golden, "what"), ["yes", ""]), refused);
-    await assert.rejects(generator.rank(question(golden, "what"), new Array(5000).fill("a")), refused);
+    await assert.rejects(golden.generator.rank(question(golden, "what"), []), refused);
+    await assert.rejects(golden.generator.rank(question(golden, "what"), ["yes", ""]), refused);
+    await assert.rejects(golden.generator.rank(question(golden, "what"), new Array(5000).fill("a")), refused);
   });
 
   it("ranks more candidates than can be scored concurrently", async () => {
     const candidates = Array.from({ length: 50 }, (_, index) => `answer ${index}`);
     const request = question(golden, "what");
-    const { answers: ranked, promptTokens } = await generator.rank(request, candidates);
+    const { answers: ranked, promptTokens } = await golden.generator.rank(request, candidates);
     const read = candidates.map((text) => golden.tokenizer.encode(text, { addSpecialTokens: false }));
-    const own = generator.promptTokens(request).length;
+    const own = golden.generator.promptTokens(request).length;
     assert.equal(promptTokens, own + read.reduce((sum, tokens) => sum + tokens.length + 1, 0));
     assert.deepEqual(ranked.map(({ text }) => text).sort(), candidates.toSorted());
     const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
     assert.ok(Math.abs(total - 1) < 1e-9);
-    const { answers: few } = await generator.rank(request, candidates.slice(0, 2));
+    const { answers: few } = await golden.generator.rank(request, candidates.slice(0, 2));
     for (const { text, logProb, meanLogProb, index } of few) {
       assert.equal(text, candidates[index]);
       assert.equal(meanLogProb, logProb / ((read[index]?.length ?? 0) + 1));
@@ -139,10 +137,10 @@ describe("TextGenerator", () => {
       ["a r", "ed apple"],
     ] as const) {
       const request = { prompt: [{ literal: prompt }], answerPrefix: "", conditioning };
-      const ids = generator.promptTokens(request);
+      const ids = golden.generator.promptTokens(request);
       const whole = words.encode(prompt + answer);
       assert.notDeepEqual(whole.slice(0, ids.length), ids, `'${prompt}|${answer}' merges`);
-      const [{ logProb } = { logProb: Number.NaN }] = (await generator.rank(request, [answer])).answers;
+      const [{ logProb } = { logProb: Number.NaN }] = (await golden.generator.rank(request, [answer])).answers;
       const tokens = [
         ...words.encode(answer, { addSpecialTokens: false }),
         ...golden.specialTokens.eosTokenIds.slice(0, 1),
@@ -154,10 +152,10 @@ describe("TextGenerator", () => {
 
   it("scores a text without an image or a prompt", async () => {
     const text = "two dogs run in the park";
-    const logProbs = await generator.scoreText(text);
+    const logProbs = await golden.generator.scoreText(text);
     assert.equal(logProbs.length, golden.tokenizer.encode(text).length - 1);
     assert.ok(logProbs.every((logProb) => logProb < 0));
-    assert.deepEqual(await generator.scoreText(""), []);
+    assert.deepEqual(await golden.generator.scoreText(""), []);
   });
 });
 
@@ -166,7 +164,6 @@ describe("ranking", () => {
     it(`gives the same log-probabilities as runs over the whole text: ${name}`, async () => {
       const golden = await openGolden(name);
       try {
-        const generator = new TextGenerator(new Engine(golden.decoder), golden.tokenizer, golden.specialTokens);
         const changes = [
           {},
           { perceptionSees: "everything", startLayer: 1, endLayer: 3 },
@@ -176,8 +173,8 @@ describe("ranking", () => {
           const conditioning = golden.conditioning(1, change);
           for (const prompt of ["", "what is the color?</a>"]) {
             const request = { prompt: [{ literal: prompt }], answerPrefix: "", conditioning };
-            const ids = generator.promptTokens(request);
-            const { answers } = await generator.rank(request, ["red", "a white plate", "🐕"]);
+            const ids = golden.generator.promptTokens(request);
+            const { answers } = await golden.generator.rank(request, ["red", "a white plate", "🐕"]);
             for (const { text, logProb } of answers) {
               const answer = golden.tokenizer.encode(text, { addSpecialTokens: false });
               const tokens = [...answer, ...golden.specialTokens.eosTokenIds.slice(0, 1)];

@@ -7,12 +7,13 @@ import { adapterGraph } from "../../src/adapter/adapter-graph.js";
 import { injectionPlan } from "../../src/adapter/injection-plan.js";
 import type { Device } from "../../src/core/device.js";
 import { Decoder } from "../../src/generation/decoder.js";
+import { Engine } from "../../src/generation/engine.js";
 import { type GenerationOptions, parseGenerationOptions } from "../../src/generation/options.js";
 import { DecodingRequest } from "../../src/generation/request.js";
 import { type SequenceContext, statesByLayer } from "../../src/generation/sequence.js";
 import { createStrategy } from "../../src/generation/strategies/create-strategy.js";
 import type { FinishedHypothesis } from "../../src/generation/strategies/strategy.js";
-import type { Conditioning, SpecialTokenIds } from "../../src/generation/text-generator.js";
+import { type Conditioning, type SpecialTokenIds, TextGenerator } from "../../src/generation/text-generator.js";
 import { encodeOnnx } from "../../src/graph/onnx-writer.js";
 import { buildModel } from "../../src/model/build-model.js";
 import { adapterWidths, loadAdapter } from "../../src/model/model-folder.js";
@@ -37,6 +38,8 @@ export interface GoldenDecoder {
   readonly session: Session;
   readonly specialTokens: SpecialTokenIds;
   readonly tokenizer: Tokenizer;
+  /** Generates texts with the decoder. */
+  readonly generator: TextGenerator;
   /** The token ids of the case's texts. */
   readonly prompts: readonly (readonly number[])[];
   /** The conditioning of sequence `index` of the case, with optional changes to the adapter's settings. */
@@ -82,14 +85,14 @@ export async function openGolden(
     const own: Tensor = { type: "float32", shape: [states, width], data: data ?? new Float32Array() };
     return { perception: { states: own, plan }, softPrompt: projected.soft_prompt };
   };
+  const decoder = new Decoder(session, shape);
+  const specialTokens = { bosTokenId: manifest.decoder.startToken, eosTokenIds: manifest.decoder.endTokens };
   return {
-    decoder: new Decoder(session, shape),
+    decoder,
     session,
-    specialTokens: {
-      bosTokenId: manifest.decoder.startToken,
-      eosTokenIds: manifest.decoder.endTokens,
-    },
+    specialTokens,
     tokenizer,
+    generator: new TextGenerator(new Engine(decoder), tokenizer, specialTokens),
     prompts: Array.from({ length: ids.shape[0] ?? 0 }, (_, sequence) =>
       Array.from(ids.data.slice(sequence * length, (sequence + 1) * length) as BigInt64Array, Number).filter(
         (id) => id !== 1,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { GenerationOptions } from "../../src/generation/options.js";
 import type { FinishReason } from "../../src/generation/strategies/strategy.js";
-import type { TextGenerator, TextRequest } from "../../src/generation/text-generator.js";
+import type { TextRequest } from "../../src/generation/text-generator.js";
 import type { GoldenDecoder } from "./golden-decoder.js";
 import { randomSchema } from "./random-schemas.js";
 
@@ -30,7 +30,6 @@ function searchOf(seed: number): GenerationOptions {
  * @returns how often the texts ended for each reason
  */
 export async function checkRandomSchemas(
-  generator: TextGenerator,
   golden: GoldenDecoder,
   { from, count }: { readonly from: number; readonly count: number },
 ): Promise<Readonly<Record<FinishReason, number>>> {
@@ -40,7 +39,7 @@ export async function checkRandomSchemas(
     const guidedJson = randomSchema(seed);
     const prompt = prompts[seed % prompts.length] ?? "";
     const options = { guidedJson, maxNewTokens: 1 + ((seed * 7) % 38), ...searchOf(seed) };
-    const { texts } = await generator.generate(requestAbout(golden, prompt, 0), options);
+    const { texts } = await golden.generator.generate(requestAbout(golden, prompt, 0), options);
     const isValid = ajv.compile(guidedJson);
     assert.ok(texts.length > 0);
     for (const { text, finish } of texts) {
