@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { messageOf } from "../../src/core/errors.js";
 import { modalitiesOf, readManifest } from "../../src/index.js";
 import { buildPart, finishBundle, type Part, parts, retrainBundle } from "./build.js";
 import { calibrateBundle } from "./calibrate-bundle.js";
@@ -42,49 +43,52 @@ The fifth form makes one kind of data, or a language model, for other uses:
   language-model   an OPT with 11 million parameters, trained on text only
                    [--steps N] [--threads N]`;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    work: { type: "string", default: "models/work" },
-    output: { type: "string" },
-    part: { type: "string", multiple: true, default: [...parts] },
-    steps: { type: "string", default: "2400" },
-    threads: { type: "string" },
-    side: { type: "string", default: "96" },
-    border: { type: "string", default: "8" },
-    count: { type: "string", default: "1000" },
-    seed: { type: "string", default: "0" },
-    objects: { type: "string" },
-    modality: { type: "string", multiple: true },
-    "held-out": { type: "boolean", default: false },
-  },
-});
-
-const [what, ...others] = positionals;
-const threads = values.threads === undefined ? undefined : Number(values.threads);
-if (others.length > 0) fail();
-if (what === undefined) await buildAll();
-else if (what === "calibrate") {
-  await calibrateBundle(values.output ?? "models/default", {
-    work: values.work,
-    say: console.log,
-    modalities: values.modality,
+const readArguments = () =>
+  parseArgs({
+    allowPositionals: true,
+    options: {
+      work: { type: "string", default: "models/work" },
+      output: { type: "string" },
+      part: { type: "string", multiple: true, default: [...parts] },
+      steps: { type: "string", default: "2400" },
+      threads: { type: "string" },
+      side: { type: "string", default: "96" },
+      border: { type: "string", default: "8" },
+      count: { type: "string", default: "1000" },
+      seed: { type: "string", default: "0" },
+      objects: { type: "string" },
+      modality: { type: "string", multiple: true },
+      "held-out": { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
   });
-} else if (what === "retrain") {
-  const folder = values.output ?? "models/default";
-  const all = modalitiesOf(readManifest(folder));
-  const chosen = all.filter((modality) => values.modality?.includes(modality) ?? true);
-  await retrainBundle(folder, chosen, { work: values.work, say: console.log });
-} else if (what === "samples") await finishBundle(values.output ?? "models/default", console.log);
-else await makeOne(what, values.output ?? fail());
+type Values = ReturnType<typeof readArguments>["values"];
 
-async function buildAll(): Promise<void> {
+async function main(): Promise<void> {
+  const { values, positionals } = readArguments();
+  if (values.help) return console.log(usage);
+  const [what, ...others] = positionals;
+  if (others.length > 0) fail();
+  if (what === undefined) return buildAll(values);
+  const { work, modality: modalities, output = "models/default" } = values;
+  if (what === "calibrate") return calibrateBundle(output, { work, say: console.log, modalities });
+  if (what === "samples") return finishBundle(output, console.log);
+  if (what === "retrain") {
+    const all = modalitiesOf(readManifest(output));
+    const chosen = all.filter((modality) => modalities?.includes(modality) ?? true);
+    return retrainBundle(output, chosen, { work, say: console.log });
+  }
+  await makeOne(what, values.output ?? fail(), values);
+}
+
+async function buildAll(values: Values): Promise<void> {
   const chosen = values.part.map((name) => parts.find((part): part is Part => part === name) ?? fail());
   const { work, output = "models/default" } = values;
+  const threads = threadsOf(values);
   for (const part of chosen) await buildPart(part, { work, output, threads, say: console.log });
 }
 
-async function makeOne(what: string, output: string): Promise<void> {
+async function makeOne(what: string, output: string, values: Values): Promise<void> {
   switch (what) {
     case "icons":
       for (const style of [HELD_OUT, ...trainingStyles] as const) {
@@ -107,7 +111,7 @@ async function makeOne(what: string, output: string): Promise<void> {
       return trainLanguageModel({
         folder: output,
         steps: Number(values.steps),
-        threads,
+        threads: threadsOf(values),
         onStep: (step, loss, milliseconds) =>
           step % 10 === 0 && console.log(`step ${step}  loss ${loss.toFixed(3)}  ${milliseconds.toFixed(0)} ms`),
       });
@@ -116,7 +120,18 @@ async function makeOne(what: string, output: string): Promise<void> {
   }
 }
 
+function threadsOf({ threads }: Values): number | undefined {
+  return threads === undefined ? undefined : Number(threads);
+}
+
 function fail(): never {
   console.error(usage);
   process.exit(2);
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`models:build: ${messageOf(error)}`);
+  process.exitCode = 1;
 }
