@@ -20,7 +20,7 @@ export function delimiterOf(path: string): string {
 }
 
 /**
- * The media that a CSV or TSV file names, one per row, by URLs or by paths relative to the file; the other columns become
+ * The media that a CSV or TSV file names, one per row, by URLs or paths relative to the file; the other columns become
  * `input`. A file that cannot be read ends with a medium that carries the error.
  *
  * @throws invalid_option if the file has no such column

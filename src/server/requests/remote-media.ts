@@ -33,9 +33,9 @@ const HTTPS_PORT = 443;
 
 /**
  * Fetches a medium from the URL in a request or in a list of media. Only hosts that the operator allows, https and
- * public IP addresses are permitted. The IP address is checked when the host name is resolved for the connection itself,
- * so that a second resolution cannot give a different address (DNS rebinding). Each redirect is checked like the first
- * URL.
+ * public IP addresses are permitted. The IP address is checked when the host name is resolved for the connection
+ * itself, so that a second resolution cannot give a different address (DNS rebinding). Each redirect is checked like
+ * the first URL.
  *
  * @throws FieldError for `field`: invalid_option if the URL is not allowed, too_large, invalid_media if the download
  *   fails; aborted
