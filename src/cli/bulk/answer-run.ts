@@ -23,6 +23,7 @@ import { RunProgress } from "./progress.js";
 import { runInOrder } from "./run-in-order.js";
 import type { RunMedium } from "./run-medium.js";
 import type { Reply, RunOutput, RunResult } from "./run-output.js";
+import { readObject } from "./s3/s3-client.js";
 import { shardOf } from "./shard.js";
 
 /** Media in progress at the same time. With the bundled model, more make an image hardly any faster. */
@@ -102,7 +103,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
   const { inputs, flags, context, model } = run;
   const output = await openOutput(inputs, flags, model.manifest.name);
   const part = inputs.shard && outputForm(flags) === "records" ? outputPath(inputs, flags) : undefined;
-  if (part !== undefined) markIncomplete(part);
+  if (part !== undefined) await markIncomplete(part);
   const sharesTerminal = outputForm(flags) === "printed" && process.stdout.isTTY;
   const progress = new RunProgress(!inputs.isOne && !sharesTerminal);
   const counting = new AbortController();
@@ -135,7 +136,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
     progress.stop();
     await output.close();
   }
-  if (part !== undefined) markComplete(part, inputs.questionsPerFile);
+  if (part !== undefined) await markComplete(part, inputs.questionsPerFile);
   open.report();
 }
 
@@ -249,6 +250,8 @@ async function readSource({ source }: RunMedium, signal: AbortSignal): Promise<s
   switch (source.kind) {
     case "path":
       return source.path;
+    case "object":
+      return readObject(source.name, { maxBytes: MAX_MEDIA_BYTES, signal });
     case "bytes":
       return source.bytes;
     case "unreadable":
@@ -285,6 +288,8 @@ function errorAboutOne(
   if (source.kind === "unreadable" || (source.kind === "standard input" && code === "invalid_media" && input === "")) {
     return error;
   }
+  // Credentials that are missing or refused concern all objects.
+  if (source.kind === "object" && input === "" && code !== "unauthorized" && code !== "aborted") return error;
   const about = `${mediaName(input)}: `;
   if (message.startsWith(about)) {
     if (typeof input === "string") return error;

@@ -1,8 +1,8 @@
-import { createReadStream } from "node:fs";
-import { dirname, resolve } from "node:path";
+import type { Readable } from "node:stream";
 import { parse } from "csv-parse";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
 import type { RunMedium } from "./run-medium.js";
+import { openInput, sourceBeside } from "./s3/open-input.js";
 
 /** Column with the paths, unless `--column` names another one; that of epalm's own CSV output. */
 const DEFAULT_COLUMN = "file";
@@ -31,19 +31,21 @@ export async function* csvMedia(
 ): AsyncGenerator<Pick<RunMedium, "file" | "source" | "input">> {
   const delimiter = delimiterOf(csv);
   const parser = parse({ columns: true, bom: true, delimiter, max_record_size: MAX_ROW_BYTES, skip_empty_lines: true });
-  const stream = createReadStream(csv).on("error", (error) => parser.destroy(error));
+  let stream: Readable | undefined;
   try {
+    stream = (await openInput(csv)).on("error", (error) => parser.destroy(error));
     for await (const row of stream.pipe(parser) as AsyncIterable<Record<string, string>>) {
       const { [column]: file, ...input } = row;
       if (file === undefined) throw missingColumn(csv, column, Object.keys(row));
-      if (file !== "") yield { file, source: { kind: "path", path: resolve(dirname(csv), file) }, input };
+      if (file !== "") yield { file, source: sourceBeside(csv, file), input };
     }
   } catch (error) {
-    if (error instanceof EpalmError) throw error;
-    const cause = new EpalmError("invalid_data", `${csv}: cannot be read as CSV: ${messageOf(error)}`);
+    if (error instanceof EpalmError && error.code === "invalid_option") throw error;
+    const isOwn = error instanceof EpalmError;
+    const cause = isOwn ? error : new EpalmError("invalid_data", `${csv}: cannot be read as CSV: ${messageOf(error)}`);
     yield { file: csv, source: { kind: "unreadable", error: cause } };
   } finally {
-    stream.destroy();
+    stream?.destroy();
   }
 }
 

@@ -22,6 +22,8 @@ export interface RunMedium {
 /** Where a medium comes from. */
 export type RunSource =
   | { readonly kind: "path"; readonly path: string }
+  /** An object `s3://bucket/key`. */
+  | { readonly kind: "object"; readonly name: string }
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly kind: "standard input" }
   /** It cannot be read. */

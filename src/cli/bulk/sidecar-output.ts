@@ -94,11 +94,15 @@ function identityOf(answer: unknown): string {
   return JSON.stringify([one?.model, one?.adapter, one?.question, one?.text ?? one?.answers?.[0]?.text]);
 }
 
-/** The path of a medium below an output folder: relative to the working directory, or else from the root. */
+/**
+ * The path of a medium below an output folder: relative to the working directory, or else from the root. That of an
+ * object begins with its bucket.
+ */
 export function below(file: string): string {
-  const path = relative(process.cwd(), resolve(file));
+  const whole = resolve(file.replace(/^s3:\/\//, ""));
+  const path = relative(process.cwd(), whole);
   const isOutside = path.startsWith("..") || isAbsolute(path);
-  return isOutside ? resolve(file).slice(parse(resolve(file)).root.length) : path;
+  return isOutside ? whole.slice(parse(whole).root.length) : path;
 }
 
 export function withoutExtension(path: string): string {
