@@ -23,6 +23,7 @@ const longest = ["docs/examples", "examples", "cli/", "fedmae/pretrain", "server
 const sharing =
   /^(adapter|autodiff|backbones|cli|core|encoding|formats|generation|graph|media|model|preprocessing|recipe|sdk|server|tensor|tokenizer|training)\//;
 const alone = [
+  "cli/bulk/s3",
   "cli/many-pictures",
   "cli/startup",
   "cli/terminal",

@@ -14,6 +14,8 @@ export interface Environment {
   readonly device: string | undefined;
   /** `JOB_COMPLETION_INDEX`: the number of this pod of a Kubernetes Indexed Job, counted from 0. */
   readonly jobIndex: string | undefined;
+  /** `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`: another store than Amazon's is used. The SDK reads the address. */
+  readonly hasS3Endpoint: boolean;
   /** `EPALM_DEBUG=1`: errors show their stack traces. */
   readonly debug: boolean;
   /**
@@ -92,6 +94,7 @@ export function readEnvironment(variables: NodeJS.ProcessEnv = process.env): Env
     threads: value("EPALM_THREADS"),
     device: value("EPALM_DEVICE"),
     jobIndex: value("JOB_COMPLETION_INDEX"),
+    hasS3Endpoint: (value("AWS_ENDPOINT_URL_S3") ?? value("AWS_ENDPOINT_URL")) !== undefined,
     debug: value("EPALM_DEBUG") === "1",
     colours: coloursOf(value("NO_COLOR"), value("FORCE_COLOR")),
   };

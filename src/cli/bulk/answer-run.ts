@@ -21,6 +21,7 @@ import { type InputOptions, RunInputs } from "./inputs.js";
 import { markComplete, markIncomplete } from "./merge-parts.js";
 import { lockedPath, openOutput, outputForm, outputPath } from "./open-output.js";
 import { RunProgress } from "./progress.js";
+import { readObject } from "./remote/s3-client.js";
 import { runInOrder } from "./run-in-order.js";
 import type { RunMedium } from "./run-medium.js";
 import type { Reply, RunOutput, RunResult } from "./run-output.js";
@@ -106,7 +107,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
   const { inputs, flags, context, model } = run;
   const output = await openOutput(inputs, flags, model.manifest.name);
   const part = inputs.shard && outputForm(flags) === "records" ? outputPath(inputs, flags) : undefined;
-  if (part !== undefined) markIncomplete(part);
+  if (part !== undefined) await markIncomplete(part);
   const sharesTerminal = outputForm(flags) === "printed" && process.stdout.isTTY;
   const progress = new RunProgress(!inputs.isOne && !sharesTerminal);
   const counting = new AbortController();
@@ -139,7 +140,7 @@ async function answerAll(run: AnswerRun): Promise<void> {
     progress.stop();
     await output.close();
   }
-  if (part !== undefined) markComplete(part, inputs.questionsPerFile);
+  if (part !== undefined) await markComplete(part, inputs.questionsPerFile);
   open.report();
 }
 
@@ -250,7 +251,7 @@ function withTimings({ texts, whole }: Reply, timings: { readonly media: number;
 
 /** Most runs fetch nothing, and start sooner without the code for it. */
 function remoteFiles() {
-  return import("./remote-file.js");
+  return import("./remote/https-file.js");
 }
 
 /** The path of a medium or its content. @throws invalid_option, invalid_media; the error of a medium that has none */
@@ -264,6 +265,8 @@ async function readSource(
       return source.path;
     case "url":
       return (await remoteFiles()).fetchFile(source.url, remote, signal, context.network);
+    case "object":
+      return readObject(source.name, { maxBytes: MAX_MEDIA_BYTES, signal });
     case "bytes":
       return source.bytes;
     case "unreadable":
@@ -301,6 +304,8 @@ function errorAboutOne(
   if (source.kind === "unreadable" || (source.kind === "standard input" && code === "invalid_media" && input === "")) {
     return error;
   }
+  // Credentials that are missing or refused concern all objects.
+  if (source.kind === "object" && input === "" && code !== "unauthorized" && code !== "aborted") return error;
   const about = `${mediaName(input)}: `;
   if (message.startsWith(about)) {
     if (typeof input === "string") return error;

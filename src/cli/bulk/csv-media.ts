@@ -1,8 +1,9 @@
-import { createReadStream } from "node:fs";
-import { dirname } from "node:path";
+import type { Readable } from "node:stream";
 import { parse } from "csv-parse";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
-import { namedSource, type RunMedium } from "./run-medium.js";
+import { sourceBeside } from "./remote/named-source.js";
+import { openInput } from "./remote/open-input.js";
+import type { RunMedium } from "./run-medium.js";
 
 /** Column with the paths, unless `--column` names another one; that of epalm's own CSV output. */
 const DEFAULT_COLUMN = "file";
@@ -31,19 +32,21 @@ export async function* csvMedia(
 ): AsyncGenerator<Pick<RunMedium, "file" | "source" | "input">> {
   const delimiter = delimiterOf(csv);
   const parser = parse({ columns: true, bom: true, delimiter, max_record_size: MAX_ROW_BYTES, skip_empty_lines: true });
-  const stream = createReadStream(csv).on("error", (error) => parser.destroy(error));
+  let stream: Readable | undefined;
   try {
+    stream = (await openInput(csv)).on("error", (error) => parser.destroy(error));
     for await (const row of stream.pipe(parser) as AsyncIterable<Record<string, string>>) {
       const { [column]: file, ...input } = row;
       if (file === undefined) throw missingColumn(csv, column, Object.keys(row));
-      if (file !== "") yield { file, source: namedSource(file, dirname(csv)), input };
+      if (file !== "") yield { file, source: sourceBeside(csv, file), input };
     }
   } catch (error) {
-    if (error instanceof EpalmError) throw error;
-    const cause = new EpalmError("invalid_data", `${csv}: cannot be read as CSV: ${messageOf(error)}`);
+    if (error instanceof EpalmError && error.code === "invalid_option") throw error;
+    const isOwn = error instanceof EpalmError;
+    const cause = isOwn ? error : new EpalmError("invalid_data", `${csv}: cannot be read as CSV: ${messageOf(error)}`);
     yield { file: csv, source: { kind: "unreadable", error: cause } };
   } finally {
-    stream.destroy();
+    stream?.destroy();
   }
 }
 

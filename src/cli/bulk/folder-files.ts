@@ -3,6 +3,8 @@ import { extname, join } from "node:path";
 import picomatch from "picomatch";
 import type { Modality } from "../../core/modality.js";
 import { acceptedExtensions } from "../../training/data/formats/media-extensions.js";
+import { objectsBelow } from "./remote/s3-client.js";
+import { isS3 } from "./remote/s3-name.js";
 
 /** Which files of a folder belong to a run. */
 export interface FileFilter {
@@ -28,17 +30,21 @@ function anyOf(globs: readonly string[]): (path: string) => boolean {
 }
 
 /**
- * The files below a folder as paths relative to it, folder by folder, each sorted by name, without hidden ones. The
- * names of only one folder and of those above it are in memory. Links to folders are not followed, as they may form a
- * circle.
+ * The files below a folder as paths relative to it, folder by folder, each sorted by name, without hidden ones; of
+ * `s3://bucket/prefix`, the objects below it in the order of the store. The names of only one folder and of those above
+ * it are in memory. Links to folders are not followed, as they may form a circle.
  *
- * @param depth levels of folders that are read. Default: all
+ * @param depth levels of local folders that are read. Default: all
  */
-export async function* filesBelow(
-  folder: string,
-  depth = Number.POSITIVE_INFINITY,
-  below = "",
-): AsyncGenerator<string> {
+export function filesBelow(folder: string, depth?: number): AsyncGenerator<string> {
+  return isS3(folder) ? visibleObjects(folder) : localFiles(folder, depth);
+}
+
+async function* visibleObjects(folder: string): AsyncGenerator<string> {
+  for await (const path of objectsBelow(`${folder.replace(/\/+$/, "")}/`)) if (!/(^|\/)\./.test(path)) yield path;
+}
+
+async function* localFiles(folder: string, depth = Number.POSITIVE_INFINITY, below = ""): AsyncGenerator<string> {
   const entries = await readdir(join(folder, below), { withFileTypes: true });
   const names = entries
     .filter(({ name }) => !name.startsWith("."))
@@ -47,7 +53,7 @@ export async function* filesBelow(
   for (const name of names) {
     const path = below + name.replace(/\?$/, "");
     if (name.endsWith("/")) {
-      if (depth > 1) yield* filesBelow(folder, depth - 1, path);
+      if (depth > 1) yield* localFiles(folder, depth - 1, path);
     } else if (!name.endsWith("?") || (await isFile(join(folder, path)))) yield path;
   }
 }

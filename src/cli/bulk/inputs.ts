@@ -13,13 +13,13 @@ import { type FileFilter, fileFilter, filesBelow } from "./folder-files.js";
 import { namesIn, STANDARD_LIST } from "./name-list.js";
 import { isParquet } from "./parquet/parquet-file.js";
 import { holdsMedia, parquetMedia } from "./parquet/parquet-media.js";
+import { isUrl, sourceOf } from "./remote/named-source.js";
+import { isS3, isS3Folder } from "./remote/s3-name.js";
 import {
   archiveOf,
   isTar,
-  isUrl,
   keyOf,
   keysOf,
-  namedSource,
   type RequestIdentity,
   type RunMedium,
   type RunSource,
@@ -179,7 +179,7 @@ export class RunInputs {
 
   async *#argument(file: string): AsyncGenerator<RunUnit> {
     if (file === STANDARD_INPUT) yield this.#unit(file, { kind: "standard input" });
-    else if (existsSync(file) || isUrl(file)) yield* this.#literal(file);
+    else if (isUrl(file) || (!isS3(file) && existsSync(file))) yield* this.#literal(file);
     else {
       const names = expand(file, { max: MAX_NAMES });
       if (names.some((name) => isGlob(name) && !existsSync(name))) yield* this.#glob(file);
@@ -205,7 +205,7 @@ export class RunInputs {
         yield* this.#parquet(file);
         break;
       case "file":
-        yield this.#unit(file, namedSource(file));
+        yield this.#unit(file, sourceOf(file));
     }
   }
 
@@ -218,8 +218,8 @@ export class RunInputs {
         for await (const medium of parquetMedia(path, column)) yield { kind: "medium", medium: this.#asking(medium) };
       }
     } catch (error) {
-      if (!(error instanceof EpalmError) || error.code === "invalid_option") throw error;
-      yield this.#unreadable(path, error);
+      if (!(error instanceof EpalmError)) throw error;
+      yield this.#reported(path, error);
     }
   }
 
@@ -243,15 +243,22 @@ export class RunInputs {
         const isArchive = isTar(path) || isParquet(path);
         if (!(matches ? matches(path) && (isArchive || this.#isIncluded(path)) : this.#isIncluded(path))) continue;
         count++;
-        const file = join(folder, path);
+        const file = isS3(folder) ? `${folder.replace(/\/*$/, "/")}${path}` : join(folder, path);
         if (isArchive) yield* this.#literal(file);
-        else yield this.#unit(file, { kind: "path", path: file });
+        else yield this.#unit(file, sourceOf(file));
       }
       if (count > 0) return;
       yield this.#unreadable(name, unexpected("not_found", name, "at least one medium", "none"));
     } catch (error) {
-      yield this.#unreadable(name, new EpalmError("not_found", `${name}: cannot be listed: ${messageOf(error)}`));
+      if (error instanceof EpalmError) yield this.#reported(name, error);
+      else yield this.#unreadable(name, new EpalmError("not_found", `${name}: cannot be listed: ${messageOf(error)}`));
     }
+  }
+
+  /** An error as that of a medium. @throws the error if it concerns the command or all objects */
+  #reported(file: string, error: EpalmError): RunUnit {
+    if (error.code === "invalid_option" || error.code === "unauthorized") throw error;
+    return this.#unreadable(file, error);
   }
 
   #unreadable(file: string, error: EpalmError): RunUnit {
@@ -297,7 +304,8 @@ function isGlob(name: string): boolean {
 
 function kindOf(file: string): "folder" | "tar" | "csv" | "parquet" | "file" {
   if (isUrl(file)) return "file";
-  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return "folder";
+  const isFolder = isS3(file) ? isS3Folder(file) : statSync(file, { throwIfNoEntry: false })?.isDirectory();
+  if (isFolder) return "folder";
   if (isTar(file)) return "tar";
   if (isParquet(file)) return "parquet";
   return isCsv(file) ? "csv" : "file";

@@ -11,6 +11,8 @@ import { recordFormat } from "./open-output.js";
 import { isParquet } from "./parquet/parquet-file.js";
 import { readParquetRecords, writeParquet } from "./parquet/parquet-records.js";
 import { type AnswerRecord, recordsOf } from "./record-file.js";
+import { putObject, removeObject } from "./remote/s3-client.js";
+import { isS3 } from "./remote/s3-name.js";
 import { archiveOf, keyOf } from "./run-medium.js";
 import { partName, shardOfPart } from "./shard.js";
 
@@ -20,13 +22,16 @@ const completion = z.object({ linesPerFile: z.int().min(1).describe("number of q
 const SUFFIX = ".done";
 
 /** Marks a part as complete. */
-export function markComplete(part: string, linesPerFile: number): void {
-  writeAtomically(part + SUFFIX, JSON.stringify({ linesPerFile }));
+export async function markComplete(part: string, linesPerFile: number): Promise<void> {
+  const text = JSON.stringify({ linesPerFile });
+  if (isS3(part)) await putObject(part + SUFFIX, { text });
+  else writeAtomically(part + SUFFIX, text);
 }
 
 /** Removes the mark, while a run may change the part. */
-export function markIncomplete(part: string): void {
-  rmSync(part + SUFFIX, { force: true });
+export async function markIncomplete(part: string): Promise<void> {
+  if (isS3(part)) await removeObject(part + SUFFIX);
+  else rmSync(part + SUFFIX, { force: true });
 }
 
 export interface MergedParts {

@@ -1,5 +1,5 @@
-import { createReadStream } from "node:fs";
 import { EpalmError, messageOf } from "../../core/errors.js";
+import { openInput } from "./remote/open-input.js";
 
 /** The argument that stands for a list of names on standard input. */
 export const STANDARD_LIST = "@-";
@@ -14,7 +14,7 @@ const MAX_NAME = 65_536;
  * @throws invalid_option if the list cannot be read; too_large for a name of more than 65,536 characters
  */
 export async function* namesIn(argument: string, endsWithNul: boolean): AsyncGenerator<string> {
-  const stream = argument === STANDARD_LIST ? process.stdin : createReadStream(argument.slice(1));
+  const stream = argument === STANDARD_LIST ? process.stdin : await openInput(argument.slice(1));
   let end = endsWithNul ? /\0/ : undefined;
   let rest = "";
   try {

@@ -8,6 +8,8 @@ import { isParquet } from "./parquet/parquet-file.js";
 import { ParquetOutput } from "./parquet/parquet-output.js";
 import { printedJson, TextOutput } from "./printed-output.js";
 import { RecordFile, type RecordFormat } from "./record-file.js";
+import { isS3 } from "./remote/s3-name.js";
+import { localCopyOf, S3Output } from "./remote/s3-output.js";
 import { isTar } from "./run-medium.js";
 import type { RunOutput } from "./run-output.js";
 import { partName } from "./shard.js";
@@ -39,7 +41,10 @@ export function outputPath({ shard }: RunInputs, flags: AnswerFlags): string | u
  */
 export function lockedPath(inputs: RunInputs, flags: AnswerFlags): string | undefined {
   const extension = flags.sidecar ?? (outputForm(flags) === "xmp" ? "xmp" : undefined);
-  if (extension === undefined) return outputPath(inputs, flags);
+  if (extension === undefined) {
+    const path = outputPath(inputs, flags);
+    return path !== undefined && isS3(path) ? localCopyOf(path) : path;
+  }
   const path = flags.output ?? inputs.names[0] ?? "";
   return `${inputs.shard ? partName(path, inputs.shard) : path}.${extension}`;
 }
@@ -71,6 +76,9 @@ async function openRecords(
 ): Promise<RunOutput> {
   const { json = false, scores = false, stream: streams = false, sidecar, onExisting = "skip" } = flags;
   const path = outputPath(inputs, flags);
+  if (path !== undefined && isS3(path) && outputForm(flags) !== "records") {
+    throw unexpected("invalid_option", "--output", "a local name for sidecars and tar files", path);
+  }
   if (sidecar) return new SidecarOutput({ form: sidecar, folder: path, onExisting, scores });
   if (flags.samplesPerTar && outputForm(flags) !== "tar") throw needs("--samples-per-tar", "--output NAME.tar");
   if (path === undefined) {
@@ -83,7 +91,10 @@ async function openRecords(
     throw unexpected("invalid_option", "--output", "a name without compression, such as out-%06d.tar", path);
   if (outputForm(flags) === "tar") return TarOutput.open(path, { model, samplesPerTar, scores, isReadOnly });
   const options = { model, isReadOnly, retried: inputs.retried.bind(inputs) };
-  return isParquet(path) ? ParquetOutput.open(path, options) : RecordFile.open(path, recordFormat(path), options);
+  const openLocal = (local: string): Promise<RunOutput> =>
+    isParquet(local) ? ParquetOutput.open(local, options) : RecordFile.open(local, recordFormat(local), options);
+  if (!isS3(path)) return openLocal(path);
+  return S3Output.open(path, { isReadOnly, isAppended: !isParquet(path), openLocal });
 }
 
 function needs(flag: string, other: string): EpalmError {

@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import type { EpalmError } from "../../core/errors.js";
 import type { Modality } from "../../core/modality.js";
 
@@ -24,21 +23,12 @@ export interface RunMedium {
 export type RunSource =
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "url"; readonly url: string }
+  /** An object `s3://bucket/key`. */
+  | { readonly kind: "object"; readonly name: string }
   | { readonly kind: "bytes"; readonly bytes: Uint8Array }
   | { readonly kind: "standard input" }
   /** It cannot be read. */
   | { readonly kind: "unreadable"; readonly error: EpalmError };
-
-/** Whether a name is a URL rather than a path. Of these, only https URLs are fetched. */
-export function isUrl(name: string): boolean {
-  return /^https?:\/\//i.test(name);
-}
-
-/** The source of a medium with this name. @param folder what a path is relative to. Default: the working directory */
-export function namedSource(name: string, folder?: string): RunSource {
-  if (isUrl(name)) return { kind: "url", url: name };
-  return { kind: "path", path: folder === undefined ? name : resolve(folder, name) };
-}
 
 /** What is read in order: a medium, or an archive (a tar or Parquet file) that contains any number of them. */
 export type RunUnit =

@@ -6,7 +6,8 @@ import { writeAtomically } from "../../core/files/atomic-write.js";
 import { parseJson } from "../../core/json.js";
 import { KeySet } from "../../core/key-set.js";
 import { note } from "../output/output.js";
-import { isUrl, type RunMedium } from "./run-medium.js";
+import { isUrl } from "./remote/named-source.js";
+import type { RunMedium } from "./run-medium.js";
 import { answerObject, oneLine, type RunOutput, type RunResult, textLines } from "./run-output.js";
 import type { OnExisting, SidecarForm } from "./sidecar-forms.js";
 
@@ -95,17 +96,18 @@ function identityOf(answer: unknown): string {
 }
 
 /**
- * The path of a medium below an output folder: relative to the working directory, or else from the root. A URL has the
- * host as its first folder.
+ * The path of a medium below an output folder: relative to the working directory, or else from the root. That of an
+ * object begins with its bucket, and that of a URL with its host.
  */
 export function below(file: string): string {
   if (isUrl(file) && URL.canParse(file)) {
     const { host, pathname, search } = new URL(file);
     return host.replace(":", "_") + pathname + encodeURIComponent(search);
   }
-  const path = relative(process.cwd(), resolve(file));
+  const whole = resolve(file.replace(/^s3:\/\//, ""));
+  const path = relative(process.cwd(), whole);
   const isOutside = path.startsWith("..") || isAbsolute(path);
-  return isOutside ? resolve(file).slice(parse(resolve(file)).root.length) : path;
+  return isOutside ? whole.slice(parse(whole).root.length) : path;
 }
 
 export function withoutExtension(path: string): string {

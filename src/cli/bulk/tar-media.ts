@@ -1,4 +1,3 @@
-import { createReadStream } from "node:fs";
 import { posix } from "node:path";
 import type { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
@@ -8,6 +7,7 @@ import { EpalmError, fileNotFound, messageOf, tooManyBytes } from "../../core/er
 import { parseJson } from "../../core/json.js";
 import { parse } from "../../core/schema.js";
 import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
+import { openInput } from "./remote/open-input.js";
 import type { RunMedium } from "./run-medium.js";
 
 /** A member of a tar file. */
@@ -63,10 +63,11 @@ export async function* tarMedia<T>(
  */
 export async function* membersOf(path: string, isWanted?: (name: string) => boolean): AsyncGenerator<Member> {
   const tar = extract();
-  const stream = createReadStream(path).on("error", (error) => tar.destroy(error));
-  const unzipped: Readable = path.toLowerCase().endsWith("gz") ? stream.pipe(createGunzip()) : stream;
-  unzipped.on("error", (error) => tar.destroy(error));
+  let stream: Readable | undefined;
   try {
+    stream = (await openInput(path)).on("error", (error) => tar.destroy(error));
+    const unzipped: Readable = path.toLowerCase().endsWith("gz") ? stream.pipe(createGunzip()) : stream;
+    unzipped.on("error", (error) => tar.destroy(error));
     for await (const entry of unzipped.pipe(tar)) {
       const name = entry.header.name.replace(/^(\.\/)+/, "");
       const isFile = entry.header.type === "file" && !posix.basename(name).startsWith(".");
@@ -77,7 +78,7 @@ export async function* membersOf(path: string, isWanted?: (name: string) => bool
   } catch (error) {
     throw tarError(path, error);
   } finally {
-    stream.destroy();
+    stream?.destroy();
   }
 }
 

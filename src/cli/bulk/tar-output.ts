@@ -6,7 +6,9 @@ import { finished } from "node:stream/promises";
 import { pack } from "tar-stream";
 import { EpalmError, messageOf, unexpected } from "../../core/errors.js";
 import { KeySet } from "../../core/key-set.js";
+import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
 import { jsonLines } from "./json-lines.js";
+import { readObject } from "./remote/s3-client.js";
 import { archiveOf, isTar, keyOf, keysOf, type RunMedium } from "./run-medium.js";
 import type { RunOutput, RunResult } from "./run-output.js";
 import { below, sidecarText } from "./sidecar-output.js";
@@ -140,6 +142,10 @@ async function membersWith(
   const members = new Map<string, Uint8Array>(medium.members);
   const { source } = medium;
   if (source.kind === "path") members.set(extname(source.path).slice(1).toLowerCase(), await readFile(source.path));
+  if (source.kind === "object") {
+    const bytes = await readObject(source.name, { maxBytes: MAX_MEDIA_BYTES });
+    members.set(extname(source.name).slice(1).toLowerCase(), bytes);
+  }
   const ownText = members.get("txt");
   // The JSON member of the input is part of the answers; its text would be lost.
   if (ownText) members.set("input.txt", ownText);

@@ -48,6 +48,8 @@ FILES are images, audio files and videos, together if the model accepts them. Th
   photos.csv                  a column with paths (--column); the other columns are copied to the answers
   train-*.parquet             the same, or a column with media, such as a data set of Hugging Face; this needs the
                               packages hyparquet and, for compression with ZSTD or LZ4, hyparquet-compressors
+  s3://bucket/photos/         all media below a name in S3; all of the above may be in S3, too. This needs the package
+                              @aws-sdk/client-s3, which looks for credentials, AWS_REGION and AWS_ENDPOINT_URL_S3
   https://example.org/a.jpg   a URL, also in lists, tables and questions; its host must be named with --allow-host
 
 Answers are written in the order of the files, many of which are in progress at the same time (--concurrency). With
@@ -59,6 +61,7 @@ have an answer and tries failed files again. The extension of the name determine
   captions.jsonl              lines of JSON (any other extension, too)
   captions.csv                CSV
   captions.parquet            Parquet, made from captions.parquet.jsonl at the end; needs the package hyparquet-writer
+  s3://bucket/captions.jsonl  one of the above, uploaded at the end and every five minutes (Parquet: at the end)
   out-%06d.tar                WebDataset shards with the members of each sample, .txt and .json
   captions --sidecar txt      a file per medium below the folder captions; beside the media without --output
 

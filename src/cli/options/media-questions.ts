@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import { z } from "zod";
 import { EpalmError, fileNotFound, unexpected } from "../../core/errors.js";
 import { parseJson } from "../../core/json.js";
@@ -7,7 +6,8 @@ import { type Modality, modalities } from "../../core/modality.js";
 import { parse } from "../../core/schema.js";
 import { pathField, questionField } from "../../training/data/fields.js";
 import { readLines } from "../../training/data/read-lines.js";
-import { namedSource, type RunSource } from "../bulk/run-medium.js";
+import { sourceBeside } from "../bulk/remote/named-source.js";
+import type { RunSource } from "../bulk/run-medium.js";
 
 /** A question about a medium, as a line of a file states it. */
 export interface MediaQuestion {
@@ -52,7 +52,7 @@ export async function* readQuestions(file: string): AsyncGenerator<MediaQuestion
       throw unexpected("invalid_data", where, "one of 'image', 'audio', 'video'", got);
     }
     count++;
-    yield { ...medium, source: namedSource(medium.file, dirname(file)), question };
+    yield { ...medium, source: sourceBeside(file, medium.file), question };
   }
   if (count > 0) return;
   throw new EpalmError("invalid_data", `--questions: ${file}: expected one question per line, got an empty file`);

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import sharp from "sharp";
-import { remoteLimits } from "../../../src/cli/bulk/remote-file.js";
+import { remoteLimits } from "../../../src/cli/bulk/remote/https-file.js";
 import { fetchMedium, isPublic, type Network } from "../../../src/server/requests/remote-media.js";
 import { buildTiny, epalm, epalmProcess, temporaryFolder } from "../../support/cli-process.js";
 

@@ -3,6 +3,8 @@ import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import type { AsyncBuffer, Compressors, FileMetaData, SchemaTree } from "hyparquet";
 import { EpalmError, fileNotFound, messageOf, unexpected } from "../../../core/errors.js";
 import { optionalPackage } from "../../../core/optional-package.js";
+import { objectLength, readObject } from "../remote/s3-client.js";
+import { isS3 } from "../remote/s3-name.js";
 
 /** In bytes, uncompressed: the columns of a row group that are read, which are in memory together. */
 const MAX_GROUP_BYTES = 2 * 2 ** 30;
@@ -42,9 +44,9 @@ export class ParquetFile {
   /** Reads the schema. @throws not_found, invalid_data, invalid_option (a package is not installed) */
   static async open(path: string): Promise<ParquetFile> {
     const hyparquet = await loadHyparquet(path);
-    if (!statSync(path, { throwIfNoEntry: false })) throw fileNotFound(path);
+    if (!isS3(path) && !statSync(path, { throwIfNoEntry: false })) throw fileNotFound(path);
     return readingParquet(path, async () => {
-      const buffer = await hyparquet.asyncBufferFromFile(path);
+      const buffer = isS3(path) ? await objectBuffer(path) : await hyparquet.asyncBufferFromFile(path);
       const metadata = await hyparquet.parquetMetadataAsync(buffer);
       return new ParquetFile(path, hyparquet, buffer, metadata, await compressorsOf(path, metadata));
     });
@@ -78,6 +80,17 @@ export class ParquetFile {
       rowStart = rowEnd;
     }
   }
+}
+
+/** An object of which the ranges are requested that are read. */
+async function objectBuffer(name: string): Promise<AsyncBuffer> {
+  const byteLength = await objectLength(name);
+  const slice = async (start: number, end = byteLength): Promise<ArrayBuffer> => {
+    if (start >= end) return new ArrayBuffer(0);
+    const range = `bytes=${start}-${end - 1}`;
+    return Uint8Array.from(await readObject(name, { maxBytes: end - start, range })).buffer;
+  };
+  return { byteLength, slice };
 }
 
 async function readingParquet<T>(path: string, read: () => Promise<T>): Promise<T> {

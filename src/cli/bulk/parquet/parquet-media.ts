@@ -1,9 +1,10 @@
-import { dirname, extname } from "node:path";
+import { extname } from "node:path";
 import { EpalmError, tooManyBytes, unexpected } from "../../../core/errors.js";
 import { imageFormatOf } from "../../../media/detect/image-format.js";
 import { MAX_MEDIA_BYTES } from "../../../media/media-limits.js";
 import { missingColumn } from "../csv-media.js";
-import { namedSource, type RunMedium } from "../run-medium.js";
+import { sourceBeside } from "../remote/named-source.js";
+import type { RunMedium } from "../run-medium.js";
 import { type ParquetColumn, ParquetFile, type ParquetRow } from "./parquet-file.js";
 
 /** Columns with the media unless `--column` names another one: that of epalm's own output, and those of data sets. */
@@ -62,7 +63,7 @@ function mediumOf(parquet: string, row: ParquetRow, column: string, index: numbe
   const { bytes, path } = cellOf(value);
   const input = plainValue(others) as Readonly<Record<string, unknown>>;
   if (!bytes) {
-    return path ? { file: path, source: namedSource(path, dirname(parquet)), input } : undefined;
+    return path ? { file: path, source: sourceBeside(parquet, path), input } : undefined;
   }
   const file = `${parquet}/${index}`;
   const named = path ? { [column]: path, ...input } : input;

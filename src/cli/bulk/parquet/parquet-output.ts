@@ -8,7 +8,7 @@ import type { RunOutput, RunResult } from "../run-output.js";
 import { loadParquetWriter, readParquetRecords, writeParquet } from "./parquet-records.js";
 
 /** What the name of the file with the answers of a run has beyond that of its Parquet file. */
-const SUFFIX = ".jsonl";
+export const LINES_SUFFIX = ".jsonl";
 
 /**
  * A Parquet file, which cannot be appended to. While a run is in progress, all answers are in a file of JSON lines
@@ -30,7 +30,7 @@ export class ParquetOutput implements RunOutput {
   /** @throws invalid_option, also if a package is not installed; invalid_data */
   static async open(path: string, options: RecordFileOptions): Promise<RunOutput> {
     await loadParquetWriter(`--output: ${path}`);
-    const lines = path + SUFFIX;
+    const lines = path + LINES_SUFFIX;
     const isContinued = existsSync(lines);
     if (isContinued || !existsSync(path)) {
       return new ParquetOutput(path, await RecordFile.open(lines, jsonLines, options), true);
@@ -56,8 +56,8 @@ export class ParquetOutput implements RunOutput {
 
   async close(): Promise<void> {
     this.records.close();
-    if (this.#isAhead) await writeParquet(this.path + SUFFIX, this.path);
-    rmSync(this.path + SUFFIX);
+    if (this.#isAhead) await writeParquet(this.path + LINES_SUFFIX, this.path);
+    rmSync(this.path + LINES_SUFFIX);
   }
 }
 
@@ -65,7 +65,7 @@ export class ParquetOutput implements RunOutput {
 async function openCopy(path: string, options: RecordFileOptions): Promise<RunOutput> {
   const folder = mkdtempSync(join(tmpdir(), "epalm-parquet-"));
   try {
-    const lines = join(folder, basename(path) + SUFFIX);
+    const lines = join(folder, basename(path) + LINES_SUFFIX);
     await readParquetRecords(path, lines);
     return await RecordFile.open(lines, jsonLines, options);
   } finally {

@@ -1,7 +1,7 @@
-import { parse } from "../../core/schema.js";
-import { MAX_MEDIA_BYTES } from "../../media/media-limits.js";
-import { remoteMedia } from "../../server/config.js";
-import { fetchMedium, type Network, type RemoteLimits } from "../../server/requests/remote-media.js";
+import { parse } from "../../../core/schema.js";
+import { MAX_MEDIA_BYTES } from "../../../media/media-limits.js";
+import { remoteMedia } from "../../../server/config.js";
+import { fetchMedium, type Network, type RemoteLimits } from "../../../server/requests/remote-media.js";
 
 /** Time limit for a download in seconds. It is longer than the service's, since no client waits for the answer. */
 const SECONDS = 60;
