@@ -46,9 +46,8 @@ export class Decoder {
     const top = Math.max(1, ...scheduled.map((entry) => this.#wanted(entry)));
     const inputs = stepInputs(scheduled, this.shape, this.#cache.time(empty), top);
     // A mirror adds one column per step, and an empty cache is not worth one.
-    const isMirrored = !empty && inputs.feeds.input_ids?.shape[1] === 1;
-    const lengths = scheduled.map(({ sequence }) => sequence.cached);
-    const held = isMirrored ? await this.#mirror?.feeds(first, lengths) : undefined;
+    const mirror = !empty && inputs.feeds.input_ids?.shape[1] === 1 ? this.#mirror : undefined;
+    const held = mirror && (await mirror.feeds(first, plan.cachedLengths.slice(first, first + scheduled.length)));
     const past = held ? {} : this.#cache.feeds(first, scheduled.length, empty);
     const needsLogits = scheduled.some(({ active, needs }) => active && needs.kind === "logits");
     const outputs = needsLogits ? [...fetches, "logits"] : fetches;
@@ -56,7 +55,7 @@ export class Decoder {
     const fresh = results.new_keys_values as Tensor;
     const kept = scheduled.flatMap((entry, index) => keptColumns(entry, index, first));
     this.#cache.append(fresh, kept);
-    if (held) await this.#mirror?.append(fresh, kept);
+    if (mirror) await mirror.append(fresh, kept);
     else this.#mirror?.forget(kept);
     for (const { index, key, count } of plan.kept ?? []) this.prefixes.put(key, this.#cache.prefixOf(index, count));
     return this.#outputs(scheduled, inputs.scoredCounts, results, top);

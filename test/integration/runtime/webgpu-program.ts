@@ -48,7 +48,7 @@ const [states, reference] = [await gpu.encode(image), await cpu.encode(image)].m
 let answered = 0;
 const residentMegabytes: number[] = [];
 for (; answered < Number(requests); answered++) {
-  await gpu.vqa(image, `what is ${answered}?`, { maxNewTokens: 4, minNewTokens: 4, beams: 1 });
+  await gpu.vqa(image, `what is ${answered}?`, { maxNewTokens: 2, minNewTokens: 2, beams: 1 });
   if (answered % 20 === 19) residentMegabytes.push(Math.round(process.memoryUsage().rss / 1e6));
 }
 console.log(
