@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { cancelled, EpalmError } from "./errors.js";
 
 /** The error of an aborted call: the signal's own reason if it is an `EpalmError`, otherwise `aborted`. */
@@ -24,4 +25,33 @@ export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
     else signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
+}
+
+/**
+ * Runs work with a signal of its own, which fires when one of the given signals fires. In Node 20, a signal remembers
+ * every signal that `AbortSignal.any` derived from it; of this one, nothing is left when the work is done.
+ */
+export async function withOwnSignal<T>(
+  signals: readonly AbortSignal[],
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const own = new AbortController();
+  const releases = signals.map((signal) => {
+    const onAbort = () => own.abort(signal.reason);
+    if (signal.aborted) onAbort();
+    shareSignal(signal);
+    signal.addEventListener("abort", onAbort, { once: true });
+    return () => signal.removeEventListener("abort", onAbort);
+  });
+  try {
+    return await work(own.signal);
+  } finally {
+    for (const release of releases) release();
+  }
+}
+
+/** Lets any number of calls wait for a signal at the same time, of which Node warns otherwise. */
+export function shareSignal(signal: AbortSignal): AbortSignal {
+  setMaxListeners(0, signal);
+  return signal;
 }

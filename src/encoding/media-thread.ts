@@ -1,4 +1,4 @@
-import { throwIfAborted, untilAborted } from "../core/abort.js";
+import { throwIfAborted, untilAborted, withOwnSignal } from "../core/abort.js";
 import { EpalmError } from "../core/errors.js";
 import type { Augmentation } from "../media/augment/augmentation.js";
 import type { LimitsByKind } from "../media/encoder-input.js";
@@ -58,12 +58,12 @@ export class MediaThread {
 
   /** See `encoderInput` in `media/`. If there are several choices, the medium's content decides (`kindAmong`). */
   async prepare(payload: PrepareMedium, signal?: AbortSignal): Promise<PreparedMedium> {
-    // A signal for each call, because Node warns of many listeners on one.
-    const closing = AbortSignal.any([this.#closing.signal]);
+    const closing = this.#closing.signal;
     throwIfAborted(closing);
-    const either = signal ? AbortSignal.any([signal, closing]) : closing;
-    const work = this.#shared.thread.call("prepare", payload, { signal: either });
-    return (await untilAborted(work, closing)) as PreparedMedium;
+    const prepared = await withOwnSignal(signal ? [closing, signal] : [closing], (either) =>
+      untilAborted(this.#shared.thread.call("prepare", payload, { signal: either }), closing),
+    );
+    return prepared as PreparedMedium;
   }
 
   /** Cancels all calls, and ends the thread if no other model uses it. */

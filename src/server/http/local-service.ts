@@ -1,4 +1,4 @@
-import { untilAborted } from "../../core/abort.js";
+import { shareSignal, untilAborted } from "../../core/abort.js";
 import type { ServerConfig } from "../config.js";
 import { Models } from "../models.js";
 import { createServer, type Server } from "./create-server.js";
@@ -41,7 +41,7 @@ export class LocalService {
     this.#models = models;
     const failed = new AbortController();
     void server.threads.watch(server.app.log, this.#closed.signal).then((failure) => failed.abort(failure));
-    this.#signal = AbortSignal.any([signal, failed.signal]);
+    this.#signal = shareSignal(AbortSignal.any([signal, failed.signal]));
   }
 
   /** Loads the models. @throws not_found, invalid_model, invalid_adapter */
@@ -66,8 +66,7 @@ export class LocalService {
   async post(path: string, body: string): Promise<LocalAnswer> {
     const headers = { host: "localhost", "content-type": "application/json" };
     const answering = this.#server.app.inject({ method: "POST", url: path, headers, payload: body });
-    // Each request gets its own signal, because Node warns of a memory leak if many listeners share one.
-    const response = await untilAborted(answering, AbortSignal.any([this.#signal]));
+    const response = await untilAborted(answering, this.#signal);
     const { statusCode, headers: answered, payload } = response;
     return { status: statusCode, requestId: String(answered["x-request-id"]), body: JSON.parse(payload) };
   }
