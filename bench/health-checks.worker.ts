@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 
 /**
- * Asks a service whether it is alive, as an orchestrator does, until it gets a message, and answers with the duration
- * of each question in milliseconds. A thread of its own, because the clients keep theirs busy.
+ * Asks a service whether it is alive, as an orchestrator does, until it gets a message. It answers with how many
+ * milliseconds each question took. A thread of its own, because the clients keep theirs busy.
  */
 
 /** Milliseconds between two questions. */

@@ -22,6 +22,7 @@ import type { Context, Measurement } from "./measurement.js";
 import { folderBytes } from "./models.js";
 import { packDevice } from "./pack-device.js";
 import { precision } from "./precision.js";
+import { products } from "./products.js";
 import { photographs, published } from "./published.js";
 import { compareRun, readRun, storedMeasurements, storeRatios } from "./regress.js";
 import { scaling } from "./scaling.js";
@@ -45,6 +46,7 @@ const measurements: ReadonlyMap<string, Measurement> = new Map([
   ["build", build],
   ["latency", latency],
   ["decoding", decoding],
+  ["products", products],
   ["logits", logits],
   ["llama-cpp", llamaCpp],
   ["transformers", transformers],

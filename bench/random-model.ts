@@ -14,7 +14,7 @@ export interface RandomTensor extends TensorSource {
 }
 
 /** Normally distributed values that depend only on the name and are computed when they are read. */
-function random(shape: Shape, name: string, deviation: number, mean = 0): RandomTensor {
+export function random(shape: Shape, name: string, deviation: number, mean = 0): RandomTensor {
   return {
     type: "float32",
     shape,

@@ -84,7 +84,7 @@ export class AdapterRegistry {
     this.#thread = thread;
   }
 
-  /** Reads all adapters of the manifest, and opens them unless they are to be `lazy`. @throws invalid_adapter, not_found */
+  /** Reads all adapters of the manifest; opens them unless they are to be `lazy`. @throws invalid_adapter, not_found */
   static async open(
     folder: ModelFolder,
     thread: SessionThread,

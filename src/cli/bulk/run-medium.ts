@@ -59,5 +59,7 @@ export function isTar(path: string): boolean {
 
 /** The archive of a medium by the name of the medium; undefined if it is in none. */
 export function archiveOf(file: string): string | undefined {
-  return /^.*?\.(?:tar|tar\.gz|tgz|parquet)(?=\/|$)/i.exec(file)?.[0];
+  // A folder of Parquet files is often called like one.
+  const parquet = /^.*\.parquet(?=\/\d+$|$)/i.exec(file)?.[0];
+  return parquet ?? /^.*?\.(?:tar|tar\.gz|tgz)(?=\/|$)/i.exec(file)?.[0];
 }

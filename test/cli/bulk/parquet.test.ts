@@ -16,6 +16,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { type ColumnSource, parquetWriteFile } from "hyparquet-writer";
 import sharp from "sharp";
+import { archiveOf } from "../../../src/cli/bulk/run-medium.js";
 import { membersOf } from "../../../src/cli/bulk/tar-media.js";
 import { buildTiny, epalm, epalmProcess, temporaryFolder, withoutPackage } from "../../support/cli-process.js";
 
@@ -120,6 +121,11 @@ describe("Parquet input", { concurrency: true }, () => {
     assert.deepEqual(found, [...expected, ...expected]);
     const { lines: globbed } = await printed("caption", join(FIXTURES, "images-s*"));
     assert.equal(globbed.length, 3);
+  });
+
+  it("may be in a folder that is called like a table", () => {
+    const files = ["t.parquet/part-0.parquet/17", "t.parquet/part-0.parquet", "s.tar/a.tar/b.png", "t.parquet/a.png"];
+    assert.deepEqual(files.map(archiveOf), [files[1], files[1], "s.tar", undefined]);
   });
 
   it("becomes WebDataset shards with the images", async () => {
