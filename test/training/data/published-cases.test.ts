@@ -35,8 +35,8 @@ describe("a file of questions for epalm vqa", () => {
     };
     writeFileSync(path, `${JSON.stringify(line)}\n`);
     const { value } = await readQuestions(path).next();
-    const medium = { modality: "image", file: "a.png", path: join(folder, "a.png") };
-    assert.deepEqual(value, { ...medium, question: "which letter?" });
+    const source = { kind: "path", path: join(folder, "a.png") };
+    assert.deepEqual(value, { modality: "image", file: "a.png", source, question: "which letter?" });
   });
 
   it("is rejected without a question or a medium", async () => {
