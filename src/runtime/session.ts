@@ -34,14 +34,17 @@ export interface HoldingSession {
 /** A tensor in the memory of a device: an input of sessions of the same thread and device, but not readable here. */
 export class HeldTensor {
   readonly held: OrtTensor;
+  readonly #owner: Set<HeldTensor>;
 
-  constructor(held: OrtTensor) {
+  /** @param owner the tensors of the session that computed this one */
+  constructor(held: OrtTensor, owner: Set<HeldTensor>) {
     this.held = held;
+    this.#owner = owner.add(this);
   }
 
-  /** Frees its memory, once computations that have started no longer need it. */
+  /** Frees its memory, once computations that have started no longer need it. The session's end has freed it, too. */
   dispose(): void {
-    this.held.dispose();
+    if (this.#owner.delete(this)) this.held.dispose();
   }
 }
 
@@ -117,6 +120,7 @@ class LocalSession implements Session, HoldingSession {
   readonly #session: InferenceSession;
   readonly #turns: Turns | undefined;
   readonly #opened: LocalSession[] = [];
+  readonly #held = new Set<HeldTensor>();
   /** Feeds that are used repeatedly, such as cache views, are wrapped only once. */
   readonly #wrapped = new WeakMap<Tensor, OrtTensor>();
   #isProfiling: boolean;
@@ -143,11 +147,15 @@ class LocalSession implements Session, HoldingSession {
 
   async hold(feeds: Feeds, held?: HeldTensors): Promise<HeldTensors> {
     const outputs = await this.#compute(feeds, this.outputNames, held);
-    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, new HeldTensor(tensor)]));
+    return Object.fromEntries(
+      Object.entries(outputs).map(([name, tensor]) => [name, new HeldTensor(tensor, this.#held)]),
+    );
   }
 
   async close(): Promise<void> {
     for (const session of this.#opened) await session.close();
+    // The process would end if they were freed after their session.
+    for (const tensor of this.#held) tensor.dispose();
     await this.#session.release();
   }
 
