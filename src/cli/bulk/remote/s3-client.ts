@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { abortError } from "../../../core/abort.js";
 import { readEnvironment } from "../../../core/environment.js";
-import { EpalmError, messageOf, tooManyBytes } from "../../../core/errors.js";
+import { EpalmError, messageOf, tooManyBytes, unexpected } from "../../../core/errors.js";
 import { optionalPackage } from "../../../core/optional-package.js";
 import { TransientFailure, withRetries } from "../../../core/retry.js";
 import { parseS3 } from "./s3-name.js";
@@ -82,7 +82,7 @@ export function readObject(
       const chunks: Uint8Array[] = [];
       for await (const chunk of body) chunks.push(chunk);
       const bytes = Buffer.concat(chunks);
-      if (bytes.length < length) throw new Error(`expected ${length} bytes, got ${bytes.length}`);
+      if (bytes.length < length) throw unexpected("connection_failed", "content", `${length} bytes`, bytes.length);
       return bytes;
     } catch (error) {
       if (signal?.aborted) throw abortError(signal);
